@@ -1,0 +1,189 @@
+import { type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
+import { DirtyBitmap } from './dirty-bitmap.ts';
+import type { RamRegion } from './regions.ts';
+
+/** Someone named guest-physical bytes that are not RAM. Usually the guest did, in a ring or a register. */
+export class GuestMemoryError extends Error {
+  readonly code = 'GUEST_MEMORY';
+  readonly address: number;
+  readonly length: number;
+
+  constructor(address: number, length: number) {
+    super(`guest-physical [0x${address.toString(16)}, +${length}) is not RAM`);
+    this.name = 'GuestMemoryError';
+    this.address = address;
+    this.length = length;
+  }
+}
+
+/** A region with the bytes behind it. */
+export interface BackedRegion extends RamRegion {
+  /** First byte in this process; 0 when the bytes are an ordinary buffer (unit tests). */
+  readonly address: Hva;
+  /**
+   * The same bytes as buffers. One, unless the region is longer than a buffer may be: then each starts where
+   * the one before has reached its middle, so that a slice of up to half a buffer lies whole in one of them.
+   */
+  readonly windows: readonly { readonly offset: number; readonly buffer: ArrayBufferLike }[];
+  /** Pages this process wrote while tracking was on. KVM's log does not see those. */
+  readonly written: DirtyBitmap;
+}
+
+interface Window {
+  readonly start: number;
+  readonly end: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly region: BackedRegion;
+}
+
+/** A shared word: 1 while writes are to be recorded. */
+export type TrackingCell = Int32Array<SharedArrayBuffer>;
+
+/**
+ * Guest-physical memory. All access from user space goes through here: it checks that an access lies in RAM
+ * and records what was written. It never allocates on scalar access; `slice` makes one small view object.
+ */
+export class GuestMemory {
+  readonly regions: readonly BackedRegion[];
+  readonly sizeBytes: number;
+  readonly #windows: readonly Window[];
+  readonly #tracking: TrackingCell;
+
+  constructor(regions: readonly BackedRegion[], tracking: TrackingCell = new Int32Array(new SharedArrayBuffer(4))) {
+    this.regions = regions;
+    this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
+    this.#tracking = tracking;
+    this.#windows = regions.flatMap((region) =>
+      region.windows.map(({ offset, buffer }) => ({
+        start: region.start + offset,
+        end: region.start + offset + buffer.byteLength,
+        bytes: new Uint8Array(buffer),
+        view: new DataView(buffer),
+        region,
+      })),
+    );
+  }
+
+  /** True if every byte of [address, address + length) is RAM of one region. */
+  contains(address: number, length: number): boolean {
+    return this.regions.some((region) => address >= region.start && address + length <= region.start + region.sizeBytes);
+  }
+
+  /** First byte behind the RAM that begins at 0: the top of low memory. */
+  get lowEnd(): Gpa {
+    return gpa(this.regions[0]?.sizeBytes ?? 0);
+  }
+
+  /** The bytes of [address, address + length), to be read only. Not a copy: the guest may change them at any time. */
+  slice(address: Gpa, length: number): Uint8Array {
+    const window = this.#find(address, length);
+    return window.bytes.subarray(address - window.start, address - window.start + length);
+  }
+
+  /** As {@link slice}, to be written; its pages count as written from now on. */
+  writableSlice(address: Gpa, length: number): Uint8Array {
+    const window = this.#find(address, length);
+    this.#record(window, address, length);
+    return window.bytes.subarray(address - window.start, address - window.start + length);
+  }
+
+  /** Copies `bytes` to `address`. */
+  write(address: Gpa, bytes: Uint8Array): void {
+    this.writableSlice(address, bytes.length).set(bytes);
+  }
+
+  /** Sets `length` bytes to zero. */
+  zero(address: Gpa, length: number): void {
+    this.writableSlice(address, length).fill(0);
+  }
+
+  readU8(address: Gpa): number {
+    const window = this.#find(address, 1);
+    return window.view.getUint8(address - window.start);
+  }
+
+  readU16(address: Gpa): number {
+    const window = this.#find(address, 2);
+    return window.view.getUint16(address - window.start, true);
+  }
+
+  readU32(address: Gpa): number {
+    const window = this.#find(address, 4);
+    return window.view.getUint32(address - window.start, true);
+  }
+
+  readU64(address: Gpa): bigint {
+    const window = this.#find(address, 8);
+    return window.view.getBigUint64(address - window.start, true);
+  }
+
+  writeU8(address: Gpa, value: number): void {
+    const window = this.#find(address, 1);
+    this.#record(window, address, 1);
+    window.view.setUint8(address - window.start, value);
+  }
+
+  writeU16(address: Gpa, value: number): void {
+    const window = this.#find(address, 2);
+    this.#record(window, address, 2);
+    window.view.setUint16(address - window.start, value, true);
+  }
+
+  writeU32(address: Gpa, value: number): void {
+    const window = this.#find(address, 4);
+    this.#record(window, address, 4);
+    window.view.setUint32(address - window.start, value, true);
+  }
+
+  writeU64(address: Gpa, value: bigint): void {
+    const window = this.#find(address, 8);
+    this.#record(window, address, 8);
+    window.view.setBigUint64(address - window.start, value, true);
+  }
+
+  /** Host address of the bytes, for a system call that reads them in place. */
+  addressForRead(address: Gpa, length: number): Hva {
+    const { region } = this.#find(address, length);
+    return hva(region.address + (address - region.start));
+  }
+
+  /** Host address of the bytes, for a system call that writes them in place; they count as written. */
+  addressForWrite(address: Gpa, length: number): Hva {
+    const window = this.#find(address, length);
+    this.#record(window, address, length);
+    return hva(window.region.address + (address - window.region.start));
+  }
+
+  /** Starts or stops recording the pages this process writes, in all threads at once. */
+  set tracking(on: boolean) {
+    Atomics.store(this.#tracking, 0, on ? 1 : 0);
+  }
+
+  get tracking(): boolean {
+    return Atomics.load(this.#tracking, 0) === 1;
+  }
+
+  #find(address: number, length: number): Window {
+    for (const window of this.#windows) {
+      if (address >= window.start && address + length <= window.end) return window;
+    }
+    throw new GuestMemoryError(address, length);
+  }
+
+  #record(window: Window, address: number, length: number): void {
+    if (this.#tracking[0] === 1) window.region.written.markBytes(address - window.region.start, length);
+  }
+}
+
+/** Guest memory over ordinary buffers, for code that needs neither KVM nor a memfd. */
+export function bufferedGuestMemory(regions: readonly RamRegion[]): GuestMemory {
+  return new GuestMemory(
+    regions.map((region) => ({
+      ...region,
+      address: hva(0),
+      windows: [{ offset: 0, buffer: new ArrayBuffer(region.sizeBytes) }],
+      written: new DirtyBitmap(region.sizeBytes / pageSize),
+    })),
+  );
+}
