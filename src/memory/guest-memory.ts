@@ -67,7 +67,9 @@ export class GuestMemory {
 
   /** True if every byte of [address, address + length) is RAM of one region. */
   contains(address: number, length: number): boolean {
-    return this.regions.some((region) => address >= region.start && address + length <= region.start + region.sizeBytes);
+    return this.regions.some(
+      (region) => address >= region.start && address + length <= region.start + region.sizeBytes,
+    );
   }
 
   /** First byte behind the RAM that begins at 0: the top of low memory. */

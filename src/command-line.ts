@@ -1,0 +1,87 @@
+import { Command, CommanderError } from 'commander';
+import type { ConfigKey } from './vmm/config.ts';
+
+const description = `A virtual machine monitor for KVM, in TypeScript.
+
+  colo-vmm run --kernel vmlinuz --initrd root.cpio --memory 256M --cpus 2
+  colo-vmm doctor`;
+
+const runHelp = `
+In a terminal:
+  Ctrl-A x ends the machine, Ctrl-A p presses its power button, Ctrl-A h helps.
+
+Exit codes:
+  0    the guest powered off (or you ended it with Ctrl-A x)
+  1    bad input, or the VMM failed; one line says why
+  2    the guest crashed: triple fault, or KVM could not go on
+  3    the guest asked for a reboot
+  128+n  ended by signal n (129 also when standard input closes)
+
+Example:
+  colo-vmm run --kernel /boot/vmlinuz --initrd root.cpio --cmdline 'console=ttyS0 quiet' --memory 512M --cpus 2`;
+
+/** Reads the command line and does what it says; ends the process with the right exit code. */
+export async function main(argv: readonly string[], program: URL): Promise<void> {
+  let exitCode = 0;
+  const cli = new Command('colo-vmm').description(description).showHelpAfterError('(--help lists what there is)');
+  cli.exitOverride();
+
+  const run = cli.command('run').description('boot a machine and stay with it until it ends');
+  for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
+  run
+    .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
+    .addHelpText('after', runHelp)
+    .action(async (_options: unknown, command: Command) => {
+      const { config: file, ...flags } = flagsOf(command);
+      const { parseConfig } = await import('./vmm/config.ts');
+      const { runCommand } = await import('./vmm/run-command.ts');
+      exitCode = await runCommand(parseConfig(flags, file), program);
+    });
+
+  cli
+    .command('doctor')
+    .description('tell what this machine can and cannot do, and what to install')
+    .option('--json', 'print the findings as JSON')
+    .action(async (options: { json?: boolean }) => {
+      const { doctor } = await import('./vmm/doctor.ts');
+      exitCode = doctor(options.json === true);
+    });
+
+  try {
+    await cli.parseAsync(argv);
+  } catch (error) {
+    if (error instanceof CommanderError) exitCode = error.exitCode;
+    else {
+      process.stderr.write(`colo-vmm: ${error instanceof Error ? explain(error) : String(error)}\n`);
+      exitCode = 1;
+    }
+  }
+  process.exit(exitCode);
+}
+
+const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
+  ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
+  ['initrd', '<file>', 'initial RAM disk'],
+  ['cmdline', '<text>', 'the kernel command line; replaces the default "console=ttyS0 panic=-1 ..."'],
+  ['cpus', '<n>', 'virtual CPUs, 1 to 8 (default 1)'],
+  ['memory', '<size>', 'RAM, such as 256M or 2G (default 256M)'],
+  ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
+  ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
+  ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
+  ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],
+];
+
+/** What was given on the command line, by the flags' own names (commander would write cpuMask for cpu-mask). */
+function flagsOf(command: Command): Record<string, string> & { config?: string } {
+  const given = command.options.flatMap((option) => {
+    const value: unknown = command.getOptionValue(option.attributeName());
+    return value === undefined ? [] : [[option.name(), String(value)]];
+  });
+  return Object.fromEntries(given);
+}
+
+/** Errors for a user are sentences already; anything else is a defect of ours and shows where. */
+function explain(error: Error): string {
+  const expected = 'code' in error && typeof error.code === 'string';
+  return expected ? error.message : `internal error, please report it\n${error.stack}`;
+}

@@ -1,0 +1,65 @@
+/**
+ * The memory that all threads share of one serial port: registers, and a ring of bytes for each direction.
+ *
+ *     Int32 cells   lock, doorbell, registers, ring counters        (see `cell`)
+ *     bytes         receive ring, transmit ring
+ *
+ * Ring counters run from 0 to 2^32 - 1 and wrap; head - tail is what the ring holds.
+ */
+
+/** Index of each 32-bit cell. */
+export const cell = {
+  lock: 0,
+  /** Rung when the host side has something to do: bytes to print, or room for input it holds back. */
+  doorbell: 1,
+  interruptEnable: 2,
+  lineControl: 3,
+  modemControl: 4,
+  scratch: 5,
+  divisorLow: 6,
+  divisorHigh: 7,
+  fifoEnabled: 8,
+  /** 1: the transmitter went empty and nobody has read IIR or written a byte since. */
+  transmitterEmpty: 9,
+  /** 1: a byte arrived and found no room. */
+  overrun: 10,
+  /** Level of the interrupt pin. */
+  interruptLevel: 11,
+  receiveHead: 12,
+  receiveTail: 13,
+  transmitHead: 14,
+  transmitTail: 15,
+  /** 1: the host is looking at the transmit ring by itself; no need to ring. */
+  hostAwake: 16,
+  /** 1: the host holds input back and wants to hear of room. */
+  hostHasInput: 17,
+} as const;
+
+const cellCount = 18;
+
+/** Input that the guest has not read yet. A real FIFO has 16; more saves wake-ups and shows no difference. */
+export const receiveRingBytes = 1024;
+/** Output that the host has not printed yet. When it is full the transmitter is busy, and the guest waits. */
+export const transmitRingBytes = 65536;
+
+/** Views of one serial port's shared memory. */
+export interface SerialState {
+  readonly storage: SharedArrayBuffer;
+  readonly cells: Int32Array<SharedArrayBuffer>;
+  readonly receiveRing: Uint8Array<SharedArrayBuffer>;
+  readonly transmitRing: Uint8Array<SharedArrayBuffer>;
+}
+
+/** Fresh state, or views of a state that another thread made. */
+export function serialState(storage?: SharedArrayBuffer): SerialState {
+  const cellBytes = cellCount * 4;
+  const bytes = storage ?? new SharedArrayBuffer(cellBytes + receiveRingBytes + transmitRingBytes);
+  const cells = new Int32Array(bytes, 0, cellCount);
+  if (storage === undefined) cells[cell.transmitterEmpty] = 1;
+  return {
+    storage: bytes,
+    cells,
+    receiveRing: new Uint8Array(bytes, cellBytes, receiveRingBytes),
+    transmitRing: new Uint8Array(bytes, cellBytes + receiveRingBytes, transmitRingBytes),
+  };
+}

@@ -1,0 +1,10 @@
+import { constants } from 'node:os';
+
+const names = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+
+/** Name of an errno value: 22 is `EINVAL`. */
+export function errnoName(errno: number): string {
+  return names.get(errno) ?? `errno ${errno}`;
+}
+
+export const { E2BIG, EACCES, EAGAIN, EINTR, ENOENT, EPERM, EPIPE } = constants.errno;

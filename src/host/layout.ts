@@ -1,0 +1,169 @@
+/**
+ * C struct layouts as data.
+ *
+ *     const clock = struct('kvm_clock_data', { clock: u64, flags: u32, pad0: u32, realtime: u64 });
+ *     clock.size, clock.offsets.flags          numbers, also for hot paths that use a DataView directly
+ *     const now = clock.allocate();            zeroed; now.$bytes goes to the ioctl
+ *     now.flags = 0;                           fields are properties
+ *
+ * Fields follow C's natural alignment. {@link at} gives a field of a union its offset by hand.
+ */
+
+/** A type that can stand in a struct: how large it is and how its value is read and written in place. */
+export interface Field<T> {
+  readonly size: number;
+  readonly align: number;
+  /** Set by {@link at} only. */
+  readonly offset?: number;
+  read(view: DataView, offset: number): T;
+  write(view: DataView, offset: number, value: T): void;
+}
+
+type FieldValue<F> = F extends Field<infer T> ? T : never;
+
+/** A struct's fields as properties, over bytes that belong to whoever made the view. */
+export type StructView<F extends Fields> = { -readonly [K in keyof F]: FieldValue<F[K]> } & {
+  /** The bytes themselves, not a copy. */
+  readonly $bytes: Uint8Array;
+};
+
+// biome-ignore lint/suspicious/noExplicitAny: a struct's fields differ in type; each is typed again by StructView.
+export type Fields = Readonly<Record<string, Field<any>>>;
+
+export interface Struct<F extends Fields> extends Field<StructView<F>> {
+  readonly name: string;
+  readonly offsets: Readonly<Record<keyof F, number>>;
+  /** A view of `bytes` from `offset`. Throws RangeError if the struct does not fit. */
+  over(bytes: Uint8Array | DataView, offset?: number): StructView<F>;
+  /** A view of fresh zeroed bytes; `tail` adds room behind the struct (flexible array members). */
+  allocate(tail?: number): StructView<F>;
+}
+
+export type ViewOf<S> = S extends Struct<infer F> ? StructView<F> : never;
+
+export const u8: Field<number> = {
+  size: 1,
+  align: 1,
+  read: (view, offset) => view.getUint8(offset),
+  write: (view, offset, value) => view.setUint8(offset, value),
+};
+export const u16: Field<number> = {
+  size: 2,
+  align: 2,
+  read: (view, offset) => view.getUint16(offset, true),
+  write: (view, offset, value) => view.setUint16(offset, value, true),
+};
+export const u32: Field<number> = {
+  size: 4,
+  align: 4,
+  read: (view, offset) => view.getUint32(offset, true),
+  write: (view, offset, value) => view.setUint32(offset, value, true),
+};
+export const s32: Field<number> = {
+  size: 4,
+  align: 4,
+  read: (view, offset) => view.getInt32(offset, true),
+  write: (view, offset, value) => view.setInt32(offset, value, true),
+};
+export const u64: Field<bigint> = {
+  size: 8,
+  align: 8,
+  read: (view, offset) => view.getBigUint64(offset, true),
+  write: (view, offset, value) => view.setBigUint64(offset, value, true),
+};
+export const s64: Field<bigint> = {
+  size: 8,
+  align: 8,
+  read: (view, offset) => view.getBigInt64(offset, true),
+  write: (view, offset, value) => view.setBigInt64(offset, value, true),
+};
+
+/** `length` raw bytes. Reading gives a view in place; writing copies, and must bring exactly that many. */
+export function bytes(length: number): Field<Uint8Array> {
+  return {
+    size: length,
+    align: 1,
+    read: (view, offset) => new Uint8Array(view.buffer, view.byteOffset + offset, length),
+    write: (view, offset, value) => {
+      if (value.length !== length) throw new RangeError(`${value.length} bytes for a field of ${length}`);
+      new Uint8Array(view.buffer, view.byteOffset + offset, length).set(value);
+    },
+  };
+}
+
+/** `length` elements of one type. Reading gives copies of scalars and views of structs. */
+export function array<T>(element: Field<T>, length: number): Field<T[]> {
+  return {
+    size: element.size * length,
+    align: element.align,
+    read: (view, offset) => Array.from({ length }, (_, index) => element.read(view, offset + index * element.size)),
+    write: (view, offset, values) => {
+      if (values.length !== length) throw new RangeError(`${values.length} elements for an array of ${length}`);
+      values.forEach((value, index) => {
+        element.write(view, offset + index * element.size, value);
+      });
+    },
+  };
+}
+
+/** A field that lies at a fixed offset: unions, and gaps that no field names. */
+export function at<T>(offset: number, field: Field<T>): Field<T> {
+  return { ...field, offset };
+}
+
+/** Lays the fields out in order. `size` is for structs that end in a union or padding the fields do not show. */
+export function struct<F extends Fields>(name: string, fields: F, size?: number): Struct<F> {
+  const offsets: Record<string, number> = {};
+  let end = 0;
+  let largest = 0;
+  let align = 1;
+  for (const [field, type] of Object.entries(fields)) {
+    const offset = type.offset ?? Math.ceil(end / type.align) * type.align;
+    offsets[field] = offset;
+    end = offset + type.size;
+    largest = Math.max(largest, end);
+    align = Math.max(align, type.align);
+  }
+  const total = size ?? Math.ceil(largest / align) * align;
+  const prototype = Object.create(
+    Object.prototype,
+    Object.fromEntries(
+      Object.entries(fields).map(([field, type]) => {
+        const offset = offsets[field] as number;
+        return [
+          field,
+          {
+            enumerable: true,
+            get(this: Instance) {
+              return type.read(this.$view, offset);
+            },
+            set(this: Instance, value: unknown) {
+              type.write(this.$view, offset, value);
+            },
+          },
+        ];
+      }),
+    ),
+  );
+  const over = (source: Uint8Array | DataView, offset = 0): StructView<F> => {
+    const $view = new DataView(source.buffer, source.byteOffset + offset, total);
+    const $bytes = new Uint8Array($view.buffer, $view.byteOffset, source.byteLength - offset);
+    return Object.create(prototype, { $view: { value: $view }, $bytes: { value: $bytes } });
+  };
+  return {
+    name,
+    size: total,
+    align,
+    offsets: offsets as Record<keyof F, number>,
+    over,
+    allocate: (tail = 0) => over(new Uint8Array(total + tail)),
+    read: (view, offset) => over(view, offset),
+    write: (view, offset, value) => {
+      new Uint8Array(view.buffer, view.byteOffset + offset, total).set(value.$bytes.subarray(0, total));
+    },
+  };
+}
+
+interface Instance {
+  readonly $view: DataView;
+}

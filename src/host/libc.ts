@@ -1,0 +1,231 @@
+import koffi from 'koffi';
+import { EINTR } from './errno.ts';
+import { SystemError } from './system-error.ts';
+
+/**
+ * The C library's calls that Node does not offer, each declared when it is first used: a declaration costs as
+ * much as thousands of calls, and no thread needs them all.
+ */
+
+declare const fdBrand: unique symbol;
+
+/** An open file descriptor. Valid in every thread of this process. */
+export type Fd = number & { readonly [fdBrand]: true };
+
+const libc = koffi.load('libc.so.6');
+
+type Call<A extends unknown[], R> = (...args: A) => R;
+
+function declare<A extends unknown[], R>(prototype: string): Call<A, R> {
+  let call: Call<A, R> | undefined;
+  return (...args) => {
+    call ??= libc.func(prototype) as unknown as Call<A, R>;
+    return call(...args);
+  };
+}
+
+/** errno of the last failed call of this thread. */
+export const lastErrno: () => number = () => koffi.errno();
+
+/**
+ * ioctl with a number. The one declaration that is not lazy: it is the vCPU loop, and a wrapper would cost as
+ * much as the call.
+ */
+export const ioctlNumber = libc.func('ioctl', 'int', ['int', 'uint64', 'uint64']) as unknown as (
+  fd: number,
+  request: number,
+  argument: number,
+) => number;
+
+const ioctlBytes = libc.func('ioctl', 'int', ['int', 'uint64', 'uint8_t *']) as unknown as (
+  fd: number,
+  request: number,
+  argument: Uint8Array,
+) => number;
+
+/** An ioctl's name and number. */
+export interface IoctlRequest {
+  readonly name: string;
+  readonly number: number;
+}
+
+/** Calls ioctl with bytes or a number; a failure is a {@link SystemError} that names the request and `subject`. */
+export function ioctl(fd: Fd, request: IoctlRequest, argument: Uint8Array | number, subject: string): number {
+  const result = tryIoctl(fd, request, argument);
+  if (result < 0) throw new SystemError(request.name, -result, subject);
+  return result;
+}
+
+/** As {@link ioctl}; a failure is the negative errno. */
+export function tryIoctl(fd: Fd, request: IoctlRequest, argument: Uint8Array | number): number {
+  for (;;) {
+    const result =
+      typeof argument === 'number'
+        ? ioctlNumber(fd, request.number, argument)
+        : ioctlBytes(fd, request.number, argument);
+    if (result >= 0) return result;
+    const errno = lastErrno();
+    if (errno !== EINTR) return -errno;
+  }
+}
+
+const closeCall = declare<[number], number>('int close(int)');
+
+/** Closes a descriptor. EINTR counts as closed (Linux has released it by then). */
+export function close(fd: Fd): void {
+  closeCall(fd);
+}
+
+const openCall = declare<[string, number, number], number>('int open(const char *, int, int)');
+
+/** Opens `path` with O_CLOEXEC added to `flags`. */
+export function open(path: string, flags: number, mode = 0): Fd {
+  const O_CLOEXEC = 0o2000000;
+  const fd = openCall(path, flags | O_CLOEXEC, mode);
+  if (fd < 0) throw new SystemError('open', lastErrno(), path);
+  return fd as Fd;
+}
+
+const mmapCall = declare<[number, number, number, number, number, number], number>(
+  'int64_t mmap(int64_t, size_t, int, int, int, int64_t)',
+);
+const munmapCall = declare<[number, number], number>('int munmap(int64_t, size_t)');
+
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_SHARED = 1;
+export const MAP_PRIVATE = 2;
+export const MAP_NORESERVE = 0x4000;
+
+/** Maps `length` bytes of `fd` from `offset`; gives the address. */
+export function mmap(
+  length: number,
+  protection: number,
+  flags: number,
+  fd: Fd,
+  offset: number,
+  subject: string,
+): number {
+  const address = mmapCall(0, length, protection, flags, fd, offset);
+  if (address === -1) throw new SystemError('mmap', lastErrno(), subject);
+  return address;
+}
+
+export function munmap(address: number, length: number): void {
+  munmapCall(address, length);
+}
+
+/**
+ * The `length` bytes at `address` as a buffer. Nothing keeps the mapping alive: whoever unmaps it makes sure
+ * that no thread touches the buffer again. V8 allows 4 GiB at most.
+ */
+export function viewMemory(address: number, length: number): ArrayBuffer {
+  return koffi.view(BigInt(address), length) as ArrayBuffer;
+}
+
+/** Longest buffer {@link viewMemory} can make. */
+export const maxViewBytes = 4 * 1024 ** 3;
+
+const memfdCall = declare<[string, number], number>('int memfd_create(const char *, unsigned int)');
+const ftruncateCall = declare<[number, number], number>('int ftruncate(int, int64_t)');
+
+/** An anonymous file of `length` bytes in RAM; pages cost nothing until touched. */
+export function memfd(name: string, length: number): Fd {
+  const MFD_CLOEXEC = 1;
+  const fd = memfdCall(name, MFD_CLOEXEC) as Fd;
+  if (fd < 0) throw new SystemError('memfd_create', lastErrno(), name);
+  if (ftruncateCall(fd, length) < 0) {
+    const error = new SystemError('ftruncate', lastErrno(), name);
+    close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+const readCall = declare<[number, Uint8Array, number], number>('ssize_t read(int, uint8_t *, size_t)');
+const writeCall = declare<[number, Uint8Array, number], number>('ssize_t write(int, const uint8_t *, size_t)');
+
+/** Reads into `target`; the count, or the negative errno. */
+export function tryRead(fd: Fd, target: Uint8Array): number {
+  const count = readCall(fd, target, target.length);
+  return count < 0 ? -lastErrno() : count;
+}
+
+/** Writes `source`; the count, or the negative errno. */
+export function tryWrite(fd: Fd, source: Uint8Array): number {
+  const count = writeCall(fd, source, source.length);
+  return count < 0 ? -lastErrno() : count;
+}
+
+const sendCall = declare<[number, Uint8Array, number, number], number>(
+  'ssize_t send(int, const uint8_t *, size_t, int)',
+);
+
+/** Sends what a socket takes at once, without SIGPIPE; the count, or the negative errno. */
+export function trySend(fd: Fd, source: Uint8Array): number {
+  const MSG_DONTWAIT = 0x40;
+  const MSG_NOSIGNAL = 0x4000;
+  const count = sendCall(fd, source, source.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return count < 0 ? -lastErrno() : count;
+}
+
+const eventfdCall = declare<[number, number], number>('int eventfd(unsigned int, int)');
+
+export function createEventfd(flags: number): Fd {
+  const fd = eventfdCall(0, flags);
+  if (fd < 0) throw new SystemError('eventfd', lastErrno(), 'a new counter');
+  return fd as Fd;
+}
+
+const epollCreateCall = declare<[number], number>('int epoll_create1(int)');
+const epollCtlCall = declare<[number, number, number, Uint8Array], number>('int epoll_ctl(int, int, int, uint8_t *)');
+const epollWaitCall = declare<[number, Uint8Array, number, number], number>('int epoll_wait(int, uint8_t *, int, int)');
+
+export function epollCreate(): Fd {
+  const EPOLL_CLOEXEC = 0o2000000;
+  const fd = epollCreateCall(EPOLL_CLOEXEC);
+  if (fd < 0) throw new SystemError('epoll_create1', lastErrno(), 'a new set');
+  return fd as Fd;
+}
+
+export function epollCtl(epoll: Fd, operation: number, fd: Fd, event: Uint8Array): void {
+  if (epollCtlCall(epoll, operation, fd, event) < 0) throw new SystemError('epoll_ctl', lastErrno(), `fd ${fd}`);
+}
+
+/** Waits; the number of events, or the negative errno (-EINTR after a signal). */
+export function epollWait(epoll: Fd, events: Uint8Array, maxEvents: number, timeoutMs: number): number {
+  const count = epollWaitCall(epoll, events, maxEvents, timeoutMs);
+  return count < 0 ? -lastErrno() : count;
+}
+
+const syscallCall = declare<[number, number, number, number], number>(
+  'int64_t syscall(int64_t, int64_t, int64_t, int64_t)',
+);
+const dlsymCall = declare<[number, string], bigint | number>('int64_t dlsym(int64_t, const char *)');
+const sigactionCall = declare<[number, Uint8Array, null], number>('int sigaction(int, const uint8_t *, void *)');
+
+/** System call numbers of x86-64 without a function in every C library. */
+const SYS_gettid = 186;
+const SYS_tgkill = 234;
+
+/** Kernel id of the calling thread. */
+export function gettid(): number {
+  return syscallCall(SYS_gettid, 0, 0, 0);
+}
+
+/** Sends a signal to one thread of this process. A thread that is gone already is no error. */
+export function signalThread(tid: number, signal: number): void {
+  syscallCall(SYS_tgkill, process.pid, tid, signal);
+}
+
+/** Installs a C function of the C library, by name, as handler of `signal` for the whole process. */
+export function handleSignalWith(signal: number, functionName: string): void {
+  const RTLD_DEFAULT = 0;
+  const handler = BigInt(dlsymCall(RTLD_DEFAULT, functionName));
+  if (handler === 0n) throw new Error(`the C library has no ${functionName}`);
+  // struct sigaction of glibc: handler 8 bytes, mask 128 bytes, flags int, restorer 8 bytes. No SA_RESTART:
+  // the point of the signal is to interrupt a system call.
+  const action = new Uint8Array(152);
+  new DataView(action.buffer).setBigUint64(0, handler, true);
+  if (sigactionCall(signal, action, null) < 0) throw new SystemError('sigaction', lastErrno(), `signal ${signal}`);
+}

@@ -1,0 +1,67 @@
+import {
+  close,
+  type Fd,
+  MAP_NORESERVE,
+  MAP_SHARED,
+  maxViewBytes,
+  memfd,
+  mmap,
+  munmap,
+  PROT_READ,
+  PROT_WRITE,
+  viewMemory,
+} from './libc.ts';
+import type { Closable } from './ownership.ts';
+
+/** Where a mapping lies, to be told to another thread of this process. */
+export interface MappingAddress {
+  readonly address: number;
+  readonly sizeBytes: number;
+}
+
+/** Shared memory without a name: a memfd, mapped whole. Pages cost nothing until they are touched. */
+export class MemfdMapping implements Closable, MappingAddress {
+  readonly fd: Fd;
+  readonly address: number;
+  readonly sizeBytes: number;
+  #open = true;
+
+  constructor(name: string, sizeBytes: number) {
+    this.sizeBytes = sizeBytes;
+    this.fd = memfd(name, sizeBytes);
+    try {
+      this.address = mmap(sizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, this.fd, 0, name);
+    } catch (error) {
+      close(this.fd);
+      throw error;
+    }
+  }
+
+  /** No thread may touch a view of it afterwards. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    munmap(this.address, this.sizeBytes);
+    close(this.fd);
+  }
+}
+
+/** A buffer over part of a mapping. */
+export interface MappedWindow {
+  /** Where it begins in the mapping, in bytes. */
+  readonly offset: number;
+  readonly buffer: ArrayBuffer;
+}
+
+/**
+ * `sizeBytes` at `address` as buffers: one, or, beyond what a buffer can hold, several that overlap by half, so that
+ * whatever is at most half as long as a buffer lies whole in one of them.
+ */
+export function viewWindows(address: number, sizeBytes: number, maxBytes = maxViewBytes): MappedWindow[] {
+  const windows: MappedWindow[] = [];
+  for (let offset = 0; ; offset += maxBytes / 2) {
+    const length = Math.min(maxBytes, sizeBytes - offset);
+    windows.push({ offset, buffer: viewMemory(address + offset, length) });
+    if (offset + length >= sizeBytes) return windows;
+  }
+}

@@ -1,0 +1,147 @@
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import * as v from 'valibot';
+import { MiB } from '../memory/address.ts';
+import { minimumRamBytes } from '../memory/layout.ts';
+import { cpuFeatures } from './cpu-features.ts';
+
+/** A flag or configuration key has a value that will not do. The message names it, what is wrong, and what would do. */
+export class ConfigError extends Error {
+  readonly code = 'CONFIG';
+
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+/** vCPUs a machine may have; more have never been tried. */
+export const maxCpus = 8;
+
+/** Where the serial port leads. */
+export type SerialTarget =
+  | { readonly kind: 'stdio'; readonly eof: 'stop' | 'ignore' }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'none' };
+
+/** What `--cmdline` is when nobody gives one. */
+export const defaultCommandLine = 'console=ttyS0 panic=-1 pci=off random.trust_cpu=on';
+
+const sizeUnits: Readonly<Record<string, number>> = { K: 1 / 1024, M: 1, G: 1024, T: 1024 * 1024 };
+
+const path = v.pipe(v.string('is a path'), v.nonEmpty('is empty: give a path'));
+
+const cpus = v.pipe(
+  v.union([v.number(), v.pipe(v.string(), v.transform(Number))], 'is a number'),
+  v.check(
+    (count) => Number.isInteger(count) && count >= 1 && count <= maxCpus,
+    `a machine has 1 to ${maxCpus} virtual CPUs`,
+  ),
+);
+
+const memory = v.pipe(
+  v.union([v.string(), v.number()], 'is a size such as 256M'),
+  v.transform(parseSize),
+  v.number('give a size such as 256M or 2G (without a unit: MiB)'),
+  v.check((bytes) => bytes >= minimumRamBytes, `a machine needs at least ${minimumRamBytes / MiB}M`),
+  v.check((bytes) => bytes <= totalmem(), `this host has only ${Math.floor(totalmem() / MiB)}M`),
+);
+
+const serial = v.pipe(
+  v.string('is stdio, file=PATH or none'),
+  v.transform(parseSerial),
+  v.custom<SerialTarget>((value) => value !== undefined, 'is stdio[,eof=stop|ignore], file=PATH or none'),
+);
+
+const cpuMask = v.pipe(
+  v.union([
+    v.pipe(
+      v.string(),
+      v.transform((names) => names.split(',').filter((name) => name.length > 0)),
+    ),
+    v.array(v.string()),
+  ]),
+  v.array(
+    v.pipe(
+      v.string(),
+      v.check(
+        (name) => Object.hasOwn(cpuFeatures, name),
+        (issue) => `no CPU feature is called ${issue.received}; known are ${Object.keys(cpuFeatures).join(' ')}`,
+      ),
+    ),
+  ),
+);
+
+const schema = v.strictObject({
+  kernel: path,
+  initrd: v.optional(path),
+  cmdline: v.optional(v.string('is a string'), defaultCommandLine),
+  cpus: v.optional(cpus, 1),
+  memory: v.optional(memory, '256M'),
+  serial: v.optional(serial, 'stdio'),
+  'cpu-mask': v.optional(cpuMask, ''),
+  name: v.optional(
+    v.pipe(v.string('is a name'), v.regex(/^[\w.-]{1,64}$/, 'is up to 64 letters, digits, dots, dashes')),
+  ),
+  control: v.optional(path),
+});
+
+/** A machine's configuration, checked. */
+export type RunConfig = v.InferOutput<typeof schema>;
+
+/** Keys of the configuration: the names of the flags, and of the entries of a configuration file. */
+export type ConfigKey = keyof typeof schema.entries;
+
+/**
+ * Checks a configuration. `flags` win over the file.
+ *
+ * @throws ConfigError for the first thing that is wrong
+ */
+export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: string): RunConfig {
+  const fromFile = file === undefined ? {} : readConfigFile(file);
+  const result = v.safeParse(schema, { ...fromFile, ...flags }, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const key = String(issue.path?.[0]?.key ?? '');
+  const where = key in flags ? `--${key}` : file === undefined ? `--${key}` : `${file}: "${key}"`;
+  if (issue.type === 'strict_object') {
+    const known = Object.keys(schema.entries);
+    if (!known.includes(key)) throw new ConfigError(`${where}: no such key; known are ${known.join(', ')}`);
+    throw new ConfigError(
+      `--${key} is missing: ${key === 'kernel' ? 'give a bzImage or an ELF vmlinux' : 'give a value'}`,
+    );
+  }
+  const value = issue.path?.[0]?.value;
+  const shown = typeof value === 'string' || typeof value === 'number' ? ` ${value}` : '';
+  throw new ConfigError(`${where}${shown}: ${issue.message}`);
+}
+
+function readConfigFile(file: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`--config ${file}: ${reason}`);
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new ConfigError(`--config ${file}: holds no JSON object; give {"kernel": "...", ...}`);
+  }
+  return parsed as Record<string, unknown>;
+}
+
+/** Bytes, rounded down to whole pages; undefined if `text` is no size. */
+function parseSize(text: string | number): number | undefined {
+  const match = /^(\d+)([KMGT]?)$/i.exec(String(text));
+  if (match === null) return undefined;
+  const unit = sizeUnits[(match[2] || 'M').toUpperCase()] ?? 1;
+  return Math.floor((Number(match[1]) * unit * MiB) / 4096) * 4096;
+}
+
+function parseSerial(text: string): SerialTarget | undefined {
+  if (text === 'none') return { kind: 'none' };
+  if (text === 'stdio' || text === 'stdio,eof=stop') return { kind: 'stdio', eof: 'stop' };
+  if (text === 'stdio,eof=ignore') return { kind: 'stdio', eof: 'ignore' };
+  if (text.startsWith('file=') && text.length > 5) return { kind: 'file', path: text.slice(5) };
+  return undefined;
+}

@@ -1,0 +1,174 @@
+import { writeAcpi } from '../../firmware/acpi/machine-tables.ts';
+import { bootRegisters } from '../../firmware/boot-registers.ts';
+import { loadKernel } from '../../firmware/load-kernel.ts';
+import type { Serial } from '../devices/serial.ts';
+import { installKickHandler } from '../host/kick.ts';
+import { capability } from '../host/kvm/abi.ts';
+import { type CpuidEntry, KvmDevice } from '../host/kvm/kvm-device.ts';
+import { InterruptLine, type Vm } from '../host/kvm/vm.ts';
+import { Owner } from '../host/ownership.ts';
+import { identityMapAddress, kvmTssAddress } from '../memory/layout.ts';
+import { Ram } from '../memory/ram.ts';
+import { guestCpuid } from './cpuid.ts';
+import type { GuestEnd } from './guest-end.ts';
+import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
+import { type RunState, RunStateMachine } from './run-state.ts';
+import { type ExitCounts, exitKinds } from './vcpu-control.ts';
+import { VcpuThread } from './vcpu-thread.ts';
+
+/** A file's bytes, with the name that messages use. */
+export interface NamedBytes {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The shape of a machine. */
+export interface MachineShape {
+  readonly cpus: number;
+  /** Guest RAM, a multiple of the page size. */
+  readonly memoryBytes: number;
+  /** CPU features to hide, by name. */
+  readonly cpuMask: readonly string[];
+}
+
+/** What a machine boots. Needed only while it starts. */
+export interface BootImages {
+  readonly kernel: NamedBytes;
+  readonly initrd?: NamedBytes;
+  readonly commandLine: string;
+}
+
+/**
+ * A virtual machine: KVM objects, RAM, devices and vCPU threads, and the run state that binds them.
+ *
+ * Made, started, ended once, closed. `ended` resolves exactly once, whoever ends it: the guest, a caller of
+ * {@link stop}, or a failure of ours. Everything is given back by {@link close}.
+ */
+export class Machine {
+  readonly shape: MachineShape;
+  /** The serial port, host side. */
+  readonly serial: Serial;
+  readonly ended: Promise<GuestEnd>;
+  readonly ram: Ram;
+  readonly #owner = new Owner();
+  readonly #kvm: KvmDevice;
+  readonly #vm: Vm;
+  readonly #platform: SharedPlatform;
+  readonly #powerButton: InterruptLine;
+  readonly #threads: VcpuThread[] = [];
+  readonly #runState = new RunStateMachine();
+  #resolveEnded: (end: GuestEnd) => void = () => {};
+
+  /**
+   * Opens everything and starts the vCPU threads, parked.
+   *
+   * @param program the file whose top runs a vCPU when loaded in a worker thread
+   * @throws KvmUnavailableError, SystemError
+   */
+  constructor(shape: MachineShape, program: URL) {
+    this.shape = shape;
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+    try {
+      this.#kvm = this.#owner.own(new KvmDevice());
+      this.#vm = this.#owner.own(this.#kvm.createVm());
+      this.ram = this.#owner.own(new Ram(shape.memoryBytes));
+      this.#vm.reserveForKvm(identityMapAddress, kvmTssAddress);
+      this.#vm.createIrqchip();
+      this.#vm.createPit();
+      for (const slot of this.ram.slots) this.#vm.setMemory(slot);
+      this.#platform = newPlatform(this.#vm.fd);
+      this.serial = serialPort(this.#platform);
+      this.#powerButton = new InterruptLine(this.#vm.fd, platformMap.powerButton.gsi);
+      installKickHandler();
+      const handles = Array.from({ length: shape.cpus }, (_, index) => this.#vm.createVcpu(index));
+      for (const handle of handles) {
+        this.#threads.push(
+          new VcpuThread(program, handle, this.#platform, {
+            ended: (end) => this.#end(end),
+            failed: (index, error) => this.#end({ kind: 'vmm-failure', what: `vcpu ${index}: ${error.message}` }),
+          }),
+        );
+      }
+    } catch (error) {
+      for (const thread of this.#threads) thread.requestEnd();
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  /** Loads the images and starts the guest. @throws KernelImageError */
+  boot(images: BootImages): void {
+    const rsdp = writeAcpi(this.ram.memory, {
+      cpus: this.shape.cpus,
+      serialPorts: [platformMap.serial],
+      powerPort: platformMap.power.port,
+      powerButton: platformMap.powerButton,
+      virtioMmio: [],
+    });
+    const entry = loadKernel(this.ram.memory, { ...images, rsdp });
+    const supported = this.#kvm.supportedCpuid();
+    const tscDeadline = this.#vm.check(capability.tscDeadlineTimer) > 0;
+    this.#runState.moveTo('running');
+    for (const thread of this.#threads) {
+      const cpuid: CpuidEntry[] = guestCpuid(supported, thread.index, {
+        cpus: this.shape.cpus,
+        tscDeadline,
+        mask: this.shape.cpuMask,
+      });
+      thread.start(cpuid, thread.index === 0 ? bootRegisters(entry) : undefined);
+    }
+  }
+
+  get state(): RunState {
+    return this.#runState.state;
+  }
+
+  /** Stops all vCPUs; on return nothing changes guest state. @throws RunStateError if it does not run */
+  pause(): void {
+    this.#runState.moveTo('paused');
+    for (const thread of this.#threads) thread.requestPark();
+    for (const thread of this.#threads) thread.waitUntilParked();
+  }
+
+  /** Lets the vCPUs go on. @throws RunStateError if it is not paused */
+  resume(): void {
+    this.#runState.moveTo('running');
+    for (const thread of this.#threads) thread.resume();
+  }
+
+  /** Asks the guest to shut down, as a person at the machine would. */
+  pressPowerButton(): void {
+    if (this.state === 'running' || this.state === 'paused') this.#powerButton.pulse();
+  }
+
+  /** Ends the machine from outside. No effect once it has ended. */
+  stop(by: string, exitCode: number): void {
+    this.#end({ kind: 'stopped', by, exitCode });
+  }
+
+  /** Exits of all vCPUs so far, by kind. */
+  get exits(): ExitCounts {
+    const counts = this.#threads.map((thread) => thread.exits);
+    return Object.fromEntries(
+      exitKinds.map((kind) => [kind, counts.reduce((sum, exits) => sum + exits[kind], 0)]),
+    ) as ExitCounts;
+  }
+
+  /** Ends the machine if need be, waits for its threads, gives everything back. */
+  async close(): Promise<void> {
+    this.stop('its owner', 0);
+    const gone = await Promise.all(this.#threads.map((thread) => thread.joined()));
+    // A thread that is still in the guest holds the memory: leaving it mapped is all that can be done.
+    if (!gone.every(Boolean)) throw new Error('a vCPU thread did not end');
+    this.#owner.close();
+  }
+
+  #end(end: GuestEnd): void {
+    if (this.state === 'ended') return;
+    this.#runState.moveTo('ended');
+    for (const thread of this.#threads) thread.requestEnd();
+    this.#resolveEnded(end);
+  }
+}

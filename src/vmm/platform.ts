@@ -1,0 +1,41 @@
+import { I8042, i8042PortCount } from '../devices/i8042.ts';
+import { IoBus } from '../devices/io-bus.ts';
+import { PowerRegister, type PowerRequests } from '../devices/power.ts';
+import { Serial, serialPortCount } from '../devices/serial.ts';
+import { serialState } from '../devices/serial-state.ts';
+import { InterruptLine } from '../host/kvm/vm.ts';
+import type { Fd } from '../host/libc.ts';
+
+/** Ports and interrupts of the machine. The ACPI tables are built from the same numbers. */
+export const platformMap = {
+  serial: { port: 0x3f8, gsi: 4 },
+  i8042: { port: 0x60 },
+  power: { port: 0x600 },
+  /** Pulsed to press the power button. */
+  powerButton: { gsi: 5 },
+} as const;
+
+/** The memory that all threads share of the machine's devices, to be sent to a thread as it is. */
+export interface SharedPlatform {
+  readonly vm: Fd;
+  readonly serial: SharedArrayBuffer;
+}
+
+/** Device state of a fresh machine. */
+export function newPlatform(vm: Fd): SharedPlatform {
+  return { vm, serial: serialState().storage };
+}
+
+/** The serial port, for any thread. */
+export function serialPort(platform: SharedPlatform): Serial {
+  return new Serial(serialState(platform.serial), new InterruptLine(platform.vm, platformMap.serial.gsi));
+}
+
+/** Buses of one vCPU thread, with every device on them. */
+export function attachDevices(platform: SharedPlatform, requests: PowerRequests): { ports: IoBus; memory: IoBus } {
+  const ports = new IoBus();
+  ports.map(platformMap.serial.port, serialPortCount, serialPort(platform));
+  ports.map(platformMap.i8042.port, i8042PortCount, new I8042(() => requests.reset()));
+  ports.map(platformMap.power.port, 1, new PowerRegister(requests));
+  return { ports, memory: new IoBus() };
+}

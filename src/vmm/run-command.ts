@@ -1,0 +1,111 @@
+import { closeSync, openSync } from 'node:fs';
+import { type FileBytes, readFileBytes } from '../host/file-bytes.ts';
+import { ConfigError, type RunConfig } from './config.ts';
+import { SerialConsole } from './console.ts';
+import { ControlSocket, controlDirectory } from './control-socket.ts';
+import { crashReport, describeEnd, exitCodeOf, type GuestEnd } from './guest-end.ts';
+import { hasHardwareVirtualisation, isLinux } from './hardware.ts';
+import { Machine, type NamedBytes } from './machine.ts';
+
+/** Exit codes for signals, as a shell reports them. */
+const signals = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+/** Exit code when the owner of standard input went away: the same as for a hang-up. */
+const inputClosedCode = 129;
+
+/** Body of `colo-vmm run`: a machine from its configuration to its end. The process's exit code. */
+export async function runCommand(config: RunConfig, program: URL): Promise<number> {
+  const stopSignals = new AbortController();
+  const control = await ControlSocket.claim(
+    config.control ?? `${controlDirectory()}/${config.name ?? process.pid}.sock`,
+  );
+  try {
+    const machine = boot(config, program);
+    try {
+      control.serve(machine);
+      return await runToEnd(machine, config, stopSignals.signal);
+    } finally {
+      await machine.close();
+    }
+  } finally {
+    stopSignals.abort();
+    control.close();
+  }
+}
+
+function boot(config: RunConfig, program: URL): Machine {
+  const kernel = readImage('kernel', config.kernel);
+  const initrd = config.initrd === undefined ? undefined : readImage('initrd', config.initrd);
+  try {
+    if (!hasHardwareVirtualisation() && isLinux(kernel.bytes)) {
+      throw new ConfigError(
+        `--kernel ${config.kernel}: this machine's processor offers no hardware virtualisation, and without it KVM is ` +
+          'far too slow for Linux. Turn it on in the firmware setup, or use the emulated lab: npm run lab -- --help',
+      );
+    }
+    const machine = new Machine(
+      { cpus: config.cpus, memoryBytes: config.memory, cpuMask: config['cpu-mask'] },
+      program,
+    );
+    try {
+      machine.boot({ kernel, ...(initrd === undefined ? {} : { initrd }), commandLine: config.cmdline });
+      return machine;
+    } catch (error) {
+      // Not awaited: the process is about to end, and the threads are parked.
+      void machine.close();
+      throw error;
+    }
+  } finally {
+    kernel.close();
+    initrd?.close();
+  }
+}
+
+function readImage(flag: 'kernel' | 'initrd', path: string): NamedBytes & FileBytes {
+  try {
+    return { name: path, ...readFileBytes(path) };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason =
+      code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'no permission to read it' : (error as Error).message;
+    throw new ConfigError(`--${flag} ${path}: ${reason}`);
+  }
+}
+
+async function runToEnd(machine: Machine, config: RunConfig, stopped: AbortSignal): Promise<number> {
+  for (const [signal, code] of Object.entries(signals)) {
+    const stop = (): void => machine.stop(signal, code);
+    process.on(signal, stop);
+    stopped.addEventListener('abort', () => process.off(signal, stop));
+  }
+  const { serial } = config;
+  const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
+  const console = new SerialConsole(machine.serial, outputFd);
+  let end: GuestEnd;
+  try {
+    if (serial.kind === 'stdio') {
+      console.attachInput({
+        end: () => machine.stop('Ctrl-A x', 0),
+        pressPowerButton: () => machine.pressPowerButton(),
+        inputClosed: () => {
+          if (serial.eof === 'stop') machine.stop('the end of standard input', inputClosedCode);
+        },
+      });
+    }
+    end = await machine.ended;
+  } finally {
+    console.close();
+    if (outputFd !== 1) closeSync(outputFd);
+  }
+  for (const line of [`colo-vmm: ${describeEnd(end)}`, ...crashReport(end, console.tail)]) {
+    process.stderr.write(`${line}\n`);
+  }
+  return exitCodeOf(end);
+}
+
+function openOutput(path: string): number {
+  try {
+    return openSync(path, 'a');
+  } catch (error) {
+    throw new ConfigError(`--serial file=${path}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,74 @@
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { BootRegisters } from '../../firmware/boot-registers.ts';
+import { threadId } from '../host/kick.ts';
+import { kvmCpuidEntry2 } from '../host/kvm/abi.ts';
+import type { CpuidEntry } from '../host/kvm/kvm-device.ts';
+import { Vcpu } from '../host/kvm/vcpu.ts';
+import type { VcpuHandle } from '../host/kvm/vm.ts';
+import type { GuestEnd } from './guest-end.ts';
+import { attachDevices, type SharedPlatform } from './platform.ts';
+import { phase, request, VcpuControl } from './vcpu-control.ts';
+import { runVcpuLoop } from './vcpu-loop.ts';
+import { setUpVcpu } from './vcpu-setup.ts';
+
+/** What a vCPU thread is born with. */
+export interface VcpuBirth {
+  readonly role: 'vcpu';
+  readonly handle: VcpuHandle;
+  readonly control: SharedArrayBuffer;
+  readonly platform: SharedPlatform;
+}
+
+/** What it is told before its first run. The thread is parked until then. */
+export interface VcpuStart {
+  readonly cpuid: readonly Uint8Array[];
+  /** For vCPU 0 of a machine that boots. */
+  readonly boot?: BootRegisters;
+}
+
+/** What it tells: its guest has ended. */
+export type VcpuReport = GuestEnd;
+
+/** True in a thread that is to run a vCPU: the program is one file, and all its threads begin at its top. */
+export function isVcpuThread(): boolean {
+  return (workerData as Partial<VcpuBirth> | undefined)?.role === 'vcpu';
+}
+
+/** Body of a vCPU thread. Comes back when the controller wants the thread to end. */
+export function vcpuMain(): void {
+  const { handle, control: storage, platform } = workerData as VcpuBirth;
+  const control = new VcpuControl(storage);
+  const vcpu = new Vcpu(handle);
+  let requested: GuestEnd | undefined;
+  const buses = attachDevices(platform, {
+    powerOff: () => {
+      requested = { kind: 'power-off' };
+    },
+    reset: () => {
+      requested = { kind: 'reset' };
+    },
+  });
+  control.tid = threadId();
+  try {
+    control.park();
+    if (control.request === request.end) return;
+    const start = takeStart();
+    const cpuid = start.cpuid.map((bytes): CpuidEntry => kvmCpuidEntry2.over(bytes));
+    setUpVcpu(vcpu, cpuid, start.boot);
+    runVcpuLoop({
+      vcpu,
+      control,
+      ...buses,
+      requestedEnd: () => requested,
+      report: (end) => parentPort?.postMessage(end satisfies VcpuReport),
+    });
+  } finally {
+    control.phase = phase.ended;
+  }
+}
+
+function takeStart(): VcpuStart {
+  const received = parentPort === null ? undefined : receiveMessageOnPort(parentPort);
+  if (received === undefined) throw new Error('a vCPU thread was started without its initial state');
+  return received.message as VcpuStart;
+}
