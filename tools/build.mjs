@@ -21,6 +21,7 @@ await build({
   target: 'node20',
   minifySyntax: true,
   minifyWhitespace: true,
+  lineLimit: 160,
   sourcemap: 'linked',
   legalComments: 'none',
   // commander is CommonJS and asks for Node's own modules by require().

@@ -16,11 +16,13 @@ export class ConsoleOutput implements Closable {
   #closed = false;
 
   constructor(fd: number) {
-    this.#socket = fstatSync(fd).isSocket();
+    const stat = fstatSync(fd);
+    this.#socket = stat.isSocket();
     let reopened: number | undefined;
     try {
-      if (!this.#socket) {
-        reopened = openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_APPEND);
+      // A regular file never blocks, and its position must stay shared with whoever else writes there.
+      if (stat.isFIFO() || stat.isCharacterDevice()) {
+        reopened = openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
       }
     } catch {
       // No right to open it again (a terminal of another user): then writes may block, as they do for everyone.

@@ -142,8 +142,8 @@ export function memfd(name: string, length: number): Fd {
   return fd;
 }
 
-const readCall = declare<[number, Uint8Array, number], number>('ssize_t read(int, uint8_t *, size_t)');
-const writeCall = declare<[number, Uint8Array, number], number>('ssize_t write(int, const uint8_t *, size_t)');
+const readCall = declare<[number, Uint8Array, number], number>('int64_t read(int, uint8_t *, size_t)');
+const writeCall = declare<[number, Uint8Array, number], number>('int64_t write(int, const uint8_t *, size_t)');
 
 /** Reads into `target`; the count, or the negative errno. */
 export function tryRead(fd: Fd, target: Uint8Array): number {
@@ -158,7 +158,7 @@ export function tryWrite(fd: Fd, source: Uint8Array): number {
 }
 
 const sendCall = declare<[number, Uint8Array, number, number], number>(
-  'ssize_t send(int, const uint8_t *, size_t, int)',
+  'int64_t send(int, const uint8_t *, size_t, int)',
 );
 
 /** Sends what a socket takes at once, without SIGPIPE; the count, or the negative errno. */
