@@ -1,0 +1,14 @@
+/** The middle of `values`, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle];
+  const lower = sorted.length % 2 === 1 ? upper : sorted[middle - 1];
+  if (upper === undefined || lower === undefined) throw new RangeError('no values, no median');
+  return (lower + upper) / 2;
+}
+
+/** `value` with `digits` behind the point, as a number, for figures in JSON. */
+export function rounded(value: number, digits = 1): number {
+  return Number(value.toFixed(digits));
+}
