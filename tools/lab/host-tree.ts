@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { uselessFolders } from '../images/initramfs.ts';
+import { fetchKernel, imageSuites, type Kernel } from '../images/kernel.ts';
+import { cached, keyOf } from '../packages/cache.ts';
+import { execute } from '../packages/execute.ts';
+import { fetchPackages, type PackageSet } from '../packages/package-set.ts';
+import type { Progress } from '../packages/progress.ts';
+
+/**
+ * What every host has installed, emulated or not: busybox and tools, Debian's QEMU to compare with, this machine's
+ * Node, the kernel's modules. The same folder is an emulated host's disk and a namespace's root.
+ */
+export interface HostTree {
+  readonly root: string;
+  readonly key: string;
+  readonly kernel: Kernel;
+}
+
+const hostPackages = ['busybox-static', 'bsdutils', 'iproute2', 'procps', 'strace', 'qemu-system-x86'] as const;
+const treeVersion = 1;
+/** Folders of a Debian root that are links into /usr, here too. */
+const mergedFolders = ['bin', 'sbin', 'lib', 'lib64'] as const;
+
+/** Makes the tree if it is not there. */
+export async function hostTree(options: { progress: Progress; refresh?: boolean }): Promise<HostTree> {
+  const kernel = await fetchKernel('cloud', options);
+  const packages = await fetchPackages({ names: hostPackages, suites: imageSuites, ...options });
+  const runtime = await nodeRuntime();
+  const key = keyOf(treeVersion, kernel.packages.key, packages.key, runtime.key);
+  const entry = await cached({
+    kind: 'host-tree',
+    key,
+    progress: options.progress,
+    build: async (directory) => {
+      options.progress('installing the host');
+      await install(join(directory, 'root'), packages, kernel, runtime);
+    },
+  });
+  return { root: join(entry, 'root'), key, kernel };
+}
+
+async function install(root: string, packages: PackageSet, kernel: Kernel, runtime: NodeRuntime): Promise<void> {
+  for (const folder of mergedFolders) {
+    await mkdir(join(root, 'usr', folder), { recursive: true });
+    await symlink(`usr/${folder}`, join(root, folder));
+  }
+  for (const folder of await readdir(packages.root)) {
+    const merged = (mergedFolders as readonly string[]).includes(folder);
+    await linkFolder(join(packages.root, folder), join(root, merged ? `usr/${folder}` : folder));
+  }
+  for (const folder of uselessFolders) await rm(join(root, folder), { recursive: true, force: true });
+  await linkFolder(kernel.modulesFolder, join(root, 'usr/lib/modules', kernel.release));
+  await linkApplets(root);
+  for (const path of runtime.files) await copyPath(path, join(root, path));
+  await copyPath(process.execPath, join(root, 'usr/bin/node'));
+  for (const folder of ['dev', 'proc', 'sys', 'run', 'tmp', 'root', 'opt', 'mnt', 'var', 'etc']) {
+    await mkdir(join(root, folder), { recursive: true });
+  }
+  await writeFile(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
+  await writeFile(join(root, 'etc/group'), 'root:x:0:\ntty:x:5:\nkvm:x:106:\n');
+  await writeFile(join(root, 'etc/hosts'), '127.0.0.1 localhost\n');
+}
+
+/** Copies a folder by hard links where the cache is one file system. */
+async function linkFolder(from: string, to: string): Promise<void> {
+  await mkdir(to, { recursive: true });
+  await execute('cp', ['-a', '--link', `${from}/.`, to]).catch(() => execute('cp', ['-a', `${from}/.`, to]));
+}
+
+/** A link for each command busybox has and no package brought. */
+async function linkApplets(root: string): Promise<void> {
+  const applets = (await execute(join(root, 'usr/bin/busybox'), ['--list'])).split('\n').filter(Boolean);
+  for (const name of applets) {
+    const places = ['usr/bin', 'usr/sbin'].map((folder) => join(root, folder, name));
+    if (!places.some((place) => existsSync(place))) await symlink('busybox', join(root, 'usr/bin', name));
+  }
+}
+
+interface NodeRuntime {
+  readonly files: readonly string[];
+  readonly key: string;
+}
+
+/**
+ * What this machine's Node runs on. The C library comes whole: Node may need a newer one than the packages
+ * have, and its parts only fit each other.
+ */
+async function nodeRuntime(): Promise<NodeRuntime> {
+  const libraries = (await execute('ldd', [process.execPath])).matchAll(/(?:=>\s+|^\s+)(\/\S+)/gm);
+  const libc = (await execute('dpkg', ['-L', 'libc6']))
+    .split('\n')
+    .filter((path) => /^(\/usr)?\/lib(64)?\/.*\.so(\.\d+)*$/.test(path) && !path.includes('/gconv/'));
+  const files = new Set<string>();
+  for (const path of [...libc, ...[...libraries].map(([, path = '']) => path)]) {
+    files.add(path);
+    if ((await lstat(path)).isSymbolicLink()) files.add(await realpath(path));
+  }
+  const digest = createHash('sha256');
+  for (const path of [process.execPath, ...files]) digest.update(path).update(await readFile(path));
+  return { files: [...files].sort(), key: digest.digest('hex') };
+}
+
+async function copyPath(from: string, to: string): Promise<void> {
+  await mkdir(dirname(to), { recursive: true });
+  // A hard link to a package's file may stand there: it must not be written through.
+  await rm(to, { force: true });
+  if ((await lstat(from)).isSymbolicLink()) await symlink(await readlink(from), to);
+  else await copyFile(from, to);
+}

@@ -1,0 +1,88 @@
+import { join } from 'node:path';
+import { debianRelease } from '../packages/debian-release.ts';
+import { fetchPackages, type PackageSet } from '../packages/package-set.ts';
+import type { Progress } from '../packages/progress.ts';
+import { commandFromSet } from '../packages/run-from-set.ts';
+import { LabError } from './errors.ts';
+import type { HostImage } from './host-image.ts';
+
+/**
+ * The QEMU that emulates hosts. Versions before 10 break guests that are busy and often paused (their SVM emulation),
+ * so Debian 12 takes it from its backports.
+ */
+const oldestSoundVersion = 10;
+
+/** Fetches the emulator if it is not there. Throws a {@link LabError} if this Debian has none that is sound. */
+export async function outerQemu(options: { progress: Progress; refresh?: boolean }): Promise<PackageSet> {
+  const { codename, version } = await debianRelease();
+  const backports = `${codename}-backports`;
+  const set = await fetchPackages({
+    names: ['qemu-system-x86'],
+    ...(version === 12
+      ? { suites: [codename, `${codename}-updates`, backports], preferSuite: backports }
+      : { suites: [codename, `${codename}-updates`] }),
+    ...options,
+  });
+  const found = set.versions['qemu-system-x86'] ?? '0';
+  if (Number.parseInt(found.replace(/^\d+:/, ''), 10) < oldestSoundVersion) {
+    throw new LabError(`the lab needs QEMU ${oldestSoundVersion} or newer; ${codename} has ${found}`);
+  }
+  return set;
+}
+
+/** File descriptors the emulator inherits: sockets to the lab. */
+export const qemuFds = { console: 3, agent: 4, monitor: 5, network: 6 } as const;
+
+export interface OuterQemuOptions {
+  readonly name: string;
+  readonly memoryMib: number;
+  readonly image: HostImage;
+  /** The host's place in the lab's network; absent when it has none. */
+  readonly network: { readonly address: string; readonly mac: string } | undefined;
+}
+
+/**
+ * The emulator's command line. One CPU, this CPU model and this accelerator: anything else tried made the inner
+ * guests fail in ways that were not the inner VMM's fault.
+ */
+export function outerQemuCommand(set: PackageSet, options: OuterQemuOptions): { program: string; args: string[] } {
+  const { program, args } = commandFromSet(set.root, 'usr/bin/qemu-system-x86_64');
+  const { image, network } = options;
+  const kernelWords = [
+    'console=ttyS0',
+    'quiet',
+    // The lab sees a dead host at once: -no-reboot turns the reboot into the emulator's end.
+    'panic=-1',
+    'oops=panic',
+    'random.trust_cpu=on',
+    'mitigations=off',
+    `lab.name=${options.name}`,
+    ...(network === undefined ? [] : [`lab.address=${network.address}/24`]),
+  ];
+  const socket = (id: string, fd: number) => ['-chardev', `socket,id=${id},fd=${fd}`];
+  return {
+    program,
+    args: [
+      ...args,
+      ...['-L', join(set.root, 'usr/share/qemu'), '-L', join(set.root, 'usr/share/seabios')],
+      ...['-name', options.name, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-machine', 'pc', '-accel', 'tcg,thread=multi', '-cpu', 'EPYC,+svm,+npt', '-smp', '1'],
+      ...['-m', String(options.memoryMib)],
+      ...['-kernel', image.kernel, '-initrd', image.initramfs, '-append', kernelWords.join(' ')],
+      ...['-drive', `if=none,id=disk,file=${image.disk},format=raw,readonly=on,file.locking=off`],
+      ...['-device', 'virtio-blk-pci,drive=disk'],
+      ...socket('console', qemuFds.console),
+      ...['-serial', 'chardev:console'],
+      ...socket('agent', qemuFds.agent),
+      ...['-device', 'virtio-serial-pci,max_ports=2', '-device', 'virtserialport,chardev=agent,name=agent,nr=1'],
+      ...socket('monitor', qemuFds.monitor),
+      ...['-mon', 'chardev=monitor,mode=control'],
+      ...(network === undefined
+        ? []
+        : [
+            ...['-netdev', `stream,id=lan,addr.type=fd,addr.str=${qemuFds.network}`],
+            ...['-device', `virtio-net-pci,netdev=lan,mac=${network.mac},romfile=`],
+          ]),
+    ],
+  };
+}

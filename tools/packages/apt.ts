@@ -1,0 +1,162 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { cacheRoot, keyOf, withLock } from './cache.ts';
+import { debianRelease } from './debian-release.ts';
+import { execute } from './execute.ts';
+import type { Progress } from './progress.ts';
+import {
+  type AptSource,
+  formatDeb822Sources,
+  parseDeb822Sources,
+  parseOneLineSources,
+  sourcesForSuites,
+} from './sources-list.ts';
+
+/**
+ * A private apt: its own sources, lists, archives and an empty package database, so nothing on the machine
+ * is touched, no privilege is needed, and any suite of the machine's own mirror can be read.
+ */
+export interface PrivateApt {
+  readonly directory: string;
+  readonly suites: readonly string[];
+}
+
+/** One package file apt chose. */
+export interface ResolvedPackage {
+  readonly name: string;
+  readonly version: string;
+  readonly sizeBytes: number;
+}
+
+export class PackageError extends Error {
+  readonly code = 'PACKAGES_UNAVAILABLE';
+  override readonly name = 'PackageError';
+}
+
+const listsFreshMs = 60 * 60 * 1000;
+
+/** The machine's apt sources, from sources.list and sources.list.d. */
+export async function machineSources(directory = '/etc/apt'): Promise<AptSource[]> {
+  const parts = join(directory, 'sources.list.d');
+  const names = (await readdir(parts).catch(() => [] as string[])).sort().map((name) => join(parts, name));
+  const sources: AptSource[] = [];
+  for (const path of [join(directory, 'sources.list'), ...names]) {
+    const text = await readFile(path, 'utf8').catch(() => '');
+    if (path.endsWith('.list')) sources.push(...parseOneLineSources(text));
+    if (path.endsWith('.sources')) sources.push(...parseDeb822Sources(text));
+  }
+  return sources;
+}
+
+/** A private apt that knows `suites`, its lists at most an hour old. */
+export async function openApt(suites: readonly string[], progress: Progress): Promise<PrivateApt> {
+  const release = await debianRelease();
+  const sources = sourcesForSuites(await machineSources(), release.codename, suites);
+  if (sources.length === 0) {
+    throw new PackageError(
+      `apt on this machine names no mirror for ${release.codename} main; add one to /etc/apt/sources.list.d and try again`,
+    );
+  }
+  const directory = join(cacheRoot(), 'apt', keyOf(sources));
+  const apt = { directory, suites };
+  await withLock(join(directory, 'update.lock'), progress, async () => {
+    await mkdir(join(directory, 'lists', 'partial'), { recursive: true });
+    await writeFile(join(directory, 'lab.sources'), formatDeb822Sources(sources));
+    await writeFile(join(directory, 'status'), '');
+    await writeFile(join(directory, 'apt.conf'), await configuration(directory));
+    const stamp = join(directory, 'updated');
+    if (existsSync(stamp) && Date.now() - (await stat(stamp)).mtimeMs < listsFreshMs) return;
+    progress(`reading package lists of ${suites.join(', ')}`);
+    await aptGet(apt, ['update', '-qq']);
+    await writeFile(stamp, '');
+  });
+  return apt;
+}
+
+/**
+ * Only what belongs to the way out (proxies, certificates, time-outs) is taken from the machine's configuration:
+ * its hooks and pins are about installing, which never happens here.
+ */
+async function configuration(directory: string): Promise<string> {
+  const machine = (await execute('apt-config', ['dump']))
+    .split('\n')
+    .filter((line) => /^(Acquire|APT::Architecture)\b/.test(line) && !/^Acquire::(Languages|IndexTargets)/.test(line));
+  return [
+    ...machine,
+    'Dir::Etc::main "/dev/null";',
+    'Dir::Etc::parts "/dev/null";',
+    'Dir::Etc::preferences "/dev/null";',
+    'Dir::Etc::preferencesparts "/dev/null";',
+    'Dir::Etc::sourceparts "/dev/null";',
+    `Dir::Etc::sourcelist "${join(directory, 'lab.sources')}";`,
+    `Dir::State "${directory}";`,
+    `Dir::State::status "${join(directory, 'status')}";`,
+    `Dir::State::lists "${join(directory, 'lists')}";`,
+    `Dir::Cache "${directory}";`,
+    'Dir::Cache::pkgcache "";',
+    'Dir::Cache::srcpkgcache "";',
+    // The default is a user of apt's own, who cannot enter a cache in a home folder.
+    'APT::Sandbox::User "";',
+    'Acquire::Languages "none";',
+    '',
+  ].join('\n');
+}
+
+function aptGet(apt: PrivateApt, args: readonly string[], onStatusLine?: (line: string) => void): Promise<string> {
+  const env = { APT_CONFIG: join(apt.directory, 'apt.conf'), DEBIAN_FRONTEND: 'noninteractive' };
+  return execute('apt-get', args, onStatusLine === undefined ? { env } : { env, onStatusLine });
+}
+
+function installArgs(names: readonly string[], preferSuite: string | undefined): string[] {
+  return ['install', '-y', '--no-install-recommends', ...(preferSuite ? ['-t', preferSuite] : []), ...names];
+}
+
+/** `names` and everything they depend on, as apt resolves it on a machine where nothing is installed. */
+export async function resolvePackages(
+  apt: PrivateApt,
+  names: readonly string[],
+  preferSuite?: string,
+): Promise<ResolvedPackage[]> {
+  const output = await aptGet(apt, [...installArgs(names, preferSuite), '--print-uris', '-qq']);
+  return output
+    .split('\n')
+    .map((line) => /^'[^']+' (\S+)_(\S+)_[^_]+\.deb (\d+)/.exec(line))
+    .filter((match) => match !== null)
+    .map(([, name = '', version = '', size = '0']) => ({
+      name,
+      version: decodeURIComponent(version),
+      sizeBytes: Number(size),
+    }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Downloads what {@link resolvePackages} named (apt checks every hash) and unpacks it into `root`, running no script of it. */
+export async function unpackPackages(
+  apt: PrivateApt,
+  packages: readonly ResolvedPackage[],
+  root: string,
+  progress: Progress,
+): Promise<void> {
+  const archives = `${root}.archives`;
+  await mkdir(join(archives, 'partial'), { recursive: true });
+  await mkdir(root, { recursive: true });
+  const exact = packages.map(({ name, version }) => `${name}=${version}`);
+  const total = packages.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const what = `downloading ${packages.length} packages, ${(total / 1e6).toFixed(0)} MB`;
+  progress(what);
+  const options = ['--download-only', '-qq', '-o', `Dir::Cache::archives=${archives}`, '-o', 'APT::Status-Fd=3'];
+  await aptGet(apt, [...installArgs(exact, undefined), ...options], (line) => {
+    const percent = /^dlstatus:\d+:([\d.]+):/.exec(line)?.[1];
+    if (percent !== undefined) progress(`${what}: ${Math.round(Number(percent))} %`);
+  });
+  const files = (await readdir(archives)).filter((name) => name.endsWith('.deb'));
+  if (files.length !== packages.length) {
+    throw new PackageError(`apt downloaded ${files.length} of ${packages.length} packages into ${archives}`);
+  }
+  for (const [index, file] of files.entries()) {
+    progress(`unpacking packages: ${Math.round((100 * index) / files.length)} % ${basename(file).split('_')[0]}`);
+    await execute('dpkg-deb', ['-x', join(archives, file), root]);
+  }
+  await rm(archives, { recursive: true });
+}
