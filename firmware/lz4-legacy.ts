@@ -32,8 +32,10 @@ export const lz4LegacyMagic = 0x184c2102;
 /** What one block may unpack to (LZ4 frame format, "legacy frame"). */
 const maxBlockBytes = 8 * 1024 * 1024;
 
-/** Copies at least this long are cheaper through the engine's memmove than in a loop. */
-const longCopy = 48;
+/** Copies longer than this are cheaper through the engine's memmove than in a loop. */
+const longCopy = 64;
+/** Short copies go by words and may write this far too much, where there is room: what comes next covers it. */
+const overshoot = 16;
 
 /** Unpacks the frame `source` into `target` and returns how many bytes it wrote. */
 export function decodeLz4Legacy(source: Uint8Array, target: Uint8Array): number {
@@ -78,6 +80,10 @@ export function decodeLz4Block(
   end: number,
   stopWhenFull: boolean,
 ): number {
+  const sourceView = new DataView(source.buffer, source.byteOffset, source.byteLength);
+  const view = new DataView(target.buffer, target.byteOffset, target.byteLength);
+  const inputRoom = to - overshoot;
+  const outputRoom = end - overshoot;
   let input = from;
   let output = start;
   while (input < to) {
@@ -95,11 +101,19 @@ export function decodeLz4Block(
     if (length > to - input) throw new Lz4Error('literals beyond the block', input);
     if (length > end - output) {
       if (!stopWhenFull) throw new Lz4Error('more data than announced', input);
-      length = end - output;
-      target.set(source.subarray(input, input + length), output);
+      target.set(source.subarray(input, input + end - output), output);
       return end;
     }
-    if (length < longCopy) {
+    if (length <= overshoot && input <= inputRoom && output <= outputRoom) {
+      view.setInt32(output, sourceView.getInt32(input, true), true);
+      view.setInt32(output + 4, sourceView.getInt32(input + 4, true), true);
+      if (length > 8) {
+        view.setInt32(output + 8, sourceView.getInt32(input + 8, true), true);
+        view.setInt32(output + 12, sourceView.getInt32(input + 12, true), true);
+      }
+      input += length;
+      output += length;
+    } else if (length <= longCopy) {
       for (const stop = input + length; input < stop; ) target[output++] = source[input++] as number;
     } else {
       target.set(source.subarray(input, input + length), output);
@@ -126,25 +140,28 @@ export function decodeLz4Block(
       if (!stopWhenFull) throw new Lz4Error('more data than announced', input);
       length = end - output;
     }
-    output = copyMatch(target, output, offset, length);
-    if (output === end && stopWhenFull) return end;
+    let match = output - offset;
+    const stop = output + length;
+    if (length > longCopy) {
+      // What lies between `match` and `output` repeats: each copy doubles the stretch that the next may take.
+      while (output < stop) {
+        const chunk = Math.min(output - match, stop - output);
+        target.copyWithin(output, match, match + chunk);
+        output += chunk;
+      }
+    } else if (offset >= 4 && stop <= outputRoom) {
+      // Word by word, so that from an offset of 4 on each word is written before it is read.
+      do {
+        view.setInt32(output, view.getInt32(match, true), true);
+        view.setInt32(output + 4, view.getInt32(match + 4, true), true);
+        output += 8;
+        match += 8;
+      } while (output < stop);
+      output = stop;
+    } else {
+      while (output < stop) target[output++] = target[match++] as number;
+    }
+    if (stopWhenFull && output === end) return end;
   }
   throw new Lz4Error('a block without its last literals', to);
-}
-
-/** Repeats the `offset` bytes before `output` until `length` are written. */
-function copyMatch(target: Uint8Array, output: number, offset: number, length: number): number {
-  let from = output - offset;
-  if (length < longCopy) {
-    for (const stop = output + length; output < stop; ) target[output++] = target[from++] as number;
-    return output;
-  }
-  // What lies between `from` and `output` repeats: each copy doubles the stretch that the next may take.
-  const stop = output + length;
-  while (output < stop) {
-    const chunk = Math.min(output - from, stop - output);
-    target.copyWithin(output, from, from + chunk);
-    output += chunk;
-  }
-  return stop;
 }
