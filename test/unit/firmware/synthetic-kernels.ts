@@ -136,7 +136,7 @@ export function syntheticBzImage(options: SyntheticBzImage): Uint8Array {
 
 /** What `lz4 -l` does, less well: blocks of 8 MiB, the nearest earlier match by a hash of four bytes. */
 export function lz4Legacy(bytes: Uint8Array): Uint8Array {
-  const parts = [Uint8Array.of(0x02, 0x21, 0x4c, 0x18)];
+  const parts: Uint8Array[] = [Uint8Array.of(0x02, 0x21, 0x4c, 0x18)];
   for (let start = 0; start < bytes.length; start += 8 * 2 ** 20) {
     const block = lz4Block(bytes.subarray(start, start + 8 * 2 ** 20));
     parts.push(u32(block.length), block);
