@@ -1,0 +1,34 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** One kind of test (test/README.md tells what belongs where). */
+export interface Tier {
+  readonly name: string;
+  /** Files that may run at the same time. Where time, processes or /dev/kvm are watched, one. */
+  readonly parallel: number;
+  /** A file that takes longer is broken. Generous: a loaded machine is no failure. */
+  readonly fileTimeoutMs: number;
+  /** Cases are told one by one, and what the file prints on stderr is shown as it comes. */
+  readonly slow: boolean;
+}
+
+const minute = 60_000;
+
+/** In the order in which they run: what is quick to fail comes first. */
+export const tiers: readonly Tier[] = [
+  { name: 'unit', parallel: 2, fileTimeoutMs: 3 * minute, slow: false },
+  { name: 'kvm', parallel: 1, fileTimeoutMs: 5 * minute, slow: false },
+  { name: 'sim', parallel: 2, fileTimeoutMs: 10 * minute, slow: false },
+  { name: 'fuzz', parallel: 2, fileTimeoutMs: 10 * minute, slow: false },
+  { name: 'lab', parallel: 1, fileTimeoutMs: 90 * minute, slow: true },
+];
+
+/** The test files of a tier, from the repository's root. */
+export function filesOf(tier: Tier, root: string): string[] {
+  const folder = join('test', tier.name);
+  if (!existsSync(join(root, folder))) return [];
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => join(folder, file))
+    .sort();
+}
