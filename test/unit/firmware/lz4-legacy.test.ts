@@ -1,26 +1,8 @@
 import t from 'tap';
 import { decodeLz4Block, decodeLz4Legacy, Lz4Error, peekLz4Legacy } from '../../../firmware/lz4-legacy.ts';
-import { joined, lz4Block, lz4Legacy, seeded, u32 } from './synthetic-kernels.ts';
+import { joined, lz4Block, lz4Legacy, seeded, textured, u32 } from './synthetic-kernels.ts';
 
 const magic = u32(0x184c_2102);
-
-/** Text, runs, noise and repeats at every small distance, so that every kind of copy happens. */
-function sample(seed: number, length: number): Uint8Array {
-  const random = seeded(seed);
-  const bytes = new Uint8Array(length);
-  let position = 0;
-  while (position < length) {
-    const run = Math.min(1 + random.below(random.below(8) === 0 ? 600 : 40), length - position);
-    const back = 1 + random.below(40);
-    if (position > back && random.below(3) > 0) {
-      for (let index = 0; index < run; index++) bytes[position + index] = bytes[position + index - back] ?? 0;
-    } else {
-      bytes.set(random.bytes(run), position);
-    }
-    position += run;
-  }
-  return bytes;
-}
 
 t.test('unpacks what lz4 -l has packed', async (t) => {
   const packed = Buffer.from(
@@ -41,7 +23,7 @@ t.test('unpacks what lz4 -l has packed', async (t) => {
 
 t.test('gives back any bytes that were packed', async (t) => {
   for (let seed = 0; seed < 60; seed++) {
-    const bytes = sample(seed, 1 + seed * 97);
+    const bytes = textured(seed, 1 + seed * 97);
     const target = new Uint8Array(bytes.length);
     t.equal(decodeLz4Legacy(lz4Legacy(bytes), target), bytes.length);
     t.ok(Buffer.compare(target, bytes) === 0, `seed ${seed}`);
@@ -65,7 +47,7 @@ t.test('repeats a match of every offset and length across the end of what it cop
 });
 
 t.test('unpacks blocks one after another, and frames', async (t) => {
-  const [one, two] = [sample(1, 3000), sample(2, 3000)];
+  const [one, two] = [textured(1, 3000), textured(2, 3000)];
   const frames = joined(lz4Legacy(one), lz4Legacy(two));
   const blocks = joined(magic, u32(lz4Block(one).length), lz4Block(one), u32(lz4Block(two).length), lz4Block(two));
   for (const source of [frames, blocks]) {
@@ -76,7 +58,7 @@ t.test('unpacks blocks one after another, and frames', async (t) => {
 });
 
 t.test('peeks at the first bytes without the rest', async (t) => {
-  const bytes = sample(3, 5000);
+  const bytes = textured(3, 5000);
   const packed = lz4Legacy(bytes);
   for (const length of [0, 1, 7, 64, 100, 4999, 5000]) {
     const head = new Uint8Array(length);
@@ -123,7 +105,7 @@ t.test('never refers to a byte of the block before', async (t) => {
 });
 
 t.test('damaged frames are refused or unpacked, and nothing outside the target is written', async (t) => {
-  const packed = lz4Legacy(sample(4, 900));
+  const packed = lz4Legacy(textured(4, 900));
   const random = seeded(5);
   const around = new Uint8Array(64 + 900 + 64).fill(0xa5);
   const target = around.subarray(64, 64 + 900);

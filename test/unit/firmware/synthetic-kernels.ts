@@ -15,6 +15,24 @@ export function seeded(seed: number): { below(limit: number): number; bytes(leng
   };
 }
 
+/** Noise, runs and repeats at every small distance: unpacking it takes every kind of copy. */
+export function textured(seed: number, length: number): Uint8Array {
+  const random = seeded(seed);
+  const bytes = new Uint8Array(length);
+  let position = 0;
+  while (position < length) {
+    const run = Math.min(1 + random.below(random.below(8) === 0 ? 600 : 40), length - position);
+    const back = 1 + random.below(40);
+    if (position > back && random.below(3) > 0) {
+      for (let index = 0; index < run; index++) bytes[position + index] = bytes[position + index - back] ?? 0;
+    } else {
+      bytes.set(random.bytes(run), position);
+    }
+    position += run;
+  }
+  return bytes;
+}
+
 export function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(parts));
 }
@@ -79,12 +97,12 @@ export function syntheticElf({ segments, entry, pvhEntry, machine = 62, elfClass
 }
 
 /** A vmlinux of three segments that must move by different distances, as Debian's do, with some zeroed memory. */
-export function threeSegments(random = seeded(1)): SyntheticElf & { readonly segments: readonly SyntheticSegment[] } {
+export function threeSegments(): SyntheticElf & { readonly segments: readonly SyntheticSegment[] } {
   return {
     segments: [
-      { offset: 0x1000, address: 0x20_0000, bytes: random.bytes(0x3000) },
-      { offset: 0x6000, address: 0x20_4000, bytes: random.bytes(0x2100) },
-      { offset: 0x9000, address: 0x20_6200, bytes: random.bytes(0x1000), memoryBytes: 0x5000 },
+      { offset: 0x1000, address: 0x20_0000, bytes: textured(1, 0x3000) },
+      { offset: 0x6000, address: 0x20_4000, bytes: textured(2, 0x2100) },
+      { offset: 0x9000, address: 0x20_6200, bytes: textured(3, 0x1000), memoryBytes: 0x5000 },
     ],
   };
 }
