@@ -25,9 +25,9 @@ function imageFile(value: string, earlier: readonly ImageFile[]): ImageFile[] {
   return [...earlier, { source, path }];
 }
 
-const program = new Command('npm run image --')
-  .description('Make what a guest boots from, out of Debian packages, and print its path.')
-  .showHelpAfterError('(--help shows what there is)');
+const program = new Command('npm run image --').description(
+  'Make what a guest boots from, out of Debian packages, and print its path.',
+);
 
 program
   .command('kernel')

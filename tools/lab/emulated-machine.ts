@@ -1,10 +1,18 @@
 import { spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LabError } from './errors.ts';
 import { type Machine, Tail } from './machine.ts';
+import { qemuFds } from './outer-qemu.ts';
 
 const consoleKept = 64 * 1024;
 const stderrKept = 4 * 1024;
+
+/** An emulator. */
+export interface EmulatedMachine extends Machine {
+  /** The far end of its network card, if it has one. */
+  readonly networkPort: Socket | undefined;
+}
 
 /**
  * Starts an emulator. Everything between it and the lab is an inherited socket, so it leaves no file; and the kernel
@@ -13,7 +21,7 @@ const stderrKept = 4 * 1024;
 export function startEmulatedMachine(
   command: { program: string; args: readonly string[] },
   networked: boolean,
-): Machine {
+): EmulatedMachine {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', command.program, ...command.args], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', ...(networked ? (['pipe'] as const) : [])],
     // Its own process group: a terminal's Ctrl-C is for the lab, which then ends the host.
@@ -25,7 +33,7 @@ export function startEmulatedMachine(
     stream?.setEncoding('utf8').on('data', (text: string) => said.add(text));
   }
   const socket = (fd: number) => child.stdio[fd] as unknown as Duplex;
-  const [console, channel, monitor] = [socket(3), socket(4), socket(5)];
+  const [console, channel, monitor] = [socket(qemuFds.console), socket(qemuFds.agent), socket(qemuFds.monitor)];
   console.setEncoding('utf8').on('data', (text: string) => consoleText.add(text));
   // A monitor nobody reads would fill up.
   monitor.resume();
@@ -43,7 +51,7 @@ export function startEmulatedMachine(
   };
   return {
     channel,
-    networkPort: networked ? socket(6) : undefined,
+    networkPort: networked ? (socket(qemuFds.network) as Socket) : undefined,
     ended,
     consoleTail: () => consoleText.text,
     hang: async () => signal('SIGSTOP'),

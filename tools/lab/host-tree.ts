@@ -22,16 +22,19 @@ import type { Progress } from '../packages/progress.ts';
 
 /**
  * What every host has installed, emulated or not: busybox and tools, Debian's QEMU to compare with, this machine's
- * Node, the kernel's modules. The same folder is an emulated host's disk and a namespace's root.
+ * Node, the kernel (`/boot/vmlinuz`) and its modules. The same folder is an emulated host's disk and a namespace's root.
  */
 export interface HostTree {
+  /** The folder that stands for `/`. */
   readonly root: string;
+  /** Holds `root`, and the empty folders `over` and `merged` that a native host mounts on. */
+  readonly folder: string;
   readonly key: string;
   readonly kernel: Kernel;
 }
 
 const hostPackages = ['busybox-static', 'bsdutils', 'iproute2', 'procps', 'strace', 'qemu-system-x86'] as const;
-const treeVersion = 1;
+const treeVersion = 3;
 /** Folders of a Debian root that are links into /usr, here too. */
 const mergedFolders = ['bin', 'sbin', 'lib', 'lib64'] as const;
 
@@ -48,9 +51,10 @@ export async function hostTree(options: { progress: Progress; refresh?: boolean 
     build: async (directory) => {
       options.progress('installing the host');
       await install(join(directory, 'root'), packages, kernel, runtime);
+      for (const name of ['over', 'merged']) await mkdir(join(directory, name));
     },
   });
-  return { root: join(entry, 'root'), key, kernel };
+  return { root: join(entry, 'root'), folder: entry, key, kernel };
 }
 
 async function install(root: string, packages: PackageSet, kernel: Kernel, runtime: NodeRuntime): Promise<void> {
@@ -64,6 +68,7 @@ async function install(root: string, packages: PackageSet, kernel: Kernel, runti
   }
   for (const folder of uselessFolders) await rm(join(root, folder), { recursive: true, force: true });
   await linkFolder(kernel.modulesFolder, join(root, 'usr/lib/modules', kernel.release));
+  await copyPath(kernel.vmlinuz, join(root, 'boot/vmlinuz'));
   await linkApplets(root);
   for (const path of runtime.files) await copyPath(path, join(root, path));
   await copyPath(process.execPath, join(root, 'usr/bin/node'));

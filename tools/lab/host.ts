@@ -39,7 +39,7 @@ export class Host {
   readonly name: string;
   /** Its address in the lab's network; undefined in a lab of one. */
   readonly address: string | undefined;
-  readonly #boot: () => Machine;
+  readonly #boot: () => Promise<Machine>;
   readonly #prepare: (host: Host) => Promise<void>;
   readonly #onFailure: (error: LabError) => void;
   #machine: Machine | undefined;
@@ -50,7 +50,7 @@ export class Host {
     name: string;
     address: string | undefined;
     /** Switches the machine on. */
-    boot: () => Machine;
+    boot: () => Promise<Machine>;
     /** What every start of this host needs before it is handed out. */
     prepare: (host: Host) => Promise<void>;
     onFailure: (error: LabError) => void;
@@ -74,7 +74,7 @@ export class Host {
   /** Switches the host on; resolves when commands can run. Nothing it held before is there. */
   async powerOn(): Promise<void> {
     if (this.#state !== 'off') throw new LabError(`${this.name} is ${this.#state} and cannot be switched on`);
-    const machine = this.#boot();
+    const machine = await this.#boot();
     const connection = new AgentConnection(machine.channel);
     this.#machine = machine;
     this.#connection = connection;

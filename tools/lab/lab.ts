@@ -1,15 +1,17 @@
 import { type Progress, progressToStderr } from '../packages/progress.ts';
-import { startEmulatedMachine } from './emulated-machine.ts';
-import type { LabError } from './errors.ts';
+import { LabError } from './errors.ts';
 import { Host } from './host.ts';
-import { hostImage } from './host-image.ts';
-import { outerQemu, outerQemuCommand } from './outer-qemu.ts';
+import { chooseMode, type LabMode, readModeFacts } from './mode.ts';
+import { hostAddress, type LabNetwork } from './network.ts';
+import { emulatedPlatform, nativePlatform } from './platform.ts';
 
 export interface LabOptions {
   /** How many; default 1. */
   readonly hosts?: number;
-  /** Of each host; default 1024. */
+  /** Of each emulated host; default 1024. */
   readonly memoryMib?: number;
+  /** Default: the variable LAB, or what this machine can do. */
+  readonly mode?: LabMode;
   /** Files of this machine to have in every host, at every start of it. */
   readonly files?: readonly { readonly source: string; readonly path: string; readonly mode?: number }[];
   /** Tells what is fetched and built when the images are not there; default standard error. */
@@ -18,7 +20,10 @@ export interface LabOptions {
 
 /** Hosts that are up, and the network between them. */
 export interface Lab {
+  readonly mode: LabMode;
   readonly hosts: readonly Host[];
+  /** Disturbs the links between the hosts. Throws in a lab of one, which has none. */
+  readonly network: LabNetwork;
   /** The first way in which the lab itself failed; a test that fails after this says nothing about what it tests. */
   readonly failure: LabError | undefined;
   /** Ends all of it. Safe to call twice. */
@@ -26,42 +31,54 @@ export interface Lab {
 }
 
 const defaultMemoryMib = 1024;
+/** The last byte of an address counts them. */
+const mostHosts = 200;
 
 /** Starts `options.hosts` hosts at once; resolves when commands run on all of them. On failure nothing is left. */
 export async function startLab(options: LabOptions = {}): Promise<Lab> {
-  const progress = options.progress ?? progressToStderr('lab: ');
   const count = options.hosts ?? 1;
-  const image = await hostImage({ progress });
-  const qemu = await outerQemu({ progress });
-  let failure: LabError | undefined;
-  const hosts = Array.from({ length: count }, (_, index) => {
-    const name = `host${index + 1}`;
-    return new Host({
-      name,
-      address: undefined,
-      boot: () => {
-        const memoryMib = options.memoryMib ?? defaultMemoryMib;
-        return startEmulatedMachine(outerQemuCommand(qemu, { name, memoryMib, image, network: undefined }), false);
-      },
-      prepare: async (host) => {
-        for (const { source, path, mode } of options.files ?? []) await host.push(source, path, mode);
-      },
-      onFailure: (error) => {
-        failure ??= error;
-      },
-    });
+  if (!Number.isInteger(count) || count < 1 || count > mostHosts) {
+    throw new RangeError(`a lab has 1 to ${mostHosts} hosts, not ${count}`);
+  }
+  const mode = options.mode ?? chooseMode(readModeFacts(), process.env.LAB).mode;
+  const names = Array.from({ length: count }, (_, index) => `host${index + 1}`);
+  const platform = await (mode === 'emulated' ? emulatedPlatform : nativePlatform)({
+    names,
+    memoryMib: options.memoryMib ?? defaultMemoryMib,
+    progress: options.progress ?? progressToStderr('lab: '),
   });
+  let failure: LabError | undefined;
+  const hosts = names.map(
+    (name, index) =>
+      new Host({
+        name,
+        address: count > 1 ? hostAddress(index) : undefined,
+        boot: () => platform.boot(index),
+        prepare: async (host) => {
+          for (const { source, path, mode: bits } of options.files ?? []) await host.push(source, path, bits);
+        },
+        onFailure: (error) => {
+          failure ??= error;
+        },
+      }),
+  );
   const close = async () => {
     await Promise.all(hosts.map((host) => host.powerLoss()));
+    await platform.close();
   };
-  try {
-    await Promise.all(hosts.map((host) => host.powerOn()));
-  } catch (error) {
+  const started = await Promise.allSettled(hosts.map((host) => host.powerOn()));
+  const refused = started.find((result) => result.status === 'rejected');
+  if (refused !== undefined) {
     await close();
-    throw error;
+    throw refused.reason;
   }
   return {
+    mode,
     hosts,
+    get network() {
+      if (platform.network === undefined) throw new LabError('a lab of one host has no network');
+      return platform.network;
+    },
     get failure() {
       return failure;
     },

@@ -6,8 +6,6 @@ import type { Duplex } from 'node:stream';
  */
 export interface Machine {
   readonly channel: Duplex;
-  /** The sockets of its network card, if it is emulated and has one. */
-  readonly networkPort: Duplex | undefined;
   /** Resolves when it is no more, with how it ended. */
   readonly ended: Promise<string>;
   /** What its kernel said last. */

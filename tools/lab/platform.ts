@@ -1,0 +1,75 @@
+import type { Progress } from '../packages/progress.ts';
+import { bundle } from './bundle.ts';
+import { startEmulatedMachine } from './emulated-machine.ts';
+import { EmulatedNetwork } from './emulated-network.ts';
+import { LabError } from './errors.ts';
+import { hostImage } from './host-image.ts';
+import { hostTree } from './host-tree.ts';
+import type { Machine } from './machine.ts';
+import { startNativeMachine } from './native-machine.ts';
+import { NativeNetwork } from './native-network.ts';
+import { hostAddress, hostMac, type LabNetwork } from './network.ts';
+import { outerQemu, outerQemuCommand } from './outer-qemu.ts';
+
+/** What hosts are made from, in one mode. */
+export interface Platform {
+  /** Undefined for a lab of one host. */
+  readonly network: LabNetwork | undefined;
+  /** Switches on the machine of the host with this index. */
+  boot(index: number): Promise<Machine>;
+  /** Ends the network; the machines are their hosts' to end. */
+  close(): Promise<void>;
+}
+
+export interface PlatformOptions {
+  readonly names: readonly string[];
+  readonly memoryMib: number;
+  readonly progress: Progress;
+}
+
+export async function emulatedPlatform({ names, memoryMib, progress }: PlatformOptions): Promise<Platform> {
+  const image = await hostImage({ progress });
+  const qemu = await outerQemu({ progress });
+  const network = names.length > 1 ? await EmulatedNetwork.start(names) : undefined;
+  return {
+    network,
+    boot: async (index) => {
+      const card = network && { address: hostAddress(index), mac: hostMac(index) };
+      const command = outerQemuCommand(qemu, { name: names[index] ?? '', memoryMib, image, network: card });
+      const machine = startEmulatedMachine(command, network !== undefined);
+      if (network !== undefined && machine.networkPort !== undefined) await network.attach(index, machine.networkPort);
+      return machine;
+    },
+    close: async () => network?.close(),
+  };
+}
+
+export async function nativePlatform({ names, progress }: PlatformOptions): Promise<Platform> {
+  if (process.getuid?.() !== 0) {
+    throw new LabError('native hosts are namespaces, which need root here; run as root, or set LAB=emulated');
+  }
+  const tree = await hostTree({ progress });
+  const agent = await bundle('agent.ts');
+  const network = names.length > 1 ? await NativeNetwork.start(names, tree.root) : undefined;
+  return {
+    network,
+    boot: async (index) => {
+      const machine = startNativeMachine({ tree: tree.folder, name: names[index] ?? '', agent });
+      if (network === undefined) return machine;
+      await network.attach(index, await machine.namespacePid);
+      return {
+        ...machine,
+        // The kernel below goes on and would answer for a host that hangs.
+        hang: async () => {
+          await network.plug(index, false);
+          await machine.hang();
+        },
+        unhang: async () => {
+          await machine.unhang();
+          await network.plug(index, true);
+        },
+      };
+    },
+    close: async () => network?.close(),
+  };
+}
