@@ -50,7 +50,7 @@ export interface BzImage {
   readonly setupHeaderEnd: number;
   /** The code to load at 1 MiB: decompressor and payload. */
   readonly protectedModeCode: Uint8Array;
-  /** The compressed vmlinux, with the u32 behind it that says how long it is unpacked. */
+  /** The compressed vmlinux; its last four bytes say how long it is unpacked (gzip's own do, others get them added). */
   readonly payload: Uint8Array;
   /** Where the decompressor puts the kernel, unless it randomises; also the lowest address it may run at. */
   readonly runAddress: Gpa;

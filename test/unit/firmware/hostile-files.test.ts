@@ -56,7 +56,7 @@ const makers: Readonly<Record<string, (random: Random) => Uint8Array>> = {
   'a bzImage with a damaged header': (random) => mutate(whole, random, 0x270),
   'a bzImage with damage anywhere': (random) => mutate(whole, random, setupBytes + payloadOffset + 9000),
   'a bzImage whose LZ4 frame is damaged': (random) => {
-    const damaged = joined(frame.subarray(0, 8), mutate(frame.subarray(8), random, frame.length));
+    const damaged = joined(frame.subarray(0, 8), mutate(frame.subarray(8), random, frame.length), u32(elf.length));
     return syntheticBzImage({ vmlinux: elf, compress: () => damaged });
   },
   'a bzImage whose gzip data is damaged': (random) =>

@@ -9,6 +9,7 @@ import { commandLineAddress, rsdpAddress, zeroPageAddress } from '../../../src/m
 import { layOutRam } from '../../../src/memory/regions.ts';
 import {
   joined,
+  lz4Legacy,
   payloadOffset,
   type SyntheticElf,
   seeded,
@@ -16,6 +17,7 @@ import {
   syntheticBzImage,
   syntheticElf,
   threeSegments,
+  u32,
 } from './synthetic-kernels.ts';
 
 /** Memory that was in use before: what should be zero must be made so. */
@@ -285,7 +287,10 @@ t.test('refuses a bzImage whose payload is damaged', async (t) => {
   const zipped = syntheticBzImage({ vmlinux, compress: gzipSync });
   zipped.fill(0xff, setupBytes + payloadOffset + 0x400, setupBytes + payloadOffset + 0x600);
   refuses(t, 'KERNEL_CORRUPT', zipped, /gzip data is bad/);
-  const wrongSize = syntheticBzImage({ vmlinux, compress: (bytes) => gzipSync(bytes.subarray(0, -4)) });
+  const wrongSize = syntheticBzImage({
+    vmlinux,
+    compress: (bytes) => joined(gzipSync(bytes).subarray(0, -4), u32(bytes.length - 4)),
+  });
   refuses(t, 'KERNEL_CORRUPT', wrongSize, /unpacks to \d+ bytes, not \d+/);
   refuses(t, 'KERNEL_CORRUPT', syntheticBzImage({ vmlinux: seeded(1).bytes(9000) }), /no ELF file/);
 });

@@ -110,6 +110,7 @@ export function threeSegments(): SyntheticElf & { readonly segments: readonly Sy
 export interface SyntheticBzImage {
   /** What the payload holds before compression. */
   readonly vmlinux: Uint8Array;
+  /** Gives the whole payload; its last four bytes must be the unpacked size, as gzip's are by themselves. */
   readonly compress?: (bytes: Uint8Array) => Uint8Array;
   readonly version?: number;
   readonly xloadflags?: number;
@@ -124,7 +125,7 @@ export const payloadOffset = 0x300;
 export const prefAddress = 0x20_0000;
 
 export function syntheticBzImage(options: SyntheticBzImage): Uint8Array {
-  const payload = joined((options.compress ?? lz4Legacy)(options.vmlinux), u32(options.vmlinux.length));
+  const payload = (options.compress ?? lz4WithSize)(options.vmlinux);
   const paragraphs = Math.ceil((payloadOffset + payload.length) / 16);
   const file = new Uint8Array(setupBytes + paragraphs * 16);
   const view = new DataView(file.buffer);
@@ -150,6 +151,11 @@ export function syntheticBzImage(options: SyntheticBzImage): Uint8Array {
   file.fill(0x90, setupBytes, setupBytes + payloadOffset);
   file.set(payload, setupBytes + payloadOffset);
   return file;
+}
+
+/** An LZ4 payload as Linux builds it. */
+function lz4WithSize(bytes: Uint8Array): Uint8Array {
+  return joined(lz4Legacy(bytes), u32(bytes.length));
 }
 
 /** What `lz4 -l` does, less well: blocks of 8 MiB, the nearest earlier match by a hash of four bytes. */
