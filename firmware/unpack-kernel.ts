@@ -106,7 +106,7 @@ function unpackLz4(memory: GuestMemory, image: BzImage, unpackedBytes: number): 
   checkBootable(elf, memory);
   if (base + unpackedBytes > memory.lowEnd) throw tooLarge(image.name, base + unpackedBytes, memory);
 
-  const file = memory.writableSlice(base, unpackedBytes);
+  const file = memory.fillableSlice(base, unpackedBytes);
   const written = decoded(image, () => decodeLz4Legacy(frame, file));
   if (written !== unpackedBytes) throw corrupt(image, `its payload unpacks to ${written} bytes, not ${unpackedBytes}`);
   const relocations = parseRelocations(file.subarray(elf.fileEnd));
