@@ -1,4 +1,4 @@
-import koffi from 'koffi';
+import koffi, { type LibraryHandle } from 'koffi';
 import { EINTR } from './errno.ts';
 import { SystemError } from './system-error.ts';
 
@@ -13,6 +13,15 @@ declare const fdBrand: unique symbol;
 export type Fd = number & { readonly [fdBrand]: true };
 
 const libc = koffi.load('libc.so.6');
+
+/** Another shared library, or undefined if the system has none of that name. */
+export function loadLibrary(name: string): LibraryHandle | undefined {
+  try {
+    return koffi.load(name);
+  } catch {
+    return undefined;
+  }
+}
 
 type Call<A extends unknown[], R> = (...args: A) => R;
 
@@ -113,6 +122,17 @@ export function mmap(
 
 export function munmap(address: number, length: number): void {
   munmapCall(address, length);
+}
+
+const madviseCall = declare<[number, number, number], number>('int madvise(int64_t, size_t, int)');
+
+/**
+ * Gives pages to [address, address + length) at once, which costs a fraction of one fault a page. Only a hint: kernels
+ * before 5.14 do not know it, and then the pages come when they are touched.
+ */
+export function populate(address: number, length: number): void {
+  const MADV_POPULATE_WRITE = 23;
+  madviseCall(address, length, MADV_POPULATE_WRITE);
 }
 
 /**

@@ -1,4 +1,5 @@
-import { type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
+import { populate } from '../host/libc.ts';
+import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import type { RamRegion } from './regions.ts';
 
@@ -93,6 +94,16 @@ export class GuestMemory {
   /** Copies `bytes` to `address`. */
   write(address: Gpa, bytes: Uint8Array): void {
     this.writableSlice(address, bytes.length).set(bytes);
+  }
+
+  /** As {@link writableSlice}, for a large area that is about to be filled whole: its pages come all at once. */
+  fillableSlice(address: Gpa, length: number): Uint8Array {
+    const slice = this.writableSlice(address, length);
+    const host = this.addressForWrite(address, length);
+    const start = alignUp(host, pageSize);
+    const end = alignDown(host + length, pageSize);
+    if (this.regions[0]?.address !== 0 && end > start) populate(start, end - start);
+    return slice;
   }
 
   /** Sets `length` bytes to zero. */

@@ -1,0 +1,71 @@
+import { fileURLToPath } from 'node:url';
+import { median, rounded } from './statistics.ts';
+import { type Contestant, contestants, type GuestSpec } from './contestants.ts';
+import { withBenchHost } from './bench-host.ts';
+
+export interface BootResult {
+  readonly bench: 'boot';
+  readonly ours_ms: number;
+  readonly microvm_ms: number;
+  readonly pc_ms: number;
+  readonly ratio_microvm: number;
+  readonly ratio_pc: number;
+  /** Of ours: what `node -e 0` takes in the same host, before a line of this program runs. */
+  readonly node_start_ms: number;
+  readonly rounds: number;
+  readonly host: string;
+}
+
+/** First line that the guest's /init prints. */
+const firstLine = 'guest: init';
+const timeoutMs = 120_000;
+
+/** From process start to the first line of /init: ours, QEMU microvm and QEMU pc, in turn, in the same host. */
+export async function benchBoot(guest: GuestSpec, rounds: number, progress: (line: string) => void): Promise<BootResult> {
+  return withBenchHost(async (host, kind) => {
+    await host.push(fileURLToPath(new URL('stopwatch.mjs', import.meta.url)), '/opt/bench/stopwatch.mjs');
+    const measure = async (commands: Record<string, string[]>, line: string): Promise<Map<string, number[]>> => {
+      const times = new Map<string, number[]>(Object.keys(commands).map((name) => [name, []]));
+      // One round more than counted: the first finds cold caches, ours as well as QEMU's.
+      const order = JSON.stringify({ commands, rounds: rounds + 1, line, timeoutMs });
+      let rest = '';
+      const result = await host.run(['node', '/opt/bench/stopwatch.mjs', order], {
+        timeoutMs: (rounds + 1) * Object.keys(commands).length * timeoutMs,
+        onOutput: (text, from) => {
+          if (from === 'stderr') return;
+          const lines = (rest + text).split('\n');
+          rest = lines.pop() ?? '';
+          for (const each of lines) {
+            const { name, round, ms, error } = JSON.parse(each) as {
+              name: string;
+              round: number;
+              ms?: number;
+              error?: string;
+            };
+            if (ms === undefined) throw new Error(`${name} did not print "${line}"; it said last: ${error}`);
+            progress(`${round === 1 ? 'warm-up' : `round ${round - 1}`}: ${name} ${ms.toFixed(0)} ms`);
+            if (round > 1) times.get(name)?.push(ms);
+          }
+        },
+      });
+      if (result.status !== 0) throw new Error(`the stopwatch failed: ${result.stderr}`);
+      return times;
+    };
+    const node = await measure({ 'node -e 0': ['node', '-e', '0'] }, '');
+    const boots = await measure(contestants(guest), firstLine);
+    const of = (name: Contestant): number[] => boots.get(name) ?? [];
+    const ratioTo = (other: Contestant): number =>
+      rounded(median(of('ours').map((ms, round) => ms / (of(other)[round] ?? Number.NaN))), 3);
+    return {
+      bench: 'boot',
+      ours_ms: rounded(median(of('ours')), 0),
+      microvm_ms: rounded(median(of('microvm')), 0),
+      pc_ms: rounded(median(of('pc')), 0),
+      ratio_microvm: ratioTo('microvm'),
+      ratio_pc: ratioTo('pc'),
+      node_start_ms: rounded(median(node.get('node -e 0') ?? []), 0),
+      rounds,
+      host: kind,
+    };
+  });
+}
