@@ -1,4 +1,5 @@
 import { gunzipSync } from 'node:zlib';
+import { systemLz4 } from '../src/host/lz4.ts';
 import { type Gpa, gpa } from '../src/memory/address.ts';
 import type { GuestMemory } from '../src/memory/guest-memory.ts';
 import { highMemoryStart } from '../src/memory/layout.ts';
@@ -107,7 +108,7 @@ function unpackLz4(memory: GuestMemory, image: BzImage, unpackedBytes: number): 
   if (base + unpackedBytes > memory.lowEnd) throw tooLarge(image.name, base + unpackedBytes, memory);
 
   const file = memory.fillableSlice(base, unpackedBytes);
-  const written = decoded(image, () => decodeLz4Legacy(frame, file));
+  const written = decoded(image, () => decodeLz4Legacy(frame, file, systemLz4()));
   if (written !== unpackedBytes) throw corrupt(image, `its payload unpacks to ${written} bytes, not ${unpackedBytes}`);
   const relocations = parseRelocations(file.subarray(elf.fileEnd));
   settleSegments(memory, elf, base, unpackedBytes);

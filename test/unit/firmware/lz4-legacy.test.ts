@@ -1,5 +1,6 @@
 import t from 'tap';
 import { decodeLz4Block, decodeLz4Legacy, Lz4Error, peekLz4Legacy } from '../../../firmware/lz4-legacy.ts';
+import { systemLz4 } from '../../../src/host/lz4.ts';
 import { joined, lz4Block, lz4Legacy, seeded, textured, u32 } from './synthetic-kernels.ts';
 
 const magic = u32(0x184c_2102);
@@ -129,3 +130,22 @@ t.test('damaged frames are refused or unpacked, and nothing outside the target i
     'behind',
   );
 });
+
+const library = systemLz4();
+
+t.test(
+  'the system library gives what the decoder here gives',
+  { skip: library ? false : 'no liblz4.so.1: apt-get install liblz4-1' },
+  async (t) => {
+    const random = seeded(6);
+    for (let round = 0; round < 300; round++) {
+      const bytes = textured(round, 1 + random.below(5000));
+      const packed = lz4Legacy(bytes);
+      const target = new Uint8Array(bytes.length);
+      t.equal(decodeLz4Legacy(packed, target, library), bytes.length);
+      if (Buffer.compare(target, bytes) !== 0) t.fail(`seed ${round}`);
+    }
+    const cut = joined(magic, u32(3), Uint8Array.of(0x10, 1, 1));
+    t.throws(() => decodeLz4Legacy(cut, new Uint8Array(50), library), Lz4Error, 'what it refuses is refused by name');
+  },
+);
