@@ -64,7 +64,11 @@ const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ['initrd', '<file>', 'initial RAM disk'],
   ['cmdline', '<text>', 'the kernel command line; replaces the default "console=ttyS0 panic=-1 ..."'],
   ['cpus', '<n>', 'virtual CPUs, 1 to 8 (default 1)'],
-  ['memory', '<size>', 'RAM, such as 256M or 2G (default 256M)'],
+  [
+    'memory',
+    '<size>',
+    'RAM, such as 256M or 2G (default 256M); with ,shared=on in a memfd, which other programs can map',
+  ],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
   ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],

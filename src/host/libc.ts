@@ -104,7 +104,10 @@ export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
+export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
+/** In place of a descriptor, for {@link MAP_ANONYMOUS}. */
+export const noFile = -1 as Fd;
 
 /** Maps `length` bytes of `fd` from `offset`; gives the address. */
 export function mmap(
@@ -133,6 +136,12 @@ const madviseCall = declare<[number, number, number], number>('int madvise(int64
 export function populate(address: number, length: number): void {
   const MADV_POPULATE_WRITE = 23;
   madviseCall(address, length, MADV_POPULATE_WRITE);
+}
+
+/** Asks for huge pages behind [address, address + length). Only a hint: the host may be set up without them. */
+export function adviseHugePages(address: number, length: number): void {
+  const MADV_HUGEPAGE = 14;
+  madviseCall(address, length, MADV_HUGEPAGE);
 }
 
 /**

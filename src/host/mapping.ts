@@ -1,12 +1,16 @@
 import {
+  adviseHugePages,
   close,
   type Fd,
+  MAP_ANONYMOUS,
   MAP_NORESERVE,
+  MAP_PRIVATE,
   MAP_SHARED,
   maxViewBytes,
   memfd,
   mmap,
   munmap,
+  noFile,
   PROT_READ,
   PROT_WRITE,
   viewMemory,
@@ -43,6 +47,38 @@ export class MemfdMapping implements Closable, MappingAddress {
     this.#open = false;
     munmap(this.address, this.sizeBytes);
     close(this.fd);
+  }
+}
+
+/** Bytes of a huge page on x86-64. */
+const hugePageBytes = 2 * 1024 * 1024;
+
+/**
+ * Memory of this process alone, in huge pages where the kernel has them to give. Threads see it at the same address,
+ * as they do every mapping. Pages cost nothing until they are touched.
+ */
+export class AnonymousMapping implements Closable, MappingAddress {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly #reserved: MappingAddress;
+  #open = true;
+
+  constructor(name: string, sizeBytes: number) {
+    this.sizeBytes = sizeBytes;
+    // A huge page needs an address that is a multiple of its size, which mmap does not promise.
+    const reservedBytes = sizeBytes + hugePageBytes;
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    const start = mmap(reservedBytes, PROT_READ | PROT_WRITE, flags, noFile, 0, name);
+    this.#reserved = { address: start, sizeBytes: reservedBytes };
+    this.address = Math.ceil(start / hugePageBytes) * hugePageBytes;
+    adviseHugePages(this.address, sizeBytes);
+  }
+
+  /** No thread may touch a view of it afterwards. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    munmap(this.#reserved.address, this.#reserved.sizeBytes);
   }
 }
 

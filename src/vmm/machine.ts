@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { writeAcpi } from '../../firmware/acpi/machine-tables.ts';
 import { bootRegisters } from '../../firmware/boot-registers.ts';
 import { loadKernel } from '../../firmware/load-kernel.ts';
@@ -8,7 +9,7 @@ import { type CpuidEntry, KvmDevice } from '../host/kvm/kvm-device.ts';
 import { InterruptLine, type Vm } from '../host/kvm/vm.ts';
 import { Owner } from '../host/ownership.ts';
 import { identityMapAddress, kvmTssAddress } from '../memory/layout.ts';
-import { Ram } from '../memory/ram.ts';
+import { Ram, type RamBacking } from '../memory/ram.ts';
 import { guestCpuid } from './cpuid.ts';
 import type { GuestEnd } from './guest-end.ts';
 import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
@@ -27,6 +28,8 @@ export interface MachineShape {
   readonly cpus: number;
   /** Guest RAM, a multiple of the page size. */
   readonly memoryBytes: number;
+  /** What it is made of; default private. */
+  readonly backing?: RamBacking;
   /** CPU features to hide, by name. */
   readonly cpuMask: readonly string[];
 }
@@ -73,7 +76,7 @@ export class Machine {
     try {
       this.#kvm = this.#owner.own(new KvmDevice());
       this.#vm = this.#owner.own(this.#kvm.createVm());
-      this.ram = this.#owner.own(new Ram(shape.memoryBytes));
+      this.ram = this.#owner.own(new Ram(shape.memoryBytes, shape.backing));
       this.#vm.reserveForKvm(identityMapAddress, kvmTssAddress);
       this.#vm.createIrqchip();
       this.#vm.createPit();
@@ -107,7 +110,7 @@ export class Machine {
       powerButton: platformMap.powerButton,
       virtioMmio: [],
     });
-    const entry = loadKernel(this.ram.memory, { ...images, rsdp });
+    const entry = loadKernel(this.ram.memory, { ...images, rsdp, kaslr: randomInt });
     const supported = this.#kvm.supportedCpuid();
     const tscDeadline = this.#vm.check(capability.tscDeadlineTimer) > 0;
     this.#runState.moveTo('running');

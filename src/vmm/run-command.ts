@@ -43,7 +43,12 @@ function boot(config: RunConfig, program: URL): Machine {
       );
     }
     const machine = new Machine(
-      { cpus: config.cpus, memoryBytes: config.memory, cpuMask: config['cpu-mask'] },
+      {
+        cpus: config.cpus,
+        memoryBytes: config.memory.sizeBytes,
+        backing: config.memory.backing,
+        cpuMask: config['cpu-mask'],
+      },
       program,
     );
     try {

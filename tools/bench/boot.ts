@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
-import { median, rounded } from './statistics.ts';
-import { type Contestant, contestants, type GuestSpec } from './contestants.ts';
 import { withBenchHost } from './bench-host.ts';
+import { type Contestant, contestants, type GuestSpec } from './contestants.ts';
+import { median, rounded } from './statistics.ts';
 
 export interface BootResult {
   readonly bench: 'boot';
@@ -21,7 +21,11 @@ const firstLine = 'guest: init';
 const timeoutMs = 120_000;
 
 /** From process start to the first line of /init: ours, QEMU microvm and QEMU pc, in turn, in the same host. */
-export async function benchBoot(guest: GuestSpec, rounds: number, progress: (line: string) => void): Promise<BootResult> {
+export async function benchBoot(
+  guest: GuestSpec,
+  rounds: number,
+  progress: (line: string) => void,
+): Promise<BootResult> {
   return withBenchHost(async (host, kind) => {
     await host.push(fileURLToPath(new URL('stopwatch.mjs', import.meta.url)), '/opt/bench/stopwatch.mjs');
     const measure = async (commands: Record<string, string[]>, line: string): Promise<Map<string, number[]>> => {

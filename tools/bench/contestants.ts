@@ -27,8 +27,7 @@ export function contestants(guest: GuestSpec): Record<Contestant, string[]> {
     : 'host';
   const qemu = (machine: string): string[] => [
     'qemu-system-x86_64',
-    ...['-machine', `${machine},accel=kvm,memory-backend=ram`],
-    ...['-object', `memory-backend-memfd,id=ram,size=${memoryMib}M`],
+    ...['-machine', `${machine},accel=kvm`],
     ...['-cpu', processor, '-smp', String(cpus), '-m', String(memoryMib)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
     ...['-kernel', guestFiles.kernel, '-initrd', guestFiles.initrd, '-append', commandLine],

@@ -38,8 +38,7 @@ export function benchRegisters(rounds: number, progress: (line: string) => void)
     const ours = (length: string) =>
       time(process.execPath, [bundlePath, 'run', '--serial', 'none', '--kernel', join(folder, `${length}.elf`)]);
     const c = (length: string) => time(reference, [join(folder, `${length}.bin`)]);
-    const perAccess = (run: (length: string) => number) =>
-      ((run('long') - run('short')) / (longRun - shortRun)) * 1e6;
+    const perAccess = (run: (length: string) => number) => ((run('long') - run('short')) / (longRun - shortRun)) * 1e6;
     const figures: { ours: number; c: number }[] = [];
     for (let round = 1; round <= rounds; round++) {
       const figure = { ours: perAccess(ours), c: perAccess(c) };
