@@ -3,7 +3,7 @@
  * with the channel as its argument: a virtio-serial port's path, or `fd:3` in a namespace.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmod, mkdir, open, rename } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, rename } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { openChannel } from './agent-channel.ts';
@@ -103,23 +103,35 @@ function forward(stream: ChildProcess['stdout'], type: 'output' | 'errors', id: 
 /** Receives a file beside its place and renames it there when it is whole. */
 function startPush(id: number, order: PushOrder): void {
   const partial = `${order.path}.${process.pid}.${id}.part`;
+  let file: FileHandle | undefined;
   let failed = false;
-  const opened = mkdir(dirname(order.path), { recursive: true }).then(() => open(partial, 'w'));
-  let last: Promise<unknown> = opened;
-  const next = (step: () => Promise<unknown>) => {
-    last = last.then(step).catch((error: unknown) => {
-      if (!failed) fail(id, error);
-      failed = true;
+  let last = Promise.resolve();
+  /** Queues a step; after the first that fails the rest are left out. */
+  const next = (step: () => Promise<void>) => {
+    last = last.then(async () => {
+      if (failed) return;
+      try {
+        await step();
+      } catch (error) {
+        failed = true;
+        await file?.close();
+        fail(id, error);
+      }
     });
   };
+  next(async () => {
+    await mkdir(dirname(order.path), { recursive: true });
+    file = await open(partial, 'w');
+  });
   tasks.set(id, {
-    input: (bytes) => {
-      next(async () => failed || (await (await opened).write(bytes)));
-    },
+    input: (bytes) =>
+      next(async () => {
+        await file?.writeFile(bytes);
+      }),
     inputEnd: () =>
       next(async () => {
-        if (failed) return;
-        await (await opened).close();
+        await file?.close();
+        file = undefined;
         await chmod(partial, order.mode);
         await rename(partial, order.path);
         finish(id, { status: 0, signal: null });

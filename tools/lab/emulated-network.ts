@@ -24,7 +24,7 @@ export class EmulatedNetwork implements LabNetwork {
   }
 
   static async start(names: readonly string[]): Promise<EmulatedNetwork> {
-    const program = await bundle('switch-process.ts');
+    const program = bundle('switch-process.ts');
     const node = [process.execPath, '--input-type=module', '-e', program, '--', String(names.length)];
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...node], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

@@ -98,7 +98,7 @@ async function disk(tree: HostTree, options: { progress: Progress }): Promise<st
 
 async function initramfs(tree: HostTree, options: { progress: Progress }): Promise<string> {
   const { progress } = options;
-  const agent = await bundle('agent.ts');
+  const agent = bundle('agent.ts');
   const busybox = await fetchPackages({ names: ['busybox-static'], suites: imageSuites, progress });
   const scripts = [initramfsInit, inittab, startScript, agentScript, bootModules];
   const entry = await cached({

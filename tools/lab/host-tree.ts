@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import {
   copyFile,
   lstat,
@@ -33,8 +32,12 @@ export interface HostTree {
   readonly kernel: Kernel;
 }
 
-const hostPackages = ['busybox-static', 'bsdutils', 'iproute2', 'procps', 'strace', 'qemu-system-x86'] as const;
-const treeVersion = 3;
+const hostPackages = [
+  // dash is /bin/sh: busybox's own shell would run busybox's ip and ps whatever is installed.
+  ...['dash', 'bash', 'busybox-static'],
+  ...['bsdutils', 'iproute2', 'procps', 'strace', 'qemu-system-x86'],
+] as const;
+const treeVersion = 4;
 /** Folders of a Debian root that are links into /usr, here too. */
 const mergedFolders = ['bin', 'sbin', 'lib', 'lib64'] as const;
 
@@ -89,10 +92,8 @@ async function linkFolder(from: string, to: string): Promise<void> {
 /** A link for each command busybox has and no package brought. */
 async function linkApplets(root: string): Promise<void> {
   const applets = (await execute(join(root, 'usr/bin/busybox'), ['--list'])).split('\n').filter(Boolean);
-  for (const name of applets) {
-    const places = ['usr/bin', 'usr/sbin'].map((folder) => join(root, folder, name));
-    if (!places.some((place) => existsSync(place))) await symlink('busybox', join(root, 'usr/bin', name));
-  }
+  const taken = new Set([...(await readdir(join(root, 'usr/bin'))), ...(await readdir(join(root, 'usr/sbin')))]);
+  for (const name of applets) if (!taken.has(name)) await symlink('busybox', join(root, 'usr/bin', name));
 }
 
 interface NodeRuntime {

@@ -27,7 +27,7 @@ mount -t tmpfs tmpfs tmp
 mkdir run/lab
 cat > run/lab/agent.mjs
 hostname "$name"
-exec chroot . /usr/bin/busybox env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux sh -c '
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux chroot . /bin/sh -c '
   ip link set lo up
   node /run/lab/agent.mjs fd:3 < /dev/null &
   wait $!

@@ -49,7 +49,7 @@ export async function nativePlatform({ names, progress }: PlatformOptions): Prom
     throw new LabError('native hosts are namespaces, which need root here; run as root, or set LAB=emulated');
   }
   const tree = await hostTree({ progress });
-  const agent = await bundle('agent.ts');
+  const agent = bundle('agent.ts');
   const network = names.length > 1 ? await NativeNetwork.start(names, tree.root) : undefined;
   return {
     network,

@@ -39,11 +39,14 @@ export interface CacheRequest {
 export async function cached(request: CacheRequest): Promise<string> {
   const folder = join(cacheRoot(), request.kind);
   const entry = join(folder, request.key);
-  if (existsSync(entry)) return entry;
+  if (existsSync(entry)) {
+    await markUsed(entry);
+    return entry;
+  }
   await mkdir(folder, { recursive: true });
   return withLock(`${entry}.lock`, request.progress ?? silent, async () => {
     if (existsSync(entry)) return entry;
-    await removeAbandoned(folder);
+    await removeStale(folder);
     const work = join(folder, `tmp-${process.pid}-${randomBytes(4).toString('hex')}`);
     await mkdir(work);
     try {
@@ -64,10 +67,23 @@ async function renameUnlessThere(from: string, to: string): Promise<void> {
   }
 }
 
-async function removeAbandoned(folder: string): Promise<void> {
+/** An entry's time of change is when it was last used. */
+export async function markUsed(entry: string): Promise<void> {
+  await utimes(entry, new Date(), new Date()).catch(() => {});
+}
+
+const unusedAfterMs = 30 * 24 * 60 * 60 * 1000;
+
+/** Removes what killed builds left, and entries that newer ones replaced long ago. */
+async function removeStale(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
+    const path = join(folder, name);
     const pid = /^tmp-(\d+)-/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) await rm(join(folder, name), { recursive: true, force: true });
+    const isStale =
+      pid === undefined
+        ? Date.now() - ((await stat(path).catch(() => undefined))?.mtimeMs ?? Date.now()) > unusedAfterMs
+        : !isAlive(Number(pid));
+    if (isStale) await rm(path, { recursive: true, force: true });
   }
 }
 

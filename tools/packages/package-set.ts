@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { openApt, PackageError, resolvePackages, unpackPackages } from './apt.ts';
-import { cached, cacheRoot, keyOf } from './cache.ts';
+import { cached, cacheRoot, keyOf, markUsed } from './cache.ts';
 import { execute } from './execute.ts';
 import { type Progress, silent } from './progress.ts';
 import { commandFromSet } from './run-from-set.ts';
@@ -45,7 +45,9 @@ export async function fetchPackages(request: PackageRequest): Promise<PackageSet
   const pointer = join(cacheRoot(), 'resolved', `${asked}.json`);
   const known = request.refresh ? undefined : await readResolved(pointer);
   if (known !== undefined && existsSync(join(cacheRoot(), 'packages', known.key))) {
-    return { ...known, root: join(cacheRoot(), 'packages', known.key, 'root') };
+    const entry = join(cacheRoot(), 'packages', known.key);
+    await markUsed(entry);
+    return { ...known, root: join(entry, 'root') };
   }
   const apt = await openApt(request.suites, progress);
   const packages = await resolvePackages(apt, request.names, request.preferSuite);
