@@ -37,6 +37,12 @@ export class VcpuThread {
     this.#worker = new Worker(program, { workerData: birth, name: `vcpu-${handle.index}` });
     this.#worker.on('message', (report: VcpuReport) => listener.ended(report));
     this.#worker.on('error', (error) => listener.failed(this.index, error));
+    this.#worker.on('exit', (code) => {
+      if (this.#control.phase === phase.ended) return;
+      // It went without a word, and without its clean-up: process.exit() in a library, or a call to terminate it.
+      this.#control.phase = phase.ended;
+      listener.failed(this.index, new Error(`its thread ended with exit code ${code}`));
+    });
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
   }
 
@@ -55,7 +61,8 @@ export class VcpuThread {
 
   /** Blocks until the thread touches no guest state any more. Throws if it does not come out of the guest. */
   waitUntilParked(): void {
-    if (!this.#waitFor((now) => now === phase.parked || now === phase.ended)) {
+    // A thread that still loads its program parks first of all.
+    if (!this.#waitFor((now) => now !== phase.running)) {
       throw new Error(`vcpu ${this.index} did not leave the guest within ${parkTimeoutMs} ms`);
     }
   }
