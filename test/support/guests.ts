@@ -139,3 +139,13 @@ export function crowd(cpus: number): Uint8Array {
     .bytes(0xfa, 0xf4, 0xeb, 0xfd); // CLI; HLT
   return guest.assemble();
 }
+
+/** Where {@link counting} counts. */
+export const counterAddress = 0x20_0000;
+
+/** Counts in memory without end; after each step a write to a port if `exits`. */
+export function counting(exits: boolean): Uint8Array {
+  const guest = new Assembler().set('ebx', counterAddress).setDx(port.delay).label('step').bytes(0xff, 0x03); // INC [EBX]
+  if (exits) guest.out();
+  return guest.jump('step').assemble();
+}

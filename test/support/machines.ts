@@ -1,0 +1,38 @@
+import { pathToFileURL } from 'node:url';
+import { MiB } from '../../src/memory/address.ts';
+import { Machine } from '../../src/vmm/machine.ts';
+import { tinyElf } from './tiny-elf.ts';
+import { bundle } from './vmm-process.ts';
+
+/** What vCPU threads of the tests' machines run. The bundle, for a thread that loads TypeScript starts slowly. */
+export const vcpuProgram = pathToFileURL(bundle);
+
+/** A machine in this process that runs `code`. */
+export function bootMachine(code: Uint8Array, options: { cpus?: number; program?: URL } = {}): Machine {
+  const machine = new Machine(
+    { cpus: options.cpus ?? 1, memoryBytes: 16 * MiB, cpuMask: [] },
+    options.program ?? vcpuProgram,
+  );
+  machine.boot({ kernel: { name: 'guest', bytes: tinyElf(code) }, commandLine: '' });
+  return machine;
+}
+
+/** Sleeps for a while. Only where a test shows that nothing happens meanwhile. */
+export function forAWhile(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Resolves once `condition` holds. The test's own time limit ends the wait. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await forAWhile(2);
+}
+
+/** Takes what the guest printed since the last call. */
+export function takeOutput(machine: Machine): string {
+  const chunk = new Uint8Array(4096);
+  let text = '';
+  for (let count = machine.serial.takeSent(chunk); count > 0; count = machine.serial.takeSent(chunk)) {
+    text += Buffer.from(chunk.subarray(0, count)).toString('latin1');
+  }
+  return text;
+}
