@@ -1,5 +1,5 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { viewMemory } from './libc.ts';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { maxViewBytes, viewMemory } from './libc.ts';
 import { MemfdMapping } from './mapping.ts';
 import type { Closable } from './ownership.ts';
 
@@ -8,14 +8,17 @@ export interface FileBytes extends Closable {
   readonly bytes: Uint8Array;
 }
 
-/** Reads a regular file. Errors are Node's (`code` ENOENT, EACCES, EISDIR, ...). */
+/** Reads a regular file. Errors are Node's (`code` ENOENT, EACCES, EISDIR, ...); the messages do not name the file. */
 export function readFileBytes(path: string): FileBytes {
-  const fd = openSync(path, 'r');
+  // Without O_NONBLOCK, opening a pipe that nobody writes to would never come back.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(fd);
-    if (stat.isDirectory()) throw Object.assign(new Error(`${path} is a directory`), { code: 'EISDIR' });
+    if (stat.isDirectory()) throw coded('EISDIR', 'it is a directory');
+    if (!stat.isFile()) throw coded('EINVAL', 'it is not a regular file');
+    if (stat.size > maxViewBytes) throw coded('EFBIG', 'it is larger than 4 GiB');
     if (stat.size === 0) return { bytes: new Uint8Array(0), close: () => {} };
-    const mapping = new MemfdMapping(path, stat.size);
+    const mapping = new MemfdMapping('file', stat.size);
     try {
       const bytes = new Uint8Array(viewMemory(mapping.address, stat.size));
       let filled = 0;
@@ -32,4 +35,8 @@ export function readFileBytes(path: string): FileBytes {
   } finally {
     closeSync(fd);
   }
+}
+
+function coded(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
 }

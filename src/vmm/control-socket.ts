@@ -1,9 +1,11 @@
-import { mkdirSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { ConfigError } from './config.ts';
 import { greeting, type MonitoredMachine, QmpSession } from './qmp.ts';
 
+/** sockaddr_un.sun_path less its NUL. Node cuts what is longer without a word. */
+const pathLimitBytes = 107;
 /** A line longer than this is not QMP; its client is let go. */
 const lineLimitBytes = 1024 * 1024;
 /** Answers a client may leave unread before it is let go. */
@@ -36,8 +38,15 @@ export class ControlSocket {
    * @throws ConfigError if another VMM answers there, or the place will not do
    */
   static async claim(path: string): Promise<ControlSocket> {
+    if (Buffer.byteLength(path) > pathLimitBytes) {
+      throw new ConfigError(
+        `--control ${path}: a socket's path has at most ${pathLimitBytes} bytes; give a shorter one`,
+      );
+    }
+    const directory = dirname(path);
     try {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      if (directory === controlDirectory()) mkdirSync(directory, { recursive: true, mode: 0o700 });
+      else if (!existsSync(directory)) throw new Error(`there is no directory ${directory}`);
       return new ControlSocket(path, await listen(path));
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
