@@ -23,8 +23,8 @@ Example:
 /** Reads the command line and does what it says; ends the process with the right exit code. */
 export async function main(argv: readonly string[], program: URL): Promise<void> {
   let exitCode = 0;
-  const cli = new Command('colo-vmm').description(description).showHelpAfterError('(--help lists what there is)');
-  cli.exitOverride();
+  const cli = new Command('colo-vmm').description(description);
+  cli.exitOverride().configureOutput({ outputError: (text, write) => write(oneLine(text)) });
 
   const run = cli.command('run').description('boot a machine and stay with it until it ends');
   for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
@@ -82,6 +82,15 @@ function flagsOf(command: Command): Record<string, string> & { config?: string }
     return value === undefined ? [] : [[option.name(), String(value)]];
   });
   return Object.fromEntries(given);
+}
+
+/** Commander's own complaints, which come on several lines, as one of ours. */
+function oneLine(complaint: string): string {
+  const text = complaint
+    .replace(/^error: /, '')
+    .trim()
+    .replaceAll('\n', ' ');
+  return `colo-vmm: ${text} (--help lists what there is)\n`;
 }
 
 /** Errors for a user are sentences already; anything else is a defect of ours and shows where. */

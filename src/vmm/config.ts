@@ -36,10 +36,10 @@ export const defaultCommandLine = 'console=ttyS0 panic=-1 pci=off random.trust_c
 
 const sizeUnits: Readonly<Record<string, number>> = { K: 1 / 1024, M: 1, G: 1024, T: 1024 * 1024 };
 
-const path = v.pipe(v.string('is a path'), v.nonEmpty('is empty: give a path'));
+const path = v.pipe(v.string('give a path'), v.nonEmpty('give a path'));
 
 const cpus = v.pipe(
-  v.union([v.number(), v.pipe(v.string(), v.transform(Number))], 'is a number'),
+  v.union([v.number(), v.pipe(v.string(), v.transform(parseCount))], 'give a number'),
   v.check(
     (count) => Number.isInteger(count) && count >= 1 && count <= maxCpus,
     `a machine has 1 to ${maxCpus} virtual CPUs`,
@@ -47,7 +47,7 @@ const cpus = v.pipe(
 );
 
 const memory = v.pipe(
-  v.union([v.string(), v.number()], 'is a size such as 256M'),
+  v.union([v.string(), v.number()], 'give a size such as 256M'),
   v.transform(parseMemory),
   v.custom<MemoryConfig>(
     (value) => value !== undefined,
@@ -58,9 +58,9 @@ const memory = v.pipe(
 );
 
 const serial = v.pipe(
-  v.string('is stdio, file=PATH or none'),
+  v.string('give stdio, file=PATH or none'),
   v.transform(parseSerial),
-  v.custom<SerialTarget>((value) => value !== undefined, 'is stdio[,eof=stop|ignore], file=PATH or none'),
+  v.custom<SerialTarget>((value) => value !== undefined, 'give stdio[,eof=stop|ignore], file=PATH or none'),
 );
 
 const cpuMask = v.pipe(
@@ -85,13 +85,13 @@ const cpuMask = v.pipe(
 const schema = v.strictObject({
   kernel: path,
   initrd: v.optional(path),
-  cmdline: v.optional(v.string('is a string'), defaultCommandLine),
+  cmdline: v.optional(v.string('give a string'), defaultCommandLine),
   cpus: v.optional(cpus, 1),
   memory: v.optional(memory, '256M'),
   serial: v.optional(serial, 'stdio'),
   'cpu-mask': v.optional(cpuMask, ''),
   name: v.optional(
-    v.pipe(v.string('is a name'), v.regex(/^[\w.-]{1,64}$/, 'is up to 64 letters, digits, dots, dashes')),
+    v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
   ),
   control: v.optional(path),
 });
@@ -149,6 +149,11 @@ function parseMemory(text: string | number): MemoryConfig | undefined {
     sizeBytes: alignDown(Math.floor(Number(match[1]) * unit * MiB), pageSize),
     backing: match[4] === 'on' ? 'shared' : 'private',
   };
+}
+
+/** Digits alone: JavaScript would also take 0x2, 2e0 and blanks for numbers. */
+function parseCount(text: string): number {
+  return /^\d+$/.test(text) ? Number(text) : Number.NaN;
 }
 
 function parseSerial(text: string): SerialTarget | undefined {
