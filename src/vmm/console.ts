@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
 import type { Serial } from '../devices/serial.ts';
 import { ConsoleOutput } from '../host/console-output.ts';
-import { EscapeKeys } from './escape-keys.ts';
+import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 
 /** Bytes of output that a crash report can show. */
 const tailBytes = 4096;
@@ -15,11 +15,7 @@ const inputLimitBytes = 65536;
 const flushLimitMs = 500;
 
 /** What a person at the console can ask for. */
-export interface ConsoleRequests {
-  /** Ctrl-A x */
-  end(): void;
-  /** Ctrl-A p */
-  pressPowerButton(): void;
+export interface ConsoleRequests extends KeyRequests {
   /** The other end of standard input went away. */
   inputClosed(): void;
 }

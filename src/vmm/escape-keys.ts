@@ -1,5 +1,3 @@
-import type { ConsoleRequests } from './console.ts';
-
 const CTRL_A = 0x01;
 
 const help = [
@@ -11,13 +9,21 @@ const help = [
   '',
 ].join('\r\n');
 
+/** What a person can ask for by a key. */
+export interface KeyRequests {
+  /** Ctrl-A x */
+  end(): void;
+  /** Ctrl-A p */
+  pressPowerButton(): void;
+}
+
 /** Takes the VMM's own keys, Ctrl-A and one more, out of what a person types. */
 export class EscapeKeys {
-  readonly #requests: Pick<ConsoleRequests, 'end' | 'pressPowerButton'>;
+  readonly #requests: KeyRequests;
   readonly #show: (text: string) => void;
   #escaped = false;
 
-  constructor(requests: Pick<ConsoleRequests, 'end' | 'pressPowerButton'>, show: (text: string) => void) {
+  constructor(requests: KeyRequests, show: (text: string) => void) {
     this.#requests = requests;
     this.#show = show;
   }
