@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { ConfigError } from './config.ts';
@@ -51,6 +51,9 @@ export class ControlSocket {
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code !== 'EADDRINUSE') throw new ConfigError(`--control ${path}: ${message}`);
+    }
+    if (!lstatSync(path).isSocket()) {
+      throw new ConfigError(`--control ${path}: a file that is no socket is in the way; give another path`);
     }
     if (await answers(path)) {
       throw new ConfigError(`--control ${path}: another VMM serves this socket; give another path, or end that one`);
