@@ -4,15 +4,21 @@ import { Machine } from '../../src/vmm/machine.ts';
 import { tinyElf } from './tiny-elf.ts';
 import { bundle } from './vmm-process.ts';
 
+/** The part of a test that cleans up. */
+interface Test {
+  teardown(clean: () => unknown): unknown;
+}
+
 /** What vCPU threads of the tests' machines run. The bundle, for a thread that loads TypeScript starts slowly. */
 export const vcpuProgram = pathToFileURL(bundle);
 
-/** A machine in this process that runs `code`. */
-export function bootMachine(code: Uint8Array, options: { cpus?: number; program?: URL } = {}): Machine {
+/** A machine in this process that runs `code`. It is closed after the test, however that ends. */
+export function bootMachine(t: Test, code: Uint8Array, options: { cpus?: number; program?: URL } = {}): Machine {
   const machine = new Machine(
     { cpus: options.cpus ?? 1, memoryBytes: 16 * MiB, cpuMask: [] },
     options.program ?? vcpuProgram,
   );
+  t.teardown(() => machine.close());
   machine.boot({ kernel: { name: 'guest', bytes: tinyElf(code) }, commandLine: '' });
   return machine;
 }

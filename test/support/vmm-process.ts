@@ -31,6 +31,14 @@ export interface Ending {
   readonly stderr: string;
 }
 
+interface ProcessOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly stdin?: 'pipe' | 'ignore' | number;
+  /** Default: {@link bundle}. */
+  readonly program?: string;
+  readonly uid?: number;
+}
+
 /** A colo-vmm process with pipes for its input and output. */
 export class VmmProcess {
   readonly child: ChildProcess;
@@ -38,8 +46,9 @@ export class VmmProcess {
   #stdout = '';
   #stderr = '';
 
-  constructor(args: readonly string[], options: { env?: NodeJS.ProcessEnv; stdin?: 'pipe' | 'ignore' | number } = {}) {
-    this.child = spawn(process.execPath, [bundle, ...args], {
+  constructor(args: readonly string[], options: ProcessOptions = {}) {
+    this.child = spawn(process.execPath, [options.program ?? bundle, ...args], {
+      ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
       stdio: [options.stdin ?? 'pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
     });
@@ -94,6 +103,6 @@ export class VmmProcess {
 }
 
 /** Runs colo-vmm to its end, with nothing on its input. */
-export function runVmm(args: readonly string[], options: { env?: NodeJS.ProcessEnv } = {}): Promise<Ending> {
+export function runVmm(args: readonly string[], options: Omit<ProcessOptions, 'stdin'> = {}): Promise<Ending> {
   return new VmmProcess(args, { ...options, stdin: 'ignore' }).ended;
 }

@@ -1,0 +1,135 @@
+import { test } from 'tap';
+import { bootRegisters } from '../../../firmware/boot-registers.ts';
+import { capability, exitReason, kvmRun } from '../../../src/host/kvm/abi.ts';
+import { KvmDevice } from '../../../src/host/kvm/kvm-device.ts';
+import { Vcpu } from '../../../src/host/kvm/vcpu.ts';
+import { Owner } from '../../../src/host/ownership.ts';
+import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
+import { DirtyTracker } from '../../../src/memory/dirty-tracker.ts';
+import { Ram, type RamBacking } from '../../../src/memory/ram.ts';
+import { guestCpuid } from '../../../src/vmm/cpuid.ts';
+import { setUpVcpu } from '../../../src/vmm/vcpu-setup.ts';
+import { Assembler, port } from '../../support/assembler.ts';
+import { noKvm } from '../../support/kvm.ts';
+import { tinyElfBase } from '../../support/tiny-elf.ts';
+
+const skip = noKvm();
+
+interface Rig {
+  readonly ram: Ram;
+  readonly tracker: DirtyTracker;
+  /** Lets the guest run to its next port write. */
+  step(): void;
+}
+
+/** A vCPU on this thread, its RAM, and a tracker that starts with everything clean. */
+function rig(
+  t: { teardown(clean: () => void): void },
+  code: Uint8Array,
+  backing: RamBacking,
+  initiallySet: boolean,
+): Rig {
+  const owner = new Owner();
+  t.teardown(() => owner.close());
+  const kvm = owner.own(new KvmDevice());
+  const vm = owner.own(kvm.createVm());
+  const manual = 1n;
+  const initially = 2n;
+  vm.enableCapability(capability.manualDirtyLogProtect2, initiallySet ? manual | initially : manual);
+  const ram = owner.own(new Ram(16 * MiB, backing));
+  vm.createIrqchip();
+  for (const slot of ram.slots) vm.setMemory(slot);
+  const vcpu = new Vcpu(vm.createVcpu(0));
+  ram.memory.write(gpa(tinyElfBase), code);
+  const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, mask: [] });
+  setUpVcpu(vcpu, cpuid, bootRegisters({ protocol: 'pvh', entry: gpa(tinyElfBase), startInfo: gpa(0x6000) }));
+  const tracker = owner.own(new DirtyTracker(vm, ram));
+  const step = (): void => {
+    while (vcpu.enter() === 'interrupted');
+    const reason = vcpu.run.getUint32(kvmRun.offsets.exit_reason, true);
+    if (reason !== exitReason.io) throw new Error(`the guest left for reason ${reason}`);
+  };
+  return { ram, tracker, step };
+}
+
+/** The pages that `collect` tells, in order. */
+function pages(tracker: DirtyTracker): number[] {
+  const found: number[] = [];
+  for (const bitmap of tracker.collect()) {
+    bitmap.forEach((page) => {
+      found.push(page);
+    });
+  }
+  return found;
+}
+
+/** Writes a byte into each of the pages, then to a port; round after round. */
+function touching(...rounds: number[][]): Uint8Array {
+  const guest = new Assembler();
+  for (const round of rounds) {
+    for (const page of round) guest.set('ebx', page * pageSize + 17).bytes(0xc6, 0x03, 0x5a); // MOV BYTE [EBX], 0x5a
+    guest.outByte(port.delay, 0);
+  }
+  return guest.halt().assemble();
+}
+
+const first = (2 * MiB) / pageSize;
+
+for (const backing of ['private', 'shared'] as const) {
+  for (const initiallySet of [false, true]) {
+    const how = `${backing} RAM, log ${initiallySet ? 'full' : 'empty'} at the start`;
+
+    test(`tells exactly the pages the guest wrote, each time (${how})`, { skip }, async (t) => {
+      const { tracker, step } = rig(
+        t,
+        touching([first, first + 2, first + 100], [], [first + 2], [4095, 600]),
+        backing,
+        initiallySet,
+      );
+      step();
+      t.strictSame(pages(tracker), [first, first + 2, first + 100]);
+      step();
+      t.strictSame(pages(tracker), []);
+      step();
+      t.strictSame(pages(tracker), [first + 2], 'a page that was dirty before is seen again');
+      step();
+      t.strictSame(pages(tracker), [600, 4095]);
+    });
+
+    test(`unites the guest's writes with our own (${how})`, { skip }, async (t) => {
+      const { ram, tracker, step } = rig(t, touching([first, first + 1], [first]), backing, initiallySet);
+      ram.memory.writeU32(gpa((first + 1) * pageSize), 1);
+      ram.memory.write(gpa((first + 7) * pageSize - 1), Uint8Array.of(1, 2));
+      step();
+      t.strictSame(pages(tracker), [first, first + 1, first + 6, first + 7]);
+      t.strictSame(pages(tracker), []);
+      step();
+      ram.memory.readU32(gpa((first + 9) * pageSize));
+      t.strictSame(pages(tracker), [first], 'reading leaves no mark');
+    });
+  }
+}
+
+test('records nothing any more once it is closed, and starts clean again', { skip }, async (t) => {
+  const { ram, tracker, step } = rig(t, touching([first], [first + 1], [first + 2]), 'private', false);
+  step();
+  tracker.close();
+  ram.memory.writeU8(gpa(0), 1);
+  t.equal(ram.memory.tracking, false);
+  t.equal(ram.memory.regions[0]?.written.count, 0);
+  step();
+  t.pass('the guest runs on');
+});
+
+test('sees what the guest writes through a string instruction across pages', { skip }, async (t) => {
+  const guest = new Assembler()
+    .set('edi', (first + 10) * pageSize + 4000)
+    .set('ecx', 2 * pageSize)
+    .bytes(0xfc, 0xf3, 0xaa) // CLD; REP STOSB
+    .outByte(port.delay, 0)
+    .halt()
+    .assemble();
+  const { tracker, step } = rig(t, guest, 'private', false);
+  step();
+  t.strictSame(pages(tracker), [first + 10, first + 11, first + 12]);
+});
