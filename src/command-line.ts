@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import type { ConfigKey } from './vmm/config.ts';
 
@@ -23,6 +24,7 @@ Example:
 /** Reads the command line and does what it says; ends the process with the right exit code. */
 export async function main(argv: readonly string[], program: URL): Promise<void> {
   let exitCode = 0;
+  const terminals = standardDescriptors.filter(isatty);
   const cli = new Command('colo-vmm').description(description);
   cli.exitOverride().configureOutput({ outputError: (text, write) => write(oneLine(text)) });
 
@@ -56,8 +58,13 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       exitCode = 1;
     }
   }
+  // Node aborts, with a core dump, if it cannot reset a terminal that it was started at (node::ResetStdio). One that has
+  // gone is no reason for that: end as a hang-up ends every other program.
+  if (!terminals.every(isatty)) process.kill(process.pid, 'SIGHUP');
   process.exit(exitCode);
 }
+
+const standardDescriptors = [0, 1, 2];
 
 const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
