@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { lstat, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { PackageError } from '../packages/apt.ts';
 import { cached, keyOf } from '../packages/cache.ts';
 import { execute } from '../packages/execute.ts';
@@ -29,11 +29,14 @@ export interface InitramfsRequest {
   readonly progress?: Progress;
 }
 
-const builderVersion = 1;
+const builderVersion = 2;
+/** busybox's shell would run busybox's commands even where a package brought the real ones. */
+const shellBesidePackages = 'dash';
 
 /**
  * /init of a guest: says so before anything else (boot times are measured to that line), then gives a shell on the
- * console; leaving the shell powers off. `poweroff -f` does so at once.
+ * console; leaving the shell powers off. `poweroff -f` does so at once. With packages
+ * the shell is dash, and their commands come before busybox's.
  */
 export const shellInit = `#!/bin/sh
 echo 'guest: init'
@@ -45,8 +48,8 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /tmp
 [ -s /etc/modules ] && modprobe -a $(cat /etc/modules)
 hostname guest
-export HOME=/root PS1='guest# ' TERM=\${TERM:-linux}
-setsid cttyhack sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PS1='guest# ' TERM=\${TERM:-linux}
+setsid cttyhack /bin/sh
 poweroff -f
 `;
 
@@ -61,7 +64,7 @@ export async function buildGuestInitramfs(request: InitramfsRequest): Promise<st
   const packages =
     request.packages === undefined || request.packages.length === 0
       ? undefined
-      : await fetchPackages({ names: request.packages, suites: imageSuites, progress });
+      : await fetchPackages({ names: [...request.packages, shellBesidePackages], suites: imageSuites, progress });
   const files = await fileEntries(request.files ?? []);
   const init = request.init ?? shellInit;
   const digest = createHash('sha256');
@@ -84,10 +87,11 @@ export async function buildGuestInitramfs(request: InitramfsRequest): Promise<st
     progress,
     build: async (directory) => {
       progress('building the initramfs');
+      const fromPackages = packages === undefined ? [] : await packageEntries(packages);
       const archive = cpioArchive([
         ...baseEntries,
-        ...(packages === undefined ? [] : await packageEntries(packages)),
-        ...(await busyboxEntries(busybox)),
+        ...fromPackages,
+        ...(await busyboxEntries(busybox, new Set(fromPackages.map(({ path }) => basename(path))))),
         ...(await moduleEntries(kernel, request.modules)),
         { path: 'init', type: 'file', mode: 0o755, content: init },
         ...files,
@@ -109,8 +113,11 @@ const baseEntries: readonly CpioEntry[] = [
   { path: 'etc/group', type: 'file', content: 'root:x:0:\n' },
 ];
 
-/** busybox and a link for each of its commands. */
-export async function busyboxEntries(busybox: PackageSet): Promise<CpioEntry[]> {
+/** busybox and a link for each of its commands but those in `taken`. */
+export async function busyboxEntries(
+  busybox: PackageSet,
+  taken: ReadonlySet<string> = new Set(),
+): Promise<CpioEntry[]> {
   const binary = ['bin/busybox', 'usr/bin/busybox'].map((path) => join(busybox.root, path));
   const source = await firstReadable(binary);
   // Static, so it runs on this machine as it is.
@@ -119,7 +126,9 @@ export async function busyboxEntries(busybox: PackageSet): Promise<CpioEntry[]> 
     .filter((name) => name !== '' && name !== 'busybox');
   return [
     { path: 'bin/busybox', type: 'file', mode: 0o755, content: source.content },
-    ...applets.map((name) => ({ path: `bin/${name}`, type: 'symlink', target: 'busybox' }) as const),
+    ...applets
+      .filter((name) => !taken.has(name))
+      .map((name) => ({ path: `bin/${name}`, type: 'symlink', target: 'busybox' }) as const),
   ];
 }
 

@@ -83,7 +83,7 @@ async function shell(flags: HostFlags): Promise<void> {
   if (!stdin.isTTY) throw new Error('a shell needs a terminal on standard input; use `exec -- sh` for scripts');
   await withHost(flags, async (host) => {
     process.stderr.write(`${host.name} is up. Leave with "exit" or Ctrl-D; what you made there is gone then.\n`);
-    const size = `stty rows ${stdout.rows ?? 24} cols ${stdout.columns ?? 80}; exec bash --norc`;
+    const size = `stty rows ${stdout.rows || 24} cols ${stdout.columns || 80}; exec bash --norc`;
     const child = host.spawn(size, { terminal: true, env: { PS1: `${host.name}# ` } });
     child.stdout.pipe(stdout, { end: false });
     stdin.setRawMode(true);

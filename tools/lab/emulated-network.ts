@@ -49,8 +49,8 @@ export class EmulatedNetwork implements LabNetwork {
     return this.#order({ kind: 'attach', port }, socket);
   }
 
-  #set(choice: LinkChoice | undefined, condition: LinkCondition): Promise<void> {
-    return this.#order({ kind: 'condition', links: chosenLinks(choice, this.#names), condition });
+  async #set(choice: LinkChoice | undefined, condition: LinkCondition): Promise<void> {
+    await this.#order({ kind: 'condition', links: chosenLinks(choice, this.#names), condition });
   }
 
   cut(link: LinkChoice): Promise<void> {

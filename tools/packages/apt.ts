@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { cacheRoot, keyOf, withLock } from './cache.ts';
+import { cacheRoot, keyOf, replaceFile, withLock } from './cache.ts';
 import { debianRelease } from './debian-release.ts';
 import { execute } from './execute.ts';
 import type { Progress } from './progress.ts';
@@ -28,6 +28,26 @@ export interface ResolvedPackage {
   readonly version: string;
   readonly sizeBytes: number;
 }
+
+/**
+ * Packages that others depend on only for their installation scripts, which never run here. apt is told that they are
+ * installed, unless they are asked for by name: without this a guest with one small tool carries Perl.
+ */
+const onlyForScripts = {
+  adduser: '',
+  'base-files': '',
+  debconf: 'debconf-2.0',
+  debianutils: '',
+  dpkg: '',
+  'init-system-helpers': '',
+  'initramfs-tools': 'linux-initramfs-tool',
+  'linux-base': '',
+  passwd: '',
+  'perl-base': '',
+  tar: '',
+  udev: '',
+  usrmerge: 'usr-is-merged',
+} as const;
 
 export class PackageError extends Error {
   readonly code = 'PACKAGES_UNAVAILABLE';
@@ -62,9 +82,8 @@ export async function openApt(suites: readonly string[], progress: Progress): Pr
   const apt = { directory, suites };
   await withLock(join(directory, 'update.lock'), progress, async () => {
     await mkdir(join(directory, 'lists', 'partial'), { recursive: true });
-    await writeFile(join(directory, 'lab.sources'), formatDeb822Sources(sources));
-    await writeFile(join(directory, 'status'), '');
-    await writeFile(join(directory, 'apt.conf'), await configuration(directory));
+    await replaceFile(join(directory, 'lab.sources'), formatDeb822Sources(sources));
+    await replaceFile(join(directory, 'apt.conf'), await configuration(directory));
     const stamp = join(directory, 'updated');
     if (existsSync(stamp) && Date.now() - (await stat(stamp)).mtimeMs < listsFreshMs) return;
     progress(`reading package lists of ${suites.join(', ')}`);
@@ -91,7 +110,6 @@ async function configuration(directory: string): Promise<string> {
     'Dir::Etc::sourceparts "/dev/null";',
     `Dir::Etc::sourcelist "${join(directory, 'lab.sources')}";`,
     `Dir::State "${directory}";`,
-    `Dir::State::status "${join(directory, 'status')}";`,
     `Dir::State::lists "${join(directory, 'lists')}";`,
     `Dir::Cache "${directory}";`,
     'Dir::Cache::pkgcache "";',
@@ -99,6 +117,8 @@ async function configuration(directory: string): Promise<string> {
     // The default is a user of apt's own, who cannot enter a cache in a home folder.
     'APT::Sandbox::User "";',
     'Acquire::Languages "none";',
+    // Nothing is installed, each download has a folder of its own, and openApt lets one at a time update the lists.
+    'Debug::NoLocking "true";',
     '',
   ].join('\n');
 }
@@ -108,17 +128,34 @@ function aptGet(apt: PrivateApt, args: readonly string[], onStatusLine?: (line: 
   return execute('apt-get', args, onStatusLine === undefined ? { env } : { env, onStatusLine });
 }
 
-function installArgs(names: readonly string[], preferSuite: string | undefined): string[] {
-  return ['install', '-y', '--no-install-recommends', ...(preferSuite ? ['-t', preferSuite] : []), ...names];
+/** The package database apt is shown when `names` are wanted, as a file. */
+async function writeStatus(apt: PrivateApt, names: readonly string[]): Promise<string> {
+  const text = Object.entries(onlyForScripts)
+    .filter(([name]) => !names.includes(name))
+    .map(([name, provides]) => {
+      const extra = provides === '' ? '' : `Provides: ${provides}\n`;
+      return `Package: ${name}\nStatus: install ok installed\nVersion: 9999\nArchitecture: all\n${extra}`;
+    })
+    .join('\n');
+  const path = join(apt.directory, `status-${keyOf(text)}`);
+  await replaceFile(path, text);
+  return path;
 }
 
-/** `names` and everything they depend on, as apt resolves it on a machine where nothing is installed. */
+function installArgs(names: readonly string[], status: string, preferSuite?: string): string[] {
+  const database = ['-o', `Dir::State::status=${status}`];
+  const prefer = preferSuite === undefined ? [] : ['-t', preferSuite];
+  return ['install', '-y', '--no-install-recommends', ...database, ...prefer, ...names];
+}
+
+/** `names` and everything they need to run, as apt resolves it on a machine where next to nothing is installed. */
 export async function resolvePackages(
   apt: PrivateApt,
   names: readonly string[],
   preferSuite?: string,
 ): Promise<ResolvedPackage[]> {
-  const output = await aptGet(apt, [...installArgs(names, preferSuite), '--print-uris', '-qq']);
+  const status = await writeStatus(apt, names);
+  const output = await aptGet(apt, [...installArgs(names, status, preferSuite), '--print-uris', '-qq']);
   return output
     .split('\n')
     .map((line) => /^'[^']+' (\S+)_(\S+)_[^_]+\.deb (\d+)/.exec(line))
@@ -146,7 +183,11 @@ export async function unpackPackages(
   const what = `downloading ${packages.length} packages, ${(total / 1e6).toFixed(0)} MB`;
   progress(what);
   const options = ['--download-only', '-qq', '-o', `Dir::Cache::archives=${archives}`, '-o', 'APT::Status-Fd=3'];
-  await aptGet(apt, [...installArgs(exact, undefined), ...options], (line) => {
+  const status = await writeStatus(
+    apt,
+    packages.map(({ name }) => name),
+  );
+  await aptGet(apt, [...installArgs(exact, status), ...options], (line) => {
     const percent = /^dlstatus:\d+:([\d.]+):/.exec(line)?.[1];
     if (percent !== undefined) progress(`${what}: ${Math.round(Number(percent))} %`);
   });

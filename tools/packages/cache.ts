@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -132,6 +132,14 @@ export async function withLock<T>(path: string, progress: Progress, work: () => 
     clearInterval(beat);
     await rm(path, { force: true });
   }
+}
+
+/** Writes a file that others may be reading: they see the old content or the new, never a part. */
+export async function replaceFile(path: string, content: string): Promise<void> {
+  const beside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}`;
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(beside, content);
+  await rename(beside, path);
 }
 
 export interface CacheEntry {

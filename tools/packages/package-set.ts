@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { openApt, PackageError, resolvePackages, unpackPackages } from './apt.ts';
-import { cached, cacheRoot, keyOf, markUsed } from './cache.ts';
+import { cached, cacheRoot, keyOf, markUsed, replaceFile } from './cache.ts';
 import { execute } from './execute.ts';
 import { type Progress, silent } from './progress.ts';
 import { commandFromSet } from './run-from-set.ts';
@@ -30,7 +30,7 @@ export interface PackageSet {
   readonly key: string;
 }
 
-const setFormat = 1;
+const setFormat = 2;
 const Resolved = v.object({ key: v.string(), versions: v.record(v.string(), v.string()) });
 
 /**
@@ -64,9 +64,7 @@ export async function fetchPackages(request: PackageRequest): Promise<PackageSet
       await indexModules({ root, versions, key });
     },
   });
-  await mkdir(dirname(pointer), { recursive: true });
-  await writeFile(`${pointer}.${process.pid}`, JSON.stringify({ key, versions }));
-  await rename(`${pointer}.${process.pid}`, pointer);
+  await replaceFile(pointer, JSON.stringify({ key, versions }));
   return { root: join(entry, 'root'), versions, key };
 }
 

@@ -18,7 +18,9 @@ function descendants(pid: number): string[] {
       try {
         const parent = /^\d+ \(.*\) \S (\d+)/.exec(readFileSync(`/proc/${name}/stat`, 'utf8'))?.[1];
         if (Number(parent) !== pid) return [];
-        return [readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' '), ...descendants(Number(name))];
+        const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ');
+        // tsx compiles this very test with it.
+        return command.includes('esbuild') ? [] : [command, ...descendants(Number(name))];
       } catch {
         return [];
       }
@@ -27,7 +29,6 @@ function descendants(pid: number): string[] {
 
 t.test('hosts made of namespaces do what a lab must do', { skip: whyNot() ?? false }, async (t) => {
   const source = join(t.testdir({ given: 'a file' }), 'given');
-  const before = descendants(process.pid).length;
   await t.test('the contract', (t) => labContract(t, 'native', source));
-  t.equal(descendants(process.pid).length, before, 'no process is left');
+  t.same(descendants(process.pid), [], 'no process is left');
 });
