@@ -87,7 +87,10 @@ export async function openApt(suites: readonly string[], progress: Progress): Pr
     const stamp = join(directory, 'updated');
     if (existsSync(stamp) && Date.now() - (await stat(stamp)).mtimeMs < listsFreshMs) return;
     progress(`reading package lists of ${suites.join(', ')}`);
-    await aptGet(apt, ['update', '-qq']);
+    // Without this an unreachable mirror is a warning only, and old or no lists pass for fresh ones.
+    await aptGet(apt, ['update', '-qq', '-o', 'APT::Update::Error-Mode=any']).catch((error: unknown) => {
+      throw aptTrouble(`the package lists of ${suites.join(', ')} could not be read`, error);
+    });
     await writeFile(stamp, '');
   });
   return apt;
@@ -128,6 +131,13 @@ function aptGet(apt: PrivateApt, args: readonly string[], onStatusLine?: (line: 
   return execute('apt-get', args, onStatusLine === undefined ? { env } : { env, onStatusLine });
 }
 
+/** One line out of apt's many: `what`, and its reasons without their marks. */
+function aptTrouble(what: string, cause: unknown): PackageError {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const reasons = [...text.matchAll(/E: (.*)/g)].map(([, reason = '']) => reason.trim());
+  return new PackageError(`${what}: ${reasons.length === 0 ? text : reasons.slice(0, 2).join('; ')}`, { cause });
+}
+
 /** The package database apt is shown when `names` are wanted, as a file. */
 async function writeStatus(apt: PrivateApt, names: readonly string[]): Promise<string> {
   const text = Object.entries(onlyForScripts)
@@ -155,7 +165,10 @@ export async function resolvePackages(
   preferSuite?: string,
 ): Promise<ResolvedPackage[]> {
   const status = await writeStatus(apt, names);
-  const output = await aptGet(apt, [...installArgs(names, status, preferSuite), '--print-uris', '-qq']);
+  const args = [...installArgs(names, status, preferSuite), '--print-uris', '-qq'];
+  const output = await aptGet(apt, args).catch((error: unknown) => {
+    throw aptTrouble(`apt cannot give ${names.join(', ')}`, error);
+  });
   return output
     .split('\n')
     .map((line) => /^'[^']+' (\S+)_(\S+)_[^_]+\.deb (\d+)/.exec(line))

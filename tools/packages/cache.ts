@@ -105,6 +105,7 @@ const lockStaleMs = 20_000;
  */
 export async function withLock<T>(path: string, progress: Progress, work: () => Promise<T>): Promise<T> {
   await mkdir(dirname(path), { recursive: true });
+  let isTold = false;
   for (;;) {
     try {
       const file = await open(path, 'wx');
@@ -122,7 +123,8 @@ export async function withLock<T>(path: string, progress: Progress, work: () => 
       await rm(path, { force: true });
       continue;
     }
-    progress(`waiting for process ${holder}, which builds the same`);
+    if (!isTold) progress(`waiting for process ${holder}, which builds the same`);
+    isTold = true;
     await sleep(200);
   }
   const beat = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), lockBeatMs);

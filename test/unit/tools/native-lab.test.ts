@@ -27,6 +27,7 @@ function descendants(pid: number): string[] {
     });
 }
 
+t.setTimeout(120_000);
 t.test('hosts made of namespaces do what a lab must do', { skip: whyNot() ?? false }, async (t) => {
   const source = join(t.testdir({ given: 'a file' }), 'given');
   await t.test('the contract', (t) => labContract(t, 'native', source));
