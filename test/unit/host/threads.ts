@@ -1,0 +1,38 @@
+import { Doorbell } from '../../../src/host/doorbell.ts';
+import { threadId } from '../../../src/host/kick.ts';
+import { type Fd, tryRead } from '../../../src/host/libc.ts';
+import { Mutex } from '../../../src/host/mutex.ts';
+
+/** Bodies of threads that the tests of this folder start. */
+
+/** Adds one to an unprotected number again and again, under the lock. Cells: 0 lock, 1 number, 2 start. */
+export function increment(storage: SharedArrayBuffer, times: number): number {
+  const cells = new Int32Array(storage);
+  const lock = new Mutex(cells, 0);
+  Atomics.add(cells, 2, 1);
+  Atomics.notify(cells, 2);
+  for (let done = 0; done < times; done++) {
+    lock.lock();
+    cells[1] = (cells[1] as number) + 1;
+    lock.unlock();
+  }
+  return times;
+}
+
+/** Rings `times` times, adding one to cell 1 before each ring. Cell 0 is the doorbell. */
+export function ring(storage: SharedArrayBuffer, times: number): number {
+  const cells = new Int32Array(storage);
+  const doorbell = new Doorbell(cells, 0);
+  for (let done = 0; done < times; done++) {
+    Atomics.add(cells, 1, 1);
+    doorbell.ring();
+  }
+  return times;
+}
+
+/** Blocks in read() until it is kicked; the outcome. Cell 0 becomes the thread's id. */
+export function blockInRead(storage: SharedArrayBuffer, fd: number): number {
+  const cells = new Int32Array(storage);
+  Atomics.store(cells, 0, threadId());
+  return tryRead(fd as Fd, new Uint8Array(8));
+}
