@@ -1,7 +1,11 @@
-#!/usr/bin/env node
-import { pathToFileURL } from 'node:url';
 import { isVcpuThread, vcpuMain } from './vmm/vcpu-worker.ts';
 
-// Every thread of the process begins at the file Node was started with: a vCPU thread needs nothing of the command line.
-if (isVcpuThread()) vcpuMain();
-else await (await import('./command-line.ts')).main(process.argv, pathToFileURL(process.argv[1] ?? ''));
+/**
+ * Where every thread of the process begins. The main thread reads the command line; a vCPU thread needs nothing of it.
+ *
+ * @param program the file that a new thread runs; its top must lead here
+ */
+export function start(program: URL): void {
+  if (isVcpuThread()) vcpuMain();
+  else void import('./command-line.ts').then(({ main }) => main(process.argv, program));
+}

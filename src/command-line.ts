@@ -77,6 +77,7 @@ const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
     'RAM, such as 256M or 2G (default 256M); with ,shared=on in a memfd, which other programs can map',
   ],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
+  ['kaslr', '<on|off>', 'move the kernel to a random virtual address (default off: the same at every start)'],
   ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],

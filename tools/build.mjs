@@ -1,14 +1,15 @@
-// Makes the bundle: dist/colo-vmm.mjs holds all sources and libraries, and koffi's addon
-// lies beside it. Nothing else is needed to run it.
-import { chmodSync, copyFileSync, rmSync } from 'node:fs';
+// Makes dist/: program.cjs holds all sources and libraries, and koffi's addon lies beside it. colo-vmm.mjs starts it,
+// by way of launch.cjs, which loads it from the code cache that is made here.
+import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { Script } from 'node:vm';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
-const outfile = join(dist, 'colo-vmm.mjs');
 
 // koffi's own loader searches the places where npm might have put its addon; the bundle's lies beside it.
 const koffiBeside = {
@@ -16,8 +17,7 @@ const koffiBeside = {
   setup(bundler) {
     bundler.onResolve({ filter: /^koffi$/ }, () => ({ path: 'koffi', namespace: 'beside' }));
     bundler.onLoad({ filter: /.*/, namespace: 'beside' }, () => ({
-      contents: `import { createRequire } from 'node:module';
-        export default createRequire(import.meta.url)('./koffi.node');`,
+      contents: "module.exports = require('./koffi.node');",
     }));
   },
 };
@@ -25,25 +25,31 @@ const koffiBeside = {
 rmSync(dist, { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/cli.ts'],
-  outfile,
+  entryPoints: { program: 'src/cli.ts', launch: 'src/launch.ts' },
+  outdir: dist,
+  outExtension: { '.js': '.cjs' },
   bundle: true,
   platform: 'node',
-  format: 'esm',
+  format: 'cjs',
   target: 'node20',
   minifySyntax: true,
   minifyWhitespace: true,
   lineLimit: 160,
   sourcemap: 'linked',
   legalComments: 'none',
+  external: ['./koffi.node'],
   plugins: [koffiBeside],
-  // commander is CommonJS and asks for Node's own modules by require().
-  banner: {
-    js: "import { createRequire as __createRequire } from 'node:module';const require = __createRequire(import.meta.url);",
-  },
 });
-chmodSync(outfile, 0o755);
+writeFileSync(join(dist, 'colo-vmm.mjs'), "#!/usr/bin/env node\nimport './launch.cjs';\n");
+chmodSync(join(dist, 'colo-vmm.mjs'), 0o755);
 
-const require = createRequire(import.meta.url);
-const koffi = dirname(require.resolve('koffi'));
+const koffi = dirname(createRequire(import.meta.url).resolve('koffi'));
 copyFileSync(join(koffi, '..', '@koromix', 'koffi-linux-x64', 'linux_x64', 'koffi.node'), join(dist, 'koffi.node'));
+
+// The text that launch.ts compiles; compiled whole, for a function left out would be compiled at every start.
+setFlagsFromString('--no-lazy');
+const script = new Script(
+  `(function (exports, require, module) {${readFileSync(join(dist, 'program.cjs'), 'utf8')}\n})`,
+);
+setFlagsFromString('--lazy');
+writeFileSync(join(dist, 'program.cache'), script.createCachedData());

@@ -3,4 +3,5 @@
 import { register } from 'tsx/esm/api';
 
 register();
-await import('../src/cli.ts');
+const { start } = await import('../src/cli.ts');
+start(new URL(import.meta.url));

@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { maxViewBytes, viewMemory } from './libc.ts';
-import { MemfdMapping } from './mapping.ts';
+import { AnonymousMapping } from './mapping.ts';
 import type { Closable } from './ownership.ts';
 
 /** The contents of a file that is needed once: memory that goes back to the system on {@link close}, not some time. */

@@ -69,7 +69,7 @@ export class GuestMemory {
   /** True if every byte of [address, address + length) is RAM of one region. */
   contains(address: number, length: number): boolean {
     return this.regions.some(
-      (region) => address >= region.start && address + length <= region.start + region.sizeBytes,
+      (region) => address >= region.start && length >= 0 && address + length <= region.start + region.sizeBytes,
     );
   }
 
@@ -179,7 +179,7 @@ export class GuestMemory {
 
   #find(address: number, length: number): Window {
     for (const window of this.#windows) {
-      if (address >= window.start && address + length <= window.end) return window;
+      if (address >= window.start && length >= 0 && address + length <= window.end) return window;
     }
     throw new GuestMemoryError(address, length);
   }

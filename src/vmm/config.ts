@@ -89,6 +89,7 @@ const schema = v.strictObject({
   cpus: v.optional(cpus, 1),
   memory: v.optional(memory, '256M'),
   serial: v.optional(serial, 'stdio'),
+  kaslr: v.optional(v.picklist(['on', 'off'], 'is on or off'), 'off'),
   'cpu-mask': v.optional(cpuMask, ''),
   name: v.optional(
     v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),

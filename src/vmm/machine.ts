@@ -39,6 +39,8 @@ export interface BootImages {
   readonly kernel: NamedBytes;
   readonly initrd?: NamedBytes;
   readonly commandLine: string;
+  /** Move the kernel to a random virtual address; default no. */
+  readonly kaslr?: boolean;
 }
 
 /**
@@ -110,7 +112,8 @@ export class Machine {
       powerButton: platformMap.powerButton,
       virtioMmio: [],
     });
-    const entry = loadKernel(this.ram.memory, { ...images, rsdp, kaslr: randomInt });
+    const kaslr = images.kaslr === true ? randomInt : undefined;
+    const entry = loadKernel(this.ram.memory, { ...images, rsdp, kaslr });
     const supported = this.#kvm.supportedCpuid();
     const tscDeadline = this.#vm.check(capability.tscDeadlineTimer) > 0;
     this.#runState.moveTo('running');

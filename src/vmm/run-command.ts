@@ -52,7 +52,12 @@ function boot(config: RunConfig, program: URL): Machine {
       program,
     );
     try {
-      machine.boot({ kernel, ...(initrd === undefined ? {} : { initrd }), commandLine: config.cmdline });
+      machine.boot({
+        kernel,
+        ...(initrd === undefined ? {} : { initrd }),
+        commandLine: config.cmdline,
+        kaslr: config.kaslr === 'on',
+      });
       return machine;
     } catch (error) {
       // Not awaited: the process is about to end, and the threads are parked.

@@ -1,7 +1,7 @@
+import { vmmInHost } from '../vmm-files.ts';
+
 /** Where things lie inside the host that the benchmark runs in. */
 export const guestFiles = {
-  bundle: '/opt/colo-vmm/colo-vmm.mjs',
-  addon: '/opt/colo-vmm/koffi.node',
   kernel: '/opt/guest/vmlinuz',
   initrd: '/opt/guest/initrd.cpio',
 } as const;
@@ -34,7 +34,7 @@ export function contestants(guest: GuestSpec): Record<Contestant, string[]> {
   ];
   return {
     ours: [
-      ...['node', guestFiles.bundle, 'run', '--kernel', guestFiles.kernel, '--initrd', guestFiles.initrd],
+      ...['node', vmmInHost, 'run', '--kernel', guestFiles.kernel, '--initrd', guestFiles.initrd],
       ...['--cmdline', commandLine, '--cpus', String(cpus), '--memory', `${memoryMib}M`],
       ...(hideXsave ? ['--cpu-mask', xsaveFamily.join(',')] : []),
     ],

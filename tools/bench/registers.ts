@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tinyElf } from '../../test/support/tiny-elf.ts';
-import { bundlePath } from './bundle-path.ts';
+import { vmmBundle } from '../vmm-files.ts';
 import { cReference } from './c-reference.ts';
 import { median, rounded } from './statistics.ts';
 
@@ -36,7 +36,7 @@ export function benchRegisters(rounds: number, progress: (line: string) => void)
       writeFileSync(join(folder, `${name}.elf`), tinyElf(guestCode(accesses)));
     }
     const ours = (length: string) =>
-      time(process.execPath, [bundlePath, 'run', '--serial', 'none', '--kernel', join(folder, `${length}.elf`)]);
+      time(process.execPath, [vmmBundle, 'run', '--serial', 'none', '--kernel', join(folder, `${length}.elf`)]);
     const c = (length: string) => time(reference, [join(folder, `${length}.bin`)]);
     const perAccess = (run: (length: string) => number) => ((run('long') - run('short')) / (longRun - shortRun)) * 1e6;
     const figures: { ours: number; c: number }[] = [];
