@@ -1,0 +1,102 @@
+import { test } from 'tap';
+import { pageSize } from '../../../src/memory/address.ts';
+import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
+import { randomNumbers } from '../../support/random.ts';
+
+function pagesOf(bitmap: DirtyBitmap): number[] {
+  const pages: number[] = [];
+  bitmap.forEach((page) => {
+    pages.push(page);
+  });
+  return pages;
+}
+
+const ascending = (a: number, b: number): number => a - b;
+
+for (const seed of [1, 2, 3, 4, 5]) {
+  test(`holds what a set of page numbers would, through random operations (seed ${seed})`, async (t) => {
+    const random = randomNumbers(seed);
+    const pages = 1 + random(500);
+    const bitmap = new DirtyBitmap(pages);
+    const other = new DirtyBitmap(pages);
+    const model = new Set<number>();
+    const otherModel = new Set<number>();
+    const mark = (target: DirtyBitmap, set: Set<number>): void => {
+      const offset = random(pages * pageSize);
+      const length = random(Math.min(5 * pageSize, pages * pageSize - offset + 1));
+      target.markBytes(offset, length);
+      for (let byte = offset; byte < offset + length; byte++) set.add(Math.floor(byte / pageSize));
+    };
+    for (let step = 0; step < 200; step++) {
+      switch (random(6)) {
+        case 0:
+          mark(other, otherModel);
+          break;
+        case 1:
+          other.drainInto(bitmap);
+          for (const page of otherModel) model.add(page);
+          otherModel.clear();
+          break;
+        case 2: {
+          const words = new Uint32Array(bitmap.words.length);
+          for (let count = random(10); count > 0; count--) {
+            const page = random(pages);
+            words[page >>> 5] = ((words[page >>> 5] as number) | (1 << (page & 31))) >>> 0;
+            model.add(page);
+          }
+          bitmap.unite(words);
+          break;
+        }
+        case 3:
+          if (random(10) === 0) {
+            bitmap.clear();
+            model.clear();
+          }
+          break;
+        default:
+          mark(bitmap, model);
+      }
+      const expected = [...model].sort(ascending);
+      if (JSON.stringify(pagesOf(bitmap)) !== JSON.stringify(expected)) {
+        t.strictSame(pagesOf(bitmap), expected, `step ${step}`);
+        return;
+      }
+    }
+    t.strictSame(pagesOf(bitmap), [...model].sort(ascending));
+    t.strictSame(pagesOf(other), [...otherModel].sort(ascending));
+    t.equal(bitmap.count, model.size);
+    t.ok([...Array(pages).keys()].every((page) => bitmap.has(page) === model.has(page)));
+  });
+}
+
+test('marks the page of the first and of the last byte, and none for no bytes', async (t) => {
+  const bitmap = new DirtyBitmap(64);
+  bitmap.markBytes(5 * pageSize, 0);
+  t.equal(bitmap.count, 0);
+  bitmap.markBytes(2 * pageSize - 1, 2);
+  t.strictSame(pagesOf(bitmap), [1, 2]);
+});
+
+test('keeps page 31 of a word, whose bit is the sign', async (t) => {
+  const bitmap = new DirtyBitmap(64);
+  bitmap.markBytes(31 * pageSize, 1);
+  bitmap.markBytes(63 * pageSize, 1);
+  t.strictSame(pagesOf(bitmap), [31, 63]);
+  t.equal(bitmap.count, 2);
+  t.equal(bitmap.has(31), true);
+  t.equal(bitmap.has(30), false);
+});
+
+test('is one bitmap in all threads that share its storage', async (t) => {
+  const bitmap = new DirtyBitmap(100);
+  const joined = new DirtyBitmap(100, bitmap.storage);
+  joined.markBytes(99 * pageSize, 1);
+  t.strictSame(pagesOf(bitmap), [99]);
+  t.throws(() => new DirtyBitmap(200, bitmap.storage), { message: /200 pages takes 32 bytes, not 16/ });
+});
+
+test('is padded to 64 bits, as KVM writes it', async (t) => {
+  t.equal(new DirtyBitmap(1).words.byteLength, 8);
+  t.equal(new DirtyBitmap(64).words.byteLength, 8);
+  t.equal(new DirtyBitmap(65).words.byteLength, 16);
+});
