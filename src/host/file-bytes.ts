@@ -18,7 +18,7 @@ export function readFileBytes(path: string): FileBytes {
     if (!stat.isFile()) throw coded('EINVAL', 'it is not a regular file');
     if (stat.size > maxViewBytes) throw coded('EFBIG', 'it is larger than 4 GiB');
     if (stat.size === 0) return { bytes: new Uint8Array(0), close: () => {} };
-    const mapping = new MemfdMapping('file', stat.size);
+    const mapping = new AnonymousMapping('file', stat.size);
     try {
       const bytes = new Uint8Array(viewMemory(mapping.address, stat.size));
       let filled = 0;
