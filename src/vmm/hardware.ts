@@ -1,8 +1,14 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
-/** True if the processor offers hardware virtualisation (VMX or SVM), without which KVM only interprets guests. */
-export function hasHardwareVirtualisation(cpuinfo = readFileSync('/proc/cpuinfo', 'utf8')): boolean {
-  return /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuinfo);
+/** The module behind a /dev/kvm that works without hardware virtualisation, whatever the processor shows. */
+const softwareKvm = '/sys/module/kvm_pvm';
+
+/** True if KVM can use hardware virtualisation (VMX or SVM), without which it only interprets guests. */
+export function hasHardwareVirtualisation(
+  cpuinfo = readFileSync('/proc/cpuinfo', 'utf8'),
+  kvmIsSoftware = existsSync(softwareKvm),
+): boolean {
+  return !kvmIsSoftware && /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuinfo);
 }
 
 /** True if `kernel` holds Linux, compressed in a bzImage or plain. Other guests are small enough to be interpreted. */

@@ -1,34 +1,43 @@
 import { closeSync, openSync } from 'node:fs';
 import { type FileBytes, readFileBytes } from '../host/file-bytes.ts';
-import { ConfigError, type RunConfig } from './config.ts';
+import { ConfigError, type RunConfig, type SerialTarget } from './config.ts';
 import { SerialConsole } from './console.ts';
 import { ControlSocket, controlDirectory } from './control-socket.ts';
 import { crashReport, describeEnd, exitCodeOf, type GuestEnd } from './guest-end.ts';
 import { hasHardwareVirtualisation, isLinux } from './hardware.ts';
 import { Machine, type NamedBytes } from './machine.ts';
+import { runSummary } from './run-summary.ts';
+import { StopSignals } from './stop-signals.ts';
 
-/** Exit codes for signals, as a shell reports them. */
-const signals = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 /** Exit code when the owner of standard input went away: the same as for a hang-up. */
 const inputClosedCode = 129;
 
 /** Body of `colo-vmm run`: a machine from its configuration to its end. The process's exit code. */
 export async function runCommand(config: RunConfig, program: URL): Promise<number> {
-  const stopSignals = new AbortController();
-  const control = await ControlSocket.claim(
-    config.control ?? `${controlDirectory()}/${config.name ?? process.pid}.sock`,
-  );
+  const started = performance.now();
+  const signals = new StopSignals();
   try {
-    const machine = boot(config, program);
+    const path = config.control ?? `${controlDirectory()}/${config.name ?? process.pid}.sock`;
+    const control = await ControlSocket.claim(path);
     try {
-      control.serve(machine);
-      return await runToEnd(machine, config, stopSignals.signal);
+      const machine = boot(config, program);
+      try {
+        signals.handleWith((signal, code) => machine.stop(signal, code));
+        control.serve(machine);
+        const { end, consoleTail } = await attend(machine, config.serial);
+        const summary = runSummary(machine, (performance.now() - started) / 1000);
+        for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {
+          process.stderr.write(`colo-vmm: ${line}\n`);
+        }
+        return exitCodeOf(end);
+      } finally {
+        await machine.close();
+      }
     } finally {
-      await machine.close();
+      control.close();
     }
   } finally {
-    stopSignals.abort();
-    control.close();
+    signals.close();
   }
 }
 
@@ -81,13 +90,8 @@ function readImage(flag: 'kernel' | 'initrd', path: string): NamedBytes & FileBy
   }
 }
 
-async function runToEnd(machine: Machine, config: RunConfig, stopped: AbortSignal): Promise<number> {
-  for (const [signal, code] of Object.entries(signals)) {
-    const stop = (): void => machine.stop(signal, code);
-    process.on(signal, stop);
-    stopped.addEventListener('abort', () => process.off(signal, stop));
-  }
-  const { serial } = config;
+/** Connects the console and waits for the machine's end. */
+async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: GuestEnd; consoleTail: string }> {
   const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
   const console = new SerialConsole(machine.serial, outputFd);
   let end: GuestEnd;
@@ -106,10 +110,7 @@ async function runToEnd(machine: Machine, config: RunConfig, stopped: AbortSigna
     console.close();
     if (outputFd !== 1) closeSync(outputFd);
   }
-  for (const line of [`colo-vmm: ${describeEnd(end)}`, ...crashReport(end, console.tail)]) {
-    process.stderr.write(`${line}\n`);
-  }
-  return exitCodeOf(end);
+  return { end, consoleTail: console.tail };
 }
 
 function openOutput(path: string): number {

@@ -1,0 +1,33 @@
+/** Exit codes for the signals that end a machine, as a shell reports them. */
+const codes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+
+/** What a signal asks for. */
+export type StopHandler = (signal: string, exitCode: number) => void;
+
+/**
+ * Takes SIGHUP, SIGINT and SIGTERM from its making to {@link close}. A signal that comes before there is a machine to
+ * stop is kept for it.
+ */
+export class StopSignals {
+  #handler: StopHandler | undefined;
+  #early: Parameters<StopHandler> | undefined;
+  readonly #listeners = Object.entries(codes).map(([signal, code]) => {
+    const listener = (): void => {
+      if (this.#handler === undefined) this.#early ??= [signal, code];
+      else this.#handler(signal, code);
+    };
+    process.on(signal, listener);
+    return { signal, listener };
+  });
+
+  /** Hands the signals to `handler`, first of all one that has come already. */
+  handleWith(handler: StopHandler): void {
+    this.#handler = handler;
+    if (this.#early !== undefined) handler(...this.#early);
+  }
+
+  /** From here on the signals do again what they do by default. */
+  close(): void {
+    for (const { signal, listener } of this.#listeners) process.off(signal, listener);
+  }
+}
