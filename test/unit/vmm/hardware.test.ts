@@ -5,13 +5,17 @@ const cpuinfo = (flags: string): string =>
   `processor\t: 0\nmodel name\t: A CPU with vmx in its name\nflags\t\t: ${flags}\nbugs\t\t: svm\n`;
 
 test('finds hardware virtualisation by the processor flags vmx and svm', async (t) => {
-  t.equal(hasHardwareVirtualisation(cpuinfo('fpu vmx sse')), true);
-  t.equal(hasHardwareVirtualisation(cpuinfo('fpu sse svm')), true);
+  t.equal(hasHardwareVirtualisation(cpuinfo('fpu vmx sse'), false), true);
+  t.equal(hasHardwareVirtualisation(cpuinfo('fpu sse svm'), false), true);
 });
 
 test('is not misled by other words', async (t) => {
-  t.equal(hasHardwareVirtualisation(cpuinfo('fpu svm_lock vmxnet sse')), false);
-  t.equal(hasHardwareVirtualisation(''), false);
+  t.equal(hasHardwareVirtualisation(cpuinfo('fpu svm_lock vmxnet sse'), false), false);
+  t.equal(hasHardwareVirtualisation('', false), false);
+});
+
+test('does not believe the flags where KVM runs without them', async (t) => {
+  t.equal(hasHardwareVirtualisation(cpuinfo('fpu vmx sse'), true), false);
 });
 
 test('knows Linux by its boot header, and by its banner when it is not compressed', async (t) => {

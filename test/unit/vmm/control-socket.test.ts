@@ -1,0 +1,216 @@
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'tap';
+import { ControlSocket, controlDirectory } from '../../../src/vmm/control-socket.ts';
+import type { MonitoredMachine } from '../../../src/vmm/qmp.ts';
+import { temporaryFolder } from '../../support/vmm-process.ts';
+
+const machine: MonitoredMachine = {
+  state: 'running',
+  pause: () => {},
+  resume: () => {},
+  pressPowerButton: () => {},
+  stop: () => {},
+};
+
+interface Cleanup {
+  teardown(clean: () => void): void;
+}
+
+async function serving(t: Cleanup): Promise<ControlSocket> {
+  const socket = await ControlSocket.claim(join(temporaryFolder(t), 'control'));
+  t.teardown(() => socket.close());
+  socket.serve(machine);
+  return socket;
+}
+
+/** A client that reads and writes lines. */
+class Client {
+  readonly socket: Socket;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(t: Cleanup, path: string) {
+    this.socket = connect(path);
+    this.socket.on('error', () => {});
+    this.#lines = createInterface({ input: this.socket })[Symbol.asyncIterator]();
+    t.teardown(() => this.socket.destroy());
+  }
+
+  async next(): Promise<unknown> {
+    const { value, done } = await this.#lines.next();
+    return done ? undefined : JSON.parse(value);
+  }
+
+  async ask(line: string): Promise<unknown> {
+    this.socket.write(`${line}\n`);
+    return this.next();
+  }
+
+  /** Greeting and negotiation. */
+  async begin(): Promise<void> {
+    await this.next();
+    await this.ask('{"execute":"qmp_capabilities"}');
+  }
+}
+
+/** True if the socket still serves a client of good will. */
+async function answers(t: Cleanup, path: string): Promise<boolean> {
+  const client = new Client(t, path);
+  await client.begin();
+  const answer = (await client.ask('{"execute":"query-status"}')) as { return?: { status?: string } };
+  client.socket.destroy();
+  return answer.return?.status === 'running';
+}
+
+test('greets a client and answers it', { timeout: 20_000 }, async (t) => {
+  const { path } = await serving(t);
+  const client = new Client(t, path);
+  t.match(await client.next(), { QMP: {} });
+  t.strictSame(await client.ask('{"execute":"qmp_capabilities"}'), { return: {} });
+  t.strictSame(await client.ask('{"execute":"query-status"}'), { return: { running: true, status: 'running' } });
+});
+
+test('serves a client that came before the machine was there', { timeout: 20_000 }, async (t) => {
+  const socket = await ControlSocket.claim(join(temporaryFolder(t), 'control'));
+  t.teardown(() => socket.close());
+  const client = new Client(t, socket.path);
+  await once(client.socket, 'connect');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  socket.serve(machine);
+  t.match(await client.next(), { QMP: {} });
+});
+
+test('keeps clients apart: each negotiates for itself', { timeout: 20_000 }, async (t) => {
+  const { path } = await serving(t);
+  const [first, second] = [new Client(t, path), new Client(t, path)];
+  await first.begin();
+  await second.next();
+  t.match(await second.ask('{"execute":"query-status"}'), { error: {} });
+  t.match(await first.ask('{"execute":"query-status"}'), { return: {} });
+});
+
+test('puts together lines that come in pieces, and takes several at once', { timeout: 20_000 }, async (t) => {
+  const { path } = await serving(t);
+  const client = new Client(t, path);
+  await client.begin();
+  const line = '{"execute":"query-status","id":"ä"}';
+  for (const byte of Buffer.from(`${line}\r\n`)) {
+    client.socket.write(Uint8Array.of(byte));
+    await new Promise(setImmediate);
+  }
+  t.match(await client.next(), { return: {}, id: 'ä' });
+  client.socket.write(`${line}\n\n  \n${line}\n`);
+  t.match(await client.next(), { id: 'ä' });
+  t.match(await client.next(), { id: 'ä' });
+});
+
+test('is not harmed by garbage', { timeout: 20_000 }, async (t) => {
+  const { path } = await serving(t);
+  const client = new Client(t, path);
+  await client.begin();
+  client.socket.write(Buffer.from([0xff, 0x00, 0xfe, 0x0a]));
+  t.match(await client.next(), { error: { desc: 'JSON parse error' } });
+  t.equal(await answers(t, path), true);
+});
+
+test('lets a client go that sends a line without end', { timeout: 60_000 }, async (t) => {
+  const { path } = await serving(t);
+  const client = new Client(t, path);
+  await client.begin();
+  const closed = new Promise((resolve) => client.socket.on('close', resolve));
+  client.socket.write('x'.repeat(3 * 1024 * 1024));
+  await closed;
+  t.equal(await answers(t, path), true);
+});
+
+test('lets a client go that asks and asks, and never reads', { timeout: 60_000 }, async (t) => {
+  const { path } = await serving(t);
+  const socket = connect(path);
+  t.teardown(() => socket.destroy());
+  const gone = new Promise<void>((resolve) => socket.on('error', () => resolve()).on('close', () => resolve()));
+  socket.pause();
+  const question = '{"execute":"query-commands"}\n'.repeat(1000);
+  const timer = setInterval(() => socket.write(question), 1);
+  t.teardown(() => clearInterval(timer));
+  await gone;
+  t.equal(await answers(t, path), true);
+});
+
+test('is not harmed by clients that leave in the middle', { timeout: 20_000 }, async (t) => {
+  const { path } = await serving(t);
+  for (let count = 0; count < 50; count++) {
+    const socket = connect(path);
+    socket.on('error', () => {});
+    socket.write('{"execute":"qmp_capabilities"}\n{"exec');
+    await once(socket, 'connect');
+    socket.destroy(); // the greeting is unread: the other side sees an error, not an end
+  }
+  t.equal(await answers(t, path), true);
+});
+
+test('refuses a second one at the same place, which goes on to serve', { timeout: 20_000 }, async (t) => {
+  const { path } = await serving(t);
+  await t.rejects(ControlSocket.claim(path), { code: 'CONFIG', message: /another VMM serves this socket/ });
+  t.equal(await answers(t, path), true);
+});
+
+test('replaces a socket that a dead process left', { timeout: 20_000 }, async (t) => {
+  const path = join(temporaryFolder(t), 'control');
+  const listen = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  spawnSync(process.execPath, ['-e', listen]);
+  t.equal(statSync(path).isSocket(), true, 'it is there');
+
+  const socket = await ControlSocket.claim(path);
+  t.teardown(() => socket.close());
+  socket.serve(machine);
+
+  t.equal(await answers(t, path), true);
+});
+
+test('does not replace a file that is no socket', async (t) => {
+  const path = join(temporaryFolder(t), 'disk.img');
+  writeFileSync(path, 'precious');
+  await t.rejects(ControlSocket.claim(path), { code: 'CONFIG', message: /no socket is in the way/ });
+  t.equal(readFileSync(path, 'utf8'), 'precious');
+});
+
+test('makes no directories where it is told to be', async (t) => {
+  const folder = temporaryFolder(t);
+  await t.rejects(ControlSocket.claim(join(folder, 'new', 'control')), { message: /there is no directory .*new$/ });
+  t.equal(existsSync(join(folder, 'new')), false);
+});
+
+test('takes a path of 107 bytes, and none longer', async (t) => {
+  const folder = `${temporaryFolder(t)}/`;
+  const longest = folder + 'x'.repeat(107 - folder.length);
+  const socket = await ControlSocket.claim(longest);
+  t.equal(existsSync(longest), true);
+  socket.close();
+  await t.rejects(ControlSocket.claim(`${longest}x`), { code: 'CONFIG', message: /at most 107 bytes/ });
+});
+
+test('is gone when it is closed, and its clients are let go', { timeout: 20_000 }, async (t) => {
+  const socket = await serving(t);
+  const client = new Client(t, socket.path);
+  await client.begin();
+  const closed = once(client.socket, 'close');
+  socket.close();
+  await closed;
+  t.equal(existsSync(socket.path), false);
+});
+
+test('finds its directory by the XDG rules', async (t) => {
+  const before = process.env.XDG_RUNTIME_DIR;
+  t.teardown(() => {
+    if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
+    else process.env.XDG_RUNTIME_DIR = before;
+  });
+  process.env.XDG_RUNTIME_DIR = '/run/user/1000';
+  t.equal(controlDirectory(), '/run/user/1000/colo-vmm');
+  delete process.env.XDG_RUNTIME_DIR;
+  t.equal(controlDirectory(), process.getuid?.() === 0 ? '/run/colo-vmm' : `/tmp/colo-vmm-${process.getuid?.()}`);
+});
