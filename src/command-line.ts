@@ -1,5 +1,6 @@
 import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
+import { tell } from './host/tell.ts';
 import type { ConfigKey } from './vmm/config.ts';
 
 const description = `A virtual machine monitor for KVM, in TypeScript.
@@ -26,7 +27,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   let exitCode = 0;
   const terminals = standardDescriptors.filter(isatty);
   const cli = new Command('colo-vmm').description(description);
-  cli.exitOverride().configureOutput({ outputError: (text, write) => write(oneLine(text)) });
+  cli.exitOverride().configureOutput({ writeErr: tell, outputError: (text) => tell(oneLine(text)) });
 
   const run = cli.command('run').description('boot a machine and stay with it until it ends');
   for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
@@ -54,7 +55,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   } catch (error) {
     if (error instanceof CommanderError) exitCode = error.exitCode;
     else {
-      process.stderr.write(`colo-vmm: ${error instanceof Error ? explain(error) : String(error)}\n`);
+      tell(`colo-vmm: ${error instanceof Error ? explain(error) : String(error)}\n`);
       exitCode = 1;
     }
   }

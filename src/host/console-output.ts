@@ -2,6 +2,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { EAGAIN, EPIPE } from './errno.ts';
 import { type Fd, trySend, tryWrite } from './libc.ts';
 import type { Closable } from './ownership.ts';
+import { tell } from './tell.ts';
 
 /**
  * Writes to a descriptor of ours (standard output, say) without ever blocking.
@@ -37,7 +38,7 @@ export class ConsoleOutput implements Closable {
     const count = this.#socket ? trySend(this.#fd as Fd, bytes) : tryWrite(this.#fd as Fd, bytes);
     if (count >= 0) return count;
     if (count === -EAGAIN) return 0;
-    if (count !== -EPIPE) process.stderr.write(`colo-vmm: the console's output is gone (errno ${-count})\n`);
+    if (count !== -EPIPE) tell(`colo-vmm: the console's output is gone (errno ${-count})\n`);
     this.#closed = true;
     return bytes.length;
   }

@@ -1,6 +1,7 @@
 import { fstatSync } from 'node:fs';
 import type { Serial } from '../devices/serial.ts';
 import { ConsoleOutput } from '../host/console-output.ts';
+import { tell } from '../host/tell.ts';
 import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 
 /** Bytes of output that a crash report can show. */
@@ -59,7 +60,7 @@ export class SerialConsole {
    */
   attachInput(requests: ConsoleRequests): void {
     const { stdin } = process;
-    const keys = stdin.isTTY ? new EscapeKeys(requests, (text) => process.stderr.write(text)) : undefined;
+    const keys = stdin.isTTY ? new EscapeKeys(requests, tell) : undefined;
     const stat = fstatSync(0);
     if (stat.isCharacterDevice() && !stdin.isTTY) return;
     const hasOwner = !stat.isFile();

@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { type FileBytes, readFileBytes } from '../host/file-bytes.ts';
+import { tell } from '../host/tell.ts';
 import { ConfigError, type RunConfig, type SerialTarget } from './config.ts';
 import { SerialConsole } from './console.ts';
 import { ControlSocket, controlDirectory } from './control-socket.ts';
@@ -27,7 +28,7 @@ export async function runCommand(config: RunConfig, program: URL): Promise<numbe
         const { end, consoleTail } = await attend(machine, config.serial);
         const summary = runSummary(machine, (performance.now() - started) / 1000);
         for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {
-          process.stderr.write(`colo-vmm: ${line}\n`);
+          tell(`colo-vmm: ${line}\n`);
         }
         return exitCodeOf(end);
       } finally {
