@@ -142,7 +142,7 @@ test('ends quietly when its terminal is closed', { skip }, async (t) => {
   await until(() => isGone(pid));
   const tookMs = performance.now() - started;
   t.ok(tookMs < 1000, `took ${tookMs} ms`);
-  t.match(readFileSync(stderr, 'utf8'), /^colo-vmm: stopped by [^\n]+\n$/);
+  t.match(readFileSync(stderr, 'utf8'), /^colo-vmm: stopped by [^\n]+\ncolo-vmm: [^\n]+\n$/);
 });
 
 /** True if the process has ended, though whoever inherited it may not have noticed. */
