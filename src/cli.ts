@@ -1,11 +1,109 @@
-import { isVcpuThread, vcpuMain } from './vmm/vcpu-worker.ts';
+import { isatty } from 'node:tty';
+import { Command, CommanderError } from 'commander';
+import { tell } from './host/tell.ts';
+import type { ConfigKey } from './vmm/config.ts';
 
-/**
- * Where every thread of the process begins. The main thread reads the command line; a vCPU thread needs nothing of it.
- *
- * @param program the file that a new thread runs; its top must lead here
- */
-export function start(program: URL): void {
-  if (isVcpuThread()) vcpuMain();
-  else void import('./command-line.ts').then(({ main }) => main(process.argv, program));
+const description = `A virtual machine monitor for KVM, in TypeScript.
+
+  colo-vmm run --kernel vmlinuz --initrd root.cpio --memory 256M --cpus 2
+  colo-vmm doctor`;
+
+const runHelp = `
+In a terminal:
+  Ctrl-A x ends the machine, Ctrl-A p presses its power button, Ctrl-A h helps.
+
+Exit codes:
+  0    the guest powered off (or you ended it with Ctrl-A x)
+  1    bad input, or the VMM failed; one line says why
+  2    the guest crashed: triple fault, or KVM could not go on
+  3    the guest asked for a reboot
+  128+n  ended by signal n (129 also when standard input closes)
+
+Example:
+  colo-vmm run --kernel /boot/vmlinuz --initrd root.cpio --cmdline 'console=ttyS0 quiet' --memory 512M --cpus 2`;
+
+/** Reads the command line and does what it says; ends the process with the right exit code. */
+export async function main(argv: readonly string[], program: URL): Promise<void> {
+  let exitCode = 0;
+  const terminals = standardDescriptors.filter(isatty);
+  const cli = new Command('colo-vmm').description(description);
+  cli.exitOverride().configureOutput({ writeErr: tell, outputError: (text) => tell(oneLine(text)) });
+
+  const run = cli.command('run').description('boot a machine and stay with it until it ends');
+  for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
+  run
+    .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
+    .addHelpText('after', runHelp)
+    .action(async (_options: unknown, command: Command) => {
+      const { config: file, ...flags } = flagsOf(command);
+      const { parseConfig } = await import('./vmm/config.ts');
+      const { runCommand } = await import('./vmm/run-command.ts');
+      exitCode = await runCommand(parseConfig(flags, file), program);
+    });
+
+  cli
+    .command('doctor')
+    .description('tell what this machine can and cannot do, and what to install')
+    .option('--json', 'print the findings as JSON')
+    .action(async (options: { json?: boolean }) => {
+      const { doctor } = await import('./vmm/doctor.ts');
+      exitCode = doctor(options.json === true);
+    });
+
+  try {
+    await cli.parseAsync(argv);
+  } catch (error) {
+    if (error instanceof CommanderError) exitCode = error.exitCode;
+    else {
+      tell(`colo-vmm: ${error instanceof Error ? explain(error) : String(error)}\n`);
+      exitCode = 1;
+    }
+  }
+  // Node aborts, with a core dump, if it cannot reset a terminal that it was started at (node::ResetStdio). One that has
+  // gone is no reason for that: end as a hang-up ends every other program.
+  if (!terminals.every(isatty)) process.kill(process.pid, 'SIGHUP');
+  process.exit(exitCode);
+}
+
+const standardDescriptors = [0, 1, 2];
+
+const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
+  ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
+  ['initrd', '<file>', 'initial RAM disk'],
+  ['cmdline', '<text>', 'the kernel command line; replaces the default "console=ttyS0 panic=-1 ..."'],
+  ['cpus', '<n>', 'virtual CPUs, 1 to 8 (default 1)'],
+  [
+    'memory',
+    '<size>',
+    'RAM, such as 256M or 2G (default 256M); with ,shared=on in a memfd, which other programs can map',
+  ],
+  ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
+  ['kaslr', '<on|off>', 'move the kernel to a random virtual address (default off: the same at every start)'],
+  ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
+  ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
+  ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],
+];
+
+/** What was given on the command line, by the flags' own names (commander would write cpuMask for cpu-mask). */
+function flagsOf(command: Command): Record<string, string> & { config?: string } {
+  const given = command.options.flatMap((option) => {
+    const value: unknown = command.getOptionValue(option.attributeName());
+    return value === undefined ? [] : [[option.name(), String(value)]];
+  });
+  return Object.fromEntries(given);
+}
+
+/** Commander's own complaints, which come on several lines, as one of ours. */
+function oneLine(complaint: string): string {
+  const text = complaint
+    .replace(/^error: /, '')
+    .trim()
+    .replaceAll('\n', ' ');
+  return `colo-vmm: ${text} (--help lists what there is)\n`;
+}
+
+/** Errors for a user are sentences already; anything else is a defect of ours and shows where. */
+function explain(error: Error): string {
+  const expected = 'code' in error && typeof error.code === 'string';
+  return expected ? error.message : `internal error, please report it\n${error.stack}`;
 }

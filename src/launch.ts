@@ -1,25 +1,30 @@
+#!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
-import type { start } from './cli.ts';
+import { isMainThread } from 'node:worker_threads';
 
 /**
- * Loads the bundle from V8's code cache, which the build laid beside it, and starts it. Each thread begins here.
+ * Where every thread of the process begins: the main thread with the command line, all others with a vCPU.
  *
- * Compiling is a quarter of what the program does before the guest runs, and every thread would do it again. A cache
- * made by another version of Node is refused by V8, and then the program is compiled as usual.
+ * A program is loaded from V8's code cache, which the build laid beside it: compiling is a quarter of what it does
+ * before the guest runs. A cache made by another version of Node is refused by V8; then it is compiled as usual.
  */
-const file = `${__dirname}/program.cjs`;
-const parameters = '(function (exports, require, module) {';
+if (isMainThread) void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
+else load<typeof import('./vmm/vcpu-worker.ts')>('vcpu').vcpuMain();
 
-const script = new Script(`${parameters}${readFileSync(file, 'utf8')}\n})`, {
-  filename: file,
-  columnOffset: -parameters.length,
-  cachedData: readCache(`${__dirname}/program.cache`),
-});
-const program: { exports: { start?: typeof start } } = { exports: {} };
-script.runInThisContext()(program.exports, require, program);
-program.exports.start?.(pathToFileURL(__filename));
+function load<Exports>(name: string): Exports {
+  const file = `${__dirname}/${name}.cjs`;
+  const parameters = '(function (exports, require, module) {';
+  const script = new Script(`${parameters}${readFileSync(file, 'utf8')}\n})`, {
+    filename: file,
+    columnOffset: -parameters.length,
+    cachedData: readCache(`${__dirname}/${name}.cache`),
+  });
+  const module = { exports: {} };
+  script.runInThisContext()(module.exports, require, module);
+  return module.exports as Exports;
+}
 
 function readCache(path: string): Buffer | undefined {
   try {

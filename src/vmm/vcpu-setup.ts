@@ -16,7 +16,6 @@ const bootMsrs: readonly Msr[] = [
     0xc000_0083,
     0xc000_0084, // STAR, LSTAR, CSTAR, SYSCALL_MASK
     0xc000_0102, // KERNEL_GS_BASE
-    0x10, // TSC
   ].map((index) => ({ index, value: 0n })),
   { index: 0x1a0, value: 1n }, // MISC_ENABLE: fast strings
   { index: 0x2ff, value: 0x806n }, // MTRR_DEF_TYPE: enabled, write-back; without it some kernels map RAM uncached

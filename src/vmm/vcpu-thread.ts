@@ -33,7 +33,7 @@ export class VcpuThread {
   constructor(program: URL, handle: VcpuHandle, platform: SharedPlatform, listener: VcpuListener) {
     this.index = handle.index;
     this.#vcpu = new Vcpu(handle);
-    const birth: VcpuBirth = { role: 'vcpu', handle, control: this.#control.storage, platform };
+    const birth: VcpuBirth = { handle, control: this.#control.storage, platform };
     this.#worker = new Worker(program, { workerData: birth, name: `vcpu-${handle.index}` });
     this.#worker.on('message', (report: VcpuReport) => listener.ended(report));
     this.#worker.on('error', (error) => listener.failed(this.index, error));

@@ -13,7 +13,6 @@ import { setUpVcpu } from './vcpu-setup.ts';
 
 /** What a vCPU thread is born with. */
 export interface VcpuBirth {
-  readonly role: 'vcpu';
   readonly handle: VcpuHandle;
   readonly control: SharedArrayBuffer;
   readonly platform: SharedPlatform;
@@ -28,11 +27,6 @@ export interface VcpuStart {
 
 /** What it tells: its guest has ended. */
 export type VcpuReport = GuestEnd;
-
-/** True in a thread that is to run a vCPU: the program is one file, and all its threads begin at its top. */
-export function isVcpuThread(): boolean {
-  return (workerData as Partial<VcpuBirth> | undefined)?.role === 'vcpu';
-}
 
 /** Body of a vCPU thread. Comes back when the controller wants the thread to end. */
 export function vcpuMain(): void {

@@ -1,3 +1,4 @@
+import { xsaveFamily } from '../guest-flags.ts';
 import { vmmInHost } from '../vmm-files.ts';
 
 /** Where things lie inside the host that the benchmark runs in. */
@@ -16,8 +17,6 @@ export interface GuestSpec {
 }
 
 export type Contestant = 'ours' | 'microvm' | 'pc';
-
-const xsaveFamily = ['xsave', 'osxsave', 'avx', 'avx2', 'f16c', 'fma'];
 
 /** Command lines that boot the same guest: same kernel, initrd, command line, vCPUs, memory, console. */
 export function contestants(guest: GuestSpec): Record<Contestant, string[]> {

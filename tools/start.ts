@@ -1,0 +1,110 @@
+import { guestCpuFlags } from './guest-flags.ts';
+import { GuestSession } from './guest-session.ts';
+import { buildGuestInitramfs } from './images/initramfs.ts';
+import { guestKernel } from './images/kernel.ts';
+import { startLab } from './lab/lab.ts';
+import { chooseMode, readModeFacts } from './lab/mode.ts';
+import { progressToStderr } from './packages/progress.ts';
+import { vmmFiles, vmmInHost } from './vmm-files.ts';
+
+/**
+ * `npm start`: the main job on real input. Debian's stock cloud kernel boots under this VMM with two vCPUs to a shell;
+ * a few commands go through its serial console and their answers are checked; it powers off. Exit code 0 only if the
+ * guest did all of it.
+ */
+
+const cpus = 2;
+const memoryMib = 256;
+const files = { kernel: '/opt/guest/vmlinuz', initrd: '/opt/guest/initrd.cpio' };
+
+interface Step {
+  readonly command: string;
+  /** What its answer must be like. */
+  readonly expect: RegExp;
+}
+
+const steps: readonly Step[] = [
+  { command: 'uname -sr', expect: /^Linux \S+cloud-amd64$/ },
+  { command: 'nproc', expect: new RegExp(`^${cpus}$`) },
+  { command: 'echo $((6 * 7))', expect: /^42$/ },
+  { command: "awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo", expect: /^(1[5-9]|2[0-5])\d$/ },
+  { command: 'cat /sys/devices/system/clocksource/clocksource0/current_clocksource', expect: /^(kvm-clock|tsc)$/ },
+  { command: 'head -c 67108864 /dev/zero | md5sum', expect: /^7f614da9329cd3aebf59b91aadc30bf0 / },
+];
+
+async function main(): Promise<void> {
+  const { mode, reason } = chooseMode(readModeFacts(), process.env.LAB);
+  // An emulated host is some ten times slower than a machine.
+  const patienceMs = mode === 'emulated' ? 180_000 : 20_000;
+  tell(
+    mode === 'emulated'
+      ? `The guest will run in an emulated host, for ${reason}. Everything below is 5 to 20 times slower than on bare metal.`
+      : `The guest will run on this machine: ${reason}.`,
+  );
+  tell('Debian packages are fetched by name once and unpacked in the cache; nothing is installed.');
+  const progress = progressToStderr('  ');
+  const kernel = await guestKernel('cloud', { progress });
+  const initrd = await buildGuestInitramfs({ modules: [], progress });
+  const started = performance.now();
+  const lab = await startLab({
+    files: [...vmmFiles, { source: kernel, path: files.kernel }, { source: initrd, path: files.initrd }],
+    progress,
+  });
+  try {
+    const [host] = lab.hosts;
+    if (host === undefined) throw new Error('the lab has no host');
+    const hostSeconds = seconds(started);
+
+    const command = [
+      ...['node', vmmInHost, 'run', '--kernel', files.kernel, '--initrd', files.initrd],
+      ...['--cpus', String(cpus), '--memory', `${memoryMib}M`, '--cmdline', 'console=ttyS0 quiet panic=-1'],
+      ...guestCpuFlags(lab.mode),
+    ];
+    tell(`Host ready after ${hostSeconds} s. Starting the guest:\n\n  $ ${shown(command)}\n`);
+    const bootStarted = performance.now();
+    const vmm = host.spawn(command);
+    let report = '';
+    vmm.stderr.setEncoding('utf8').on('data', (text: string) => {
+      report += text;
+    });
+    // The guest's shell asks the terminal where its cursor is; this terminal would answer to whoever reads next.
+    const guest = new GuestSession(vmm, (text) => process.stdout.write(text.replaceAll('\x1b[6n', '')));
+    await guest.login(patienceMs);
+    const bootSeconds = seconds(bootStarted);
+    for (const { command, expect } of steps) {
+      const answer = await guest.run(command, patienceMs);
+      if (!expect.test(answer)) throw new Error(`"${command}" in the guest answered "${answer}", not ${expect}`);
+    }
+    const talked = seconds(bootStarted);
+    guest.type('poweroff -f');
+    const { status } = await vmm.exit;
+    if (status !== 0) throw new Error(`the VMM ended with status ${status}: ${report}`);
+
+    tell(`\n\nThe guest did all of it: booted, answered ${steps.length} commands, powered off.\n`);
+    tell(`  host ready        ${hostSeconds} s   (${lab.mode})`);
+    tell(`  guest's shell     ${bootSeconds} s   from the start of the VMM`);
+    tell(`  commands done     ${talked} s`);
+    for (const line of report.trim().split('\n')) tell(`  ${line}`);
+  } finally {
+    await lab.close();
+  }
+}
+
+function seconds(since: number): string {
+  return ((performance.now() - since) / 1000).toFixed(1);
+}
+
+function shown(command: readonly string[]): string {
+  return command.map((word) => (/^[\w./,=-]+$/.test(word) ? word : `'${word}'`)).join(' ');
+}
+
+function tell(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`\nnpm start: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}
