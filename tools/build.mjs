@@ -1,5 +1,5 @@
-// Makes dist/: program.cjs holds all sources and libraries, and koffi's addon lies beside it. colo-vmm.mjs starts it,
-// by way of launch.cjs, which loads it from the code cache that is made here.
+// Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a vCPU thread, vcpu.cjs, which hold all
+// sources and libraries, from the code caches that are made here. koffi's addon lies beside them.
 import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -25,7 +25,7 @@ const koffiBeside = {
 rmSync(dist, { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: { program: 'src/cli.ts', launch: 'src/launch.ts' },
+  entryPoints: { 'colo-vmm': 'src/launch.ts', main: 'src/cli.ts', vcpu: 'src/vmm/vcpu-worker.ts' },
   outdir: dist,
   outExtension: { '.js': '.cjs' },
   bundle: true,
@@ -40,16 +40,16 @@ await build({
   external: ['./koffi.node'],
   plugins: [koffiBeside],
 });
-writeFileSync(join(dist, 'colo-vmm.mjs'), "#!/usr/bin/env node\nimport './launch.cjs';\n");
-chmodSync(join(dist, 'colo-vmm.mjs'), 0o755);
+chmodSync(join(dist, 'colo-vmm.cjs'), 0o755);
 
 const koffi = dirname(createRequire(import.meta.url).resolve('koffi'));
 copyFileSync(join(koffi, '..', '@koromix', 'koffi-linux-x64', 'linux_x64', 'koffi.node'), join(dist, 'koffi.node'));
 
 // The text that launch.ts compiles; compiled whole, for a function left out would be compiled at every start.
 setFlagsFromString('--no-lazy');
-const script = new Script(
-  `(function (exports, require, module) {${readFileSync(join(dist, 'program.cjs'), 'utf8')}\n})`,
-);
+for (const name of ['main', 'vcpu']) {
+  const text = readFileSync(join(dist, `${name}.cjs`), 'utf8');
+  const script = new Script(`(function (exports, require, module) {${text}\n})`);
+  writeFileSync(join(dist, `${name}.cache`), script.createCachedData());
+}
 setFlagsFromString('--lazy');
-writeFileSync(join(dist, 'program.cache'), script.createCachedData());

@@ -1,7 +1,13 @@
 // Runs the command line from its TypeScript sources: `npm run dev -- run ...`. Worker threads begin here as well,
 // and a thread does not inherit tsx's loader, so each registers it anew.
+import { isMainThread } from 'node:worker_threads';
 import { register } from 'tsx/esm/api';
 
 register();
-const { start } = await import('../src/cli.ts');
-start(new URL(import.meta.url));
+if (isMainThread) {
+  const { main } = await import('../src/cli.ts');
+  await main(process.argv, new URL(import.meta.url));
+} else {
+  const { vcpuMain } = await import('../src/vmm/vcpu-worker.ts');
+  vcpuMain();
+}

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { tinyElf } from './tiny-elf.ts';
 
 /** The bundle that users run. */
-export const bundle = fileURLToPath(new URL('../../dist/colo-vmm.mjs', import.meta.url));
+export const bundle = fileURLToPath(new URL('../../dist/colo-vmm.cjs', import.meta.url));
 
 /** A folder that is gone after the test. */
 export function temporaryFolder(t: { teardown(clean: () => void): void }): string {

@@ -38,8 +38,7 @@ function positiveMinutes(value: string): number {
 
 function filePair(value: string, earlier: readonly FilePair[]): FilePair[] {
   const match = /^([^=]+)=(\/[^=]+)$/.exec(value);
-  if (match === null)
-    throw new InvalidArgumentError('write SOURCE=/TARGET, such as dist/colo-vmm.mjs=/opt/colo-vmm.mjs.');
+  if (match === null) throw new InvalidArgumentError('write SOURCE=/TARGET, such as initrd.cpio=/opt/initrd.cpio.');
   const [, source = '', path = ''] = match;
   if (!statSync(source, { throwIfNoEntry: false })?.isFile()) {
     throw new InvalidArgumentError(`there is no file ${source}.`);
