@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { withBenchHost } from './bench-host.ts';
-import { type Contestant, contestants, type GuestSpec } from './contestants.ts';
+import { type Contestant, contestants, firstLine, type GuestSpec } from './contestants.ts';
 import { median, rounded } from './statistics.ts';
 
 export interface BootResult {
@@ -16,8 +16,6 @@ export interface BootResult {
   readonly host: string;
 }
 
-/** First line that the guest's /init prints. */
-const firstLine = 'guest: init';
 const timeoutMs = 120_000;
 
 /** From process start to the first line of /init: ours, QEMU microvm and QEMU pc, in turn, in the same host. */
@@ -26,7 +24,7 @@ export async function benchBoot(
   rounds: number,
   progress: (line: string) => void,
 ): Promise<BootResult> {
-  return withBenchHost(async (host, kind) => {
+  return withBenchHost(async (host, mode) => {
     await host.push(fileURLToPath(new URL('stopwatch.mjs', import.meta.url)), '/opt/bench/stopwatch.mjs');
     const measure = async (commands: Record<string, string[]>, line: string): Promise<Map<string, number[]>> => {
       const times = new Map<string, number[]>(Object.keys(commands).map((name) => [name, []]));
@@ -56,7 +54,7 @@ export async function benchBoot(
       return times;
     };
     const node = await measure({ 'node -e 0': ['node', '-e', '0'] }, '');
-    const boots = await measure(contestants(guest), firstLine);
+    const boots = await measure(contestants(guest, mode), firstLine);
     const of = (name: Contestant): number[] => boots.get(name) ?? [];
     const ratioTo = (other: Contestant): number =>
       rounded(median(of('ours').map((ms, round) => ms / (of(other)[round] ?? Number.NaN))), 3);
@@ -69,7 +67,7 @@ export async function benchBoot(
       ratio_pc: ratioTo('pc'),
       node_start_ms: rounded(median(node.get('node -e 0') ?? []), 0),
       rounds,
-      host: kind,
+      host: mode,
     };
   });
 }

@@ -1,5 +1,9 @@
-import { xsaveFamily } from '../guest-flags.ts';
+import { guestCpuFlags, xsaveFamily } from '../guest-flags.ts';
+import type { LabMode } from '../lab/mode.ts';
 import { vmmInHost } from '../vmm-files.ts';
+
+/** First line that the guest's /init prints. */
+export const firstLine = 'guest: init';
 
 /** Where things lie inside the host that the benchmark runs in. */
 export const guestFiles = {
@@ -12,18 +16,17 @@ export interface GuestSpec {
   readonly cpus: number;
   readonly memoryMib: number;
   readonly commandLine: string;
-  /** Hide the XSAVE family: emulated hosts do not keep its state right (docs/decisions.md). */
-  readonly hideXsave: boolean;
 }
 
 export type Contestant = 'ours' | 'microvm' | 'pc';
 
 /** Command lines that boot the same guest: same kernel, initrd, command line, vCPUs, memory, console. */
-export function contestants(guest: GuestSpec): Record<Contestant, string[]> {
-  const { cpus, memoryMib, commandLine, hideXsave } = guest;
-  const processor = hideXsave
-    ? ['host', ...xsaveFamily.filter((name) => name !== 'osxsave').map((name) => `-${name}`)].join(',')
-    : 'host';
+export function contestants(guest: GuestSpec, mode: LabMode): Record<Contestant, string[]> {
+  const { cpus, memoryMib, commandLine } = guest;
+  const processor =
+    mode === 'emulated'
+      ? ['host', ...xsaveFamily.filter((name) => name !== 'osxsave').map((name) => `-${name}`)].join(',')
+      : 'host';
   const qemu = (machine: string): string[] => [
     'qemu-system-x86_64',
     ...['-machine', `${machine},accel=kvm`],
@@ -35,7 +38,7 @@ export function contestants(guest: GuestSpec): Record<Contestant, string[]> {
     ours: [
       ...['node', vmmInHost, 'run', '--kernel', guestFiles.kernel, '--initrd', guestFiles.initrd],
       ...['--cmdline', commandLine, '--cpus', String(cpus), '--memory', `${memoryMib}M`],
-      ...(hideXsave ? ['--cpu-mask', xsaveFamily.join(',')] : []),
+      ...guestCpuFlags(mode),
     ],
     microvm: qemu('microvm'),
     pc: qemu('pc'),
