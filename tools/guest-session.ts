@@ -12,12 +12,13 @@ export class GuestError extends Error {
 
 /** Prompt of the guest's shell (tools/images). */
 const prompt = 'guest# ';
-const answerPattern = new RegExp(`\\[status (\\d+)\\][^]*${prompt}`);
+const answerPattern = new RegExp(`\\[status (\\d+)\\][\\s\\S]*${prompt}`);
 
 /** A person at the serial console of a guest: waits for its shell, types commands, reads answers. */
 export class GuestSession {
   readonly #process: RemoteProcess;
   #said = '';
+  #errors = '';
   #ended = false;
   #wake: () => void = () => {};
 
@@ -29,6 +30,9 @@ export class GuestSession {
       onOutput(text);
       this.#wake();
     });
+    process.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#errors += text;
+    });
     process.stdout.on('end', () => {
       this.#ended = true;
       this.#wake();
@@ -38,6 +42,11 @@ export class GuestSession {
   /** All that the guest has printed so far. */
   get transcript(): string {
     return this.#said;
+  }
+
+  /** What the VMM has said on standard error so far. */
+  get errors(): string {
+    return this.#errors;
   }
 
   /** Waits until the shell asks for a command for the first time. */
@@ -84,7 +93,9 @@ export class GuestSession {
       const rest = deadline - performance.now();
       if (this.#ended || rest <= 0) {
         const why = this.#ended ? 'ended' : `was silent for ${timeoutMs / 1000} s`;
-        throw new GuestError(`the guest ${why} before ${what}; it said last:\n${this.#said.slice(-2000)}`);
+        throw new GuestError(
+          `the guest ${why} before ${what}; it said last:\n${this.#said.slice(-2000)}\n${this.#errors}`,
+        );
       }
       let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {

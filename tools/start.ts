@@ -63,10 +63,6 @@ async function main(): Promise<void> {
     tell(`Host ready after ${hostSeconds} s. Starting the guest:\n\n  $ ${shown(command)}\n`);
     const bootStarted = performance.now();
     const vmm = host.spawn(command);
-    let report = '';
-    vmm.stderr.setEncoding('utf8').on('data', (text: string) => {
-      report += text;
-    });
     // The guest's shell asks the terminal where its cursor is; this terminal would answer to whoever reads next.
     const guest = new GuestSession(vmm, (text) => process.stdout.write(text.replaceAll('\x1b[6n', '')));
     await guest.login(patienceMs);
@@ -78,13 +74,13 @@ async function main(): Promise<void> {
     const talked = seconds(bootStarted);
     guest.type('poweroff -f');
     const { status } = await vmm.exit;
-    if (status !== 0) throw new Error(`the VMM ended with status ${status}: ${report}`);
+    if (status !== 0) throw new Error(`the VMM ended with status ${status}: ${guest.errors}`);
 
     tell(`\n\nThe guest did all of it: booted, answered ${steps.length} commands, powered off.\n`);
     tell(`  host ready        ${hostSeconds} s   (${lab.mode})`);
     tell(`  guest's shell     ${bootSeconds} s   from the start of the VMM`);
     tell(`  commands done     ${talked} s`);
-    for (const line of report.trim().split('\n')) tell(`  ${line}`);
+    for (const line of guest.errors.trim().split('\n')) tell(`  ${line}`);
   } finally {
     await lab.close();
   }
