@@ -1,4 +1,4 @@
-import { type Gpa, gpa, MiB } from '../src/memory/address.ts';
+import { type Gpa, gpa, KiB } from '../src/memory/address.ts';
 import type { GuestMemory } from '../src/memory/guest-memory.ts';
 import { highMemoryStart } from '../src/memory/layout.ts';
 import { fieldsOf } from './fields.ts';
@@ -263,4 +263,4 @@ function layoutError(name: string, problem: string): KernelImageError {
 }
 
 /** Largest part of an ELF file that {@link parseElf} has to see: headers at its start. */
-export const elfHeadBytes = MiB / 16;
+export const elfHeadBytes = 4 * KiB;

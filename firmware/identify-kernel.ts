@@ -1,4 +1,3 @@
-import { constants, gunzipSync } from 'node:zlib';
 import { KernelImageError } from './kernel-image-error.ts';
 import type { NamedFile } from './named-file.ts';
 import { compressionOf } from './unpack-kernel.ts';
@@ -62,6 +61,8 @@ function wrongMachine(name: string, machine: string): KernelImageError {
 
 /** The first bytes of a gzip file, as far as they can be had; empty if it is none. */
 function gunzipHead(bytes: Uint8Array): Uint8Array {
+  // Not imported: most files need no zlib, and loading it takes a while.
+  const { constants, gunzipSync } = process.getBuiltinModule('node:zlib');
   try {
     // Of 1 KiB of input come at most 1 MiB; a flush instead of an end makes zlib content with that.
     return gunzipSync(bytes.subarray(0, 1024), { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 2 ** 21 });

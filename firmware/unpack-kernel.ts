@@ -1,4 +1,3 @@
-import { gunzipSync } from 'node:zlib';
 import { systemLz4 } from '../src/host/lz4.ts';
 import { type Gpa, gpa } from '../src/memory/address.ts';
 import type { GuestMemory } from '../src/memory/guest-memory.ts';
@@ -116,6 +115,8 @@ function unpackLz4(memory: GuestMemory, image: BzImage, unpackedBytes: number): 
 }
 
 function unpackGzip(memory: GuestMemory, image: BzImage, unpackedBytes: number): Placed {
+  // Not imported: most kernels need no zlib, and loading it takes a while.
+  const { gunzipSync } = process.getBuiltinModule('node:zlib');
   // One chunk of the right size: otherwise zlib collects small ones and joins them, which takes the memory twice.
   const chunkSize = Math.max(unpackedBytes, 64);
   const file = decoded(image, () =>

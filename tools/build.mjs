@@ -45,11 +45,19 @@ chmodSync(join(dist, 'colo-vmm.cjs'), 0o755);
 const koffi = dirname(createRequire(import.meta.url).resolve('koffi'));
 copyFileSync(join(koffi, '..', '@koromix', 'koffi-linux-x64', 'linux_x64', 'koffi.node'), join(dist, 'koffi.node'));
 
-// The text that launch.ts compiles; compiled whole, for a function left out would be compiled at every start.
-setFlagsFromString('--no-lazy');
 for (const name of ['main', 'vcpu']) {
   const text = readFileSync(join(dist, `${name}.cjs`), 'utf8');
-  const script = new Script(`(function (exports, require, module) {${text}\n})`);
-  writeFileSync(join(dist, `${name}.cache`), script.createCachedData());
+  writeFileSync(join(dist, `${name}.cache`), codeCache(`(function (exports, require, module) {${text}\n})`));
 }
-setFlagsFromString('--lazy');
+
+/** V8's code cache for `text`, which is what launch.ts compiles. */
+function codeCache(text) {
+  // Compiled whole, for a function left out would be compiled at every start.
+  setFlagsFromString('--no-lazy');
+  const script = new Script(text);
+  // V8 takes a cache only with the flags that it was written with.
+  setFlagsFromString('--lazy');
+  const cachedData = script.createCachedData();
+  if (new Script(text, { cachedData }).cachedDataRejected) throw new Error('V8 refuses the code cache it just made');
+  return cachedData;
+}

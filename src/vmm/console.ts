@@ -1,4 +1,5 @@
 import { fstatSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import type { Serial } from '../devices/serial.ts';
 import { ConsoleOutput } from '../host/console-output.ts';
 import { tell } from '../host/tell.ts';
@@ -59,10 +60,11 @@ export class SerialConsole {
    * closes is reported; a file that ends, or /dev/null, is nobody who could go away.
    */
   attachInput(requests: ConsoleRequests): void {
+    const stat = fstatSync(0);
+    // Before process.stdin is made, which takes a while.
+    if (stat.isCharacterDevice() && !isatty(0)) return;
     const { stdin } = process;
     const keys = stdin.isTTY ? new EscapeKeys(requests, tell) : undefined;
-    const stat = fstatSync(0);
-    if (stat.isCharacterDevice() && !stdin.isTTY) return;
     const hasOwner = !stat.isFile();
     if (stdin.isTTY) stdin.setRawMode(true);
     stdin.on('data', (data: Buffer) => this.#take(keys?.filter(data) ?? data));

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { writeAcpi } from '../../firmware/acpi/machine-tables.ts';
 import { bootRegisters } from '../../firmware/boot-registers.ts';
 import { loadKernel } from '../../firmware/load-kernel.ts';
@@ -112,7 +111,8 @@ export class Machine {
       powerButton: platformMap.powerButton,
       virtioMmio: [],
     });
-    const kaslr = images.kaslr === true ? randomInt : undefined;
+    // Not imported: loading it takes longer than all else here, and few machines need it.
+    const kaslr = images.kaslr === true ? process.getBuiltinModule('node:crypto').randomInt : undefined;
     const entry = loadKernel(this.ram.memory, { ...images, rsdp, kaslr });
     const supported = this.#kvm.supportedCpuid();
     const tscDeadline = this.#vm.check(capability.tscDeadlineTimer) > 0;

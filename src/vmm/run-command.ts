@@ -15,7 +15,6 @@ const inputClosedCode = 129;
 
 /** Body of `colo-vmm run`: a machine from its configuration to its end. The process's exit code. */
 export async function runCommand(config: RunConfig, program: URL): Promise<number> {
-  const started = performance.now();
   const signals = new StopSignals();
   try {
     const path = config.control ?? `${controlDirectory()}/${config.name ?? process.pid}.sock`;
@@ -26,7 +25,7 @@ export async function runCommand(config: RunConfig, program: URL): Promise<numbe
         signals.handleWith((signal, code) => machine.stop(signal, code));
         control.serve(machine);
         const { end, consoleTail } = await attend(machine, config.serial);
-        const summary = runSummary(machine, (performance.now() - started) / 1000);
+        const summary = runSummary(machine, process.uptime());
         for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {
           tell(`colo-vmm: ${line}\n`);
         }
