@@ -1,6 +1,6 @@
 // Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a vCPU thread, vcpu.cjs, which hold all
 // sources and libraries, from the code caches that are made here. koffi's addon lies beside them.
-import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -44,6 +44,11 @@ chmodSync(join(dist, 'colo-vmm.cjs'), 0o755);
 
 const koffi = dirname(createRequire(import.meta.url).resolve('koffi'));
 copyFileSync(join(koffi, '..', '@koromix', 'koffi-linux-x64', 'linux_x64', 'koffi.node'), join(dist, 'koffi.node'));
+
+// npm links the commands of a project's dependencies, not its own; with this, `npx colo-vmm` runs the clone's.
+const command = join(root, 'node_modules', '.bin', 'colo-vmm');
+rmSync(command, { force: true });
+symlinkSync('../../dist/colo-vmm.cjs', command);
 
 for (const name of ['main', 'vcpu']) {
   const text = readFileSync(join(dist, `${name}.cjs`), 'utf8');
