@@ -55,6 +55,22 @@ for (const [state, code] of [
     t.equal(machine.state, 'running');
     await machine.close();
   });
+
+  test(`stands still from the moment that pause returns, when the guest ${state}`, { skip }, async (t) => {
+    const machine = bootMachine(t, code);
+    await until(() => count(machine) > 0);
+    for (let round = 0; round < 200; round++) {
+      machine.pause();
+      const first = count(machine);
+      const end = performance.now() + 1;
+      while (performance.now() < end) {
+        if (count(machine) !== first) t.fail(`it ran on in round ${round}`);
+      }
+      machine.resume();
+      await new Promise(setImmediate);
+    }
+    t.pass('200 times');
+  });
 }
 
 test('pauses and ends a guest that is halted', { skip }, async (t) => {

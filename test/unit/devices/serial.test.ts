@@ -290,9 +290,11 @@ test('loses and doubles no byte of threads that write at once, and keeps the ord
 }, async (t) => {
   const port = serialRig();
   const [threads, times] = [4, 16_000]; // together less than the ring holds: a real driver would take a lock to wait
-  const writers = Array.from({ length: threads }, (_, index) =>
-    inThread(new URL('./serial-thread.ts', import.meta.url), 'writeMany', port.state.storage, index, times),
-  );
+  const gate = new SharedArrayBuffer(4);
+  const writers = Array.from({ length: threads }, (_, index) => {
+    const module = new URL('./serial-thread.ts', import.meta.url);
+    return inThread(module, 'writeMany', port.state.storage, gate, index, threads, times);
+  });
   let running = true;
   const done = Promise.all(writers).then(() => {
     running = false;

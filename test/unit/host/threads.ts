@@ -5,12 +5,16 @@ import { Mutex } from '../../../src/host/mutex.ts';
 
 /** Bodies of threads that the tests of this folder start. */
 
-/** Adds one to an unprotected number again and again, under the lock. Cells: 0 lock, 1 number, 2 start. */
-export function increment(storage: SharedArrayBuffer, times: number): number {
+/**
+ * Adds one to an unprotected number again and again, under the lock, once `threads` threads are there: a thread is done
+ * before the next one has started, otherwise. Cells: 0 lock, 1 number, 2 threads there.
+ */
+export function increment(storage: SharedArrayBuffer, times: number, threads: number): number {
   const cells = new Int32Array(storage);
   const lock = new Mutex(cells, 0);
   Atomics.add(cells, 2, 1);
   Atomics.notify(cells, 2);
+  while (Atomics.load(cells, 2) < threads);
   for (let done = 0; done < times; done++) {
     lock.lock();
     cells[1] = (cells[1] as number) + 1;
