@@ -1,0 +1,40 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { chooseMode, readModeFacts } from '../../tools/lab/mode.ts';
+import { labContract } from '../unit/tools/lab-contract.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+t.test('npm start boots a guest, talks to it and powers it off', { timeout: 0 }, async (t) => {
+  const { status, stdout, stderr } = spawnSync('npm', ['start', '--silent'], { cwd: root, encoding: 'utf8' });
+  t.equal(status, 0, stderr);
+  t.match(stdout, /The guest did all of it: booted, answered \d commands, powered off\./);
+});
+
+t.test('npm run bench -- boot compares three VMMs and says so in JSON', { timeout: 0 }, async (t) => {
+  const args = ['run', '--silent', 'bench', '--', 'boot', '--rounds', '1', '--json'];
+  const { status, stdout, stderr } = spawnSync('npm', args, { cwd: root, encoding: 'utf8' });
+  t.equal(status, 0, stderr);
+  const result = JSON.parse(stdout) as Record<string, number>;
+  t.match(result, { bench: 'boot', ours_ms: Number, microvm_ms: Number, pc_ms: Number, node_start_ms: Number });
+  t.match(
+    (result.ratio_pc ?? 0) * (result.pc_ms ?? 0) - (result.ours_ms ?? 0),
+    (error: number) => Math.abs(error) < 50,
+  );
+});
+
+t.test('emulated hosts do what every lab must do', { timeout: 0 }, async (t) => {
+  if (chooseMode(readModeFacts(), process.env.LAB).mode === 'native') {
+    t.skip('hosts are native on this machine, and the unit tier tests those');
+    return;
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'lab-contract-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'given');
+  writeFileSync(file, 'given', { mode: 0o640 });
+  await labContract(t, 'emulated', file);
+});
