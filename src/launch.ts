@@ -15,14 +15,14 @@ else load<typeof import('./vmm/vcpu-worker.ts')>('vcpu').vcpuMain();
 
 function load<Exports>(name: string): Exports {
   const file = `${__dirname}/${name}.cjs`;
-  const parameters = '(function (exports, require, module) {';
+  const parameters = '(function (exports, require, module, __dirname) {';
   const script = new Script(`${parameters}${readFileSync(file, 'utf8')}\n})`, {
     filename: file,
     columnOffset: -parameters.length,
     cachedData: readCache(`${__dirname}/${name}.cache`),
   });
   const module = { exports: {} };
-  script.runInThisContext()(module.exports, require, module);
+  script.runInThisContext()(module.exports, require, module, __dirname);
   return module.exports as Exports;
 }
 

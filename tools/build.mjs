@@ -17,7 +17,8 @@ const koffiBeside = {
   setup(bundler) {
     bundler.onResolve({ filter: /^koffi$/ }, () => ({ path: 'koffi', namespace: 'beside' }));
     bundler.onLoad({ filter: /.*/, namespace: 'beside' }, () => ({
-      contents: "module.exports = require('./koffi.node');",
+      // Without require(), which would search all folders above for what might be meant.
+      contents: "process.dlopen(module, __dirname + '/koffi.node');",
     }));
   },
 };
@@ -37,7 +38,6 @@ await build({
   lineLimit: 160,
   sourcemap: 'linked',
   legalComments: 'none',
-  external: ['./koffi.node'],
   plugins: [koffiBeside],
 });
 chmodSync(join(dist, 'colo-vmm.cjs'), 0o755);
@@ -52,7 +52,7 @@ symlinkSync('../../dist/colo-vmm.cjs', command);
 
 for (const name of ['main', 'vcpu']) {
   const text = readFileSync(join(dist, `${name}.cjs`), 'utf8');
-  writeFileSync(join(dist, `${name}.cache`), codeCache(`(function (exports, require, module) {${text}\n})`));
+  writeFileSync(join(dist, `${name}.cache`), codeCache(`(function (exports, require, module, __dirname) {${text}\n})`));
 }
 
 /** V8's code cache for `text`, which is what launch.ts compiles. */

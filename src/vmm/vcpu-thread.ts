@@ -34,7 +34,13 @@ export class VcpuThread {
     this.index = handle.index;
     this.#vcpu = new Vcpu(handle);
     const birth: VcpuBirth = { handle, control: this.#control.storage, platform };
-    this.#worker = new Worker(program, { workerData: birth, name: `vcpu-${handle.index}` });
+    this.#worker = new Worker(program, {
+      workerData: birth,
+      name: `vcpu-${handle.index}`,
+      // Not piped to ours, for which Node would make streams that nobody needs: a vCPU thread prints nothing.
+      stdout: true,
+      stderr: true,
+    });
     this.#worker.on('message', (report: VcpuReport) => listener.ended(report));
     this.#worker.on('error', (error) => listener.failed(this.index, error));
     this.#worker.on('exit', (code) => {
