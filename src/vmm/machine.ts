@@ -1,6 +1,7 @@
 import { writeAcpi } from '../../firmware/acpi/machine-tables.ts';
 import { bootRegisters } from '../../firmware/boot-registers.ts';
 import { loadKernel } from '../../firmware/load-kernel.ts';
+import { writeResetVector } from '../../firmware/reset-vector.ts';
 import type { Serial } from '../devices/serial.ts';
 import { installKickHandler } from '../host/kick.ts';
 import { capability } from '../host/kvm/abi.ts';
@@ -111,6 +112,7 @@ export class Machine {
       powerButton: platformMap.powerButton,
       virtioMmio: [],
     });
+    writeResetVector(this.ram.memory, platformMap.power.port);
     // Not imported: loading it takes longer than all else here, and few machines need it.
     const kaslr = images.kaslr === true ? process.getBuiltinModule('node:crypto').randomInt : undefined;
     const entry = loadKernel(this.ram.memory, { ...images, rsdp, kaslr });
