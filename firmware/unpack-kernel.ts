@@ -77,22 +77,33 @@ export function unpackKernel(
   const room = memory.lowEnd - highMemoryStart;
   if (unpackedBytes > room) throw tooLarge(image.name, highMemoryStart + unpackedBytes, memory);
 
+  const relocatable = chooseSlot !== undefined;
   const unpacked =
-    compression === 'LZ4' ? unpackLz4(memory, image, unpackedBytes) : unpackGzip(memory, image, unpackedBytes);
+    compression === 'LZ4'
+      ? unpackLz4(memory, image, unpackedBytes, relocatable)
+      : unpackGzip(memory, image, unpackedBytes, relocatable);
   if ('reason' in unpacked) return unpacked;
 
   const { elf, relocations } = unpacked;
-  const delta = relocations === undefined || chooseSlot === undefined ? 0 : randomDelta(image, elf, chooseSlot);
-  if (relocations !== undefined && delta > 0) relocate(memory, image.name, elf, relocations, delta);
-  return { entry: elf.entry, end: elf.end, randomised: relocations !== undefined && chooseSlot !== undefined };
+  const kernel = { entry: elf.entry, end: elf.end };
+  if (relocations === undefined || chooseSlot === undefined) return { ...kernel, randomised: false };
+  const delta = randomDelta(image, elf, chooseSlot);
+  if (delta > 0) relocate(memory, image.name, elf, relocations, delta);
+  return { ...kernel, randomised: true };
 }
 
 interface Placed {
   readonly elf: Elf;
+  /** Undefined if nobody wants them, or the file has none. */
   readonly relocations: ReturnType<typeof parseRelocations>;
 }
 
-function unpackLz4(memory: GuestMemory, image: BzImage, unpackedBytes: number): Placed | NotUnpackable {
+function unpackLz4(
+  memory: GuestMemory,
+  image: BzImage,
+  unpackedBytes: number,
+  relocatable: boolean,
+): Placed | NotUnpackable {
   const frame = image.payload.subarray(0, -4);
   const head = new Uint8Array(Math.min(elfHeadBytes, unpackedBytes));
   const elf = parseUnpacked(
@@ -109,12 +120,12 @@ function unpackLz4(memory: GuestMemory, image: BzImage, unpackedBytes: number): 
   const file = memory.fillableSlice(base, unpackedBytes);
   const written = decoded(image, () => decodeLz4Legacy(frame, file, systemLz4()));
   if (written !== unpackedBytes) throw corrupt(image, `its payload unpacks to ${written} bytes, not ${unpackedBytes}`);
-  const relocations = parseRelocations(file.subarray(elf.fileEnd));
+  const relocations = relocatable ? parseRelocations(file.subarray(elf.fileEnd)) : undefined;
   settleSegments(memory, elf, base, unpackedBytes);
   return { elf, relocations };
 }
 
-function unpackGzip(memory: GuestMemory, image: BzImage, unpackedBytes: number): Placed {
+function unpackGzip(memory: GuestMemory, image: BzImage, unpackedBytes: number, relocatable: boolean): Placed {
   // Not imported: most kernels need no zlib, and loading it takes a while.
   const { gunzipSync } = process.getBuiltinModule('node:zlib');
   // One chunk of the right size: otherwise zlib collects small ones and joins them, which takes the memory twice.
@@ -127,7 +138,7 @@ function unpackGzip(memory: GuestMemory, image: BzImage, unpackedBytes: number):
   const elf = parseUnpacked(image, file, file.length);
   checkBootable(elf, memory);
   copySegments(memory, elf, file);
-  return { elf, relocations: parseRelocations(file.subarray(elf.fileEnd)) };
+  return { elf, relocations: relocatable ? parseRelocations(file.subarray(elf.fileEnd)) : undefined };
 }
 
 function parseUnpacked(image: BzImage, head: Uint8Array, fileBytes: number): Elf {
