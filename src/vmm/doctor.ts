@@ -15,6 +15,9 @@ interface Finding {
   readonly remedy?: string;
 }
 
+/** As package.json says under `engines`. */
+const neededNode = [20, 16] as const;
+
 /** Capabilities that the VMM cannot do without, and those that make it better. */
 const needed = ['irqchip', 'userMemory', 'irqfd', 'ioeventfd', 'immediateExit'] as const;
 const wanted = ['manualDirtyLogProtect2', 'tscDeadlineTimer', 'adjustClock', 'xsave2'] as const;
@@ -33,10 +36,13 @@ function examine(): Finding[] {
 }
 
 function node(): Finding {
-  const major = Number(process.versions.node.split('.')[0]);
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const found = `Node ${process.versions.node}, Linux ${release()}`;
-  if (major >= 20) return { subject: 'runtime', verdict: 'ok', found };
-  return { subject: 'runtime', verdict: 'fail', found, remedy: 'install Node 20 or newer' };
+  const [neededMajor, neededMinor] = neededNode;
+  if (major > neededMajor || (major === neededMajor && minor >= neededMinor)) {
+    return { subject: 'runtime', verdict: 'ok', found };
+  }
+  return { subject: 'runtime', verdict: 'fail', found, remedy: `install Node ${neededNode.join('.')} or newer` };
 }
 
 function processor(): Finding {
