@@ -13,7 +13,10 @@ export async function inThread(module: URL, name: string, ...args: unknown[]): P
     throw error;
   });
   failed.catch(() => {});
+  // Listened for from the start: a message that is taken only as the thread ends comes in one go with its end.
+  const exited = once(worker, 'exit');
+  exited.catch(() => {});
   const [result] = await Promise.race([once(worker, 'message'), failed]);
-  await once(worker, 'exit');
+  await exited;
   return result;
 }
