@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import { EAGAIN, EPIPE } from './errno.ts';
+import { EAGAIN, EINTR, EPIPE } from './errno.ts';
 import { type Fd, trySend, tryWrite } from './libc.ts';
 import type { Closable } from './ownership.ts';
 import { tell } from './tell.ts';
@@ -37,7 +37,7 @@ export class ConsoleOutput implements Closable {
     if (this.#closed) return bytes.length;
     const count = this.#socket ? trySend(this.#fd as Fd, bytes) : tryWrite(this.#fd as Fd, bytes);
     if (count >= 0) return count;
-    if (count === -EAGAIN) return 0;
+    if (count === -EAGAIN || count === -EINTR) return 0;
     if (count !== -EPIPE) tell(`colo-vmm: the console's output is gone (errno ${-count})\n`);
     this.#closed = true;
     return bytes.length;

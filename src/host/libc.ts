@@ -46,11 +46,7 @@ export const ioctlNumber = libc.func('ioctl', 'int', ['int', 'uint64', 'uint64']
   argument: number,
 ) => number;
 
-const ioctlBytes = libc.func('ioctl', 'int', ['int', 'uint64', 'uint8_t *']) as unknown as (
-  fd: number,
-  request: number,
-  argument: Uint8Array,
-) => number;
+const ioctlBytes = declare<[number, number, Uint8Array], number>('int ioctl(int, uint64_t, uint8_t *)');
 
 /** An ioctl's name and number. */
 export interface IoctlRequest {

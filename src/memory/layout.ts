@@ -24,7 +24,7 @@ export const bootStackAddress = gpa(0x8ff0);
 export const pageTableAddress = gpa(0x9000);
 /** NUL-terminated kernel command line. */
 export const commandLineAddress = gpa(0x2_0000);
-/** Room for the command line up to conventional memory's end is larger; this is what kernels accept. */
+/** Room kept for it. A kernel's own limit is lower: 2 KiB for x86 today. */
 export const commandLineMaxBytes = 64 * KiB;
 /** Where the extended BIOS data area would begin: RAM below 1 MiB ends here for the guest. */
 export const conventionalMemoryEnd = gpa(0x9_fc00);

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { bundle } from './bundle.ts';
+import { endProcess } from './end-process.ts';
 import { LabError } from './errors.ts';
 import { chosenLinks, deadLink, goodLink, type LabNetwork, type LinkChoice, type LinkCondition } from './network.ts';
 import type { SwitchOrder } from './switch-process.ts';
@@ -65,11 +66,7 @@ export class EmulatedNetwork implements LabNetwork {
     return this.#set(link, goodLink);
   }
 
-  async close(): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
-    await new Promise((resolve) => {
-      this.#process.once('exit', resolve);
-      this.#process.kill('SIGKILL');
-    });
+  close(): Promise<void> {
+    return endProcess(this.#process);
   }
 }

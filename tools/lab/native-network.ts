@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { ExecuteError, execute } from '../packages/execute.ts';
 import { commandFromSet } from '../packages/run-from-set.ts';
+import { endProcess } from './end-process.ts';
 import { LabError } from './errors.ts';
 import {
   chosenLinks,
@@ -139,11 +140,7 @@ export class NativeNetwork implements LabNetwork {
     return this.#set(link, goodLink);
   }
 
-  async close(): Promise<void> {
-    if (this.#holder.exitCode !== null || this.#holder.signalCode !== null) return;
-    await new Promise((resolve) => {
-      this.#holder.once('exit', resolve);
-      this.#holder.kill('SIGKILL');
-    });
+  close(): Promise<void> {
+    return endProcess(this.#holder);
   }
 }

@@ -86,10 +86,3 @@ async function readResolved(path: string): Promise<v.InferOutput<typeof Resolved
     return undefined;
   }
 }
-
-/** The file at `path` inside `set`; throws if the packages do not have it. */
-export function fileIn(set: PackageSet, path: string): string {
-  const full = join(set.root, path);
-  if (!existsSync(full)) throw new PackageError(`the packages ${Object.keys(set.versions).join(', ')} hold no ${path}`);
-  return full;
-}

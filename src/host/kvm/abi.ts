@@ -105,9 +105,6 @@ export const kvmMsrEntry = struct('kvm_msr_entry', { index: u32, reserved: u32, 
 /** Section 4.3. Indices follow. */
 export const kvmMsrList = struct('kvm_msr_list', { nmsrs: u32 });
 
-/** Section 4.38. */
-export const kvmMpState = struct('kvm_mp_state', { mp_state: u32 });
-
 /** Section 4.35. */
 export const kvmUserspaceMemoryRegion = struct('kvm_userspace_memory_region', {
   slot: u32,
@@ -144,15 +141,6 @@ export const kvmIoeventfd = struct('kvm_ioeventfd', {
 export const kvmPitConfig = struct('kvm_pit_config', { flags: u32, pad: array(u32, 15) });
 /** Section 4.37. */
 export const kvmEnableCap = struct('kvm_enable_cap', { cap: u32, flags: u32, args: array(u64, 4), pad: bytes(64) });
-/** Section 4.29. */
-export const kvmClockData = struct('kvm_clock_data', {
-  clock: u64,
-  flags: u32,
-  pad0: u32,
-  realtime: u64,
-  host_tsc: u64,
-  pad: array(u32, 4),
-});
 
 /** Section 5: the page that a vCPU shares with user space. Only the fields in use; the union begins at 32. */
 export const kvmRun = struct(
@@ -259,8 +247,6 @@ export const KVM_IRQ_LINE = request('KVM_IRQ_LINE', write, 0x61, kvmIrqLevel.siz
 export const KVM_IRQFD = request('KVM_IRQFD', write, 0x76, kvmIrqfd.size);
 export const KVM_CREATE_PIT2 = request('KVM_CREATE_PIT2', write, 0x77, kvmPitConfig.size);
 export const KVM_IOEVENTFD = request('KVM_IOEVENTFD', write, 0x79, kvmIoeventfd.size);
-export const KVM_SET_CLOCK = request('KVM_SET_CLOCK', write, 0x7b, kvmClockData.size);
-export const KVM_GET_CLOCK = request('KVM_GET_CLOCK', read, 0x7c, kvmClockData.size);
 export const KVM_ENABLE_CAP = request('KVM_ENABLE_CAP', write, 0xa3, kvmEnableCap.size);
 export const KVM_CLEAR_DIRTY_LOG = request('KVM_CLEAR_DIRTY_LOG', read | write, 0xc0, kvmClearDirtyLog.size);
 
@@ -276,6 +262,3 @@ export const KVM_SET_FPU = request('KVM_SET_FPU', write, 0x8d, kvmFpu.size);
 export const KVM_GET_LAPIC = request('KVM_GET_LAPIC', read, 0x8e, kvmLapicState.size);
 export const KVM_SET_LAPIC = request('KVM_SET_LAPIC', write, 0x8f, kvmLapicState.size);
 export const KVM_SET_CPUID2 = request('KVM_SET_CPUID2', write, 0x90, kvmCpuid2.size);
-export const KVM_GET_MP_STATE = request('KVM_GET_MP_STATE', read, 0x98, kvmMpState.size);
-export const KVM_SET_MP_STATE = request('KVM_SET_MP_STATE', write, 0x99, kvmMpState.size);
-export const KVM_GET_TSC_KHZ = request('KVM_GET_TSC_KHZ', none, 0xa3);

@@ -73,8 +73,11 @@ function askLayouts(): Map<string, number> {
 
 const layouts = skip === false ? askLayouts() : new Map<string, number>();
 
-test('knows more than twenty structs', async (t) => {
-  t.ok(structs.length > 20);
+test('compares the structs that every guest needs, and all the others that there are', async (t) => {
+  const compared = structs.map(({ name }) => name);
+  for (const name of ['kvm_run', 'kvm_regs', 'kvm_sregs', 'kvm_userspace_memory_region', 'kvm_cpuid_entry2']) {
+    t.ok(compared.includes(name), name);
+  }
 });
 
 for (const struct of structs) {
@@ -105,7 +108,7 @@ function changedBytes(struct: Struct<Fields>, field: string): { first: number; l
 test('numbers every KVM ioctl as the C headers do', { skip }, async (t) => {
   const requests = Object.entries(abi as Readonly<Record<string, unknown>>).filter(([name]) => name.startsWith('KVM_'));
   const answers = ask(new Map(requests.map(([name]) => [name, `(unsigned)${name}`])));
-  t.ok(requests.length > 30);
+  for (const name of ['KVM_CREATE_VM', 'KVM_RUN', 'KVM_IRQFD', 'KVM_GET_DIRTY_LOG']) t.ok(answers.has(name), name);
   for (const [name, request] of requests) {
     t.strictSame(request, { name, number: answers.get(name) }, name);
   }
