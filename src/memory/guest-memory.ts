@@ -1,6 +1,7 @@
 import { populate } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
+import { MemoryArea } from './memory-area.ts';
 import type { RamRegion } from './regions.ts';
 
 /** Someone named guest-physical bytes that are not RAM. Usually the guest did, in a ring or a register. */
@@ -91,6 +92,16 @@ export class GuestMemory {
     return window.bytes.subarray(address - window.start, address - window.start + length);
   }
 
+  /** [address, address + length), checked now, for many accesses later. @throws GuestMemoryError */
+  area(address: Gpa, length: number): MemoryArea {
+    const window = this.#find(address, length);
+    return new MemoryArea(
+      { address, length, offsetInRegion: address - window.region.start },
+      { view: window.view, base: address - window.start },
+      { written: window.region.written, tracking: this.#tracking },
+    );
+  }
+
   /** Copies `bytes` to `address`. */
   write(address: Gpa, bytes: Uint8Array): void {
     this.writableSlice(address, bytes.length).set(bytes);
@@ -166,6 +177,14 @@ export class GuestMemory {
     const window = this.#find(address, length);
     this.#record(window, address, length);
     return hva(window.region.address + (address - window.region.start));
+  }
+
+  /**
+   * Records bytes that something else wrote, such as a system call that got {@link addressForRead}. After the write: a
+   * mark that is collected before the bytes are there tells of nothing.
+   */
+  markWritten(address: Gpa, length: number): void {
+    this.#record(this.#find(address, length), address, length);
   }
 
   /** Starts or stops recording the pages this process writes, in all threads at once. */

@@ -1,0 +1,48 @@
+import type { Virtqueue } from './virtqueue.ts';
+
+/** What a device asks of the machine around it. All of it on the io thread. */
+export interface DeviceHost {
+  /** Interrupts the driver: buffers were used. Only if the queue says that the driver wants it. */
+  interruptQueue(): void;
+  /** Tells the driver that the configuration space changed. */
+  interruptConfig(): void;
+  /** The driver broke the rules: the device stands still until it is reset (Virtio 1.2, 2.1.1). */
+  fail(reason: string): void;
+}
+
+/**
+ * A virtio device behind its registers: the part that works on queues. It lives on the io thread and is driven by it:
+ *
+ *     activate -> (kicked | pause, resume)* -> reset -> activate -> ...
+ *
+ * Nothing a driver writes may make a method throw; a broken ring is {@link DeviceHost.fail}.
+ */
+export interface VirtioDevice {
+  /** The driver is ready: takes the queues, whose order is the device type's. Work may be waiting in them already. */
+  activate(queues: readonly Virtqueue[], features: bigint): void;
+  /** Buffers may be waiting in queue `index`. Drains it. Hot path. */
+  kicked(index: number): void;
+  /** Requests that were taken from a queue and are not given back yet. */
+  readonly inFlight: number;
+  /** From now on takes nothing from the queues. What is in flight is still given back. */
+  pause(): void;
+  /** Goes on, with whatever is waiting. */
+  resume(): void;
+  /** Forgets the queues and all the driver said. Called only while nothing is in flight. */
+  reset(): void;
+  close(): void;
+}
+
+/** What the registers show of a device, known before it runs. */
+export interface VirtioShape {
+  /** Virtio 1.2, section 5. */
+  readonly deviceId: number;
+  /** Feature bits offered, besides those of every device (VERSION_1, INDIRECT_DESC, EVENT_IDX). */
+  readonly features: bigint;
+  /** The largest size of each queue; powers of two. */
+  readonly queueSizes: readonly number[];
+  /** Device configuration as it is at first. */
+  readonly config: Uint8Array;
+  /** Bytes of it that a driver may write: [start, end). */
+  readonly writableConfig?: readonly [number, number];
+}
