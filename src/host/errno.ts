@@ -7,4 +7,5 @@ export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }
 
-export const { E2BIG, EACCES, EAGAIN, EINTR, ENOENT, EPERM, EPIPE } = constants.errno;
+export const { E2BIG, EACCES, EAGAIN, EBUSY, EINTR, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EPIPE } =
+  constants.errno;
