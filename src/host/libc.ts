@@ -203,6 +203,20 @@ export function tryWritev(fd: Fd, address: number, count: number): number {
   return result < 0 ? -lastErrno() : result;
 }
 
+const getrandomCall = declare<[number, number, number], number>('int64_t getrandom(int64_t, size_t, unsigned int)');
+const memcpyCall = declare<[number, number, number], number>('int64_t memcpy(int64_t, int64_t, size_t)');
+
+/** Fills [address, address + length) from the kernel's generator; the bytes filled, or the negative errno. */
+export function tryGetrandom(address: number, length: number): number {
+  const count = getrandomCall(address, length, 0);
+  return count < 0 ? -lastErrno() : count;
+}
+
+/** Copies `length` bytes from one address to another. Whoever calls has checked both. */
+export function copyMemory(target: number, source: number, length: number): void {
+  memcpyCall(target, source, length);
+}
+
 const socketCall = declare<[number, number, number], number>('int socket(int, int, int)');
 
 /** A socket with nothing on its other end: the door to the ioctls on network interfaces (netdevice(7)). */
