@@ -1,5 +1,5 @@
 import { viewMemory } from './libc.ts';
-import { AnonymousMapping } from './mapping.ts';
+import { LowMapping } from './mapping.ts';
 import type { Closable } from './ownership.ts';
 
 /** struct iovec: base 8 bytes, length 8 bytes. */
@@ -101,10 +101,10 @@ export class IoVector {
 /** Room for several vectors of `capacity` ranges each, in one mapping. */
 export class IoVectors implements Closable {
   readonly vectors: readonly IoVector[];
-  readonly #mapping: AnonymousMapping;
+  readonly #mapping: LowMapping;
 
   constructor(count: number, capacity: number) {
-    this.#mapping = new AnonymousMapping('iovec', count * capacity * entryBytes);
+    this.#mapping = new LowMapping('iovec', count * capacity * entryBytes);
     this.vectors = Array.from(
       { length: count },
       (_, index) => new IoVector(this.#mapping.address + index * capacity * entryBytes, capacity),
