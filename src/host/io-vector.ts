@@ -52,6 +52,14 @@ export class IoVector {
     return true;
   }
 
+  /**
+   * As {@link add}, of the range `offset` behind an address. That address is looked up here, for V8 allocates to hand a
+   * number of its size to a function or back. Hot path.
+   */
+  addBehind(base: { readonly address: number }, offset: number, length: number): boolean {
+    return this.add(base.address + offset, length);
+  }
+
   /** Takes the range that was added last off again. */
   dropLast(): void {
     this.#bytes -= this.lengthOf(this.#count - 1);

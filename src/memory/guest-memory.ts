@@ -1,3 +1,4 @@
+import type { IoVector } from '../host/io-vector.ts';
 import { populate } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
@@ -181,6 +182,12 @@ export class GuestMemory {
   addressForRead(address: Gpa, length: number): Hva {
     const { region } = this.#find(address, length);
     return hva(region.address + (address - region.start));
+  }
+
+  /** Appends the host addresses of the bytes to a vector, as {@link addressForRead} gives them; false if it is full. Hot path. */
+  gather(address: Gpa, length: number, target: IoVector): boolean {
+    const { region } = this.#find(address, length);
+    return target.addBehind(region, address - region.start, length);
   }
 
   /** Host address of the bytes, for a system call that writes them in place; they count as written. */

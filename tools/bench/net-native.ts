@@ -22,6 +22,9 @@ export interface NetNativeRow {
 const queueSize = 256;
 const packetsPerBurst = 64;
 const burstsPerRound = 4000;
+/** Few enough that V8 seldom collects garbage meanwhile, which would hide what was allocated. */
+const burstsPerWindow = 4;
+const windows = 101;
 /** Buffers of a receive queue, as Linux makes them for an MTU of 1500. */
 const receiveBufferBytes = 1530;
 const pageBytes = 4096;
@@ -67,26 +70,35 @@ function runTraffic(traffic: Traffic, rounds: number): NetNativeRow {
     const bench = new Bench(ram.memory, traffic, port);
     bench.round();
     const times: number[] = [];
-    const allocations: number[] = [];
     for (let round = 0; round < rounds; round++) {
-      const heap = process.memoryUsage().heapUsed;
       const start = performance.now();
       bench.round();
       times.push(((performance.now() - start) * 1e6) / (burstsPerRound * packetsPerBurst));
-      allocations.push((process.memoryUsage().heapUsed - heap) / (burstsPerRound * packetsPerBurst));
     }
+    const allocated = heapGrowth(() => bench.bursts(burstsPerWindow)) - heapGrowth(() => bench.bursts(0));
     bench.close();
     const ns = median(times);
     return {
       name: traffic.name,
       packetsPerSecond: Math.round(1e9 / ns),
       nsPerPacket: rounded(ns, 0),
-      bytesAllocatedPerPacket: rounded(median(allocations), 1),
+      bytesAllocatedPerPacket: rounded(allocated / (burstsPerWindow * packetsPerBurst), 1),
     };
   } finally {
     close(nullFile);
     ram.close();
   }
+}
+
+/** Bytes of heap that are taken during an action; the median of many times. */
+function heapGrowth(action: () => void): number {
+  return median(
+    Array.from({ length: windows }, () => {
+      const before = process.memoryUsage().heapUsed;
+      action();
+      return process.memoryUsage().heapUsed - before;
+    }),
+  );
 }
 
 /** A port that takes everything and has as many packets as it is told to. */
@@ -142,9 +154,12 @@ class Bench {
   }
 
   round(): void {
-    const { packetsSeen } = this;
-    const wanted = packetsSeen + burstsPerRound * packetsPerBurst;
-    for (let burst = 0; burst < burstsPerRound; burst++) {
+    this.bursts(burstsPerRound);
+  }
+
+  bursts(bursts: number): void {
+    const wanted = this.packetsSeen + bursts * packetsPerBurst;
+    for (let burst = 0; burst < bursts; burst++) {
       if (this.#sends) this.#send();
       else this.#receive();
     }

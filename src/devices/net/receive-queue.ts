@@ -211,7 +211,7 @@ export class ReceiveQueue implements PacketSink, Closable {
     if (this.#ready === 0) return 0;
     const vector = this.#vector;
     const room = Math.min(this.#room, longestPacket);
-    vector.add(this.#overflow.address + room, overflowBytes - room);
+    vector.addBehind(this.#overflow, room, overflowBytes - room);
     const skip = this.#usedEntries;
     const length = this.#port.readv(vector.address + skip * iovecBytes, vector.count - skip);
     vector.dropLast();
