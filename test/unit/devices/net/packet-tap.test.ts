@@ -142,8 +142,8 @@ test('a packet that the port did not take is shown once, also if the machine is 
   rig.transmit.add([{ read: packet(100, 1) }]);
   rig.driver.kick(1);
   rig.transport.pause();
-  t.equal(rig.device.toWire.put(packet(100, 9)), false, 'it would overtake');
   rig.port.writeResult = 0;
+  t.equal(rig.device.toWire.put(packet(100, 9)), false, 'it would overtake');
   rig.transport.resume();
   rig.transmit.add([{ read: packet(100, 2) }]);
   rig.driver.kick(1);

@@ -194,6 +194,20 @@ test('works with chains of more pieces than one system call takes', async (t) =>
   t.strictSame(rig.troubles(), { receiveNoRoom: 1 });
 });
 
+test('has room for a long packet however many short ones went before', async (t) => {
+  const rig = netRig(t, { accept: plain | offloads });
+  addBuffers(rig.receive, 60, 1530);
+  for (let round = 0; round < 40; round++) {
+    const some = [...Array.from({ length: 16 }, (_, index) => packet(100, round + index)), packet(60_000, round)];
+    rig.arrive(...some);
+    const got = packets(rig.receive);
+    t.ok(Buffer.concat(got).equals(Buffer.concat(some)), `round ${round}`);
+    addBuffers(rig.receive, rig.receive.free - 196, 1530);
+    rig.driver.kick(0);
+  }
+  t.strictSame(rig.troubles(), {});
+});
+
 test('drops what is no packet: shorter than its headers, or longer than any may be', async (t) => {
   const rig = netRig(t, { accept: plain | offloads });
   addBuffers(rig.receive, 60, 1530);
@@ -269,9 +283,12 @@ test('gives its buffers back when it is paused, and loses no packet by it', asyn
   t.strictSame(packets(rig.receive), [packet(100, 1), packet(100, 2)]);
 
   const few = netRig(t, { accept: plain | offloads });
-  addBuffers(few.receive, 2, 1530);
+  const places = [few.receive.place({ write: 1530 }), few.receive.place({ write: 1530 })];
+  for (const place of places) few.receive.addPlaced([place]);
   few.arrive(packet(5000, 3));
   few.transport.pause();
+  // The buffers are the driver's again, or those of another machine.
+  for (const { address, length } of places) few.memory.zero(gpa(address), length);
   t.equal(few.transport.queues[0]?.position.nextAvail, 0);
   addBuffers(few.receive, 2, 1530);
   few.transport.resume();
