@@ -1,0 +1,3 @@
+export function threadMain(): void {
+  throw new Error('nothing yet');
+}
