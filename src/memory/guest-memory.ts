@@ -74,6 +74,17 @@ export class GuestMemory {
     );
   }
 
+  /**
+   * True if an access to the whole of [address, address + length) would succeed: what is longer than half a window may
+   * be RAM and yet not be reached in one piece. Hot path.
+   */
+  reaches(address: number, length: number): boolean {
+    for (const window of this.#windows) {
+      if (address >= window.start && length >= 0 && address + length <= window.end) return true;
+    }
+    return false;
+  }
+
   /** First byte behind the RAM that begins at 0: the top of low memory. */
   get lowEnd(): Gpa {
     return gpa(this.regions[0]?.sizeBytes ?? 0);
