@@ -1,0 +1,42 @@
+import type { EventLoop } from '../host/event-loop.ts';
+import { request, type ThreadControl } from './thread-control.ts';
+
+/** The devices as the loop drives them. */
+export interface DrivenDevices {
+  /** Carries out what drivers want: activation and resets. */
+  settle(): void;
+  /** Takes nothing more from any queue. */
+  pause(): void;
+  resume(): void;
+  /** Nothing is in flight. */
+  readonly idle: boolean;
+}
+
+/** While the machine waits for requests in flight, the loop looks this often whether it is told something else. */
+const lookAgainMs = 100;
+
+/**
+ * Serves devices until the controller wants the thread to end. Every call that the thread gets wakes the event loop.
+ *
+ * To park, requests that were taken are finished first: parked means that no system call writes guest memory.
+ */
+export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: DrivenDevices): void {
+  for (;;) {
+    switch (control.request) {
+      case request.end:
+        return;
+      case request.park:
+        devices.pause();
+        while (control.request === request.park && !devices.idle) {
+          devices.settle();
+          loop.turn(lookAgainMs);
+        }
+        if (control.request === request.park) control.park();
+        devices.resume();
+        break;
+      default:
+        devices.settle();
+        loop.turn(-1);
+    }
+  }
+}
