@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
+import { flock, statx } from '../../../src/host/disk-file.ts';
 import * as ioUringAbi from '../../../src/host/io-uring-abi.ts';
 import * as abi from '../../../src/host/kvm/abi.ts';
 import type { Fields, Struct } from '../../../src/host/layout.ts';
@@ -21,6 +22,7 @@ const headers = `#define _GNU_SOURCE
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <dlfcn.h>
+#include <sys/stat.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
@@ -59,7 +61,7 @@ function upperSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-const structs = Object.values({ ...abi, ...ioUringAbi } as Readonly<Record<string, unknown>>).filter(isStruct);
+const structs = Object.values({ ...abi, ...ioUringAbi, flock } as Readonly<Record<string, unknown>>).filter(isStruct);
 
 /** C's sizes and offsets of all structs; one program tells them all. */
 function askLayouts(): Map<string, number> {
@@ -197,12 +199,36 @@ test('spells out constants of the C library and the kernel with their right valu
     'FALLOC_FL_KEEP_SIZE',
     'FALLOC_FL_PUNCH_HOLE',
     'FALLOC_FL_ZERO_RANGE',
+    'BLKGETSIZE64',
+    'BLKSSZGET',
+    'BLKPBSZGET',
+    'AT_EMPTY_PATH',
+    'STATX_DIOALIGN',
+    'F_OFD_SETLK',
+    'F_RDLCK',
+    'F_WRLCK',
   ];
   t.strictSame(
     expected.filter((name) => !answers.has(name)),
     [],
     'all were compared',
   );
+});
+
+test('finds the alignment of direct I/O where the kernel puts it', { skip }, async (t) => {
+  // The C library's own struct need not have the newer fields.
+  const answers = ask(
+    new Map([
+      ['stx_mask', 'offsetof(struct statx, stx_mask)'],
+      ['before', 'offsetof(struct statx, stx_mnt_id) + 8'],
+      ['size', 'sizeof(struct statx)'],
+    ]),
+  );
+  const { stx_mask, dio_mem_align, dio_offset_align } = statx.offsets;
+  t.equal(stx_mask, answers.get('stx_mask'));
+  t.equal(dio_mem_align, answers.get('before'));
+  t.equal(dio_offset_align, dio_mem_align + 4);
+  t.equal(statx.size, answers.get('size'));
 });
 
 test('knows struct sigaction, struct epoll_event and SIGRTMIN of this C library', { skip }, async (t) => {
