@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { benchBoot } from './boot.ts';
+import { benchDiskEngines } from './disk-engines.ts';
 import { benchMemory } from './memory.ts';
 import { benchRegisters } from './registers.ts';
 
@@ -27,7 +28,9 @@ function bench(name: string, description: string, run: (options: Options) => Pro
       const result = await run(options);
       if (result === undefined) process.exitCode = 1;
       else if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-      else for (const [key, value] of Object.entries(result)) process.stdout.write(`${key.padEnd(20)} ${value}\n`);
+      else
+        for (const [key, value] of Object.entries(result))
+          process.stdout.write(`${key.padEnd(20)} ${typeof value === 'object' ? JSON.stringify(value) : value}\n`);
     });
 }
 
@@ -43,6 +46,10 @@ bench('registers', 'a device register access: our exit loop and the same in C, n
   if (result === undefined) progress('skipped: there is no C compiler to compare with; apt-get install gcc libc6-dev');
   return result;
 });
+
+bench('disk-engines', 'system calls on disk files: io_uring and plain calls, natively', async ({ rounds }) =>
+  benchDiskEngines(rounds, progress),
+);
 
 function positiveInteger(text: string): number {
   const value = Number(text);
