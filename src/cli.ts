@@ -99,11 +99,7 @@ const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
     '<keys>',
     'a disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop]; once for each',
   ],
-  [
-    'net',
-    '<keys>',
-    'a network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; once for each',
-  ],
+  ['net', '<keys>', 'a network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; once for each'],
 ];
 
 function collect(value: string, earlier: readonly string[] = []): string[] {

@@ -1,5 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import { blockDeviceGeometry, copyMemory, directAlignment, lockFile, lockHolder } from '../host/disk-file.ts';
+import { closeSync } from 'node:fs';
+import { copyMemory } from '../host/disk-file.ts';
 import { EINVAL, EIO, EOPNOTSUPP } from '../host/errno.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../host/file-calls.ts';
 import type { IoVector } from '../host/io-vector.ts';
@@ -8,27 +8,8 @@ import { Owner } from '../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from './block-backend.ts';
 import type { Completion, DiskEngine } from './disk-engine.ts';
 import type { EngineChooser } from './disk-engines.ts';
-import { DiskError } from './disk-error.ts';
+import { type DiskFile, type DiskFileOptions, openDiskFile } from './disk-file.ts';
 import { type Scratch, ScratchPool } from './scratch.ts';
-
-export const sectorBytes = 512;
-
-export interface RawFileOptions {
-  readonly readOnly?: boolean;
-  /** Bypass the host's page cache (O_DIRECT). */
-  readonly direct?: boolean;
-}
-
-/** What a file is, once it is open and locked. */
-interface OpenFile {
-  readonly fd: Fd;
-  readonly engine: DiskEngine;
-  readonly sizeBytes: number;
-  readonly readOnly: boolean;
-  readonly physicalBlockBytes: number;
-  readonly discardBytes: number;
-  readonly memoryAlignment: number;
-}
 
 /** A file or block device whose bytes are the disk's bytes. */
 export class RawFile implements BlockBackend {
@@ -46,57 +27,30 @@ export class RawFile implements BlockBackend {
   #noPunch = false;
   #noZeroRange = false;
 
-  private constructor(file: OpenFile) {
+  /** The descriptor stays its owner's, who closes it after this. */
+  constructor(file: DiskFile, engines: EngineChooser) {
     this.fd = file.fd;
-    this.#engine = file.engine;
+    this.#engine = engines.engineFor(file.path, file.regular);
     this.sizeBytes = file.sizeBytes;
     this.readOnly = file.readOnly;
     this.physicalBlockBytes = file.physicalBlockBytes;
     this.discardBytes = file.discardBytes;
     this.memoryAlignment = file.memoryAlignment;
-    this.#owner.defer(() => closeSync(file.fd));
   }
 
   /**
-   * Opens and locks `path`.
+   * Opens and locks `path`; closing this closes it again.
    *
-   * @throws DiskError if it is no disk, cannot be opened, or someone else has it
+   * @throws DiskError as {@link openDiskFile}
    */
-  static open(path: string, options: RawFileOptions, engines: EngineChooser): RawFile {
-    const { readOnly = false, direct = false } = options;
-    const fd = openDisk(path, readOnly, direct);
+  static open(path: string, options: DiskFileOptions, engines: EngineChooser): RawFile {
+    const file = openDiskFile(path, options);
     try {
-      const stat = fstatSync(fd);
-      if (stat.isDirectory()) throw new DiskError(`disk ${path} is a directory: name a file or a block device`);
-      if (!stat.isFile() && !stat.isBlockDevice()) {
-        throw new DiskError(`disk ${path} is neither a file nor a block device`);
-      }
-      if (!lockFile(fd, !readOnly, path)) {
-        const holder = lockHolder(stat.ino);
-        const use = readOnly ? 'is being written to' : 'is in use';
-        throw new DiskError(`disk ${path} ${use} by ${holder ?? 'another process'}: end that first, or use a copy`);
-      }
-      const device = stat.isBlockDevice() ? blockDeviceGeometry(fd, path) : undefined;
-      const sizeBytes = device?.size ?? stat.size;
-      const memoryAlignment = direct ? directAlignmentOf(fd, path, device?.logical) : 1;
-      const unit = Math.max(sectorBytes, memoryAlignment);
-      if (sizeBytes === 0) throw new DiskError(`disk ${path} is empty: give it a size, as with truncate -s 1G ${path}`);
-      if (sizeBytes % unit !== 0) {
-        throw new DiskError(
-          `disk ${path} has ${sizeBytes} bytes, not a multiple of ${unit}: truncate -s %${unit} ${path} mends that`,
-        );
-      }
-      return new RawFile({
-        fd,
-        engine: engines.engineFor(path, stat.isFile()),
-        sizeBytes,
-        readOnly,
-        physicalBlockBytes: Math.max(unit, device?.physical ?? stat.blksize),
-        discardBytes: Math.max(unit, device === undefined ? stat.blksize : discardGranularity(stat.rdev)),
-        memoryAlignment,
-      });
+      const raw = new RawFile(file, engines);
+      raw.#owner.defer(() => closeSync(file.fd));
+      return raw;
     } catch (error) {
-      closeSync(fd);
+      closeSync(file.fd);
       throw error;
     }
   }
@@ -326,56 +280,5 @@ function scatter(data: IoVector, address: number, length: number): void {
     const part = Math.min(data.lengthOf(index), length - copied);
     copyMemory(data.addressOf(index), address + copied, part);
     copied += part;
-  }
-}
-
-function openDisk(path: string, readOnly: boolean, direct: boolean): Fd {
-  const { O_RDONLY, O_RDWR, O_DIRECT, O_EXCL, O_NONBLOCK } = constants;
-  try {
-    // On a block device O_EXCL fails while the host has it mounted; without O_CREAT it means nothing elsewhere.
-    const exclusive = !readOnly && statSync(path).isBlockDevice() ? O_EXCL : 0;
-    const flags = (readOnly ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | exclusive | O_NONBLOCK;
-    return openSync(path, flags) as Fd;
-  } catch (error) {
-    throw new DiskError(`disk ${path} ${whyNotOpen(error, path, direct)}`, { cause: error });
-  }
-}
-
-function whyNotOpen(error: unknown, path: string, direct: boolean): string {
-  const code = (error as NodeJS.ErrnoException).code;
-  switch (code) {
-    case 'ENOENT':
-      return `does not exist: truncate -s 1G ${path} makes an empty one`;
-    case 'EACCES':
-    case 'EPERM':
-      return 'may not be opened by this user: change its permissions, or use readonly=on if it may be read';
-    case 'EROFS':
-      return 'is on a read-only file system: use readonly=on';
-    case 'EISDIR':
-      return 'is a directory: name a file or a block device';
-    case 'EBUSY':
-      return 'is in use by the host, perhaps mounted: unmount it first';
-    case 'EINVAL':
-      if (direct) return 'is on a file system without direct I/O: use direct=off';
-      break;
-  }
-  return `cannot be opened: ${code ?? String(error)}`;
-}
-
-/** @param sector of a block device; undefined for a file */
-function directAlignmentOf(fd: Fd, path: string, sector: number | undefined): number {
-  const alignment = directAlignment(fd);
-  if (alignment === 0) throw new DiskError(`disk ${path} is on a file system without direct I/O: use direct=off`);
-  // Where the kernel cannot tell, a page suits every file system there is.
-  return Math.max(alignment ?? sector ?? 4096, sector ?? 1);
-}
-
-function discardGranularity(device: number): number {
-  const major = (device >> 8) & 0xfff;
-  const minor = (device & 0xff) | ((device >> 12) & 0xfff00);
-  try {
-    return Number(readFileSync(`/sys/dev/block/${major}:${minor}/queue/discard_granularity`, 'utf8')) || sectorBytes;
-  } catch {
-    return sectorBytes; // a partition has no queue of its own
   }
 }

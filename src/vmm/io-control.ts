@@ -1,7 +1,7 @@
-import { Handshake } from '../host/handshake.ts';
 import type { TransportPort } from '../devices/virtio/mmio-registers.ts';
 import { cell, type MmioState } from '../devices/virtio/mmio-state.ts';
 import { EventFd } from '../host/eventfd.ts';
+import { Handshake } from '../host/handshake.ts';
 import type { Fd } from '../host/libc.ts';
 import { phase, ThreadControl } from './thread-control.ts';
 
