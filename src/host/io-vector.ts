@@ -52,6 +52,12 @@ export class IoVector {
     return true;
   }
 
+  /** Takes the range that was added last off again. */
+  dropLast(): void {
+    this.#bytes -= this.lengthOf(this.#count - 1);
+    this.#count--;
+  }
+
   /** Address of range `index`. */
   addressOf(index: number): number {
     return this.#number(index * 4);

@@ -184,6 +184,53 @@ export function tryWrite(fd: Fd, source: Uint8Array): number {
   return count < 0 ? -lastErrno() : count;
 }
 
+type VectorCall = (fd: number, address: number, count: number) => number;
+let readvCall: VectorCall | undefined;
+let writevCall: VectorCall | undefined;
+
+/**
+ * Reads into the `count` struct iovec at `address`; the bytes read, or the negative errno. Declared when first used as
+ * all others, but without the wrapper that takes any number of arguments: it runs once a packet.
+ */
+export function tryReadv(fd: Fd, address: number, count: number): number {
+  readvCall ??= libc.func('readv', 'int64_t', ['int', 'int64_t', 'int']) as unknown as VectorCall;
+  const result = readvCall(fd, address, count);
+  return result < 0 ? -lastErrno() : result;
+}
+
+/** Writes from the `count` struct iovec at `address`; the bytes written, or the negative errno. */
+export function tryWritev(fd: Fd, address: number, count: number): number {
+  writevCall ??= libc.func('writev', 'int64_t', ['int', 'int64_t', 'int']) as unknown as VectorCall;
+  const result = writevCall(fd, address, count);
+  return result < 0 ? -lastErrno() : result;
+}
+
+const getrandomCall = declare<[number, number, number], number>('int64_t getrandom(int64_t, size_t, unsigned int)');
+const memcpyCall = declare<[number, number, number], number>('int64_t memcpy(int64_t, int64_t, size_t)');
+
+/** Fills [address, address + length) from the kernel's generator; the bytes filled, or the negative errno. */
+export function tryGetrandom(address: number, length: number): number {
+  const count = getrandomCall(address, length, 0);
+  return count < 0 ? -lastErrno() : count;
+}
+
+/** Copies `length` bytes from one address to another. Whoever calls has checked both. */
+export function copyMemory(target: number, source: number, length: number): void {
+  memcpyCall(target, source, length);
+}
+
+const socketCall = declare<[number, number, number], number>('int socket(int, int, int)');
+
+/** A socket with nothing on its other end: the door to the ioctls on network interfaces (netdevice(7)). */
+export function interfaceSocket(): Fd {
+  const AF_INET = 2;
+  const SOCK_DGRAM = 2;
+  const SOCK_CLOEXEC = 0o2000000;
+  const fd = socketCall(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SystemError('socket', lastErrno(), 'network interfaces');
+  return fd as Fd;
+}
+
 const sendCall = declare<[number, Uint8Array, number, number], number>(
   'int64_t send(int, const uint8_t *, size_t, int)',
 );

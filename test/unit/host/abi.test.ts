@@ -6,6 +6,7 @@ import { flock, statx } from '../../../src/host/disk-file.ts';
 import * as ioUringAbi from '../../../src/host/io-uring-abi.ts';
 import * as abi from '../../../src/host/kvm/abi.ts';
 import type { Fields, Struct } from '../../../src/host/layout.ts';
+import * as tapAbi from '../../../src/host/tap-abi.ts';
 import { noCompiler, outputOfC } from '../../support/c-program.ts';
 
 const skip = noCompiler();
@@ -26,7 +27,10 @@ const headers = `#define _GNU_SOURCE
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
+#include <net/if.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
+#include <linux/sockios.h>
 `;
 
 /** Asks C for each expression; the numbers by their names here. */
@@ -61,7 +65,8 @@ function upperSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-const structs = Object.values({ ...abi, ...ioUringAbi, flock } as Readonly<Record<string, unknown>>).filter(isStruct);
+const interfaces: Readonly<Record<string, unknown>> = { ...abi, ...ioUringAbi, ...tapAbi, flock };
+const structs = Object.values(interfaces).filter(isStruct);
 
 /** C's sizes and offsets of all structs; one program tells them all. */
 function askLayouts(): Map<string, number> {
@@ -82,7 +87,7 @@ const layouts = skip === false ? askLayouts() : new Map<string, number>();
 test('compares the structs that every guest needs, and all the others that there are', async (t) => {
   const compared = structs.map(({ name }) => name);
   const needed = ['kvm_run', 'kvm_regs', 'kvm_sregs', 'kvm_userspace_memory_region', 'kvm_cpuid_entry2'];
-  for (const name of [...needed, 'io_uring_params', 'io_uring_sqe', 'io_uring_cqe']) {
+  for (const name of [...needed, 'io_uring_params', 'io_uring_sqe', 'io_uring_cqe', 'ifreq']) {
     t.ok(compared.includes(name), name);
   }
 });
@@ -112,10 +117,12 @@ function changedBytes(struct: Struct<Fields>, field: string): { first: number; l
   return { first: changed[0] ?? -1, last: changed.at(-1) ?? -1 };
 }
 
-test('numbers every KVM ioctl as the C headers do', { skip }, async (t) => {
-  const requests = Object.entries(abi as Readonly<Record<string, unknown>>).filter(([name]) => name.startsWith('KVM_'));
+test('numbers every ioctl as the C headers do', { skip }, async (t) => {
+  const requests = Object.entries(interfaces).filter(([name]) => /^(KVM_|TUNSET|SIOC)/.test(name));
   const answers = ask(new Map(requests.map(([name]) => [name, `(unsigned)${name}`])));
-  for (const name of ['KVM_CREATE_VM', 'KVM_RUN', 'KVM_IRQFD', 'KVM_GET_DIRTY_LOG']) t.ok(answers.has(name), name);
+  for (const name of ['KVM_CREATE_VM', 'KVM_RUN', 'KVM_IRQFD', 'KVM_GET_DIRTY_LOG', 'TUNSETIFF', 'SIOCBRADDIF']) {
+    t.ok(answers.has(name), name);
+  }
   for (const [name, request] of requests) {
     t.strictSame(request, { name, number: answers.get(name) }, name);
   }
@@ -181,6 +188,19 @@ test('spells out constants of the C library and the kernel with their right valu
     'SYS_gettid',
     'SYS_tgkill',
     'RTLD_DEFAULT',
+    'AF_INET',
+    'SOCK_DGRAM',
+    'SOCK_CLOEXEC',
+    'IFNAMSIZ',
+    'IFF_UP',
+    'IFF_TAP',
+    'IFF_NO_PI',
+    'IFF_VNET_HDR',
+    'IFF_MULTI_QUEUE',
+    'TUN_F_CSUM',
+    'TUN_F_TSO4',
+    'TUN_F_TSO6',
+    'TUN_F_TSO_ECN',
     'KVM_MEM_LOG_DIRTY_PAGES',
     'KVM_PIT_SPEAKER_DUMMY',
     'KVM_IOEVENTFD_FLAG_DATAMATCH',
