@@ -5,6 +5,10 @@ import { request, type ThreadControl } from './thread-control.ts';
 export interface DrivenDevices {
   /** Carries out what drivers want: activation and resets. */
   settle(): void;
+  /** A device stopped so that others get their turn, though there is more for it to do. */
+  readonly hasMore: boolean;
+  /** Goes on with those. */
+  takeTurns(): void;
   /** Takes nothing more from any queue. */
   pause(): void;
   resume(): void;
@@ -36,7 +40,8 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
         break;
       default:
         devices.settle();
-        loop.turn(-1);
+        loop.turn(devices.hasMore ? 0 : -1);
+        devices.takeTurns();
     }
   }
 }
