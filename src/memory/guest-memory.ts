@@ -1,6 +1,6 @@
 import { populate } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
-import { DirtyBitmap } from './dirty-bitmap.ts';
+import { DirtyBitmap, type TrackingCell } from './dirty-bitmap.ts';
 import { MemoryArea } from './memory-area.ts';
 import type { RamRegion } from './regions.ts';
 
@@ -38,9 +38,6 @@ interface Window {
   readonly view: DataView;
   readonly region: BackedRegion;
 }
-
-/** A shared word: 1 while writes are to be recorded. */
-export type TrackingCell = Int32Array<SharedArrayBuffer>;
 
 /**
  * Guest-physical memory. All access from user space goes through here: it checks that an access lies in RAM
