@@ -56,8 +56,6 @@ const USED_NO_NOTIFY = 1;
 
 /** A chain may hold 4 GiB in sum (2.7.5). */
 const maxChainBytes = 0x1_0000_0000;
-/** Upper half of the first address that a number does not hold exactly. */
-const addressHighLimit = 0x20_0000;
 
 /**
  * A split virtqueue, device side (Virtio 1.2, 2.7).
@@ -242,9 +240,7 @@ export class Virtqueue {
         length = this.#memory.readU32(gpa(at + 8));
         flagsAndNext = this.#memory.readU32(gpa(at + 12));
       }
-      const address = high * 0x1_0000_0000 + low;
-      // The address of an empty buffer is never used.
-      if (high >= addressHighLimit && length > 0) return this.#break(outside('a buffer', address, length));
+      const address = high * 0x1_0000_0000 + low; // exact below 2^53, and there is no RAM above
 
       if ((flagsAndNext & INDIRECT) !== 0) {
         if (table >= 0) return this.#break('an indirect table holds an indirect descriptor');
