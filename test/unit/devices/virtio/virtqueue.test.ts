@@ -364,10 +364,16 @@ test('reads each word of an indirect table once', async (t) => {
   const { memory, driver, queue, chain } = rig();
   driver.add([{ read: someBytes }, { write: 4 }], 'indirect');
   const reads: number[] = [];
-  const readU32 = memory.readU32.bind(memory);
-  memory.readU32 = (at) => {
-    reads.push(at);
-    return readU32(at);
+  const locate = memory.locate.bind(memory);
+  memory.locate = (address, length, place) => {
+    const found = locate(address, length, place);
+    const { view } = place;
+    const getUint32 = (at: number, littleEndian?: boolean): number => {
+      reads.push(at);
+      return view.getUint32(at, littleEndian);
+    };
+    place.view = Object.assign(Object.create(view), { getUint32 });
+    return found;
   };
   t.equal(queue.pop(chain), true);
   t.equal(reads.length, 8);
