@@ -1,6 +1,6 @@
 import { populate } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
-import { DirtyBitmap } from './dirty-bitmap.ts';
+import { DirtyBitmap, type TrackingCell } from './dirty-bitmap.ts';
 import { MemoryArea } from './memory-area.ts';
 import type { RamRegion } from './regions.ts';
 
@@ -39,8 +39,11 @@ interface Window {
   readonly region: BackedRegion;
 }
 
-/** A shared word: 1 while writes are to be recorded. */
-export type TrackingCell = Int32Array<SharedArrayBuffer>;
+/** Where guest-physical bytes lie: at `base` of `view`. Made once and filled in by {@link GuestMemory.locate}. */
+export interface MemoryPlace {
+  view: DataView;
+  base: number;
+}
 
 /**
  * Guest-physical memory. All access from user space goes through here: it checks that an access lies in RAM
@@ -81,6 +84,18 @@ export class GuestMemory {
   reaches(address: number, length: number): boolean {
     for (const window of this.#windows) {
       if (address >= window.start && length >= 0 && address + length <= window.end) return true;
+    }
+    return false;
+  }
+
+  /** As {@link reaches}; if so, `place` says where the bytes lie. Whoever goes there only reads. Hot path. */
+  locate(address: number, length: number, place: MemoryPlace): boolean {
+    for (const window of this.#windows) {
+      if (address >= window.start && length >= 0 && address + length <= window.end) {
+        place.view = window.view;
+        place.base = address - window.start;
+        return true;
+      }
     }
     return false;
   }
