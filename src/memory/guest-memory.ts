@@ -1,6 +1,6 @@
 import { populate } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
-import { DirtyBitmap } from './dirty-bitmap.ts';
+import { DirtyBitmap, type TrackingCell } from './dirty-bitmap.ts';
 import { MemoryArea } from './memory-area.ts';
 import type { RamRegion } from './regions.ts';
 
@@ -39,9 +39,6 @@ interface Window {
   readonly region: BackedRegion;
 }
 
-/** A shared word: 1 while writes are to be recorded. */
-export type TrackingCell = Int32Array<SharedArrayBuffer>;
-
 /**
  * Guest-physical memory. All access from user space goes through here: it checks that an access lies in RAM
  * and records what was written. It never allocates on scalar access; `slice` makes one small view object.
@@ -72,6 +69,17 @@ export class GuestMemory {
     return this.regions.some(
       (region) => address >= region.start && length >= 0 && address + length <= region.start + region.sizeBytes,
     );
+  }
+
+  /**
+   * True if an access to the whole of [address, address + length) would succeed: what is longer than half a window may
+   * be RAM and yet not be reached in one piece. Hot path.
+   */
+  reaches(address: number, length: number): boolean {
+    for (const window of this.#windows) {
+      if (address >= window.start && length >= 0 && address + length <= window.end) return true;
+    }
+    return false;
   }
 
   /** First byte behind the RAM that begins at 0: the top of low memory. */

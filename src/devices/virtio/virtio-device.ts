@@ -4,9 +4,9 @@ import type { Virtqueue } from './virtqueue.ts';
 export interface DeviceHost {
   /** Interrupts the driver: buffers were used. Only if the queue says that the driver wants it. */
   interruptQueue(): void;
-  /** Tells the driver that the configuration space changed. */
+  /** Tells the driver that the configuration changed; its bytes are changed before. */
   interruptConfig(): void;
-  /** The driver broke the rules: the device stands still until it is reset (Virtio 1.2, 2.1.1). */
+  /** The driver broke the rules: the device is paused, here and now, until it is reset (Virtio 1.2, 2.1.1). */
   fail(reason: string): void;
 }
 
@@ -18,7 +18,11 @@ export interface DeviceHost {
  * Nothing a driver writes may make a method throw; a broken ring is {@link DeviceHost.fail}.
  */
 export interface VirtioDevice {
-  /** The driver is ready: takes the queues, whose order is the device type's. Work may be waiting in them already. */
+  /**
+   * The driver is ready: takes the queues, whose order is the device type's. Those that the driver did not set up stay
+   * empty for ever. From now on the device runs, also if it was paused when it was reset. Work may be waiting already:
+   * a call of {@link kicked} follows for each queue.
+   */
   activate(queues: readonly Virtqueue[], features: bigint): void;
   /** Buffers may be waiting in queue `index`. Drains it. Hot path. */
   kicked(index: number): void;
@@ -41,8 +45,11 @@ export interface VirtioShape {
   readonly features: bigint;
   /** The largest size of each queue; powers of two. */
   readonly queueSizes: readonly number[];
-  /** Device configuration as it is at first. */
+  /**
+   * Device configuration as it is at first. The live bytes, which a device is given when it is made, are shared with
+   * the registers: the device changes them to tell its driver something, and reads what a driver may write.
+   */
   readonly config: Uint8Array;
-  /** Bytes of it that a driver may write: [start, end). */
+  /** Bytes of it that a driver may write: [start, end). A reset makes them what they were at first. */
   readonly writableConfig?: readonly [number, number];
 }

@@ -1,0 +1,241 @@
+import type { Closable } from '../../host/ownership.ts';
+import { gpa } from '../../memory/address.ts';
+import { bufferedGuestMemory, type GuestMemory } from '../../memory/guest-memory.ts';
+import { cell, feature, interrupt, type MmioState, queueCell, status, wish } from './mmio-state.ts';
+import type { DeviceHost, VirtioDevice, VirtioShape } from './virtio-device.ts';
+import { type QueueFeatures, type QueueSetup, Virtqueue, VirtqueueError } from './virtqueue.ts';
+
+/** An interrupt that is raised by an edge. */
+export interface InterruptSignal {
+  signal(): void;
+}
+
+export interface TransportParts {
+  readonly memory: GuestMemory;
+  readonly state: MmioState;
+  readonly shape: VirtioShape;
+  readonly interrupt: InterruptSignal;
+  /** Told why the device stands still; at most once between two resets. */
+  readonly onFail: (reason: string) => void;
+  /** Makes the device. It belongs to the transport. */
+  readonly device: (host: DeviceHost) => VirtioDevice;
+}
+
+/**
+ * What there is of the device.
+ *
+ *     inactive --> active --> failed          failed: the driver broke a rule that the device relies on
+ *        |           |          |             refused: it did so before the device saw anything
+ *        +-> refused |          |             resetting: the device still has requests in flight
+ *        ^      |    v          v
+ *        +------+-- resetting <-+
+ */
+type Phase = 'inactive' | 'active' | 'failed' | 'refused' | 'resetting';
+
+/**
+ * The io thread's side of a virtio device over MMIO: brings the device what its driver wrote into the registers
+ * (see {@link MmioState}) and its driver what the device says.
+ */
+export class VirtioTransport implements DeviceHost, Closable {
+  readonly device: VirtioDevice;
+  readonly #memory: GuestMemory;
+  readonly #state: MmioState;
+  readonly #cells: Int32Array<SharedArrayBuffer>;
+  readonly #shape: VirtioShape;
+  readonly #interrupt: InterruptSignal;
+  readonly #onFail: (reason: string) => void;
+  #phase: Phase = 'inactive';
+  #paused = false;
+  #queues: readonly Virtqueue[] = [];
+  #failures = 0;
+
+  constructor(parts: TransportParts) {
+    this.#memory = parts.memory;
+    this.#state = parts.state;
+    this.#cells = parts.state.cells;
+    this.#shape = parts.shape;
+    this.#interrupt = parts.interrupt;
+    this.#onFail = parts.onFail;
+    this.device = parts.device(this);
+  }
+
+  /** The device's queues while it is active. */
+  get queues(): readonly Virtqueue[] {
+    return this.#queues;
+  }
+
+  /** How often a driver broke the rules. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** True if the device has nothing in flight. */
+  get idle(): boolean {
+    return this.device.inFlight === 0;
+  }
+
+  /**
+   * Carries out what the driver wants. False: a reset waits for requests in flight, to be called again when one of them
+   * has finished. A vCPU stands still until this is true.
+   */
+  settle(): boolean {
+    switch (Atomics.load(this.#cells, cell.wish)) {
+      case wish.activate:
+        if (this.#phase === 'inactive') this.#activate();
+        break;
+      case wish.reset:
+        if (!this.#reset()) return false;
+        break;
+      default:
+        return true;
+    }
+    Atomics.store(this.#cells, cell.wish, wish.none);
+    return true;
+  }
+
+  /** The driver kicked queue `index`, which may be any number. Hot path. */
+  kicked(index: number): void {
+    if (this.#phase === 'active' && !this.#paused && this.#queues[index] !== undefined) this.device.kicked(index);
+  }
+
+  /** Takes nothing from the queues until {@link resume}. What is in flight goes on, see {@link idle}. */
+  pause(): void {
+    this.#paused = true;
+    if (this.#phase === 'active') this.device.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    if (this.#phase === 'active') this.device.resume();
+  }
+
+  close(): void {
+    this.device.close();
+  }
+
+  interruptQueue(): void {
+    this.#raise(interrupt.queue);
+  }
+
+  interruptConfig(): void {
+    Atomics.add(this.#cells, cell.configGeneration, 1);
+    // Until DRIVER_OK the driver has no handler; it will read the configuration anyway (2.5.1, 3.1.1).
+    if ((Atomics.load(this.#cells, cell.status) & status.driverOk) !== 0) this.#raise(interrupt.config);
+  }
+
+  fail(reason: string): void {
+    if (this.#phase !== 'active') return;
+    this.#phase = 'failed';
+    this.#tellOfFailure(reason);
+    this.device.pause();
+  }
+
+  /** The status comes before the interrupt. A bit that is still set is an interrupt that its driver will yet serve. */
+  #raise(bit: number): void {
+    if ((Atomics.or(this.#cells, cell.interruptStatus, bit) & bit) === 0) this.#interrupt.signal();
+  }
+
+  #tellOfFailure(reason: string): void {
+    this.#failures++;
+    Atomics.or(this.#cells, cell.status, status.needsReset);
+    this.interruptConfig();
+    this.#onFail(reason);
+  }
+
+  #activate(): void {
+    const features = this.#driverFeatures();
+    try {
+      this.#queues = this.#buildQueues(features);
+    } catch (error) {
+      if (!(error instanceof VirtqueueError)) throw error;
+      this.#phase = 'refused';
+      this.#tellOfFailure(error.message);
+      return;
+    }
+    this.#phase = 'active';
+    this.device.activate(this.#queues, features);
+    // Kicks from before found nobody. With the first failure the rest of these are nothing.
+    if (this.#paused) this.pause();
+    else for (let index = 0; index < this.#queues.length; index++) this.kicked(index);
+  }
+
+  /** True once all is as it was at first. */
+  #reset(): boolean {
+    if (this.#phase === 'active') this.device.pause();
+    if (this.#phase === 'active' || this.#phase === 'failed') this.#phase = 'resetting';
+    if (this.#phase === 'resetting') {
+      if (!this.idle) return false;
+      this.device.reset();
+    }
+    this.#phase = 'inactive';
+    this.#queues = [];
+    this.#clearRegisters();
+    return true;
+  }
+
+  #clearRegisters(): void {
+    const [start, end] = this.#shape.writableConfig ?? [0, 0];
+    this.#state.config.set(this.#shape.config.subarray(start, end), start);
+    const firstQueue = this.#state.queue(0);
+    this.#cells.fill(0, firstQueue);
+    for (const index of clearedCells) this.#cells[index] = 0;
+    Atomics.store(this.#cells, cell.interruptStatus, 0);
+    Atomics.store(this.#cells, cell.status, 0);
+  }
+
+  /** @throws VirtqueueError that names the queue */
+  #buildQueues(features: bigint): Virtqueue[] {
+    const queueFeatures: QueueFeatures = {
+      indirect: (features & feature.indirectDescriptors) !== 0n,
+      eventIndex: (features & feature.eventIndex) !== 0n,
+    };
+    return this.#shape.queueSizes.map((maxSize, index) => {
+      const at = this.#state.queue(index);
+      if (this.#cells[at + queueCell.ready] === 0) return unusedQueue();
+      try {
+        const setup = this.#setupOf(at);
+        if (setup.size > maxSize) throw new VirtqueueError(`${setup.size} entries are more than ${maxSize}`);
+        return new Virtqueue(this.#memory, setup, queueFeatures);
+      } catch (error) {
+        if (!(error instanceof VirtqueueError)) throw error;
+        throw new VirtqueueError(`queue ${index}: ${error.message}`);
+      }
+    });
+  }
+
+  #setupOf(at: number): QueueSetup {
+    return {
+      size: (this.#cells[at + queueCell.size] as number) >>> 0,
+      descriptors: gpa(this.#address(at + queueCell.descriptorsLow, at + queueCell.descriptorsHigh)),
+      driver: gpa(this.#address(at + queueCell.driverLow, at + queueCell.driverHigh)),
+      device: gpa(this.#address(at + queueCell.deviceLow, at + queueCell.deviceHigh)),
+    };
+  }
+
+  #driverFeatures(): bigint {
+    const [low, high] = [this.#cells[cell.driverFeaturesLow] ?? 0, this.#cells[cell.driverFeaturesHigh] ?? 0];
+    return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+  }
+
+  /** An address in two cells. It is exact below 2^53, and there is no RAM above. */
+  #address(low: number, high: number): number {
+    return ((this.#cells[low] as number) >>> 0) + ((this.#cells[high] as number) >>> 0) * 0x1_0000_0000;
+  }
+}
+
+/** Device-wide registers that a reset clears, besides those that are atomic. */
+const clearedCells = [
+  cell.deviceFeaturesSelect,
+  cell.driverFeaturesSelect,
+  cell.driverFeaturesLow,
+  cell.driverFeaturesHigh,
+  cell.driverFeaturesBeyond,
+  cell.queueSelect,
+] as const;
+
+/** What a device gets for a queue that its driver did not set up: one over a page of its own that stays empty. */
+function unusedQueue(): Virtqueue {
+  const page = bufferedGuestMemory([{ start: gpa(0), sizeBytes: 4096, offset: 0 }]);
+  const setup = { size: 1, descriptors: gpa(0), driver: gpa(16), device: gpa(32) };
+  return new Virtqueue(page, setup, { indirect: false, eventIndex: false });
+}

@@ -1,0 +1,100 @@
+import { DescriptorChain } from '../../src/devices/virtio/descriptor-chain.ts';
+import type { DeviceHost, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
+import type { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
+import type { GuestMemory } from '../../src/memory/guest-memory.ts';
+
+/** What the echo device looks like: two queues, and a configuration whose bytes 4 to 6 a driver may write. */
+export const echoShape: VirtioShape = {
+  deviceId: 42,
+  features: 1n << 5n,
+  queueSizes: [16, 8],
+  config: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8),
+  writableConfig: [4, 6],
+};
+
+/** Longest request that is answered whole. */
+const echoBytes = 256;
+
+/**
+ * A device that writes into a request what it reads from it, for tests of all that is around a device. On queue 0 at
+ * once; on queue 1 it holds requests until {@link release}.
+ */
+export class EchoDevice implements VirtioDevice {
+  readonly #host: DeviceHost;
+  readonly #memory: GuestMemory;
+  readonly #chain: DescriptorChain;
+  readonly #bytes = new Uint8Array(echoBytes);
+  readonly #held: { readonly head: number; readonly room: number }[] = [];
+  #queues: readonly Virtqueue[] = [];
+  #paused = false;
+  /** What happened to it, in order. */
+  readonly calls: string[] = [];
+  features = 0n;
+  /** Requests taken from queues since it was made. */
+  popped = 0;
+
+  constructor(host: DeviceHost, memory: GuestMemory, shape: VirtioShape = echoShape) {
+    this.#host = host;
+    this.#memory = memory;
+    this.#chain = new DescriptorChain(Math.max(...shape.queueSizes));
+  }
+
+  get inFlight(): number {
+    return this.#held.length;
+  }
+
+  activate(queues: readonly Virtqueue[], features: bigint): void {
+    this.calls.push('activate');
+    this.#queues = queues;
+    this.features = features;
+    this.#paused = false;
+  }
+
+  kicked(index: number): void {
+    const queue = this.#queues[index];
+    if (queue === undefined || this.#paused) return;
+    do {
+      queue.disableKicks();
+      while (queue.pop(this.#chain)) {
+        this.popped++;
+        if (index === 1) this.#held.push({ head: this.#chain.head, room: this.#chain.writableBytes });
+        else queue.push(this.#chain.head, this.#echo());
+      }
+      if (queue.publish()) this.#host.interruptQueue();
+    } while (queue.enableKicks());
+    if (queue.fault !== undefined) this.#host.fail(queue.fault);
+  }
+
+  /** Gives the held requests back, with nothing written. */
+  release(): void {
+    const queue = this.#queues[1];
+    if (queue === undefined) return;
+    for (const { head } of this.#held.splice(0)) queue.push(head, 0);
+    if (queue.publish()) this.#host.interruptQueue();
+  }
+
+  pause(): void {
+    this.calls.push('pause');
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.calls.push('resume');
+    this.#paused = false;
+    for (let index = 0; index < this.#queues.length; index++) this.kicked(index);
+  }
+
+  reset(): void {
+    this.calls.push('reset');
+    this.#queues = [];
+  }
+
+  close(): void {
+    this.calls.push('close');
+  }
+
+  #echo(): number {
+    const count = this.#chain.read(this.#memory, 0, this.#bytes);
+    return this.#chain.write(this.#memory, 0, this.#bytes.subarray(0, count));
+  }
+}
