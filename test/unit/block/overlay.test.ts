@@ -209,6 +209,26 @@ test('flushes that come while one is under way are done by the next', async (t) 
   t.equal(rig.engine.inFlight, 0);
 });
 
+test('a flush writes no bit of a block that was written after it began', async (t) => {
+  let choice = 0;
+  const rig = new OverlayRig(t, 10 * block, new ShuffledEngine(() => choice));
+  const overlay = rig.owner.own(rig.open());
+  const bits = () => readFileSync(rig.path('top'))[block];
+  rig.write(overlay, 0, Buffer.alloc(block, 1));
+  const flush = rig.request(0);
+  overlay.flush(flush);
+  const late = rig.request(block, [0, block]);
+  overlay.write(late);
+  choice = 1; // the write before the flush's first sync
+  rig.engine.reap();
+  t.equal(late.result, 0);
+  choice = 0;
+  while (flush.result === undefined) rig.engine.reap();
+  t.equal(bits(), 0b01);
+  t.equal(rig.flush(overlay), 0);
+  t.equal(bits(), 0b11);
+});
+
 test('works over io_uring', async (t) => {
   let engine: UringEngine;
   try {
