@@ -2,6 +2,7 @@ import { statfsSync } from 'node:fs';
 import type { EventFd } from '../host/eventfd.ts';
 import { IoUringUnavailableError } from '../host/io-uring.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
+import { AtOnceCalls } from './at-once-calls.ts';
 import type { BatchListener, DiskEngine } from './disk-engine.ts';
 import { PlainEngine } from './plain-engine.ts';
 import { UringEngine } from './uring-engine.ts';
@@ -20,22 +21,20 @@ export class DiskEngines implements EngineChooser, Closable {
   /** Why there is no io_uring; undefined if there is. */
   readonly withoutUring: string | undefined;
   readonly #owner = new Owner();
-  readonly #atOnce: PlainEngine;
   readonly #waiting: DiskEngine;
+  readonly #atOnce: DiskEngine;
 
   constructor() {
-    this.#atOnce = this.#owner.own(new PlainEngine());
-    let waiting: DiskEngine = this.#atOnce;
     try {
-      waiting = this.#owner.own(new UringEngine());
+      const uring = this.#owner.own(new UringEngine());
+      this.#waiting = uring;
+      this.#atOnce = new AtOnceCalls(uring);
     } catch (error) {
-      if (!(error instanceof IoUringUnavailableError)) {
-        this.#owner.close();
-        throw error;
-      }
+      if (!(error instanceof IoUringUnavailableError)) throw error;
       this.withoutUring = error.message;
+      this.#waiting = this.#owner.own(new PlainEngine());
+      this.#atOnce = this.#waiting;
     }
-    this.#waiting = waiting;
   }
 
   engineFor(path: string, regular: boolean): DiskEngine {
@@ -43,7 +42,7 @@ export class DiskEngines implements EngineChooser, Closable {
     return regular && statfsSync(path).type === TMPFS_MAGIC ? this.#atOnce : this.#waiting;
   }
 
-  /** To be watched, edge-triggered: calls that are made at once need no watching. */
+  /** To be watched, edge-triggered; then {@link reap}. */
   get completions(): EventFd {
     return this.#waiting.completions;
   }
@@ -55,8 +54,7 @@ export class DiskEngines implements EngineChooser, Closable {
 
   /** `listener` hears of each batch of completions, of any file. */
   listen(listener: BatchListener): void {
-    this.#atOnce.listen(listener);
-    if (this.#waiting !== this.#atOnce) this.#waiting.listen(listener);
+    this.#waiting.listen(listener);
   }
 
   close(): void {

@@ -3,6 +3,7 @@ import { FileCalls } from '../host/file-calls.ts';
 import type { IoVector } from '../host/io-vector.ts';
 import type { Fd } from '../host/libc.ts';
 import type { BatchListener, Completion, DiskEngine } from './disk-engine.ts';
+import { DoneQueue } from './done-queue.ts';
 
 /**
  * Disk calls made at once, on the thread that submits them: for hosts without io_uring. A slow disk then holds up
@@ -13,11 +14,7 @@ export class PlainEngine implements DiskEngine {
   inFlight = 0;
   readonly #calls = new FileCalls();
   readonly #listeners: BatchListener[] = [];
-  // Finished and not yet delivered, in order: [first, last).
-  readonly #done: (Completion | undefined)[] = [];
-  readonly #results: number[] = [];
-  #first = 0;
-  #last = 0;
+  readonly #done = new DoneQueue();
   #working = false;
   #open = true;
 
@@ -43,17 +40,12 @@ export class PlainEngine implements DiskEngine {
 
   /** Hot path. */
   reap(): void {
-    if (this.#working || this.#first === this.#last) return;
+    if (this.#working || this.#done.empty) return;
     this.#working = true;
-    while (this.#first < this.#last) {
-      const completion = this.#done[this.#first] as Completion;
-      const result = this.#results[this.#first] as number;
-      this.#done[this.#first++] = undefined;
+    while (!this.#done.empty) {
       this.inFlight--;
-      completion.finished(result);
+      this.#done.deliver();
     }
-    this.#first = 0;
-    this.#last = 0;
     this.#working = false;
     for (const listener of this.#listeners) listener.batchFinished();
   }
@@ -68,8 +60,7 @@ export class PlainEngine implements DiskEngine {
   }
 
   #finish(completion: Completion, result: number): void {
-    this.#done[this.#last] = completion;
-    this.#results[this.#last++] = result;
+    this.#done.add(completion, result);
     this.inFlight++;
   }
 }

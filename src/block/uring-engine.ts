@@ -4,6 +4,7 @@ import type { IoVector } from '../host/io-vector.ts';
 import type { Fd } from '../host/libc.ts';
 import { Owner } from '../host/ownership.ts';
 import type { BatchListener, Completion, DiskEngine } from './disk-engine.ts';
+import { DoneQueue } from './done-queue.ts';
 
 /** Submissions that one system call takes; more are submitted in several. */
 const ringEntries = 256;
@@ -21,6 +22,7 @@ export class UringEngine implements DiskEngine {
   /** By token. The tokens in use are bounded by the requests that the layers above have. */
   readonly #waiting: (Completion | undefined)[] = [];
   readonly #free: number[] = [];
+  readonly #done = new DoneQueue();
   #working = false;
 
   /** @throws IoUringUnavailableError */
@@ -55,8 +57,14 @@ export class UringEngine implements DiskEngine {
     this.#ring.prepareAllocate(fd, mode, offset, length, this.#tokenFor(completion));
   }
 
+  /** A call that was made elsewhere, at once: its completion comes with the others. */
+  finishLater(completion: Completion, result: number): void {
+    this.inFlight++;
+    this.#done.add(completion, result);
+  }
+
   start(): void {
-    if (this.#ring.prepared > 0) this.#work();
+    if (this.#ring.prepared > 0 || !this.#done.empty) this.#work();
   }
 
   reap(): void {
@@ -81,11 +89,16 @@ export class UringEngine implements DiskEngine {
     do {
       do {
         if (ring.prepared > 0 && !ring.submit()) this.#waitForRoom();
+        while (!this.#done.empty) {
+          this.inFlight--;
+          this.#done.deliver();
+          delivered++;
+        }
         while (ring.next()) {
           this.#deliver(ring.token, ring.result);
           delivered++;
         }
-      } while (ring.prepared > 0);
+      } while (ring.prepared > 0 || !this.#done.empty);
       // With nothing in flight nothing needs counting.
     } while (this.inFlight > 0 && ring.listen());
     this.#working = false;

@@ -58,6 +58,24 @@ export class IoVector {
     this.#count--;
   }
 
+  /** Appends [offset, offset + length) of what `source` names; false if there is no room. Hot path. */
+  addPart(source: IoVector, offset: number, length: number): boolean {
+    let skip = offset;
+    let left = length;
+    for (let index = 0; index < source.count && left > 0; index++) {
+      const size = source.lengthOf(index);
+      if (skip >= size) {
+        skip -= size;
+        continue;
+      }
+      const part = Math.min(size - skip, left);
+      if (!this.add(source.addressOf(index) + skip, part)) return false;
+      left -= part;
+      skip = 0;
+    }
+    return left === 0;
+  }
+
   /** Address of range `index`. */
   addressOf(index: number): number {
     return this.#number(index * 4);

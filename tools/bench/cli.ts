@@ -3,6 +3,7 @@ import { benchBoot } from './boot.ts';
 import { benchDiskEngines } from './disk-engines.ts';
 import { benchMemory } from './memory.ts';
 import { benchRegisters } from './registers.ts';
+import { benchVirtioNative } from './virtio-native.ts';
 
 /**
  * `npm run bench -- NAME [--json]`: this VMM beside QEMU (or C), in turn, on the same host with the same guest. Figures
@@ -49,6 +50,12 @@ bench('registers', 'a device register access: our exit loop and the same in C, n
 
 bench('disk-engines', 'system calls on disk files: io_uring and plain calls, natively', async ({ rounds }) =>
   benchDiskEngines(rounds, progress),
+);
+
+bench(
+  'virtio-native',
+  'the block device without a guest: requests a second, bytes of heap a request',
+  async ({ rounds }) => benchVirtioNative(rounds, progress),
 );
 
 function positiveInteger(text: string): number {
