@@ -5,8 +5,9 @@ import { viewMemory } from '../host/libc.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
 import { Owner } from '../host/ownership.ts';
 import { AllocationMap } from './allocation-map.ts';
-import type { BlockBackend, BlockRequest } from './block-backend.ts';
+import type { BlockBackend, BlockGeometry, BlockRequest } from './block-backend.ts';
 import type { EngineChooser } from './disk-engines.ts';
+import type { DiskFile } from './disk-file.ts';
 import { overlayBlockBytes as blockBytes, type OpenOverlay, openOverlay } from './overlay-file.ts';
 import { RawFile } from './raw-file.ts';
 
@@ -14,6 +15,17 @@ import { RawFile } from './raw-file.ts';
 const chunk = 32;
 /** Ranges of one request, with the edges of its first and last block. */
 const maxRanges = 512;
+
+/** What a disk that is an overlay over `base` is like, before there is one. */
+export function overlayGeometry(base: DiskFile, { file }: OpenOverlay): BlockGeometry {
+  return {
+    sizeBytes: base.sizeBytes,
+    readOnly: false,
+    physicalBlockBytes: blockBytes,
+    discardBytes: blockBytes,
+    memoryAlignment: Math.max(base.memoryAlignment, file.memoryAlignment),
+  };
+}
 
 /**
  * Copy-on-write over a base that is only read (format: overlay-file.ts). A block is read from the base until something

@@ -1,4 +1,5 @@
 import type { DiskFile } from '../block/disk-file.ts';
+import type { OpenOverlay } from '../block/overlay-file.ts';
 import type { Fd } from '../host/libc.ts';
 import type { DiskConfig } from './device-config.ts';
 import type { SharedVirtio } from './virtio-slots.ts';
@@ -9,7 +10,7 @@ export interface DiskOrder {
   readonly id: string;
   readonly file: DiskFile;
   /** What is written, over `file`. */
-  readonly overlay?: DiskFile;
+  readonly overlay?: OpenOverlay;
   readonly writeErrors: DiskConfig['werror'];
 }
 

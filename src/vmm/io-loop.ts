@@ -18,6 +18,8 @@ export interface DrivenDevices {
 
 /** While the machine waits for requests in flight, the loop looks this often whether it is told something else. */
 const lookAgainMs = 100;
+/** At the end, requests in flight get this long: a disk that hangs must not hold up the end. */
+const endPatienceMs = 500;
 
 /**
  * Serves devices until the controller wants the thread to end. Every call that the thread gets wakes the event loop.
@@ -27,8 +29,12 @@ const lookAgainMs = 100;
 export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: DrivenDevices): void {
   for (;;) {
     switch (control.request) {
-      case request.end:
+      case request.end: {
+        devices.pause();
+        const deadline = performance.now() + endPatienceMs;
+        while (!devices.idle && performance.now() < deadline) loop.turn(lookAgainMs);
         return;
+      }
       case request.park:
         devices.pause();
         while (control.request === request.park && !devices.idle) {

@@ -1,3 +1,8 @@
+import { closeSync } from 'node:fs';
+import { openDiskFile } from '../block/disk-file.ts';
+import { overlayGeometry } from '../block/overlay.ts';
+import { openOverlay } from '../block/overlay-file.ts';
+import { blockShape } from '../devices/block/block-shape.ts';
 import { netShape } from '../devices/net/net-shape.ts';
 import { rngShape } from '../devices/rng/rng-device.ts';
 import type { VirtioShape } from '../devices/virtio/virtio-device.ts';
@@ -70,7 +75,18 @@ export class MachineDevices implements Closable {
   }
 
   #disk(config: DiskConfig, index: number, place: Place): DeviceOrder {
-    throw new ConfigError(`no disks yet ${config.path} ${index} ${place}`);
+    const { path, id = `disk${index}`, direct, overlay: overlayPath, werror } = config;
+    const readOnly = config.readonly || overlayPath !== undefined;
+    const file = openDiskFile(path, { readOnly, direct });
+    this.#owner.defer(() => closeSync(file.fd));
+    if (overlayPath === undefined) {
+      return place(`disk ${id}`, blockShape(file), { kind: 'disk', id, file, writeErrors: werror });
+    }
+    if (config.readonly) throw new ConfigError(`disk ${id}: an overlay is there to be written; leave out readonly=on`);
+    const overlay = openOverlay(overlayPath, file.sizeBytes, { direct });
+    this.#owner.defer(() => closeSync(overlay.file.fd));
+    const shape = blockShape(overlayGeometry(file, overlay));
+    return place(`disk ${id}`, shape, { kind: 'disk', id, file, overlay, writeErrors: werror });
   }
 
   #net(config: NetConfig, place: Place): DeviceOrder {

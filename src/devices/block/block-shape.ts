@@ -1,4 +1,4 @@
-import type { BlockBackend } from '../../block/block-backend.ts';
+import type { BlockGeometry } from '../../block/block-backend.ts';
 import { struct, u8, u16, u32, u64 } from '../../host/layout.ts';
 import type { VirtioShape } from '../virtio/virtio-device.ts';
 
@@ -48,12 +48,6 @@ export const blockQueueSize = 256;
 const maxSegments = blockQueueSize - 2;
 /** Most sectors of one discard or write zeroes: 1 GiB. Zeros may have to be written one by one. */
 export const maxRangeSectors = 2 * 1024 * 1024;
-
-/** What a shape tells of what stands behind the disk. */
-export type BlockGeometry = Pick<
-  BlockBackend,
-  'sizeBytes' | 'readOnly' | 'physicalBlockBytes' | 'discardBytes' | 'memoryAlignment'
->;
 
 /** What a driver sees of a disk before it uses it. */
 export function blockShape(disk: BlockGeometry): VirtioShape {
