@@ -74,7 +74,7 @@ export async function debianHost(t: Test): Promise<{ lab: Lab; host: Host }> {
 /** The command line that runs the guest from the host's first disk. */
 export function debianCommand(vmm: DebianVmm, mode: LabMode, flavour: KernelFlavour, disk: string): string[] {
   const { tap, mac } = guestNetwork;
-  const cmdline = 'console=ttyS0 quiet panic=-1 root=/dev/vda';
+  const cmdline = 'console=ttyS0 quiet panic=-1 mitigations=off 8250.nr_uarts=1 root=/dev/vda';
   const boot = ['--kernel', kernelIn(flavour), '--initrd', initrdIn(flavour), '--cmdline', cmdline];
   if (vmm === 'ours') {
     return [

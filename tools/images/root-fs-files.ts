@@ -54,6 +54,8 @@ const maskedUnits = [
   ...['e2scrub_all.timer', 'e2scrub_reap.service', 'systemd-tmpfiles-clean.timer', 'systemd-update-utmp.service'],
   ...['systemd-update-utmp-runlevel.service', 'getty-static.service', 'getty@tty1.service', 'systemd-pstore.service'],
   ...['modprobe@configfs.service', 'modprobe@drm.service', 'modprobe@efi_pstore.service', 'modprobe@fuse.service'],
+  ...['modprobe@loop.service', 'modprobe@dm_mod.service', 'systemd-modules-load.service', 'systemd-fsckd.socket'],
+  ...['systemd-initctl.socket', 'proc-sys-fs-binfmt_misc.automount', 'systemd-network-generator.service'],
   ...['sys-kernel-config.mount', 'sys-fs-fuse-connections.mount', 'sys-kernel-debug.mount', 'sys-kernel-tracing.mount'],
   ...['dev-hugepages.mount', 'dev-mqueue.mount'],
 ] as const;
