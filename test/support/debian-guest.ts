@@ -26,6 +26,9 @@ export const guestNetwork = {
   guestAddress: '10.78.0.57',
 } as const;
 
+/** A whole system starts some fifty programs before its services answer. */
+const bootPatienceMs = 2 * patienceMs;
+
 const name = 'debian';
 const controlSocket = { ours: `/run/colo-vmm/${name}.sock`, qemu: `/run/${name}.qmp` } as const;
 
@@ -119,7 +122,7 @@ export function startDebian(lab: Lab, host: Host, flavour: KernelFlavour): Debia
     },
     webPage: async () => {
       const asking = host.run(`until curl -sf -m 20 http://${guestNetwork.guestAddress}/; do sleep 0.5; done`, {
-        timeoutMs: patienceMs,
+        timeoutMs: bootPatienceMs,
       });
       const early = child.exit.then(({ status }) => {
         throw new Error(`the VMM ended with status ${status}`);

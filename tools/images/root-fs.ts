@@ -140,10 +140,10 @@ async function install(root: string, archives: ArchiveSet, progress: Progress): 
     },
   }).catch((cause: unknown) => {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new PackageError(
-      `the packages could not be installed in a chroot; that needs root with the right to mount (CAP_SYS_ADMIN): ${why}`,
-      { cause },
-    );
+    const remedy = /unshare:|mount:|chroot:/.test(why)
+      ? '; that needs the right to mount and to change the root (CAP_SYS_ADMIN, CAP_SYS_CHROOT): run it as root outside a container'
+      : '';
+    throw new PackageError(`the packages could not be installed in a chroot${remedy}: ${why}`, { cause });
   });
 }
 
