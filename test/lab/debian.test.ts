@@ -11,7 +11,8 @@ t.test('a Debian with systemd runs from its disk and serves', { timeout: 0, skip
   const isWhole = async (t: Test) => {
     const { status, stdout, stderr } = await host.run(`e2fsck -f -n ${host.disks[0]}`, { timeoutMs: patienceMs });
     t.equal(status, 0, `e2fsck: ${stdout}${stderr}`);
-    t.notMatch(`${stdout}${stderr}`, /recover/, 'the journal is empty: it was unmounted');
+    // After a power loss it would still say 0, having skipped the journal and what that explains.
+    t.notMatch(`${stdout}${stderr}`, /recover|Fix\?/, 'it was unmounted, and nothing is to be mended');
   };
   const redis = async (command: string) => {
     const { stdout, stderr } = await host.run(`redis-cli -h ${guestAddress} ${command}`, { timeoutMs: patienceMs });
