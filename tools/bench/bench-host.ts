@@ -12,6 +12,7 @@ export interface BenchHostOptions {
   /** More files for the host. */
   readonly files?: LabOptions['files'];
   readonly disks?: LabOptions['disks'];
+  readonly memoryMib?: number;
 }
 
 /** Runs `measure` on a fresh host of the lab with this VMM, a kernel and an initrd in place. */
@@ -29,6 +30,7 @@ export async function withBenchHost<T>(
       ...(options.files ?? []),
     ],
     disks: options.disks ?? [],
+    ...(options.memoryMib === undefined ? {} : { memoryMib: options.memoryMib }),
   });
   try {
     const [host] = lab.hosts;

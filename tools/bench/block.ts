@@ -1,26 +1,34 @@
 import { programFiles } from '../images/program-files.ts';
 import { type BenchGuest, patienceMs } from './bench-guest.ts';
 import { prepare, withBenchHost } from './bench-host.ts';
-import { blockContestants, type GuestSpec } from './contestants.ts';
+import { type BlockContestant, blockContestants, type GuestSpec } from './contestants.ts';
 import { type FioJob, fioCommand, fioProgram, fioResultCommand, parseFio } from './fio.ts';
 import { type RowsResult, rowsResult } from './row-report.ts';
 import { type Row, runRows } from './rows.ts';
+import { mountDebugfs } from './usage.ts';
 
+const mib = 1024 * 1024;
 const diskMib = 128;
-/** Where the disk's file lies in the host: on ext4, on a disk of the host. */
+/** Room for all guests at once and their disks in the page cache. */
+const hostMemoryMib = 2048;
+/** Where the disks' files lie in the host: on ext4, on a disk of the host. */
 const folder = '/mnt/bench';
-const disk = `${folder}/disk.img`;
+const disks: Readonly<Record<BlockContestant, string>> = {
+  ours: `${folder}/ours.img`,
+  qemu_threads: `${folder}/qemu-threads.img`,
+  qemu_io_uring: `${folder}/qemu-io-uring.img`,
+};
 const deviceInGuest = '/dev/vda';
 
 /** So many requests that a row takes two seconds or more in an emulated host. */
 export const blockJobs: readonly FioJob[] = [
-  { name: 'randread-qd1', pattern: 'randread', blockKib: 4, depth: 1, requests: 3000 },
-  { name: 'randwrite-qd1', pattern: 'randwrite', blockKib: 4, depth: 1, requests: 3000 },
-  { name: 'randread-qd32', pattern: 'randread', blockKib: 4, depth: 32, requests: 6000 },
-  { name: 'randwrite-qd32', pattern: 'randwrite', blockKib: 4, depth: 32, requests: 6000 },
-  { name: 'read-1m', pattern: 'read', blockKib: 1024, depth: 4, requests: 512 },
-  { name: 'write-1m', pattern: 'write', blockKib: 1024, depth: 4, requests: 512 },
-  { name: 'fsync-per-write', pattern: 'randwrite', blockKib: 4, depth: 1, requests: 500, isSynced: true },
+  { name: 'randread-qd1', pattern: 'randread', blockKib: 4, depth: 1, requests: 600 },
+  { name: 'randwrite-qd1', pattern: 'randwrite', blockKib: 4, depth: 1, requests: 600 },
+  { name: 'randread-qd32', pattern: 'randread', blockKib: 4, depth: 32, requests: 1500 },
+  { name: 'randwrite-qd32', pattern: 'randwrite', blockKib: 4, depth: 32, requests: 1500 },
+  { name: 'read-1m', pattern: 'read', blockKib: 1024, depth: 4, requests: 384 },
+  { name: 'write-1m', pattern: 'write', blockKib: 1024, depth: 4, requests: 384 },
+  { name: 'fsync-per-write', pattern: 'randwrite', blockKib: 4, depth: 1, requests: 250, isSynced: true },
 ];
 
 /** Disk requests a second: ours and QEMU microvm with each of its ways to read and write files. */
@@ -38,10 +46,10 @@ export async function benchBlock(
         `mkfs.ext4 -q ${host.disks[0]}`,
         `mkdir -p ${folder} && mount ${host.disks[0]} ${folder}`,
         // Written once, so that no row pays for a block's first use or for reading it from the host's disk.
-        `dd if=/dev/urandom of=${disk} bs=1M count=${diskMib} conv=fsync`,
+        ...Object.values(disks).map((disk) => `dd if=/dev/urandom of=${disk} bs=1M count=${diskMib} conv=fsync`),
         mountDebugfs,
       ]);
-      const contestants = contestantsOf(guest, mode, disk);
+      const contestants = contestantsOf(guest, mode, disks);
       const warmUp = fioCommand(
         { name: 'warm-up', pattern: 'randread', blockKib: 4, depth: 32, requests: 64 },
         deviceInGuest,
@@ -52,12 +60,9 @@ export async function benchBlock(
       const measurements = await runRows({ host, contestants, rows, rounds, setUp, progress });
       return rowsResult('block', rows, measurements, rounds, mode);
     },
-    { initramfs, disks: [{ sizeBytes: 2 * diskMib * 1024 * 1024 }] },
+    { initramfs, disks: [{ sizeBytes: 2048 * mib }], memoryMib: hostMemoryMib },
   );
 }
-
-/** KVM's counters are files there. */
-export const mountDebugfs = '[ -d /sys/kernel/debug/kvm ] || mount -t debugfs none /sys/kernel/debug';
 
 function fioRow(job: FioJob): Row {
   return {

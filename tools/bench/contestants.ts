@@ -34,36 +34,43 @@ export function contestants(guest: GuestSpec, mode: LabMode): Record<Contestant,
   return { ours: ours(guest, mode), microvm: qemu('microvm', guest, mode), pc: qemu('pc', guest, mode) };
 }
 
-/** The same with the file `disk` of the host as the guest's disk, written back through the host's page cache. */
-export function blockContestants(guest: GuestSpec, mode: LabMode, disk: string): Record<BlockContestant, string[]> {
-  const withDisk = (aio: string): string[] => [
+/** The same with a file of the host as the guest's disk, each its own, written back through the host's page cache. */
+export function blockContestants(
+  guest: GuestSpec,
+  mode: LabMode,
+  disks: Readonly<Record<BlockContestant, string>>,
+): Record<BlockContestant, string[]> {
+  const withDisk = (disk: string, aio: string): string[] => [
     ...qemu('microvm', guest, mode),
     ...modernMmio,
     ...['-drive', `if=none,id=disk,file=${disk},format=raw,cache=writeback,aio=${aio}`],
     ...['-device', 'virtio-blk-device,drive=disk'],
   ];
   return {
-    ours: [...ours(guest, mode), '--disk', `path=${disk}`],
-    qemu_threads: withDisk('threads'),
-    qemu_io_uring: withDisk('io_uring'),
+    ours: [...ours(guest, mode), '--disk', `path=${disks.ours}`],
+    qemu_threads: withDisk(disks.qemu_threads, 'threads'),
+    qemu_io_uring: withDisk(disks.qemu_io_uring, 'io_uring'),
   };
 }
 
-/** The same with network cards. */
+/** The same with network cards, each VMM its own. */
 export function netContestants(
   guest: GuestSpec,
   mode: LabMode,
-  cards: readonly CardSpec[],
+  cards: Readonly<Record<NetContestant, readonly CardSpec[]>>,
 ): Record<NetContestant, string[]> {
   return {
     ours: [
       ...ours(guest, mode),
-      ...cards.flatMap(({ tap, mac, offload }) => ['--net', `tap=${tap},mac=${mac},offload=${offload ? 'on' : 'off'}`]),
+      ...cards.ours.flatMap(({ tap, mac, offload }) => [
+        '--net',
+        `tap=${tap},mac=${mac},offload=${offload ? 'on' : 'off'}`,
+      ]),
     ],
     qemu: [
       ...qemu('microvm', guest, mode),
       ...modernMmio,
-      ...cards.flatMap(({ tap, mac, offload }) => [
+      ...cards.qemu.flatMap(({ tap, mac, offload }) => [
         ...['-netdev', `tap,id=${tap},ifname=${tap},script=no,downscript=no,vhost=off`],
         ...['-device', ['virtio-net-device', `netdev=${tap}`, `mac=${mac}`, ...(offload ? [] : noOffloads)].join(',')],
       ]),

@@ -1,5 +1,5 @@
 import type { Host } from '../lab/host.ts';
-import { type BenchGuest, withBenchGuest } from './bench-guest.ts';
+import { type BenchGuest, withBenchGuests } from './bench-guest.ts';
 
 /** Work that a guest did: how many requests in how many seconds. */
 export interface Work {
@@ -44,26 +44,31 @@ export interface RowsOrder<C extends string> {
   readonly progress: (line: string) => void;
 }
 
-/** Boots each contestant's guest once a round and has it do all rows. */
+/** Boots each contestant's guest and has them do all rows, `rounds` times, one contestant right after the other. */
 export async function runRows<C extends string>(order: RowsOrder<C>): Promise<Measurements<C>> {
   const { host, contestants, rows, rounds, setUp, progress } = order;
   const names = Object.keys(contestants) as C[];
   const empty = () => Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<C, Measurement[]>;
   const measurements = new Map(rows.map((row) => [row.name, empty()]));
-  for (let round = 1; round <= rounds; round++) {
-    for (const name of names) {
-      await withBenchGuest(host, contestants[name], async (guest) => {
-        await setUp(guest);
-        for (const row of rows) {
+  await withBenchGuests(host, contestants, async (guests) => {
+    for (const guest of guests.values()) await setUp(guest);
+    for (let round = 1; round <= rounds; round++) {
+      for (const row of rows) {
+        for (const [name, guest] of rotated([...guests], round - 1)) {
           const measurement = await measureRow(row, guest);
           measurements.get(row.name)?.[name].push(measurement);
-          const figure = `${measurement.perSecond.toFixed(0)} ${row.request}/s`;
-          progress(`round ${round}: ${name} ${row.name} ${figure}`);
+          progress(`round ${round}: ${row.name}: ${name} ${measurement.perSecond.toFixed(0)} ${row.request}/s`);
         }
-      });
+      }
     }
-  }
+  });
   return measurements;
+}
+
+/** Another contestant begins in each round: who runs first finds another host than who runs last. */
+function rotated<T>(items: readonly T[], by: number): T[] {
+  const start = by % items.length;
+  return [...items.slice(start), ...items.slice(0, start)];
 }
 
 async function measureRow(row: Row, guest: BenchGuest): Promise<Measurement> {

@@ -12,6 +12,9 @@ export interface Usage {
 const ticksPerSecond = 100;
 const counters = ['exits', 'mmio_exits'] as const;
 
+/** A host's shell command to run once: KVM's counters are files there. */
+export const mountDebugfs = '[ -d /sys/kernel/debug/kvm ] || mount -t debugfs none /sys/kernel/debug';
+
 /** A host's shell command that prints what {@link parseUsage} reads. KVM names a VM's folder after its process. */
 export function usageCommand(pid: number): string {
   const counter = (name: string) => `echo ${name} $(cat /sys/kernel/debug/kvm/${pid}-*/${name} 2>/dev/null)`;
