@@ -46,7 +46,7 @@ export async function benchBlock(
         `mkfs.ext4 -q ${host.disks[0]}`,
         `mkdir -p ${folder} && mount ${host.disks[0]} ${folder}`,
         // Written once, so that no row pays for a block's first use or for reading it from the host's disk.
-        ...Object.values(disks).map((disk) => `dd if=/dev/urandom of=${disk} bs=1M count=${diskMib} conv=fsync`),
+        ...Object.values(disks).map((disk) => `dd if=/dev/zero of=${disk} bs=1M count=${diskMib} conv=fsync`),
         mountDebugfs,
       ]);
       const contestants = contestantsOf(guest, mode, disks);
