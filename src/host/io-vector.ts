@@ -15,6 +15,11 @@ export class IoVector {
   /** Where the array lies, for the system call. */
   readonly address: number;
   readonly capacity: number;
+  /**
+   * Where in a file the first range begins, for calls that take a place. It stands here because an argument beyond 2^31
+   * is a number on the heap, for each call that V8 does not inline.
+   */
+  offset = 0;
   readonly #words: Uint32Array;
   #count = 0;
   #bytes = 0;
