@@ -40,6 +40,12 @@ interface Window {
   readonly region: BackedRegion;
 }
 
+/** Where guest-physical bytes lie: at `base` of `view`. Made once and filled in by {@link GuestMemory.locate}. */
+export interface MemoryPlace {
+  view: DataView;
+  base: number;
+}
+
 /**
  * Guest-physical memory. All access from user space goes through here: it checks that an access lies in RAM
  * and records what was written. It never allocates on scalar access; `slice` makes one small view object.
@@ -79,6 +85,18 @@ export class GuestMemory {
   reaches(address: number, length: number): boolean {
     for (const window of this.#windows) {
       if (address >= window.start && length >= 0 && address + length <= window.end) return true;
+    }
+    return false;
+  }
+
+  /** As {@link reaches}; if so, `place` says where the bytes lie. Whoever goes there only reads. Hot path. */
+  locate(address: number, length: number, place: MemoryPlace): boolean {
+    for (const window of this.#windows) {
+      if (address >= window.start && length >= 0 && address + length <= window.end) {
+        place.view = window.view;
+        place.base = address - window.start;
+        return true;
+      }
     }
     return false;
   }

@@ -220,8 +220,10 @@ test('a queue that is not ready again can be set up again', async (t) => {
   const { state, driver } = rig();
   walkTo(driver, negotiated);
   driver.write('QueueReady', 1);
-  driver.write('QueueReady', 0);
-  t.equal(driver.read('QueueReady'), 0);
+  for (const value of [2, 0, 0xffff_fffe]) {
+    driver.write('QueueReady', value);
+    t.equal(driver.read('QueueReady'), 0);
+  }
   driver.write('QueueNum', 32);
   t.equal(state.cells[state.queue(0) + queueCell.size], 32);
 });
@@ -328,15 +330,13 @@ test('registers that are none read 0, and those that are read-only or write-only
 
 test('loses no interrupt when threads acknowledge and raise at once', { timeout: 120_000 }, async (t) => {
   const state = mmioState(shape);
-  const rounds = 200_000;
   const gate = new SharedArrayBuffer(4);
   const module = new URL('./mmio-threads.ts', import.meta.url);
   const [raised, acknowledged] = await Promise.all([
-    inThread(module, 'raiseMany', shape, state.storage, gate, rounds),
-    inThread(module, 'acknowledgeMany', shape, state.storage, gate, rounds),
+    inThread(module, 'raiseMany', shape, state.storage, gate, 1_000_000),
+    inThread(module, 'acknowledgeMany', shape, state.storage, gate),
   ]);
-  t.equal(acknowledged, raised, 'each bit that was raised anew was acknowledged once');
-  t.equal(raised, rounds);
+  t.equal(acknowledged, raised, 'what was raised anew was acknowledged once');
 });
 
 test('stays sound while several vCPUs write its registers at once', {

@@ -6,10 +6,10 @@ function meet(gate: SharedArrayBuffer, threads: number): void {
   const cells = new Int32Array(gate);
   Atomics.add(cells, 0, 1);
   Atomics.notify(cells, 0);
-  for (let met = Atomics.load(cells, 0); met < threads; met = Atomics.load(cells, 0)) Atomics.wait(cells, 0, met);
+  for (let met = 1; met < threads && met !== 0; met = Atomics.load(cells, 0)) Atomics.wait(cells, 0, met);
 }
 
-/** Raises the queue interrupt as the io thread does, until it was raised anew so many times; how often that was. */
+/** Raises both interrupts in turn as the io thread does, so many times; how often that was news. */
 export function raiseMany(
   shape: VirtioShape,
   storage: SharedArrayBuffer,
@@ -19,27 +19,27 @@ export function raiseMany(
   const { cells } = mmioState(shape, storage);
   meet(gate, 2);
   let raised = 0;
-  while (raised < times) if ((Atomics.or(cells, cell.interruptStatus, 1) & 1) === 0) raised++;
+  for (let time = 0; time < times; time++) {
+    const bit = 1 + (time & 1);
+    if ((Atomics.or(cells, cell.interruptStatus, bit) & bit) === 0) raised++;
+  }
+  Atomics.store(new Int32Array(gate), 0, 0);
   return raised;
 }
 
-/** Acknowledges what it finds, so many times; how often it found something. */
-export function acknowledgeMany(
-  shape: VirtioShape,
-  storage: SharedArrayBuffer,
-  gate: SharedArrayBuffer,
-  times: number,
-): number {
+/** Acknowledges one after the other until no more will come; how many. */
+export function acknowledgeMany(shape: VirtioShape, storage: SharedArrayBuffer, gate: SharedArrayBuffer): number {
   const registers = new MmioRegisters(mmioState(shape, storage), shape, { synchronize() {}, notify() {} });
+  const running = new Int32Array(gate);
   meet(gate, 2);
-  let found = 0;
-  while (found < times) {
+  for (let found = 0; ; ) {
+    const last = Atomics.load(running, 0) === 0;
     const bits = registers.read(0x60, 4);
+    if (bits === 0 && last) return found;
     if (bits === 0) continue;
-    registers.write(0x64, 4, bits);
+    registers.write(0x64, 4, bits === 3 ? 1 + (found & 1) : bits);
     found++;
   }
-  return found;
 }
 
 /** Writes and reads registers that the other thread does too; how many reads gave what nobody can have written. */

@@ -224,12 +224,14 @@ test('serves kicks only while the device is active', async (t) => {
   const parts = rig();
   const { driver, device, transport } = parts;
   for (const index of [0, 1, 2, 1000, -1, 0.5, Number.NaN]) transport.kicked(index);
+  t.equal(device.kicks, 0);
   driver.start();
+  t.equal(device.kicks, 2, 'one for each queue: there may have been some before');
   for (const index of [2, 1000, -1, 0.5, Number.NaN]) transport.kicked(index);
   add(parts, 0);
   transport.pause();
   transport.kicked(0);
-  t.equal(device.popped, 0);
+  t.equal(device.kicks, 2);
   transport.resume();
   t.equal(device.popped, 1, 'what waited is served without another kick');
 });
@@ -242,6 +244,7 @@ test('a device that is activated while the machine is paused waits for it to go 
   driver.setUpQueues();
   add(parts, 0);
   driver.finish();
+  t.strictSame(device.calls, ['activate', 'pause']);
   t.equal(device.popped, 0);
   transport.resume();
   t.equal(device.popped, 1);

@@ -364,10 +364,16 @@ test('reads each word of an indirect table once', async (t) => {
   const { memory, driver, queue, chain } = rig();
   driver.add([{ read: someBytes }, { write: 4 }], 'indirect');
   const reads: number[] = [];
-  const readU32 = memory.readU32.bind(memory);
-  memory.readU32 = (at) => {
-    reads.push(at);
-    return readU32(at);
+  const locate = memory.locate.bind(memory);
+  memory.locate = (address, length, place) => {
+    const found = locate(address, length, place);
+    const { view } = place;
+    const getUint32 = (at: number, littleEndian?: boolean): number => {
+      reads.push(at);
+      return view.getUint32(at, littleEndian);
+    };
+    place.view = Object.assign(Object.create(view), { getUint32 });
+    return found;
   };
   t.equal(queue.pop(chain), true);
   t.equal(reads.length, 8);
@@ -422,6 +428,18 @@ test('takes a request again that was given back', async (t) => {
   queue.undoPop(3);
   t.strictSame(queue.position, { nextAvail: 0, nextUsed: 0, signalled: 0 });
   t.strictSame(taken(), heads);
+});
+
+test('gives requests back over the wrap of its counter', async (t) => {
+  const { driver, queue, chain } = rig();
+  driver.startAt(0xffff);
+  queue.position = { nextAvail: 0xffff, nextUsed: 0xffff, signalled: 0xffff };
+  const heads = [driver.add([{ write: 1 }]), driver.add([{ write: 1 }])];
+  while (queue.pop(chain));
+  queue.undoPop(2);
+  t.equal(queue.position.nextAvail, 0xffff);
+  t.equal(queue.pop(chain), true);
+  t.equal(chain.head, heads[0]);
 });
 
 for (const eventIndex of [false, true]) {
@@ -548,9 +566,22 @@ test('stands where it is put, and finds the rest there', async (t) => {
   other.position = position;
   other.push(chain.head, 1);
   t.equal(other.pop(chain), true);
+  t.equal(other.pop(new DescriptorChain(8)), false, 'there were no more than three');
   other.push(chain.head, 1);
   other.publish();
   t.equal(driver.collect().length, 3);
+});
+
+test('publishes what was pushed before it was put elsewhere', async (t) => {
+  const { memory, driver, queue, chain } = rig();
+  driver.add([{ write: 1 }]);
+  queue.pop(chain);
+  queue.push(chain.head, 1);
+  t.strictSame(queue.position, { nextAvail: 1, nextUsed: 1, signalled: 0 });
+  const other = new Virtqueue(memory, driver.setup, { indirect: true, eventIndex: false });
+  other.position = queue.position;
+  t.equal(other.publish(), true);
+  t.equal(driver.collectOne().head, chain.head);
 });
 
 for (const [statement, position] of [
