@@ -22,12 +22,12 @@ export class AtOnceCalls implements DiskEngine {
     return this.#engine.inFlight;
   }
 
-  read(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
-    this.#engine.finishLater(completion, this.#calls.read(fd, data, offset));
+  read(fd: Fd, data: IoVector, completion: Completion): void {
+    this.#engine.finishLater(completion, this.#calls.read(fd, data));
   }
 
-  write(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
-    this.#engine.finishLater(completion, this.#calls.write(fd, data, offset));
+  write(fd: Fd, data: IoVector, completion: Completion): void {
+    this.#engine.finishLater(completion, this.#calls.write(fd, data));
   }
 
   sync(fd: Fd, completion: Completion): void {

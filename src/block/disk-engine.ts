@@ -29,8 +29,10 @@ export interface DiskEngine extends Closable {
   readonly completions: EventFd;
   /** Calls submitted and not yet finished. */
   readonly inFlight: number;
-  read(fd: Fd, data: IoVector, offset: number, completion: Completion): void;
-  write(fd: Fd, data: IoVector, offset: number, completion: Completion): void;
+  /** From `data.offset` of the file. */
+  read(fd: Fd, data: IoVector, completion: Completion): void;
+  /** To `data.offset` of the file. */
+  write(fd: Fd, data: IoVector, completion: Completion): void;
   /** fdatasync: covers all writes to `fd` that are finished. */
   sync(fd: Fd, completion: Completion): void;
   /** fallocate. */

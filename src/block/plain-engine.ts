@@ -18,12 +18,12 @@ export class PlainEngine implements DiskEngine {
   #working = false;
   #open = true;
 
-  read(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
-    this.#finish(completion, this.#calls.read(fd, data, offset));
+  read(fd: Fd, data: IoVector, completion: Completion): void {
+    this.#finish(completion, this.#calls.read(fd, data));
   }
 
-  write(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
-    this.#finish(completion, this.#calls.write(fd, data, offset));
+  write(fd: Fd, data: IoVector, completion: Completion): void {
+    this.#finish(completion, this.#calls.write(fd, data));
   }
 
   sync(fd: Fd, completion: Completion): void {

@@ -117,11 +117,17 @@ export class RawFile implements BlockBackend {
     switch (operation.kind) {
       case OperationKind.read:
         if (this.#misaligned(request.data)) this.#withScratch(operation);
-        else engine.read(this.fd, request.data, request.offset + done, operation);
+        else {
+          request.data.offset = request.offset + done;
+          engine.read(this.fd, request.data, operation);
+        }
         break;
       case OperationKind.write:
         if (this.#misaligned(request.data)) this.#withScratch(operation);
-        else engine.write(this.fd, request.data, request.offset + done, operation);
+        else {
+          request.data.offset = request.offset + done;
+          engine.write(this.fd, request.data, operation);
+        }
         break;
       case OperationKind.discard:
       case OperationKind.punch:
@@ -182,13 +188,14 @@ export class RawFile implements BlockBackend {
     const length = Math.min(scratch.bytes.length, request.length - done);
     scratch.data.clear();
     scratch.data.add(scratch.address, length);
+    scratch.data.offset = request.offset + done;
     if (operation.kind === OperationKind.read) {
-      this.#engine.read(this.fd, scratch.data, request.offset + done, operation);
+      this.#engine.read(this.fd, scratch.data, operation);
       return;
     }
     if (operation.kind === OperationKind.write) gather(scratch.address, request.data, length);
     else scratch.bytes.fill(0, 0, length);
-    this.#engine.write(this.fd, scratch.data, request.offset + done, operation);
+    this.#engine.write(this.fd, scratch.data, operation);
   }
 
   #advanceScratch(operation: FileOperation, result: number): void {

@@ -37,14 +37,14 @@ export class UringEngine implements DiskEngine {
     }
   }
 
-  read(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
+  read(fd: Fd, data: IoVector, completion: Completion): void {
     this.#makeRoom();
-    this.#ring.prepareRead(fd, data, offset, this.#tokenFor(completion));
+    this.#ring.prepareRead(fd, data, this.#tokenFor(completion));
   }
 
-  write(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
+  write(fd: Fd, data: IoVector, completion: Completion): void {
     this.#makeRoom();
-    this.#ring.prepareWrite(fd, data, offset, this.#tokenFor(completion));
+    this.#ring.prepareWrite(fd, data, this.#tokenFor(completion));
   }
 
   sync(fd: Fd, completion: Completion): void {

@@ -20,18 +20,18 @@ export class FileCalls {
   readonly #fdatasync = libc.func('fdatasync', 'int', ['int']) as unknown as SyncCall;
   readonly #fallocate = libc.func('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t']) as unknown as AllocateCall;
 
-  read(fd: Fd, data: IoVector, offset: number): number {
+  read(fd: Fd, data: IoVector): number {
     for (;;) {
-      const result = this.#preadv(fd, data.address, data.count, offset);
+      const result = this.#preadv(fd, data.address, data.count, data.offset);
       if (result >= 0) return result;
       const errno = lastErrno();
       if (errno !== EINTR) return -errno;
     }
   }
 
-  write(fd: Fd, data: IoVector, offset: number): number {
+  write(fd: Fd, data: IoVector): number {
     for (;;) {
-      const result = this.#pwritev(fd, data.address, data.count, offset);
+      const result = this.#pwritev(fd, data.address, data.count, data.offset);
       if (result >= 0) return result;
       const errno = lastErrno();
       if (errno !== EINTR) return -errno;

@@ -20,12 +20,12 @@ export class ShuffledEngine implements DiskEngine {
     return this.#submitted.length;
   }
 
-  read(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
-    this.#submitted.push({ call: () => this.#calls.read(fd, data, offset), completion });
+  read(fd: Fd, data: IoVector, completion: Completion): void {
+    this.#submitted.push({ call: () => this.#calls.read(fd, data), completion });
   }
 
-  write(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
-    this.#submitted.push({ call: () => this.#calls.write(fd, data, offset), completion });
+  write(fd: Fd, data: IoVector, completion: Completion): void {
+    this.#submitted.push({ call: () => this.#calls.write(fd, data), completion });
   }
 
   sync(fd: Fd, completion: Completion): void {

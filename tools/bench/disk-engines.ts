@@ -158,7 +158,8 @@ class Lane {
     this.#position = random ? Math.floor(Math.random() * places) : (this.#position + 1) % places;
     this.#data.clear();
     this.#data.add(this.#address, bytes);
-    if (write) this.#runner.engine.write(this.#runner.fd, this.#data, this.#position * bytes, this);
-    else this.#runner.engine.read(this.#runner.fd, this.#data, this.#position * bytes, this);
+    this.#data.offset = this.#position * bytes;
+    if (write) this.#runner.engine.write(this.#runner.fd, this.#data, this);
+    else this.#runner.engine.read(this.#runner.fd, this.#data, this);
   }
 }

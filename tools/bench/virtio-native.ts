@@ -11,7 +11,7 @@ import { blockShape } from '../../src/devices/block/block-shape.ts';
 import { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
 import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/epoll.ts';
 import { Owner } from '../../src/host/ownership.ts';
-import { type Gpa, gpa, MiB } from '../../src/memory/address.ts';
+import { GiB, type Gpa, gpa, MiB } from '../../src/memory/address.ts';
 import type { GuestMemory } from '../../src/memory/guest-memory.ts';
 import { Ram } from '../../src/memory/ram.ts';
 import { median, rounded } from './statistics.ts';
@@ -39,21 +39,25 @@ const requestsOfRound = 30_000;
 /** The block device without a guest: a driver that does nothing but fill its ring, and what stands behind the disk. */
 export function benchVirtioNative(rounds: number, progress: (line: string) => void): VirtioNativeResult {
   const rows: Row[] = [];
-  for (const [name, folder] of [
-    ['nothing', undefined],
-    ['raw file in memory', '/dev/shm'],
-    ['raw file on disk', '/var/tmp'],
+  const low = gpa(MiB);
+  const high = gpa(5 * GiB); // behind the 32-bit hole
+  for (const [name, folder, data] of [
+    ['nothing', undefined, low],
+    ['nothing, data above 4 GiB', undefined, high],
+    ['raw file in memory', '/dev/shm', low],
+    ['raw file in memory, data above 4 GiB', '/dev/shm', high],
+    ['raw file on disk', '/var/tmp', low],
   ] as const) {
     const owner = new Owner();
     try {
       const engines = owner.own(new DiskEngines());
       const rig = owner.own(
-        new NativeRig(folder === undefined ? new NullBackend() : rawFile(folder, owner, engines), engines),
+        new NativeRig(folder === undefined ? new NullBackend() : rawFile(folder, owner, engines), engines, data),
       );
       for (const write of [false, true]) {
         for (const depth of [1, 32]) {
           const work = `4k random ${write ? 'write' : 'read'}, depth ${depth}`;
-          const figures = Array.from({ length: rounds + 2 }, () => rig.run(write, depth)).slice(2);
+          const figures = Array.from({ length: rounds + 8 }, () => rig.run(write, depth)).slice(8);
           const row = {
             backend: name,
             work,
@@ -112,7 +116,7 @@ class NullBackend implements BlockBackend {
 /**
  * A driver whose requests lie ready in memory: number n has descriptors 3n (header), 3n + 1 (data), 3n + 2 (status).
  *
- *     0x1000 descriptors   0x3000 avail   0x4000 used   0x5000 headers and statuses, 32 bytes each   1 MiB data
+ *     0x1000 descriptors   0x3000 avail   0x4000 used   0x5000 headers and statuses, 32 bytes each   data
  */
 class NativeRig {
   readonly #owner = new Owner();
@@ -129,9 +133,12 @@ class NativeRig {
   #availIndex = 0;
   #usedIndex = 0;
 
-  constructor(backend: BlockBackend, engines: DiskEngines) {
+  readonly #data: Gpa;
+
+  constructor(backend: BlockBackend, engines: DiskEngines, data: Gpa) {
+    this.#data = data;
     this.#engines = engines;
-    const ram = this.#owner.own(new Ram(64 * MiB, 'private'));
+    const ram = this.#owner.own(new Ram(5 * GiB, 'private'));
     this.#memory = ram.memory;
     const { config } = blockShape(backend);
     this.#device = this.#owner.own(
@@ -192,7 +199,7 @@ class NativeRig {
     };
     for (let slot = 0; slot < depth; slot++) {
       descriptor(3 * slot, 0x5000 + 32 * slot, 16, NEXT, 3 * slot + 1);
-      descriptor(3 * slot + 1, MiB + slot * blockBytes, blockBytes, write ? NEXT : NEXT | WRITE, 3 * slot + 2);
+      descriptor(3 * slot + 1, this.#data + slot * blockBytes, blockBytes, write ? NEXT : NEXT | WRITE, 3 * slot + 2);
       descriptor(3 * slot + 2, 0x5000 + 32 * slot + 16, 1, WRITE, 0);
       this.#headers[8 * slot] = write ? blockRequestType.out : blockRequestType.in;
     }

@@ -21,13 +21,13 @@ class PoweredEngine extends PlainEngine {
   /** Called before each change of the file. */
   atEachStep: () => void = () => {};
 
-  override write(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
+  override write(fd: Fd, data: IoVector, completion: Completion): void {
     const parts = Array.from({ length: data.count }, (_, index) =>
       Buffer.from(new Uint8Array(viewMemory(data.addressOf(index), data.lengthOf(index)))),
     );
-    this.unsynced.push({ offset, bytes: Buffer.concat(parts) });
+    this.unsynced.push({ offset: data.offset, bytes: Buffer.concat(parts) });
     this.atEachStep();
-    super.write(fd, data, offset, completion);
+    super.write(fd, data, completion);
   }
 
   override allocate(fd: Fd, mode: number, offset: number, length: number, completion: Completion): void {

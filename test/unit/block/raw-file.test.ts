@@ -28,12 +28,12 @@ class LameEngine extends PlainEngine {
   allocateError: (mode: number) => number = () => 0;
   writeError = 0;
 
-  override read(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
-    super.read(fd, this.#shortened(data), offset, completion);
+  override read(fd: Fd, data: IoVector, completion: Completion): void {
+    super.read(fd, this.#shortened(data), completion);
   }
-  override write(fd: Fd, data: IoVector, offset: number, completion: Completion): void {
+  override write(fd: Fd, data: IoVector, completion: Completion): void {
     if (this.writeError !== 0) super.sync(-1 as Fd, { finished: () => completion.finished(this.writeError) });
-    else super.write(fd, this.#shortened(data), offset, completion);
+    else super.write(fd, this.#shortened(data), completion);
   }
   override allocate(fd: Fd, mode: number, offset: number, length: number, completion: Completion): void {
     const error = this.allocateError(mode);
@@ -44,7 +44,7 @@ class LameEngine extends PlainEngine {
   /** The same memory, as far as `mostBytes` goes, without changing the caller's vector. */
   #shortened(data: IoVector): IoVector {
     if (data.bytes <= this.mostBytes) return data;
-    const first = { address: data.address, count: 1 } as IoVector;
+    const first = { address: data.address, count: 1, offset: data.offset } as IoVector;
     const saved = data.lengthOf(0);
     if (saved <= this.mostBytes) return first;
     throw new RangeError('the first range is longer than a short call may be');
