@@ -1,5 +1,5 @@
 import { viewMemory } from './libc.ts';
-import { AnonymousMapping } from './mapping.ts';
+import { LowMapping } from './mapping.ts';
 import type { Closable } from './ownership.ts';
 
 /** struct iovec: base 8 bytes, length 8 bytes. */
@@ -63,6 +63,14 @@ export class IoVector {
     this.#count++;
     this.#bytes += length;
     return true;
+  }
+
+  /**
+   * As {@link add}, of the range `offset` behind an address. That address is looked up here, for V8 allocates to hand a
+   * number of its size to a function or back. Hot path.
+   */
+  addBehind(base: { readonly address: number }, offset: number, length: number): boolean {
+    return this.add(base.address + offset, length);
   }
 
   /** Takes the range that was added last off again. */
@@ -132,10 +140,10 @@ export class IoVector {
 /** Room for several vectors of `capacity` ranges each, in one mapping. */
 export class IoVectors implements Closable {
   readonly vectors: readonly IoVector[];
-  readonly #mapping: AnonymousMapping;
+  readonly #mapping: LowMapping;
 
   constructor(count: number, capacity: number) {
-    this.#mapping = new AnonymousMapping('iovec', count * capacity * entryBytes);
+    this.#mapping = new LowMapping('iovec', count * capacity * entryBytes);
     this.vectors = Array.from(
       { length: count },
       (_, index) => new IoVector(this.#mapping.address + index * capacity * entryBytes, capacity),

@@ -104,6 +104,7 @@ export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
+export const MAP_32BIT = 0x40;
 /** In place of a descriptor, for {@link MAP_ANONYMOUS}. */
 export const noFile = -1 as Fd;
 
@@ -202,6 +203,24 @@ export function tryReadv(fd: Fd, address: number, count: number): number {
 export function tryWritev(fd: Fd, address: number, count: number): number {
   writevCall ??= libc.func('writev', 'int64_t', ['int', 'int64_t', 'int']) as unknown as VectorCall;
   const result = writevCall(fd, address, count);
+  return result < 0 ? -lastErrno() : result;
+}
+
+type FileVectorCall = (fd: number, address: number, count: number, offset: number) => number;
+let preadvCall: FileVectorCall | undefined;
+let pwritevCall: FileVectorCall | undefined;
+
+/** As {@link tryReadv}, from `offset` of a file. */
+export function tryPreadv(fd: Fd, address: number, count: number, offset: number): number {
+  preadvCall ??= libc.func('preadv', 'int64_t', ['int', 'int64_t', 'int', 'int64_t']) as unknown as FileVectorCall;
+  const result = preadvCall(fd, address, count, offset);
+  return result < 0 ? -lastErrno() : result;
+}
+
+/** As {@link tryWritev}, to `offset` of a file. */
+export function tryPwritev(fd: Fd, address: number, count: number, offset: number): number {
+  pwritevCall ??= libc.func('pwritev', 'int64_t', ['int', 'int64_t', 'int', 'int64_t']) as unknown as FileVectorCall;
+  const result = pwritevCall(fd, address, count, offset);
   return result < 0 ? -lastErrno() : result;
 }
 

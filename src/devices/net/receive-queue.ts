@@ -1,7 +1,7 @@
 import { EAGAIN, EINTR } from '../../host/errno.ts';
 import { type IoVector, IoVectors, maxIoVectorEntries } from '../../host/io-vector.ts';
-import { viewMemory } from '../../host/libc.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { tryPreadv, tryPwritev, viewMemory } from '../../host/libc.ts';
+import { MemfdMapping } from '../../host/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { gpa } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
@@ -14,6 +14,8 @@ import { bufferCountOffset, headerBytes, longestPacket, type PacketPort, shortes
 import { type PacketListener, PacketRanges, type PacketSink, TapPoint } from './packet-tap.ts';
 
 const iovecBytes = 16;
+/** Longer than the longest packet, so that one that is longer still is seen to be. */
+const overflowBytes = longestPacket + 1;
 /** The driver is shown packets after so many of them, or so many bytes, and at the end of a turn. */
 const publishPackets = 16;
 const publishBytes = 65_536;
@@ -26,7 +28,9 @@ const publishBytes = 65_536;
  *                           ^ first
  *
  * Chains that a packet does not fill stand ready for the next one. What does not fit goes to the overflow, which is
- * memory of our own: the packet is then kept whole and waits for more buffers (or, without mergeable ones, is dropped).
+ * memory of our own: the packet then waits for more buffers, its beginning in the ready chains and its end in the
+ * overflow (or, without mergeable buffers, is dropped). Linux fills its queue up when half of it is used, so that this is
+ * no rare case under load. The overflow is a file, for the kernel copies faster than we do.
  *
  * The port is read until it has no more, so that it tells by an edge when there is. Nobody reads it while there are no
  * buffers; what comes then waits in the port, and when that is full the port drops it.
@@ -41,10 +45,10 @@ export class ReceiveQueue implements PacketSink, Closable {
   readonly #owner = new Owner();
   readonly #vector: IoVector;
   readonly #overflowOnly: IoVector;
-  readonly #overflowAddress: number;
-  readonly #overflow: Uint8Array;
-  /** A packet that waits for buffers, whole. */
-  readonly #waiting = new Uint8Array(longestPacket);
+  readonly #overflow: MemfdMapping;
+  readonly #overflowBytes: Uint8Array;
+  /** For what goes from the overflow into chains, or back. */
+  readonly #moved: IoVector;
   readonly #ranges: PacketRanges;
 
   #queue: Virtqueue | undefined;
@@ -64,7 +68,10 @@ export class ReceiveQueue implements PacketSink, Closable {
   #usedEntries = 0;
   /** No more chains can be made ready, however many the driver adds. */
   #full = false;
+  /** Length of a packet that waits for buffers; 0 if none does. */
   #waitingBytes = 0;
+  /** Where in it the part begins that lies in the overflow, at the same offset there. */
+  #waitingFrom = 0;
   /** The port had no more packets when last asked. */
   #portEmpty = false;
   #kicksWanted = false;
@@ -82,15 +89,13 @@ export class ReceiveQueue implements PacketSink, Closable {
     this.#counters = counters;
     this.#ranges = new PacketRanges(memory, maxIoVectorEntries);
     try {
-      // Longer than the longest packet, so that one that is longer still is seen to be.
-      const overflowBytes = longestPacket + 1;
-      const overflow = this.#owner.own(new AnonymousMapping('packet overflow', overflowBytes));
-      this.#overflowAddress = overflow.address;
-      this.#overflow = new Uint8Array(viewMemory(overflow.address, overflowBytes));
-      const [vector, overflowOnly] = this.#owner.own(new IoVectors(2, maxIoVectorEntries)).vectors;
+      this.#overflow = this.#owner.own(new MemfdMapping('packet overflow', overflowBytes));
+      this.#overflowBytes = new Uint8Array(viewMemory(this.#overflow.address, overflowBytes));
+      const [vector, moved, overflowOnly] = this.#owner.own(new IoVectors(3, maxIoVectorEntries)).vectors;
       this.#vector = vector as IoVector;
+      this.#moved = moved as IoVector;
       this.#overflowOnly = overflowOnly as IoVector;
-      this.#overflowOnly.add(this.#overflowAddress, overflowBytes);
+      this.#overflowOnly.add(this.#overflow.address, overflowBytes);
     } catch (error) {
       this.#owner.close();
       throw error;
@@ -113,7 +118,7 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** Forgets the queue, and the packet that waits. */
   stop(): void {
     this.#queue = undefined;
-    this.#waitingBytes = 0;
+    this.#forgetWaiting();
     this.#forgetReady();
   }
 
@@ -125,6 +130,7 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** Gives what stands ready back to the ring. A packet that waits goes on waiting. */
   pause(): void {
     this.#paused = true;
+    if (this.#waitingFrom > 0) this.#keepWhole();
     this.#queue?.undoPop(this.#ready);
     this.#forgetReady();
     this.#publish();
@@ -178,7 +184,8 @@ export class ReceiveQueue implements PacketSink, Closable {
       do {
         this.#prepare(queue, packet.length);
         if (this.#ready > 0 && packet.length <= this.#room) {
-          this.#copyIn(packet);
+          this.#overflowBytes.set(packet);
+          this.#moveIn(0, packet.length);
           this.#deliver(queue, packet.length);
           this.#publish();
           return true;
@@ -203,7 +210,8 @@ export class ReceiveQueue implements PacketSink, Closable {
     this.#prepare(queue, this.#wanted);
     if (this.#ready === 0) return 0;
     const vector = this.#vector;
-    vector.add(this.#overflowAddress, longestPacket + 1);
+    const room = Math.min(this.#room, longestPacket);
+    vector.addBehind(this.#overflow, room, overflowBytes - room);
     const skip = this.#usedEntries;
     const length = this.#port.readv(vector.address + skip * iovecBytes, vector.count - skip);
     vector.dropLast();
@@ -364,12 +372,18 @@ export class ReceiveQueue implements PacketSink, Closable {
     }
   }
 
-  /** Keeps a packet that has no room yet: what the ready chains took of it, and what overflowed. */
+  /** A packet has no room yet: the rest of it stays in the overflow, at its offset in the packet. */
   #keep(length: number): void {
-    const inChains = this.#describe(this.#room).copy(this.#waiting);
-    this.#waiting.set(this.#overflow.subarray(0, length - inChains), inChains);
     this.#waitingBytes = length;
-    this.#markReady(inChains);
+    this.#waitingFrom = this.#room;
+    this.#markReady(length);
+  }
+
+  /** Moves the beginning of a packet that waits from the ready chains to the overflow too. */
+  #keepWhole(): void {
+    this.#gatherReady(0, this.#waitingFrom);
+    tryPwritev(this.#overflow.fd, this.#moved.address, this.#moved.count, 0);
+    this.#waitingFrom = 0;
   }
 
   /** Brings in the packet that waits. False if there is still no room. */
@@ -379,22 +393,40 @@ export class ReceiveQueue implements PacketSink, Closable {
       this.#prepare(queue, length);
       if (length > this.#room && !this.#full) return false;
     }
-    this.#waitingBytes = 0;
+    const from = this.#waitingFrom;
+    this.#forgetWaiting();
     if (!this.linkUp) count(this.#counters, netCounter.receiveLinkDown, 1);
     else if (length > this.#room) count(this.#counters, netCounter.receiveNoRoom, 1);
     else {
-      this.#copyIn(this.#waiting.subarray(0, length));
+      this.#moveIn(from, length);
       this.#pass(queue, length);
     }
     return true;
   }
 
-  /** Copies a packet into ready chains, which have room for it. */
-  #copyIn(packet: Uint8Array): void {
-    let copied = 0;
-    for (let index = 0; copied < packet.length; index++) {
+  #forgetWaiting(): void {
+    this.#waitingBytes = 0;
+    this.#waitingFrom = 0;
+  }
+
+  /** Copies [from, to) of a packet from the overflow into ready chains, which have room for it. */
+  #moveIn(from: number, to: number): void {
+    this.#gatherReady(from, to);
+    tryPreadv(this.#overflow.fd, this.#moved.address, this.#moved.count, from);
+  }
+
+  /** Gathers [from, to) of the room in ready chains. They have no more ranges than a vector holds. */
+  #gatherReady(from: number, to: number): void {
+    this.#moved.clear();
+    let start = 0;
+    for (let index = 0; start < to; index++) {
       const chain = this.#chains[(this.#first + index) & (this.#chains.length - 1)] as DescriptorChain;
-      copied += chain.write(this.#memory, 0, packet.subarray(copied, copied + chain.writableBytes));
+      const end = start + chain.writableBytes;
+      if (end > from) {
+        const skip = Math.max(0, from - start);
+        chain.gatherWritable(this.#memory, skip, Math.min(end, to) - start - skip, this.#moved);
+      }
+      start = end;
     }
   }
 
