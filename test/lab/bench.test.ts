@@ -1,7 +1,6 @@
 import t, { type Test } from 'tap';
-import { benchBlock } from '../../tools/bench/block.ts';
+import { type BlockJob, benchBlock } from '../../tools/bench/block.ts';
 import type { GuestSpec } from '../../tools/bench/contestants.ts';
-import type { FioJob } from '../../tools/bench/fio.ts';
 import { benchNet } from '../../tools/bench/net.ts';
 import { formatRows, type RowsResult } from '../../tools/bench/row-report.ts';
 
@@ -30,12 +29,12 @@ t.test(
   'disk requests are compared with both ways of QEMU, in figures that fit each other',
   { timeout: 0 },
   async (t) => {
-    const jobs: FioJob[] = [
-      { name: 'randread-qd32', pattern: 'randread', blockKib: 4, depth: 32, requests: 200 },
-      { name: 'write-1m', pattern: 'write', blockKib: 1024, depth: 4, requests: 40 },
-      { name: 'fsync-per-write', pattern: 'randwrite', blockKib: 4, depth: 1, requests: 40, isSynced: true },
+    const jobs: BlockJob[] = [
+      { name: 'randread-qd32', pattern: 'randread', blockKib: 4, depth: 32, nominal: 200 },
+      { name: 'write-1m', pattern: 'write', blockKib: 1024, depth: 4, nominal: 40 },
+      { name: 'fsync-per-write', pattern: 'randwrite', blockKib: 4, depth: 1, nominal: 40, isSynced: true },
     ];
-    const result = await benchBlock(guest, 1, silent, { jobs });
+    const result = await benchBlock(guest, 1, silent, { jobs, seconds: 1 });
     t.match(result, { bench: 'block', rounds: 1 });
     t.strictSame(
       result.rows.map(({ row, work }) => [row, work]),

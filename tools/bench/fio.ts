@@ -14,29 +14,31 @@ export const fioProgram: ProgramRequest = {
   },
 };
 
-/** A kind of access that fio makes: a fixed number of requests past the guest's page cache. */
+/** A kind of access that fio makes, past the guest's page cache. */
 export interface FioJob {
   readonly name: string;
   readonly pattern: 'randread' | 'randwrite' | 'read' | 'write';
   readonly blockKib: number;
   readonly depth: number;
-  readonly requests: number;
   /** Flush after each write. */
   readonly isSynced?: boolean;
 }
 
 const resultFile = '/tmp/fio';
 
-/** A shell command of the guest that runs `job`, silently: every character on the console is an exit. */
-export function fioCommand(job: FioJob, device: string): string {
-  const { name, pattern, blockKib, depth, requests, isSynced = false } = job;
+/**
+ * A shell command of the guest that runs `job`, silently: every character on the console is an exit. It runs for a
+ * time and not for a number of requests, of which an emulated host does hundreds and a real one hundreds of thousands.
+ */
+export function fioCommand(job: FioJob, device: string, seconds: number): string {
+  const { name, pattern, blockKib, depth, isSynced = false } = job;
   return [
     ...['fio', `--name=${name}`, `--filename=${device}`, `--rw=${pattern}`, `--bs=${blockKib}k`, '--direct=1'],
     // One request at a time needs no queue of the guest's kernel.
     ...(depth === 1 ? ['--ioengine=psync'] : ['--ioengine=libaio', `--iodepth=${depth}`]),
     ...(isSynced ? ['--fsync=1'] : []),
     // A thread and one look at the clock, for less of the guest's own time; the same places at every run.
-    ...[`--number_ios=${requests}`, '--norandommap', '--thread', '--gtod_reduce=1', '--randrepeat=1'],
+    ...['--time_based', `--runtime=${seconds}`, '--norandommap', '--thread', '--gtod_reduce=1', '--randrepeat=1'],
     `--minimal --output=${resultFile} > ${resultFile}.log 2>&1`,
   ].join(' ');
 }

@@ -1,8 +1,8 @@
 import t from 'tap';
 import { type FioJob, fioCommand, parseFio } from '../../../../tools/bench/fio.ts';
 
-const reads: FioJob = { name: 'randread-qd32', pattern: 'randread', blockKib: 4, depth: 32, requests: 2000 };
-const synced: FioJob = { name: 'w', pattern: 'randwrite', blockKib: 4, depth: 1, requests: 200, isSynced: true };
+const reads: FioJob = { name: 'randread-qd32', pattern: 'randread', blockKib: 4, depth: 32 };
+const synced: FioJob = { name: 'w', pattern: 'randwrite', blockKib: 4, depth: 1, isSynced: true };
 
 // What fio 3.33 printed, percentiles and CPU shares cut short to the number of fields.
 const zeros = (count: number): string => '0;'.repeat(count);
@@ -34,8 +34,8 @@ t.test('refuses what holds no figures', async (t) => {
 });
 
 t.test('a request at a time needs no queue, and a flush after each write is asked for', async (t) => {
-  t.match(fioCommand(synced, '/dev/vda'), /--ioengine=psync .*--fsync=1 .*--number_ios=200 /);
-  t.match(fioCommand(reads, '/dev/vda'), /--ioengine=libaio --iodepth=32 /);
-  t.notMatch(fioCommand(reads, '/dev/vda'), /fsync/);
-  t.match(fioCommand(reads, '/dev/vda'), /--filename=\/dev\/vda .*--direct=1 /);
+  t.match(fioCommand(synced, '/dev/vda', 2), /--ioengine=psync .*--fsync=1 .*--runtime=2 /);
+  t.match(fioCommand(reads, '/dev/vda', 2), /--ioengine=libaio --iodepth=32 /);
+  t.notMatch(fioCommand(reads, '/dev/vda', 2), /fsync/);
+  t.match(fioCommand(reads, '/dev/vda', 2), /--filename=\/dev\/vda .*--direct=1 /);
 });
