@@ -199,12 +199,6 @@ export class GuestMemory {
     return hva(region.address + (address - region.start));
   }
 
-  /** Appends the host addresses of the bytes to a vector, as {@link addressForRead} gives them; false if it is full. Hot path. */
-  gather(address: Gpa, length: number, target: IoVector): boolean {
-    const { region } = this.#find(address, length);
-    return target.addBehind(region, address - region.start, length);
-  }
-
   /** Host address of the bytes, for a system call that writes them in place; they count as written. */
   addressForWrite(address: Gpa, length: number): Hva {
     const window = this.#find(address, length);

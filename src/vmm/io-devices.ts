@@ -182,7 +182,7 @@ class IoSlot implements Closable {
       }
       case 'disk': {
         const device = this.#disk(order.device, state, host, surroundings);
-        return { device };
+        return { device, takesTurns: device };
       }
       default:
         return order.device satisfies never;

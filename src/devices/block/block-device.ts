@@ -4,6 +4,7 @@ import { ENOSPC } from '../../host/errno.ts';
 import { IoVectors } from '../../host/io-vector.ts';
 import { Owner } from '../../host/ownership.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
+import type { TakesTurns } from '../virtio/takes-turns.ts';
 import type { DeviceHost, VirtioDevice } from '../virtio/virtio-device.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
 import {
@@ -48,6 +49,8 @@ export interface BlockDeviceParts {
   readonly werror?: WriteErrorPolicy;
 }
 
+/** Requests taken in one turn: twice what a queue holds. */
+const turnRequests = 2 * blockQueueSize;
 const idBytes = 20;
 const UNMAP = 1;
 const wceOffset = virtio_blk_config.offsets.wce;
@@ -56,7 +59,7 @@ const wceOffset = virtio_blk_config.offsets.wce;
  * virtio-blk (Virtio 1.2, 5.2), with one queue. All that waits in the queue is handed to the backend together, and all
  * that finishes together is shown to the driver together: that is {@link batchFinished}.
  */
-export class BlockDevice implements VirtioDevice, SlotOwner, BatchListener {
+export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchListener {
   inFlight = 0;
   /** Requests that failed, by what the file could not do. */
   readonly errors: Readonly<Record<BlockOperation, number>>;
@@ -80,6 +83,8 @@ export class BlockDevice implements VirtioDevice, SlotOwner, BatchListener {
   #hasConfigWce = false;
   #paused = false;
   #stopping = false;
+  /** The driver's turn is over, though there may be more. */
+  #more = false;
   /** Something was pushed and not published. */
   #pushed = false;
 
@@ -111,13 +116,28 @@ export class BlockDevice implements VirtioDevice, SlotOwner, BatchListener {
     this.#stopping = false;
   }
 
-  /** Hot path. */
+  get hasMore(): boolean {
+    return this.#more;
+  }
+
   kicked(_index: number): void {
+    this.turn();
+  }
+
+  /** Hot path. */
+  turn(): void {
     const queue = this.#queue;
     if (queue === undefined) return;
+    // Requests that finish at once make room for more, which a driver may send without end.
+    let left = turnRequests;
+    this.#more = false;
     while (!this.#paused) {
       queue.disableKicks();
       while (!this.#paused) {
+        if (left-- === 0) {
+          this.#more = true;
+          break;
+        }
         const slot = this.#free.pop() as BlockSlot;
         if (!queue.pop(slot.chain)) {
           this.#free.push(slot);
@@ -129,12 +149,13 @@ export class BlockDevice implements VirtioDevice, SlotOwner, BatchListener {
       this.#backend.start();
       this.#publish(queue);
       if (queue.fault !== undefined) this.#host.fail(queue.fault);
-      if (!queue.enableKicks()) return;
+      if (this.#more || !queue.enableKicks()) return;
     }
   }
 
   pause(): void {
     this.#paused = true;
+    this.#more = false;
   }
 
   resume(): void {
@@ -157,6 +178,7 @@ export class BlockDevice implements VirtioDevice, SlotOwner, BatchListener {
     this.#queue = undefined;
     this.#pushed = false;
     this.#stopping = false;
+    this.#more = false;
     for (const slot of this.#kept.splice(0)) this.#free.push(slot);
   }
 
