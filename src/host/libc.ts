@@ -12,7 +12,8 @@ declare const fdBrand: unique symbol;
 /** An open file descriptor. Valid in every thread of this process. */
 export type Fd = number & { readonly [fdBrand]: true };
 
-const libc = koffi.load('libc.so.6');
+/** For calls declared elsewhere in this folder. */
+export const libc: LibraryHandle = koffi.load('libc.so.6');
 
 /** Another shared library, or undefined if the system has none of that name. */
 export function loadLibrary(name: string): LibraryHandle | undefined {
@@ -25,7 +26,8 @@ export function loadLibrary(name: string): LibraryHandle | undefined {
 
 type Call<A extends unknown[], R> = (...args: A) => R;
 
-function declare<A extends unknown[], R>(prototype: string): Call<A, R> {
+/** A C function by its prototype, declared when it is first called. */
+export function declare<A extends unknown[], R>(prototype: string): Call<A, R> {
   let call: Call<A, R> | undefined;
   return (...args) => {
     call ??= libc.func(prototype) as unknown as Call<A, R>;

@@ -1,5 +1,8 @@
 import { pageSize } from './address.ts';
 
+/** A shared word: 1 while writes are to be recorded. */
+export type TrackingCell = Int32Array<SharedArrayBuffer>;
+
 /**
  * One bit a page, shared by every thread that writes guest memory.
  *

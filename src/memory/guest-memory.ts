@@ -1,7 +1,7 @@
 import type { IoVector } from '../host/io-vector.ts';
 import { populate } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
-import { DirtyBitmap } from './dirty-bitmap.ts';
+import { DirtyBitmap, type TrackingCell } from './dirty-bitmap.ts';
 import { MemoryArea } from './memory-area.ts';
 import type { RamRegion } from './regions.ts';
 
@@ -40,8 +40,11 @@ interface Window {
   readonly region: BackedRegion;
 }
 
-/** A shared word: 1 while writes are to be recorded. */
-export type TrackingCell = Int32Array<SharedArrayBuffer>;
+/** Where guest-physical bytes lie: at `base` of `view`. Made once and filled in by {@link GuestMemory.locate}. */
+export interface MemoryPlace {
+  view: DataView;
+  base: number;
+}
 
 /**
  * Guest-physical memory. All access from user space goes through here: it checks that an access lies in RAM
@@ -82,6 +85,18 @@ export class GuestMemory {
   reaches(address: number, length: number): boolean {
     for (const window of this.#windows) {
       if (address >= window.start && length >= 0 && address + length <= window.end) return true;
+    }
+    return false;
+  }
+
+  /** As {@link reaches}; if so, `place` says where the bytes lie. Whoever goes there only reads. Hot path. */
+  locate(address: number, length: number, place: MemoryPlace): boolean {
+    for (const window of this.#windows) {
+      if (address >= window.start && length >= 0 && address + length <= window.end) {
+        place.view = window.view;
+        place.base = address - window.start;
+        return true;
+      }
     }
     return false;
   }
@@ -184,17 +199,18 @@ export class GuestMemory {
     return hva(region.address + (address - region.start));
   }
 
-  /** Appends the host addresses of the bytes to a vector, as {@link addressForRead} gives them; false if it is full. Hot path. */
-  gather(address: Gpa, length: number, target: IoVector): boolean {
-    const { region } = this.#find(address, length);
-    return target.addBehind(region, address - region.start, length);
-  }
-
   /** Host address of the bytes, for a system call that writes them in place; they count as written. */
   addressForWrite(address: Gpa, length: number): Hva {
     const window = this.#find(address, length);
     this.#record(window, address, length);
     return hva(window.region.address + (address - window.region.start));
+  }
+
+  /** Appends the bytes' host addresses to `target`; false if that has no room. As {@link addressForRead}. Hot path. */
+  gather(address: Gpa, length: number, target: IoVector): boolean {
+    const { region } = this.#find(address, length);
+    const host = region.address + (address - region.start);
+    return target.addSplit(host | 0, Math.floor(host / 0x1_0000_0000), length);
   }
 
   /**

@@ -1,6 +1,5 @@
 import type { Gpa } from './address.ts';
-import type { DirtyBitmap } from './dirty-bitmap.ts';
-import type { TrackingCell } from './guest-memory.ts';
+import type { DirtyBitmap, TrackingCell } from './dirty-bitmap.ts';
 
 /**
  * A range of guest RAM that was checked once and is then accessed many times: a ring, a table. Access is by `view` at

@@ -32,6 +32,8 @@ export class EchoDevice implements VirtioDevice {
   features = 0n;
   /** Requests taken from queues since it was made. */
   popped = 0;
+  /** Kicks that reached it. */
+  kicks = 0;
 
   constructor(host: DeviceHost, memory: GuestMemory, shape: VirtioShape = echoShape) {
     this.#host = host;
@@ -51,6 +53,7 @@ export class EchoDevice implements VirtioDevice {
   }
 
   kicked(index: number): void {
+    this.kicks++;
     const queue = this.#queues[index];
     if (queue === undefined || this.#paused) return;
     do {

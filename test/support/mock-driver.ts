@@ -19,6 +19,7 @@ export interface RigOptions {
   readonly memory?: GuestMemory;
   /** Lets the device take note of what has finished. Called again and again while a test waits. */
   readonly poll?: () => void;
+  readonly onInterrupt?: () => void;
 }
 
 /** A device behind its registers, a driver before them, and no threads between: each call is carried out at once. */
@@ -44,7 +45,7 @@ const defaultMemoryBytes = 4 << 20;
 /** A device that takes longer is stuck. */
 const patienceMs = 20_000;
 
-export function virtioRig({ shape, device, memory, poll }: RigOptions): VirtioRig {
+export function virtioRig({ shape, device, memory, poll, onInterrupt }: RigOptions): VirtioRig {
   const ram = memory ?? bufferedGuestMemory([{ start: gpa(0), sizeBytes: defaultMemoryBytes, offset: 0 }]);
   const state = mmioState(shape);
   const failures: string[] = [];
@@ -53,7 +54,12 @@ export function virtioRig({ shape, device, memory, poll }: RigOptions): VirtioRi
     memory: ram,
     state,
     shape,
-    interrupt: { signal: () => interrupts++ },
+    interrupt: {
+      signal: () => {
+        interrupts++;
+        onInterrupt?.();
+      },
+    },
     onFail: (reason) => failures.push(reason),
     device: (host) => device(host, state.config, ram),
   });

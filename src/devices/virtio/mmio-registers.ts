@@ -20,7 +20,10 @@ const vendor = 0;
 /** No such shared memory region: its length and base are all ones. */
 const nothingShared = 0xffff_ffff;
 
-/** Legal moves of a driver (Virtio 1.2, 3.1.1). It may give up (FAILED) at any time, and start again by writing 0. */
+/**
+ * Legal moves of a driver (Virtio 1.2, 3.1.1). It may give up (FAILED) at any time, after which there is no move, and
+ * start again by writing 0.
+ */
 const { acknowledge, driver, driverOk, featuresOk, failed } = status;
 const legalMoves: ReadonlyMap<number, number> = new Map([
   [0, acknowledge],
@@ -177,7 +180,6 @@ class RegisterFile {
       return;
     }
     const now = this.load(cell.status) & ~status.needsReset;
-    if ((now & failed) !== 0) return;
     const wanted = value & ~status.needsReset; // the device's own
     if (wanted === (now | failed)) {
       Atomics.or(this.#cells, cell.status, failed);

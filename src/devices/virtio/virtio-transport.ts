@@ -95,7 +95,7 @@ export class VirtioTransport implements DeviceHost, Closable {
 
   /** The driver kicked queue `index`, which may be any number. Hot path. */
   kicked(index: number): void {
-    if (this.#phase === 'active' && !this.#paused && index < this.#queues.length) this.device.kicked(index);
+    if (this.#phase === 'active' && !this.#paused && this.#queues[index] !== undefined) this.device.kicked(index);
   }
 
   /** Takes nothing from the queues until {@link resume}. What is in flight goes on, see {@link idle}. */

@@ -1,5 +1,5 @@
-import { type Gpa, gpa } from '../../memory/address.ts';
-import { type GuestMemory, GuestMemoryError } from '../../memory/guest-memory.ts';
+import type { Gpa } from '../../memory/address.ts';
+import { type GuestMemory, GuestMemoryError, type MemoryPlace } from '../../memory/guest-memory.ts';
 import type { MemoryArea } from '../../memory/memory-area.ts';
 import type { DescriptorChain } from './descriptor-chain.ts';
 
@@ -56,8 +56,6 @@ const USED_NO_NOTIFY = 1;
 
 /** A chain may hold 4 GiB in sum (2.7.5). */
 const maxChainBytes = 0x1_0000_0000;
-/** Upper half of the first address that a number does not hold exactly. */
-const addressHighLimit = 0x20_0000;
 
 /**
  * A split virtqueue, device side (Virtio 1.2, 2.7).
@@ -82,6 +80,8 @@ export class Virtqueue {
   readonly #used: Uint16Array;
   readonly #usedEntries: Uint32Array;
   readonly #usedArea: MemoryArea;
+  /** The indirect table that was last walked. */
+  readonly #table: MemoryPlace = { view: new DataView(new ArrayBuffer(0)), base: 0 };
   /** Where the events lie in their rings, in units of 16 bits. */
   readonly #usedEvent: number;
   readonly #availEvent: number;
@@ -221,40 +221,41 @@ export class Virtqueue {
   #walk(chain: DescriptorChain, head: number): boolean {
     let index = head;
     let entries = this.size;
-    /** Address of the indirect table that the walk is in; -1 before. */
-    let table = -1;
+    /** Whether the walk is in an indirect table. */
+    let indirect = false;
     let walked = 0;
     for (;;) {
       let low: number;
       let high: number;
       let length: number;
       let flagsAndNext: number;
-      if (table < 0) {
+      if (!indirect) {
         const at = index * 4;
         low = this.#descriptors[at] as number;
         high = this.#descriptors[at + 1] as number;
         length = this.#descriptors[at + 2] as number;
         flagsAndNext = this.#descriptors[at + 3] as number;
       } else {
-        const at = table + index * descriptorBytes;
-        low = this.#memory.readU32(gpa(at));
-        high = this.#memory.readU32(gpa(at + 4));
-        length = this.#memory.readU32(gpa(at + 8));
-        flagsAndNext = this.#memory.readU32(gpa(at + 12));
+        const { view } = this.#table;
+        const at = this.#table.base + index * descriptorBytes;
+        low = view.getUint32(at, true);
+        high = view.getUint32(at + 4, true);
+        length = view.getUint32(at + 8, true);
+        flagsAndNext = view.getUint32(at + 12, true);
       }
-      const address = high * 0x1_0000_0000 + low;
-      // The address of an empty buffer is never used.
-      if (high >= addressHighLimit && length > 0) return this.#break(outside('a buffer', address, length));
+      const address = high * 0x1_0000_0000 + low; // exact below 2^53, and there is no RAM above
 
       if ((flagsAndNext & INDIRECT) !== 0) {
-        if (table >= 0) return this.#break('an indirect table holds an indirect descriptor');
+        if (indirect) return this.#break('an indirect table holds an indirect descriptor');
         if (!this.#features.indirect) return this.#break('an indirect descriptor was not agreed on');
         if ((flagsAndNext & NEXT) !== 0) return this.#break('a descriptor follows an indirect one');
         if (length === 0 || length % descriptorBytes !== 0 || length > this.size * descriptorBytes) {
           return this.#break(`an indirect table cannot have ${length} bytes in a queue of ${this.size} entries`);
         }
-        if (!this.#memory.reaches(address, length)) return this.#break(outside('an indirect table', address, length));
-        table = address;
+        if (!this.#memory.locate(address, length, this.#table)) {
+          return this.#break(outside('an indirect table', address, length));
+        }
+        indirect = true;
         entries = length / descriptorBytes;
         index = 0;
         continue;

@@ -1,4 +1,5 @@
 import { Doorbell } from '../../../src/host/doorbell.ts';
+import { Handshake } from '../../../src/host/handshake.ts';
 import { threadId } from '../../../src/host/kick.ts';
 import { type Fd, tryRead } from '../../../src/host/libc.ts';
 import { Mutex } from '../../../src/host/mutex.ts';
@@ -39,4 +40,17 @@ export function blockInRead(storage: SharedArrayBuffer, fd: number): number {
   const cells = new Int32Array(storage);
   Atomics.store(cells, 0, threadId());
   return tryRead(fd as Fd, new Uint8Array(8));
+}
+
+/** Asks so many questions; how often it went on before cell 2 told of the answer. */
+export function askMany(storage: SharedArrayBuffer, times: number): number {
+  const cells = new Int32Array(storage);
+  const shake = new Handshake(cells, 0, 1);
+  let early = 0;
+  for (let count = 0; count < times; count++) {
+    const number = shake.ask();
+    shake.wait(number, () => false);
+    if (Atomics.load(cells, 2) < number) early++;
+  }
+  return early;
 }

@@ -107,6 +107,19 @@ test('contains tells what lies whole in one region', async (t) => {
   t.equal(memory.contains(-1, 1), false);
 });
 
+test('reaches tells what can be accessed in one piece', async (t) => {
+  const memory = memoryWithHole();
+  t.equal(memory.reaches(0, lowPages * pageSize), true);
+  t.equal(memory.reaches(0, lowPages * pageSize + 1), false);
+  t.equal(memory.reaches(highStart - 1, 2), false);
+  for (const address of [Number.NaN, -1, 2 ** 53, 2 ** 64]) t.equal(memory.reaches(address, 1), false, `${address}`);
+  t.equal(memory.reaches(0, -1), false);
+  const windowed = windowedMemory();
+  t.equal(windowed.contains(0x10_0000, 16 * pageSize), true);
+  t.equal(windowed.reaches(0x10_0000, 16 * pageSize), false, 'longer than a window');
+  t.equal(windowed.reaches(0x10_0000 + 12 * pageSize, 4 * pageSize), true);
+});
+
 for (const [name, bytes, access] of writes) {
   test(`${name} marks the pages it writes while tracking is on`, async (t) => {
     const memory = memoryWithHole();

@@ -1,0 +1,78 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { inThread } from '../../test/support/thread.ts';
+import type { FuzzReport } from './fuzz-worker.ts';
+import { fuzzTargets } from './targets.ts';
+
+/**
+ * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
+ * devices. The first case that fails ends the run and says how to see it again.
+ */
+
+interface Options {
+  readonly runs: number;
+  readonly seed: number;
+  readonly device?: string;
+  readonly log?: boolean;
+}
+
+const worker = new URL('./fuzz-worker.ts', import.meta.url);
+/** A case takes a tenth of a millisecond. One that takes so long does not end. */
+const patienceMs = 20_000;
+/** Runs of at least so many cases must have tried everything. */
+const runsThatCover = 20_000;
+
+const program = new Command('npm run fuzz --').description('Attack what takes bytes from outside.');
+
+program
+  .command('virtio')
+  .description('hostile drivers against virtio queues, registers and devices')
+  .option('--runs <n>', 'cases, shared among the devices', wholeNumber, 50_000)
+  .option('--seed <n>', 'seed of the first case; each further one has the next', wholeNumber, 1)
+  .option('--device <name>', `one of ${Object.keys(fuzzTargets).join(', ')}; all, if none is named`)
+  .option('--log', 'tell of every operation; for few cases')
+  .action(async ({ runs, seed, device, log }: Options) => {
+    const names = device === undefined ? Object.keys(fuzzTargets) : [device];
+    for (const name of names) await fuzz(name, seed, Math.ceil(runs / names.length), log === true);
+  });
+
+async function fuzz(target: string, seed: number, runs: number, log: boolean): Promise<void> {
+  const progress = new Int32Array(new SharedArrayBuffer(4));
+  const begun = performance.now();
+  let [before, since] = [0, begun];
+  const watch = setInterval(() => {
+    const now = Atomics.load(progress, 0);
+    if (now !== before) [before, since] = [now, performance.now()];
+    else if (performance.now() - since > patienceMs) {
+      // The thread does not listen: only the end of the process ends it.
+      process.stderr.write(`fuzz: ${target}, seed ${seed + now - 1}: the case does not end\n`);
+      process.exit(1);
+    }
+  }, 1000);
+  try {
+    const order = { target, seed, runs, log };
+    const report = (await inThread(worker, 'fuzzInThread', order, progress.buffer)) as FuzzReport;
+    const seconds = (performance.now() - begun) / 1000;
+    const rate = Math.round(runs / seconds);
+    process.stdout.write(
+      `${target}: ${runs} cases from seed ${seed} in ${seconds.toFixed(1)} s (${rate} a second), ${report.faults} faults found\n`,
+    );
+    if (runs >= runsThatCover && report.missing.length > 0) {
+      throw new Error(`${target}: the cases never tried ${report.missing.join('; ')}`);
+    }
+  } finally {
+    clearInterval(watch);
+  }
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('It is a number from 1 on.');
+  return value;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`fuzz: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}
