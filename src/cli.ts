@@ -67,8 +67,11 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     }
   }
   // Node aborts, with a core dump, if it cannot reset a terminal that it was started at (node::ResetStdio). One that has
-  // gone is no reason for that: end as a hang-up ends every other program.
-  if (!terminals.every(isatty)) process.kill(process.pid, 'SIGHUP');
+  // gone is no reason for that.
+  if (!terminals.every(isatty)) {
+    const { exitAtOnce } = await import('./host/libc.ts');
+    exitAtOnce(exitCode);
+  }
   process.exit(exitCode);
 }
 

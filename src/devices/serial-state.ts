@@ -1,7 +1,7 @@
 /**
  * The memory that all threads share of one serial port: registers, and a ring of bytes for each direction.
  *
- *     Int32 cells   lock, doorbell, registers, ring counters        (see `cell`)
+ *     Int32 cells   lock, registers, ring counters                  (see `cell`)
  *     bytes         receive ring, transmit ring
  *
  * Ring counters run from 0 to 2^32 - 1 and wrap; head - tail is what the ring holds.
@@ -10,32 +10,30 @@
 /** Index of each 32-bit cell. */
 export const cell = {
   lock: 0,
-  /** Rung when the host side has something to do: bytes to print, or room for input it holds back. */
-  doorbell: 1,
-  interruptEnable: 2,
-  lineControl: 3,
-  modemControl: 4,
-  scratch: 5,
-  divisorLow: 6,
-  divisorHigh: 7,
-  fifoEnabled: 8,
+  interruptEnable: 1,
+  lineControl: 2,
+  modemControl: 3,
+  scratch: 4,
+  divisorLow: 5,
+  divisorHigh: 6,
+  fifoEnabled: 7,
   /** 1: the transmitter went empty and nobody has read IIR or written a byte since. */
-  transmitterEmpty: 9,
+  transmitterEmpty: 8,
   /** 1: a byte arrived and found no room. */
-  overrun: 10,
+  overrun: 9,
   /** Level of the interrupt pin. */
-  interruptLevel: 11,
-  receiveHead: 12,
-  receiveTail: 13,
-  transmitHead: 14,
-  transmitTail: 15,
+  interruptLevel: 10,
+  receiveHead: 11,
+  receiveTail: 12,
+  transmitHead: 13,
+  transmitTail: 14,
   /** 1: the host is looking at the transmit ring by itself; no need to ring. */
-  hostAwake: 16,
+  hostAwake: 15,
   /** 1: the host holds input back and wants to hear of room. */
-  hostHasInput: 17,
+  hostHasInput: 16,
 } as const;
 
-const cellCount = 18;
+const cellCount = 17;
 
 /** Input that the guest has not read yet. A real FIFO has 16; more saves wake-ups and shows no difference. */
 export const receiveRingBytes = 1024;

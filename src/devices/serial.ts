@@ -1,4 +1,3 @@
-import { Doorbell } from '../host/doorbell.ts';
 import { Mutex } from '../host/mutex.ts';
 import type { InterruptPin, IoDevice } from './io-device.ts';
 import { cell, receiveRingBytes, type SerialState, transmitRingBytes } from './serial-state.ts';
@@ -43,6 +42,12 @@ const MSR_CONNECTED = 0xb0;
 /** Bytes of port space a 16550 takes. */
 export const serialPortCount = 8;
 
+/** Wakes the host side of a port. */
+export interface HostBell {
+  /** The host side has something to do: bytes to print, or room for input that it holds back. */
+  ring(): void;
+}
+
 /**
  * A 16550A. Any number of threads hold one of these over the same {@link SerialState}: each vCPU serves its own
  * accesses, and the host side reads output and brings input (see SerialHost).
@@ -54,14 +59,14 @@ export class Serial implements IoDevice {
   readonly #state: SerialState;
   readonly #cells: Int32Array<SharedArrayBuffer>;
   readonly #lock: Mutex;
-  readonly #doorbell: Doorbell;
+  readonly #doorbell: HostBell;
   readonly #interrupt: InterruptPin;
 
-  constructor(state: SerialState, interrupt: InterruptPin) {
+  constructor(state: SerialState, interrupt: InterruptPin, doorbell: HostBell) {
     this.#state = state;
     this.#cells = state.cells;
     this.#lock = new Mutex(state.cells, cell.lock);
-    this.#doorbell = new Doorbell(state.cells, cell.doorbell);
+    this.#doorbell = doorbell;
     this.#interrupt = interrupt;
   }
 
@@ -121,11 +126,6 @@ export class Serial implements IoDevice {
     } finally {
       this.#lock.unlock();
     }
-  }
-
-  /** The port's doorbell, for the host side to listen at. */
-  get doorbell(): Doorbell {
-    return this.#doorbell;
   }
 
   #read(offset: number): number {

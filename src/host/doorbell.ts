@@ -1,34 +1,71 @@
-/**
- * Wakes an event loop from another thread: a shared count that only grows.
- *
- * A ring between two looks of the listener is not lost, and many rings between two looks are one.
- */
-export class Doorbell {
-  readonly #cells: Int32Array<SharedArrayBuffer>;
-  readonly #index: number;
+import { Socket } from 'node:net';
+import { close, createPipe, type Fd, tryWrite } from './libc.ts';
+import type { Closable } from './ownership.ts';
 
-  constructor(cells: Int32Array<SharedArrayBuffer>, index: number) {
-    this.#cells = cells;
-    this.#index = index;
+const oneByte = new Uint8Array(1);
+
+/** The end of a doorbell that rings. For any thread that knows the descriptor. */
+export class DoorbellButton {
+  readonly #fd: Fd;
+
+  constructor(fd: Fd) {
+    this.#fd = fd;
   }
 
+  /** A pipe that is full will be heard anyway, and one that nobody listens at any more need not be. */
   ring(): void {
-    Atomics.add(this.#cells, this.#index, 1);
-    Atomics.notify(this.#cells, this.#index);
+    tryWrite(this.#fd, oneByte);
+  }
+}
+
+/**
+ * Wakes Node's event loop from another thread. Rings are not lost between two waits, and many rings between two are one.
+ *
+ * It is a pipe, which the event loop waits for as for every descriptor. (With Atomics.waitAsync, which needs no descriptor,
+ * one guest in some fifty fell silent on a busy host, until something else woke the loop: see docs/decisions.md.)
+ */
+export class Doorbell implements Closable {
+  /** For {@link DoorbellButton}. */
+  readonly button: Fd;
+  readonly #listeningEnd: Fd;
+  #socket: Socket | undefined;
+  #rung = false;
+  #closed = false;
+  #wake: () => void = () => {};
+
+  constructor() {
+    [this.#listeningEnd, this.button] = createPipe();
   }
 
-  /** Number of rings so far, modulo 2^32: what {@link next} wants to hear about later ones. */
-  get rings(): number {
-    return Atomics.load(this.#cells, this.#index);
-  }
-
-  /** Resolves once there have been more than `heard` rings. Does not keep the process alive. */
-  async next(heard: number): Promise<number> {
-    for (;;) {
-      const wait = Atomics.waitAsync(this.#cells, this.#index, heard);
-      if (wait.async) await wait.value;
-      const rings = this.rings;
-      if (rings !== heard) return rings;
+  /** Resolves once there has been a ring since it last did, or since the beginning. Does not keep the process alive. */
+  async next(): Promise<void> {
+    this.#socket ??= this.#listen();
+    while (!this.#rung && !this.#closed) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     }
+    this.#rung = false;
+  }
+
+  /** Whoever waits goes on. No thread may ring any more. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    close(this.button);
+    if (this.#socket === undefined) close(this.#listeningEnd);
+    else this.#socket.destroy();
+    this.#wake();
+  }
+
+  #listen(): Socket {
+    const socket = new Socket({ fd: this.#listeningEnd, readable: true, writable: false });
+    socket.on('error', () => {});
+    socket.on('data', () => {
+      this.#rung = true;
+      this.#wake();
+    });
+    socket.unref();
+    return socket;
   }
 }

@@ -270,6 +270,25 @@ export function createEventfd(flags: number): Fd {
   return fd as Fd;
 }
 
+const exitCall = declare<[number], void>('void _exit(int)');
+
+/** Ends the process without another word: nothing that waits for its end is run, by Node or by the C library. */
+export function exitAtOnce(code: number): void {
+  exitCall(code);
+}
+
+const pipeCall = declare<[Uint8Array, number], number>('int pipe2(uint8_t *, int)');
+
+/** A pipe whose ends never block: the one to read from, and the one to write to. */
+export function createPipe(): [Fd, Fd] {
+  const O_NONBLOCK = 0o4000;
+  const O_CLOEXEC = 0o2000000;
+  const ends = new Uint8Array(8);
+  if (pipeCall(ends, O_NONBLOCK | O_CLOEXEC) < 0) throw new SystemError('pipe2', lastErrno(), 'a new pipe');
+  const view = new DataView(ends.buffer);
+  return [view.getInt32(0, true) as Fd, view.getInt32(4, true) as Fd];
+}
+
 const epollCreateCall = declare<[number], number>('int epoll_create1(int)');
 const epollCtlCall = declare<[number, number, number, Uint8Array], number>('int epoll_ctl(int, int, int, uint8_t *)');
 const epollWaitCall = declare<[number, Uint8Array, number, number], number>('int epoll_wait(int, uint8_t *, int, int)');

@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { Serial } from '../devices/serial.ts';
 import { ConsoleOutput } from '../host/console-output.ts';
+import type { Doorbell } from '../host/doorbell.ts';
 import { tell } from '../host/tell.ts';
 import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 
@@ -28,6 +29,7 @@ export interface ConsoleRequests extends KeyRequests {
  */
 export class SerialConsole {
   readonly #serial: Serial;
+  readonly #bell: Doorbell;
   readonly #output: ConsoleOutput;
   readonly #chunk = new Uint8Array(4096);
   readonly #tail = new Uint8Array(tailBytes);
@@ -38,9 +40,13 @@ export class SerialConsole {
   #closed = false;
   #source: typeof process.stdin | undefined;
 
-  /** @param outputFd stays open; it belongs to the caller */
-  constructor(serial: Serial, outputFd: number) {
+  /**
+   * @param bell rings when the port has something to do
+   * @param outputFd stays open; it belongs to the caller
+   */
+  constructor(serial: Serial, bell: Doorbell, outputFd: number) {
     this.#serial = serial;
+    this.#bell = bell;
     this.#output = new ConsoleOutput(outputFd);
     void this.#pump();
   }
@@ -89,8 +95,7 @@ export class SerialConsole {
 
   /** Sleeps until the doorbell rings; then moves bytes as long as there are any. */
   async #pump(): Promise<void> {
-    const { doorbell } = this.#serial;
-    for (let heard = doorbell.rings; !this.#closed; heard = await doorbell.next(heard)) {
+    for (; !this.#closed; await this.#bell.next()) {
       this.#feed();
       while (!this.#closed && this.#move()) {
         const wait = this.#pending.length > 0 ? retryPeriodMs : flowPeriodMs;

@@ -3,6 +3,7 @@ import { bootRegisters } from '../../firmware/boot-registers.ts';
 import { loadKernel } from '../../firmware/load-kernel.ts';
 import { writeResetVector } from '../../firmware/reset-vector.ts';
 import type { Serial } from '../devices/serial.ts';
+import { Doorbell } from '../host/doorbell.ts';
 import { EventFd } from '../host/eventfd.ts';
 import { installKickHandler } from '../host/kick.ts';
 import { capability } from '../host/kvm/abi.ts';
@@ -62,6 +63,8 @@ export class Machine {
   readonly shape: MachineShape;
   /** The serial port, host side. */
   readonly serial: Serial;
+  /** Rings when the serial port's host side has something to do. */
+  readonly serialBell: Doorbell;
   readonly ended: Promise<GuestEnd>;
   readonly ram: Ram;
   readonly #owner = new Owner();
@@ -100,7 +103,13 @@ export class Machine {
       this.#devices = this.#owner.own(new MachineDevices(this.#vm, shape.devices ?? noDevices));
       const ioControl = new ThreadControl();
       const io: SharedIoControl = { control: ioControl.storage, wake: this.#owner.own(new EventFd()).fd };
-      this.#platform = newPlatform(this.#vm.fd, io, this.#devices.virtio);
+      this.serialBell = this.#owner.own(new Doorbell());
+      this.#platform = newPlatform({
+        vm: this.#vm.fd,
+        serialBell: this.serialBell.button,
+        io,
+        virtio: this.#devices.virtio,
+      });
       this.serial = serialPort(this.#platform);
       this.#powerButton = new InterruptLine(this.#vm.fd, platformMap.powerButton.gsi);
       installKickHandler();

@@ -5,6 +5,7 @@ import { Serial, serialPortCount } from '../devices/serial.ts';
 import { serialState } from '../devices/serial-state.ts';
 import { MmioRegisters } from '../devices/virtio/mmio-registers.ts';
 import { mmioState } from '../devices/virtio/mmio-state.ts';
+import { DoorbellButton } from '../host/doorbell.ts';
 import { InterruptLine } from '../host/kvm/vm.ts';
 import type { Fd } from '../host/libc.ts';
 import { virtioMmioBytes } from '../memory/layout.ts';
@@ -24,18 +25,21 @@ export const platformMap = {
 export interface SharedPlatform {
   readonly vm: Fd;
   readonly serial: SharedArrayBuffer;
+  /** Button of the doorbell that wakes whoever attends to the serial port. */
+  readonly serialBell: Fd;
   readonly io: SharedIoControl;
   readonly virtio: readonly SharedVirtio[];
 }
 
 /** Device state of a fresh machine. */
-export function newPlatform(vm: Fd, io: SharedIoControl, virtio: readonly SharedVirtio[]): SharedPlatform {
-  return { vm, serial: serialState().storage, io, virtio };
+export function newPlatform(parts: Omit<SharedPlatform, 'serial'>): SharedPlatform {
+  return { ...parts, serial: serialState().storage };
 }
 
 /** The serial port, for any thread. */
 export function serialPort(platform: SharedPlatform): Serial {
-  return new Serial(serialState(platform.serial), new InterruptLine(platform.vm, platformMap.serial.gsi));
+  const interrupt = new InterruptLine(platform.vm, platformMap.serial.gsi);
+  return new Serial(serialState(platform.serial), interrupt, new DoorbellButton(platform.serialBell));
 }
 
 /** Buses of one vCPU thread, with every device on them. */

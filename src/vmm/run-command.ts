@@ -95,7 +95,7 @@ function readImage(flag: 'kernel' | 'initrd', path: string): NamedBytes & FileBy
 /** Connects the console and waits for the machine's end. */
 async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: GuestEnd; consoleTail: string }> {
   const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
-  const console = new SerialConsole(machine.serial, outputFd);
+  const console = new SerialConsole(machine.serial, machine.serialBell, outputFd);
   let end: GuestEnd;
   try {
     if (serial.kind === 'stdio') {

@@ -8,6 +8,8 @@ export const reg = { data: 0, ier: 1, iir: 2, fcr: 2, lcr: 3, mcr: 4, lsr: 5, ms
 export interface SerialRig {
   readonly serial: Serial;
   readonly state: SerialState;
+  /** How often the host side was woken. */
+  readonly rings: number;
   /** Levels the pin was set to. */
   readonly levels: boolean[];
   readonly level: boolean;
@@ -22,11 +24,20 @@ export interface SerialRig {
 export function serialRig(): SerialRig {
   const state = serialState();
   const levels: boolean[] = [];
-  const serial = new Serial(state, { set: (high) => levels.push(high) });
+  let rings = 0;
+  const bell = {
+    ring: () => {
+      rings++;
+    },
+  };
+  const serial = new Serial(state, { set: (high) => levels.push(high) }, bell);
   const write = (register: number, value: number): void => serial.write(register, 1, value);
   return {
     serial,
     state,
+    get rings() {
+      return rings;
+    },
     levels,
     get level() {
       return levels.at(-1) ?? false;

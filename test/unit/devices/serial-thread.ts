@@ -14,7 +14,7 @@ export function writeMany(
   writers: number,
   times: number,
 ): number {
-  const serial = new Serial(serialState(storage), { set: () => {} });
+  const serial = new Serial(serialState(storage), { set: () => {} }, { ring: () => {} });
   const arrived = new Int32Array(gate);
   Atomics.add(arrived, 0, 1);
   while (Atomics.load(arrived, 0) < writers);

@@ -1,4 +1,4 @@
-import { Doorbell } from '../../../src/host/doorbell.ts';
+import { DoorbellButton } from '../../../src/host/doorbell.ts';
 import { Handshake } from '../../../src/host/handshake.ts';
 import { threadId } from '../../../src/host/kick.ts';
 import { type Fd, tryRead } from '../../../src/host/libc.ts';
@@ -24,15 +24,27 @@ export function increment(storage: SharedArrayBuffer, times: number, threads: nu
   return times;
 }
 
-/** Rings `times` times, adding one to cell 1 before each ring. Cell 0 is the doorbell. */
-export function ring(storage: SharedArrayBuffer, times: number): number {
+/** Rings `times` times, adding one to cell 0 before each ring. */
+export function ring(storage: SharedArrayBuffer, button: number, times: number): number {
   const cells = new Int32Array(storage);
-  const doorbell = new Doorbell(cells, 0);
+  const doorbell = new DoorbellButton(button as Fd);
   for (let done = 0; done < times; done++) {
-    Atomics.add(cells, 1, 1);
+    Atomics.add(cells, 0, 1);
     doorbell.ring();
   }
   return times;
+}
+
+/** Rings, and rings again only once cell 0 says that the ring was heard; how many rings were not heard in 20 s. */
+export function ringAndWait(storage: SharedArrayBuffer, button: number, times: number): number {
+  const cells = new Int32Array(storage);
+  const doorbell = new DoorbellButton(button as Fd);
+  let lost = 0;
+  for (let done = 0; done < times; done++) {
+    doorbell.ring();
+    if (Atomics.wait(cells, 0, done, 20_000) === 'timed-out') lost++;
+  }
+  return lost;
 }
 
 /** Blocks in read() until it is kicked; the outcome. Cell 0 becomes the thread's id. */
