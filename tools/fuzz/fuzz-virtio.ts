@@ -137,6 +137,7 @@ function recover(
   pops.begin();
   const driver = new MockDriver(registers, ram.memory);
   driver.start();
+  if (driver.read('InterruptStatus') !== 0) throw new Error('an interrupt is left after a reset');
   const request = target.request(driver);
   driver.kick(request.queue);
   for (let left = patience; ; left--) {

@@ -121,11 +121,13 @@ export class HostileMemory implements Closable {
     }
   }
 
-  /** @throws Error if some of the host range is not RAM */
-  checkHostRange(address: number, length: number): void {
+  /** Does with a host range what a system call would that reads or writes it. @throws Error if some of it is not RAM */
+  callKernel(address: number, length: number, what: 'read' | 'write'): void {
     const at = address - this.#mapping.address;
-    if (regions.some(({ sizeBytes, offset }) => at >= offset && at + length <= offset + sizeBytes)) return;
-    throw new Error(`the device names ${length} bytes of the host's memory outside RAM`);
+    if (!regions.some(({ sizeBytes, offset }) => at >= offset && at + length <= offset + sizeBytes)) {
+      throw new Error(`the device names ${length} bytes of the host's memory outside RAM`);
+    }
+    if (what === 'write') this.#arena.fill(0x77, at, at + length);
   }
 
   close(): void {
