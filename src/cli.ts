@@ -19,8 +19,14 @@ Exit codes:
   3    the guest asked for a reboot
   128+n  ended by signal n (129 also when standard input closes)
 
-Example:
-  colo-vmm run --kernel /boot/vmlinuz --initrd root.cpio --cmdline 'console=ttyS0 quiet' --memory 512M --cpus 2`;
+Disks:
+  werror says what happens when a write fails: report it to the guest, stop the machine, or (enospc, the default)
+  stop it when the host's disk is full and report all else. A stopped machine tries again when it is told to go on.
+  With overlay=FILE the disk itself is only read, and FILE holds what the guest writes; it is made if it is not there.
+
+Examples:
+  colo-vmm run --kernel /boot/vmlinuz --initrd root.cpio --cmdline 'console=ttyS0 quiet' --memory 512M --cpus 2
+  colo-vmm run --kernel vmlinuz --cmdline 'console=ttyS0 root=/dev/vda rw' --disk path=root.img --net tap=tap0`;
 
 /** Reads the command line and does what it says; ends the process with the right exit code. */
 export async function main(argv: readonly string[], program: URL): Promise<void> {
@@ -31,6 +37,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 
   const run = cli.command('run').description('boot a machine and stay with it until it ends');
   for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
+  for (const [key, argument, help] of repeatedFlags) run.option(`--${key} ${argument}`, help, collect);
   run
     .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
     .addHelpText('after', runHelp)
@@ -77,6 +84,7 @@ const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
     '<size>',
     'RAM, such as 256M or 2G (default 256M); with ,shared=on in a memfd, which other programs can map',
   ],
+  ['rng', '<source>', 'an entropy device for the guest: host, seed=NUMBER (the same bytes at every start) or none'],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
   ['kaslr', '<on|off>', 'move the kernel to a random virtual address (default off: the same at every start)'],
   ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
@@ -84,11 +92,25 @@ const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],
 ];
 
+/** Flags that may be given several times. */
+const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
+  [
+    'disk',
+    '<keys>',
+    'a disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop]; once for each',
+  ],
+  ['net', '<keys>', 'a network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; once for each'],
+];
+
+function collect(value: string, earlier: readonly string[] = []): string[] {
+  return [...earlier, value];
+}
+
 /** What was given on the command line, by the flags' own names (commander would write cpuMask for cpu-mask). */
-function flagsOf(command: Command): Record<string, string> & { config?: string } {
+function flagsOf(command: Command): Record<string, string | string[]> & { config?: string } {
   const given = command.options.flatMap((option) => {
     const value: unknown = command.getOptionValue(option.attributeName());
-    return value === undefined ? [] : [[option.name(), String(value)]];
+    return value === undefined ? [] : [[option.name(), Array.isArray(value) ? value : String(value)]];
   });
   return Object.fromEntries(given);
 }

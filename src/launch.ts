@@ -2,16 +2,17 @@
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
-import { isMainThread } from 'node:worker_threads';
+import { isMainThread, workerData } from 'node:worker_threads';
+import type { ThreadBirth } from './vmm/controlled-thread.ts';
 
 /**
- * Where every thread of the process begins: the main thread with the command line, all others with a vCPU.
+ * Where every thread of the process begins: the main thread with the command line, all others with the program of their kind.
  *
  * A program is loaded from V8's code cache, which the build laid beside it: compiling is a quarter of what it does
  * before the guest runs. A cache made by another version of Node is refused by V8; then it is compiled as usual.
  */
 if (isMainThread) void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
-else load<typeof import('./vmm/vcpu-worker.ts')>('vcpu').vcpuMain();
+else load<{ threadMain(): void }>((workerData as ThreadBirth).thread).threadMain();
 
 function load<Exports>(name: string): Exports {
   const file = `${__dirname}/${name}.cjs`;

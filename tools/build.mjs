@@ -1,5 +1,5 @@
-// Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a vCPU thread, vcpu.cjs, which hold all
-// sources and libraries, from the code caches that are made here. koffi's addon lies beside them.
+// Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a worker thread, vcpu.cjs or io.cjs, which
+// hold all sources and libraries, from the code caches that are made here. koffi's addon lies beside them.
 import { chmodSync, copyFileSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -26,7 +26,12 @@ const koffiBeside = {
 rmSync(dist, { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: { 'colo-vmm': 'src/launch.ts', main: 'src/cli.ts', vcpu: 'src/vmm/vcpu-worker.ts' },
+  entryPoints: {
+    'colo-vmm': 'src/launch.ts',
+    main: 'src/cli.ts',
+    vcpu: 'src/vmm/vcpu-worker.ts',
+    io: 'src/vmm/io-worker.ts',
+  },
   outdir: dist,
   outExtension: { '.js': '.cjs' },
   bundle: true,
@@ -50,7 +55,7 @@ const command = join(root, 'node_modules', '.bin', 'colo-vmm');
 rmSync(command, { force: true });
 symlinkSync('../../dist/colo-vmm.cjs', command);
 
-for (const name of ['main', 'vcpu']) {
+for (const name of ['main', 'vcpu', 'io']) {
   const text = readFileSync(join(dist, `${name}.cjs`), 'utf8');
   writeFileSync(join(dist, `${name}.cache`), codeCache(`(function (exports, require, module, __dirname) {${text}\n})`));
 }

@@ -1,6 +1,6 @@
 // Runs the command line from its TypeScript sources: `npm run dev -- run ...`. Worker threads begin here as well,
 // and a thread does not inherit tsx's loader, so each registers it anew.
-import { isMainThread } from 'node:worker_threads';
+import { isMainThread, workerData } from 'node:worker_threads';
 import { register } from 'tsx/esm/api';
 
 register();
@@ -8,6 +8,6 @@ if (isMainThread) {
   const { main } = await import('../src/cli.ts');
   await main(process.argv, new URL(import.meta.url));
 } else {
-  const { vcpuMain } = await import('../src/vmm/vcpu-worker.ts');
-  vcpuMain();
+  const { threadMain } = await import(`../src/vmm/${workerData.thread}-worker.ts`);
+  threadMain();
 }

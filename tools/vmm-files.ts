@@ -9,9 +9,16 @@ export const vmmBundle = dist('colo-vmm.cjs');
 export const vmmInHost = '/opt/colo-vmm/colo-vmm.cjs';
 
 /** All files of the bundle, for the hosts of a lab. */
-export const vmmFiles = ['colo-vmm.cjs', 'main.cjs', 'main.cache', 'vcpu.cjs', 'vcpu.cache', 'koffi.node'].map(
-  (name) => ({
-    source: dist(name),
-    path: `/opt/colo-vmm/${name}`,
-  }),
-);
+export const vmmFiles = [
+  'colo-vmm.cjs',
+  'main.cjs',
+  'main.cache',
+  'vcpu.cjs',
+  'vcpu.cache',
+  'io.cjs',
+  'io.cache',
+  'koffi.node',
+].map((name) => ({
+  source: dist(name),
+  path: `/opt/colo-vmm/${name}`,
+}));

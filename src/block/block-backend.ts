@@ -16,13 +16,8 @@ export interface BlockRequest {
   finished(result: number): void;
 }
 
-/**
- * What stands behind a disk: a file, a layer over another one. Errors are values, never exceptions. Nothing here blocks
- * the calling thread for the time of a disk access.
- *
- * Order: requests may finish in any order. `flush` covers every write that had finished when it was submitted.
- */
-export interface BlockBackend extends Closable {
+/** What a disk's driver has to know before it uses the disk. */
+export interface BlockGeometry {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   /** Bytes of the smallest write that is not a read, a change and a write of what lies beneath; 512 or more. */
@@ -31,6 +26,15 @@ export interface BlockBackend extends Closable {
   readonly discardBytes: number;
   /** Alignment that memory addresses, offsets and lengths of data need; 1 if none (files not opened for direct I/O). */
   readonly memoryAlignment: number;
+}
+
+/**
+ * What stands behind a disk: a file, a layer over another one. Errors are values, never exceptions. Nothing here blocks
+ * the calling thread for the time of a disk access.
+ *
+ * Order: requests may finish in any order. `flush` covers every write that had finished when it was submitted.
+ */
+export interface BlockBackend extends BlockGeometry, Closable {
   read(request: BlockRequest): void;
   write(request: BlockRequest): void;
   /** Makes what was written survive a loss of power. `offset`, `length` and `data` mean nothing. */

@@ -4,6 +4,7 @@ import { SystemError } from './system-error.ts';
 
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
+const EPOLL_CTL_MOD = 3;
 
 /** Readable (or a peer that closed). */
 export const EPOLLIN = 1;
@@ -23,11 +24,12 @@ export class Epoll {
   readonly #event = new Uint8Array(eventBytes);
 
   add(fd: Fd, events: number, token: number): void {
-    const view = new DataView(this.#event.buffer);
-    view.setUint32(0, events, true);
-    view.setUint32(4, token, true);
-    view.setUint32(8, 0, true);
-    epollCtl(this.#fd, EPOLL_CTL_ADD, fd, this.#event);
+    this.#control(EPOLL_CTL_ADD, fd, events, token);
+  }
+
+  /** Waits for other events from now on. An event that is there already counts as new. */
+  modify(fd: Fd, events: number, token: number): void {
+    this.#control(EPOLL_CTL_MOD, fd, events, token);
   }
 
   remove(fd: Fd): void {
@@ -50,5 +52,13 @@ export class Epoll {
 
   close(): void {
     close(this.#fd);
+  }
+
+  #control(operation: number, fd: Fd, events: number, token: number): void {
+    const view = new DataView(this.#event.buffer);
+    view.setUint32(0, events, true);
+    view.setUint32(4, token, true);
+    view.setUint32(8, 0, true);
+    epollCtl(this.#fd, operation, fd, this.#event);
   }
 }

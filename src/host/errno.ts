@@ -7,4 +7,20 @@ export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }
 
-export const { E2BIG, EACCES, EAGAIN, EINTR, ENOENT, EPERM, EPIPE } = constants.errno;
+export const {
+  E2BIG,
+  EACCES,
+  EAGAIN,
+  EBUSY,
+  EINTR,
+  EINVAL,
+  EIO,
+  ENODEV,
+  ENOENT,
+  ENOSPC,
+  ENOSYS,
+  ENOTTY,
+  EOPNOTSUPP,
+  EPERM,
+  EPIPE,
+} = constants.errno;

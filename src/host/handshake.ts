@@ -1,3 +1,6 @@
+/** How often whoever waits looks whether there is still somebody to answer. */
+const lookAgainMs = 50;
+
 /**
  * A question from any thread that another one answers, in two shared cells that only count up.
  *
@@ -22,12 +25,12 @@ export class Handshake {
     return (Atomics.add(this.#cells, this.#asked, 1) + 1) | 0;
   }
 
-  /** Blocks this thread until question `number` is answered. */
-  wait(number: number): void {
+  /** Blocks this thread until question `number` is answered, or `hopeless` says that it never will be. */
+  wait(number: number, hopeless: () => boolean): void {
     for (;;) {
       const answered = Atomics.load(this.#cells, this.#answered);
-      if (((answered - number) | 0) >= 0) return;
-      Atomics.wait(this.#cells, this.#answered, answered);
+      if (((answered - number) | 0) >= 0 || hopeless()) return;
+      Atomics.wait(this.#cells, this.#answered, answered, lookAgainMs);
     }
   }
 

@@ -53,6 +53,12 @@ export const u16: Field<number> = {
   read: (view, offset) => view.getUint16(offset, true),
   write: (view, offset, value) => view.setUint16(offset, value, true),
 };
+export const s16: Field<number> = {
+  size: 2,
+  align: 2,
+  read: (view, offset) => view.getInt16(offset, true),
+  write: (view, offset, value) => view.setInt16(offset, value, true),
+};
 export const u32: Field<number> = {
   size: 4,
   align: 4,

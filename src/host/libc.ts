@@ -12,7 +12,8 @@ declare const fdBrand: unique symbol;
 /** An open file descriptor. Valid in every thread of this process. */
 export type Fd = number & { readonly [fdBrand]: true };
 
-const libc = koffi.load('libc.so.6');
+/** For calls declared elsewhere in this folder. */
+export const libc: LibraryHandle = koffi.load('libc.so.6');
 
 /** Another shared library, or undefined if the system has none of that name. */
 export function loadLibrary(name: string): LibraryHandle | undefined {
@@ -25,7 +26,8 @@ export function loadLibrary(name: string): LibraryHandle | undefined {
 
 type Call<A extends unknown[], R> = (...args: A) => R;
 
-function declare<A extends unknown[], R>(prototype: string): Call<A, R> {
+/** A C function by its prototype, declared when it is first called. */
+export function declare<A extends unknown[], R>(prototype: string): Call<A, R> {
   let call: Call<A, R> | undefined;
   return (...args) => {
     call ??= libc.func(prototype) as unknown as Call<A, R>;
@@ -102,6 +104,7 @@ export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
+export const MAP_32BIT = 0x40;
 /** In place of a descriptor, for {@link MAP_ANONYMOUS}. */
 export const noFile = -1 as Fd;
 
@@ -180,6 +183,71 @@ export function tryRead(fd: Fd, target: Uint8Array): number {
 export function tryWrite(fd: Fd, source: Uint8Array): number {
   const count = writeCall(fd, source, source.length);
   return count < 0 ? -lastErrno() : count;
+}
+
+type VectorCall = (fd: number, address: number, count: number) => number;
+let readvCall: VectorCall | undefined;
+let writevCall: VectorCall | undefined;
+
+/**
+ * Reads into the `count` struct iovec at `address`; the bytes read, or the negative errno. Declared when first used as
+ * all others, but without the wrapper that takes any number of arguments: it runs once a packet.
+ */
+export function tryReadv(fd: Fd, address: number, count: number): number {
+  readvCall ??= libc.func('readv', 'int64_t', ['int', 'int64_t', 'int']) as unknown as VectorCall;
+  const result = readvCall(fd, address, count);
+  return result < 0 ? -lastErrno() : result;
+}
+
+/** Writes from the `count` struct iovec at `address`; the bytes written, or the negative errno. */
+export function tryWritev(fd: Fd, address: number, count: number): number {
+  writevCall ??= libc.func('writev', 'int64_t', ['int', 'int64_t', 'int']) as unknown as VectorCall;
+  const result = writevCall(fd, address, count);
+  return result < 0 ? -lastErrno() : result;
+}
+
+type FileVectorCall = (fd: number, address: number, count: number, offset: number) => number;
+let preadvCall: FileVectorCall | undefined;
+let pwritevCall: FileVectorCall | undefined;
+
+/** As {@link tryReadv}, from `offset` of a file. */
+export function tryPreadv(fd: Fd, address: number, count: number, offset: number): number {
+  preadvCall ??= libc.func('preadv', 'int64_t', ['int', 'int64_t', 'int', 'int64_t']) as unknown as FileVectorCall;
+  const result = preadvCall(fd, address, count, offset);
+  return result < 0 ? -lastErrno() : result;
+}
+
+/** As {@link tryWritev}, to `offset` of a file. */
+export function tryPwritev(fd: Fd, address: number, count: number, offset: number): number {
+  pwritevCall ??= libc.func('pwritev', 'int64_t', ['int', 'int64_t', 'int', 'int64_t']) as unknown as FileVectorCall;
+  const result = pwritevCall(fd, address, count, offset);
+  return result < 0 ? -lastErrno() : result;
+}
+
+const getrandomCall = declare<[number, number, number], number>('int64_t getrandom(int64_t, size_t, unsigned int)');
+const memcpyCall = declare<[number, number, number], number>('int64_t memcpy(int64_t, int64_t, size_t)');
+
+/** Fills [address, address + length) from the kernel's generator; the bytes filled, or the negative errno. */
+export function tryGetrandom(address: number, length: number): number {
+  const count = getrandomCall(address, length, 0);
+  return count < 0 ? -lastErrno() : count;
+}
+
+/** Copies `length` bytes from one address to another. Whoever calls has checked both. */
+export function copyMemory(target: number, source: number, length: number): void {
+  memcpyCall(target, source, length);
+}
+
+const socketCall = declare<[number, number, number], number>('int socket(int, int, int)');
+
+/** A socket with nothing on its other end: the door to the ioctls on network interfaces (netdevice(7)). */
+export function interfaceSocket(): Fd {
+  const AF_INET = 2;
+  const SOCK_DGRAM = 2;
+  const SOCK_CLOEXEC = 0o2000000;
+  const fd = socketCall(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SystemError('socket', lastErrno(), 'network interfaces');
+  return fd as Fd;
 }
 
 const sendCall = declare<[number, Uint8Array, number, number], number>(

@@ -2,6 +2,7 @@ import {
   adviseHugePages,
   close,
   type Fd,
+  MAP_32BIT,
   MAP_ANONYMOUS,
   MAP_NORESERVE,
   MAP_PRIVATE,
@@ -79,6 +80,29 @@ export class AnonymousMapping implements Closable, MappingAddress {
     if (!this.#open) return;
     this.#open = false;
     munmap(this.#reserved.address, this.#reserved.sizeBytes);
+  }
+}
+
+/**
+ * A little memory below 2 GiB. V8 has numbers up to there in a register; a greater one that a system call is given, such
+ * as an address, costs it 16 bytes of heap each time.
+ */
+export class LowMapping implements Closable, MappingAddress {
+  readonly address: number;
+  readonly sizeBytes: number;
+  #open = true;
+
+  constructor(name: string, sizeBytes: number) {
+    this.sizeBytes = sizeBytes;
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT;
+    this.address = mmap(sizeBytes, PROT_READ | PROT_WRITE, flags, noFile, 0, name);
+  }
+
+  /** No thread may touch a view of it afterwards. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    munmap(this.address, this.sizeBytes);
   }
 }
 

@@ -1,3 +1,4 @@
+import type { IoVector } from '../host/io-vector.ts';
 import { populate } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
 import { DirtyBitmap, type TrackingCell } from './dirty-bitmap.ts';
@@ -203,6 +204,13 @@ export class GuestMemory {
     const window = this.#find(address, length);
     this.#record(window, address, length);
     return hva(window.region.address + (address - window.region.start));
+  }
+
+  /** Appends the bytes' host addresses to `target`; false if that has no room. As {@link addressForRead}. Hot path. */
+  gather(address: Gpa, length: number, target: IoVector): boolean {
+    const { region } = this.#find(address, length);
+    const host = region.address + (address - region.start);
+    return target.addSplit(host | 0, Math.floor(host / 0x1_0000_0000), length);
   }
 
   /**

@@ -42,6 +42,10 @@ export const mmioHoleStart = gpa(3 * GiB);
 /** Second part of RAM in guests with more than 3 GiB. */
 export const ramAbove4GiB = gpa(4 * GiB);
 
+/** Registers of virtio devices, one page each, from here on. */
+export const virtioMmioAddress = gpa(0xd000_0000);
+export const virtioMmioBytes = 0x1000;
+
 /** I/O APIC registers (in-kernel irqchip, fixed by KVM). */
 export const ioApicAddress = gpa(0xfec0_0000);
 /** Local APIC registers (architectural reset value of IA32_APIC_BASE). */

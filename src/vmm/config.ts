@@ -5,6 +5,7 @@ import { alignDown, MiB, pageSize } from '../memory/address.ts';
 import { minimumRamBytes } from '../memory/layout.ts';
 import type { RamBacking } from '../memory/ram.ts';
 import { cpuFeatures } from './cpu-features.ts';
+import { disks, nets, rng } from './device-config.ts';
 
 /** A flag or configuration key has a value that will not do. The message names it, what is wrong, and what would do. */
 export class ConfigError extends Error {
@@ -89,6 +90,9 @@ const schema = v.strictObject({
   cpus: v.optional(cpus, 1),
   memory: v.optional(memory, '256M'),
   serial: v.optional(serial, 'stdio'),
+  disk: v.optional(disks, []),
+  net: v.optional(nets, []),
+  rng: v.optional(rng, 'none'),
   kaslr: v.optional(v.picklist(['on', 'off'], 'is on or off'), 'off'),
   'cpu-mask': v.optional(cpuMask, ''),
   name: v.optional(
@@ -115,6 +119,11 @@ export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: str
   const [issue] = result.issues;
   const key = String(issue.path?.[0]?.key ?? '');
   const where = key in flags ? `--${key}` : file === undefined ? `--${key}` : `${file}: "${key}"`;
+  const inDevice = issue.path?.[2]?.key;
+  if (inDevice !== undefined) {
+    const given = [issue.path?.[0]?.value].flat()[Number(issue.path?.[1]?.key)];
+    throw new ConfigError(`${where} ${shownDevice(given)}: ${explainDeviceKey(String(inDevice), issue)}`);
+  }
   if (issue.type === 'strict_object') {
     const known = Object.keys(schema.entries);
     if (!known.includes(key)) throw new ConfigError(`${where}: no such key; known are ${known.join(', ')}`);
@@ -125,6 +134,16 @@ export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: str
   const value = issue.path?.[0]?.value;
   const shown = typeof value === 'string' || typeof value === 'number' ? ` ${value}` : '';
   throw new ConfigError(`${where}${shown}: ${issue.message}`);
+}
+
+/** What is wrong with key `key` of a device. */
+function explainDeviceKey(key: string, issue: v.BaseIssue<unknown>): string {
+  if (issue.type !== 'strict_object') return `${key} ${issue.message}`;
+  return issue.expected === 'never' ? `it has no key ${key}` : `${key}= is missing`;
+}
+
+function shownDevice(given: unknown): string {
+  return typeof given === 'string' ? given : JSON.stringify(given);
 }
 
 function readConfigFile(file: string): Record<string, unknown> {

@@ -3,6 +3,7 @@ import { bootRegisters } from '../../firmware/boot-registers.ts';
 import { loadKernel } from '../../firmware/load-kernel.ts';
 import { writeResetVector } from '../../firmware/reset-vector.ts';
 import type { Serial } from '../devices/serial.ts';
+import { EventFd } from '../host/eventfd.ts';
 import { installKickHandler } from '../host/kick.ts';
 import { capability } from '../host/kvm/abi.ts';
 import { type CpuidEntry, KvmDevice } from '../host/kvm/kvm-device.ts';
@@ -10,10 +11,16 @@ import { InterruptLine, type Vm } from '../host/kvm/vm.ts';
 import { Owner } from '../host/ownership.ts';
 import { identityMapAddress, kvmTssAddress } from '../memory/layout.ts';
 import { Ram, type RamBacking } from '../memory/ram.ts';
+import type { ControlledThread } from './controlled-thread.ts';
 import { guestCpuid } from './cpuid.ts';
 import type { GuestEnd } from './guest-end.ts';
+import type { SharedIoControl } from './io-control.ts';
+import { IoThread } from './io-thread.ts';
+import type { IoReport } from './io-worker.ts';
+import { type DevicesConfig, MachineDevices, noDevices } from './machine-devices.ts';
 import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
 import { type RunState, RunStateMachine } from './run-state.ts';
+import { ThreadControl } from './thread-control.ts';
 import { type ExitCounts, exitKinds } from './vcpu-control.ts';
 import { VcpuThread } from './vcpu-thread.ts';
 
@@ -32,6 +39,8 @@ export interface MachineShape {
   readonly backing?: RamBacking;
   /** CPU features to hide, by name. */
   readonly cpuMask: readonly string[];
+  /** Disks, network cards, entropy; default none. */
+  readonly devices?: DevicesConfig;
 }
 
 /** What a machine boots. Needed only while it starts. */
@@ -62,16 +71,21 @@ export class Machine {
   readonly #powerButton: InterruptLine;
   readonly #threads: VcpuThread[] = [];
   readonly #runState = new RunStateMachine();
+  readonly #devices: MachineDevices;
+  readonly #notice: (text: string) => void;
+  #io: IoThread | undefined;
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
   /**
    * Opens everything and starts the vCPU threads, parked.
    *
-   * @param program the file whose top runs a vCPU when loaded in a worker thread
-   * @throws KvmUnavailableError, SystemError
+   * @param program the file whose top runs the machine's threads when it is loaded in a worker
+   * @param notice takes a line for the operator: a device that its driver broke, a disk that failed
+   * @throws KvmUnavailableError, DiskError, TapError, SystemError
    */
-  constructor(shape: MachineShape, program: URL) {
+  constructor(shape: MachineShape, program: URL, notice: (text: string) => void = () => {}) {
     this.shape = shape;
+    this.#notice = notice;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
@@ -83,10 +97,24 @@ export class Machine {
       this.#vm.createIrqchip();
       this.#vm.createPit();
       for (const slot of this.ram.slots) this.#vm.setMemory(slot);
-      this.#platform = newPlatform(this.#vm.fd);
+      this.#devices = this.#owner.own(new MachineDevices(this.#vm, shape.devices ?? noDevices));
+      const ioControl = new ThreadControl();
+      const io: SharedIoControl = { control: ioControl.storage, wake: this.#owner.own(new EventFd()).fd };
+      this.#platform = newPlatform(this.#vm.fd, io, this.#devices.virtio);
       this.serial = serialPort(this.#platform);
       this.#powerButton = new InterruptLine(this.#vm.fd, platformMap.powerButton.gsi);
       installKickHandler();
+      if (this.#devices.orders.length > 0) {
+        this.#io = new IoThread(
+          program,
+          io,
+          { ram: this.ram.shared, devices: this.#devices.orders, control: ioControl },
+          {
+            reported: (report) => this.#hear(report),
+            failed: (error) => this.#end({ kind: 'vmm-failure', what: `the io thread: ${error.message}` }),
+          },
+        );
+      }
       const handles = Array.from({ length: shape.cpus }, (_, index) => this.#vm.createVcpu(index));
       for (const handle of handles) {
         this.#threads.push(
@@ -97,7 +125,7 @@ export class Machine {
         );
       }
     } catch (error) {
-      for (const thread of this.#threads) thread.requestEnd();
+      for (const thread of this.#allThreads) thread.requestEnd();
       this.#owner.close();
       throw error;
     }
@@ -110,7 +138,7 @@ export class Machine {
       serialPorts: [platformMap.serial],
       powerPort: platformMap.power.port,
       powerButton: platformMap.powerButton,
-      virtioMmio: [],
+      virtioMmio: this.#devices.acpi,
     });
     writeResetVector(this.ram.memory, platformMap.power.port);
     // Not imported: loading it takes longer than all else here, and few machines need it.
@@ -119,6 +147,7 @@ export class Machine {
     const supported = this.#kvm.supportedCpuid();
     const tscDeadline = this.#vm.check(capability.tscDeadlineTimer) > 0;
     this.#runState.moveTo('running');
+    this.#io?.resume();
     for (const thread of this.#threads) {
       const cpuid: CpuidEntry[] = guestCpuid(supported, thread.index, {
         cpus: this.shape.cpus,
@@ -133,17 +162,30 @@ export class Machine {
     return this.#runState.state;
   }
 
-  /** Stops all vCPUs; on return nothing changes guest state. @throws RunStateError if it does not run */
+  /**
+   * Stops all vCPUs, then the devices; on return nothing changes guest state.
+   *
+   * In this order, for a vCPU may be waiting for the io thread to carry out what it wrote into a register.
+   *
+   * @throws RunStateError if it does not run
+   */
   pause(): void {
     this.#runState.moveTo('paused');
-    for (const thread of this.#threads) thread.requestPark();
-    for (const thread of this.#threads) thread.waitUntilParked();
+    try {
+      for (const thread of this.#threads) thread.requestPark();
+      for (const thread of this.#threads) thread.waitUntilParked();
+      this.#io?.requestPark();
+      this.#io?.waitUntilParked();
+    } catch (error) {
+      this.resume();
+      throw error;
+    }
   }
 
-  /** Lets the vCPUs go on. @throws RunStateError if it is not paused */
+  /** Lets all go on. @throws RunStateError if it is not paused */
   resume(): void {
     this.#runState.moveTo('running');
-    for (const thread of this.#threads) thread.resume();
+    for (const thread of this.#allThreads) thread.resume();
   }
 
   /** Asks the guest to shut down, as a person at the machine would. */
@@ -167,16 +209,26 @@ export class Machine {
   /** Ends the machine if need be, waits for its threads, gives everything back. */
   async close(): Promise<void> {
     this.stop('its owner', 0);
-    const gone = await Promise.all(this.#threads.map((thread) => thread.joined()));
-    // A thread that is still in the guest holds the memory: leaving it mapped is all that can be done.
-    if (!gone.every(Boolean)) throw new Error('a vCPU thread did not end');
+    const gone = await Promise.all(this.#allThreads.map((thread) => thread.joined()));
+    // A thread that still runs uses the memory: leaving it mapped is all that can be done.
+    if (!gone.every(Boolean)) throw new Error('a thread of the machine did not end');
     this.#owner.close();
   }
 
   #end(end: GuestEnd): void {
     if (this.state === 'ended') return;
     this.#runState.moveTo('ended');
-    for (const thread of this.#threads) thread.requestEnd();
+    for (const thread of this.#allThreads) thread.requestEnd();
     this.#resolveEnded(end);
+  }
+
+  /** The io thread first: a vCPU may wait for it. */
+  get #allThreads(): ControlledThread<never>[] {
+    return [...(this.#io === undefined ? [] : [this.#io]), ...this.#threads];
+  }
+
+  #hear(report: IoReport): void {
+    if (report.kind === 'stop' && this.state === 'running') this.pause();
+    this.#notice(report.text);
   }
 }

@@ -3,8 +3,13 @@ import { IoBus } from '../devices/io-bus.ts';
 import { PowerRegister, type PowerRequests } from '../devices/power.ts';
 import { Serial, serialPortCount } from '../devices/serial.ts';
 import { serialState } from '../devices/serial-state.ts';
+import { MmioRegisters } from '../devices/virtio/mmio-registers.ts';
+import { mmioState } from '../devices/virtio/mmio-state.ts';
 import { InterruptLine } from '../host/kvm/vm.ts';
 import type { Fd } from '../host/libc.ts';
+import { virtioMmioBytes } from '../memory/layout.ts';
+import { IoThreadPort, type SharedIoControl } from './io-control.ts';
+import type { SharedVirtio } from './virtio-slots.ts';
 
 /** Ports and interrupts of the machine. The ACPI tables are built from the same numbers. */
 export const platformMap = {
@@ -19,11 +24,13 @@ export const platformMap = {
 export interface SharedPlatform {
   readonly vm: Fd;
   readonly serial: SharedArrayBuffer;
+  readonly io: SharedIoControl;
+  readonly virtio: readonly SharedVirtio[];
 }
 
 /** Device state of a fresh machine. */
-export function newPlatform(vm: Fd): SharedPlatform {
-  return { vm, serial: serialState().storage };
+export function newPlatform(vm: Fd, io: SharedIoControl, virtio: readonly SharedVirtio[]): SharedPlatform {
+  return { vm, serial: serialState().storage, io, virtio };
 }
 
 /** The serial port, for any thread. */
@@ -37,5 +44,11 @@ export function attachDevices(platform: SharedPlatform, requests: PowerRequests)
   ports.map(platformMap.serial.port, serialPortCount, serialPort(platform));
   ports.map(platformMap.i8042.port, i8042PortCount, new I8042(() => requests.reset()));
   ports.map(platformMap.power.port, 1, new PowerRegister(requests));
-  return { ports, memory: new IoBus() };
+  const memory = new IoBus();
+  for (const { base, shape, state: storage, kicks } of platform.virtio) {
+    const state = mmioState(shape, storage);
+    const port = new IoThreadPort(platform.io, state, kicks);
+    memory.map(base, virtioMmioBytes, new MmioRegisters(state, shape, port));
+  }
+  return { ports, memory };
 }

@@ -57,8 +57,10 @@ function boot(config: RunConfig, program: URL): Machine {
         memoryBytes: config.memory.sizeBytes,
         backing: config.memory.backing,
         cpuMask: config['cpu-mask'],
+        devices: { disks: config.disk, nets: config.net, rng: config.rng },
       },
       program,
+      (text) => tell(`colo-vmm: ${text}\n`),
     );
     try {
       machine.boot({

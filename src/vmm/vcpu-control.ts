@@ -1,22 +1,4 @@
-/**
- * The memory a vCPU thread shares with the thread that controls it.
- *
- *     cells       request: what the controller wants     phase: what the thread does     tid: to kick it
- *     counters    exits by kind, written by the thread alone
- */
-
-const requestCell = 0;
-const phaseCell = 1;
-const tidCell = 2;
-const cellBytes = 16;
-
-/** What the controller wants. */
-export const request = { park: 0, run: 1, end: 2 } as const;
-export type Request = (typeof request)[keyof typeof request];
-
-/** What the thread does. A thread that is parked or ended touches no guest state. */
-export const phase = { starting: 0, running: 1, parked: 2, ended: 3 } as const;
-export type Phase = (typeof phase)[keyof typeof phase];
+import { controlCellBytes, ThreadControl } from './thread-control.ts';
 
 /** Exits that are counted, in the order of their counters. `kick`: the thread was called out of the guest. */
 export const exitKinds = ['portIn', 'portOut', 'mmioRead', 'mmioWrite', 'kick', 'other'] as const;
@@ -33,69 +15,13 @@ export const counter: Readonly<Record<ExitKind, number>> = {
   other: 5,
 };
 
-/** Both sides' view of the shared cells. */
-export class VcpuControl {
-  readonly storage: SharedArrayBuffer;
+/** What a vCPU thread shares with its controller: the cells of every thread, and exits by kind, which it alone writes. */
+export class VcpuControl extends ThreadControl {
   readonly counters: Float64Array<SharedArrayBuffer>;
-  readonly #cells: Int32Array<SharedArrayBuffer>;
 
-  constructor(storage = new SharedArrayBuffer(cellBytes + exitKinds.length * 8)) {
-    this.storage = storage;
-    this.#cells = new Int32Array(storage, 0, cellBytes / 4);
-    this.counters = new Float64Array(storage, cellBytes, exitKinds.length);
-  }
-
-  get request(): Request {
-    return Atomics.load(this.#cells, requestCell) as Request;
-  }
-
-  set request(value: Request) {
-    Atomics.store(this.#cells, requestCell, value);
-    Atomics.notify(this.#cells, requestCell);
-  }
-
-  get phase(): Phase {
-    return Atomics.load(this.#cells, phaseCell) as Phase;
-  }
-
-  set phase(value: Phase) {
-    Atomics.store(this.#cells, phaseCell, value);
-    Atomics.notify(this.#cells, phaseCell);
-  }
-
-  /** Kernel id of the thread; 0 until it runs. */
-  get tid(): number {
-    return Atomics.load(this.#cells, tidCell);
-  }
-
-  set tid(value: number) {
-    Atomics.store(this.#cells, tidCell, value);
-  }
-
-  /**
-   * Thread side: stands still as long as the request is to park.
-   *
-   * The phase changes before the request is looked at again, and the controller changes the request before it looks
-   * at the phase: whoever comes second sees the other, so the controller never takes a thread for parked that goes on.
-   */
-  park(): void {
-    do {
-      this.phase = phase.parked;
-      Atomics.wait(this.#cells, requestCell, request.park);
-      this.phase = phase.running;
-    } while (this.request === request.park);
-  }
-
-  /** Thread side: stands still until it is to end. */
-  parkForEver(): void {
-    this.phase = phase.parked;
-    for (let now = this.request; now !== request.end; now = this.request) Atomics.wait(this.#cells, requestCell, now);
-  }
-
-  /** Controller side: blocks until the phase is no longer `value`, at most `timeoutMs`; false if it still is. */
-  waitWhilePhase(value: Phase, timeoutMs: number): boolean {
-    Atomics.wait(this.#cells, phaseCell, value, timeoutMs);
-    return this.phase !== value;
+  constructor(storage = new SharedArrayBuffer(controlCellBytes + exitKinds.length * 8)) {
+    super(storage);
+    this.counters = new Float64Array(storage, controlCellBytes, exitKinds.length);
   }
 
   get exits(): ExitCounts {

@@ -2,7 +2,8 @@ import type { IoBus } from '../devices/io-bus.ts';
 import { exitReason, ioDirectionOut, kvmRegs, kvmRun } from '../host/kvm/abi.ts';
 import type { Vcpu } from '../host/kvm/vcpu.ts';
 import type { GuestEnd, RegisterDump } from './guest-end.ts';
-import { counter, request, type VcpuControl } from './vcpu-control.ts';
+import { request } from './thread-control.ts';
+import { counter, type VcpuControl } from './vcpu-control.ts';
 
 const offset = kvmRun.offsets;
 

@@ -5,16 +5,17 @@ import { kvmCpuidEntry2 } from '../host/kvm/abi.ts';
 import type { CpuidEntry } from '../host/kvm/kvm-device.ts';
 import { Vcpu } from '../host/kvm/vcpu.ts';
 import type { VcpuHandle } from '../host/kvm/vm.ts';
+import type { ThreadBirth } from './controlled-thread.ts';
 import type { GuestEnd } from './guest-end.ts';
 import { attachDevices, type SharedPlatform } from './platform.ts';
-import { phase, request, VcpuControl } from './vcpu-control.ts';
+import { phase, request } from './thread-control.ts';
+import { VcpuControl } from './vcpu-control.ts';
 import { runVcpuLoop } from './vcpu-loop.ts';
 import { setUpVcpu } from './vcpu-setup.ts';
 
 /** What a vCPU thread is born with. */
-export interface VcpuBirth {
+export interface VcpuBirth extends ThreadBirth {
   readonly handle: VcpuHandle;
-  readonly control: SharedArrayBuffer;
   readonly platform: SharedPlatform;
 }
 
@@ -29,7 +30,7 @@ export interface VcpuStart {
 export type VcpuReport = GuestEnd;
 
 /** Body of a vCPU thread. Comes back when the controller wants the thread to end. */
-export function vcpuMain(): void {
+export function threadMain(): void {
   const { handle, control: storage, platform } = workerData as VcpuBirth;
   const control = new VcpuControl(storage);
   const vcpu = new Vcpu(handle);

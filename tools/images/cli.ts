@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { runTask } from '../packages/task.ts';
 import { buildGuestInitramfs, type ImageFile } from './initramfs.ts';
 import { guestKernel, type KernelFlavour } from './kernel.ts';
+import { rootFsImage } from './root-fs.ts';
 
 /** `list` as words; commas or blanks part them. */
 function words(list: string): string[] {
@@ -52,6 +53,17 @@ program
     const { modules, packages, file: files, flavour: kernel } = options;
     const path = await runTask('guest initramfs', (progress) =>
       buildGuestInitramfs({ modules, packages, files, kernel, progress }),
+    );
+    process.stdout.write(`${path}\n`);
+  });
+
+program
+  .command('rootfs')
+  .description('an ext4 image of Debian with systemd, nginx and redis-server; needs root, once')
+  .option('--refresh', 'ask the mirror for newer packages')
+  .action(async (options: { refresh?: boolean }) => {
+    const path = await runTask('Debian root file system', (progress) =>
+      rootFsImage({ progress, refresh: options.refresh ?? false }),
     );
     process.stdout.write(`${path}\n`);
   });

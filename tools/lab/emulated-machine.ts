@@ -15,15 +15,16 @@ export interface EmulatedMachine extends Machine {
 }
 
 /**
- * Starts an emulator. Everything between it and the lab is an inherited socket, so it leaves no file; and the kernel
+ * Starts an emulator. Everything between it and the lab is an inherited socket or
+ * descriptor (`disks`), so it leaves no file; and the kernel
  * kills it when the thread that started it ends, however that ends.
  */
 export function startEmulatedMachine(
   command: { program: string; args: readonly string[] },
-  networked: boolean,
+  { networked, disks }: { networked: boolean; disks: readonly number[] },
 ): EmulatedMachine {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', command.program, ...command.args], {
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', ...(networked ? (['pipe'] as const) : [])],
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', networked ? 'pipe' : 'ignore', ...disks],
     // Its own process group: a terminal's Ctrl-C is for the lab, which then ends the host.
     detached: true,
   });

@@ -35,7 +35,10 @@ export interface HostTree {
 const hostPackages = [
   // dash is /bin/sh: busybox's own shell would run busybox's ip and ps whatever is installed.
   ...['dash', 'bash', 'busybox-static'],
-  ...['bsdutils', 'iproute2', 'procps', 'strace', 'qemu-system-x86'],
+  // kmod's modprobe is where the kernel looks for one, so that `mount -t ext4` and its like find their module.
+  ...['bsdutils', 'iproute2', 'kmod', 'procps', 'strace', 'e2fsprogs', 'qemu-system-x86'],
+  // Clients of what guests serve.
+  ...['curl', 'redis-tools'],
 ] as const;
 const treeVersion = 4;
 /** Folders of a Debian root that are links into /usr, here too. */

@@ -39,6 +39,8 @@ export class Host {
   readonly name: string;
   /** Its address in the lab's network; undefined in a lab of one. */
   readonly address: string | undefined;
+  /** Paths, inside it, of the disks the lab was asked for. They keep their content over a power loss. */
+  readonly disks: readonly string[];
   readonly #boot: () => Promise<Machine>;
   readonly #prepare: (host: Host) => Promise<void>;
   readonly #onFailure: (error: LabError) => void;
@@ -49,6 +51,7 @@ export class Host {
   constructor(options: {
     name: string;
     address: string | undefined;
+    disks: readonly string[];
     /** Switches the machine on. */
     boot: () => Promise<Machine>;
     /** What every start of this host needs before it is handed out. */
@@ -57,6 +60,7 @@ export class Host {
   }) {
     this.name = options.name;
     this.address = options.address;
+    this.disks = options.disks;
     this.#boot = options.boot;
     this.#prepare = options.prepare;
     this.#onFailure = options.onFailure;
@@ -71,7 +75,7 @@ export class Host {
     return this.#machine?.consoleTail() ?? '';
   }
 
-  /** Switches the host on; resolves when commands can run. Nothing it held before is there. */
+  /** Switches the host on; resolves when commands can run. Nothing it held before is there, but on its disks. */
   async powerOn(): Promise<void> {
     if (this.#state !== 'off') throw new LabError(`${this.name} is ${this.#state} and cannot be switched on`);
     const machine = await this.#boot();

@@ -1,4 +1,5 @@
 import { type Progress, progressToStderr } from '../packages/progress.ts';
+import { checkDisks, closeDisks, createDisks, type DiskRequest } from './disks.ts';
 import { LabError } from './errors.ts';
 import { Host } from './host.ts';
 import { chooseMode, type LabMode, readModeFacts } from './mode.ts';
@@ -14,6 +15,8 @@ export interface LabOptions {
   readonly mode?: LabMode;
   /** Files of this machine to have in every host, at every start of it. */
   readonly files?: readonly { readonly source: string; readonly path: string; readonly mode?: number }[];
+  /** Disks every host has, each its own: {@link Host.disks} says where. They end with the lab. */
+  readonly disks?: readonly DiskRequest[];
   /** Tells what is fetched and built when the images are not there; default standard error. */
   readonly progress?: Progress;
 }
@@ -42,10 +45,17 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
   }
   const mode = options.mode ?? chooseMode(readModeFacts(), process.env.LAB).mode;
   const names = Array.from({ length: count }, (_, index) => `host${index + 1}`);
+  const requests = options.disks ?? [];
+  checkDisks(requests);
+  const disks = await createDisks(count, requests);
   const platform = await (mode === 'emulated' ? emulatedPlatform : nativePlatform)({
     names,
     memoryMib: options.memoryMib ?? defaultMemoryMib,
+    disks: disks.map((own) => own.map(({ fd }) => fd)),
     progress: options.progress ?? progressToStderr('lab: '),
+  }).catch(async (error: unknown) => {
+    await closeDisks(disks);
+    throw error;
   });
   let failure: LabError | undefined;
   const hosts = names.map(
@@ -53,6 +63,7 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
       new Host({
         name,
         address: count > 1 ? hostAddress(index) : undefined,
+        disks: requests.map((_, disk) => platform.diskPath(disk)),
         boot: () => platform.boot(index),
         prepare: async (host) => {
           for (const { source, path, mode: bits } of options.files ?? []) await host.push(source, path, bits);
@@ -65,6 +76,7 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
   const close = async () => {
     await Promise.all(hosts.map((host) => host.powerLoss()));
     await platform.close();
+    await closeDisks(disks);
   };
   const started = await Promise.allSettled(hosts.map((host) => host.powerOn()));
   const refused = started.find((result) => result.status === 'rejected');

@@ -6,6 +6,8 @@ import { LabError } from './errors.ts';
 import { type Machine, Tail } from './machine.ts';
 
 const stderrKept = 4 * 1024;
+/** Descriptors of its first process: the channel is 3, its disks follow. */
+const firstDiskFd = 4;
 
 /**
  * Process 1 of a native host. The host tree with a RAM file system over it becomes the root; devices are the machine's,
@@ -13,7 +15,7 @@ const stderrKept = 4 * 1024;
  */
 const initScript = `set -e
 echo 'lab: namespaces are there'
-tree=$1; name=$2
+tree=$1; name=$2; disks=$3
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$tree/over"
 mkdir "$tree/over/upper" "$tree/over/work"
@@ -26,6 +28,11 @@ mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mkdir run/lab
 cat > run/lab/agent.mjs
+i=0
+while [ $i -lt "$disks" ]; do
+  ln -s /proc/1/fd/$((${firstDiskFd} + i)) run/lab/disk$i
+  i=$((i + 1))
+done
 hostname "$name"
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux chroot . /bin/sh -c '
   ip link set lo up
@@ -34,17 +41,27 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux chroot . /b
 '
 `;
 
+/** Where a native host finds the disk with this index. */
+export function nativeDiskPath(index: number): string {
+  return `/run/lab/disk${index}`;
+}
+
 export interface NativeMachine extends Machine {
   /** A process in its network namespace; resolves once that is made. */
   readonly namespacePid: Promise<number>;
 }
 
 /** Starts namespaces on this machine that behave as a host. `agent` is the agent's program text. */
-export function startNativeMachine(options: { tree: string; name: string; agent: string }): NativeMachine {
+export function startNativeMachine(options: {
+  tree: string;
+  name: string;
+  agent: string;
+  disks: readonly number[];
+}): NativeMachine {
   const namespaces = ['--mount', '--net', '--pid', '--ipc', '--uts', '--fork', '--kill-child=KILL'];
-  const init = ['sh', '-c', initScript, 'sh', options.tree, options.name];
+  const init = ['sh', '-c', initScript, 'sh', options.tree, options.name, String(options.disks.length)];
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...namespaces, ...init], {
-    stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe', 'pipe', ...options.disks],
     detached: true,
   });
   const said = new Tail(stderrKept);

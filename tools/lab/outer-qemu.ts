@@ -30,8 +30,8 @@ export async function outerQemu(options: { progress: Progress; refresh?: boolean
   return set;
 }
 
-/** File descriptors the emulator inherits: sockets to the lab. */
-export const qemuFds = { console: 3, agent: 4, monitor: 5, network: 6 } as const;
+/** File descriptors the emulator inherits: sockets to the lab, and from `disks` on the host's disks. */
+export const qemuFds = { console: 3, agent: 4, monitor: 5, network: 6, disks: 7 } as const;
 
 export interface OuterQemuOptions {
   readonly name: string;
@@ -39,6 +39,8 @@ export interface OuterQemuOptions {
   readonly image: HostImage;
   /** The host's place in the lab's network; absent when it has none. */
   readonly network: { readonly address: string; readonly mac: string } | undefined;
+  /** How many disks it has beside its own. */
+  readonly disks: number;
 }
 
 /**
@@ -71,6 +73,7 @@ export function outerQemuCommand(set: PackageSet, options: OuterQemuOptions): { 
       ...['-kernel', image.kernel, '-initrd', image.initramfs, '-append', kernelWords.join(' ')],
       ...['-drive', `if=none,id=disk,file=${image.disk},format=raw,readonly=on,file.locking=off`],
       ...['-device', 'virtio-blk-pci,drive=disk'],
+      ...Array.from({ length: options.disks }, (_, index) => scratchDisk(index)).flat(),
       ...socket('console', qemuFds.console),
       ...['-serial', 'chardev:console'],
       ...socket('agent', qemuFds.agent),
@@ -85,4 +88,18 @@ export function outerQemuCommand(set: PackageSet, options: OuterQemuOptions): { 
           ]),
     ],
   };
+}
+
+/** Where the host finds the disk with this index: its own is the first one of all. */
+export function emulatedDiskPath(index: number): string {
+  return `/dev/vd${String.fromCharCode('b'.charCodeAt(0) + index)}`;
+}
+
+function scratchDisk(index: number): string[] {
+  // The file has no name any more; opening it by its descriptor works all the same.
+  const file = `/proc/self/fd/${qemuFds.disks + index}`;
+  return [
+    ...['-drive', `if=none,id=scratch${index},file=${file},format=raw,discard=unmap,file.locking=off`],
+    ...['-device', `virtio-blk-pci,drive=scratch${index}`],
+  ];
 }

@@ -6,10 +6,10 @@ import { LabError } from './errors.ts';
 import { hostImage } from './host-image.ts';
 import { hostTree } from './host-tree.ts';
 import type { Machine } from './machine.ts';
-import { startNativeMachine } from './native-machine.ts';
+import { nativeDiskPath, startNativeMachine } from './native-machine.ts';
 import { NativeNetwork } from './native-network.ts';
 import { hostAddress, hostMac, type LabNetwork } from './network.ts';
-import { outerQemu, outerQemuCommand } from './outer-qemu.ts';
+import { emulatedDiskPath, outerQemu, outerQemuCommand } from './outer-qemu.ts';
 
 /** What hosts are made from, in one mode. */
 export interface Platform {
@@ -17,6 +17,8 @@ export interface Platform {
   readonly network: LabNetwork | undefined;
   /** Switches on the machine of the host with this index. */
   boot(index: number): Promise<Machine>;
+  /** Where a host finds its disk with this index. */
+  diskPath(index: number): string;
   /** Ends the network; the machines are their hosts' to end. */
   close(): Promise<void>;
 }
@@ -24,10 +26,13 @@ export interface Platform {
 export interface PlatformOptions {
   readonly names: readonly string[];
   readonly memoryMib: number;
+  /** Descriptors of each host's disks. */
+  readonly disks: readonly (readonly number[])[];
   readonly progress: Progress;
 }
 
-export async function emulatedPlatform({ names, memoryMib, progress }: PlatformOptions): Promise<Platform> {
+export async function emulatedPlatform(options: PlatformOptions): Promise<Platform> {
+  const { names, memoryMib, progress } = options;
   const image = await hostImage({ progress });
   const qemu = await outerQemu({ progress });
   const network = names.length > 1 ? await EmulatedNetwork.start(names) : undefined;
@@ -35,16 +40,19 @@ export async function emulatedPlatform({ names, memoryMib, progress }: PlatformO
     network,
     boot: async (index) => {
       const card = network && { address: hostAddress(index), mac: hostMac(index) };
-      const command = outerQemuCommand(qemu, { name: names[index] ?? '', memoryMib, image, network: card });
-      const machine = startEmulatedMachine(command, network !== undefined);
+      const disks = options.disks[index] ?? [];
+      const name = names[index] ?? '';
+      const command = outerQemuCommand(qemu, { name, memoryMib, image, network: card, disks: disks.length });
+      const machine = startEmulatedMachine(command, { networked: network !== undefined, disks });
       if (network !== undefined && machine.networkPort !== undefined) await network.attach(index, machine.networkPort);
       return machine;
     },
+    diskPath: emulatedDiskPath,
     close: async () => network?.close(),
   };
 }
 
-export async function nativePlatform({ names, progress }: PlatformOptions): Promise<Platform> {
+export async function nativePlatform({ names, disks, progress }: PlatformOptions): Promise<Platform> {
   if (process.getuid?.() !== 0) {
     throw new LabError('native hosts are namespaces, which need root here; run as root, or set LAB=emulated');
   }
@@ -54,7 +62,12 @@ export async function nativePlatform({ names, progress }: PlatformOptions): Prom
   return {
     network,
     boot: async (index) => {
-      const machine = startNativeMachine({ tree: tree.folder, name: names[index] ?? '', agent });
+      const machine = startNativeMachine({
+        tree: tree.folder,
+        name: names[index] ?? '',
+        agent,
+        disks: disks[index] ?? [],
+      });
       if (network === undefined) return machine;
       await network.attach(index, await machine.namespacePid);
       return {
@@ -70,6 +83,7 @@ export async function nativePlatform({ names, progress }: PlatformOptions): Prom
         },
       };
     },
+    diskPath: nativeDiskPath,
     close: async () => network?.close(),
   };
 }

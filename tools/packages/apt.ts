@@ -139,8 +139,8 @@ function aptTrouble(what: string, cause: unknown): PackageError {
 }
 
 /** The package database apt is shown when `names` are wanted, as a file. */
-async function writeStatus(apt: PrivateApt, names: readonly string[]): Promise<string> {
-  const text = Object.entries(onlyForScripts)
+async function writeStatus(apt: PrivateApt, names: readonly string[], scriptsRun = false): Promise<string> {
+  const text = Object.entries(scriptsRun ? {} : onlyForScripts)
     .filter(([name]) => !names.includes(name))
     .map(([name, provides]) => {
       const extra = provides === '' ? '' : `Provides: ${provides}\n`;
@@ -158,14 +158,20 @@ function installArgs(names: readonly string[], status: string, preferSuite?: str
   return ['install', '-y', '--no-install-recommends', ...database, ...prefer, ...names];
 }
 
+export interface ResolveOptions {
+  readonly preferSuite?: string | undefined;
+  /** The packages will be installed with their scripts, so that what only scripts need is needed too. */
+  readonly scriptsRun?: boolean;
+}
+
 /** `names` and everything they need to run, as apt resolves it on a machine where next to nothing is installed. */
 export async function resolvePackages(
   apt: PrivateApt,
   names: readonly string[],
-  preferSuite?: string,
+  options: ResolveOptions = {},
 ): Promise<ResolvedPackage[]> {
-  const status = await writeStatus(apt, names);
-  const args = [...installArgs(names, status, preferSuite), '--print-uris', '-qq'];
+  const status = await writeStatus(apt, names, options.scriptsRun);
+  const args = [...installArgs(names, status, options.preferSuite), '--print-uris', '-qq'];
   const output = await aptGet(apt, args).catch((error: unknown) => {
     throw aptTrouble(`apt cannot give ${names.join(', ')}`, error);
   });
@@ -181,16 +187,14 @@ export async function resolvePackages(
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Downloads what {@link resolvePackages} named (apt checks every hash) and unpacks it into `root`, running no script of it. */
-export async function unpackPackages(
+/** Downloads what {@link resolvePackages} named into the folder `archives` (apt checks every hash); the files' names. */
+export async function downloadPackages(
   apt: PrivateApt,
   packages: readonly ResolvedPackage[],
-  root: string,
+  archives: string,
   progress: Progress,
-): Promise<void> {
-  const archives = `${root}.archives`;
+): Promise<string[]> {
   await mkdir(join(archives, 'partial'), { recursive: true });
-  await mkdir(root, { recursive: true });
   const exact = packages.map(({ name, version }) => `${name}=${version}`);
   const total = packages.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const what = `downloading ${packages.length} packages, ${(total / 1e6).toFixed(0)} MB`;
@@ -208,6 +212,20 @@ export async function unpackPackages(
   if (files.length !== packages.length) {
     throw new PackageError(`apt downloaded ${files.length} of ${packages.length} packages into ${archives}`);
   }
+  await rm(join(archives, 'partial'), { recursive: true });
+  return files;
+}
+
+/** Downloads what {@link resolvePackages} named and unpacks it into `root`, running no script of it. */
+export async function unpackPackages(
+  apt: PrivateApt,
+  packages: readonly ResolvedPackage[],
+  root: string,
+  progress: Progress,
+): Promise<void> {
+  const archives = `${root}.archives`;
+  await mkdir(root, { recursive: true });
+  const files = await downloadPackages(apt, packages, archives, progress);
   for (const [index, file] of files.entries()) {
     progress(`unpacking packages: ${Math.round((100 * index) / files.length)} % ${basename(file).split('_')[0]}`);
     await execute('dpkg-deb', ['-x', join(archives, file), root]);

@@ -119,7 +119,7 @@ export class DescriptorChain {
         continue;
       }
       const part = Math.min(size - skip, left);
-      if (!target.add(memory.addressForRead(gpa(this.addressOf(index) + skip), part), part)) return false;
+      if (!memory.gather(gpa(this.addressOf(index) + skip), part, target)) return false;
       left -= part;
       skip = 0;
     }

@@ -2,8 +2,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
+import { flock, statx } from '../../../src/host/disk-file.ts';
+import * as ioUringAbi from '../../../src/host/io-uring-abi.ts';
 import * as abi from '../../../src/host/kvm/abi.ts';
 import type { Fields, Struct } from '../../../src/host/layout.ts';
+import * as tapAbi from '../../../src/host/tap-abi.ts';
 import { noCompiler, outputOfC } from '../../support/c-program.ts';
 
 const skip = noCompiler();
@@ -20,7 +23,14 @@ const headers = `#define _GNU_SOURCE
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <dlfcn.h>
+#include <sys/stat.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/io_uring.h>
+#include <net/if.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
+#include <linux/sockios.h>
 `;
 
 /** Asks C for each expression; the numbers by their names here. */
@@ -55,7 +65,8 @@ function upperSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-const structs = Object.values(abi as Readonly<Record<string, unknown>>).filter(isStruct);
+const interfaces: Readonly<Record<string, unknown>> = { ...abi, ...ioUringAbi, ...tapAbi, flock };
+const structs = Object.values(interfaces).filter(isStruct);
 
 /** C's sizes and offsets of all structs; one program tells them all. */
 function askLayouts(): Map<string, number> {
@@ -75,7 +86,8 @@ const layouts = skip === false ? askLayouts() : new Map<string, number>();
 
 test('compares the structs that every guest needs, and all the others that there are', async (t) => {
   const compared = structs.map(({ name }) => name);
-  for (const name of ['kvm_run', 'kvm_regs', 'kvm_sregs', 'kvm_userspace_memory_region', 'kvm_cpuid_entry2']) {
+  const needed = ['kvm_run', 'kvm_regs', 'kvm_sregs', 'kvm_userspace_memory_region', 'kvm_cpuid_entry2'];
+  for (const name of [...needed, 'io_uring_params', 'io_uring_sqe', 'io_uring_cqe', 'ifreq']) {
     t.ok(compared.includes(name), name);
   }
 });
@@ -105,10 +117,12 @@ function changedBytes(struct: Struct<Fields>, field: string): { first: number; l
   return { first: changed[0] ?? -1, last: changed.at(-1) ?? -1 };
 }
 
-test('numbers every KVM ioctl as the C headers do', { skip }, async (t) => {
-  const requests = Object.entries(abi as Readonly<Record<string, unknown>>).filter(([name]) => name.startsWith('KVM_'));
+test('numbers every ioctl as the C headers do', { skip }, async (t) => {
+  const requests = Object.entries(interfaces).filter(([name]) => /^(KVM_|TUNSET|SIOC)/.test(name));
   const answers = ask(new Map(requests.map(([name]) => [name, `(unsigned)${name}`])));
-  for (const name of ['KVM_CREATE_VM', 'KVM_RUN', 'KVM_IRQFD', 'KVM_GET_DIRTY_LOG']) t.ok(answers.has(name), name);
+  for (const name of ['KVM_CREATE_VM', 'KVM_RUN', 'KVM_IRQFD', 'KVM_GET_DIRTY_LOG', 'TUNSETIFF', 'SIOCBRADDIF']) {
+    t.ok(answers.has(name), name);
+  }
   for (const [name, request] of requests) {
     t.strictSame(request, { name, number: answers.get(name) }, name);
   }
@@ -124,6 +138,12 @@ test('numbers exit reasons and capabilities as the C headers do', { skip }, asyn
   for (const [name, value] of Object.entries(abi.exitReason)) t.equal(value, answers.get(`exit:${name}`), name);
   for (const [name, value] of Object.entries(abi.capability)) t.equal(value, answers.get(`cap:${name}`), name);
   t.equal(abi.ioDirectionOut, answers.get('ioDirectionOut'));
+});
+
+test('numbers the operations of io_uring as the C headers do', { skip }, async (t) => {
+  const names = Object.keys(ioUringAbi.ioUringOp);
+  const answers = ask(new Map(names.map((name) => [name, `IORING_OP_${name.toUpperCase()}`])));
+  t.strictSame(Object.fromEntries(answers), { ...ioUringAbi.ioUringOp });
 });
 
 /** Numbers that the sources spell out under C's own name, wherever they stand. */
@@ -168,15 +188,67 @@ test('spells out constants of the C library and the kernel with their right valu
     'SYS_gettid',
     'SYS_tgkill',
     'RTLD_DEFAULT',
+    'AF_INET',
+    'SOCK_DGRAM',
+    'SOCK_CLOEXEC',
+    'IFNAMSIZ',
+    'IFF_UP',
+    'IFF_TAP',
+    'IFF_NO_PI',
+    'IFF_VNET_HDR',
+    'IFF_MULTI_QUEUE',
+    'TUN_F_CSUM',
+    'TUN_F_TSO4',
+    'TUN_F_TSO6',
+    'TUN_F_TSO_ECN',
     'KVM_MEM_LOG_DIRTY_PAGES',
     'KVM_PIT_SPEAKER_DUMMY',
     'KVM_IOEVENTFD_FLAG_DATAMATCH',
+    'SYS_io_uring_setup',
+    'SYS_io_uring_enter',
+    'SYS_io_uring_register',
+    'IORING_OFF_SQ_RING',
+    'IORING_OFF_SQES',
+    'IORING_SETUP_CLAMP',
+    'IORING_SETUP_COOP_TASKRUN',
+    'IORING_SETUP_SINGLE_ISSUER',
+    'IORING_ENTER_GETEVENTS',
+    'IORING_SQ_CQ_OVERFLOW',
+    'IORING_CQ_EVENTFD_DISABLED',
+    'IORING_FSYNC_DATASYNC',
+    'FALLOC_FL_KEEP_SIZE',
+    'FALLOC_FL_PUNCH_HOLE',
+    'FALLOC_FL_ZERO_RANGE',
+    'BLKGETSIZE64',
+    'BLKSSZGET',
+    'BLKPBSZGET',
+    'AT_EMPTY_PATH',
+    'STATX_DIOALIGN',
+    'F_OFD_SETLK',
+    'F_RDLCK',
+    'F_WRLCK',
   ];
   t.strictSame(
     expected.filter((name) => !answers.has(name)),
     [],
     'all were compared',
   );
+});
+
+test('finds the alignment of direct I/O where the kernel puts it', { skip }, async (t) => {
+  // The C library's own struct need not have the newer fields.
+  const answers = ask(
+    new Map([
+      ['stx_mask', 'offsetof(struct statx, stx_mask)'],
+      ['before', 'offsetof(struct statx, stx_mnt_id) + 8'],
+      ['size', 'sizeof(struct statx)'],
+    ]),
+  );
+  const { stx_mask, dio_mem_align, dio_offset_align } = statx.offsets;
+  t.equal(stx_mask, answers.get('stx_mask'));
+  t.equal(dio_mem_align, answers.get('before'));
+  t.equal(dio_offset_align, dio_mem_align + 4);
+  t.equal(statx.size, answers.get('size'));
 });
 
 test('knows struct sigaction, struct epoll_event and SIGRTMIN of this C library', { skip }, async (t) => {

@@ -15,7 +15,7 @@ test('has a question until it is answered', async (t) => {
   t.equal(shake.question, number);
   shake.answer(number);
   t.equal(shake.question, undefined);
-  shake.wait(number); // returns
+  shake.wait(number, () => false); // returns
 });
 
 test('one answer is for all that was asked before', async (t) => {
@@ -25,8 +25,8 @@ test('one answer is for all that was asked before', async (t) => {
   shake.answer(first);
   t.equal(shake.question, second);
   shake.answer(second);
-  shake.wait(first);
-  shake.wait(second);
+  shake.wait(first, () => false);
+  shake.wait(second, () => false);
   t.equal(shake.question, undefined);
 });
 
@@ -35,7 +35,7 @@ test('counts on past 2^31', async (t) => {
   const number = shake.ask();
   t.equal(number, -0x8000_0000);
   shake.answer(number);
-  shake.wait(number);
+  shake.wait(number, () => false);
   t.equal(shake.question, undefined);
 });
 

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'tap';
-import { AnonymousMapping, MemfdMapping, viewWindows } from '../../../src/host/mapping.ts';
+import { AnonymousMapping, LowMapping, MemfdMapping, viewWindows } from '../../../src/host/mapping.ts';
 
 const pageSize = 4096;
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
@@ -17,6 +17,7 @@ function isMapped(address: number): boolean {
 for (const [what, make] of [
   ['shared memory', () => new MemfdMapping('test', 64 * pageSize)],
   ['private memory', () => new AnonymousMapping('test', 64 * pageSize)],
+  ['low memory', () => new LowMapping('test', 64 * pageSize)],
 ] as const) {
   test(`${what} begins as zeros, keeps what is written, and is given back`, async (t) => {
     const before = descriptors();
@@ -35,6 +36,12 @@ for (const [what, make] of [
     t.equal(descriptors(), before);
   });
 }
+
+test('low memory lies below 2 GiB', async (t) => {
+  const mapping = new LowMapping('test', 5 * pageSize);
+  t.teardown(() => mapping.close());
+  t.ok(mapping.address + mapping.sizeBytes <= 2 ** 31);
+});
 
 test('private memory lies where huge pages can', async (t) => {
   const mapping = new AnonymousMapping('test', 5 * pageSize);

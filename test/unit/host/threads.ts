@@ -49,7 +49,7 @@ export function askMany(storage: SharedArrayBuffer, times: number): number {
   let early = 0;
   for (let count = 0; count < times; count++) {
     const number = shake.ask();
-    shake.wait(number);
+    shake.wait(number, () => false);
     if (Atomics.load(cells, 2) < number) early++;
   }
   return early;

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { PassThrough } from 'node:stream';
 import type { Test } from 'tap';
 import { CommandTimeoutError, HostGoneError, LabError } from '../../../tools/lab/errors.ts';
@@ -8,13 +9,20 @@ import type { LabMode } from '../../../tools/lab/mode.ts';
 /** Times in here are multiplied by this: emulated hosts are slow. */
 const factorOf = { native: 1, emulated: 10 } as const;
 
+const scratchBytes = 16 * 1024 * 1024;
+
 /**
  * What every lab must do, whatever its hosts are made of. Two hosts, ordinary commands; `source` is a small file to have
  * in them.
  */
 export async function labContract(t: Test, mode: LabMode, source: string): Promise<void> {
   const factor = factorOf[mode];
-  const lab: Lab = await startLab({ hosts: 2, mode, files: [{ source, path: '/opt/given', mode: 0o640 }] });
+  const lab: Lab = await startLab({
+    hosts: 2,
+    mode,
+    files: [{ source, path: '/opt/given', mode: 0o640 }],
+    disks: [{ source }, { sizeBytes: scratchBytes }],
+  });
   t.teardown(() => lab.close());
   const [first, second] = lab.hosts as [Host, Host];
   const reaches = async () => {
@@ -148,6 +156,33 @@ export async function labContract(t: Test, mode: LabMode, source: string): Promi
     await second.powerOn();
     t.ok(await reaches());
     t.match(await second.run('ls /opt'), { stdout: 'given\n' });
+  });
+
+  await t.test('a disk is a copy of its own, and keeps what is written over a power loss', async (t) => {
+    const [copy = '', scratch = ''] = second.disks;
+    const given = await readFile(source, 'utf8');
+    const head = `head -c ${given.length}`;
+    const sizes = await second.run(['blockdev', '--getsize64', scratch]);
+    t.match(sizes.status === 0 ? sizes : await second.run(['stat', '-Lc', '%s', scratch]), {
+      stdout: `${scratchBytes}\n`,
+    });
+    t.equal((await second.run(`${head} ${copy}`)).stdout, given);
+    const written = await second.run(`printf 'other' | dd of=${copy} conv=notrunc,fsync`);
+    t.equal(written.status, 0, written.stderr);
+    const mount = `mkdir -p /mnt/scratch && mount ${mode === 'native' ? '-o loop' : ''} ${scratch} /mnt/scratch`;
+    const made = await second.run(
+      `mke2fs -q -t ext4 -F ${scratch} && ${mount} && echo kept > /mnt/scratch/file && sync`,
+    );
+    t.match(made, { status: 0, stderr: '' });
+    await second.powerLoss();
+    await second.powerOn();
+    t.equal((await second.run(`head -c 5 ${copy}`)).stdout, 'other');
+    t.match(await second.run(`${mount} && cat /mnt/scratch/file && umount /mnt/scratch`), {
+      stdout: 'kept\n',
+      stderr: '',
+    });
+    t.equal((await first.run(`${head} ${first.disks[0]}`)).stdout, given, 'the other host has its own');
+    t.equal(await readFile(source, 'utf8'), given, 'the source is as it was');
   });
 
   t.equal(lab.failure, undefined);

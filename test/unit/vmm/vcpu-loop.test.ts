@@ -3,7 +3,8 @@ import { IoBus } from '../../../src/devices/io-bus.ts';
 import { exitReason, kvmRegs, kvmRun, kvmSregs } from '../../../src/host/kvm/abi.ts';
 import type { Vcpu } from '../../../src/host/kvm/vcpu.ts';
 import type { GuestEnd } from '../../../src/vmm/guest-end.ts';
-import { phase, request, VcpuControl } from '../../../src/vmm/vcpu-control.ts';
+import { phase, request } from '../../../src/vmm/thread-control.ts';
+import { VcpuControl } from '../../../src/vmm/vcpu-control.ts';
 import { runVcpuLoop } from '../../../src/vmm/vcpu-loop.ts';
 
 type Run = ReturnType<typeof kvmRun.allocate>;

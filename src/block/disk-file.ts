@@ -1,0 +1,123 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { blockDeviceGeometry, directAlignment, lockFile, lockHolder } from '../host/disk-file.ts';
+import type { Fd } from '../host/libc.ts';
+import { DiskError } from './disk-error.ts';
+
+/** Disks count in these (Virtio 1.2, 5.2). */
+export const sectorBytes = 512;
+
+export interface DiskFileOptions {
+  readonly readOnly?: boolean;
+  /** Bypass the host's page cache (O_DIRECT). */
+  readonly direct?: boolean;
+}
+
+/** A file or block device, open and locked: all that a thread must know to use it as a disk. */
+export interface DiskFile {
+  readonly path: string;
+  readonly fd: Fd;
+  /** A file in a file system, not a device. */
+  readonly regular: boolean;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly physicalBlockBytes: number;
+  readonly discardBytes: number;
+  /** Alignment that memory, offsets and lengths need. */
+  readonly memoryAlignment: number;
+}
+
+/**
+ * Opens and locks `path`.
+ *
+ * @throws DiskError if it is no disk, cannot be opened, or someone else has it
+ */
+export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskFile {
+  const { readOnly = false, direct = false } = options;
+  const fd = openDisk(path, readOnly, direct);
+  try {
+    const stat = fstatSync(fd);
+    if (stat.isDirectory()) throw new DiskError(`disk ${path} is a directory: name a file or a block device`);
+    if (!stat.isFile() && !stat.isBlockDevice()) {
+      throw new DiskError(`disk ${path} is neither a file nor a block device`);
+    }
+    if (!lockFile(fd, !readOnly, path)) {
+      const holder = lockHolder(stat.ino);
+      const use = readOnly ? 'is being written to' : 'is in use';
+      throw new DiskError(`disk ${path} ${use} by ${holder ?? 'another process'}: end that first, or use a copy`);
+    }
+    const device = stat.isBlockDevice() ? blockDeviceGeometry(fd, path) : undefined;
+    const sizeBytes = device?.size ?? stat.size;
+    const memoryAlignment = direct ? directAlignmentOf(fd, path, device?.logical) : 1;
+    const unit = Math.max(sectorBytes, memoryAlignment);
+    if (sizeBytes === 0) throw new DiskError(`disk ${path} is empty: give it a size, as with truncate -s 1G ${path}`);
+    if (sizeBytes % unit !== 0) {
+      throw new DiskError(
+        `disk ${path} has ${sizeBytes} bytes, not a multiple of ${unit}: truncate -s %${unit} ${path} mends that`,
+      );
+    }
+    return {
+      path,
+      regular: stat.isFile(),
+      fd,
+      sizeBytes,
+      readOnly,
+      physicalBlockBytes: Math.max(unit, device?.physical ?? stat.blksize),
+      discardBytes: Math.max(unit, device === undefined ? stat.blksize : discardGranularity(stat.rdev)),
+      memoryAlignment,
+    };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function openDisk(path: string, readOnly: boolean, direct: boolean): Fd {
+  const { O_RDONLY, O_RDWR, O_DIRECT, O_EXCL, O_NONBLOCK } = constants;
+  try {
+    // On a block device O_EXCL fails while the host has it mounted; without O_CREAT it means nothing elsewhere.
+    const exclusive = !readOnly && statSync(path).isBlockDevice() ? O_EXCL : 0;
+    const flags = (readOnly ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | exclusive | O_NONBLOCK;
+    return openSync(path, flags) as Fd;
+  } catch (error) {
+    throw new DiskError(`disk ${path} ${whyNotOpen(error, path, direct)}`, { cause: error });
+  }
+}
+
+function whyNotOpen(error: unknown, path: string, direct: boolean): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  switch (code) {
+    case 'ENOENT':
+      return `does not exist: truncate -s 1G ${path} makes an empty one`;
+    case 'EACCES':
+    case 'EPERM':
+      return 'may not be opened by this user: change its permissions, or use readonly=on if it may be read';
+    case 'EROFS':
+      return 'is on a read-only file system: use readonly=on';
+    case 'EISDIR':
+      return 'is a directory: name a file or a block device';
+    case 'EBUSY':
+      return 'is in use by the host, perhaps mounted: unmount it first';
+    case 'EINVAL':
+      if (direct) return 'is on a file system without direct I/O: use direct=off';
+      break;
+  }
+  return `cannot be opened: ${code ?? String(error)}`;
+}
+
+/** @param sector of a block device; undefined for a file */
+function directAlignmentOf(fd: Fd, path: string, sector: number | undefined): number {
+  const alignment = directAlignment(fd);
+  if (alignment === 0) throw new DiskError(`disk ${path} is on a file system without direct I/O: use direct=off`);
+  // Where the kernel cannot tell, a page suits every file system there is.
+  return Math.max(alignment ?? sector ?? 4096, sector ?? 1);
+}
+
+function discardGranularity(device: number): number {
+  const major = (device >> 8) & 0xfff;
+  const minor = (device & 0xff) | ((device >> 12) & 0xfff00);
+  try {
+    return Number(readFileSync(`/sys/dev/block/${major}:${minor}/queue/discard_granularity`, 'utf8')) || sectorBytes;
+  } catch {
+    return sectorBytes; // a partition has no queue of its own
+  }
+}

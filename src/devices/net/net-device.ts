@@ -1,0 +1,223 @@
+import type { GuestMemory } from '../../memory/guest-memory.ts';
+import type { TakesTurns } from '../virtio/takes-turns.ts';
+import type { DeviceHost, VirtioDevice, VirtioShape } from '../virtio/virtio-device.ts';
+import type { Virtqueue } from '../virtio/virtqueue.ts';
+import { ControlQueue } from './control-queue.ts';
+import { count, type NetCounters, netCounter, netCounters } from './net-counters.ts';
+import {
+  ANNOUNCE,
+  guestOffloads,
+  LINK_UP,
+  macBytes,
+  netConfig,
+  netFeature,
+  netQueue,
+  tapOffloads,
+} from './net-shape.ts';
+import { ethernetBytes, headerBytes, longestPacket, type PacketPort } from './packet-port.ts';
+import type { TapPoint } from './packet-tap.ts';
+import { ReceiveQueue } from './receive-queue.ts';
+import { TransmitQueue } from './transmit-queue.ts';
+
+const defaultMtu = 1500;
+const vlanTagBytes = 4;
+
+export interface NetParts {
+  readonly shape: VirtioShape;
+  /** The live configuration, which the registers show. */
+  readonly config: Uint8Array;
+  readonly memory: GuestMemory;
+  readonly port: PacketPort;
+  readonly host: DeviceHost;
+  /** Default: fresh ones. */
+  readonly counters?: NetCounters;
+}
+
+/**
+ * A virtio network card (Virtio 1.2, 5.1).
+ *
+ *     port --readv--> receive queue --> driver      a packet that nobody holds is never copied
+ *     port <-writev-- transmit queue <- driver
+ *
+ * Its thread waits for the port by edges (EPOLLIN | EPOLLOUT | EPOLLET, once and for all) and calls {@link portReady} for
+ * each. By level, a port whose packets the driver has no room for would wake the thread without end, or be taken in and
+ * out of the set for every burst. By edge, such a port wakes it once a packet until its own queue is full.
+ */
+export class NetDevice implements VirtioDevice, TakesTurns {
+  readonly counters: NetCounters;
+  readonly #shape: VirtioShape;
+  readonly #config: Uint8Array;
+  readonly #status: DataView;
+  readonly #port: PacketPort;
+  readonly #host: DeviceHost;
+  readonly #receive: ReceiveQueue;
+  readonly #transmit: TransmitQueue;
+  readonly #control: ControlQueue;
+  #features = 0n;
+  /** The driver runs us and nobody paused us. */
+  #running = false;
+  #active = false;
+  #moreToReceive = false;
+  #moreToSend = false;
+  #moreToControl = false;
+
+  constructor({ shape, config, memory, port, host, counters = netCounters() }: NetParts) {
+    this.counters = counters;
+    this.#shape = shape;
+    this.#config = config;
+    this.#status = new DataView(config.buffer, config.byteOffset + netConfig.status, 2);
+    this.#port = port;
+    this.#host = host;
+    const sizes = shape.queueSizes;
+    this.#receive = new ReceiveQueue(memory, port, host, counters);
+    try {
+      this.#transmit = new TransmitQueue(memory, port, host, counters, sizes[netQueue.transmit] ?? 0);
+    } catch (error) {
+      this.#receive.close();
+      throw error;
+    }
+    this.#control = new ControlQueue(memory, host, counters, this, sizes[netQueue.control] ?? 0);
+  }
+
+  /** Packets on their way to the driver. */
+  get toGuest(): TapPoint {
+    return this.#receive.tap;
+  }
+
+  /** Packets on their way to the port. */
+  get toWire(): TapPoint {
+    return this.#transmit.tap;
+  }
+
+  /** Nothing: reads and writes are over when a call returns, and what stands ready can go back at any time. */
+  get inFlight(): number {
+    return 0;
+  }
+
+  get hasMore(): boolean {
+    return this.#moreToReceive || this.#moreToSend || this.#moreToControl;
+  }
+
+  activate(queues: readonly Virtqueue[], features: bigint): void {
+    const [receive, transmit, control] = queues;
+    if (receive === undefined || transmit === undefined || control === undefined) {
+      throw new RangeError(`a network card has three queues, not ${queues.length}`);
+    }
+    this.#features = features;
+    this.#active = true;
+    this.#running = true;
+    this.#receive.start(receive, (features & netFeature.mergeableBuffers) !== 0n);
+    this.#transmit.start(transmit);
+    this.#control.start(control, features);
+    if (!this.setGuestOffloads(features & guestOffloads)) this.setGuestOffloads(0n);
+  }
+
+  kicked(index: number): void {
+    if (!this.#running) return;
+    if (index === netQueue.transmit) this.#moreToSend = this.#transmit.run();
+    else if (index === netQueue.receive) {
+      if (this.#receive.awaitsBuffers) this.#moreToReceive = this.#receive.run();
+    } else if (index === netQueue.control) this.#moreToControl = this.#control.run();
+  }
+
+  /** The port said by an edge that it has packets or takes them again. Hot path. */
+  portReady(): void {
+    this.#receive.portReadable();
+    this.#transmit.portWritable();
+    if (!this.#running) return;
+    this.#moreToReceive = this.#receive.run();
+    if (this.#running && this.#transmit.isBlocked) this.#moreToSend = this.#transmit.run();
+  }
+
+  turn(): void {
+    if (this.#running) this.#moreToSend = this.#transmit.run();
+    if (this.#running) this.#moreToReceive = this.#receive.run();
+    if (this.#running) this.#moreToControl = this.#control.run();
+  }
+
+  pause(): void {
+    if (!this.#running) return;
+    this.#standStill();
+    this.#receive.pause();
+    this.#transmit.pause();
+  }
+
+  resume(): void {
+    if (!this.#active || this.#running) return;
+    this.#running = true;
+    this.#receive.resume();
+    this.#transmit.resume();
+    this.turn();
+  }
+
+  reset(): void {
+    this.#standStill();
+    this.#active = false;
+    this.#receive.stop();
+    this.#transmit.stop();
+    this.#control.stop();
+    this.#features = 0n;
+    this.setGuestOffloads(0n);
+    this.setMac(this.#shape.config.subarray(netConfig.mac, netConfig.mac + macBytes));
+    this.acknowledgeAnnounce();
+  }
+
+  close(): void {
+    this.#standStill();
+    this.#active = false;
+    this.#receive.close();
+    this.#transmit.close();
+  }
+
+  /** Plugs the cable in, or out. Packets of both directions are dropped while it is out. */
+  setLink(isUp: boolean): void {
+    this.#receive.linkUp = isUp;
+    this.#transmit.linkUp = isUp;
+    this.#changeStatus(LINK_UP, isUp);
+    if (this.#active) this.#host.interruptConfig();
+  }
+
+  /** Has the driver tell its neighbours where it is now (5.1.6.5.4). False if it cannot do that. */
+  announce(): boolean {
+    if (!this.#active || (this.#features & netFeature.guestAnnounce) === 0n) return false;
+    this.#changeStatus(ANNOUNCE, true);
+    this.#host.interruptConfig();
+    return true;
+  }
+
+  acknowledgeAnnounce(): void {
+    this.#changeStatus(ANNOUNCE, false);
+  }
+
+  setMac(mac: Uint8Array): void {
+    this.#config.set(mac, netConfig.mac);
+  }
+
+  setGuestOffloads(bits: bigint): boolean {
+    if ((bits & ~(this.#features & guestOffloads)) !== 0n) return false;
+    const offloads = tapOffloads(bits);
+    if (offloads === undefined) return false;
+    // A port that cannot do it sends plain packets, which every driver takes.
+    if (this.#port.setOffload(offloads) < 0) count(this.counters, netCounter.offloadErrors, 1);
+    const segments = (bits & (netFeature.guestTso4 | netFeature.guestTso6)) !== 0n;
+    this.#receive.wanted = segments ? longestPacket : headerBytes + ethernetBytes + vlanTagBytes + this.#mtu;
+    return true;
+  }
+
+  get #mtu(): number {
+    const offersMtu = (this.#shape.features & netFeature.mtu) !== 0n;
+    return offersMtu ? new DataView(this.#shape.config.buffer).getUint16(netConfig.mtu, true) : defaultMtu;
+  }
+
+  #changeStatus(bit: number, isSet: boolean): void {
+    const before = this.#status.getUint16(0, true);
+    this.#status.setUint16(0, isSet ? before | bit : before & ~bit, true);
+  }
+
+  #standStill(): void {
+    this.#running = false;
+    this.#moreToReceive = false;
+    this.#moreToSend = false;
+    this.#moreToControl = false;
+  }
+}

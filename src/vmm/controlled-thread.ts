@@ -1,0 +1,111 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { type Phase, phase, request, type ThreadControl } from './thread-control.ts';
+
+/** A thread that does not stop or end within this time is broken, unless its kind allows itself longer. */
+const patienceMs = 900;
+/** The call is repeated this often, for a thread that was just about to enter the kernel. */
+const callPeriodMs = 5;
+
+/** Which program a thread runs: the launcher's `<kind>.cjs`. */
+export type ThreadKind = 'vcpu' | 'io';
+
+/** What every thread is born with; its kind adds more. */
+export interface ThreadBirth {
+  readonly thread: ThreadKind;
+  readonly control: SharedArrayBuffer;
+}
+
+export interface ThreadOptions<Report> {
+  /** The file whose top leads to the main function of `birth.thread` when it is loaded in a worker. */
+  readonly program: URL;
+  /** Its name in ps and in messages. */
+  readonly name: string;
+  readonly birth: ThreadBirth;
+  readonly control: ThreadControl;
+  /** Interrupts whatever the thread waits in, so that it looks at its request. */
+  readonly callOut: () => void;
+  readonly reported: (report: Report) => void;
+  /** The thread died: an exception in our own code. */
+  readonly failed: (error: Error) => void;
+  /** How long it may take to park, in ms. */
+  readonly parkPatienceMs?: number;
+}
+
+/** A worker thread of the machine, seen from the thread that controls it. It starts parked. */
+export class ControlledThread<Report> {
+  readonly #options: ThreadOptions<Report>;
+  readonly #control: ThreadControl;
+  readonly #worker: Worker;
+  readonly #exited: Promise<unknown>;
+
+  constructor(options: ThreadOptions<Report>) {
+    this.#options = options;
+    this.#control = options.control;
+    this.#worker = new Worker(options.program, {
+      workerData: options.birth,
+      name: options.name,
+      // Not piped to ours, for which Node would make streams that nobody needs: these threads print nothing.
+      stdout: true,
+      stderr: true,
+    });
+    this.#worker.on('message', (report: Report) => options.reported(report));
+    this.#worker.on('error', options.failed);
+    this.#worker.on('exit', (code) => {
+      if (this.#control.phase === phase.ended) return;
+      // It went without a word, and without its clean-up: process.exit() in a library, or a call to terminate it.
+      this.#control.phase = phase.ended;
+      options.failed(new Error(`its thread ended with exit code ${code}`));
+    });
+    this.#exited = once(this.#worker, 'exit').catch(() => undefined);
+  }
+
+  /** Sends the thread a message, to be taken when it next looks. */
+  post(message: unknown): void {
+    this.#worker.postMessage(message);
+  }
+
+  /** Asks the thread to park; {@link waitUntilParked} makes sure that it did. */
+  requestPark(): void {
+    this.#control.request = request.park;
+    this.#options.callOut();
+  }
+
+  /** Blocks until the thread touches no guest state any more. Throws if it does not come to that. */
+  waitUntilParked(): void {
+    const limitMs = this.#options.parkPatienceMs ?? patienceMs;
+    // A thread that still loads its program parks first of all.
+    if (!this.#waitFor((now) => now !== phase.running, limitMs)) {
+      throw new Error(`${this.#options.name} did not stand still within ${limitMs} ms`);
+    }
+  }
+
+  resume(): void {
+    this.#control.request = request.run;
+  }
+
+  /** Asks the thread to end. */
+  requestEnd(): void {
+    this.#control.request = request.end;
+    this.#options.callOut();
+  }
+
+  /** Resolves when the thread is gone; false if it did not go in time. */
+  async joined(): Promise<boolean> {
+    // A thread that still loads its program cannot be called, and sees the request before it does anything.
+    const onItsWay = (now: Phase): boolean => now === phase.ended || now === phase.starting;
+    if (!this.#waitFor(onItsWay, patienceMs)) return false;
+    await this.#exited;
+    return true;
+  }
+
+  #waitFor(reached: (now: Phase) => boolean, limitMs: number): boolean {
+    const deadline = performance.now() + limitMs;
+    for (;;) {
+      const now = this.#control.phase;
+      if (reached(now)) return true;
+      if (performance.now() > deadline) return false;
+      if (!this.#control.waitWhilePhase(now, callPeriodMs)) this.#options.callOut();
+    }
+  }
+}

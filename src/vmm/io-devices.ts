@@ -1,0 +1,221 @@
+import { DiskEngines } from '../block/disk-engines.ts';
+import { Overlay } from '../block/overlay.ts';
+import { RawFile } from '../block/raw-file.ts';
+import { BlockDevice } from '../devices/block/block-device.ts';
+import { NetDevice } from '../devices/net/net-device.ts';
+import { RngDevice } from '../devices/rng/rng-device.ts';
+import { SeededRandom } from '../devices/rng/seeded-random.ts';
+import { cell, type MmioState, mmioState } from '../devices/virtio/mmio-state.ts';
+import type { TakesTurns } from '../devices/virtio/takes-turns.ts';
+import type { DeviceHost, VirtioDevice } from '../devices/virtio/virtio-device.ts';
+import { VirtioTransport } from '../devices/virtio/virtio-transport.ts';
+import { EPOLLET, EPOLLIN, EPOLLOUT } from '../host/epoll.ts';
+import { errnoName } from '../host/errno.ts';
+import type { EventLoop } from '../host/event-loop.ts';
+import { EventFd } from '../host/eventfd.ts';
+import { Handshake } from '../host/handshake.ts';
+import { type Closable, Owner } from '../host/ownership.ts';
+import { kernelRandom } from '../host/random.ts';
+import { TapPort } from '../host/tap.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { DeviceOrder, DiskOrder } from './device-orders.ts';
+import type { DrivenDevices } from './io-loop.ts';
+import type { IoReport } from './io-worker.ts';
+
+/** What the devices of the io thread work with. */
+export interface IoSurroundings {
+  readonly memory: GuestMemory;
+  readonly loop: EventLoop;
+  readonly report: (report: IoReport) => void;
+  /** Engines of the thread's disks, made when the first one asks. */
+  readonly engines: () => DiskEngines;
+}
+
+/** Notices of one device that the operator sees: a guest can cause as many as it likes. */
+const mostNotices = 10;
+
+/** All virtio devices of the machine, on the io thread. */
+export class IoDevices implements DrivenDevices, Closable {
+  readonly #owner = new Owner();
+  readonly #slots: IoSlot[] = [];
+
+  constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines'>) {
+    let engines: DiskEngines | undefined;
+    const surroundings: IoSurroundings = {
+      ...parts,
+      engines: () => {
+        engines ??= this.#makeEngines(parts);
+        return engines;
+      },
+    };
+    try {
+      for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  #makeEngines({ loop, report }: Omit<IoSurroundings, 'engines'>): DiskEngines {
+    const engines = this.#owner.own(new DiskEngines());
+    if (engines.withoutUring !== undefined) {
+      const text = `disks are slow, and hold up the network: ${engines.withoutUring}`;
+      report({ kind: 'notice', text });
+    }
+    this.#owner.own(loop.watch(engines.completions.fd, EPOLLIN | EPOLLET, { ready: () => engines.reap() }));
+    return engines;
+  }
+
+  settle(): void {
+    for (const slot of this.#slots) slot.settle();
+  }
+
+  get hasMore(): boolean {
+    for (const slot of this.#slots) if (slot.hasMore) return true;
+    return false;
+  }
+
+  takeTurns(): void {
+    for (const slot of this.#slots) slot.takeTurn();
+  }
+
+  pause(): void {
+    for (const slot of this.#slots) slot.transport.pause();
+  }
+
+  resume(): void {
+    for (const slot of this.#slots) slot.transport.resume();
+  }
+
+  get idle(): boolean {
+    return this.#slots.every((slot) => slot.transport.idle);
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+}
+
+/** One device with its transport, and everything of it that the event loop watches. */
+class IoSlot implements Closable {
+  readonly transport: VirtioTransport;
+  readonly #handshake: Handshake;
+  readonly #turns: TakesTurns | undefined;
+  readonly #name: string;
+  readonly #report: (report: IoReport) => void;
+  readonly #owner = new Owner();
+  #noticesLeft = mostNotices;
+
+  constructor(order: DeviceOrder, surroundings: IoSurroundings) {
+    const { memory, loop } = surroundings;
+    const { shape, state: storage, kicks } = order.virtio;
+    const state = mmioState(shape, storage);
+    this.#name = order.name;
+    this.#report = surroundings.report;
+    this.#handshake = new Handshake(state.cells, cell.asked, cell.answered);
+    try {
+      let turns: TakesTurns | undefined;
+      const transport = new VirtioTransport({
+        memory,
+        state,
+        shape,
+        interrupt: new EventFd(order.interrupt),
+        onFail: (reason) => this.#notice(`the guest's driver broke the rules, and the device stands still: ${reason}`),
+        device: (host) => {
+          const { device, takesTurns } = this.#makeDevice(order, state, host, surroundings);
+          turns = takesTurns;
+          return device;
+        },
+      });
+      this.transport = this.#owner.own(transport);
+      this.#turns = turns;
+      kicks.forEach((kick, queue) => {
+        this.#owner.own(loop.watch(kick, EPOLLIN | EPOLLET, { ready: () => transport.kicked(queue) }));
+      });
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  settle(): void {
+    const { question } = this.#handshake;
+    if (question !== undefined && this.transport.settle()) this.#handshake.answer(question);
+  }
+
+  get hasMore(): boolean {
+    return this.#turns?.hasMore ?? false;
+  }
+
+  takeTurn(): void {
+    if (this.hasMore) this.#turns?.turn();
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+
+  #notice(text: string): void {
+    if (this.#noticesLeft-- > 0) this.#report({ kind: 'notice', text: `${this.#name}: ${text}` });
+  }
+
+  #makeDevice(
+    order: DeviceOrder,
+    state: MmioState,
+    host: DeviceHost,
+    surroundings: IoSurroundings,
+  ): { device: VirtioDevice; takesTurns?: TakesTurns } {
+    const { memory, loop } = surroundings;
+    switch (order.device.kind) {
+      case 'net': {
+        const port = new TapPort(order.device.tap);
+        const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
+        const watch = loop.watch(order.device.tap, EPOLLIN | EPOLLOUT | EPOLLET, { ready: () => device.portReady() });
+        this.#owner.own(watch);
+        return { device, takesTurns: device };
+      }
+      case 'rng': {
+        const { seed } = order.device;
+        const source = seed === undefined ? kernelRandom : this.#owner.own(new SeededRandom(seed));
+        const device = new RngDevice({ memory, source, host });
+        return { device, takesTurns: device };
+      }
+      case 'disk': {
+        const device = this.#disk(order.device, state, host, surroundings);
+        return { device, takesTurns: device };
+      }
+      default:
+        return order.device satisfies never;
+    }
+  }
+
+  #disk(order: DiskOrder, state: MmioState, host: DeviceHost, surroundings: IoSurroundings): BlockDevice {
+    const engines = surroundings.engines();
+    const file = new RawFile(order.file, engines);
+    const device = new BlockDevice({
+      backend: order.overlay === undefined ? file : new Overlay(order.overlay, file, engines, ownerOf(file)),
+      memory: surroundings.memory,
+      host,
+      config: state.config,
+      id: order.id,
+      werror: order.writeErrors,
+      events: {
+        onError: (operation, errno) =>
+          this.#notice(`a ${operation} failed with ${errnoName(errno)}, as the guest was told`),
+        onStop: (errno) =>
+          this.#report({
+            kind: 'stop',
+            text: `${this.#name}: a write failed with ${errnoName(errno)}; the machine stands still until it is told to go on`,
+          }),
+      },
+    });
+    engines.listen(device);
+    return device;
+  }
+}
+
+function ownerOf(closable: Closable): Owner {
+  const owner = new Owner();
+  owner.own(closable);
+  return owner;
+}

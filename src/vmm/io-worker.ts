@@ -1,0 +1,45 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { EPOLLET, EPOLLIN } from '../host/epoll.ts';
+import { EventLoop } from '../host/event-loop.ts';
+import type { Fd } from '../host/libc.ts';
+import { Owner } from '../host/ownership.ts';
+import { type SharedRam, viewRam } from '../memory/ram.ts';
+import type { ThreadBirth } from './controlled-thread.ts';
+import type { DeviceOrder } from './device-orders.ts';
+import { IoDevices } from './io-devices.ts';
+import { runIoLoop } from './io-loop.ts';
+import { phase, ThreadControl } from './thread-control.ts';
+
+/** What the io thread is born with. */
+export interface IoBirth extends ThreadBirth {
+  readonly ram: SharedRam;
+  /** Eventfd that wakes it. */
+  readonly wake: Fd;
+  readonly devices: readonly DeviceOrder[];
+}
+
+/** What the io thread tells. */
+export type IoReport =
+  /** For the operator to know. */
+  | { readonly kind: 'notice'; readonly text: string }
+  /** A disk cannot be written, and the machine is to stop until somebody has mended that. */
+  | { readonly kind: 'stop'; readonly text: string };
+
+/** Body of the io thread. Comes back when the controller wants the thread to end. */
+export function threadMain(): void {
+  const birth = workerData as IoBirth;
+  const control = new ThreadControl(birth.control);
+  const owner = new Owner();
+  try {
+    const loop = owner.own(new EventLoop());
+    // Its only effect is that the loop turns.
+    loop.watch(birth.wake, EPOLLIN | EPOLLET, { ready: () => {} });
+    const report = (report: IoReport): void => parentPort?.postMessage(report);
+    const devices = owner.own(new IoDevices(birth.devices, { memory: viewRam(birth.ram), loop, report }));
+    control.park();
+    runIoLoop(control, loop, devices);
+  } finally {
+    owner.close();
+    control.phase = phase.ended;
+  }
+}

@@ -1,0 +1,60 @@
+import { mmioState } from '../devices/virtio/mmio-state.ts';
+import type { VirtioShape } from '../devices/virtio/virtio-device.ts';
+import { EventFd } from '../host/eventfd.ts';
+import type { Gsi, Vm } from '../host/kvm/vm.ts';
+import type { Fd } from '../host/libc.ts';
+import { type Closable, Owner } from '../host/ownership.ts';
+import { type Gpa, gpa } from '../memory/address.ts';
+import { virtioMmioAddress, virtioMmioBytes } from '../memory/layout.ts';
+
+/** GSIs of virtio devices: the pins of the I/O APIC that nothing else has. */
+const firstGsi: Gsi = 6;
+const lastGsi: Gsi = 23;
+/** Virtio devices that a machine can have. */
+export const mostVirtioDevices = lastGsi - firstGsi + 1;
+
+/** Register offset of QueueNotify (Virtio 1.2, 4.2.2). */
+const queueNotify = 0x50;
+
+/** What every thread must know of a virtio device to serve its registers. */
+export interface SharedVirtio {
+  readonly base: Gpa;
+  readonly shape: VirtioShape;
+  readonly state: SharedArrayBuffer;
+  /** Eventfd of each queue, signalled when the driver kicks it. */
+  readonly kicks: readonly Fd[];
+}
+
+/** A place for a virtio device on the machine's memory bus: registers, an interrupt, a kick for each queue. */
+export class VirtioSlot implements Closable {
+  readonly shared: SharedVirtio;
+  readonly gsi: Gsi;
+  /** Eventfd: a signal is an interrupt. */
+  readonly interrupt: Fd;
+  readonly #owner = new Owner();
+
+  /** @param index of the device among the machine's virtio devices, below {@link mostVirtioDevices} */
+  constructor(vm: Vm, index: number, shape: VirtioShape) {
+    const base = gpa(virtioMmioAddress + index * virtioMmioBytes);
+    this.gsi = firstGsi + index;
+    try {
+      const interrupt = this.#owner.own(new EventFd());
+      vm.connectInterrupt(interrupt, this.gsi);
+      const kicks = shape.queueSizes.map((_, queue) => {
+        const kick = this.#owner.own(new EventFd());
+        vm.connectNotify(kick, base + queueNotify, queue);
+        return kick.fd;
+      });
+      this.interrupt = interrupt.fd;
+      this.shared = { base, shape, state: mmioState(shape).storage, kicks };
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  /** KVM lets go of the descriptors when the VM is closed. */
+  close(): void {
+    this.#owner.close();
+  }
+}

@@ -1,0 +1,136 @@
+import { test } from 'tap';
+import type { RandomSource } from '../../../../src/devices/rng/random-source.ts';
+import { RngDevice, rngShape } from '../../../../src/devices/rng/rng-device.ts';
+import { EAGAIN } from '../../../../src/host/errno.ts';
+import { viewMemory } from '../../../../src/host/libc.ts';
+import { kernelRandom } from '../../../../src/host/random.ts';
+import { MiB, pageSize } from '../../../../src/memory/address.ts';
+import { Ram } from '../../../../src/memory/ram.ts';
+import { virtioRig } from '../../../support/mock-driver.ts';
+import type { MockQueue } from '../../../support/mock-queue.ts';
+import { virtioContract } from '../../../support/virtio-contract.ts';
+
+/** Writes 1, 2, 3, ..., as long as it has any. */
+class Counting implements RandomSource {
+  #next = 1;
+  left = Number.POSITIVE_INFINITY;
+
+  fill(address: number, length: number): number {
+    if (this.left === 0) return -EAGAIN;
+    const part = Math.min(length, this.left);
+    const bytes = new Uint8Array(viewMemory(address, length));
+    for (let index = 0; index < part; index++) bytes[index] = this.#next++;
+    this.left -= part;
+    return part;
+  }
+}
+
+function rngRig(t: { teardown(clean: () => unknown): unknown }, source: RandomSource = new Counting()) {
+  const ram = new Ram(8 * MiB);
+  let device: RngDevice | undefined;
+  const rig = virtioRig({
+    shape: rngShape,
+    memory: ram.memory,
+    device: (host, _config, memory) => {
+      device = new RngDevice({ memory, source, host });
+      return device;
+    },
+  });
+  t.teardown(() => {
+    rig.transport.close();
+    ram.close();
+  });
+  rig.driver.start();
+  return { ...rig, device: device as unknown as RngDevice, queue: rig.driver.queues[0] as MockQueue };
+}
+
+virtioContract('an entropy device', () => {
+  const ram = new Ram(8 * MiB);
+  return {
+    shape: rngShape,
+    memory: ram.memory,
+    device: (host, _config, memory) => new RngDevice({ memory, source: kernelRandom, host }),
+    request: (driver) => ({
+      queue: 0,
+      head: driver.queues[0]?.add([{ write: 64 }]) ?? -1,
+      check: ({ bytes }) => {
+        if (bytes.length !== 64 || bytes.every((byte) => byte === 0)) throw new Error(`not random: ${bytes}`);
+      },
+    }),
+    close: () => ram.close(),
+  };
+});
+
+test('fills all buffers of a request', async (t) => {
+  const rig = rngRig(t);
+  rig.queue.add([{ write: 3 }, { write: 1 }, { write: 4 }]);
+  rig.driver.kick(0);
+  t.strictSame([...rig.queue.collectOne().bytes], [1, 2, 3, 4, 5, 6, 7, 8]);
+  t.equal(rig.device.bytes, 8);
+});
+
+test('answers at most 64 KiB of a request, and an amount of requests a turn', async (t) => {
+  const rig = rngRig(t, { fill: (_address, length) => length });
+  const huge = { address: 1 * MiB, length: 4 * MiB, writable: true };
+  for (let index = 0; index < 10; index++) rig.queue.addPlaced([huge]);
+  rig.driver.kick(0);
+  t.strictSame(
+    rig.queue.collect().map(({ length }) => length),
+    [65_536, 65_536, 65_536, 65_536],
+  );
+  t.equal(rig.device.hasMore, true);
+  rig.device.turn();
+  rig.device.turn();
+  t.equal(rig.queue.collect().length, 6);
+  t.equal(rig.device.hasMore, false);
+});
+
+test('answers with what the source has', async (t) => {
+  const source = new Counting();
+  source.left = 5;
+  const rig = rngRig(t, source);
+  rig.queue.add([{ write: 4 }, { write: 4 }, { write: 4 }]);
+  rig.queue.add([{ write: 4 }]);
+  rig.driver.kick(0);
+  t.strictSame(
+    rig.queue.collect().map(({ bytes }) => [...bytes]),
+    [[1, 2, 3, 4, 5], []],
+  );
+  t.equal(rig.device.failures, 2);
+});
+
+test('takes its bytes from another source from now on', async (t) => {
+  const rig = rngRig(t);
+  rig.device.source = { fill: () => -EAGAIN };
+  rig.queue.add([{ write: 4 }]);
+  rig.driver.kick(0);
+  t.equal(rig.queue.collectOne().length, 0);
+});
+
+test('marks what it wrote as dirty', async (t) => {
+  const rig = rngRig(t);
+  rig.memory.tracking = true;
+  rig.queue.addPlaced([{ address: 2 * MiB - 1, length: 2, writable: true }]);
+  rig.driver.kick(0);
+  const { written } = rig.memory.regions[0] ?? {};
+  t.strictSame([written?.has((2 * MiB) / pageSize - 1), written?.has((2 * MiB) / pageSize)], [true, true]);
+  t.equal(written?.has((2 * MiB) / pageSize + 1), false);
+});
+
+test('stands requests with nothing to write', async (t) => {
+  const rig = rngRig(t);
+  rig.queue.add([{ read: new Uint8Array(100) }]);
+  rig.driver.kick(0);
+  t.equal(rig.queue.collectOne().length, 0);
+});
+
+test('the kernel fills what it is asked for, whatever the length', async (t) => {
+  const ram = new Ram(2 * MiB);
+  t.teardown(() => ram.close());
+  const base = ram.shared.address;
+  const bytes = new Uint8Array(viewMemory(base, 2 * MiB));
+  t.equal(kernelRandom.fill(base + 10, 1_000_000), 1_000_000);
+  t.ok(bytes.subarray(1_000_000 - 100, 1_000_010).some((byte) => byte !== 0));
+  t.ok(bytes.subarray(1_000_010).every((byte) => byte === 0));
+  t.ok(kernelRandom.fill(0, 10) < 0);
+});

@@ -1,0 +1,29 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { emulatedDiskPath, outerQemuCommand, qemuFds } from '../../../tools/lab/outer-qemu.ts';
+
+/** The command line of a host with so many disks; the emulator's packages are not looked at. */
+function commandLine(root: string, disks: number): string[] {
+  mkdirSync(join(root, 'usr/lib'), { recursive: true });
+  writeFileSync(join(root, 'usr/lib/ld-linux-x86-64.so.2'), '');
+  const set = { root, versions: {}, key: '' };
+  const image = { kernel: '/k', initramfs: '/i', disk: '/d' };
+  return outerQemuCommand(set, { name: 'host1', memoryMib: 512, image, network: undefined, disks }).args;
+}
+
+t.test('disks are inherited descriptors, after the own disk of the host', async (t) => {
+  const args = commandLine(t.testdir({}), 2);
+  const devices = args.filter((arg) => arg.startsWith('virtio-blk-pci'));
+  t.same(devices, ['virtio-blk-pci,drive=disk', 'virtio-blk-pci,drive=scratch0', 'virtio-blk-pci,drive=scratch1']);
+  for (const index of [0, 1]) {
+    const drive = args.find((arg) => arg.includes(`id=scratch${index}`));
+    t.match(drive, new RegExp(`file=/proc/self/fd/${qemuFds.disks + index},format=raw`));
+    t.notMatch(drive, /readonly|snapshot/);
+  }
+  t.same([0, 1].map(emulatedDiskPath), ['/dev/vdb', '/dev/vdc']);
+});
+
+t.test('a host without disks has only its own', async (t) => {
+  t.notMatch(commandLine(t.testdir({}), 0).join(' '), /scratch/);
+});
