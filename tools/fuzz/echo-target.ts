@@ -138,6 +138,7 @@ export function echoTarget(): FuzzTarget {
     name: 'echo',
     shape,
     kinds,
+    lifetimeCases: 1,
     device: (host, _config, ram) => {
       device = new EchoTarget(host, ram, vectors.vectors[0] as IoVector);
       return device;

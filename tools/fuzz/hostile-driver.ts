@@ -87,7 +87,7 @@ export class HostileDriver {
     else if (pick < 62) this.#touchRegister();
     else if (pick < 66) this.#touchConfig();
     else if (pick < 74) this.#scribble();
-    else if (pick < 82) this.#do('poll', () => this.#target.poll(this.#random));
+    else if (pick < 82) this.#do('poll', () => this.#target.poll(this.#random, false));
     else if (pick < 85) this.#storm();
     else if (pick < 88) this.#do('pause', () => this.#transport.pause());
     else if (pick < 92) this.#do('resume', () => this.#transport.resume());
