@@ -101,10 +101,10 @@ class EchoTarget implements VirtioDevice {
         break;
       case 'gather': {
         const { memory } = this.#ram;
-        this.#gathered(chain.gatherReadable(memory, 0, Math.min(chain.readableBytes, echoBytes), this.#vector));
         const rest = Math.max(0, chain.writableBytes - 1);
-        this.#gathered(chain.gatherWritable(memory, 1, rest, this.#vector));
-        chain.markWritten(memory, 1, rest);
+        this.#call('read', chain.gatherReadable(memory, 0, Math.min(chain.readableBytes, echoBytes), this.#vector));
+        if (this.#call('write', chain.gatherWritable(memory, 1, rest, this.#vector)))
+          chain.markWritten(memory, 1, rest);
         break;
       }
       default:
@@ -113,14 +113,15 @@ class EchoTarget implements VirtioDevice {
     queue.push(chain.head, chain.write(this.#ram.memory, 0, this.#bytes.subarray(0, read)));
   }
 
-  /** What was gathered is for the kernel: it must be RAM. */
-  #gathered(whole: boolean): void {
+  /** What was gathered whole is for the kernel. False if there were too many buffers. */
+  #call(what: 'read' | 'write', whole: boolean): boolean {
     const vector = this.#vector;
     if (!whole && vector.count < vector.capacity) throw new Error('a stream ended before its length');
-    for (let range = 0; range < vector.count; range++) {
-      this.#ram.checkHostRange(vector.addressOf(range), vector.lengthOf(range));
+    for (let range = 0; whole && range < vector.count; range++) {
+      this.#ram.callKernel(vector.addressOf(range), vector.lengthOf(range), what);
     }
     vector.clear();
+    return whole;
   }
 
   #queue(index: number): Virtqueue {
@@ -137,6 +138,7 @@ export function echoTarget(): FuzzTarget {
     name: 'echo',
     shape,
     kinds,
+    lifetimeCases: 1,
     device: (host, _config, ram) => {
       device = new EchoTarget(host, ram, vectors.vectors[0] as IoVector);
       return device;

@@ -15,18 +15,24 @@ export interface HostileRequest {
   readonly writableBytes: number;
 }
 
-/** A device under attack. What is dear is made once, with the target; the device itself anew for each case. */
+/** A device under attack. What is dear to make is made once, with the target. */
 export interface FuzzTarget {
   readonly name: string;
   readonly shape: VirtioShape;
   /** Types of requests, each of which must have been tried at the end. */
   readonly kinds: readonly string[];
+  /** Cases after which a device is made anew. With more than 1, a case may need those before it to fail again. */
+  readonly lifetimeCases: number;
+  /** Makes the device; the one before is closed. */
   readonly device: (host: DeviceHost, config: Uint8Array, memory: HostileMemory) => VirtioDevice;
-  /** Something happens around the device: requests finish, packets come. Requests in flight finish by calls of this. */
-  readonly poll: (random: Random) => void;
+  /**
+   * Something happens around the device: requests finish, packets come. All that is in flight finishes by calls of this.
+   * `calm`: nothing goes wrong.
+   */
+  readonly poll: (random: Random, calm: boolean) => void;
   /** A request that is right, or nearly. */
   readonly hostile: (random: Random) => HostileRequest;
-  /** A request that is right and is answered after some calls of `poll`. */
+  /** A request that is right and is answered after some calm calls of `poll`. */
   readonly request: (driver: MockDriver) => ContractRequest;
   readonly close: () => void;
 }

@@ -1,12 +1,13 @@
 import { MmioRegisters } from '../../src/devices/virtio/mmio-registers.ts';
 import { cell, type MmioState, mmioState, status } from '../../src/devices/virtio/mmio-state.ts';
-import type { VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
+import type { DeviceHost, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
 import { VirtioTransport } from '../../src/devices/virtio/virtio-transport.ts';
 import { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
+import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { MockDriver } from '../../test/support/mock-driver.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import type { Coverage } from './coverage.ts';
-import type { FuzzTarget } from './fuzz-target.ts';
+import type { FuzzTarget, Random } from './fuzz-target.ts';
 import { HostileDriver } from './hostile-driver.ts';
 import { HostileMemory } from './hostile-memory.ts';
 
@@ -14,11 +15,11 @@ import { HostileMemory } from './hostile-memory.ts';
 export class FuzzFailure extends Error {
   readonly code = 'FUZZ';
 
-  constructor(target: string, seed: number, cause: unknown) {
+  /** @param first seed of the first case of the same device */
+  constructor(target: string, seed: number, first: number, cause: unknown) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    super(
-      `${target}, seed ${seed}: ${why}\n  again: npm run fuzz -- virtio --device ${target} --seed ${seed} --runs 1 --log`,
-    );
+    const again = `npm run fuzz -- virtio --device ${target} --seed ${first} --runs ${seed - first + 1}`;
+    super(`${target}, seed ${seed}: ${why}\n  again: ${again}`);
     this.name = 'FuzzFailure';
     this.cause = cause;
   }
@@ -42,24 +43,32 @@ const patience = 100_000;
 
 /** Runs cases against one target. @throws FuzzFailure at the first that fails */
 export function fuzzVirtio(target: FuzzTarget, options: FuzzOptions): void {
-  const ram = new HostileMemory();
+  const owner = new Owner();
+  const ram = owner.own(new HostileMemory());
+  const pops = owner.own(new PopCounter(target.shape));
   const state = mmioState(target.shape);
-  const pops = new PopCounter(target.shape);
+  const host = new PassedOnHost();
+  let device: VirtioDevice | undefined;
+  let first = options.seed;
   try {
-    for (let run = 0; run < options.runs; run++) {
-      const seed = options.seed + run;
+    for (let seed = options.seed; seed < options.seed + options.runs; seed++) {
       options.started?.(seed);
+      state.cells.fill(0);
+      state.config.set(target.shape.config);
       try {
-        state.cells.fill(0);
-        state.config.set(target.shape.config);
-        runCase(target, { ram, state, pops }, seed, options);
+        if (device === undefined || seed % target.lifetimeCases === 0) {
+          device?.close();
+          device = target.device(host, state.config, ram);
+          first = seed;
+        }
+        runCase(target, { ram, state, pops, host, device }, seed, options);
       } catch (error) {
-        throw new FuzzFailure(target.name, seed, error);
+        throw new FuzzFailure(target.name, seed, first, error);
       }
     }
+    device?.close();
   } finally {
-    pops.close();
-    ram.close();
+    owner.close();
   }
 }
 
@@ -69,13 +78,18 @@ interface Ground {
   /** As it is at first. */
   readonly state: MmioState;
   readonly pops: PopCounter;
+  readonly host: PassedOnHost;
+  readonly device: VirtioDevice;
 }
 
-function runCase(target: FuzzTarget, { ram, state, pops }: Ground, seed: number, options: FuzzOptions): void {
+function runCase(target: FuzzTarget, ground: Ground, seed: number, options: FuzzOptions): void {
+  const { ram, state, pops, host, device } = ground;
   const { coverage, log } = options;
   const random = randomNumbers(Math.imul(seed, 0x9e37_79b1));
+  log?.(`seed ${seed}`);
   ram.clear();
   let failed = false;
+  let calm = false;
   const transport: VirtioTransport = new VirtioTransport({
     memory: ram.memory,
     state,
@@ -87,13 +101,17 @@ function runCase(target: FuzzTarget, { ram, state, pops }: Ground, seed: number,
       if (failed) throw new Error('the device failed twice without a reset between');
       failed = true;
     },
-    device: (host) => target.device(host, state.config, ram),
+    device: (to) => {
+      host.to = to;
+      return device;
+    },
   });
   const registers = new MmioRegisters(state, target.shape, {
     synchronize: () => {
       for (let left = patience; !transport.settle(); left--) {
         if (left === 0) throw new Error('a reset does not come to an end');
-        target.poll(random);
+        pops.begin();
+        target.poll(random, calm);
       }
       if (Atomics.load(state.cells, cell.status) === 0) failed = false;
     },
@@ -102,41 +120,32 @@ function runCase(target: FuzzTarget, { ram, state, pops }: Ground, seed: number,
       transport.kicked(index);
     },
   });
-  try {
-    const driver = new HostileDriver({ registers, transport, ram, target, random, coverage, log });
-    if (random(8) !== 0) driver.start();
-    const watched = random(4) === 0;
-    if (watched) ram.watch();
-    for (let left = 1 + random(mostOperations); left > 0; left--) {
-      pops.begin();
-      driver.act();
-      const needsReset = (Atomics.load(state.cells, cell.status) & status.needsReset) !== 0;
-      if (needsReset !== failed) throw new Error(`NEEDS_RESET is ${needsReset}, and the device failed: ${failed}`);
-    }
-    ram.checkGuards();
-    if (watched) ram.checkMarks();
-    recover(target, ram, transport, registers, pops, random);
-    ram.checkGuards();
-  } finally {
-    ram.memory.meddle = undefined;
-    transport.close();
+  const driver = new HostileDriver({ registers, transport, ram, target, random, coverage, log });
+  if (random(8) !== 0) driver.start();
+  const watched = random(4) === 0;
+  if (watched) ram.watch();
+  for (let left = 1 + random(mostOperations); left > 0; left--) {
+    pops.begin();
+    driver.act();
+    const needsReset = (Atomics.load(state.cells, cell.status) & status.needsReset) !== 0;
+    if (needsReset !== failed) throw new Error(`NEEDS_RESET is ${needsReset}, and the device failed: ${failed}`);
   }
+  ram.checkGuards();
+  if (watched) ram.checkMarks();
+  ram.memory.meddle = undefined;
+  calm = true;
+  transport.resume();
+  serveOne(target, new MockDriver(registers, ram.memory), pops, random);
+  registers.write(0x70, 4, 0);
+  if (failed) throw new Error('the device failed a good driver');
+  ram.checkGuards();
 }
 
 /** Whatever was before, a good driver can reset the device and work with it. */
-function recover(
-  target: FuzzTarget,
-  ram: HostileMemory,
-  transport: VirtioTransport,
-  registers: MmioRegisters,
-  pops: PopCounter,
-  random: (limit: number) => number,
-): void {
-  ram.memory.meddle = undefined;
-  transport.resume();
+function serveOne(target: FuzzTarget, driver: MockDriver, pops: PopCounter, random: Random): void {
   pops.begin();
-  const driver = new MockDriver(registers, ram.memory);
   driver.start();
+  if (driver.read('InterruptStatus') !== 0) throw new Error('an interrupt is left after a reset');
   const request = target.request(driver);
   driver.kick(request.queue);
   for (let left = patience; ; left--) {
@@ -147,16 +156,33 @@ function recover(
     }
     if (left === 0) throw new Error('after a reset a request gets no answer');
     pops.begin();
-    target.poll(random);
+    target.poll(random, true);
   }
   if (driver.status !== 0xf) throw new Error(`after a reset the status is 0x${driver.status.toString(16)}`);
+}
+
+/** The host of a device that outlives a case. */
+class PassedOnHost implements DeviceHost {
+  to: DeviceHost | undefined;
+
+  interruptQueue(): void {
+    this.to?.interruptQueue();
+  }
+
+  interruptConfig(): void {
+    this.to?.interruptConfig();
+  }
+
+  fail(reason: string): void {
+    this.to?.fail(reason);
+  }
 }
 
 /**
  * Counts the calls of pop between two operations, in every queue: a driver can make a device take as many requests as
  * its queues hold, and those that it adds meanwhile, but not more.
  */
-class PopCounter {
+class PopCounter implements Closable {
   readonly #limit: number;
   readonly #pop = Virtqueue.prototype.pop;
   #count = 0;

@@ -87,7 +87,7 @@ export class HostileDriver {
     else if (pick < 62) this.#touchRegister();
     else if (pick < 66) this.#touchConfig();
     else if (pick < 74) this.#scribble();
-    else if (pick < 82) this.#do('poll', () => this.#target.poll(this.#random));
+    else if (pick < 82) this.#do('poll', () => this.#target.poll(this.#random, false));
     else if (pick < 85) this.#storm();
     else if (pick < 88) this.#do('pause', () => this.#transport.pause());
     else if (pick < 92) this.#do('resume', () => this.#transport.resume());
@@ -276,7 +276,8 @@ export class HostileDriver {
     const chain = [...this.#cut(readable), ...this.#cut(writableBytes)];
     if (chain.length === 0) chain.push(this.#buffer(0, false));
     if (this.#chance(3)) {
-      const table = this.#ramAddress(16 * chain.length);
+      const end = ramEdges[1] as number;
+      const table = this.#chance(20) ? end - this.#random(32 * chain.length) : this.#ramAddress(16 * chain.length);
       this.#link(chain, 0, chain.length);
       this.#spoil(chain);
       for (const [at, entry] of chain.entries()) this.#writeDescriptor(table + 16 * at, entry);

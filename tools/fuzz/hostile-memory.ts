@@ -1,7 +1,8 @@
+import type { IoVector } from '../../src/host/io-vector.ts';
 import { viewMemory } from '../../src/host/libc.ts';
 import { AnonymousMapping } from '../../src/host/mapping.ts';
 import type { Closable } from '../../src/host/ownership.ts';
-import { gpa, type Hva, hva, pageSize } from '../../src/memory/address.ts';
+import { type Gpa, gpa, type Hva, hva, pageSize } from '../../src/memory/address.ts';
 import { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 import { GuestMemory, type MemoryPlace } from '../../src/memory/guest-memory.ts';
 
@@ -121,11 +122,18 @@ export class HostileMemory implements Closable {
     }
   }
 
-  /** @throws Error if some of the host range is not RAM */
-  checkHostRange(address: number, length: number): void {
+  /** True if the host range has nothing to do with RAM or its guards. */
+  isElsewhere(address: number, length: number): boolean {
+    return address + length <= this.#mapping.address || address >= this.#mapping.address + arenaBytes;
+  }
+
+  /** Does with a host range what a system call would that reads or writes it. @throws Error if some of it is not RAM */
+  callKernel(address: number, length: number, what: 'read' | 'write'): void {
     const at = address - this.#mapping.address;
-    if (regions.some(({ sizeBytes, offset }) => at >= offset && at + length <= offset + sizeBytes)) return;
-    throw new Error(`the device names ${length} bytes of the host's memory outside RAM`);
+    if (!regions.some(({ sizeBytes, offset }) => at >= offset && at + length <= offset + sizeBytes)) {
+      throw new Error(`the device names ${length} bytes of the host's memory outside RAM`);
+    }
+    if (what === 'write') this.#arena.fill(0x77, at, at + length);
   }
 
   close(): void {
@@ -152,12 +160,17 @@ export class MeddledMemory extends GuestMemory {
     return found;
   }
 
-  override slice(address: ReturnType<typeof gpa>, length: number): Uint8Array {
+  override slice(address: Gpa, length: number): Uint8Array {
     this.meddle?.();
     return super.slice(address, length);
   }
 
-  override addressForRead(address: ReturnType<typeof gpa>, length: number): Hva {
+  override gather(address: Gpa, length: number, target: IoVector): boolean {
+    this.meddle?.();
+    return super.gather(address, length, target);
+  }
+
+  override addressForRead(address: Gpa, length: number): Hva {
     this.meddle?.();
     return super.addressForRead(address, length);
   }
