@@ -6,9 +6,8 @@ import type { Host } from '../../../../tools/lab/host.ts';
 
 type Spend = (guest: BenchGuest, cpuSeconds: number, exits: number, mmioExits: number) => void;
 
-/** Guests that note in `log` what they do; each use of one costs its VMM what `spend` says. */
-function fakes(names: readonly string[]): { guests: Map<string, BenchGuest>; log: string[]; spend: Spend } {
-  const log: string[] = [];
+/** Guests that do nothing by themselves; `spend` has the VMM of one use something. */
+function fakes(names: readonly string[]): { guests: Map<string, BenchGuest>; spend: Spend } {
   const used = new Map(names.map((name) => [name, { cpuSeconds: 100, exits: 1000, mmioExits: 500 }]));
   const spend: Spend = (guest, cpuSeconds, exits, mmioExits) => {
     const total = used.get(guest.name) ?? { cpuSeconds: 0, exits: 0, mmioExits: 0 };
@@ -27,13 +26,14 @@ function fakes(names: readonly string[]): { guests: Map<string, BenchGuest>; log
       usage: async () => used.get(name) ?? { cpuSeconds: 0, exits: 0, mmioExits: 0 },
     },
   ]);
-  return { guests: new Map(guests), log, spend };
+  return { guests: new Map(guests), spend };
 }
 
 const silent = (): void => {};
 
 t.test('each row is done by all, one right after the other, and another begins in each round', async (t) => {
-  const { guests, log } = fakes(['ours', 'a', 'b']);
+  const { guests } = fakes(['ours', 'a', 'b']);
+  const log: string[] = [];
   const row = (name: string): Row => ({
     name,
     request: 'requests',
