@@ -2,7 +2,7 @@ import { programFiles } from '../images/program-files.ts';
 import { type BenchGuest, patienceMs } from './bench-guest.ts';
 import { prepare, withBenchHost } from './bench-host.ts';
 import { type BlockContestant, blockContestants, type GuestSpec } from './contestants.ts';
-import { type FioJob, fioCommand, fioProgram, fioResultCommand, parseFio } from './fio.ts';
+import { type FioJob, fioCommand, fioOnceCommand, fioProgram, fioResultCommand, parseFio } from './fio.ts';
 import { type RowsResult, rowsResult } from './row-report.ts';
 import { type Row, runRows } from './rows.ts';
 import { mountDebugfs } from './usage.ts';
@@ -35,6 +35,8 @@ const blockJobs: readonly BlockJob[] = [
   { name: 'fsync-per-write', pattern: 'randwrite', blockKib: 4, depth: 1, nominal: 1000, isSynced: true },
 ];
 
+const once: FioJob = { name: 'once', pattern: 'randread', blockKib: 4, depth: 1 };
+
 /** Disk requests a second: ours and QEMU microvm with each of its ways to read and write files. */
 export async function benchBlock(
   guest: GuestSpec,
@@ -54,11 +56,18 @@ export async function benchBlock(
         mountDebugfs,
       ]);
       const contestants = contestantsOf(guest, mode, disks);
-      const warmUp = fioCommand({ name: 'warm-up', pattern: 'randread', blockKib: 4, depth: 32 }, deviceInGuest, 1);
-      const setUp = async ({ session }: BenchGuest) => {
-        await session.run(warmUp, patienceMs);
+      const startFio = async ({ session }: BenchGuest) => {
+        await session.run(fioOnceCommand(once, deviceInGuest), patienceMs);
       };
-      const measurements = await runRows({ host, contestants, rows, rounds, setUp, progress });
+      const measurements = await runRows({
+        host,
+        contestants,
+        rows,
+        rounds,
+        setUp: startFio,
+        besides: startFio,
+        progress,
+      });
       return rowsResult('block', rows, measurements, rounds, mode);
     },
     { initramfs, disks: [{ sizeBytes: 2048 * mib }], memoryMib: hostMemoryMib },

@@ -31,6 +31,15 @@ const resultFile = '/tmp/fio';
  * time and not for a number of requests, of which an emulated host does hundreds and a real one hundreds of thousands.
  */
 export function fioCommand(job: FioJob, device: string, seconds: number): string {
+  return command(job, device, ['--time_based', `--runtime=${seconds}`]);
+}
+
+/** The same with a single request: what it costs to start and end fio. */
+export function fioOnceCommand(job: FioJob, device: string): string {
+  return command(job, device, ['--number_ios=1']);
+}
+
+function command(job: FioJob, device: string, until: readonly string[]): string {
   const { name, pattern, blockKib, depth, isSynced = false } = job;
   return [
     ...['fio', `--name=${name}`, `--filename=${device}`, `--rw=${pattern}`, `--bs=${blockKib}k`, '--direct=1'],
@@ -38,7 +47,7 @@ export function fioCommand(job: FioJob, device: string, seconds: number): string
     ...(depth === 1 ? ['--ioengine=psync'] : ['--ioengine=libaio', `--iodepth=${depth}`]),
     ...(isSynced ? ['--fsync=1'] : []),
     // A thread and one look at the clock, for less of the guest's own time; the same places at every run.
-    ...['--time_based', `--runtime=${seconds}`, '--norandommap', '--thread', '--gtod_reduce=1', '--randrepeat=1'],
+    ...[...until, '--norandommap', '--thread', '--gtod_reduce=1', '--randrepeat=1'],
     `--minimal --output=${resultFile} > ${resultFile}.log 2>&1`,
   ].join(' ');
 }

@@ -1,5 +1,6 @@
 import type { Host } from '../lab/host.ts';
 import { type BenchGuest, withBenchGuests } from './bench-guest.ts';
+import type { Usage } from './usage.ts';
 
 /** Work that a guest did: how many requests in how many seconds. */
 export interface Work {
@@ -41,29 +42,41 @@ export interface RowsOrder<C extends string> {
   readonly rounds: number;
   /** Readies a guest that has just booted. */
   readonly setUp: (guest: BenchGuest) => Promise<void>;
+  /** What a row has the guest do besides its work, such as starting a program: not counted as used for the work. */
+  readonly besides?: (guest: BenchGuest) => Promise<void>;
   readonly progress: (line: string) => void;
 }
 
-/** Boots each contestant's guest and has them do all rows, `rounds` times, one contestant right after the other. */
+/** Boots each contestant's guest, all in the same host, and has them do all rows. */
 export async function runRows<C extends string>(order: RowsOrder<C>): Promise<Measurements<C>> {
-  const { host, contestants, rows, rounds, setUp, progress } = order;
-  const names = Object.keys(contestants) as C[];
-  const empty = () => Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<C, Measurement[]>;
+  return withBenchGuests(order.host, order.contestants, async (guests) => {
+    for (const guest of guests.values()) await order.setUp(guest);
+    return measureRounds(guests, order);
+  });
+}
+
+/** All rows, `rounds` times, each row by one guest right after the other. */
+export async function measureRounds<C extends string>(
+  guests: ReadonlyMap<C, BenchGuest>,
+  { rows, rounds, besides, progress }: Pick<RowsOrder<C>, 'rows' | 'rounds' | 'besides' | 'progress'>,
+): Promise<Measurements<C>> {
+  const empty = () => Object.fromEntries([...guests.keys()].map((name) => [name, []])) as unknown as OfRow<C>;
   const measurements = new Map(rows.map((row) => [row.name, empty()]));
-  await withBenchGuests(host, contestants, async (guests) => {
-    for (const guest of guests.values()) await setUp(guest);
-    for (let round = 1; round <= rounds; round++) {
-      for (const row of rows) {
-        for (const [name, guest] of rotated([...guests], round - 1)) {
-          const measurement = await measureRow(row, guest);
-          measurements.get(row.name)?.[name].push(measurement);
-          progress(`round ${round}: ${row.name}: ${name} ${measurement.perSecond.toFixed(0)} ${row.request}/s`);
-        }
+  for (let round = 1; round <= rounds; round++) {
+    const overheads = new Map<C, Usage>();
+    for (const [name, guest] of guests) overheads.set(name, await usageOf(guest, besides));
+    for (const row of rows) {
+      for (const [name, guest] of rotated([...guests], round - 1)) {
+        const measurement = await measureRow(row, guest, overheads.get(name) ?? noUsage);
+        measurements.get(row.name)?.[name].push(measurement);
+        progress(`round ${round}: ${row.name}: ${name} ${measurement.perSecond.toFixed(0)} ${row.request}/s`);
       }
     }
-  });
+  }
   return measurements;
 }
+
+type OfRow<C extends string> = Record<C, Measurement[]>;
 
 /** Another contestant begins in each round: who runs first finds another host than who runs last. */
 function rotated<T>(items: readonly T[], by: number): T[] {
@@ -71,18 +84,32 @@ function rotated<T>(items: readonly T[], by: number): T[] {
   return [...items.slice(start), ...items.slice(0, start)];
 }
 
-async function measureRow(row: Row, guest: BenchGuest): Promise<Measurement> {
+async function measureRow(row: Row, guest: BenchGuest, overhead: Usage): Promise<Measurement> {
   // What earlier rows left to be written must not fall into this one.
   await guest.host.run(['sync']);
-  const before = await guest.usage();
-  await row.run(guest);
-  const after = await guest.usage();
+  const used = await usageOf(guest, row.run);
   const { requests, seconds, uncounted = 0 } = await row.result(guest);
-  const carried = requests + uncounted;
+  const each = (part: (usage: Usage) => number): number =>
+    Math.max(0, part(used) - part(overhead)) / (requests + uncounted);
   return {
     perSecond: requests / seconds,
-    cpuSeconds: ((after.cpuSeconds - before.cpuSeconds) * row.nominal) / carried,
-    exitsPerRequest: (after.exits - before.exits) / carried,
-    mmioExitsPerRequest: (after.mmioExits - before.mmioExits) / carried,
+    cpuSeconds: each(({ cpuSeconds }) => cpuSeconds) * row.nominal,
+    exitsPerRequest: each(({ exits }) => exits),
+    mmioExitsPerRequest: each(({ mmioExits }) => mmioExits),
+  };
+}
+
+const noUsage: Usage = { cpuSeconds: 0, exits: 0, mmioExits: 0 };
+
+/** What a guest's VMM uses while `work` is done. */
+async function usageOf(guest: BenchGuest, work?: (guest: BenchGuest) => Promise<void>): Promise<Usage> {
+  if (work === undefined) return noUsage;
+  const before = await guest.usage();
+  await work(guest);
+  const after = await guest.usage();
+  return {
+    cpuSeconds: after.cpuSeconds - before.cpuSeconds,
+    exits: after.exits - before.exits,
+    mmioExits: after.mmioExits - before.mmioExits,
   };
 }

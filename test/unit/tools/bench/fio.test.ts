@@ -1,5 +1,5 @@
 import t from 'tap';
-import { type FioJob, fioCommand, parseFio } from '../../../../tools/bench/fio.ts';
+import { type FioJob, fioCommand, fioOnceCommand, parseFio } from '../../../../tools/bench/fio.ts';
 
 const reads: FioJob = { name: 'randread-qd32', pattern: 'randread', blockKib: 4, depth: 32 };
 const synced: FioJob = { name: 'w', pattern: 'randwrite', blockKib: 4, depth: 1, isSynced: true };
@@ -38,4 +38,10 @@ t.test('a request at a time needs no queue, and a flush after each write is aske
   t.match(fioCommand(reads, '/dev/vda', 2), /--ioengine=libaio --iodepth=32 /);
   t.notMatch(fioCommand(reads, '/dev/vda', 2), /fsync/);
   t.match(fioCommand(reads, '/dev/vda', 2), /--filename=\/dev\/vda .*--direct=1 /);
+});
+
+t.test('a single request is the same command with another end', async (t) => {
+  const once = fioOnceCommand(reads, '/dev/vda');
+  t.match(once, /--ioengine=libaio --iodepth=32 --number_ios=1 /);
+  t.notMatch(once, /time_based|runtime/);
 });
