@@ -42,7 +42,8 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
           loop.turn(lookAgainMs);
         }
         if (control.request === request.park) control.park();
-        devices.resume();
+        // A machine that ends while it is paused stays as it is.
+        if (control.request !== request.end) devices.resume();
         break;
       default:
         devices.settle();
