@@ -81,6 +81,19 @@ test('looks what drivers want, then waits, then lets devices go on, turn by turn
   t.strictSame(rig.calls, ['settle', 'woken', 'takeTurns', 'settle', 'woken', 'takeTurns', 'pause']);
 });
 
+test('stands still while there is nothing to do', { timeout: 10_000 }, async (t) => {
+  const rig = new Rig(t, (call, rig) => {
+    if (call === 'woken') rig.control.request = request.end;
+  });
+  const source = `
+    const { workerData } = require('node:worker_threads');
+    setTimeout(() => require('node:fs').writeSync(workerData, new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0])), 100);
+  `;
+  new Worker(source, { eval: true, workerData: rig.wake.fd });
+  rig.run();
+  t.strictSame(rig.calls, ['settle', 'woken', 'takeTurns', 'pause']);
+});
+
 test('does not wait while a device has more to do', { timeout: 10_000 }, async (t) => {
   const rig = new Rig(t, (_, rig) => {
     if (rig.count('takeTurns') === 100) rig.control.request = request.end;
