@@ -153,6 +153,11 @@ export class Assembler {
     return this.bytes(value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24);
   }
 
+  /** The address of a label, as a word. */
+  address(label: string): this {
+    return this.#reference(label, 'absolute');
+  }
+
   /** The finished code, to be loaded at `base`. */
   assemble(base: number = tinyElfBase): Uint8Array {
     const code = Uint8Array.from(this.#code);

@@ -26,7 +26,9 @@ export const queueAddress = tinyElfBase + queueOffset;
 export function dataAddress(index: number): number {
   return queueAddress + pageBytes * (1 + index);
 }
-const imageBytes = queueOffset + 8 * pageBytes;
+
+/** Pages that are there for data, whether they hold anything at first or not. */
+const leastPages = 2;
 
 export interface DiskRequest {
   readonly type: 'read' | 'write' | 'flush';
@@ -41,7 +43,7 @@ const WRITE = 2;
 
 /** Code, a queue and pages of data as one image. */
 function image(code: Assembler, queue: Uint8Array, pages: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(imageBytes);
+  const bytes = new Uint8Array(queueOffset + pageBytes * (1 + Math.max(leastPages, pages.length)));
   const assembled = code.assemble();
   if (assembled.length > queueOffset) throw new Error(`${assembled.length} bytes of code are too many`);
   bytes.set(assembled);
@@ -169,13 +171,27 @@ function verdict(code: Assembler, bad: string): Assembler {
 
 /** Writes `data` (a page) to a sector of disk 0, flushes, reads it back, and prints OK if it is the same. */
 export function writingDisk(sector: number, data: Uint8Array): Uint8Array {
+  return writingDiskAfter(() => {}, sector, [data]);
+}
+
+/**
+ * As {@link writingDisk}, of the first page, but `before` comes first. Other pages are for that, from page 1 on, where
+ * what is read goes in the end.
+ */
+export function writingDiskAfter(
+  before: (code: Assembler, addressOfPage: (index: number) => number) => void,
+  sector: number,
+  pages: readonly Uint8Array[],
+): Uint8Array {
   const requests: DiskRequest[] = [
     { type: 'write', sector, page: 0 },
     { type: 'flush' },
     { type: 'read', sector, page: 1 },
   ];
-  const code = driveDisk(new Assembler(), deviceBase(0), requests, 'bad');
-  return image(verdict(comparePages(code, 0, 1, 'bad'), 'bad'), diskQueue(requests), [data]);
+  const code = new Assembler();
+  before(code, dataAddress);
+  driveDisk(code, deviceBase(0), requests, 'bad');
+  return image(verdict(comparePages(code, 0, 1, 'bad'), 'bad'), diskQueue(requests), pages);
 }
 
 /** Writes a page to a sector of disk 0, flushes, prints `announce`, and spins. */

@@ -5,11 +5,14 @@ import { test } from 'tap';
 import { SeededRandom } from '../../../src/devices/rng/seeded-random.ts';
 import { viewMemory } from '../../../src/host/libc.ts';
 import { AnonymousMapping } from '../../../src/host/mapping.ts';
-import { gpa } from '../../../src/memory/address.ts';
+import { residentMemory } from '../../../src/host/resident-memory.ts';
+import { gpa, MiB } from '../../../src/memory/address.ts';
 import type { Machine } from '../../../src/vmm/machine.ts';
 import type { DevicesConfig } from '../../../src/vmm/machine-devices.ts';
+import { attacking } from '../../support/attacking-guest.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, forAWhile, takeOutput, until } from '../../support/machines.ts';
+import { freeName, noTaps } from '../../support/taps.ts';
 import { hammered, hammeredPages, hammering, printingEntropy, writingDisk } from '../../support/virtio-guests.ts';
 import { temporaryFolder } from '../../support/vmm-process.ts';
 
@@ -166,4 +169,64 @@ function checkPages(t: { fail(message: string): unknown }, file: Buffer, last: n
     const found = file.readUInt32LE(place * pageBytes);
     if (found !== expected) t.fail(`place ${place} holds page ${found}, not ${expected}; the last is ${last}`);
   }
+}
+
+/** A TAP where one can be made. */
+const nets: DevicesConfig['nets'] = skip || noTaps() ? [] : [{ tap: freeName(), offload: true }];
+
+for (const seed of [1, 2, 3]) {
+  const options = { skip, timeout: 120_000 };
+  test(`stands a guest that breaks every rule with two vCPUs, seed ${seed}`, options, async (t) => {
+    const path = diskFile(t);
+    const devices = { ...oneDisk(path, seed === 3), nets, rng: { kind: 'host' as const } };
+    const attack = { seed, devices: 2 + nets.length, rounds: 150, announce: '!' };
+    const notices: string[] = [];
+    const code = attacking(attack, 24, pattern(seed));
+    const machine = bootMachine(t, code, { cpus: 2, devices, notice: (text) => notices.push(text) });
+    const { memory } = machine.ram;
+    await until(() => machine.exits.mmioWrite > 1000);
+    const beyondRam = (): number => {
+      const { totalBytes, insideBytes } = residentMemory(machine.ram.shared.address, memory.sizeBytes);
+      return totalBytes - insideBytes;
+    };
+    const before = beyondRam();
+
+    let printed = '';
+    let pauses = 0;
+    let answered = false;
+    machine.serial.receive(Buffer.from('?'));
+    await until(() => {
+      printed += takeOutput(machine);
+      answered ||= printed.startsWith('?');
+      if (!printed.includes('!') && machine.state === 'running') {
+        machine.pause();
+        const ram = hashRam(machine);
+        const disk = hashOf(readFileSync(path));
+        if (hashRam(machine) !== ram || hashOf(readFileSync(path)) !== disk) t.fail('it went on while paused');
+        machine.resume();
+        pauses++;
+      }
+      return printed.includes('!');
+    });
+
+    t.ok(answered, 'the serial port answers under attack');
+    t.equal(printed, '?!');
+    t.ok(pauses > 3, `paused ${pauses} times`);
+    const grown = beyondRam() - before;
+    t.ok(grown < 64 * MiB, `${Math.round(grown / MiB)} MiB more in use`);
+    t.ok(
+      notices.some((text) => text.includes('broke the rules')),
+      'the operator is told',
+    );
+    t.ok(notices.length <= 10 * attack.devices, `${notices.length} notices, not one for each broken rule`);
+    t.equal(readFileSync(path).length, 1 << 20, 'the disk has its size');
+
+    machine.serial.receive(Buffer.from('g'));
+    t.equal(await outputOf(machine), 'OK', 'after a reset the disk works');
+    t.ok(
+      readFileSync(path)
+        .subarray(24 * 512, 24 * 512 + pageBytes)
+        .equals(pattern(seed)),
+    );
+  });
 }
