@@ -11,13 +11,13 @@ const onOff = (initially: boolean) =>
     initially,
   );
 
-const identifier = v.pipe(v.string(), v.regex(/^[\w.-]{1,20}$/, 'is up to 20 letters, digits, dots, dashes'));
-const path = v.pipe(v.string('is a path'), v.nonEmpty('is a path'));
+/** A string of a certain form. */
+const text = (form: RegExp, message: string) => v.pipe(v.string(message), v.regex(form, message));
+
+const identifier = text(/^[\w.-]{1,20}$/, 'is up to 20 letters, digits, dots, dashes');
+const path = text(/./s, 'names a file');
 /** IFNAMSIZ less its NUL; a slash or blank never is in a name. */
-const interfaceName = v.pipe(
-  v.string(),
-  v.regex(/^[^\s/]{1,15}$/, 'is the name of a network interface: up to 15 characters'),
-);
+const interfaceName = text(/^[^\s/]{1,15}$/, 'is the name of a network interface: up to 15 characters');
 
 /** What to do when a write fails: tell the guest, stop the machine, or stop it only when the host's disk is full. */
 export const writeErrorPolicies = ['enospc', 'report', 'stop'] as const;
@@ -33,19 +33,20 @@ const disk = v.strictObject({
   werror: v.optional(v.picklist(writeErrorPolicies, `is ${writeErrorPolicies.join(', ')}`), 'enospc'),
 });
 
+const mtuRange = 'is 68 to 65521 bytes';
+
 const net = v.strictObject({
   tap: interfaceName,
   mac: v.optional(
     v.pipe(
-      v.string(),
-      v.regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i, 'is six pairs of hexadecimal digits, such as 02:00:00:00:00:01'),
-      v.check((text) => (Number.parseInt(text, 16) & 1) === 0, 'is a multicast address; its first byte must be even'),
+      text(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i, 'is six pairs of hexadecimal digits, such as 02:00:00:00:00:01'),
+      v.check((mac) => (Number.parseInt(mac, 16) & 1) === 0, 'is a multicast address; its first byte must be even'),
     ),
   ),
   mtu: v.optional(
     v.pipe(
-      v.union([v.number(), v.pipe(v.string(), v.transform(Number))]),
-      v.check((mtu) => Number.isInteger(mtu) && mtu >= 68 && mtu <= 65521, 'is 68 to 65521 bytes'),
+      v.union([v.number(), v.pipe(v.string(), v.digits(), v.transform(Number))], mtuRange),
+      v.check((mtu) => Number.isInteger(mtu) && mtu >= 68 && mtu <= 65521, mtuRange),
     ),
   ),
   offload: onOff(true),
@@ -61,26 +62,41 @@ export const disks = v.pipe(
   repeatable,
   v.array(v.pipe(keyValues('path=disk.img,id=root'), disk)),
   v.check(
-    (list) => new Set(list.map(({ id }, index) => id ?? `disk${index}`)).size === list.length,
-    'two disks have the same id',
+    (list) => repeated(list.map(nameOfDisk)) === undefined,
+    ({ input }) => `two disks have the id ${repeated(input.map(nameOfDisk))}; give each one of its own`,
   ),
 );
 export const nets = v.pipe(
   repeatable,
   v.array(v.pipe(keyValues('tap=tap0,mac=02:00:00:00:00:01'), net)),
-  v.check((list) => new Set(list.map(({ tap }) => tap)).size === list.length, 'two network cards have the same tap'),
+  v.check(
+    (list) => repeated(list.map(({ tap }) => tap)) === undefined,
+    ({ input }) => `two network cards have the tap ${repeated(input.map(({ tap }) => tap))}; give each one of its own`,
+  ),
 );
+
+/** What disk `index` of the machine is called. */
+export function nameOfDisk({ id }: DiskConfig, index: number): string {
+  return id ?? `disk${index}`;
+}
+
+/** The first name that was there before. */
+function repeated(names: readonly string[]): string | undefined {
+  return names.find((name, index) => names.indexOf(name) < index);
+}
 
 /** Where the entropy device's bytes come from. */
 export type RngConfig = { readonly kind: 'none' } | { readonly kind: 'host' } | { readonly kind: 'seed'; seed: number };
 
+const rngForms = 'give host, seed=NUMBER (below 2^32) or none';
+
 export const rng = v.pipe(
-  v.string('is host, seed=NUMBER or none'),
+  v.string(rngForms),
   v.transform((text): RngConfig | undefined => {
     if (text === 'none' || text === 'host') return { kind: text };
     const match = /^seed=(\d{1,10})$/.exec(text);
     const seed = Number(match?.[1]);
     return match !== null && seed <= 0xffff_ffff ? { kind: 'seed', seed } : undefined;
   }),
-  v.custom<RngConfig>((value) => value !== undefined, 'give host, seed=NUMBER (below 2^32) or none'),
+  v.custom<RngConfig>((value) => value !== undefined, rngForms),
 );

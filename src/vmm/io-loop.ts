@@ -36,13 +36,7 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
         return;
       }
       case request.park:
-        devices.pause();
-        while (control.request === request.park && !devices.idle) {
-          devices.settle();
-          loop.turn(lookAgainMs);
-        }
-        if (control.request === request.park) control.park();
-        devices.resume();
+        standStill(control, loop, devices);
         break;
       default:
         devices.settle();
@@ -50,4 +44,15 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
         devices.takeTurns();
     }
   }
+}
+
+function standStill(control: ThreadControl, loop: EventLoop, devices: DrivenDevices): void {
+  devices.pause();
+  while (control.request === request.park && !devices.idle) {
+    devices.settle();
+    loop.turn(lookAgainMs);
+  }
+  if (control.request === request.park) control.park();
+  // A machine that ends while it is paused stays as it is.
+  if (control.request !== request.end) devices.resume();
 }

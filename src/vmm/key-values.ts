@@ -10,7 +10,8 @@ export function parseKeyValues(text: string): Record<string, string> | string {
   for (const part of parts) {
     const equals = part.indexOf('=');
     const key = part.slice(0, equals);
-    if (equals < 1 || Object.hasOwn(values, key)) return part.replaceAll('\0', ',');
+    // `in`, not hasOwn: `__proto__` would be a key that nobody sees.
+    if (equals < 1 || key in values) return part.replaceAll('\0', ',');
     values[key] = part.slice(equals + 1).replaceAll('\0', ',');
   }
   return values;
@@ -29,7 +30,9 @@ export function keyValues(example: string) {
           return NEVER;
         }),
       ),
-      v.record(v.string(), v.unknown()),
+      v.custom<Record<string, unknown>>(
+        (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+      ),
     ],
     (issue) => issue.issues?.find(({ kind }) => kind === 'transformation')?.message ?? `write it like ${example}`,
   );

@@ -12,7 +12,7 @@ import { Tap } from '../host/tap.ts';
 import type { Gpa } from '../memory/address.ts';
 import { virtioMmioBytes } from '../memory/layout.ts';
 import { ConfigError } from './config.ts';
-import type { DiskConfig, NetConfig, RngConfig } from './device-config.ts';
+import { type DiskConfig, type NetConfig, nameOfDisk, type RngConfig } from './device-config.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import { mostVirtioDevices, type SharedVirtio, VirtioSlot } from './virtio-slots.ts';
 
@@ -75,7 +75,8 @@ export class MachineDevices implements Closable {
   }
 
   #disk(config: DiskConfig, index: number, place: Place): DeviceOrder {
-    const { path, id = `disk${index}`, direct, overlay: overlayPath, werror } = config;
+    const { path, direct, overlay: overlayPath, werror } = config;
+    const id = nameOfDisk(config, index);
     const readOnly = config.readonly || overlayPath !== undefined;
     const file = openDiskFile(path, { readOnly, direct });
     this.#owner.defer(() => closeSync(file.fd));

@@ -1,21 +1,25 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   closeSync,
   cpSync,
   existsSync,
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { test } from 'tap';
-import { printing } from '../support/guests.ts';
+import { Tap } from '../../src/host/tap.ts';
+import { echoing, printing } from '../support/guests.ts';
 import { noKvm } from '../support/kvm.ts';
+import { freeName, hasInterface, makeInterface, noTaps } from '../support/taps.ts';
 import { tinyElf } from '../support/tiny-elf.ts';
-import { bundle, kernelFile, runVmm, temporaryFolder } from '../support/vmm-process.ts';
+import { bundle, kernelFile, runVmm, temporaryFolder, VmmProcess } from '../support/vmm-process.ts';
 
 const skip = noKvm();
 
@@ -43,6 +47,11 @@ function sparse(folder: string, bytes: number): string {
   ftruncateSync(fd, bytes);
   closeSync(fd);
   return path;
+}
+
+/** A disk of 64 KiB. */
+function disk(folder: string, name = 'disk.img', bytes = 65_536): string {
+  return write(folder, name, new Uint8Array(bytes));
 }
 
 /** Bytes of a bzImage's header, and no code behind it. */
@@ -204,7 +213,67 @@ const cases: readonly (readonly [what: string, args: (files: Files) => readonly 
   ],
 ];
 
-for (const [what, args, says] of cases) {
+/** Disks and network cards to be wrong about: each is given to a machine that is right otherwise. */
+const deviceCases: typeof cases = [
+  ['a disk that is not there', () => ['--disk', 'path=/no/such'], /: disk \/no\/such does not exist: truncate -s 1G/],
+  ['a disk that is a directory', ({ folder }) => ['--disk', `path=${folder}`], /: disk .* is a directory: name a file/],
+  [
+    'a disk that is a device, but none of blocks',
+    () => ['--disk', 'path=/dev/zero'],
+    /: disk \/dev\/zero is neither a file nor a block device/,
+  ],
+  [
+    'an empty disk',
+    ({ folder }) => ['--disk', `path=${write(folder, 'disk', '')}`],
+    /: disk .*\/disk is empty: give it a size, as with truncate -s 1G .*\/disk\n/,
+  ],
+  [
+    'a disk of an odd size',
+    ({ folder }) => ['--disk', `path=${write(folder, 'disk', new Uint8Array(1000))}`],
+    /: disk .*\/disk has 1000 bytes, not a multiple of 512: truncate -s %512 .*\/disk mends that/,
+  ],
+  [
+    'the same disk twice',
+    ({ folder }) => ['--disk', `path=${disk(folder)}`, '--disk', `path=${join(folder, 'disk.img')}`],
+    /: disk .*\/disk\.img is in use by pid \d+ \(.*\): end that first/,
+  ],
+  [
+    'an overlay in no folder',
+    ({ folder }) => ['--disk', `path=${disk(folder)},overlay=/no/such/folder/file`],
+    /: overlay \/no\/such\/folder\/file cannot be made: ENOENT; its folder must exist/,
+  ],
+  [
+    'an overlay that is none',
+    ({ folder }) => ['--disk', `path=${disk(folder)},overlay=${write(folder, 'other', new Uint8Array(8192))}`],
+    /: .*\/other is not an overlay: name another file, or remove it/,
+  ],
+  [
+    'an overlay that is only to be read',
+    ({ folder }) => ['--disk', `path=${disk(folder)},overlay=${join(folder, 'over')},readonly=on`],
+    /: disk disk0: an overlay is there to be written; leave out readonly=on/,
+  ],
+  [
+    'too many disks',
+    ({ folder }) => Array.from({ length: 18 }, (_, n) => ['--disk', `path=${disk(folder, `${n}.img`)}`]).flat(),
+    /: a machine has room for 17 disks and network cards, not 18/,
+  ],
+  ['a disk without a path', () => ['--disk', 'id=root'], /: --disk id=root: path= is missing/],
+  [
+    'two disks with one id',
+    ({ folder }) => ['a', 'b'].flatMap((name) => ['--disk', `path=${disk(folder, name)},id=root`]),
+    /: --disk: two disks have the id root; give each one of its own/,
+  ],
+  ['a bad MAC address', () => ['--net', 'tap=t,mac=02:00'], /: --net tap=t,mac=02:00: mac is six pairs of/],
+  ['a bad entropy source', () => ['--rng', 'dice'], /: --rng dice: give host, seed=NUMBER/],
+];
+
+for (const [what, args, says] of [
+  ...cases,
+  ...deviceCases.map(
+    ([what, args, says]) =>
+      [what, (files: Files) => ['--kernel', files.kernel, '--memory', '16M', ...args(files)], says] as const,
+  ),
+]) {
   test(`answers ${what} with one clear line`, { skip }, async (t) => {
     const input = files(t);
     const ending = await runVmm(['run', ...args(input)], { env: { XDG_RUNTIME_DIR: input.folder } });
@@ -222,6 +291,181 @@ test('answers a pipe for a kernel at once, though nobody writes to it', { skip }
   const ending = await runVmm(['run', '--kernel', pipe]);
   t.equal(ending.code, 1);
   t.match(ending.stderr, /not a regular file/);
+});
+
+/** Files in a folder that were not there before the guest ran. */
+function left(folder: string): string[] {
+  return readdirSync(folder).filter((name) => !['guest.elf', 'disk.img', 'overlay', 'colo-vmm'].includes(name));
+}
+
+/** A machine of its own folder with such devices, to its end. */
+function runWith(input: Files, ...devices: readonly string[]) {
+  return runVmm(['run', '--kernel', input.kernel, '--memory', '16M', ...devices], {
+    env: { XDG_RUNTIME_DIR: input.folder },
+  });
+}
+
+test('names the machine that has a disk, and leaves it alone', { skip }, async (t) => {
+  const input = files(t);
+  const image = disk(input.folder);
+  const vmm = new VmmProcess(
+    ['run', '--kernel', kernelFile(input.folder, echoing(), 'echo.elf'), '--memory', '16M', '--disk', `path=${image}`],
+    { env: { XDG_RUNTIME_DIR: input.folder } },
+  );
+  t.teardown(() => vmm.child.kill('SIGKILL'));
+  vmm.write('x');
+  await vmm.printed('x');
+
+  for (const [keys, use] of [
+    ['', 'in use'],
+    [',readonly=on', 'being written to'],
+    [`,overlay=${join(input.folder, 'overlay')}`, 'being written to'],
+  ] as const) {
+    const second = await runWith(input, '--disk', `path=${image}${keys}`);
+    t.equal(second.code, 1);
+    const holder = `pid ${vmm.pid} \\(.*\\)`;
+    t.match(
+      second.stderr,
+      new RegExp(`^colo-vmm: disk ${image} is ${use} by ${holder}: end that first, or use a copy\\n$`),
+    );
+  }
+
+  vmm.write('q');
+  t.equal((await vmm.ended).code, 0, 'the first one goes on');
+  const third = await runWith(input, '--disk', `path=${image}`);
+  t.equal(third.code, 0, 'the disk is free again');
+  t.equal(third.stdout, 'ran');
+});
+
+test('machines share a disk that they only read', { skip }, async (t) => {
+  const input = files(t);
+  const image = disk(input.folder);
+  const vmm = new VmmProcess(
+    [
+      ...['run', '--kernel', kernelFile(input.folder, echoing(), 'echo.elf'), '--memory', '16M'],
+      ...['--disk', `path=${image},overlay=${join(input.folder, 'overlay')}`],
+    ],
+    { env: { XDG_RUNTIME_DIR: input.folder } },
+  );
+  t.teardown(() => vmm.child.kill('SIGKILL'));
+  vmm.write('x');
+  await vmm.printed('x');
+  t.equal((await runWith(input, '--disk', `path=${image},readonly=on`)).stdout, 'ran');
+  const writer = await runWith(input, '--disk', `path=${image}`);
+  t.equal(writer.code, 1);
+  t.match(writer.stderr, new RegExp(`^colo-vmm: disk ${image} is in use by pid ${vmm.pid} [^\\n]+\\n$`));
+  vmm.write('q');
+  t.equal((await vmm.ended).code, 0);
+});
+
+test('refuses an overlay that belongs to another base', { skip }, async (t) => {
+  const input = files(t);
+  const overlay = join(input.folder, 'overlay');
+  t.equal((await runWith(input, '--disk', `path=${disk(input.folder)},overlay=${overlay}`)).stdout, 'ran');
+  const larger = disk(input.folder, 'disk.img', 131_072);
+  const ending = await runWith(input, '--disk', `path=${larger},overlay=${overlay}`);
+  t.equal(ending.code, 1);
+  t.equal(
+    ending.stderr,
+    `colo-vmm: overlay ${overlay} belongs to a base of 65536 bytes, this one has 131072: name its own base\n`,
+  );
+  t.strictSame(left(input.folder), []);
+});
+
+test('a disk that will do is given back when a later one will not', { skip }, async (t) => {
+  const input = files(t);
+  const image = disk(input.folder);
+  const ending = await runWith(input, '--disk', `path=${image}`, '--disk', 'path=/no/such');
+  t.equal(ending.code, 1);
+  t.match(ending.stderr, /^colo-vmm: disk \/no\/such does not exist[^\n]+\n$/);
+  t.strictSame(left(input.folder), []);
+  t.equal((await runWith(input, '--disk', `path=${image}`)).stdout, 'ran');
+});
+
+const skipTaps = skip || noTaps();
+
+test('answers an interface that is no TAP, and makes none', { skip: skipTaps }, async (t) => {
+  const input = files(t);
+  const name = freeName();
+  const ending = await runWith(input, '--net', `tap=${name}`, '--net', 'tap=lo');
+  t.equal(ending.code, 1);
+  t.equal(
+    ending.stderr,
+    'colo-vmm: the interface lo exists and is no TAP: choose another name, or remove it: ip link delete lo\n',
+  );
+  t.equal(hasInterface(name), false, 'the first card has no TAP left');
+});
+
+test('answers a TAP that another process has', { skip: skipTaps }, async (t) => {
+  const tap = new Tap({ name: freeName() });
+  t.teardown(() => tap.close());
+  const ending = await runWith(files(t), '--net', `tap=${tap.name}`);
+  t.equal(ending.code, 1);
+  t.equal(
+    ending.stderr,
+    `colo-vmm: the TAP ${tap.name} is in use by another process: end that one, or choose another TAP\n`,
+  );
+});
+
+test('answers a bridge that is not there, and leaves no TAP', { skip: skipTaps }, async (t) => {
+  const [name, bridge] = [freeName(), freeName()];
+  const ending = await runWith(files(t), '--net', `tap=${name},bridge=${bridge}`);
+  t.equal(ending.code, 1);
+  t.equal(ending.stderr, `colo-vmm: there is no bridge ${bridge}: ip link add ${bridge} type bridge\n`);
+  t.equal(hasInterface(name), false);
+});
+
+/** Root, and without any of its privileges: what it may do then is what the files' owner may. */
+function runPowerless(args: readonly string[], runtime: string): { status: number | null; stderr: string } {
+  return spawnSync(
+    'setpriv',
+    ['--bounding-set=-all', '--inh-caps=-all', process.execPath, bundle, 'run', '--memory', '16M', ...args],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, XDG_RUNTIME_DIR: runtime } },
+  );
+}
+
+/** Why that cannot be tried here. */
+function noPowerless(): string | false {
+  if (process.getuid?.() !== 0) return 'only root has privileges to lose: run the tests as root';
+  if (spawnSync('setpriv', ['--bounding-set=-all', 'true']).status !== 0) {
+    return 'no setpriv command that works: apt-get install util-linux';
+  }
+  return false;
+}
+
+test('answers a disk that it may not open, or only read', { skip: skip || noPowerless() }, async (t) => {
+  const { folder, kernel } = files(t);
+  const image = disk(folder);
+  chownSync(image, 65534, 65534);
+  const says =
+    `colo-vmm: disk ${image} may not be opened by this user: ` +
+    'change its permissions, or use readonly=on if it may be read\n';
+  const runWithDisk = (keys: string) => runPowerless(['--kernel', kernel, '--disk', `path=${image}${keys}`], folder);
+
+  chmodSync(image, 0o600);
+  for (const keys of ['', ',readonly=on']) {
+    const { status, stderr } = runWithDisk(keys);
+    t.equal(status, 1);
+    t.equal(stderr, says);
+  }
+  chmodSync(image, 0o644);
+  t.equal(runWithDisk('').stderr, says);
+  t.equal(runWithDisk(',readonly=on').status, 0, 'the remedy is one');
+  t.strictSame(left(folder), []);
+});
+
+test('answers a TAP that it may not make or use', { skip: skipTaps || noPowerless() }, async (t) => {
+  const { folder, kernel } = files(t);
+  const name = freeName();
+  const made = runPowerless(['--kernel', kernel, '--net', `tap=${name}`], folder);
+  t.equal(made.status, 1);
+  t.match(made.stderr, new RegExp(`^colo-vmm: no permission to make the TAP ${name}: run as root, [^\\n]+\\n$`));
+  t.equal(hasInterface(name), false);
+
+  const others = makeInterface(t, 'tap', 'user', '65534');
+  const used = runPowerless(['--kernel', kernel, '--net', `tap=${others}`], folder);
+  t.equal(used.status, 1);
+  t.match(used.stderr, new RegExp(`^colo-vmm: no permission to use the TAP ${others}: run as root or [^\\n]+\\n$`));
 });
 
 /** The bundle, where a user without rights can run it, and that user. */
@@ -283,7 +527,7 @@ test('explains itself', async (t) => {
     t.match(ending.stdout, /^Usage: colo-vmm/);
     t.equal(ending.stderr, '');
   }
-  t.match((await runVmm(['run', '--help'])).stdout, /Exit codes:[\s\S]*Example:/);
+  t.match((await runVmm(['run', '--help'])).stdout, /Exit codes:[\s\S]*Disks:[\s\S]*Examples:/);
 });
 
 test('refuses a command it does not know', async (t) => {

@@ -58,6 +58,51 @@ export class Assembler {
     return this.bytes(0x66, 0xba, value & 0xff, value >> 8);
   }
 
+  /** MOV [address], imm32. */
+  store(address: number, value: number): this {
+    return this.bytes(0xc7, 0x05).word(address).word(value);
+  }
+
+  /** MOV word [address], imm16. */
+  storeWord(address: number, value: number): this {
+    return this.bytes(0x66, 0xc7, 0x05)
+      .word(address)
+      .bytes(value & 0xff, (value >> 8) & 0xff);
+  }
+
+  /** MOV EAX, [address]. */
+  loadEax(address: number): this {
+    return this.bytes(0xa1).word(address);
+  }
+
+  /** MOV [address], EAX. */
+  storeEax(address: number): this {
+    return this.bytes(0xa3).word(address);
+  }
+
+  /** MOV AX, [address]. */
+  loadAx(address: number): this {
+    return this.bytes(0x66, 0xa1).word(address);
+  }
+
+  /** MOV AL, [address]. */
+  loadAl(address: number): this {
+    return this.bytes(0xa0).word(address);
+  }
+
+  compareAx(value: number): this {
+    return this.bytes(0x66, 0x3d, value & 0xff, (value >> 8) & 0xff);
+  }
+
+  /** A subroutine; needs a stack. */
+  call(label: string): this {
+    return this.bytes(0xe8).#reference(label, 'relative');
+  }
+
+  return(): this {
+    return this.bytes(0xc3);
+  }
+
   /** OUT DX, AL */
   out(): this {
     return this.bytes(0xee);
@@ -106,6 +151,11 @@ export class Assembler {
   /** A little-endian 32-bit word. */
   word(value: number): this {
     return this.bytes(value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24);
+  }
+
+  /** The address of a label, as a word. */
+  address(label: string): this {
+    return this.#reference(label, 'absolute');
   }
 
   /** The finished code, to be loaded at `base`. */

@@ -1,6 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import { MiB } from '../../src/memory/address.ts';
 import { Machine } from '../../src/vmm/machine.ts';
+import { type DevicesConfig, noDevices } from '../../src/vmm/machine-devices.ts';
 import { tinyElf } from './tiny-elf.ts';
 import { bundle } from './vmm-process.ts';
 
@@ -12,11 +13,20 @@ interface Test {
 /** What vCPU threads of the tests' machines run. The bundle, for a thread that loads TypeScript starts slowly. */
 export const vcpuProgram = pathToFileURL(bundle);
 
+export interface MachineOptions {
+  readonly cpus?: number;
+  readonly program?: URL;
+  readonly devices?: DevicesConfig;
+  /** Takes what the operator is told. */
+  readonly notice?: (text: string) => void;
+}
+
 /** A machine in this process that runs `code`. It is closed after the test, however that ends. */
-export function bootMachine(t: Test, code: Uint8Array, options: { cpus?: number; program?: URL } = {}): Machine {
+export function bootMachine(t: Test, code: Uint8Array, options: MachineOptions = {}): Machine {
   const machine = new Machine(
-    { cpus: options.cpus ?? 1, memoryBytes: 16 * MiB, cpuMask: [] },
+    { cpus: options.cpus ?? 1, memoryBytes: 16 * MiB, cpuMask: [], devices: options.devices ?? noDevices },
     options.program ?? vcpuProgram,
+    options.notice,
   );
   t.teardown(() => machine.close());
   machine.boot({ kernel: { name: 'guest', bytes: tinyElf(code) }, commandLine: '' });

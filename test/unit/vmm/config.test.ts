@@ -32,6 +32,9 @@ test('needs only a kernel', async (t) => {
     cpus: 1,
     memory: { sizeBytes: 256 * MiB, backing: 'private' },
     serial: { kind: 'stdio', eof: 'stop' },
+    disk: [],
+    net: [],
+    rng: { kind: 'none' },
     kaslr: 'off',
     'cpu-mask': [],
   });
@@ -124,8 +127,8 @@ test('says which key is missing', async (t) => {
 });
 
 test('says which keys there are when one is unknown', async (t) => {
-  const known = 'no such key; known are kernel, initrd, cmdline, cpus, memory, serial, kaslr, cpu-mask, name, control';
-  t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: ${known}`);
+  const known = 'kernel, initrd, cmdline, cpus, memory, serial, disk, net, rng, kaslr, cpu-mask, name, control';
+  t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });
 
 test('takes the same keys from a file, and lets flags win', async (t) => {

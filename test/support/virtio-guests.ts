@@ -1,0 +1,290 @@
+import { virtioMmioAddress, virtioMmioBytes } from '../../src/memory/layout.ts';
+import { Assembler, port } from './assembler.ts';
+import { register } from './mock-driver.ts';
+import { tinyElfBase } from './tiny-elf.ts';
+
+/** Machine-code guests that drive virtio devices over MMIO. They poll, with interrupts off. */
+
+/** Registers of the machine's virtio device `index`. */
+export function deviceBase(index: number): number {
+  return virtioMmioAddress + index * virtioMmioBytes;
+}
+
+/**
+ * A queue of 16 entries as part of the guest's image, one page, and pages for its data behind it.
+ *
+ *     0x000 descriptors   0x100 avail ring   0x200 used ring   0x300 headers, 16 bytes each   0x3f0 status bytes
+ */
+export const queueAt = { descriptors: 0, avail: 0x100, used: 0x200, headers: 0x300, status: 0x3f0 } as const;
+const queueEntries = 16;
+const pageBytes = 0x1000;
+
+/** Where images have their queue; code lies before it. */
+const queueOffset = 0x1_0000;
+export const queueAddress = tinyElfBase + queueOffset;
+/** Page `index` of data. */
+export function dataAddress(index: number): number {
+  return queueAddress + pageBytes * (1 + index);
+}
+
+/** Pages that are there for data, whether they hold anything at first or not. */
+const leastPages = 2;
+
+export interface DiskRequest {
+  readonly type: 'read' | 'write' | 'flush';
+  readonly sector?: number;
+  /** Page of data. */
+  readonly page?: number;
+}
+
+const requestTypes = { read: 0, write: 1, flush: 4 } as const;
+const NEXT = 1;
+const WRITE = 2;
+
+/** Code, a queue and pages of data as one image. */
+function image(code: Assembler, queue: Uint8Array, pages: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(queueOffset + pageBytes * (1 + Math.max(leastPages, pages.length)));
+  const assembled = code.assemble();
+  if (assembled.length > queueOffset) throw new Error(`${assembled.length} bytes of code are too many`);
+  bytes.set(assembled);
+  bytes.set(queue, queueOffset);
+  for (const [index, page] of pages.entries()) bytes.set(page, queueOffset + pageBytes * (1 + index));
+  return bytes;
+}
+
+export interface Descriptor {
+  readonly address: number | bigint;
+  readonly length: number;
+  readonly flags: number;
+  readonly next?: number;
+}
+
+export function setDescriptor(table: DataView, index: number, { address, length, flags, next }: Descriptor): void {
+  table.setBigUint64(index * 16, BigInt(address), true);
+  table.setUint32(index * 16 + 8, length, true);
+  table.setUint16(index * 16 + 12, flags, true);
+  table.setUint16(index * 16 + 14, next ?? 0, true);
+}
+
+/** A queue page with up to five requests to a disk, in this order in the avail ring, not shown to the device yet. */
+function diskQueue(requests: readonly DiskRequest[]): Uint8Array {
+  const page = new Uint8Array(pageBytes);
+  const view = new DataView(page.buffer);
+  requests.forEach(({ type, sector = 0, page: data }, index) => {
+    const first = index * 3;
+    const header = queueAt.headers + index * 16;
+    view.setUint32(header, requestTypes[type], true);
+    view.setUint32(header + 8, sector, true);
+    const hasData = data !== undefined;
+    setDescriptor(view, first, {
+      address: queueAddress + header,
+      length: 16,
+      flags: NEXT,
+      next: hasData ? first + 1 : first + 2,
+    });
+    if (hasData) {
+      const flags = NEXT | (type === 'read' ? WRITE : 0);
+      setDescriptor(view, first + 1, { address: dataAddress(data), length: pageBytes, flags, next: first + 2 });
+    }
+    setDescriptor(view, first + 2, { address: queueAddress + queueAt.status + index, length: 1, flags: WRITE });
+    page[queueAt.status + index] = 0xff;
+    view.setUint16(queueAt.avail + 4 + index * 2, first, true);
+  });
+  return page;
+}
+
+function register32(name: string): number {
+  const offset = register[name];
+  if (offset === undefined) throw new Error(`no register is called ${name}`);
+  return offset;
+}
+
+/** Resets a device, agrees on VERSION_1 alone, gives it the queue, says DRIVER_OK. Jumps to `bad` if it refuses. */
+function setUpDevice(code: Assembler, base: number, bad: string): Assembler {
+  const write = (name: string, value: number): Assembler => code.store(base + register32(name), value);
+  write('Status', 0);
+  write('Status', 1);
+  write('Status', 3);
+  write('DriverFeaturesSel', 0);
+  write('DriverFeatures', 0);
+  write('DriverFeaturesSel', 1);
+  write('DriverFeatures', 1);
+  write('Status', 0x0b);
+  write('QueueSel', 0);
+  write('QueueNum', queueEntries);
+  for (const [name, offset] of [
+    ['QueueDesc', queueAt.descriptors],
+    ['QueueDriver', queueAt.avail],
+    ['QueueDevice', queueAt.used],
+  ] as const) {
+    write(`${name}Low`, queueAddress + offset);
+    write(`${name}High`, 0);
+  }
+  write('QueueReady', 1);
+  write('Status', 0x0f);
+  return code
+    .loadEax(base + register32('Status'))
+    .compareAl(0x0f)
+    .jumpIfNotZero(bad);
+}
+
+/** Shows the device requests up to number `index`, kicks it, and waits until it has used as many. */
+function submit(code: Assembler, base: number, index: number): Assembler {
+  const wait = `used ${index}`;
+  return code
+    .storeWord(queueAddress + queueAt.avail + 2, index + 1)
+    .store(base + register32('QueueNotify'), 0)
+    .label(wait)
+    .loadAx(queueAddress + queueAt.used + 2)
+    .compareAx(index + 1)
+    .jumpIfNotZero(wait)
+    .loadEax(base + register32('InterruptStatus'))
+    .storeEax(base + register32('InterruptACK'));
+}
+
+/** Makes requests to a disk, one after another; jumps to `bad` if one fails. */
+function driveDisk(code: Assembler, base: number, requests: readonly DiskRequest[], bad: string): Assembler {
+  setUpDevice(code, base, bad);
+  for (const index of requests.keys()) {
+    submit(code, base, index)
+      .loadAl(queueAddress + queueAt.status + index)
+      .compareAl(0)
+      .jumpIfNotZero(bad);
+  }
+  return code;
+}
+
+/** Jumps to `bad` unless two pages of data are the same. */
+function comparePages(code: Assembler, first: number, second: number, bad: string): Assembler {
+  return code
+    .set('esi', dataAddress(first))
+    .set('edi', dataAddress(second))
+    .set('ecx', pageBytes / 4)
+    .bytes(0xfc, 0xf3, 0xa7) // CLD; REPE CMPSD
+    .jumpIfNotZero(bad);
+}
+
+/** Prints OK, or BAD where `bad` is, then powers off. */
+function verdict(code: Assembler, bad: string): Assembler {
+  return code.print('OK').powerOff().label(bad).print('BAD').powerOff();
+}
+
+/** Writes `data` (a page) to a sector of disk 0, flushes, reads it back, and prints OK if it is the same. */
+export function writingDisk(sector: number, data: Uint8Array): Uint8Array {
+  return writingDiskAfter(() => {}, sector, [data]);
+}
+
+/**
+ * As {@link writingDisk}, of the first page, but `before` comes first. Other pages are for that, from page 1 on, where
+ * what is read goes in the end.
+ */
+export function writingDiskAfter(
+  before: (code: Assembler, addressOfPage: (index: number) => number) => void,
+  sector: number,
+  pages: readonly Uint8Array[],
+): Uint8Array {
+  const requests: DiskRequest[] = [
+    { type: 'write', sector, page: 0 },
+    { type: 'flush' },
+    { type: 'read', sector, page: 1 },
+  ];
+  const code = new Assembler();
+  before(code, dataAddress);
+  driveDisk(code, deviceBase(0), requests, 'bad');
+  return image(verdict(comparePages(code, 0, 1, 'bad'), 'bad'), diskQueue(requests), pages);
+}
+
+/** Writes a page to a sector of disk 0, flushes, prints `announce`, and spins. */
+export function flushingDisk(sector: number, data: Uint8Array, announce: string): Uint8Array {
+  const requests: DiskRequest[] = [{ type: 'write', sector, page: 0 }, { type: 'flush' }];
+  const code = driveDisk(new Assembler(), deviceBase(0), requests, 'bad');
+  code.print(announce).label('here').jump('here').label('bad').print('BAD').powerOff();
+  return image(code, diskQueue(requests), [data]);
+}
+
+/** Prints OK if a sector of disk 0 begins with this page. */
+export function checkingDisk(sector: number, data: Uint8Array): Uint8Array {
+  const requests: DiskRequest[] = [{ type: 'read', sector, page: 1 }];
+  const code = driveDisk(new Assembler(), deviceBase(0), requests, 'bad');
+  return image(verdict(comparePages(code, 0, 1, 'bad'), 'bad'), diskQueue(requests), [data]);
+}
+
+/** Asks the entropy device, number `device` of the machine, for bytes and prints them as they are. */
+export function printingEntropy(device: number, bytes: number): Uint8Array {
+  const queue = new Uint8Array(pageBytes);
+  setDescriptor(new DataView(queue.buffer), 0, { address: dataAddress(0), length: bytes, flags: WRITE });
+  const code = new Assembler();
+  setUpDevice(code, deviceBase(device), 'bad');
+  submit(code, deviceBase(device), 0)
+    .set('esi', dataAddress(0))
+    .set('ecx', bytes)
+    .setDx(port.serial)
+    .bytes(0xfc, 0xf3, 0x6e) // CLD; REP OUTSB
+    .powerOff()
+    .label('bad')
+    .print('BAD')
+    .powerOff();
+  return image(code, queue, []);
+}
+
+/** Pages of the disk that {@link hammering} writes, one after another and over again. */
+export const hammeredPages = 64;
+const sectorsPerPage = pageBytes / 512;
+
+/**
+ * Writes pages to disk 0 without end, each stamped with its number in the first four bytes: page n goes to place
+ * n mod {@link hammeredPages}. Prints `announce` after the first round, BAD if a write fails.
+ */
+export function hammering(announce: string): Uint8Array {
+  const base = deviceBase(0);
+  const request: DiskRequest = { type: 'write', page: 0 };
+  const queue = diskQueue([request]); // avail entries are all 0: the same request each time
+  const code = setUpDevice(new Assembler(), base, 'bad')
+    .set('ebx', 0)
+    .label('next')
+    .bytes(0x89, 0xd8) // MOV EAX, EBX
+    .storeEax(dataAddress(0))
+    .bytes(0x83, 0xe0, hammeredPages - 1) // AND EAX, imm8
+    .bytes(0xc1, 0xe0, Math.log2(sectorsPerPage)) // SHL EAX, imm8
+    .storeEax(queueAddress + queueAt.headers + 8)
+    .bytes(0x43, 0x89, 0xd8) // INC EBX; MOV EAX, EBX
+    .bytes(0x66, 0xa3)
+    .word(queueAddress + queueAt.avail + 2) // MOV [avail index], AX
+    .store(base + register32('QueueNotify'), 0)
+    .label('wait')
+    .loadAx(queueAddress + queueAt.used + 2)
+    .bytes(0x66, 0x39, 0xd8) // CMP AX, BX
+    .jumpIfNotZero('wait')
+    .loadAl(queueAddress + queueAt.status)
+    .compareAl(0)
+    .jumpIfNotZero('bad')
+    .bytes(0x81, 0xfb)
+    .word(hammeredPages) // CMP EBX, imm32
+    .jumpIfNotZero('next')
+    .print(announce)
+    .jump('next')
+    .label('bad')
+    .print('BAD')
+    .powerOff();
+  return image(code, queue, []);
+}
+
+/** What {@link hammering} has come to, read from RAM while the machine is paused. */
+export const hammered = {
+  /** Number of the page that is being written, or was last. */
+  latest: dataAddress(0),
+  /** Writes that are done, modulo 2^16. */
+  used: queueAddress + queueAt.used + 2,
+} as const;
+
+/** Resets device 0 again and again while a request is on its way, without end. */
+export function resetting(announce: string): Uint8Array {
+  const base = deviceBase(0);
+  const code = new Assembler().print(announce).label('again');
+  setUpDevice(code, base, 'again')
+    .storeWord(queueAddress + queueAt.used + 2, 0)
+    .storeWord(queueAddress + queueAt.avail + 2, 1)
+    .store(base + register32('QueueNotify'), 0)
+    .jump('again');
+  return image(code, diskQueue([{ type: 'write', page: 0 }]), []);
+}

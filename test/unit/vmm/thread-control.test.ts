@@ -1,0 +1,68 @@
+import { Worker } from 'node:worker_threads';
+import { test } from 'tap';
+import { phase, request, ThreadControl } from '../../../src/vmm/thread-control.ts';
+
+/** Another thread that sets cell `index` to `value` after a while. */
+function setLater(t: { teardown(clean: () => unknown): unknown }, control: ThreadControl, values: number[]): void {
+  const source = `
+    const { workerData: { storage, values } } = require('node:worker_threads');
+    const cells = new Int32Array(storage);
+    for (const value of values) {
+      Atomics.wait(cells, 3, 0, 50);
+      Atomics.store(cells, 0, value);
+      Atomics.notify(cells, 0);
+    }
+  `;
+  const worker = new Worker(source, { eval: true, workerData: { storage: control.storage, values } });
+  t.teardown(() => worker.terminate());
+}
+
+test('begins with a request to park, in a thread that starts', async (t) => {
+  const control = new ThreadControl();
+  t.equal(control.request, request.park);
+  t.equal(control.phase, phase.starting);
+  t.equal(control.tid, 0);
+});
+
+test('is the same from both sides', async (t) => {
+  const controller = new ThreadControl();
+  const thread = new ThreadControl(controller.storage);
+  controller.request = request.end;
+  thread.phase = phase.ended;
+  thread.tid = 4711;
+  t.equal(thread.request, request.end);
+  t.equal(controller.phase, phase.ended);
+  t.equal(controller.tid, 4711);
+});
+
+test('a thread does not park unless it is asked to', async (t) => {
+  const control = new ThreadControl();
+  control.request = request.run;
+  control.park();
+  t.equal(control.phase, phase.running);
+});
+
+for (const next of [request.run, request.end]) {
+  test(`a parked thread goes on when the request becomes ${next}`, { timeout: 20_000 }, async (t) => {
+    const control = new ThreadControl();
+    setLater(t, control, [next]);
+    control.park();
+    t.equal(control.phase, phase.running);
+    t.equal(control.request, next);
+  });
+}
+
+test('a thread that parked for ever only ends', { timeout: 20_000 }, async (t) => {
+  const control = new ThreadControl();
+  setLater(t, control, [request.run, request.park, request.run, request.end]);
+  control.parkForEver();
+  t.equal(control.request, request.end);
+  t.equal(control.phase, phase.parked);
+});
+
+test('tells at once of a phase that has passed, and in time of one that stays', { timeout: 20_000 }, async (t) => {
+  const control = new ThreadControl();
+  control.phase = phase.running;
+  t.equal(control.waitWhilePhase(phase.starting, 1_000_000), true);
+  t.equal(control.waitWhilePhase(phase.running, 10), false);
+});
