@@ -1,5 +1,6 @@
 import { EINTR } from './errno.ts';
-import { close, epollCreate, epollCtl, epollWait, type Fd } from './libc.ts';
+import { close, epollCreate, epollCtl, epollWait, type Fd, viewMemory } from './libc.ts';
+import { LowMapping } from './mapping.ts';
 import { SystemError } from './system-error.ts';
 
 const EPOLL_CTL_ADD = 1;
@@ -19,8 +20,8 @@ const maxEvents = 64;
 /** A set of descriptors to wait on (epoll(7)). Each carries a token of the caller's, below 2^31. */
 export class Epoll {
   readonly #fd = epollCreate();
-  readonly #events = new Uint8Array(eventBytes * maxEvents);
-  readonly #view = new DataView(this.#events.buffer);
+  readonly #events = new LowMapping('events', eventBytes * maxEvents);
+  readonly #view = new DataView(viewMemory(this.#events.address, this.#events.sizeBytes));
   readonly #event = new Uint8Array(eventBytes);
 
   add(fd: Fd, events: number, token: number): void {
@@ -41,7 +42,7 @@ export class Epoll {
    * the time or a signal.
    */
   wait(timeoutMs: number, visit: (token: number, events: number) => void): number {
-    const count = epollWait(this.#fd, this.#events, maxEvents, timeoutMs);
+    const count = epollWait(this.#fd, this.#events.address, maxEvents, timeoutMs);
     if (count === -EINTR) return 0;
     if (count < 0) throw new SystemError('epoll_wait', -count, 'the event loop');
     for (let index = 0; index < count; index++) {
@@ -52,6 +53,7 @@ export class Epoll {
 
   close(): void {
     close(this.#fd);
+    this.#events.close();
   }
 
   #control(operation: number, fd: Fd, events: number, token: number): void {

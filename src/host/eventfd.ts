@@ -1,10 +1,9 @@
 import { EAGAIN } from './errno.ts';
-import { close, createEventfd, type Fd, tryRead, tryWrite } from './libc.ts';
+import { close, createEventfd, type Fd, tryEventfdWrite, tryRead } from './libc.ts';
 import { SystemError } from './system-error.ts';
 
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
-const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 
 /** A kernel counter that KVM, epoll and any thread can signal and wait for (eventfd(2)). */
 export class EventFd {
@@ -18,7 +17,7 @@ export class EventFd {
 
   /** Adds one. A counter that is full already is signalled, so nothing is lost. */
   signal(): void {
-    const result = tryWrite(this.fd, one);
+    const result = tryEventfdWrite(this.fd, 1);
     if (result < 0 && result !== -EAGAIN) throw new SystemError('write', -result, `eventfd ${this.fd}`);
   }
 
