@@ -20,7 +20,7 @@ import { TapPort } from '../host/tap.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
 import type { DrivenDevices } from './io-loop.ts';
-import type { IoReport } from './io-worker.ts';
+import type { IoReport } from './io-report.ts';
 
 /** What the devices of the io thread work with. */
 export interface IoSurroundings {

@@ -3,7 +3,8 @@ import type { SharedRam } from '../memory/ram.ts';
 import { ControlledThread } from './controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import type { SharedIoControl } from './io-control.ts';
-import type { IoBirth, IoReport } from './io-worker.ts';
+import type { IoReport } from './io-report.ts';
+import type { IoBirth } from './io-worker.ts';
 import type { ThreadControl } from './thread-control.ts';
 
 /** Disks may take their time to finish what they have begun. */

@@ -8,6 +8,7 @@ import type { ThreadBirth } from './controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import { IoDevices } from './io-devices.ts';
 import { runIoLoop } from './io-loop.ts';
+import type { IoReport } from './io-report.ts';
 import { phase, ThreadControl } from './thread-control.ts';
 
 /** What the io thread is born with. */
@@ -17,13 +18,6 @@ export interface IoBirth extends ThreadBirth {
   readonly wake: Fd;
   readonly devices: readonly DeviceOrder[];
 }
-
-/** What the io thread tells. */
-export type IoReport =
-  /** For the operator to know. */
-  | { readonly kind: 'notice'; readonly text: string }
-  /** A disk cannot be written, and the machine is to stop until somebody has mended that. */
-  | { readonly kind: 'stop'; readonly text: string };
 
 /** Body of the io thread. Comes back when the controller wants the thread to end. */
 export function threadMain(): void {
