@@ -40,11 +40,7 @@ export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskF
     if (!stat.isFile() && !stat.isBlockDevice()) {
       throw new DiskError(`disk ${path} is neither a file nor a block device`);
     }
-    if (!lockFile(fd, !readOnly, path)) {
-      const holder = lockHolder(stat.ino);
-      const use = readOnly ? 'is being written to' : 'is in use';
-      throw new DiskError(`disk ${path} ${use} by ${holder ?? 'another process'}: end that first, or use a copy`);
-    }
+    lock(fd, path, stat.ino, readOnly);
     const device = stat.isBlockDevice() ? blockDeviceGeometry(fd, path) : undefined;
     const sizeBytes = device?.size ?? stat.size;
     const memoryAlignment = direct ? directAlignmentOf(fd, path, device?.logical) : 1;
@@ -68,6 +64,23 @@ export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskF
   } catch (error) {
     closeSync(fd);
     throw error;
+  }
+}
+
+/** A process that was killed is gone before its io_uring, which holds on to its files, within this time as a rule. */
+const lockPatienceMs = 1000;
+const lockAgainMs = 10;
+
+/** Locks a disk, waiting for a lock only while no process seems to hold it. @throws DiskError that names who does */
+function lock(fd: Fd, path: string, inode: number, readOnly: boolean): void {
+  const deadline = performance.now() + lockPatienceMs;
+  while (!lockFile(fd, !readOnly, path)) {
+    const holder = lockHolder(inode);
+    if (holder !== undefined || performance.now() > deadline) {
+      const use = readOnly ? 'is being written to' : 'is in use';
+      throw new DiskError(`disk ${path} ${use} by ${holder ?? 'another process'}: end that first, or use a copy`);
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockAgainMs);
   }
 }
 

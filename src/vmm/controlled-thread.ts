@@ -50,7 +50,11 @@ export class ControlledThread<Report> {
       stderr: true,
     });
     this.#worker.on('message', (report: Report) => options.reported(report));
-    this.#worker.on('error', options.failed);
+    this.#worker.on('error', (error) => {
+      // It may have died before its clean-up could say so, and others wait for it.
+      this.#control.phase = phase.ended;
+      options.failed(error);
+    });
     this.#worker.on('exit', (code) => {
       if (this.#control.phase === phase.ended) return;
       // It went without a word, and without its clean-up: process.exit() in a library, or a call to terminate it.

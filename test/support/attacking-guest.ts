@@ -53,7 +53,7 @@ export function attacking(attack: Attack, sector: number, data: Uint8Array): Uin
       code.label('second').bytes(0x66, 0xb8, 0x10, 0x00); // MOV AX, 0x10
       code.bytes(0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0); // MOV DS, ES, SS
       code.set('esp', stackTops[1]);
-      assault(code, 'b', { seed: seed ^ 0x5555_5555, devices, rounds, hostile: addressOfPage(1), echoes: false });
+      assault(code, 'b', { seed: seed + 1000, devices, rounds, hostile: addressOfPage(1), echoes: false });
       code.bytes(0xf0, 0xff, 0x05).word(doneCount).halt();
       subroutines(code);
       code.label('behave');

@@ -209,12 +209,11 @@ export function checkingDisk(sector: number, data: Uint8Array): Uint8Array {
   return image(verdict(comparePages(code, 0, 1, 'bad'), 'bad'), diskQueue(requests), [data]);
 }
 
-/** Asks the entropy device, number `device` of the machine, for bytes and prints them as they are. */
-export function printingEntropy(device: number, bytes: number): Uint8Array {
+/** Asks the entropy device, number `device` of the machine, for bytes and prints them as they are. Prints `announce` before. */
+export function printingEntropy(device: number, bytes: number, announce = ''): Uint8Array {
   const queue = new Uint8Array(pageBytes);
   setDescriptor(new DataView(queue.buffer), 0, { address: dataAddress(0), length: bytes, flags: WRITE });
-  const code = new Assembler();
-  setUpDevice(code, deviceBase(device), 'bad');
+  const code = setUpDevice(new Assembler(), deviceBase(device), 'bad').print(announce);
   submit(code, deviceBase(device), 0)
     .set('esi', dataAddress(0))
     .set('ecx', bytes)
