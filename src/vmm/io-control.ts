@@ -5,6 +5,9 @@ import { Handshake } from '../host/handshake.ts';
 import type { Fd } from '../host/libc.ts';
 import { phase, ThreadControl } from './thread-control.ts';
 
+/** How long disks may take to finish what they have begun, and with them a vCPU whose guest resets one. */
+export const ioPatienceMs = 10_000;
+
 /** What reaches the io thread from other threads: its control cells, and the eventfd that it waits on. */
 export interface SharedIoControl {
   readonly control: SharedArrayBuffer;

@@ -2,13 +2,10 @@ import { EventFd } from '../host/eventfd.ts';
 import type { SharedRam } from '../memory/ram.ts';
 import { ControlledThread } from './controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
-import type { SharedIoControl } from './io-control.ts';
+import { ioPatienceMs, type SharedIoControl } from './io-control.ts';
 import type { IoReport } from './io-report.ts';
 import type { IoBirth } from './io-worker.ts';
 import type { ThreadControl } from './thread-control.ts';
-
-/** Disks may take their time to finish what they have begun. */
-const parkPatienceMs = 10_000;
 
 export interface IoListener {
   reported(report: IoReport): void;
@@ -34,7 +31,7 @@ export class IoThread extends ControlledThread<IoReport> {
       callOut: () => wake.signal(),
       reported: (report) => listener.reported(report),
       failed: (error) => listener.failed(error),
-      parkPatienceMs,
+      parkPatienceMs: ioPatienceMs,
     });
   }
 }

@@ -237,7 +237,12 @@ export class Machine {
   }
 
   #hear(report: IoReport): void {
-    if (report.kind === 'stop' && this.state === 'running') this.pause();
     this.#notice(report.text);
+    if (report.kind !== 'stop' || this.state !== 'running') return;
+    try {
+      this.pause();
+    } catch (error) {
+      this.#notice(`the machine cannot be stopped and goes on: ${error instanceof Error ? error.message : error}`);
+    }
   }
 }

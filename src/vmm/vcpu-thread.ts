@@ -4,6 +4,7 @@ import type { CpuidEntry } from '../host/kvm/kvm-device.ts';
 import { Vcpu } from '../host/kvm/vcpu.ts';
 import type { VcpuHandle } from '../host/kvm/vm.ts';
 import { ControlledThread } from './controlled-thread.ts';
+import { ioPatienceMs } from './io-control.ts';
 import type { SharedPlatform } from './platform.ts';
 import { type ExitCounts, VcpuControl } from './vcpu-control.ts';
 import type { VcpuBirth, VcpuReport, VcpuStart } from './vcpu-worker.ts';
@@ -35,6 +36,7 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
       },
       reported: (report) => listener.ended(report),
       failed: (error) => listener.failed(handle.index, error),
+      ...(platform.virtio.length > 0 ? { parkPatienceMs: ioPatienceMs } : {}),
     });
     this.index = handle.index;
     this.#vcpuControl = control;
