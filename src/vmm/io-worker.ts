@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
 import { EPOLLET, EPOLLIN } from '../host/epoll.ts';
 import { EventLoop } from '../host/event-loop.ts';
@@ -30,6 +31,8 @@ export function threadMain(): void {
     loop.watch(birth.wake, EPOLLIN | EPOLLET, { ready: () => {} });
     const report = (report: IoReport): void => parentPort?.postMessage(report);
     const devices = owner.own(new IoDevices(birth.devices, { memory: viewRam(birth.ram), loop, report }));
+    // Requests come by the thousand, through few functions: V8 is to compile those soon. It would first see some ten thousand.
+    setFlagsFromString('--interrupt-budget=10000');
     control.park();
     runIoLoop(control, loop, devices);
   } finally {

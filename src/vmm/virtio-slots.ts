@@ -1,4 +1,4 @@
-import { mmioState } from '../devices/virtio/mmio-state.ts';
+import { interrupt as interruptBit, mmioState } from '../devices/virtio/mmio-state.ts';
 import type { VirtioShape } from '../devices/virtio/virtio-device.ts';
 import { EventFd } from '../host/eventfd.ts';
 import type { Gsi, Vm } from '../host/kvm/vm.ts';
@@ -13,8 +13,9 @@ const lastGsi: Gsi = 23;
 /** Virtio devices that a machine can have. */
 export const mostVirtioDevices = lastGsi - firstGsi + 1;
 
-/** Register offset of QueueNotify (Virtio 1.2, 4.2.2). */
+/** Register offsets (Virtio 1.2, 4.2.2). */
 const queueNotify = 0x50;
+const interruptAck = 0x64;
 
 /** What every thread must know of a virtio device to serve its registers. */
 export interface SharedVirtio {
@@ -45,6 +46,9 @@ export class VirtioSlot implements Closable {
         vm.connectNotify(kick, base + queueNotify, queue);
         return kick.fd;
       });
+      // An acknowledgement of used buffers, and nothing else, stays in the kernel: nobody listens. Its bit of the interrupt
+      // status then stays set, which tells a driver that has an interrupt nothing new: it looks into its rings.
+      vm.connectNotify(this.#owner.own(new EventFd()), base + interruptAck, interruptBit.queue);
       this.interrupt = interrupt.fd;
       this.shared = { base, shape, state: mmioState(shape).storage, kicks };
     } catch (error) {

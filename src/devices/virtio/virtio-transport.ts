@@ -130,9 +130,13 @@ export class VirtioTransport implements DeviceHost, Closable {
     this.device.pause();
   }
 
-  /** The status comes before the interrupt. A bit that is still set is an interrupt that its driver will yet serve. */
+  /**
+   * The status comes before the interrupt. A bit that is set already means nothing: where acknowledgements of used buffers
+   * stay in the kernel, nobody takes it away.
+   */
   #raise(bit: number): void {
-    if ((Atomics.or(this.#cells, cell.interruptStatus, bit) & bit) === 0) this.#interrupt.signal();
+    Atomics.or(this.#cells, cell.interruptStatus, bit);
+    this.#interrupt.signal();
   }
 
   #tellOfFailure(reason: string): void {

@@ -121,17 +121,17 @@ test('sets the interrupt status before it raises the interrupt', async (t) => {
   t.strictSame(seen, [1, 3]);
 });
 
-test('raises no second interrupt for what the driver has not acknowledged', async (t) => {
+test('interrupts each time, whether or not the driver acknowledged the last one', async (t) => {
   const parts = rig();
   parts.driver.start();
   parts.transport.interruptQueue();
   parts.transport.interruptQueue();
-  t.equal(parts.interrupts, 1);
+  t.equal(parts.interrupts, 2, 'an acknowledgement may have stayed in the kernel');
   parts.transport.interruptConfig();
-  t.equal(parts.interrupts, 2, 'another cause');
+  t.equal(parts.interrupts, 3);
   t.equal(parts.driver.acknowledgeInterrupt(), 3);
   parts.transport.interruptQueue();
-  t.equal(parts.interrupts, 3);
+  t.equal(parts.interrupts, 4);
 });
 
 test('counts the configuration on with each change, and interrupts only a driver that runs', async (t) => {
