@@ -37,15 +37,23 @@ export class Doorbell implements Closable {
     [this.#listeningEnd, this.button] = createPipe();
   }
 
-  /** Resolves once there has been a ring since it last did, or since the beginning. Does not keep the process alive. */
-  async next(): Promise<void> {
+  /**
+   * Resolves once there has been a ring since it last did, or since the beginning, or after `limitMs`; true if there has
+   * been one. Does not keep the process alive.
+   */
+  async next(limitMs: number): Promise<boolean> {
     this.#socket ??= this.#listen();
-    while (!this.#rung && !this.#closed) {
+    if (!this.#rung && !this.#closed) {
+      let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
+        timer = setTimeout(resolve, limitMs).unref();
       });
+      clearTimeout(timer);
     }
+    const rung = this.#rung;
     this.#rung = false;
+    return rung;
   }
 
   /** Whoever waits goes on. No thread may ring any more. */

@@ -4,6 +4,7 @@ import { benchBoot } from './boot.ts';
 import { benchDiskEngines } from './disk-engines.ts';
 import { benchMemory } from './memory.ts';
 import { benchNet } from './net.ts';
+import { benchNetNative } from './net-native.ts';
 import { benchRegisters } from './registers.ts';
 import { formatRows, ratioMeaning } from './row-report.ts';
 import { benchVirtioNative } from './virtio-native.ts';
@@ -63,8 +64,8 @@ bench('disk-engines', 'system calls on disk files: io_uring and plain calls, nat
 
 bench(
   'virtio-native',
-  'the block device without a guest: requests a second, bytes of heap a request',
-  async ({ rounds }) => benchVirtioNative(rounds, progress),
+  'disk and network card without a guest: time and bytes of heap for each request and packet',
+  async ({ rounds }) => ({ ...benchVirtioNative(rounds, progress), net: benchNetNative(rounds, progress) }),
 );
 
 bench(
