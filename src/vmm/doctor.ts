@@ -1,5 +1,6 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { freemem, release, totalmem } from 'node:os';
+import { IoUring, IoUringUnavailableError } from '../host/io-uring.ts';
 import { capability } from '../host/kvm/abi.ts';
 import { KvmDevice } from '../host/kvm/kvm-device.ts';
 import { MiB } from '../memory/address.ts';
@@ -32,7 +33,7 @@ export function doctor(json: boolean): number {
 }
 
 function examine(): Finding[] {
-  return [node(), processor(), ...kvm(), tun(), memory()];
+  return [node(), processor(), ...kvm(), tun(), ioUring(), memory()];
 }
 
 function node(): Finding {
@@ -103,6 +104,18 @@ function tun(): Finding {
       found: missing ? 'missing: guests can have no network card' : 'no permission: guests can have no network card',
       remedy: missing ? 'modprobe tun' : 'run as root, or let an administrator make the TAP for you',
     };
+  }
+}
+
+function ioUring(): Finding {
+  const subject = 'io_uring';
+  try {
+    new IoUring(1).close();
+    return { subject, verdict: 'ok', found: 'usable: disks do not hold up the network' };
+  } catch (error) {
+    if (!(error instanceof IoUringUnavailableError)) throw error;
+    const found = `${error.message}; disks work, but a slow one holds up the network`;
+    return { subject, verdict: 'warn', found, remedy: 'Linux 6.0 or newer with sysctl kernel.io_uring_disabled=0' };
   }
 }
 

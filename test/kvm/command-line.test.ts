@@ -539,7 +539,7 @@ test('refuses a command it does not know', async (t) => {
 test('doctor tells what it found, for people and for programs', { skip }, async (t) => {
   const people = await runVmm(['doctor']);
   t.equal(people.code, 0);
-  for (const subject of ['runtime', 'processor', '/dev/kvm', '/dev/net/tun', 'memory']) {
+  for (const subject of ['runtime', 'processor', '/dev/kvm', '/dev/net/tun', 'io_uring', 'memory']) {
     t.match(people.stdout, new RegExp(`^(ok {2}|warn|FAIL) {2}${subject} `, 'm'));
   }
   const programs = await runVmm(['doctor', '--json']);
@@ -547,5 +547,5 @@ test('doctor tells what it found, for people and for programs', { skip }, async 
   const { ok, findings } = JSON.parse(programs.stdout) as { ok: boolean; findings: { verdict: string }[] };
   t.equal(ok, true);
   t.ok(findings.every(({ verdict }) => ['ok', 'warn'].includes(verdict)));
-  t.equal(findings.length, 5);
+  t.equal(findings.length, 6);
 });
