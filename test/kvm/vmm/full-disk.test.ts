@@ -1,0 +1,95 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, ftruncateSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'tap';
+import type { DiskConfig } from '../../../src/vmm/device-config.ts';
+import { noKvm } from '../../support/kvm.ts';
+import { bootMachine, takeOutput, until } from '../../support/machines.ts';
+import { writingDisk } from '../../support/virtio-guests.ts';
+import { temporaryFolder } from '../../support/vmm-process.ts';
+
+type Test = Parameters<typeof temporaryFolder>[0];
+
+const MiB = 1 << 20;
+const sector = 2048;
+const data = Uint8Array.from({ length: 4096 }, (_, index) => (index * 11) & 0xff);
+
+/** A file system of 1 MiB that is full, with a sparse disk of 4 MiB on it. */
+interface FullDisk {
+  readonly disk: string;
+  /** Makes room. */
+  free(): void;
+}
+
+function fullDisk(t: Test): FullDisk {
+  const folder = temporaryFolder(t);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder]);
+  t.teardown(() => spawnSync('umount', ['-l', folder]));
+  const disk = join(folder, 'disk.img');
+  const fd = openSync(disk, 'w');
+  ftruncateSync(fd, 4 * MiB);
+  closeSync(fd);
+  const filler = join(folder, 'filler');
+  try {
+    writeFileSync(filler, new Uint8Array(2 * MiB));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  }
+  return { disk, free: () => unlinkSync(filler) };
+}
+
+/** Why no file system can be mounted here; false if one can. */
+function noMount(): string | false {
+  const probe = spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']);
+  return probe.status === 0 ? false : 'no file system can be mounted to be full: run as root';
+}
+
+const skip = noKvm() || noMount();
+
+function devices(path: string, werror: DiskConfig['werror']) {
+  const disk = { path, readonly: false, direct: false, werror };
+  return { disks: [disk], nets: [], rng: { kind: 'none' } as const };
+}
+
+for (const werror of ['enospc', 'stop'] as const) {
+  test(`werror=${werror}: a full host disk stops the machine, which writes again once it goes on`, {
+    skip,
+  }, async (t) => {
+    const { disk, free } = fullDisk(t);
+    const notices: string[] = [];
+    const machine = bootMachine(t, writingDisk(sector, data), {
+      devices: devices(disk, werror),
+      notice: (text) => notices.push(text),
+    });
+    await until(() => machine.state === 'paused');
+    t.match(notices.join('\n'), /disk disk0: .*ENOSPC/);
+    t.equal(takeOutput(machine), '', 'the guest knows of nothing');
+
+    machine.resume();
+    await until(() => machine.state === 'paused');
+    t.equal(takeOutput(machine), '', 'there is still no room, and it stops again');
+
+    free();
+    machine.resume();
+    t.match(await machine.ended, { kind: 'power-off' });
+    t.equal(takeOutput(machine), 'OK');
+    t.ok(
+      readFileSync(disk)
+        .subarray(sector * 512, sector * 512 + data.length)
+        .equals(data),
+      'what it wrote is there',
+    );
+  });
+}
+
+test('werror=report: the guest is told that the disk is full', { skip }, async (t) => {
+  const { disk } = fullDisk(t);
+  const notices: string[] = [];
+  const machine = bootMachine(t, writingDisk(sector, data), {
+    devices: devices(disk, 'report'),
+    notice: (text) => notices.push(text),
+  });
+  t.match(await machine.ended, { kind: 'power-off' });
+  t.equal(takeOutput(machine), 'BAD');
+  t.match(notices.join('\n'), /disk disk0: .*ENOSPC/);
+});
