@@ -38,9 +38,9 @@ export class EventLoop implements Closable {
     };
   }
 
-  /** Waits up to `timeoutMs` (-1: for ever) for events and has them handled. */
-  turn(timeoutMs: number): void {
-    this.#epoll.wait(timeoutMs, this.#visit);
+  /** Waits up to `timeoutMs` (-1: for ever) for events and has them handled; how many there were. */
+  turn(timeoutMs: number): number {
+    return this.#epoll.wait(timeoutMs, this.#visit);
   }
 
   close(): void {

@@ -38,14 +38,14 @@ const mostNotices = 10;
 export class IoDevices implements DrivenDevices, Closable {
   readonly #owner = new Owner();
   readonly #slots: IoSlot[] = [];
+  #engines: DiskEngines | undefined;
 
   constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines'>) {
-    let engines: DiskEngines | undefined;
     const surroundings: IoSurroundings = {
       ...parts,
       engines: () => {
-        engines ??= this.#makeEngines(parts);
-        return engines;
+        this.#engines ??= this.#makeEngines(parts);
+        return this.#engines;
       },
     };
     try {
@@ -75,6 +75,11 @@ export class IoDevices implements DrivenDevices, Closable {
     return false;
   }
 
+  look(): void {
+    this.#engines?.reap();
+    for (const slot of this.#slots) slot.look();
+  }
+
   takeTurns(): void {
     for (const slot of this.#slots) slot.takeTurn();
   }
@@ -101,6 +106,8 @@ class IoSlot implements Closable {
   readonly transport: VirtioTransport;
   readonly #handshake: Handshake;
   readonly #turns: TakesTurns | undefined;
+  readonly #queues: number;
+  #port: NetDevice | undefined;
   readonly #name: string;
   readonly #report: (report: IoReport) => void;
   readonly #owner = new Owner();
@@ -111,6 +118,7 @@ class IoSlot implements Closable {
     const { shape, state: storage, kicks } = order.virtio;
     const state = mmioState(shape, storage);
     this.#name = order.name;
+    this.#queues = kicks.length;
     this.#report = surroundings.report;
     this.#handshake = new Handshake(state.cells, cell.asked, cell.answered);
     try {
@@ -147,6 +155,11 @@ class IoSlot implements Closable {
     return this.#turns?.hasMore ?? false;
   }
 
+  look(): void {
+    for (let queue = 0; queue < this.#queues; queue++) this.transport.kicked(queue);
+    this.#port?.portReady();
+  }
+
   takeTurn(): void {
     if (this.hasMore) this.#turns?.turn();
   }
@@ -172,6 +185,7 @@ class IoSlot implements Closable {
         const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
         const watch = loop.watch(order.device.tap, EPOLLIN | EPOLLOUT | EPOLLET, { ready: () => device.portReady() });
         this.#owner.own(watch);
+        this.#port = device;
         return { device, takesTurns: device };
       }
       case 'rng': {

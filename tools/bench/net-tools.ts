@@ -32,14 +32,18 @@ export function parseIperf(text: string, requestBytes: number): Traffic {
   return { requests: bytes / requestBytes, seconds };
 }
 
-/** Round trips in the middle of a sockperf run; those of its warm-up and end are carried but not counted. */
+/**
+ * Round trips in the middle of a sockperf run; those of its warm-up and end are carried but not counted. In a run so short
+ * or so slow that nothing falls into its middle, all of them count.
+ */
 export function parseSockperf(text: string): Traffic {
   const figures = (part: string): { messages: number; seconds: number } | undefined => {
     const match = new RegExp(`\\[${part}\\] RunTime=([\\d.]+) sec;.*ReceivedMessages=(\\d+)`).exec(text);
     return match === null ? undefined : { seconds: Number(match[1]), messages: Number(match[2]) };
   };
   const total = figures('Total Run');
-  const valid = figures('Valid Duration');
+  const middle = figures('Valid Duration');
+  const valid = middle !== undefined && middle.messages > 0 && middle.seconds > 0 ? middle : total;
   if (total === undefined || valid === undefined || !(valid.messages > 0) || !(valid.seconds > 0)) {
     throw new Error(`sockperf does not say how many answers came: ${text.slice(-500)}`);
   }
