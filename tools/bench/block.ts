@@ -42,7 +42,7 @@ export async function benchBlock(
   guest: GuestSpec,
   rounds: number,
   progress: (line: string) => void,
-  { jobs = blockJobs, seconds = 2, contestants: contestantsOf = blockContestants } = {},
+  { jobs = blockJobs, seconds = 2, warmUp = true, contestants: contestantsOf = blockContestants } = {},
 ): Promise<RowsResult> {
   const rows = jobs.map((job) => fioRow(job, seconds));
   const initramfs = { modules: ['virtio_mmio', 'virtio_blk'], files: await programFiles(fioProgram) };
@@ -64,6 +64,7 @@ export async function benchBlock(
         contestants,
         rows,
         rounds,
+        warmUp,
         setUp: startFio,
         besides: startFio,
         progress,

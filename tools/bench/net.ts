@@ -102,7 +102,7 @@ export async function benchNet(
   guest: GuestSpec,
   rounds: number,
   progress: (line: string) => void,
-  { seconds = 2, contestants: contestantsOf = netContestants } = {},
+  { seconds = 2, warmUp = true, contestants: contestantsOf = netContestants } = {},
 ): Promise<RowsResult> {
   const files = [...(await programFiles(iperfProgram)), ...(await programFiles(sockperfProgram))];
   const unique = [...new Map(files.map((file) => [file.path, file])).values()];
@@ -115,7 +115,7 @@ export async function benchNet(
       for (const each of Object.values(links)) await addTaps(host, each);
       const cards = { ours: Object.values(links.ours), qemu: Object.values(links.qemu) };
       const contestants = contestantsOf(guest, mode, cards);
-      const measurements = await runRows({ host, contestants, rows, rounds, setUp, progress });
+      const measurements = await runRows({ host, contestants, rows, rounds, warmUp, setUp, progress });
       return rowsResult('net', rows, measurements, rounds, mode);
     },
     { initramfs, files: inHost },

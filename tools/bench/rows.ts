@@ -40,6 +40,11 @@ export interface RowsOrder<C extends string> {
   readonly contestants: Readonly<Record<C, readonly string[]>>;
   readonly rows: readonly Row[];
   readonly rounds: number;
+  /**
+   * One round more, before the others, does not count (default: none). Ours is compiled while it runs, and in an emulated
+   * host that takes as long as a row; a machine is at it for a second of its life.
+   */
+  readonly warmUp?: boolean;
   /** Readies a guest that has just booted. */
   readonly setUp: (guest: BenchGuest) => Promise<void>;
   /** What a row has the guest do besides its work, such as starting a program: not counted as used for the work. */
@@ -58,18 +63,25 @@ export async function runRows<C extends string>(order: RowsOrder<C>): Promise<Me
 /** All rows, `rounds` times, each row by one guest right after the other. */
 export async function measureRounds<C extends string>(
   guests: ReadonlyMap<C, BenchGuest>,
-  { rows, rounds, besides, progress }: Pick<RowsOrder<C>, 'rows' | 'rounds' | 'besides' | 'progress'>,
+  {
+    rows,
+    rounds,
+    warmUp = false,
+    besides,
+    progress,
+  }: Pick<RowsOrder<C>, 'rows' | 'rounds' | 'warmUp' | 'besides' | 'progress'>,
 ): Promise<Measurements<C>> {
   const empty = () => Object.fromEntries([...guests.keys()].map((name) => [name, []])) as unknown as OfRow<C>;
   const measurements = new Map(rows.map((row) => [row.name, empty()]));
-  for (let round = 1; round <= rounds; round++) {
+  for (let round = warmUp ? 0 : 1; round <= rounds; round++) {
     const overheads = new Map<C, Usage>();
     for (const [name, guest] of guests) overheads.set(name, await usageOf(guest, besides));
     for (const row of rows) {
-      for (const [name, guest] of rotated([...guests], round - 1)) {
+      for (const [name, guest] of rotated([...guests], Math.max(0, round - 1))) {
         const measurement = await measureRow(row, guest, overheads.get(name) ?? noUsage);
-        measurements.get(row.name)?.[name].push(measurement);
-        progress(`round ${round}: ${row.name}: ${name} ${measurement.perSecond.toFixed(0)} ${row.request}/s`);
+        if (round > 0) measurements.get(row.name)?.[name].push(measurement);
+        const which = round > 0 ? `round ${round}` : 'warm-up';
+        progress(`${which}: ${row.name}: ${name} ${measurement.perSecond.toFixed(0)} ${row.request}/s`);
       }
     }
   }

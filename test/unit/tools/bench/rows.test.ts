@@ -80,3 +80,20 @@ t.test('nothing is used less than not at all', async (t) => {
   const measurements = await measureRounds(guests, { rows: [row], rounds: 1, besides, progress: silent });
   t.match(measurements.get('x')?.ours, [{ cpuSeconds: 0, exitsPerRequest: 0, mmioExitsPerRequest: 0 }]);
 });
+
+t.test('a round that warms up is run and does not count', async (t) => {
+  const { guests } = fakes(['ours']);
+  let runs = 0;
+  const row: Row = {
+    name: 'x',
+    request: 'requests',
+    nominal: 1,
+    run: async () => {
+      runs++;
+    },
+    result: async () => ({ requests: runs, seconds: 1 }),
+  };
+  const measurements = await measureRounds(guests, { rows: [row], rounds: 2, warmUp: true, progress: silent });
+  t.match(measurements.get('x')?.ours, [{ perSecond: 2 }, { perSecond: 3 }]);
+  t.equal(measurements.get('x')?.ours?.length, 2);
+});
