@@ -21,8 +21,7 @@ export class DoorbellButton {
 /**
  * Wakes Node's event loop from another thread. Rings are not lost between two waits, and many rings between two are one.
  *
- * It is a pipe, which the event loop waits for as for every descriptor. (With Atomics.waitAsync, which needs no descriptor,
- * one guest in some fifty fell silent on a busy host, until something else woke the loop: see docs/decisions.md.)
+ * It is a pipe, which the event loop waits for as for every descriptor: of all ways to be woken the one with the fewest parts.
  */
 export class Doorbell implements Closable {
   /** For {@link DoorbellButton}. */

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { labHost, patienceMs, startGuest } from '../support/lab-guest.ts';
+import { type LabGuest, labHost, patienceMs, startGuest } from '../support/lab-guest.ts';
 
 const boots = 30;
 
@@ -13,9 +13,24 @@ const census = [
   ['network links', 'ls /sys/class/net | wc -l'],
 ] as const;
 
+/** Each thread of each VMM: what it waits in, its state and processor time, its system call; then the host's sockets. */
+const threadsOfVmm = `for pid in $(pidof node); do
+  grep -q colo-vmm /proc/$pid/cmdline || continue
+  for task in /proc/$pid/task/*; do
+    echo $task $(cat $task/comm $task/wchan) $(cut -d' ' -f3,14,15 $task/stat) $(cat $task/syscall)
+  done
+done; ss -xap`;
+
 t.test(`soak: ${boots} boots in a row fail never and leave nothing behind`, { timeout: 0 }, async (t) => {
   const { lab, host } = await labHost(t);
   await host.run('mkdir -p /sys/kernel/debug; mount -t debugfs none /sys/kernel/debug; true');
+
+  /** What the VMM of a guest that is silent is doing, and whether looking at it made the guest speak. */
+  const examine = async (guest: LabGuest): Promise<string> => {
+    const before = guest.session.transcript.length;
+    const { stdout, stderr } = await host.run(threadsOfVmm, { timeoutMs: patienceMs });
+    return `${stdout}${stderr}said meanwhile: ${guest.session.transcript.slice(before)}`;
+  };
 
   const count = async (): Promise<Record<string, number>> => {
     const counts: Record<string, number> = {};
@@ -39,7 +54,7 @@ t.test(`soak: ${boots} boots in a row fail never and leave nothing behind`, { ti
           if (seen !== String(cpus) || status !== 0)
             failures.push(`boot ${boot}: ${seen} CPUs, status ${status}: ${report}`);
         } catch (error) {
-          failures.push(`boot ${boot}: ${error instanceof Error ? error.message : error}`);
+          failures.push(`boot ${boot}: ${error instanceof Error ? error.message : error}\n${await examine(guest).catch(String)}`);
           guest.process.kill('SIGKILL');
           await guest.process.exit;
         }
