@@ -11,8 +11,8 @@ const tailBytes = 4096;
 /** While output flows the console looks for more after this time instead of being woken for each byte. */
 const flowPeriodMs = 2;
 /**
- * The console looks for output this often even when nothing wakes it. On emulated hosts a thread was seen asleep with its
- * wake-up delivered (docs/decisions.md): that then costs a second, not the console.
+ * The console looks for output this often even when nothing wakes it: should a wake-up be lost, it costs a second and not
+ * the console (docs/decisions.md).
  */
 const lookAnywayMs = 1000;
 /** A full pipe or stopped terminal is tried again after this time. */

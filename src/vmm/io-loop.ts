@@ -21,8 +21,8 @@ export interface DrivenDevices {
 /** While the machine waits for requests in flight, the loop looks this often whether it is told something else. */
 const lookAgainMs = 100;
 /**
- * The loop looks for work this often even when nothing calls it. On emulated hosts a thread was seen asleep with its wake-up
- * delivered (docs/decisions.md): that then costs a second, not the device.
+ * The loop looks for work this often even when nothing calls it: should a call be lost, it costs a second and not the device
+ * (docs/decisions.md).
  */
 const lookAnywayMs = 1000;
 /** At the end, requests in flight get this long: a disk that hangs must not hold up the end. */
