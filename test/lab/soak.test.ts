@@ -54,7 +54,9 @@ t.test(`soak: ${boots} boots in a row fail never and leave nothing behind`, { ti
           if (seen !== String(cpus) || status !== 0)
             failures.push(`boot ${boot}: ${seen} CPUs, status ${status}: ${report}`);
         } catch (error) {
-          failures.push(`boot ${boot}: ${error instanceof Error ? error.message : error}\n${await examine(guest).catch(String)}`);
+          failures.push(
+            `boot ${boot}: ${error instanceof Error ? error.message : error}\n${await examine(guest).catch(String)}`,
+          );
           guest.process.kill('SIGKILL');
           await guest.process.exit;
         }
