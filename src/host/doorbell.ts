@@ -37,16 +37,16 @@ export class Doorbell implements Closable {
   }
 
   /**
-   * Resolves once there has been a ring since it last did, or since the beginning, or after `limitMs`; true if there has
-   * been one. Does not keep the process alive.
+   * Resolves once there has been a ring since it last did, or since the beginning, or after `limitMs` if that is given; true
+   * if there has been one. Does not keep the process alive.
    */
-  async next(limitMs: number): Promise<boolean> {
+  async next(limitMs?: number): Promise<boolean> {
     this.#socket ??= this.#listen();
     if (!this.#rung && !this.#closed) {
       let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
-        timer = setTimeout(resolve, limitMs).unref();
+        if (limitMs !== undefined) timer = setTimeout(resolve, limitMs).unref();
       });
       clearTimeout(timer);
     }

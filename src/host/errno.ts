@@ -20,6 +20,7 @@ export const {
   ENOSPC,
   ENOSYS,
   ENOTTY,
+  ENXIO,
   EOPNOTSUPP,
   EPERM,
   EPIPE,

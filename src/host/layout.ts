@@ -9,8 +9,18 @@
  * Fields follow C's natural alignment. {@link at} gives a field of a union its offset by hand.
  */
 
+/** What a field holds, for code that walks a layout. */
+export type FieldShape =
+  | { readonly kind: 'number'; readonly minimum: number; readonly maximum: number }
+  | { readonly kind: 'bigint'; readonly minimum: bigint; readonly maximum: bigint }
+  | { readonly kind: 'bytes'; readonly length: number }
+  // biome-ignore lint/suspicious/noExplicitAny: see Fields.
+  | { readonly kind: 'array'; readonly length: number; readonly element: Field<any> }
+  | { readonly kind: 'struct'; readonly fields: Fields };
+
 /** A type that can stand in a struct: how large it is and how its value is read and written in place. */
 export interface Field<T> {
+  readonly shape: FieldShape;
   readonly size: number;
   readonly align: number;
   /** Set by {@link at} only. */
@@ -41,43 +51,59 @@ export interface Struct<F extends Fields> extends Field<StructView<F>> {
 
 export type ViewOf<S> = S extends Struct<infer F> ? StructView<F> : never;
 
+const unsigned = (bits: number): FieldShape => ({ kind: 'number', minimum: 0, maximum: 2 ** bits - 1 });
+const signed = (bits: number): FieldShape => ({
+  kind: 'number',
+  minimum: -(2 ** (bits - 1)),
+  maximum: 2 ** (bits - 1) - 1,
+});
+const unsigned64: FieldShape = { kind: 'bigint', minimum: 0n, maximum: 2n ** 64n - 1n };
+const signed64: FieldShape = { kind: 'bigint', minimum: -(2n ** 63n), maximum: 2n ** 63n - 1n };
+
 export const u8: Field<number> = {
+  shape: unsigned(8),
   size: 1,
   align: 1,
   read: (view, offset) => view.getUint8(offset),
   write: (view, offset, value) => view.setUint8(offset, value),
 };
 export const u16: Field<number> = {
+  shape: unsigned(16),
   size: 2,
   align: 2,
   read: (view, offset) => view.getUint16(offset, true),
   write: (view, offset, value) => view.setUint16(offset, value, true),
 };
 export const s16: Field<number> = {
+  shape: signed(16),
   size: 2,
   align: 2,
   read: (view, offset) => view.getInt16(offset, true),
   write: (view, offset, value) => view.setInt16(offset, value, true),
 };
 export const u32: Field<number> = {
+  shape: unsigned(32),
   size: 4,
   align: 4,
   read: (view, offset) => view.getUint32(offset, true),
   write: (view, offset, value) => view.setUint32(offset, value, true),
 };
 export const s32: Field<number> = {
+  shape: signed(32),
   size: 4,
   align: 4,
   read: (view, offset) => view.getInt32(offset, true),
   write: (view, offset, value) => view.setInt32(offset, value, true),
 };
 export const u64: Field<bigint> = {
+  shape: unsigned64,
   size: 8,
   align: 8,
   read: (view, offset) => view.getBigUint64(offset, true),
   write: (view, offset, value) => view.setBigUint64(offset, value, true),
 };
 export const s64: Field<bigint> = {
+  shape: signed64,
   size: 8,
   align: 8,
   read: (view, offset) => view.getBigInt64(offset, true),
@@ -87,6 +113,7 @@ export const s64: Field<bigint> = {
 /** `length` raw bytes. Reading gives a view in place; writing copies, and must bring exactly that many. */
 export function bytes(length: number): Field<Uint8Array> {
   return {
+    shape: { kind: 'bytes', length },
     size: length,
     align: 1,
     read: (view, offset) => new Uint8Array(view.buffer, view.byteOffset + offset, length),
@@ -100,6 +127,7 @@ export function bytes(length: number): Field<Uint8Array> {
 /** `length` elements of one type. Reading gives copies of scalars and views of structs. */
 export function array<T>(element: Field<T>, length: number): Field<T[]> {
   return {
+    shape: { kind: 'array', length, element },
     size: element.size * length,
     align: element.align,
     read: (view, offset) => Array.from({ length }, (_, index) => element.read(view, offset + index * element.size)),
@@ -158,6 +186,7 @@ export function struct<F extends Fields>(name: string, fields: F, size?: number)
   };
   return {
     name,
+    shape: { kind: 'struct', fields },
     size: total,
     align,
     offsets: offsets as Record<keyof F, number>,
@@ -168,6 +197,60 @@ export function struct<F extends Fields>(name: string, fields: F, size?: number)
       new Uint8Array(view.buffer, view.byteOffset + offset, total).set(value.$bytes.subarray(0, total));
     },
   };
+}
+
+/** A value as plain data: bytes copied, structs as objects of their fields. */
+export type Plain<T> = T extends Uint8Array
+  ? Uint8Array
+  : T extends readonly (infer E)[]
+    ? Plain<E>[]
+    : T extends { readonly $bytes: Uint8Array }
+      ? { -readonly [K in keyof T as K extends '$bytes' ? never : K]: Plain<T[K]> }
+      : T;
+
+/** A struct's values as plain data, which keeps nothing of `view`. */
+export function toPlain<F extends Fields>(layout: Struct<F>, view: StructView<F>): Plain<StructView<F>> {
+  return plainValue(layout, view) as Plain<StructView<F>>;
+}
+
+/** A struct made of plain data that has all of its fields. */
+export function fromPlain<F extends Fields>(layout: Struct<F>, plain: Plain<StructView<F>>): StructView<F> {
+  return structValue(layout, plain) as StructView<F>;
+}
+
+function plainValue({ shape }: Field<unknown>, value: unknown): unknown {
+  switch (shape.kind) {
+    case 'bytes':
+      return (value as Uint8Array).slice();
+    case 'array':
+      return (value as unknown[]).map((element) => plainValue(shape.element, element));
+    case 'struct': {
+      const plain: Record<string, unknown> = {};
+      const view = value as Record<string, unknown>;
+      for (const name of Object.keys(shape.fields))
+        plain[name] = plainValue(shape.fields[name] as Field<unknown>, view[name]);
+      return plain;
+    }
+    default:
+      return value;
+  }
+}
+
+function structValue(field: Field<unknown>, plain: unknown): unknown {
+  const { shape } = field;
+  switch (shape.kind) {
+    case 'array':
+      return (plain as unknown[]).map((element) => structValue(shape.element, element));
+    case 'struct': {
+      const view = (field as Struct<Fields>).allocate() as unknown as Record<string, unknown>;
+      for (const name of Object.keys(shape.fields)) {
+        view[name] = structValue(shape.fields[name] as Field<unknown>, (plain as Record<string, unknown>)[name]);
+      }
+      return view;
+    }
+    default:
+      return plain;
+  }
 }
 
 interface Instance {

@@ -10,11 +10,6 @@ import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 const tailBytes = 4096;
 /** While output flows the console looks for more after this time instead of being woken for each byte. */
 const flowPeriodMs = 2;
-/**
- * The console looks for output this often even when nothing wakes it: should a wake-up be lost, it costs a second and not
- * the console (docs/decisions.md).
- */
-const lookAnywayMs = 1000;
 /** A full pipe or stopped terminal is tried again after this time. */
 const retryPeriodMs = 20;
 /** Input held here while the guest does not read; beyond it the source is not read. */
@@ -100,7 +95,7 @@ export class SerialConsole {
 
   /** Sleeps until the doorbell rings; then moves bytes as long as there are any. */
   async #pump(): Promise<void> {
-    for (; !this.#closed; await this.#bell.next(lookAnywayMs)) {
+    for (; !this.#closed; await this.#bell.next()) {
       this.#feed();
       while (!this.#closed && this.#move()) {
         const wait = this.#pending.length > 0 ? retryPeriodMs : flowPeriodMs;

@@ -9,8 +9,6 @@ export interface DrivenDevices {
   readonly hasMore: boolean;
   /** Goes on with those. */
   takeTurns(): void;
-  /** Looks for work as if every queue, port and disk had called. */
-  look(): void;
   /** Takes nothing more from any queue. */
   pause(): void;
   resume(): void;
@@ -20,11 +18,6 @@ export interface DrivenDevices {
 
 /** While the machine waits for requests in flight, the loop looks this often whether it is told something else. */
 const lookAgainMs = 100;
-/**
- * The loop looks for work this often even when nothing calls it: should a call be lost, it costs a second and not the device
- * (docs/decisions.md).
- */
-const lookAnywayMs = 1000;
 /** At the end, requests in flight get this long: a disk that hangs must not hold up the end. */
 const endPatienceMs = 500;
 
@@ -47,7 +40,7 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
         break;
       default:
         devices.settle();
-        if (loop.turn(devices.hasMore ? 0 : lookAnywayMs) === 0 && !devices.hasMore) devices.look();
+        loop.turn(devices.hasMore ? 0 : -1);
         devices.takeTurns();
     }
   }
@@ -57,7 +50,7 @@ function standStill(control: ThreadControl, loop: EventLoop, devices: DrivenDevi
   devices.pause();
   while (control.request === request.park && !devices.idle) {
     devices.settle();
-    if (loop.turn(lookAgainMs) === 0) devices.look();
+    loop.turn(lookAgainMs);
   }
   if (control.request === request.park) control.park();
   // A machine that ends while it is paused stays as it is.

@@ -179,6 +179,8 @@ function take(frame: Frame): void {
     case 'kill':
       tasks.get(frame.task)?.kill(Buffer.from(frame.payload).toString());
       break;
+    case 'nudge':
+      break;
     case 'hello':
     case 'output':
     case 'errors':

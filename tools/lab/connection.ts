@@ -80,8 +80,15 @@ export class AgentConnection {
       case 'input':
       case 'inputEnd':
       case 'kill':
+      case 'nudge':
         throw new LabError(`the agent sent a ${frame.type} frame, which only the lab sends`);
     }
+  }
+
+  /** Interrupts the host once. */
+  nudge(): void {
+    // What a host that hangs has not read would pile up.
+    if (this.#gone === undefined && this.#stream.writableLength === 0) this.#stream.write(encodeFrame('nudge', 0));
   }
 
   /** Ends every task with `error`: the host is no more. */

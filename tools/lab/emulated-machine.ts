@@ -52,6 +52,7 @@ export function startEmulatedMachine(
   };
   return {
     channel,
+    losesInterrupts: true,
     networkPort: networked ? (socket(qemuFds.network) as Socket) : undefined,
     ended,
     consoleTail: () => consoleText.text,

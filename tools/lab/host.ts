@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { AgentConnection, type RemoteProcess } from './connection.ts';
 import { CommandTimeoutError, HostGoneError, LabError } from './errors.ts';
 import type { Machine } from './machine.ts';
-import type { ExitStatus, SpawnOrder } from './protocol.ts';
+import { type ExitStatus, nudgePeriodMs, type SpawnOrder } from './protocol.ts';
 
 /** A command: its arguments, or one line for the host's shell. */
 export type Command = readonly string[] | string;
@@ -83,7 +83,9 @@ export class Host {
     this.#machine = machine;
     this.#connection = connection;
     this.#state = 'running';
+    const nudges = machine.losesInterrupts ? setInterval(() => connection.nudge(), nudgePeriodMs).unref() : undefined;
     void machine.ended.then((how) => {
+      clearInterval(nudges);
       if (this.#machine !== machine || this.#state === 'off') return;
       this.#state = 'failed';
       this.#fail(`${this.name} ended by itself: ${how}`);

@@ -6,6 +6,8 @@ import type { Duplex } from 'node:stream';
  */
 export interface Machine {
   readonly channel: Duplex;
+  /** It loses interrupts now and then, and is to be nudged, see `nudgePeriodMs`. */
+  readonly losesInterrupts: boolean;
   /** Resolves when it is no more, with how it ended. */
   readonly ended: Promise<string>;
   /** What its kernel said last. */

@@ -89,6 +89,7 @@ export function startNativeMachine(options: {
   return {
     namespacePid,
     channel,
+    losesInterrupts: false,
     ended,
     consoleTail: () => said.text,
     hang: async () => signalAll(pid, 'SIGSTOP'),

@@ -12,6 +12,7 @@
  *     push (JSON PushOrder)
  *     input ..., inputEnd          exit, or failed                   ends the task
  *     pull (JSON PullOrder)        output ..., then exit, or failed  ends the task
+ *     nudge                                         nothing; task 0, see {@link nudgePeriodMs}
  */
 export const frameTypes = [
   'hello',
@@ -25,7 +26,15 @@ export const frameTypes = [
   'errors',
   'exit',
   'failed',
+  'nudge',
 ] as const;
+
+/**
+ * An emulated host gets a nudge this often. The emulator changes the word of pending interrupts from two threads, not
+ * always atomically, and so now and then loses one (docs/decisions.md): a host whose timer it lost stands still until
+ * something else interrupts it.
+ */
+export const nudgePeriodMs = 250;
 
 export type FrameType = (typeof frameTypes)[number];
 

@@ -214,12 +214,13 @@ export const capability = {
 } as const;
 
 const KVMIO = 0xae;
-const none = 0;
-const write = 1;
-const read = 2;
+/** _IOC's directions, as user space sees them. */
+export const none = 0;
+export const write = 1;
+export const read = 2;
 
 /** _IOC of <asm-generic/ioctl.h>: direction 2 bits, size 14, type 8, number 8. */
-function request(name: string, direction: number, number: number, size = 0): IoctlRequest {
+export function request(name: string, direction: number, number: number, size = 0): IoctlRequest {
   return { name, number: ((direction << 30) | (size << 16) | (KVMIO << 8) | number) >>> 0 };
 }
 

@@ -5,6 +5,7 @@ import { test } from 'tap';
 import { flock, statx } from '../../../src/host/disk-file.ts';
 import * as ioUringAbi from '../../../src/host/io-uring-abi.ts';
 import * as abi from '../../../src/host/kvm/abi.ts';
+import * as stateAbi from '../../../src/host/kvm/state-abi.ts';
 import type { Fields, Struct } from '../../../src/host/layout.ts';
 import * as tapAbi from '../../../src/host/tap-abi.ts';
 import { noCompiler, outputOfC } from '../../support/c-program.ts';
@@ -53,8 +54,11 @@ function isStruct(value: unknown): value is Struct<Fields> {
   return typeof value === 'object' && value !== null && 'offsets' in value;
 }
 
+const eventMember = /^(exception(?!_(?:has_payload|payload))|interrupt|nmi|smi|triple_fault)_/;
+
 /** C's name of a field: kvm_run's union members carry their member's name in front here. */
 function memberOf(struct: string, field: string): string {
+  if (struct === 'kvm_vcpu_events') return field.replace(eventMember, '$1.');
   if (struct !== 'kvm_run') return field;
   if (field === 'fail_entry_reason') return 'fail_entry.hardware_entry_failure_reason';
   return field.replace(/^(io|mmio|hw|fail_entry|internal|system_event)_/, '$1.');
@@ -65,7 +69,8 @@ function upperSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-const interfaces: Readonly<Record<string, unknown>> = { ...abi, ...ioUringAbi, ...tapAbi, flock };
+const interfaces: Readonly<Record<string, unknown>> = { ...abi, ...stateAbi, ...ioUringAbi, ...tapAbi, flock };
+const capabilities = { ...abi.capability, ...stateAbi.stateCapability };
 const structs = Object.values(interfaces).filter(isStruct);
 
 /** C's sizes and offsets of all structs; one program tells them all. */
@@ -131,12 +136,12 @@ test('numbers every ioctl as the C headers do', { skip }, async (t) => {
 test('numbers exit reasons and capabilities as the C headers do', { skip }, async (t) => {
   const names = new Map([
     ...Object.keys(abi.exitReason).map((name): [string, string] => [`exit:${name}`, `KVM_EXIT_${upperSnake(name)}`]),
-    ...Object.keys(abi.capability).map((name): [string, string] => [`cap:${name}`, `KVM_CAP_${upperSnake(name)}`]),
+    ...Object.keys(capabilities).map((name): [string, string] => [`cap:${name}`, `KVM_CAP_${upperSnake(name)}`]),
     ['ioDirectionOut', 'KVM_EXIT_IO_OUT'],
   ]);
   const answers = ask(names);
   for (const [name, value] of Object.entries(abi.exitReason)) t.equal(value, answers.get(`exit:${name}`), name);
-  for (const [name, value] of Object.entries(abi.capability)) t.equal(value, answers.get(`cap:${name}`), name);
+  for (const [name, value] of Object.entries(capabilities)) t.equal(value, answers.get(`cap:${name}`), name);
   t.equal(abi.ioDirectionOut, answers.get('ioDirectionOut'));
 });
 

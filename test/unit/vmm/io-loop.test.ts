@@ -51,10 +51,6 @@ class Rig implements DrivenDevices {
     this.#called('takeTurns');
   }
 
-  look(): void {
-    this.#called('look');
-  }
-
   pause(): void {
     this.#called('pause');
   }
@@ -96,14 +92,6 @@ test('stands still while there is nothing to do', { timeout: 10_000 }, async (t)
   new Worker(source, { eval: true, workerData: rig.wake.fd });
   rig.run();
   t.strictSame(rig.calls, ['settle', 'woken', 'takeTurns', 'pause']);
-});
-
-test('looks for work by itself now and then, when nothing wakes it', { timeout: 20_000 }, async (t) => {
-  const rig = new Rig(t, (_, rig) => {
-    if (rig.count('look') === 2) rig.control.request = request.end;
-  });
-  rig.run();
-  t.strictSame(rig.calls, ['settle', 'look', 'takeTurns', 'settle', 'look', 'takeTurns', 'pause']);
 });
 
 test('does not wait while a device has more to do', { timeout: 10_000 }, async (t) => {

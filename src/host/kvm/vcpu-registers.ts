@@ -1,0 +1,271 @@
+import { EINVAL, ENXIO } from '../errno.ts';
+import type { Fields, Struct, StructView, ViewOf } from '../layout.ts';
+import { type Fd, type IoctlRequest, ioctl, tryIoctl, viewMemory } from '../libc.ts';
+import type { MappingAddress } from '../mapping.ts';
+import { SystemError } from '../system-error.ts';
+import {
+  KVM_GET_LAPIC,
+  KVM_GET_MSRS,
+  KVM_GET_REGS,
+  KVM_GET_SREGS,
+  KVM_SET_CPUID2,
+  KVM_SET_LAPIC,
+  KVM_SET_MSRS,
+  KVM_SET_REGS,
+  KVM_SET_SREGS,
+  kvmCpuid2,
+  kvmCpuidEntry2,
+  kvmLapicState,
+  kvmMsrEntry,
+  kvmMsrs,
+  kvmRegs,
+  kvmSregs,
+} from './abi.ts';
+import {
+  KVM_GET_CPUID2,
+  KVM_GET_DEBUGREGS,
+  KVM_GET_DEVICE_ATTR,
+  KVM_GET_MP_STATE,
+  KVM_GET_TSC_KHZ,
+  KVM_GET_VCPU_EVENTS,
+  KVM_GET_XCRS,
+  KVM_GET_XSAVE,
+  KVM_GET_XSAVE2,
+  KVM_KVMCLOCK_CTRL,
+  KVM_SET_DEBUGREGS,
+  KVM_SET_DEVICE_ATTR,
+  KVM_SET_MP_STATE,
+  KVM_SET_TSC_KHZ,
+  KVM_SET_VCPU_EVENTS,
+  KVM_SET_XCRS,
+  KVM_SET_XSAVE,
+  kvmDebugregs,
+  kvmDeviceAttr,
+  kvmMpState,
+  kvmVcpuEvents,
+  kvmXcrs,
+  kvmXsave,
+} from './state-abi.ts';
+import type { Msr } from './vcpu.ts';
+import type { VcpuHandle } from './vm.ts';
+
+/** Section 4.80, vCPU attribute group KVM_VCPU_TSC_CTRL. */
+const tscControlGroup = 0;
+const tscOffsetAttribute = 0n;
+/** More rows than any CPUID table has. */
+const mostCpuidEntries = 256;
+
+/**
+ * All that KVM shows of a vCPU. For the thread that controls the machine, while the vCPU's own thread is parked: KVM lets
+ * any thread of the process do this, and takes a little longer for it (KVM API, section 2).
+ */
+export class VcpuRegisters {
+  readonly index: number;
+  readonly #fd: Fd;
+  readonly #xsaveBytes: number;
+  readonly #attribute = kvmDeviceAttr.allocate();
+  readonly #attributeValue: BigInt64Array;
+
+  /**
+   * @param xsaveBytes what KVM_CAP_XSAVE2 says; 0 where there is no such thing
+   * @param scratch eight bytes that the kernel can be given the address of, shared by all vCPUs
+   */
+  constructor(handle: VcpuHandle, { xsaveBytes, scratch }: { xsaveBytes: number; scratch: MappingAddress }) {
+    this.index = handle.index;
+    this.#fd = handle.fd;
+    this.#xsaveBytes = xsaveBytes;
+    this.#attributeValue = new BigInt64Array(viewMemory(scratch.address, 8));
+    this.#attribute.group = tscControlGroup;
+    this.#attribute.attr = tscOffsetAttribute;
+    this.#attribute.addr = BigInt(scratch.address);
+  }
+
+  get mpState(): number {
+    return this.#get(KVM_GET_MP_STATE, kvmMpState).mp_state;
+  }
+
+  set mpState(value: number) {
+    const state = kvmMpState.allocate();
+    state.mp_state = value;
+    this.#set(KVM_SET_MP_STATE, state.$bytes);
+  }
+
+  get regs(): ViewOf<typeof kvmRegs> {
+    return this.#get(KVM_GET_REGS, kvmRegs);
+  }
+
+  set regs(value: ViewOf<typeof kvmRegs>) {
+    this.#set(KVM_SET_REGS, value.$bytes);
+  }
+
+  get sregs(): ViewOf<typeof kvmSregs> {
+    return this.#get(KVM_GET_SREGS, kvmSregs);
+  }
+
+  set sregs(value: ViewOf<typeof kvmSregs>) {
+    this.#set(KVM_SET_SREGS, value.$bytes);
+  }
+
+  /** FPU, SSE, AVX and further, as XSAVE would store it in the standard format. */
+  get xsave(): Uint8Array {
+    const large = this.#xsaveBytes > kvmXsave.size;
+    const bytes = new Uint8Array(large ? this.#xsaveBytes : kvmXsave.size);
+    ioctl(this.#fd, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, bytes, this.#subject);
+    return bytes;
+  }
+
+  set xsave(value: Uint8Array) {
+    this.#set(KVM_SET_XSAVE, value);
+  }
+
+  /** Bytes of {@link xsave}. */
+  get xsaveBytes(): number {
+    return Math.max(this.#xsaveBytes, kvmXsave.size);
+  }
+
+  get xcrs(): ViewOf<typeof kvmXcrs> {
+    return this.#get(KVM_GET_XCRS, kvmXcrs);
+  }
+
+  set xcrs(value: ViewOf<typeof kvmXcrs>) {
+    this.#set(KVM_SET_XCRS, value.$bytes);
+  }
+
+  get debugRegs(): ViewOf<typeof kvmDebugregs> {
+    return this.#get(KVM_GET_DEBUGREGS, kvmDebugregs);
+  }
+
+  set debugRegs(value: ViewOf<typeof kvmDebugregs>) {
+    this.#set(KVM_SET_DEBUGREGS, value.$bytes);
+  }
+
+  get lapic(): ViewOf<typeof kvmLapicState> {
+    return this.#get(KVM_GET_LAPIC, kvmLapicState);
+  }
+
+  set lapic(value: ViewOf<typeof kvmLapicState>) {
+    this.#set(KVM_SET_LAPIC, value.$bytes);
+  }
+
+  get events(): ViewOf<typeof kvmVcpuEvents> {
+    return this.#get(KVM_GET_VCPU_EVENTS, kvmVcpuEvents);
+  }
+
+  set events(value: ViewOf<typeof kvmVcpuEvents>) {
+    this.#set(KVM_SET_VCPU_EVENTS, value.$bytes);
+  }
+
+  /** Frequency of the guest's TSC. */
+  get tscKhz(): number {
+    return ioctl(this.#fd, KVM_GET_TSC_KHZ, 0, this.#subject);
+  }
+
+  /** @throws SystemError where the host cannot scale */
+  set tscKhz(value: number) {
+    ioctl(this.#fd, KVM_SET_TSC_KHZ, value, this.#subject);
+  }
+
+  /** What the guest's TSC is ahead of the host's; undefined where KVM does not tell. */
+  get tscOffset(): bigint | undefined {
+    return this.#tryAttribute(KVM_GET_DEVICE_ATTR) ? this.#attributeValue[0] : undefined;
+  }
+
+  /** Sets {@link tscOffset}; false where KVM has no such thing. */
+  setTscOffset(value: bigint): boolean {
+    this.#attributeValue[0] = value;
+    return this.#tryAttribute(KVM_SET_DEVICE_ATTR);
+  }
+
+  get cpuid(): ViewOf<typeof kvmCpuidEntry2>[] {
+    const table = kvmCpuid2.allocate(mostCpuidEntries * kvmCpuidEntry2.size);
+    table.nent = mostCpuidEntries;
+    ioctl(this.#fd, KVM_GET_CPUID2, table.$bytes, this.#subject);
+    return Array.from({ length: table.nent }, (_, row) =>
+      kvmCpuidEntry2.over(table.$bytes, kvmCpuid2.size + row * kvmCpuidEntry2.size),
+    );
+  }
+
+  set cpuid(rows: readonly ViewOf<typeof kvmCpuidEntry2>[]) {
+    const table = kvmCpuid2.allocate(rows.length * kvmCpuidEntry2.size);
+    table.nent = rows.length;
+    rows.forEach((row, index) => {
+      table.$bytes.set(row.$bytes.subarray(0, kvmCpuidEntry2.size), kvmCpuid2.size + index * kvmCpuidEntry2.size);
+    });
+    this.#set(KVM_SET_CPUID2, table.$bytes);
+  }
+
+  /** Reads MSRs in one call if all are known; those that KVM does not know for this vCPU are left out. */
+  readMsrs(indices: readonly number[]): Msr[] {
+    const read: Msr[] = [];
+    for (let first = 0; first < indices.length; ) {
+      const batch = indices.slice(first);
+      const table = msrTable(batch);
+      const done = ioctl(this.#fd, KVM_GET_MSRS, table, this.#subject);
+      for (let row = 0; row < done; row++) {
+        read.push({ index: batch[row] as number, value: kvmMsrEntry.over(table, rowOffset(row)).data });
+      }
+      // KVM stops at the first one that it does not know; go on behind it.
+      first += done + 1;
+    }
+    return read;
+  }
+
+  /** Writes MSRs in order; those that KVM refuses. */
+  writeMsrs(msrs: readonly Msr[]): Msr[] {
+    const refused: Msr[] = [];
+    for (let first = 0; first < msrs.length; ) {
+      const batch = msrs.slice(first);
+      const table = msrTable(batch.map(({ index }) => index));
+      batch.forEach(({ value }, row) => {
+        kvmMsrEntry.over(table, rowOffset(row)).data = value;
+      });
+      const done = ioctl(this.#fd, KVM_SET_MSRS, table, this.#subject);
+      const next = batch[done];
+      if (next !== undefined) refused.push(next);
+      first += done + 1;
+    }
+    return refused;
+  }
+
+  /** Tells the guest's watchdog, if it looks at kvmclock, that it stood still for a while (section 4.70). */
+  noteStopped(): void {
+    const result = tryIoctl(this.#fd, KVM_KVMCLOCK_CTRL, 0);
+    // EINVAL: the guest has no kvmclock on.
+    if (result < 0 && result !== -EINVAL) throw new SystemError('KVM_KVMCLOCK_CTRL', -result, this.#subject);
+  }
+
+  #tryAttribute(request: IoctlRequest): boolean {
+    const result = tryIoctl(this.#fd, request, this.#attribute.$bytes);
+    if (result >= 0) return true;
+    // ENXIO: no such attribute; EINVAL: no attributes at all.
+    if (result === -ENXIO || result === -EINVAL) return false;
+    throw new SystemError(request.name, -result, this.#subject);
+  }
+
+  #get<F extends Fields>(request: IoctlRequest, layout: Struct<F>): StructView<F> {
+    const view = layout.allocate();
+    ioctl(this.#fd, request, view.$bytes, this.#subject);
+    return view;
+  }
+
+  #set(request: IoctlRequest, bytes: Uint8Array): void {
+    ioctl(this.#fd, request, bytes, this.#subject);
+  }
+
+  get #subject(): string {
+    return `vcpu ${this.index}`;
+  }
+}
+
+function msrTable(indices: readonly number[]): Uint8Array {
+  const table = new Uint8Array(rowOffset(indices.length));
+  kvmMsrs.over(table).nmsrs = indices.length;
+  indices.forEach((index, row) => {
+    kvmMsrEntry.over(table, rowOffset(row)).index = index;
+  });
+  return table;
+}
+
+function rowOffset(row: number): number {
+  return kvmMsrs.size + row * kvmMsrEntry.size;
+}
