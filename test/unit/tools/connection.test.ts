@@ -15,7 +15,7 @@ class SlowStream extends Duplex {
     this.#taken = done;
   }
 
-  take(): void {
+  takeAll(): void {
     this.#taken?.();
   }
 
@@ -31,7 +31,7 @@ test('nudges a host again only when it has taken the nudge before', async (t) =>
   connection.nudge();
   connection.nudge();
   t.strictSame(stream.frames, ['nudge']);
-  stream.take();
+  stream.takeAll();
   connection.nudge();
   t.strictSame(stream.frames, ['nudge', 'nudge']);
 });
