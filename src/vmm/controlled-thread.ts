@@ -1,9 +1,11 @@
 import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { type Phase, phase, request, type ThreadControl } from './thread-control.ts';
 
 /** A thread that does not stop or end within this time is broken, unless its kind allows itself longer. */
 const patienceMs = 900;
+/** A thread may take this long to load its program: far more than it does on the slowest host. */
+const startPatienceMs = 30_000;
 /** The call is repeated this often, for a thread that was just about to enter the kernel. */
 const callPeriodMs = 5;
 
@@ -14,6 +16,8 @@ export type ThreadKind = 'vcpu' | 'io';
 export interface ThreadBirth {
   readonly thread: ThreadKind;
   readonly control: SharedArrayBuffer;
+  /** Where questions come in that the thread answers while it is parked. */
+  readonly questions?: MessagePort;
 }
 
 export interface ThreadOptions<Report> {
@@ -30,6 +34,8 @@ export interface ThreadOptions<Report> {
   readonly failed: (error: Error) => void;
   /** How long it may take to park, in ms. */
   readonly parkPatienceMs?: number;
+  /** It answers questions while it is parked; default no. */
+  readonly answers?: boolean;
 }
 
 /** A worker thread of the machine, seen from the thread that controls it. It starts parked. */
@@ -38,12 +44,17 @@ export class ControlledThread<Report> {
   readonly #control: ThreadControl;
   readonly #worker: Worker;
   readonly #exited: Promise<unknown>;
+  readonly #questions: MessagePort | undefined;
 
   constructor(options: ThreadOptions<Report>) {
     this.#options = options;
     this.#control = options.control;
+    const channel = options.answers === true ? new MessageChannel() : undefined;
+    this.#questions = channel?.port1;
+    this.#questions?.unref();
     this.#worker = new Worker(options.program, {
-      workerData: options.birth,
+      workerData: channel === undefined ? options.birth : { ...options.birth, questions: channel.port2 },
+      transferList: channel === undefined ? [] : [channel.port2],
       name: options.name,
       // Not piped to ours, for which Node would make streams that nobody needs: these threads print nothing.
       stdout: true,
@@ -86,6 +97,25 @@ export class ControlledThread<Report> {
 
   resume(): void {
     this.#control.request = request.run;
+  }
+
+  /**
+   * Has the thread, which is parked, answer a question; blocks until it did. Both go as structured clones.
+   *
+   * @throws if there comes no answer: the thread failed
+   */
+  ask(question: unknown): unknown {
+    if (this.#questions === undefined) throw new Error(`${this.#options.name} answers no questions`);
+    this.#waitFor((now) => now !== phase.starting, startPatienceMs);
+    this.#questions.postMessage(question);
+    this.#control.request = request.serve;
+    this.#waitFor((now) => now === phase.served || now === phase.ended, patienceMs);
+    const answer = this.#control.phase === phase.served ? receiveMessageOnPort(this.#questions) : undefined;
+    this.#control.request = request.park;
+    if (answer === undefined) throw new Error(`${this.#options.name} did not answer`);
+    // The next question must not come before the thread has seen that this one is over.
+    this.#waitFor((now) => now !== phase.served, patienceMs);
+    return answer.message;
   }
 
   /** Asks the thread to end. */

@@ -14,6 +14,8 @@ export interface DrivenDevices {
   resume(): void;
   /** Nothing is in flight. */
   readonly idle: boolean;
+  /** Answers one question of the controller's. Called while all stands still. */
+  serve(): void;
 }
 
 /** While the machine waits for requests in flight, the loop looks this often whether it is told something else. */
@@ -52,7 +54,7 @@ function standStill(control: ThreadControl, loop: EventLoop, devices: DrivenDevi
     devices.settle();
     loop.turn(lookAgainMs);
   }
-  if (control.request === request.park) control.park();
+  if (control.request === request.park) control.park(() => devices.serve());
   // A machine that ends while it is paused stays as it is.
   if (control.request !== request.end) devices.resume();
 }

@@ -10,12 +10,15 @@ const tidCell = 2;
 /** Bytes of the cells; what a kind of thread adds follows. */
 export const controlCellBytes = 16;
 
-/** What the controller wants. */
-export const request = { park: 0, run: 1, end: 2 } as const;
+/** What the controller wants. `serve`: the thread is parked, and is to answer one question. */
+export const request = { park: 0, run: 1, end: 2, serve: 3 } as const;
 export type Request = (typeof request)[keyof typeof request];
 
-/** What the thread does. A thread that is parked or ended touches no guest state. */
-export const phase = { starting: 0, running: 1, parked: 2, ended: 3 } as const;
+/**
+ * What the thread does. A thread that is parked or ended touches no guest state. `served`: it has answered, and goes back
+ * to where it is parked once the controller has taken the answer.
+ */
+export const phase = { starting: 0, running: 1, parked: 2, ended: 3, served: 4 } as const;
 export type Phase = (typeof phase)[keyof typeof phase];
 
 /** Both sides' view of the shared cells. */
@@ -60,11 +63,20 @@ export class ThreadControl {
    *
    * The phase changes before the request is looked at again, and the controller changes the request before it looks
    * at the phase: whoever comes second sees the other, so the controller never takes a thread for parked that goes on.
+   *
+   * @param serve answers a question of the controller's, for threads that can be asked
    */
-  park(): void {
+  park(serve?: () => void): void {
     do {
       this.phase = phase.parked;
       Atomics.wait(this.#cells, requestCell, request.park);
+      while (this.request === request.serve) {
+        serve?.();
+        this.phase = phase.served;
+        Atomics.wait(this.#cells, requestCell, request.serve);
+        this.phase = phase.parked;
+        Atomics.wait(this.#cells, requestCell, request.park);
+      }
       this.phase = phase.running;
     } while (this.request === request.park);
   }

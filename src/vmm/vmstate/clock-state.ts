@@ -1,0 +1,100 @@
+import { clockFlag, kvmClockData } from '../../host/kvm/state-abi.ts';
+import type { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
+import type { VmRegisters } from '../../host/kvm/vm-registers.ts';
+import { msr } from './msrs.ts';
+
+/** What time it is for a guest, all of it at one instant. */
+export interface ClockState {
+  /** kvmclock, in nanoseconds. */
+  readonly kvmclockNs: bigint;
+  /** Wall clock of the host, in nanoseconds since 1970. */
+  readonly realtimeNs: bigint;
+  /** Frequency of the guest's TSC. */
+  readonly tscKhz: number;
+  /** Time stamp counter of each vCPU. */
+  readonly tsc: readonly bigint[];
+}
+
+/**
+ * What becomes of the time that a machine stood still. `keep`: for the guest it has not been. `jump`: its clocks show what
+ * time it is now.
+ */
+export type ClockMode = 'keep' | 'jump';
+
+const mask64 = 0xffff_ffff_ffff_ffffn;
+/** Frequencies that differ by less than this are the same oscillator measured twice. */
+const sameFrequencyPpm = 250;
+
+/** The clocks of a machine: kvmclock, the TSC of each vCPU, and the timers that follow it. The vCPUs stand still. */
+export class MachineClocks {
+  readonly #vm: VmRegisters;
+  readonly #vcpus: readonly VcpuRegisters[];
+  readonly #canScale: boolean;
+  /** The guest's TSC is the host's plus an offset, and not scaled as well. */
+  #unscaled = true;
+
+  /** @param canScale KVM_CAP_TSC_CONTROL */
+  constructor(vm: VmRegisters, vcpus: readonly VcpuRegisters[], canScale: boolean) {
+    this.#vm = vm;
+    this.#vcpus = vcpus;
+    this.#canScale = canScale;
+  }
+
+  save(): ClockState {
+    const { clock, flags, host_tsc: hostTsc } = this.#vm.clock;
+    const tsc = this.#vcpus.map((vcpu) => {
+      const offset = this.#unscaled && (flags & clockFlag.hostTsc) !== 0 ? vcpu.tscOffset : undefined;
+      return offset === undefined ? (vcpu.readMsrs([msr.tsc])[0]?.value ?? 0n) : (hostTsc + offset) & mask64;
+    });
+    return { kvmclockNs: clock, realtimeNs: wallClockNs(), tscKhz: this.#vcpus[0]?.tscKhz ?? 0, tsc };
+  }
+
+  /**
+   * Has the guest's TSC run as fast as it did where the state comes from. False: this host cannot do that, which a guest
+   * that tells time by kvmclock does not notice.
+   */
+  matchFrequency({ tscKhz }: ClockState): boolean {
+    const here = this.#vcpus[0]?.tscKhz ?? 0;
+    if (Math.abs(here - tscKhz) * 1e6 <= here * sameFrequencyPpm) return true;
+    if (!this.#canScale) return false;
+    for (const vcpu of this.#vcpus) vcpu.tscKhz = tscKhz;
+    this.#unscaled = false;
+    return true;
+  }
+
+  /**
+   * Sets the clocks, arms the timers that follow the TSC, and tells the guest's watchdog. Right before the vCPUs run.
+   *
+   * The TSC is set by its offset where KVM has that: a write of the register itself that is within a second of what KVM
+   * expects is taken for an attempt to synchronise vCPUs, and what KVM expects is set.
+   *
+   * @param deadlines of each vCPU's timer; default: as they are
+   */
+  set(state: ClockState, mode: ClockMode, deadlines = this.#deadlines()): void {
+    const elapsedNs = wallClockNs() - state.realtimeNs;
+    const passedNs = mode === 'jump' && elapsedNs > 0n ? elapsedNs : 0n;
+    const passedCycles = (passedNs * BigInt(state.tscKhz)) / 1_000_000n;
+    const { flags, host_tsc: hostTsc } = this.#vm.clock;
+    this.#vcpus.forEach((vcpu, index) => {
+      const tsc = ((state.tsc[index] ?? 0n) + passedCycles) & mask64;
+      const byOffset =
+        this.#unscaled && (flags & clockFlag.hostTsc) !== 0 && vcpu.setTscOffset(BigInt.asIntN(64, tsc - hostTsc));
+      if (!byOffset) vcpu.writeMsrs([{ index: msr.tsc, value: tsc }]);
+      // After the TSC, by which KVM reckons when it fires; one that lies in the past fires at once.
+      const deadline = deadlines[index] ?? 0n;
+      if (deadline !== 0n) vcpu.writeMsrs([{ index: msr.tscDeadline, value: deadline }]);
+    });
+    const clock = kvmClockData.allocate();
+    clock.clock = state.kvmclockNs + passedNs;
+    this.#vm.clock = clock;
+    for (const vcpu of this.#vcpus) vcpu.noteStopped();
+  }
+
+  #deadlines(): bigint[] {
+    return this.#vcpus.map((vcpu) => vcpu.readMsrs([msr.tscDeadline])[0]?.value ?? 0n);
+  }
+}
+
+function wallClockNs(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
+}
