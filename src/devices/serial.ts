@@ -1,5 +1,6 @@
 import { Mutex } from '../host/mutex.ts';
 import type { InterruptPin, IoDevice } from './io-device.ts';
+import type { SerialPortState } from './serial-port-state.ts';
 import { cell, receiveRingBytes, type SerialState, transmitRingBytes } from './serial-state.ts';
 
 // Register offsets (PC16550D data sheet, table II). 0 and 1 mean the divisor while LCR.DLAB is set.
@@ -123,6 +124,62 @@ export class Serial implements IoDevice {
         this.#updateInterrupt();
       }
       return count;
+    } finally {
+      this.#lock.unlock();
+    }
+  }
+
+  /** Nothing of the host side is in it: who is awake, and what input is held back. */
+  save(): SerialPortState {
+    this.#lock.lock();
+    try {
+      return {
+        version: 1,
+        interruptEnable: this.#get(cell.interruptEnable),
+        lineControl: this.#get(cell.lineControl),
+        modemControl: this.#get(cell.modemControl),
+        scratch: this.#get(cell.scratch),
+        divisorLow: this.#get(cell.divisorLow),
+        divisorHigh: this.#get(cell.divisorHigh),
+        fifoEnabled: this.#get(cell.fifoEnabled) === 1,
+        transmitterEmpty: this.#get(cell.transmitterEmpty) === 1,
+        overrun: this.#get(cell.overrun) === 1,
+        interruptLevel: this.#get(cell.interruptLevel) === 1,
+        received: this.#content(cell.receiveHead, cell.receiveTail, this.#state.receiveRing),
+        sent: this.#content(cell.transmitHead, cell.transmitTail, this.#state.transmitRing),
+      };
+    } finally {
+      this.#lock.unlock();
+    }
+  }
+
+  /**
+   * Cannot fail. The pin is set to the level even if it has it: what is behind the pin may be new. The host side is told of
+   * output, and of room for input that it holds back.
+   *
+   * @param state checked (see checkSerialPortState)
+   */
+  load(state: SerialPortState): void {
+    this.#lock.lock();
+    try {
+      this.#set(cell.interruptEnable, state.interruptEnable);
+      this.#set(cell.lineControl, state.lineControl);
+      this.#set(cell.modemControl, state.modemControl);
+      this.#set(cell.scratch, state.scratch);
+      this.#set(cell.divisorLow, state.divisorLow);
+      this.#set(cell.divisorHigh, state.divisorHigh);
+      this.#set(cell.fifoEnabled, state.fifoEnabled ? 1 : 0);
+      this.#set(cell.transmitterEmpty, state.transmitterEmpty ? 1 : 0);
+      this.#set(cell.overrun, state.overrun ? 1 : 0);
+      this.#fill(cell.receiveHead, cell.receiveTail, this.#state.receiveRing, state.received);
+      this.#fill(cell.transmitHead, cell.transmitTail, this.#state.transmitRing, state.sent);
+      this.#set(cell.interruptLevel, state.interruptLevel ? 1 : 0);
+      this.#interrupt.set(state.interruptLevel);
+      this.#updateInterrupt(); // a level that contradicts the rest does not stay
+      if (state.received.length === 0) this.#askForInput();
+      if (state.sent.length === 0) return;
+      this.#set(cell.hostAwake, 1);
+      this.#doorbell.ring();
     } finally {
       this.#lock.unlock();
     }
@@ -277,6 +334,22 @@ export class Serial implements IoDevice {
 
   #held(head: number, tail: number): number {
     return (this.#get(head) - this.#get(tail)) | 0;
+  }
+
+  /** What a ring holds, as a copy. */
+  #content(head: number, tail: number, ring: Uint8Array): Uint8Array {
+    const content = new Uint8Array(this.#held(head, tail));
+    const start = this.#get(tail) & (ring.length - 1);
+    const end = ring.subarray(start, start + content.length);
+    content.set(end);
+    content.set(ring.subarray(0, content.length - end.length), end.length);
+    return content;
+  }
+
+  #fill(head: number, tail: number, ring: Uint8Array, content: Uint8Array): void {
+    ring.set(content);
+    this.#set(tail, 0);
+    this.#set(head, content.length);
   }
 
   // Plain access: every reader and writer holds the lock.

@@ -9,6 +9,7 @@ import { cell, type MmioState, mmioState } from '../devices/virtio/mmio-state.ts
 import type { TakesTurns } from '../devices/virtio/takes-turns.ts';
 import type { DeviceHost, VirtioDevice } from '../devices/virtio/virtio-device.ts';
 import { VirtioTransport } from '../devices/virtio/virtio-transport.ts';
+import { VmStateError, within } from '../devices/vm-state-error.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT } from '../host/epoll.ts';
 import { errnoName } from '../host/errno.ts';
 import type { EventLoop } from '../host/event-loop.ts';
@@ -19,6 +20,7 @@ import { kernelRandom } from '../host/random.ts';
 import { TapPort } from '../host/tap.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
+import { type IoDeviceState, lastingNames } from './io-device-state.ts';
 import type { DrivenDevices } from './io-loop.ts';
 import type { IoReport } from './io-report.ts';
 
@@ -38,6 +40,7 @@ const mostNotices = 10;
 export class IoDevices implements DrivenDevices, Closable {
   readonly #owner = new Owner();
   readonly #slots: IoSlot[] = [];
+  readonly #names: readonly string[];
   #engines: DiskEngines | undefined;
 
   constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines'>) {
@@ -48,6 +51,7 @@ export class IoDevices implements DrivenDevices, Closable {
         return this.#engines;
       },
     };
+    this.#names = lastingNames(orders);
     try {
       for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
     } catch (error) {
@@ -94,6 +98,31 @@ export class IoDevices implements DrivenDevices, Closable {
 
   get idle(): boolean {
     return this.#slots.every((slot) => slot.transport.idle);
+  }
+
+  /** All devices, while the thread is parked. */
+  save(): IoDeviceState[] {
+    return this.#slots.map(({ transport }, index) => ({ name: this.#names[index] ?? '', transport: transport.save() }));
+  }
+
+  /**
+   * Checks the states of all devices, while the thread is parked; changes nothing. What it returns loads them and cannot
+   * fail: see {@link VirtioTransport.prepareLoad}.
+   *
+   * @param states checked (see checkIoDeviceStates)
+   * @throws VmStateError
+   */
+  prepareLoad(states: readonly IoDeviceState[]): () => void {
+    const [there, here] = [states.map(({ name }) => name).join(', '), this.#names.join(', ')];
+    if (there !== here)
+      throw new VmStateError('devices', `are ${there || 'none'}; the machine here has ${here || 'none'}`);
+    const commits = this.#slots.map(({ transport }, index) => {
+      const { name, transport: state } = states[index] as IoDeviceState;
+      return within(name, () => transport.prepareLoad(state));
+    });
+    return () => {
+      for (const commit of commits) commit();
+    };
   }
 
   close(): void {

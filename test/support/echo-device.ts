@@ -1,5 +1,9 @@
+import * as v from 'valibot';
+import { checkState, record } from '../../src/devices/state-schema.ts';
 import { DescriptorChain } from '../../src/devices/virtio/descriptor-chain.ts';
-import type { DeviceHost, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
+import { checkConfig, checkNothingTaken, ofKind } from '../../src/devices/virtio/device-state.ts';
+import type { DeviceState } from '../../src/devices/virtio/transport-state.ts';
+import type { DeviceHost, LoadSetting, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
 import type { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
 import type { GuestMemory } from '../../src/memory/guest-memory.ts';
 
@@ -12,6 +16,18 @@ export const echoShape: VirtioShape = {
   writableConfig: [4, 6],
 };
 
+export interface EchoState extends DeviceState {
+  readonly kind: 'echo';
+  readonly version: 1;
+}
+
+const echoState = record({ kind: v.literal('echo', 'is not echo'), version: v.literal(1, 'is no version') });
+
+/** @throws VmStateError */
+export function checkEchoState(value: unknown): EchoState {
+  return checkState('device', 1, echoState, value);
+}
+
 /** Longest request that is answered whole. */
 const echoBytes = 256;
 
@@ -22,6 +38,7 @@ const echoBytes = 256;
 export class EchoDevice implements VirtioDevice {
   readonly #host: DeviceHost;
   readonly #memory: GuestMemory;
+  readonly #shape: VirtioShape;
   readonly #chain: DescriptorChain;
   readonly #bytes = new Uint8Array(echoBytes);
   readonly #held: { readonly head: number; readonly room: number }[] = [];
@@ -38,6 +55,7 @@ export class EchoDevice implements VirtioDevice {
   constructor(host: DeviceHost, memory: GuestMemory, shape: VirtioShape = echoShape) {
     this.#host = host;
     this.#memory = memory;
+    this.#shape = shape;
     this.#chain = new DescriptorChain(Math.max(...shape.queueSizes));
   }
 
@@ -90,6 +108,23 @@ export class EchoDevice implements VirtioDevice {
   reset(): void {
     this.calls.push('reset');
     this.#queues = [];
+  }
+
+  save(_active: boolean): EchoState {
+    this.calls.push('save');
+    return { kind: 'echo', version: 1 };
+  }
+
+  prepareLoad(state: DeviceState, { config, active }: LoadSetting): () => void {
+    ofKind<EchoState>(state, 'echo');
+    checkConfig(config, this.#shape.config, { first: 0 }, this.#shape.writableConfig ?? [0, 0]);
+    checkNothingTaken(active?.queues ?? []);
+    return () => {
+      this.calls.push('load');
+      this.#queues = active?.queues ?? [];
+      this.features = active?.features ?? 0n;
+      this.#paused = true;
+    };
   }
 
   close(): void {

@@ -1,7 +1,10 @@
 import { DescriptorChain } from '../../src/devices/virtio/descriptor-chain.ts';
-import type { DeviceHost, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
+import { checkConfig, checkNothingTaken, ofKind } from '../../src/devices/virtio/device-state.ts';
+import type { DeviceState } from '../../src/devices/virtio/transport-state.ts';
+import type { DeviceHost, LoadSetting, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
 import type { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
 import { type IoVector, IoVectors } from '../../src/host/io-vector.ts';
+import type { EchoState } from '../../test/support/echo-device.ts';
 import type { FuzzTarget } from './fuzz-target.ts';
 import type { HostileMemory } from './hostile-memory.ts';
 
@@ -62,6 +65,20 @@ class EchoTarget implements VirtioDevice {
   reset(): void {
     if (this.#held.length > 0) throw new Error('reset with requests in flight');
     this.#queues = [];
+  }
+
+  save(_active: boolean): EchoState {
+    return { kind: 'echo', version: 1 };
+  }
+
+  prepareLoad(state: DeviceState, { config, active }: LoadSetting): () => void {
+    ofKind<EchoState>(state, 'echo');
+    checkConfig(config, shape.config, { first: 0 }, shape.writableConfig ?? [0, 0]);
+    checkNothingTaken(active?.queues ?? []);
+    return () => {
+      this.#queues = active?.queues ?? [];
+      this.#paused = true;
+    };
   }
 
   close(): void {}

@@ -4,9 +4,12 @@ import { ENOSPC } from '../../host/errno.ts';
 import { IoVectors } from '../../host/io-vector.ts';
 import { Owner } from '../../host/ownership.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
+import { checkConfig, ofKind } from '../virtio/device-state.ts';
 import type { TakesTurns } from '../virtio/takes-turns.ts';
-import type { DeviceHost, VirtioDevice } from '../virtio/virtio-device.ts';
+import type { DeviceState } from '../virtio/transport-state.ts';
+import type { DeviceHost, LoadSetting, VirtioDevice } from '../virtio/virtio-device.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
+import { VmStateError } from '../vm-state-error.ts';
 import {
   BlockSlot,
   headerBytes,
@@ -19,6 +22,7 @@ import {
   writeStatus,
 } from './block-request.ts';
 import { blockFeature, blockQueueSize, maxRangeSectors, sectorBytes, virtio_blk_config } from './block-shape.ts';
+import type { BlockState } from './block-state.ts';
 
 /**
  * What becomes of a write that fails, in QEMU's words: the guest is told (report), the machine stops and the write is
@@ -78,6 +82,8 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   readonly #free: BlockSlot[] = [];
   /** Requests to be done again when the machine goes on. */
   readonly #kept: BlockSlot[] = [];
+  /** The same of a state that was loaded: their heads, to be read from the queue again. */
+  #keptHeads: readonly number[] = [];
   #queue: Virtqueue | undefined;
   #hasFlush = false;
   #hasConfigWce = false;
@@ -109,11 +115,15 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   }
 
   activate(queues: readonly Virtqueue[], features: bigint): void {
-    this.#queue = queues[0];
-    this.#hasFlush = (features & blockFeature.flush) !== 0n;
-    this.#hasConfigWce = (features & blockFeature.configWce) !== 0n;
+    this.#setDriver(queues[0], features);
     this.#paused = false;
     this.#stopping = false;
+  }
+
+  #setDriver(queue: Virtqueue | undefined, features: bigint): void {
+    this.#queue = queue;
+    this.#hasFlush = (features & blockFeature.flush) !== 0n;
+    this.#hasConfigWce = (features & blockFeature.configWce) !== 0n;
   }
 
   get hasMore(): boolean {
@@ -168,6 +178,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
       this.inFlight++;
       this.#submit(slot);
     }
+    this.#takeKept();
     this.kicked(0);
     // If the machine is to stop again already, what was submitted is on its way all the same.
     this.#backend.start();
@@ -180,6 +191,34 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#stopping = false;
     this.#more = false;
     for (const slot of this.#kept.splice(0)) this.#free.push(slot);
+    this.#keptHeads = [];
+  }
+
+  save(active: boolean): BlockState {
+    const kept = active ? [...this.#kept.map(({ chain }) => chain.head), ...this.#keptHeads] : [];
+    return { kind: 'block', version: 1, kept };
+  }
+
+  prepareLoad(state: DeviceState, { config, active }: LoadSetting): () => void {
+    const { kept } = ofKind<BlockState>(state, 'block');
+    checkConfig(config, this.#config, virtio_blk_config.offsets, [wceOffset, wceOffset + 1]);
+    const queue = active?.queues[0];
+    const { nextAvail, nextUsed, signalled } = queue?.position ?? { nextAvail: 0, nextUsed: 0, signalled: 0 };
+    const taken = (nextAvail - nextUsed) & 0xffff;
+    if (kept.length !== taken) {
+      throw new VmStateError('device.kept', `are ${kept.length} requests, and ${taken} were taken and not given back`);
+    }
+    for (const head of kept) {
+      if (head >= (queue?.size ?? 0)) throw new VmStateError('device.kept', `cannot hold ${head}`);
+    }
+    return () => {
+      this.reset();
+      this.#paused = true;
+      if (active === undefined || queue === undefined) return;
+      this.#setDriver(queue, active.features);
+      this.#keptHeads = kept;
+      this.#pushed = nextUsed !== signalled;
+    };
   }
 
   /** Nothing may be in flight. */
@@ -221,6 +260,22 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   /** A driver without FLUSH knows nothing of a cache; one with CONFIG_WCE says whether there is one (5.2.5, 5.2.6.2). */
   get #writesThrough(): boolean {
     return this.#hasConfigWce ? this.#config[wceOffset] === 0 : !this.#hasFlush;
+  }
+
+  /** Does requests again that were kept when the device was saved. They lie where its driver put them. */
+  #takeKept(): void {
+    const heads = this.#keptHeads;
+    this.#keptHeads = [];
+    for (const head of heads) {
+      const slot = this.#free.pop() as BlockSlot;
+      if (this.#queue?.popAgain(slot.chain, head) !== true) {
+        this.#free.push(slot);
+        this.#host.fail(this.#queue?.fault ?? 'there is no queue');
+        return;
+      }
+      this.inFlight++;
+      this.#take(slot);
+    }
   }
 
   /** Reads a request and sends it on its way. Hot path. */

@@ -1,7 +1,10 @@
 import type { GuestMemory } from '../../memory/guest-memory.ts';
+import { checkConfig, checkNothingTaken, ofKind } from '../virtio/device-state.ts';
 import type { TakesTurns } from '../virtio/takes-turns.ts';
-import type { DeviceHost, VirtioDevice, VirtioShape } from '../virtio/virtio-device.ts';
+import type { DeviceState } from '../virtio/transport-state.ts';
+import type { DeviceHost, LoadSetting, VirtioDevice, VirtioShape } from '../virtio/virtio-device.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
+import { VmStateError } from '../vm-state-error.ts';
 import { ControlQueue } from './control-queue.ts';
 import { count, type NetCounters, netCounter, netCounters } from './net-counters.ts';
 import {
@@ -14,7 +17,8 @@ import {
   netQueue,
   tapOffloads,
 } from './net-shape.ts';
-import { ethernetBytes, headerBytes, longestPacket, type PacketPort } from './packet-port.ts';
+import type { NetState } from './net-state.ts';
+import { ethernetBytes, headerBytes, longestPacket, type PacketPort, shortestPacket } from './packet-port.ts';
 import type { TapPoint } from './packet-tap.ts';
 import { ReceiveQueue } from './receive-queue.ts';
 import { TransmitQueue } from './transmit-queue.ts';
@@ -54,6 +58,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
   readonly #transmit: TransmitQueue;
   readonly #control: ControlQueue;
   #features = 0n;
+  #guestOffloads = 0n;
   /** The driver runs us and nobody paused us. */
   #running = false;
   #active = false;
@@ -99,10 +104,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
   }
 
   activate(queues: readonly Virtqueue[], features: bigint): void {
-    const [receive, transmit, control] = queues;
-    if (receive === undefined || transmit === undefined || control === undefined) {
-      throw new RangeError(`a network card has three queues, not ${queues.length}`);
-    }
+    const [receive, transmit, control] = three(queues);
     this.#features = features;
     this.#active = true;
     this.#running = true;
@@ -162,6 +164,45 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     this.acknowledgeAnnounce();
   }
 
+  save(active: boolean): NetState {
+    return {
+      kind: 'net',
+      version: 1,
+      guestOffloads: active ? this.#guestOffloads : 0n,
+      waiting: active ? this.#receive.waiting : new Uint8Array(0),
+      nextIsSeen: active && this.#transmit.nextIsSeen,
+    };
+  }
+
+  prepareLoad(state: DeviceState, { config, active }: LoadSetting): () => void {
+    const saved = ofKind<NetState>(state, 'net');
+    checkConfig(config, this.#shape.config, netConfig, [netConfig.mac, netConfig.status + 2]);
+    const status = new DataView(config.buffer, config.byteOffset).getUint16(netConfig.status, true);
+    if ((status & ~(LINK_UP | ANNOUNCE)) !== 0)
+      throw new VmStateError('registers.config.status', `cannot be ${status}`);
+    const queues = active === undefined ? undefined : three(active.queues);
+    checkNothingTaken(queues ?? []);
+    const features = active?.features ?? 0n;
+    checkNetState(saved, features, active !== undefined);
+    return () => {
+      this.#standStill();
+      this.#active = queues !== undefined;
+      this.#features = features;
+      if (queues === undefined) {
+        this.#receive.stop();
+        this.#transmit.stop();
+        this.#control.stop();
+      } else {
+        const [receive, transmit, control] = queues;
+        this.#receive.load(receive, (features & netFeature.mergeableBuffers) !== 0n, saved.waiting);
+        this.#transmit.load(transmit, saved.nextIsSeen);
+        this.#control.start(control, features);
+      }
+      this.#receive.linkUp = this.#transmit.linkUp = (status & LINK_UP) !== 0;
+      this.setGuestOffloads(saved.guestOffloads);
+    };
+  }
+
   close(): void {
     this.#standStill();
     this.#active = false;
@@ -197,6 +238,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     if ((bits & ~(this.#features & guestOffloads)) !== 0n) return false;
     const offloads = tapOffloads(bits);
     if (offloads === undefined) return false;
+    this.#guestOffloads = bits;
     // A port that cannot do it sends plain packets, which every driver takes.
     if (this.#port.setOffload(offloads) < 0) count(this.counters, netCounter.offloadErrors, 1);
     const segments = (bits & (netFeature.guestTso4 | netFeature.guestTso6)) !== 0n;
@@ -220,4 +262,27 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     this.#moreToSend = false;
     this.#moreToControl = false;
   }
+}
+
+function three(queues: readonly Virtqueue[]): [receive: Virtqueue, transmit: Virtqueue, control: Virtqueue] {
+  const [receive, transmit, control] = queues;
+  if (receive === undefined || transmit === undefined || control === undefined) {
+    throw new RangeError(`a network card has three queues, not ${queues.length}`);
+  }
+  return [receive, transmit, control];
+}
+
+/** Whether a card can have come to its state with what its driver agreed on. @throws VmStateError */
+function checkNetState(
+  { guestOffloads: wanted, waiting, nextIsSeen }: NetState,
+  features: bigint,
+  active: boolean,
+): void {
+  if ((wanted & ~(features & guestOffloads)) !== 0n || tapOffloads(wanted) === undefined) {
+    throw new VmStateError('device.guestOffloads', `cannot be 0x${wanted.toString(16)} with what was agreed on`);
+  }
+  if (waiting.length > 0 && (!active || waiting.length < shortestPacket || waiting.length > longestPacket)) {
+    throw new VmStateError('device.waiting', `cannot be a packet of ${waiting.length} bytes`);
+  }
+  if (nextIsSeen && !active) throw new VmStateError('device.nextIsSeen', 'cannot be while no driver sends');
 }

@@ -103,15 +103,29 @@ export class ReceiveQueue implements PacketSink, Closable {
   }
 
   start(queue: Virtqueue, mergeable: boolean): void {
+    this.#setQueue(queue, mergeable);
+    this.#paused = false;
+    queue.disableKicks();
+    this.#kicksWanted = false;
+  }
+
+  /** As {@link start}, paused, of a queue that was saved with the packet that waited for buffers, if one did. */
+  load(queue: Virtqueue, mergeable: boolean, waiting: Uint8Array): void {
+    this.#setQueue(queue, mergeable);
+    this.#paused = true;
+    // What the ring says of it is looked at by nobody: the next turn says it anew.
+    this.#kicksWanted = true;
+    this.#overflowBytes.set(waiting);
+    this.#waitingBytes = waiting.length;
+  }
+
+  #setQueue(queue: Virtqueue, mergeable: boolean): void {
     this.stop();
     this.#queue = queue;
-    this.#paused = false;
     this.#mergeable = mergeable;
     this.#chains = new Array<DescriptorChain | undefined>(queue.size).fill(undefined);
     this.#entries = new Uint16Array(queue.size);
     this.#first = 0;
-    queue.disableKicks();
-    this.#kicksWanted = false;
     this.#portEmpty = false;
   }
 
@@ -138,6 +152,11 @@ export class ReceiveQueue implements PacketSink, Closable {
 
   resume(): void {
     this.#paused = false;
+  }
+
+  /** A packet that waits for buffers, as a copy; empty if none does. While paused all of it is in the overflow. */
+  get waiting(): Uint8Array {
+    return this.#overflowBytes.slice(0, this.#waitingBytes);
   }
 
   /** New buffers of the driver are a reason to run. While the port is empty they are none. */

@@ -73,6 +73,13 @@ export class TransmitQueue implements PacketSink, Closable {
     this.#paused = false;
   }
 
+  /** As {@link start}, paused, of a queue that was saved. */
+  load(queue: Virtqueue, nextIsSeen: boolean): void {
+    this.start(queue);
+    this.#paused = true;
+    this.#seen = nextIsSeen;
+  }
+
   stop(): void {
     this.#queue = undefined;
     this.#blocked = false;
@@ -92,6 +99,11 @@ export class TransmitQueue implements PacketSink, Closable {
 
   resume(): void {
     this.#paused = false;
+  }
+
+  /** The packet that comes next was shown to the listener already. */
+  get nextIsSeen(): boolean {
+    return this.#seen;
   }
 
   /** That the port takes packets again is a reason to run. */

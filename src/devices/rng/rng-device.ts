@@ -1,10 +1,14 @@
 import { gpa } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { DescriptorChain } from '../virtio/descriptor-chain.ts';
+import { checkNothingTaken, ofKind } from '../virtio/device-state.ts';
 import type { TakesTurns } from '../virtio/takes-turns.ts';
-import type { DeviceHost, VirtioDevice, VirtioShape } from '../virtio/virtio-device.ts';
+import type { DeviceState } from '../virtio/transport-state.ts';
+import type { DeviceHost, LoadSetting, VirtioDevice, VirtioShape } from '../virtio/virtio-device.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
+import { VmStateError } from '../vm-state-error.ts';
 import type { RandomSource } from './random-source.ts';
+import type { RngState } from './rng-state.ts';
 
 /** An entropy device as its registers show it (Virtio 1.2, 5.4). */
 export const rngShape: VirtioShape = {
@@ -86,6 +90,26 @@ export class RngDevice implements VirtioDevice, TakesTurns {
   reset(): void {
     this.#queue = undefined;
     this.#more = false;
+  }
+
+  save(_active: boolean): RngState {
+    return { kind: 'rng', version: 1, seeded: this.#source.save?.() ?? null };
+  }
+
+  prepareLoad(state: DeviceState, { active }: LoadSetting): () => void {
+    const { seeded } = ofKind<RngState>(state, 'rng');
+    const source = this.#source;
+    if ((seeded !== null) !== (source.load !== undefined)) {
+      const [there, here] = seeded === null ? ["the host's", 'a seeded one'] : ['a seeded one', "the host's"];
+      throw new VmStateError('device.seeded', `is of another source of entropy: ${there}, and here it is ${here}`);
+    }
+    checkNothingTaken(active?.queues ?? []);
+    return () => {
+      this.#queue = active?.queues[0];
+      this.#paused = true;
+      this.#more = false;
+      if (seeded !== null) source.load?.(seeded);
+    };
   }
 
   close(): void {

@@ -2,13 +2,7 @@ import { copyMemory, viewMemory } from '../../host/libc.ts';
 import { AnonymousMapping } from '../../host/mapping.ts';
 import type { Closable } from '../../host/ownership.ts';
 import type { RandomSource } from './random-source.ts';
-
-/** State of the generator, to be saved. */
-export interface SeededRandomState {
-  readonly version: 1;
-  /** Four 32-bit words, not all of them zero. */
-  readonly words: readonly number[];
-}
+import type { SeededRandomState } from './rng-state.ts';
 
 /** A saved state that no generator can have. */
 export class SeededRandomStateError extends Error {

@@ -1,3 +1,4 @@
+import type { DeviceState } from './transport-state.ts';
 import type { Virtqueue } from './virtqueue.ts';
 
 /** What a device asks of the machine around it. All of it on the io thread. */
@@ -10,10 +11,20 @@ export interface DeviceHost {
   fail(reason: string): void;
 }
 
+/** What a device is loaded into, all of it checked but what only the device knows. */
+export interface LoadSetting {
+  /** The configuration as it will be, which others write. */
+  readonly config: Uint8Array;
+  /** What {@link VirtioDevice.activate} would get, if the driver runs the device. The queues stand where they stood. */
+  readonly active?: { readonly queues: readonly Virtqueue[]; readonly features: bigint };
+}
+
 /**
  * A virtio device behind its registers: the part that works on queues. It lives on the io thread and is driven by it:
  *
  *     activate -> (kicked | pause, resume)* -> reset -> activate -> ...
+ *
+ * At any time it can be loaded instead, see {@link VirtioDevice.prepareLoad}; paused if it is active.
  *
  * Nothing a driver writes may make a method throw; a broken ring is {@link DeviceHost.fail}.
  */
@@ -34,6 +45,20 @@ export interface VirtioDevice {
   resume(): void;
   /** Forgets the queues and all the driver said. Called only while nothing is in flight. */
   reset(): void;
+  /**
+   * All of it that is not in registers, queues and configuration. Called while it is paused, or not active, and nothing is
+   * in flight. `active`: a driver runs it; otherwise there is only what outlives a reset.
+   */
+  save(active: boolean): DeviceState;
+  /**
+   * Checks a state against this device and makes what it takes. Nothing changes, neither here nor in guest memory, until
+   * what is returned is called, which cannot fail: then the device is as it was saved, and paused. Nothing is in flight.
+   * What the queues hold is looked at by {@link resume} and not before, for guest memory may be loaded later.
+   *
+   * @param state of any kind of device, with what that kind's own check has found right
+   * @throws VmStateError
+   */
+  prepareLoad(state: DeviceState, setting: LoadSetting): () => void;
   close(): void;
 }
 

@@ -1,9 +1,12 @@
 import type { Closable } from '../../host/ownership.ts';
-import { gpa } from '../../memory/address.ts';
+import { type Gpa, gpa } from '../../memory/address.ts';
 import { bufferedGuestMemory, type GuestMemory } from '../../memory/guest-memory.ts';
-import { cell, feature, interrupt, type MmioState, queueCell, status, wish } from './mmio-state.ts';
+import { VmStateError } from '../vm-state-error.ts';
+import { cell, feature, interrupt, type MmioState, status, wish } from './mmio-state.ts';
+import { checkAlike, checkReachable, loadRegisters, queueRegisters, saveRegisters } from './registers-state.ts';
+import type { QueueRegisters, TransportState } from './transport-state.ts';
 import type { DeviceHost, VirtioDevice, VirtioShape } from './virtio-device.ts';
-import { type QueueFeatures, type QueueSetup, Virtqueue, VirtqueueError } from './virtqueue.ts';
+import { type QueueFeatures, Virtqueue, VirtqueueError } from './virtqueue.ts';
 
 /** An interrupt that is raised by an edge. */
 export interface InterruptSignal {
@@ -48,6 +51,8 @@ export class VirtioTransport implements DeviceHost, Closable {
   #paused = false;
   #queues: readonly Virtqueue[] = [];
   #failures = 0;
+  /** The interrupt that the interrupt status tells of may be lost. */
+  #interruptsAgain = false;
 
   constructor(parts: TransportParts) {
     this.#memory = parts.memory;
@@ -107,6 +112,55 @@ export class VirtioTransport implements DeviceHost, Closable {
   resume(): void {
     this.#paused = false;
     if (this.#phase === 'active') this.device.resume();
+    if (!this.#interruptsAgain) return;
+    this.#interruptsAgain = false;
+    if (Atomics.load(this.#cells, cell.interruptStatus) !== 0) this.#interrupt.signal();
+  }
+
+  /** Registers, queues and device. Only while all of it stands still: {@link pause} was called and {@link idle} is true. */
+  save(): TransportState {
+    this.#checkStandsStill();
+    // No phase is `resetting` here: a reset that is not over is still wanted.
+    const phase = this.#phase as TransportState['phase'];
+    const isActive = phase === 'active';
+    return {
+      version: 1,
+      phase,
+      registers: saveRegisters(this.#state, this.#shape),
+      positions: isActive ? this.#queues.map((queue) => queue.position) : [],
+      device: this.device.save(isActive),
+    };
+  }
+
+  /**
+   * Checks a saved state and makes what it takes; changes nothing. What it returns cannot fail and makes all of this device
+   * what it was, paused, whatever it was before. {@link resume} then goes on with all that waits in the queues: kicks and
+   * interrupts from before may be lost.
+   *
+   * Only while all of it stands still, from before this call until after that one. Guest memory may be loaded at any time
+   * before {@link resume}.
+   *
+   * @param state checked for types and ranges, which are not looked at again
+   * @throws VmStateError
+   */
+  prepareLoad(state: TransportState): () => void {
+    this.#checkStandsStill();
+    const { phase, registers, device } = state;
+    checkAlike(registers, this.#shape);
+    checkReachable(state);
+    const { config, driverFeatures: features } = registers;
+    const queues = this.#loadQueues(state);
+    const loadDevice = this.device.prepareLoad(device, {
+      config,
+      ...(phase === 'active' ? { active: { queues, features } } : {}),
+    });
+    return () => {
+      loadDevice();
+      loadRegisters(this.#state, registers);
+      this.#phase = phase;
+      this.#queues = queues;
+      this.#interruptsAgain = true;
+    };
   }
 
   close(): void {
@@ -149,7 +203,7 @@ export class VirtioTransport implements DeviceHost, Closable {
   #activate(): void {
     const features = this.#driverFeatures();
     try {
-      this.#queues = this.#buildQueues(features);
+      this.#queues = this.#buildQueues(queueRegisters(this.#state, this.#shape), features);
     } catch (error) {
       if (!(error instanceof VirtqueueError)) throw error;
       this.#phase = 'refused';
@@ -188,18 +242,18 @@ export class VirtioTransport implements DeviceHost, Closable {
   }
 
   /** @throws VirtqueueError that names the queue */
-  #buildQueues(features: bigint): Virtqueue[] {
+  #buildQueues(registers: readonly QueueRegisters[], features: bigint): Virtqueue[] {
     const queueFeatures: QueueFeatures = {
       indirect: (features & feature.indirectDescriptors) !== 0n,
       eventIndex: (features & feature.eventIndex) !== 0n,
     };
-    return this.#shape.queueSizes.map((maxSize, index) => {
-      const at = this.#state.queue(index);
-      if (this.#cells[at + queueCell.ready] === 0) return unusedQueue();
+    return registers.map(({ maxSize, size, ready, descriptors, driver, device }, index) => {
+      if (!ready) return unusedQueue();
       try {
-        const setup = this.#setupOf(at);
-        if (setup.size > maxSize) throw new VirtqueueError(`${setup.size} entries are more than ${maxSize}`);
-        return new Virtqueue(this.#memory, setup, queueFeatures);
+        if (size > maxSize) throw new VirtqueueError(`${size} entries are more than ${maxSize}`);
+        // Addresses are exact below 2^53, and there is no RAM above.
+        const places = { descriptors: gpaOf(descriptors), driver: gpaOf(driver), device: gpaOf(device) };
+        return new Virtqueue(this.#memory, { size, ...places }, queueFeatures);
       } catch (error) {
         if (!(error instanceof VirtqueueError)) throw error;
         throw new VirtqueueError(`queue ${index}: ${error.message}`);
@@ -207,24 +261,46 @@ export class VirtioTransport implements DeviceHost, Closable {
     });
   }
 
-  #setupOf(at: number): QueueSetup {
-    return {
-      size: (this.#cells[at + queueCell.size] as number) >>> 0,
-      descriptors: gpa(this.#address(at + queueCell.descriptorsLow, at + queueCell.descriptorsHigh)),
-      driver: gpa(this.#address(at + queueCell.driverLow, at + queueCell.driverHigh)),
-      device: gpa(this.#address(at + queueCell.deviceLow, at + queueCell.deviceHigh)),
-    };
+  /** The queues of a state, at their places. @throws VmStateError */
+  #loadQueues({ phase, registers, positions }: TransportState): Virtqueue[] {
+    const count = phase === 'active' ? registers.queues.length : 0;
+    if (positions.length !== count) {
+      throw new VmStateError('positions', `are ${positions.length}, and ${count} queues are in use`);
+    }
+    if (phase !== 'active') return [];
+    try {
+      const queues = this.#buildQueues(registers.queues, registers.driverFeatures);
+      for (const [index, queue] of queues.entries()) {
+        const position = positions[index] ?? queue.position;
+        if (registers.queues[index]?.ready || position.nextAvail === 0) queue.position = position;
+        else throw new VirtqueueError(`queue ${index} was never used, and its avail is ${position.nextAvail}`);
+      }
+      return queues;
+    } catch (error) {
+      if (!(error instanceof VirtqueueError)) throw error;
+      throw new VmStateError('registers.queues', `do not make queues: ${error.message}`);
+    }
+  }
+
+  /**
+   * While a device is saved or loaded nothing is in flight and nothing is left that its driver wants. The latter cannot
+   * be where vCPUs stand still first: the one that wanted it waited until it was carried out.
+   */
+  #checkStandsStill(): void {
+    if (!this.#paused || !this.idle) throw new Error('a device that is not paused and idle is saved or loaded');
+    if (Atomics.load(this.#cells, cell.wish) !== wish.none) {
+      throw new Error('a device is saved or loaded whose driver waits for an activation or a reset');
+    }
   }
 
   #driverFeatures(): bigint {
     const [low, high] = [this.#cells[cell.driverFeaturesLow] ?? 0, this.#cells[cell.driverFeaturesHigh] ?? 0];
     return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
   }
+}
 
-  /** An address in two cells. It is exact below 2^53, and there is no RAM above. */
-  #address(low: number, high: number): number {
-    return ((this.#cells[low] as number) >>> 0) + ((this.#cells[high] as number) >>> 0) * 0x1_0000_0000;
-  }
+function gpaOf(address: bigint): Gpa {
+  return gpa(Number(address));
 }
 
 /** Device-wide registers that a reset clears, besides those that are atomic. */

@@ -156,6 +156,17 @@ export class Virtqueue {
     return true;
   }
 
+  /**
+   * Reads the request `head` once more, which was taken before the queue was saved and is not given back yet. False: it is
+   * none any more ({@link fault}).
+   */
+  popAgain(chain: DescriptorChain, head: number): boolean {
+    if (this.#fault !== undefined) return false;
+    if (head >= this.size) return this.#break(`a request is descriptor ${head} of ${this.size}`);
+    chain.clear(head);
+    return this.#walk(chain, head);
+  }
+
   /** Gives the last `count` popped requests back to the ring, as if never taken. They must be the latest ones. */
   undoPop(count: number): void {
     this.#nextAvail = (this.#nextAvail - count) & 0xffff;
