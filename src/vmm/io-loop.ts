@@ -14,8 +14,6 @@ export interface DrivenDevices {
   resume(): void;
   /** Nothing is in flight. */
   readonly idle: boolean;
-  /** Answers one question of the controller's. Called while all stands still. */
-  serve(): void;
 }
 
 /** While the machine waits for requests in flight, the loop looks this often whether it is told something else. */
@@ -26,9 +24,12 @@ const endPatienceMs = 500;
 /**
  * Serves devices until the controller wants the thread to end. Every call that the thread gets wakes the event loop.
  *
- * To park, requests that were taken are finished first: parked means that no system call writes guest memory.
+ * To park, requests that were taken are finished first: parked means that no system call writes guest memory. Devices are
+ * paused as well when the thread parks for the first time.
+ *
+ * @param serve answers one question of the controller's, while all stands still
  */
-export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: DrivenDevices): void {
+export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: DrivenDevices, serve?: () => void): void {
   for (;;) {
     switch (control.request) {
       case request.end: {
@@ -38,7 +39,7 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
         return;
       }
       case request.park:
-        standStill(control, loop, devices);
+        standStill(control, loop, devices, serve);
         break;
       default:
         devices.settle();
@@ -48,13 +49,13 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
   }
 }
 
-function standStill(control: ThreadControl, loop: EventLoop, devices: DrivenDevices): void {
+function standStill(control: ThreadControl, loop: EventLoop, devices: DrivenDevices, serve?: () => void): void {
   devices.pause();
   while (control.request === request.park && !devices.idle) {
     devices.settle();
     loop.turn(lookAgainMs);
   }
-  if (control.request === request.park) control.park(() => devices.serve());
+  if (control.request === request.park) control.park(serve);
   // A machine that ends while it is paused stays as it is.
   if (control.request !== request.end) devices.resume();
 }

@@ -1,8 +1,11 @@
+import { VmStateError } from '../devices/vm-state-error.ts';
 import { EventFd } from '../host/eventfd.ts';
 import type { SharedRam } from '../memory/ram.ts';
 import { ControlledThread } from './controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import { ioPatienceMs, type SharedIoControl } from './io-control.ts';
+import type { IoDeviceState } from './io-device-state.ts';
+import type { IoAnswer, IoQuestion } from './io-questions.ts';
 import type { IoReport } from './io-report.ts';
 import type { IoBirth } from './io-worker.ts';
 import type { ThreadControl } from './thread-control.ts';
@@ -32,6 +35,29 @@ export class IoThread extends ControlledThread<IoReport> {
       reported: (report) => listener.reported(report),
       failed: (error) => listener.failed(error),
       parkPatienceMs: ioPatienceMs,
+      answers: true,
     });
+  }
+
+  /** All devices. While the thread is parked. */
+  saveDevices(): readonly IoDeviceState[] {
+    const answer = this.#ask({ kind: 'save' });
+    return answer.kind === 'saved' ? answer.states : [];
+  }
+
+  /** Makes sure that {@link loadDevices} can load these states. @throws VmStateError */
+  prepareDevices(states: readonly IoDeviceState[]): void {
+    this.#ask({ kind: 'prepare-load', states });
+  }
+
+  /** Loads what was prepared last. */
+  loadDevices(): void {
+    this.#ask({ kind: 'load' });
+  }
+
+  #ask(question: IoQuestion): IoAnswer {
+    const answer = this.ask(question) as IoAnswer;
+    if (answer.kind === 'refused') throw new VmStateError(answer.part, answer.reason);
+    return answer;
   }
 }

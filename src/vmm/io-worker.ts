@@ -9,6 +9,7 @@ import type { ThreadBirth } from './controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import { IoDevices } from './io-devices.ts';
 import { runIoLoop } from './io-loop.ts';
+import { answerQuestions } from './io-questions.ts';
 import type { IoReport } from './io-report.ts';
 import { phase, ThreadControl } from './thread-control.ts';
 
@@ -33,8 +34,9 @@ export function threadMain(): void {
     const devices = owner.own(new IoDevices(birth.devices, { memory: viewRam(birth.ram), loop, report }));
     // Requests come by the thousand, through few functions: V8 is to compile those soon. It would first see some ten thousand.
     setFlagsFromString('--interrupt-budget=10000');
-    control.park();
-    runIoLoop(control, loop, devices);
+    const { questions } = birth;
+    const serve = questions === undefined ? undefined : answerQuestions(questions, devices);
+    runIoLoop(control, loop, devices, serve);
   } finally {
     owner.close();
     control.phase = phase.ended;

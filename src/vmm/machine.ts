@@ -20,10 +20,13 @@ import type { IoReport } from './io-report.ts';
 import { IoThread } from './io-thread.ts';
 import { type DevicesConfig, MachineDevices, noDevices } from './machine-devices.ts';
 import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
-import { type RunState, RunStateMachine } from './run-state.ts';
+import { type RunState, RunStateError, RunStateMachine } from './run-state.ts';
 import { ThreadControl } from './thread-control.ts';
 import { type ExitCounts, exitKinds } from './vcpu-control.ts';
 import { VcpuThread } from './vcpu-thread.ts';
+import type { ClockMode, ClockState } from './vmstate/clock-state.ts';
+import type { MachineState } from './vmstate/machine-state.ts';
+import { StateAccess } from './vmstate/state-access.ts';
 
 /** A file's bytes, with the name that messages use. */
 export interface NamedBytes {
@@ -76,7 +79,10 @@ export class Machine {
   readonly #runState = new RunStateMachine();
   readonly #devices: MachineDevices;
   readonly #notice: (text: string) => void;
+  readonly #access: StateAccess;
   #io: IoThread | undefined;
+  /** What time it was for the guest when it was paused. */
+  #clocks: ClockState | undefined;
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
   /**
@@ -133,6 +139,16 @@ export class Machine {
           }),
         );
       }
+      this.#access = this.#owner.own(
+        new StateAccess({
+          kvm: this.#kvm,
+          vm: this.#vm,
+          vcpus: handles,
+          serial: this.serial,
+          io: this.#io,
+          memoryBytes: shape.memoryBytes,
+        }),
+      );
     } catch (error) {
       for (const thread of this.#allThreads) thread.requestEnd();
       this.#owner.close();
@@ -155,16 +171,39 @@ export class Machine {
     const entry = loadKernel(this.ram.memory, { ...images, rsdp, kaslr });
     const supported = this.#kvm.supportedCpuid();
     const tscDeadline = this.#vm.check(capability.tscDeadlineTimer) > 0;
-    this.#runState.moveTo('running');
-    this.#io?.resume();
     for (const thread of this.#threads) {
       const cpuid: CpuidEntry[] = guestCpuid(supported, thread.index, {
         cpus: this.shape.cpus,
         tscDeadline,
         mask: this.shape.cpuMask,
       });
-      thread.start(cpuid, thread.index === 0 ? bootRegisters(entry) : undefined);
+      thread.prepare(cpuid, thread.index === 0 ? bootRegisters(entry) : undefined);
     }
+    this.#runState.moveTo('running');
+    for (const thread of this.#allThreads) thread.resume();
+  }
+
+  /**
+   * Reads the state of the machine, which is paused, but for its RAM.
+   *
+   * @throws RunStateError if it is not paused
+   */
+  save(): MachineState {
+    return this.#access.save(this.#stoppedClocks());
+  }
+
+  /**
+   * Loads a state into the machine, which is paused or has never run; it is paused afterwards. RAM is the caller's.
+   *
+   * @throws VmStateError, and the machine is as it was; RunStateError
+   */
+  load(state: MachineState): void {
+    const isNew = this.state === 'created';
+    this.#access.load(state, isNew ? undefined : this.#stoppedClocks());
+    this.#clocks = state.clock;
+    if (!isNew) return;
+    for (const thread of this.#threads) thread.prepareLoaded();
+    this.#runState.moveTo('paused');
   }
 
   get state(): RunState {
@@ -185,16 +224,22 @@ export class Machine {
       for (const thread of this.#threads) thread.waitUntilParked();
       this.#io?.requestPark();
       this.#io?.waitUntilParked();
+      this.#clocks = this.#access.readClocks();
     } catch (error) {
-      this.resume();
+      this.#goOn();
       throw error;
     }
   }
 
-  /** Lets all go on. @throws RunStateError if it is not paused */
-  resume(): void {
-    this.#runState.moveTo('running');
-    for (const thread of this.#allThreads) thread.resume();
+  /**
+   * Lets all go on.
+   *
+   * @param mode what becomes of the time in between, for the guest
+   * @throws RunStateError if it is not paused
+   */
+  resume(mode: ClockMode = 'keep'): void {
+    if (this.state === 'paused' && this.#clocks !== undefined) this.#access.setClocks(this.#clocks, mode);
+    this.#goOn();
   }
 
   /** Asks the guest to shut down, as a person at the machine would. */
@@ -229,6 +274,17 @@ export class Machine {
     this.#runState.moveTo('ended');
     for (const thread of this.#allThreads) thread.requestEnd();
     this.#resolveEnded(end);
+  }
+
+  #goOn(): void {
+    this.#runState.moveTo('running');
+    this.#clocks = undefined;
+    for (const thread of this.#allThreads) thread.resume();
+  }
+
+  #stoppedClocks(): ClockState {
+    if (this.state !== 'paused' || this.#clocks === undefined) throw new RunStateError(this.state, 'paused');
+    return this.#clocks;
   }
 
   /** The io thread first: a vCPU may wait for it. */

@@ -42,11 +42,15 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
     this.#vcpuControl = control;
   }
 
-  /** Sets the vCPU up and lets it run, for the first time. */
-  start(cpuid: readonly CpuidEntry[], boot: BootRegisters | undefined): void {
-    const start: VcpuStart = { cpuid: cpuid.map((entry) => entry.$bytes), ...(boot === undefined ? {} : { boot }) };
-    this.post(start);
-    this.resume();
+  /** Has the vCPU set up once it runs for the first time. */
+  prepare(cpuid: readonly CpuidEntry[], boot: BootRegisters | undefined): void {
+    const rows = cpuid.map((entry) => entry.$bytes);
+    this.post({ setUp: { cpuid: rows, ...(boot === undefined ? {} : { boot }) } } satisfies VcpuStart);
+  }
+
+  /** Has the vCPU run as it is: a saved state was loaded into it. */
+  prepareLoaded(): void {
+    this.post({} satisfies VcpuStart);
   }
 
   get exits(): ExitCounts {

@@ -21,9 +21,12 @@ export interface VcpuBirth extends ThreadBirth {
 
 /** What it is told before its first run. The thread is parked until then. */
 export interface VcpuStart {
-  readonly cpuid: readonly Uint8Array[];
-  /** For vCPU 0 of a machine that boots. */
-  readonly boot?: BootRegisters;
+  /** Absent if a saved state was loaded into the vCPU: nothing is to be set up. */
+  readonly setUp?: {
+    readonly cpuid: readonly Uint8Array[];
+    /** For vCPU 0 of a machine that boots. */
+    readonly boot?: BootRegisters;
+  };
 }
 
 /** What it tells: its guest has ended. */
@@ -47,9 +50,11 @@ export function threadMain(): void {
   try {
     control.park();
     if (control.request === request.end) return;
-    const start = takeStart();
-    const cpuid = start.cpuid.map((bytes): CpuidEntry => kvmCpuidEntry2.over(bytes));
-    setUpVcpu(vcpu, cpuid, start.boot);
+    const { setUp } = takeStart();
+    if (setUp !== undefined) {
+      const cpuid = setUp.cpuid.map((bytes): CpuidEntry => kvmCpuidEntry2.over(bytes));
+      setUpVcpu(vcpu, cpuid, setUp.boot);
+    }
     runVcpuLoop({
       vcpu,
       control,

@@ -1,0 +1,140 @@
+import type { Serial } from '../../devices/serial.ts';
+import { VmStateError } from '../../devices/vm-state-error.ts';
+import { capability } from '../../host/kvm/abi.ts';
+import type { KvmDevice } from '../../host/kvm/kvm-device.ts';
+import { stateCapability } from '../../host/kvm/state-abi.ts';
+import { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
+import type { VcpuHandle, Vm } from '../../host/kvm/vm.ts';
+import { VmRegisters } from '../../host/kvm/vm-registers.ts';
+import { AnonymousMapping } from '../../host/mapping.ts';
+import { type Closable, Owner } from '../../host/ownership.ts';
+import { pageSize } from '../../memory/address.ts';
+import type { IoThread } from '../io-thread.ts';
+import { type ClockMode, type ClockState, MachineClocks } from './clock-state.ts';
+import { type MachineState, machineStateVersion } from './machine-state.ts';
+import { stateMsrs } from './msrs.ts';
+import { loadVcpu, saveVcpu, type VcpuState, type VcpuStateSupport } from './vcpu-state.ts';
+import { loadVm, saveVm, type VmState } from './vm-state.ts';
+
+export interface StateAccessParts {
+  readonly kvm: KvmDevice;
+  readonly vm: Vm;
+  readonly vcpus: readonly VcpuHandle[];
+  readonly serial: Serial;
+  /** Absent in a machine without virtio devices. */
+  readonly io: IoThread | undefined;
+  readonly memoryBytes: number;
+}
+
+/** What KVM keeps of a machine. */
+interface KvmState {
+  readonly vcpus: readonly VcpuState[];
+  readonly vm: VmState;
+  readonly clock: ClockState;
+}
+
+/**
+ * Reads and writes the whole state of a machine that stands still: all its threads are parked. The ioctls are made on the
+ * thread that calls, also those of vCPUs (docs/decisions.md).
+ */
+export class StateAccess implements Closable {
+  readonly #owner = new Owner();
+  readonly #vm: VmRegisters;
+  readonly #vcpus: readonly VcpuRegisters[];
+  readonly #clocks: MachineClocks;
+  readonly #support: VcpuStateSupport;
+  readonly #serial: Serial;
+  readonly #io: IoThread | undefined;
+  readonly #memoryBytes: number;
+
+  constructor({ kvm, vm, vcpus, serial, io, memoryBytes }: StateAccessParts) {
+    const scratch = this.#owner.own(new AnonymousMapping('ioctl scratch', pageSize));
+    const xsaveBytes = vm.check(capability.xsave2);
+    this.#vm = new VmRegisters(vm.fd);
+    this.#vcpus = vcpus.map((handle) => new VcpuRegisters(handle, { xsaveBytes, scratch }));
+    this.#clocks = new MachineClocks(this.#vm, this.#vcpus, kvm.check(stateCapability.tscControl) > 0);
+    this.#support = { msrs: stateMsrs(kvm.msrIndices()), xcrs: kvm.check(stateCapability.xcrs) > 0 };
+    this.#serial = serial;
+    this.#io = io;
+    this.#memoryBytes = memoryBytes;
+  }
+
+  /** What time it is for the guest. */
+  readClocks(): ClockState {
+    return this.#clocks.save();
+  }
+
+  /** Has the guest's clocks go on from `clock`. Right before it runs. */
+  setClocks(clock: ClockState, mode: ClockMode): void {
+    this.#clocks.set(clock, mode);
+  }
+
+  /** @param clock what time it was when the machine was stopped */
+  save(clock: ClockState): MachineState {
+    const { vcpus, vm } = this.#saveKvm(clock);
+    return {
+      version: machineStateVersion,
+      memoryBytes: this.#memoryBytes,
+      vcpus,
+      vm,
+      clock,
+      serial: this.#serial.save(),
+      devices: this.#io?.saveDevices() ?? [],
+    };
+  }
+
+  /**
+   * Loads a state that was checked by itself. The clocks stand at where they were when it was saved, as if the machine had
+   * just been stopped.
+   *
+   * @param fallback what time it is for the machine as it is, if it has run; it stays that if the state is refused
+   * @throws VmStateError; the machine is then as it was
+   */
+  load(state: MachineState, fallback: ClockState | undefined): void {
+    if (state.memoryBytes !== this.#memoryBytes) {
+      throw new VmStateError('memoryBytes', `is ${state.memoryBytes}, and the machine here has ${this.#memoryBytes}`);
+    }
+    if (state.vcpus.length !== this.#vcpus.length || state.clock.tsc.length !== this.#vcpus.length) {
+      throw new VmStateError('vcpus', `are ${state.vcpus.length}, and the machine here has ${this.#vcpus.length}`);
+    }
+    if (this.#io === undefined && state.devices.length > 0) {
+      throw new VmStateError('devices', `are ${state.devices.length}, and the machine here has none`);
+    }
+    this.#io?.prepareDevices(state.devices);
+    const before = fallback === undefined ? undefined : this.#saveKvm(fallback);
+    try {
+      this.#loadKvm(state);
+    } catch (error) {
+      if (before !== undefined) this.#loadKvm(before);
+      throw error;
+    }
+    this.#serial.load(state.serial);
+    this.#io?.loadDevices();
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+
+  #saveKvm(clock: ClockState): KvmState {
+    return {
+      vcpus: this.#vcpus.map((vcpu) => saveVcpu(vcpu, this.#support)),
+      vm: saveVm(this.#vm),
+      clock,
+    };
+  }
+
+  /** The VM before its vCPUs, and the clocks after all else (see MachineClocks). */
+  #loadKvm({ vcpus, vm, clock }: KvmState): void {
+    loadVm(this.#vm, vm);
+    this.#clocks.matchFrequency(clock);
+    this.#vcpus.forEach((vcpu, index) => {
+      loadVcpu(vcpu, vcpus[index] as VcpuState);
+    });
+    this.#clocks.set(
+      clock,
+      'keep',
+      vcpus.map(({ tscDeadline }) => tscDeadline),
+    );
+  }
+}
