@@ -19,6 +19,8 @@ import type { SharedIoControl } from './io-control.ts';
 import type { IoReport } from './io-report.ts';
 import { IoThread } from './io-thread.ts';
 import { type DevicesConfig, MachineDevices, noDevices } from './machine-devices.ts';
+import { MachineEvents } from './machine-events.ts';
+import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
 import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
 import { type RunState, RunStateMachine } from './run-state.ts';
 import { ThreadControl } from './thread-control.ts';
@@ -59,13 +61,14 @@ export interface BootImages {
  * Made, started, ended once, closed. `ended` resolves exactly once, whoever ends it: the guest, a caller of
  * {@link stop}, or a failure of ours. Everything is given back by {@link close}.
  */
-export class Machine {
+export class Machine implements MonitoredMachine {
   readonly shape: MachineShape;
   /** The serial port, host side. */
   readonly serial: Serial;
   /** Rings when the serial port's host side has something to do. */
   readonly serialBell: Doorbell;
   readonly ended: Promise<GuestEnd>;
+  readonly events = new MachineEvents();
   readonly ram: Ram;
   readonly #owner = new Owner();
   readonly #kvm: KvmDevice;
@@ -186,25 +189,42 @@ export class Machine {
       this.#io?.requestPark();
       this.#io?.waitUntilParked();
     } catch (error) {
-      this.resume();
+      this.#goOn();
       throw error;
     }
+    this.events.tell({ kind: 'paused' });
   }
 
   /** Lets all go on. @throws RunStateError if it is not paused */
   resume(): void {
-    this.#runState.moveTo('running');
-    for (const thread of this.#allThreads) thread.resume();
+    this.#goOn();
+    this.events.tell({ kind: 'resumed' });
   }
 
   /** Asks the guest to shut down, as a person at the machine would. */
   pressPowerButton(): void {
-    if (this.state === 'running' || this.state === 'paused') this.#powerButton.pulse();
+    if (this.state !== 'running' && this.state !== 'paused') return;
+    this.#powerButton.pulse();
+    this.events.tell({ kind: 'power-button' });
+  }
+
+  /** Ends the machine as the guest's own request for a reboot does. No effect once it has ended. */
+  reset(by: string): void {
+    this.#end({ kind: 'reset', by });
   }
 
   /** Ends the machine from outside. No effect once it has ended. */
   stop(by: string, exitCode: number): void {
     this.#end({ kind: 'stopped', by, exitCode });
+  }
+
+  get facts(): MachineFacts {
+    return {
+      memoryBytes: this.shape.memoryBytes,
+      cpuThreads: this.#threads.map((thread) => thread.tid),
+      disks: this.#devices.disks,
+      cards: this.#devices.cards,
+    };
   }
 
   /** Exits of all vCPUs so far, by kind. */
@@ -229,6 +249,12 @@ export class Machine {
     this.#runState.moveTo('ended');
     for (const thread of this.#allThreads) thread.requestEnd();
     this.#resolveEnded(end);
+    this.events.tell({ kind: 'ended', end });
+  }
+
+  #goOn(): void {
+    this.#runState.moveTo('running');
+    for (const thread of this.#allThreads) thread.resume();
   }
 
   /** The io thread first: a vCPU may wait for it. */
@@ -237,7 +263,8 @@ export class Machine {
   }
 
   #hear(report: IoReport): void {
-    this.#notice(report.text);
+    if (report.kind !== 'notice') this.events.tell({ kind: 'disk-failure', failure: report.failure });
+    if (report.kind !== 'disk-failure') this.#notice(report.text);
     if (report.kind !== 'stop' || this.state !== 'running') return;
     try {
       this.pause();
