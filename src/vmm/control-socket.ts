@@ -2,28 +2,25 @@ import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { ConfigError } from './config.ts';
-import { greeting, type MonitoredMachine, QmpSession } from './qmp.ts';
+import { controlDirectory } from './control-directory.ts';
+import type { Monitor } from './monitor.ts';
+import { QmpConnection } from './qmp-connection.ts';
 
 /** sockaddr_un.sun_path less its NUL. Node cuts what is longer without a word. */
 const pathLimitBytes = 107;
-/** A line longer than this is not QMP; its client is let go. */
-const lineLimitBytes = 1024 * 1024;
-/** Answers a client may leave unread before it is let go. */
-const unreadLimitBytes = 1024 * 1024;
-
-/** Directory of the control sockets of this user's machines. */
-export function controlDirectory(): string {
-  const runtime = process.env.XDG_RUNTIME_DIR;
-  if (runtime !== undefined) return `${runtime}/colo-vmm`;
-  return process.getuid?.() === 0 ? '/run/colo-vmm' : `/tmp/colo-vmm-${process.getuid?.()}`;
-}
+/**
+ * Clients at a time. More would be of use to nobody; beyond it the oldest that has not
+ * negotiated makes room, so that connections left open do not lock out who has something to say.
+ */
+const mostClients = 64;
 
 /** Serves QMP on a UNIX socket: any number of clients, none of which can harm the others or the machine. */
 export class ControlSocket {
   readonly path: string;
   readonly #server: Server;
-  readonly #clients = new Set<Socket>();
-  #machine: MonitoredMachine | undefined;
+  /** In the order in which they came; served once there is a machine. */
+  readonly #clients = new Map<Socket, QmpConnection | undefined>();
+  #monitor: Monitor | undefined;
 
   private constructor(path: string, server: Server) {
     this.path = path;
@@ -63,44 +60,44 @@ export class ControlSocket {
   }
 
   /** Clients can talk to the machine from here on; before, they wait. */
-  serve(machine: MonitoredMachine): void {
-    this.#machine = machine;
-    for (const socket of this.#clients) this.#converse(socket, machine);
+  serve(monitor: Monitor): void {
+    this.#monitor = monitor;
+    for (const socket of this.#clients.keys()) this.#clients.set(socket, new QmpConnection(socket, monitor));
   }
 
   /** Lets all clients go and removes the socket. */
   close(): void {
-    for (const socket of this.#clients) socket.destroySoon();
+    for (const socket of this.#clients.keys()) socket.destroySoon();
     this.#server.close(); // which also unlinks the path
   }
 
   #serve(socket: Socket): void {
     socket.unref();
-    this.#clients.add(socket);
     socket.on('close', () => this.#clients.delete(socket));
     socket.on('error', () => socket.destroy());
-    if (this.#machine !== undefined) this.#converse(socket, this.#machine);
+    if (this.#clients.size >= mostClients && !this.#makeRoom()) {
+      socket.destroy();
+      return;
+    }
+    this.#clients.set(socket, this.#monitor && new QmpConnection(socket, this.#monitor));
   }
 
-  #converse(socket: Socket, machine: MonitoredMachine): void {
-    const session = new QmpSession(machine);
-    let rest = '';
-    socket.setEncoding('utf8');
-    socket.write(`${JSON.stringify(greeting)}\r\n`);
-    socket.on('data', (text: string) => {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        if (line.trim().length > 0) socket.write(`${JSON.stringify(session.answer(line))}\r\n`);
-      }
-      if (rest.length > lineLimitBytes || socket.writableLength > unreadLimitBytes) socket.destroy();
-    });
+  /** Lets the oldest client go that has not negotiated; false if all have. */
+  #makeRoom(): boolean {
+    for (const [socket, connection] of this.#clients) {
+      if (connection?.negotiated) continue;
+      this.#clients.delete(socket);
+      socket.destroy();
+      return true;
+    }
+    return false;
   }
 }
 
 function listen(path: string): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer();
+    // A client that has asked all it wants still gets its answers.
+    const server = createServer({ allowHalfOpen: true });
     server.once('error', reject);
     server.listen(path, () => resolve(server));
   });

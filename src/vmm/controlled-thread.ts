@@ -75,6 +75,11 @@ export class ControlledThread<Report> {
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
   }
 
+  /** Kernel id of the thread; 0 until it runs. */
+  get tid(): number {
+    return this.#control.tid;
+  }
+
   /** Sends the thread a message, to be taken when it next looks. */
   post(message: unknown): void {
     this.#worker.postMessage(message);

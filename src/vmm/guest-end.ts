@@ -4,7 +4,8 @@ export type RegisterDump = Readonly<Record<string, bigint>>;
 /** How a guest's life ended. */
 export type GuestEnd =
   | { readonly kind: 'power-off' }
-  | { readonly kind: 'reset' }
+  /** The guest's own doing, or somebody's who is named. */
+  | { readonly kind: 'reset'; readonly by?: string }
   /** An exception while delivering a double fault; also what `reboot=t` does on purpose. */
   | { readonly kind: 'triple-fault'; readonly vcpu: number; readonly registers: RegisterDump }
   /** KVM gave up, most often because it met an instruction that it cannot emulate. */
@@ -53,7 +54,7 @@ export function describeEnd(end: GuestEnd): string {
     case 'power-off':
       return 'the guest powered off';
     case 'reset':
-      return 'the guest asked for a reboot';
+      return end.by === undefined ? 'the guest asked for a reboot' : `reset by ${end.by}`;
     case 'triple-fault':
       return `vcpu ${end.vcpu} triple-faulted: the guest crashed so hard that it could not report it`;
     case 'internal-error':

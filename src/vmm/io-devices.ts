@@ -1,7 +1,7 @@
 import { DiskEngines } from '../block/disk-engines.ts';
 import { Overlay } from '../block/overlay.ts';
 import { RawFile } from '../block/raw-file.ts';
-import { BlockDevice } from '../devices/block/block-device.ts';
+import { BlockDevice, type BlockOperation } from '../devices/block/block-device.ts';
 import { NetDevice } from '../devices/net/net-device.ts';
 import { RngDevice } from '../devices/rng/rng-device.ts';
 import { SeededRandom } from '../devices/rng/seeded-random.ts';
@@ -11,7 +11,7 @@ import type { DeviceHost, VirtioDevice } from '../devices/virtio/virtio-device.t
 import { VirtioTransport } from '../devices/virtio/virtio-transport.ts';
 import { VmStateError, within } from '../devices/vm-state-error.ts';
 import { EPOLLET, EPOLLIN, EPOLLOUT } from '../host/epoll.ts';
-import { errnoName } from '../host/errno.ts';
+import { ENOSPC, errnoName } from '../host/errno.ts';
 import type { EventLoop } from '../host/event-loop.ts';
 import { EventFd } from '../host/eventfd.ts';
 import { Handshake } from '../host/handshake.ts';
@@ -22,7 +22,7 @@ import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
 import { type IoDeviceState, lastingNames } from './io-device-state.ts';
 import type { DrivenDevices } from './io-loop.ts';
-import type { IoReport } from './io-report.ts';
+import type { DiskFailure, IoReport } from './io-report.ts';
 
 /** What the devices of the io thread work with. */
 export interface IoSurroundings {
@@ -35,6 +35,8 @@ export interface IoSurroundings {
 
 /** Notices of one device that the operator sees: a guest can cause as many as it likes. */
 const mostNotices = 10;
+/** The monitor hears of failures of one disk this often at most, for the same reason. */
+const failurePeriodMs = 1000;
 
 /** All virtio devices of the machine, on the io thread. */
 export class IoDevices implements DrivenDevices, Closable {
@@ -141,6 +143,7 @@ class IoSlot implements Closable {
   readonly #report: (report: IoReport) => void;
   readonly #owner = new Owner();
   #noticesLeft = mostNotices;
+  #nextFailure = 0;
 
   constructor(order: DeviceOrder, surroundings: IoSurroundings) {
     const { memory, loop } = surroundings;
@@ -201,6 +204,13 @@ class IoSlot implements Closable {
     if (this.#noticesLeft-- > 0) this.#report({ kind: 'notice', text: `${this.#name}: ${text}` });
   }
 
+  #diskFailed(failure: DiskFailure): void {
+    const now = performance.now();
+    if (now < this.#nextFailure) return;
+    this.#nextFailure = now + failurePeriodMs;
+    this.#report({ kind: 'disk-failure', failure });
+  }
+
   #makeDevice(
     order: DeviceOrder,
     state: MmioState,
@@ -243,11 +253,14 @@ class IoSlot implements Closable {
       id: order.id,
       werror: order.writeErrors,
       events: {
-        onError: (operation, errno) =>
-          this.#notice(`a ${operation} failed with ${errnoName(errno)}, as the guest was told`),
+        onError: (operation, errno) => {
+          this.#notice(`a ${operation} failed with ${errnoName(errno)}, as the guest was told`);
+          this.#diskFailed(diskFailure(order.id, operation, errno, false));
+        },
         onStop: (errno) =>
           this.#report({
             kind: 'stop',
+            failure: diskFailure(order.id, 'write', errno, true),
             text: `${this.#name}: a write failed with ${errnoName(errno)}; the machine stands still until it is told to go on`,
           }),
       },
@@ -255,6 +268,10 @@ class IoSlot implements Closable {
     engines.listen(device);
     return device;
   }
+}
+
+function diskFailure(disk: string, operation: BlockOperation, errno: number, stops: boolean): DiskFailure {
+  return { disk, operation, stops, noSpace: errno === ENOSPC, reason: errnoName(errno) };
 }
 
 function ownerOf(closable: Closable): Owner {

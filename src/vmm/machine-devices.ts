@@ -14,6 +14,7 @@ import { virtioMmioBytes } from '../memory/layout.ts';
 import { ConfigError } from './config.ts';
 import { type DiskConfig, type NetConfig, nameOfDisk, type RngConfig } from './device-config.ts';
 import type { DeviceOrder } from './device-orders.ts';
+import type { CardFacts, DiskFacts } from './monitored-machine.ts';
 import { mostVirtioDevices, type SharedVirtio, VirtioSlot } from './virtio-slots.ts';
 
 /** The virtio devices of a machine, as configured. */
@@ -31,6 +32,8 @@ export const noDevices: DevicesConfig = { disks: [], nets: [], rng: { kind: 'non
  */
 export class MachineDevices implements Closable {
   readonly orders: readonly DeviceOrder[];
+  readonly disks: DiskFacts[] = [];
+  readonly cards: CardFacts[] = [];
   readonly #owner = new Owner();
   readonly #slots: VirtioSlot[] = [];
 
@@ -80,6 +83,9 @@ export class MachineDevices implements Closable {
     const readOnly = config.readonly || overlayPath !== undefined;
     const file = openDiskFile(path, { readOnly, direct });
     this.#owner.defer(() => closeSync(file.fd));
+    const { sizeBytes } = file;
+    const facts = { id, path, sizeBytes, readOnly: config.readonly, direct };
+    this.disks.push(overlayPath === undefined ? facts : { ...facts, overlay: overlayPath });
     if (overlayPath === undefined) {
       return place(`disk ${id}`, blockShape(file), { kind: 'disk', id, file, writeErrors: werror });
     }
@@ -95,8 +101,10 @@ export class MachineDevices implements Closable {
     const tap = this.#owner.own(
       new Tap({ name, ...(mtu === undefined ? {} : { mtu }), ...(bridge === undefined ? {} : { bridge }) }),
     );
+    const address = mac === undefined ? randomMac() : parseMac(mac);
+    this.cards.push({ tap: name, mac: formatMac(address) });
     const shape = netShape({
-      mac: mac === undefined ? randomMac() : parseMac(mac),
+      mac: address,
       offload,
       ...(mtu === undefined ? {} : { mtu }),
     });
@@ -108,6 +116,10 @@ type Place = (name: string, shape: VirtioShape, device: DeviceOrder['device']) =
 
 function parseMac(text: string): Uint8Array {
   return Uint8Array.from(text.split(':'), (pair) => Number.parseInt(pair, 16));
+}
+
+function formatMac(mac: Uint8Array): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
 /** A unicast address that nobody administers (IEEE 802, 8.4): first byte 02. */

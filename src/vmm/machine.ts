@@ -19,6 +19,8 @@ import type { SharedIoControl } from './io-control.ts';
 import type { IoReport } from './io-report.ts';
 import { IoThread } from './io-thread.ts';
 import { type DevicesConfig, MachineDevices, noDevices } from './machine-devices.ts';
+import { MachineEvents } from './machine-events.ts';
+import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
 import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
 import { type RunState, RunStateError, RunStateMachine } from './run-state.ts';
 import { ThreadControl } from './thread-control.ts';
@@ -62,13 +64,14 @@ export interface BootImages {
  * Made, started, ended once, closed. `ended` resolves exactly once, whoever ends it: the guest, a caller of
  * {@link stop}, or a failure of ours. Everything is given back by {@link close}.
  */
-export class Machine {
+export class Machine implements MonitoredMachine {
   readonly shape: MachineShape;
   /** The serial port, host side. */
   readonly serial: Serial;
   /** Rings when the serial port's host side has something to do. */
   readonly serialBell: Doorbell;
   readonly ended: Promise<GuestEnd>;
+  readonly events = new MachineEvents();
   readonly ram: Ram;
   readonly #owner = new Owner();
   readonly #kvm: KvmDevice;
@@ -81,8 +84,8 @@ export class Machine {
   readonly #notice: (text: string) => void;
   readonly #access: StateAccess;
   #io: IoThread | undefined;
-  /** What time it was for the guest when it was paused. */
-  #clocks: ClockState | undefined;
+  /** What time it was for the guest when it was paused, and whether its clocks show by now what time it is. */
+  #clocks: { readonly state: ClockState; readonly running: boolean } | undefined;
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
   /**
@@ -200,7 +203,7 @@ export class Machine {
   load(state: MachineState): void {
     const isNew = this.state === 'created';
     this.#access.load(state, isNew ? undefined : this.#stoppedClocks());
-    this.#clocks = state.clock;
+    this.#clocks = { state: state.clock, running: false };
     if (!isNew) return;
     for (const thread of this.#threads) thread.prepareLoaded();
     this.#runState.moveTo('paused');
@@ -218,17 +221,8 @@ export class Machine {
    * @throws RunStateError if it does not run
    */
   pause(): void {
-    this.#runState.moveTo('paused');
-    try {
-      for (const thread of this.#threads) thread.requestPark();
-      for (const thread of this.#threads) thread.waitUntilParked();
-      this.#io?.requestPark();
-      this.#io?.waitUntilParked();
-      this.#clocks = this.#access.readClocks();
-    } catch (error) {
-      this.#goOn();
-      throw error;
-    }
+    this.#standStill();
+    this.events.tell({ kind: 'paused' });
   }
 
   /**
@@ -238,18 +232,50 @@ export class Machine {
    * @throws RunStateError if it is not paused
    */
   resume(mode: ClockMode = 'keep'): void {
-    if (this.state === 'paused' && this.#clocks !== undefined) this.#access.setClocks(this.#clocks, mode);
-    this.#goOn();
+    this.#goOn(mode);
+    this.events.tell({ kind: 'resumed' });
+  }
+
+  /**
+   * Has `body` find the machine standing still, and lets it go on afterwards if it ran before. For what takes so little
+   * time that nobody is told, and that the guest's clocks need not be held.
+   *
+   * @throws whatever `body` throws; RunStateError if the machine neither runs nor is paused
+   */
+  whileStill<T>(body: () => T): T {
+    if (this.state === 'paused') return body();
+    this.#standStill();
+    try {
+      return body();
+    } finally {
+      this.#goOn('jump');
+    }
   }
 
   /** Asks the guest to shut down, as a person at the machine would. */
   pressPowerButton(): void {
-    if (this.state === 'running' || this.state === 'paused') this.#powerButton.pulse();
+    if (this.state !== 'running' && this.state !== 'paused') return;
+    this.#powerButton.pulse();
+    this.events.tell({ kind: 'power-button' });
+  }
+
+  /** Ends the machine as the guest's own request for a reboot does. No effect once it has ended. */
+  reset(by: string): void {
+    this.#end({ kind: 'reset', by });
   }
 
   /** Ends the machine from outside. No effect once it has ended. */
   stop(by: string, exitCode: number): void {
     this.#end({ kind: 'stopped', by, exitCode });
+  }
+
+  get facts(): MachineFacts {
+    return {
+      memoryBytes: this.shape.memoryBytes,
+      cpuThreads: this.#threads.map((thread) => thread.tid),
+      disks: this.#devices.disks,
+      cards: this.#devices.cards,
+    };
   }
 
   /** Exits of all vCPUs so far, by kind. */
@@ -274,17 +300,35 @@ export class Machine {
     this.#runState.moveTo('ended');
     for (const thread of this.#allThreads) thread.requestEnd();
     this.#resolveEnded(end);
+    this.events.tell({ kind: 'ended', end });
   }
 
-  #goOn(): void {
+  #standStill(): void {
+    this.#runState.moveTo('paused');
+    try {
+      for (const thread of this.#threads) thread.requestPark();
+      for (const thread of this.#threads) thread.waitUntilParked();
+      this.#io?.requestPark();
+      this.#io?.waitUntilParked();
+      this.#clocks = { state: this.#access.readClocks(), running: true };
+    } catch (error) {
+      this.#goOn('jump');
+      throw error;
+    }
+  }
+
+  #goOn(mode: ClockMode): void {
+    const clocks = this.#clocks;
     this.#runState.moveTo('running');
     this.#clocks = undefined;
+    if (clocks !== undefined && !(clocks.running && mode === 'jump')) this.#access.setClocks(clocks.state, mode);
+    else this.#access.noteStopped();
     for (const thread of this.#allThreads) thread.resume();
   }
 
   #stoppedClocks(): ClockState {
     if (this.state !== 'paused' || this.#clocks === undefined) throw new RunStateError(this.state, 'paused');
-    return this.#clocks;
+    return this.#clocks.state;
   }
 
   /** The io thread first: a vCPU may wait for it. */
@@ -293,7 +337,8 @@ export class Machine {
   }
 
   #hear(report: IoReport): void {
-    this.#notice(report.text);
+    if (report.kind !== 'notice') this.events.tell({ kind: 'disk-failure', failure: report.failure });
+    if (report.kind !== 'disk-failure') this.#notice(report.text);
     if (report.kind !== 'stop' || this.state !== 'running') return;
     try {
       this.pause();

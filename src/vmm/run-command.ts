@@ -3,10 +3,12 @@ import { type FileBytes, readFileBytes } from '../host/file-bytes.ts';
 import { tell } from '../host/tell.ts';
 import { ConfigError, type RunConfig, type SerialTarget } from './config.ts';
 import { SerialConsole } from './console.ts';
-import { ControlSocket, controlDirectory } from './control-socket.ts';
+import { controlPath } from './control-directory.ts';
+import { ControlSocket } from './control-socket.ts';
 import { crashReport, describeEnd, exitCodeOf, type GuestEnd } from './guest-end.ts';
 import { hasHardwareVirtualisation, isLinux } from './hardware.ts';
 import { Machine, type NamedBytes } from './machine.ts';
+import { Monitor } from './monitor.ts';
 import { runSummary } from './run-summary.ts';
 import { StopSignals } from './stop-signals.ts';
 
@@ -17,13 +19,13 @@ const inputClosedCode = 129;
 export async function runCommand(config: RunConfig, program: URL): Promise<number> {
   const signals = new StopSignals();
   try {
-    const path = config.control ?? `${controlDirectory()}/${config.name ?? process.pid}.sock`;
+    const path = config.control ?? controlPath(config.name ?? process.pid);
     const control = await ControlSocket.claim(path);
     try {
       const machine = boot(config, program);
       try {
         signals.handleWith((signal, code) => machine.stop(signal, code));
-        control.serve(machine);
+        control.serve(new Monitor(machine, config.name === undefined ? {} : { name: config.name }));
         const { end, consoleTail } = await attend(machine, config.serial);
         const summary = runSummary(machine, process.uptime());
         for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {

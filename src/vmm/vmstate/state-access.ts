@@ -69,6 +69,11 @@ export class StateAccess implements Closable {
     this.#clocks.set(clock, mode);
   }
 
+  /** Tells the guest's watchdog that it stood still for a while. */
+  noteStopped(): void {
+    for (const vcpu of this.#vcpus) vcpu.noteStopped();
+  }
+
   /** @param clock what time it was when the machine was stopped */
   save(clock: ClockState): MachineState {
     const { vcpus, vm } = this.#saveKvm(clock);

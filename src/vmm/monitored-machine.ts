@@ -1,0 +1,41 @@
+import type { MachineEvents } from './machine-events.ts';
+import type { RunState } from './run-state.ts';
+
+/** A disk, as it was configured and found. */
+export interface DiskFacts {
+  readonly id: string;
+  readonly path: string;
+  /** File that takes what is written; `path` is its base. */
+  readonly overlay?: string;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly direct: boolean;
+}
+
+/** A network card. */
+export interface CardFacts {
+  readonly tap: string;
+  readonly mac: string;
+}
+
+/** What a machine is made of. */
+export interface MachineFacts {
+  readonly memoryBytes: number;
+  /** Kernel id of each vCPU's thread. */
+  readonly cpuThreads: readonly number[];
+  readonly disks: readonly DiskFacts[];
+  readonly cards: readonly CardFacts[];
+}
+
+/** A machine as its monitor sees it. */
+export interface MonitoredMachine {
+  readonly state: RunState;
+  readonly facts: MachineFacts;
+  readonly events: MachineEvents;
+  pause(): void;
+  resume(): void;
+  pressPowerButton(): void;
+  /** What the guest's own request for a reboot does. */
+  reset(by: string): void;
+  stop(by: string, exitCode: number): void;
+}
