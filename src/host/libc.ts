@@ -144,6 +144,15 @@ export function adviseHugePages(address: number, length: number): void {
 }
 
 /**
+ * Drops the pages of [address, address + length): an anonymous mapping is zeros there again, and a private mapping of a
+ * file shows the file.
+ */
+export function dropPages(address: number, length: number, subject: string): void {
+  const MADV_DONTNEED = 4;
+  if (madviseCall(address, length, MADV_DONTNEED) < 0) throw new SystemError('madvise', lastErrno(), subject);
+}
+
+/**
  * The `length` bytes at `address` as a buffer. Nothing keeps the mapping alive: whoever unmaps it makes sure
  * that no thread touches the buffer again. V8 allows 4 GiB at most.
  */
