@@ -99,6 +99,15 @@ export class DirtyBitmap {
     return Math.min(word * 32 + 31 - Math.clz32(clean & -clean), this.pages);
   }
 
+  /** Calls `visit` with every run of marked pages, in order. */
+  forEachRun(visit: (page: number, pages: number) => void): void {
+    for (let page = this.nextMarked(0); page < this.pages; ) {
+      const end = this.nextClean(page);
+      visit(page, end - page);
+      page = this.nextMarked(end);
+    }
+  }
+
   /** Calls `visit` with every marked page, in order. */
   forEach(visit: (page: number) => void): void {
     for (let word = 0; word < this.words.length; word++) {

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { benchBlock } from './block.ts';
 import { benchBoot } from './boot.ts';
+import { benchCheckpointedMemory } from './checkpointed-memory.ts';
 import { benchDirty } from './dirty.ts';
 import { benchDiskEngines } from './disk-engines.ts';
 import { benchMemory } from './memory.ts';
@@ -74,6 +75,13 @@ bench(
   "which pages a guest wrote, by KVM's dirty log and by its ring, and copying them aside, natively",
   async ({ rounds }) => benchDirty(rounds, progress),
   { rounds: 31 },
+);
+
+bench(
+  'checkpointed-memory',
+  'going back to a checkpoint: RAM mapped privately over it, and a second copy of RAM, natively',
+  async ({ rounds }) => benchCheckpointedMemory(rounds, progress),
+  { rounds: 21 },
 );
 
 bench(
