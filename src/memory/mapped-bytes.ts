@@ -14,7 +14,7 @@ export class MappedBytes {
   }
 
   /** [offset, offset + length), not a copy. @throws RangeError outside of the mapping */
-  slice(offset: number, length: number): Uint8Array {
+  slice(offset: number, length: number): Buffer {
     for (const { offset: start, bytes } of this.#windows) {
       if (offset >= start && length >= 0 && offset + length <= start + bytes.length) {
         return bytes.subarray(offset - start, offset - start + length);

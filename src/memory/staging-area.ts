@@ -68,6 +68,7 @@ export class StagingArea implements Closable {
       const bitmap = dirty[index] as DirtyBitmap;
       const region = memory.regions[index];
       if (region === undefined) break;
+      if (region.address === 0) throw new TypeError('this RAM is not mapped');
       const firstNumber = region.offset / pageSize;
       for (let page = bitmap.nextMarked(0); page < bitmap.pages; ) {
         const end = bitmap.nextClean(page);

@@ -1,6 +1,15 @@
 import type { VcpuHandle, Vm } from '../../src/host/kvm/vm.ts';
 import { struct, u32, u64 } from '../../src/host/layout.ts';
-import { ioctlNumber, MAP_SHARED, mmap, munmap, PROT_READ, PROT_WRITE, viewMemory } from '../../src/host/libc.ts';
+import {
+  type IoctlRequest,
+  ioctlNumber,
+  MAP_SHARED,
+  mmap,
+  munmap,
+  PROT_READ,
+  PROT_WRITE,
+  viewMemory,
+} from '../../src/host/libc.ts';
 import type { Closable } from '../../src/host/ownership.ts';
 import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 
@@ -9,16 +18,15 @@ import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
  * because the log measured no worse: see docs/decisions.md, Memory.
  */
 
-export const KVM_CAP_DIRTY_LOG_RING = 192;
-const KVM_RESET_DIRTY_RINGS = 0xaec7;
+export const KVM_RESET_DIRTY_RINGS: IoctlRequest = { name: 'KVM_RESET_DIRTY_RINGS', number: 0xaec7 };
 const KVM_DIRTY_LOG_PAGE_OFFSET = 64;
 
-const kvmDirtyGfn = struct('kvm_dirty_gfn', { flags: u32, slot: u32, offset: u64 });
+export const kvmDirtyGfn = struct('kvm_dirty_gfn', { flags: u32, slot: u32, offset: u64 });
 const wordsPerEntry = kvmDirtyGfn.size / 4;
 const dirtyFlag = 1;
 const resetFlag = 2;
 
-/** The ring of one vCPU. Its VM was made with {@link KVM_CAP_DIRTY_LOG_RING} and the ring's bytes, before any vCPU. */
+/** The ring of one vCPU. Its VM was made with {@link capability.dirtyLogRing} and the ring's bytes, before any vCPU. */
 export class DirtyRing implements Closable {
   readonly #vm: Vm;
   readonly #address: number;
@@ -49,7 +57,7 @@ export class DirtyRing implements Closable {
       this.#next = (this.#next + 1) % this.#entries;
       found++;
     }
-    if (found > 0) ioctlNumber(this.#vm.fd, KVM_RESET_DIRTY_RINGS, 0);
+    if (found > 0) ioctlNumber(this.#vm.fd, KVM_RESET_DIRTY_RINGS.number, 0);
     return found;
   }
 

@@ -10,7 +10,6 @@ import { guestCpuid } from '../../src/vmm/cpuid.ts';
 import { setUpVcpu } from '../../src/vmm/vcpu-setup.ts';
 import { Assembler, port } from '../../test/support/assembler.ts';
 import { tinyElfBase } from '../../test/support/tiny-elf.ts';
-import { KVM_CAP_DIRTY_LOG_RING } from './dirty-ring.ts';
 
 /** Where the guest finds what to do: address of the first page, number of pages, bytes from one to the next. */
 const order = { first: 0x500, count: 0x504, step: 0x508 } as const;
@@ -32,7 +31,7 @@ export class DirtyingGuest implements Closable {
     try {
       const kvm = this.#owner.own(new KvmDevice());
       this.vm = this.#owner.own(kvm.createVm());
-      if (ringBytes > 0) this.vm.enableCapability(KVM_CAP_DIRTY_LOG_RING, BigInt(ringBytes));
+      if (ringBytes > 0) this.vm.enableCapability(capability.dirtyLogRing, BigInt(ringBytes));
       else this.vm.enableCapability(capability.manualDirtyLogProtect2, 1n);
       this.vm.createIrqchip();
       for (const slot of ram.slots) this.vm.setMemory(slot);

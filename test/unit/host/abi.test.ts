@@ -7,6 +7,7 @@ import * as ioUringAbi from '../../../src/host/io-uring-abi.ts';
 import * as abi from '../../../src/host/kvm/abi.ts';
 import type { Fields, Struct } from '../../../src/host/layout.ts';
 import * as tapAbi from '../../../src/host/tap-abi.ts';
+import * as dirtyRing from '../../../tools/bench/dirty-ring.ts';
 import { noCompiler, outputOfC } from '../../support/c-program.ts';
 
 const skip = noCompiler();
@@ -65,7 +66,7 @@ function upperSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-const interfaces: Readonly<Record<string, unknown>> = { ...abi, ...ioUringAbi, ...tapAbi, flock };
+const interfaces: Readonly<Record<string, unknown>> = { ...abi, ...ioUringAbi, ...tapAbi, ...dirtyRing, flock };
 const structs = Object.values(interfaces).filter(isStruct);
 
 /** C's sizes and offsets of all structs; one program tells them all. */
