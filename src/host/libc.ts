@@ -122,6 +122,25 @@ export function mmap(
   return address;
 }
 
+/**
+ * As {@link mmap}, in place of what is mapped at [address, address + length). If it fails, nothing may be mapped there any
+ * more: the range must not be touched again.
+ */
+export function mmapOver(
+  address: number,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: Fd,
+  offset: number,
+  subject: string,
+): void {
+  const MAP_FIXED = 0x10;
+  if (mmapCall(address, length, protection, flags | MAP_FIXED, fd, offset) === -1) {
+    throw new SystemError('mmap', lastErrno(), subject);
+  }
+}
+
 export function munmap(address: number, length: number): void {
   munmapCall(address, length);
 }
@@ -141,6 +160,15 @@ export function populate(address: number, length: number): void {
 export function adviseHugePages(address: number, length: number): void {
   const MADV_HUGEPAGE = 14;
   madviseCall(address, length, MADV_HUGEPAGE);
+}
+
+/**
+ * Drops the pages of [address, address + length): an anonymous mapping is zeros there again, and a private mapping of a
+ * file shows the file.
+ */
+export function dropPages(address: number, length: number, subject: string): void {
+  const MADV_DONTNEED = 4;
+  if (madviseCall(address, length, MADV_DONTNEED) < 0) throw new SystemError('madvise', lastErrno(), subject);
 }
 
 /**

@@ -1,6 +1,7 @@
 import {
   adviseHugePages,
   close,
+  dropPages,
   type Fd,
   MAP_32BIT,
   MAP_ANONYMOUS,
@@ -10,6 +11,7 @@ import {
   maxViewBytes,
   memfd,
   mmap,
+  mmapOver,
   munmap,
   noFile,
   PROT_READ,
@@ -48,6 +50,43 @@ export class MemfdMapping implements Closable, MappingAddress {
     this.#open = false;
     munmap(this.address, this.sizeBytes);
     close(this.fd);
+  }
+}
+
+/**
+ * Part of a file, mapped so that writes stay here: the file gives a page when it is first touched, and the first write
+ * makes a copy of it. The file must be at least as long for as long as this is mapped, or a touch ends the process with
+ * SIGBUS; its descriptor may be closed at once.
+ */
+export class PrivateFileMapping implements Closable, MappingAddress {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly #name: string;
+  #open = true;
+
+  /** @param fileOffset a multiple of the page size */
+  constructor(name: string, fd: Fd, fileOffset: number, sizeBytes: number) {
+    this.#name = name;
+    this.sizeBytes = sizeBytes;
+    this.address = mmap(sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, fileOffset, name);
+  }
+
+  /** Maps part of another file over [offset, offset + length), in the same way. All of them whole pages. */
+  overlay(fd: Fd, fileOffset: number, offset: number, length: number): void {
+    const flags = MAP_PRIVATE | MAP_NORESERVE;
+    mmapOver(this.address + offset, length, PROT_READ | PROT_WRITE, flags, fd, fileOffset, this.#name);
+  }
+
+  /** Forgets what was written to [offset, offset + length): the file shows again. Whole pages. */
+  revert(offset: number, length: number): void {
+    dropPages(this.address + offset, length, this.#name);
+  }
+
+  /** No thread may touch a view of it afterwards. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    munmap(this.address, this.sizeBytes);
   }
 }
 

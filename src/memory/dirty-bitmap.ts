@@ -33,30 +33,34 @@ export class DirtyBitmap {
   markBytes(offset: number, length: number): void {
     if (length === 0) return;
     const last = Math.floor((offset + length - 1) / pageSize);
-    for (let page = Math.floor(offset / pageSize); page <= last; page++) {
-      const mask = 1 << (page & 31);
-      const word = page >>> 5;
-      // A plain look first: most writes hit a page that is marked already, and an atomic costs 20 times more.
-      if (((this.words[word] as number) & mask) === 0) Atomics.or(this.words, word, mask);
-    }
+    for (let page = Math.floor(offset / pageSize); page <= last; page++) this.mark(page);
+  }
+
+  /** Marks one page. Hot path: no allocation. */
+  mark(page: number): void {
+    const mask = 1 << (page & 31);
+    const word = page >>> 5;
+    // A plain look first: most writes hit a page that is marked already, and an atomic costs 20 times more.
+    if (((this.words[word] as number) & mask) === 0) Atomics.or(this.words, word, mask);
   }
 
   has(page: number): boolean {
     return (((this.words[page >>> 5] ?? 0) >>> (page & 31)) & 1) === 1;
   }
 
-  /** Moves all marks into `target` (united with what is there) and leaves this bitmap empty. */
+  /** Moves all marks into `target` (united with what is there) and leaves this bitmap empty. Hot path. */
   drainInto(target: DirtyBitmap): void {
-    for (let word = 0; word < this.words.length; word++) {
-      if (this.words[word] !== 0) Atomics.or(target.words, word, Atomics.exchange(this.words, word, 0));
+    const words = this.words;
+    for (let word = nextMarkedWord(words, 0); word < words.length; word = nextMarkedWord(words, word + 1)) {
+      Atomics.or(target.words, word, Atomics.exchange(words, word, 0));
     }
   }
 
-  /** Adds the marks of a bitmap in KVM's format. */
-  unite(bitmap: Uint32Array): void {
-    for (let word = 0; word < this.words.length; word++) {
-      const bits = bitmap[word] as number;
-      if (bits !== 0) Atomics.or(this.words, word, bits);
+  /** Adds the marks of another bitmap of as many pages. Hot path. */
+  unite(other: DirtyBitmap): void {
+    const words = other.words;
+    for (let word = nextMarkedWord(words, 0); word < words.length; word = nextMarkedWord(words, word + 1)) {
+      Atomics.or(this.words, word, words[word] as number);
     }
   }
 
@@ -66,10 +70,42 @@ export class DirtyBitmap {
 
   get count(): number {
     let pages = 0;
-    for (const word of this.words) {
-      for (let rest = word >>> 0; rest !== 0; rest = (rest & (rest - 1)) >>> 0) pages++;
+    const words = this.words;
+    for (let word = nextMarkedWord(words, 0); word < words.length; word = nextMarkedWord(words, word + 1)) {
+      for (let rest = (words[word] as number) >>> 0; rest !== 0; rest = (rest & (rest - 1)) >>> 0) pages++;
     }
     return pages;
+  }
+
+  /** The first page from `from` on that is marked, or {@link pages}. Hot path. */
+  nextMarked(from: number): number {
+    if (from >= this.pages) return this.pages;
+    let word = from >>> 5;
+    let rest = (this.words[word] as number) & (-1 << (from & 31));
+    if (rest === 0) {
+      word = nextMarkedWord(this.words, word + 1);
+      if (word >= this.words.length) return this.pages;
+      rest = this.words[word] as number;
+    }
+    return Math.min(word * 32 + 31 - Math.clz32(rest & -rest), this.pages);
+  }
+
+  /** The first page from `from` on that is not marked, or {@link pages}. Hot path. */
+  nextClean(from: number): number {
+    let word = from >>> 5;
+    let clean = ~(this.words[word] as number) & (-1 << (from & 31));
+    while (clean === 0 && ++word < this.words.length) clean = ~(this.words[word] as number);
+    if (clean === 0) return this.pages;
+    return Math.min(word * 32 + 31 - Math.clz32(clean & -clean), this.pages);
+  }
+
+  /** Calls `visit` with every run of marked pages, in order. */
+  forEachRun(visit: (page: number, pages: number) => void): void {
+    for (let page = this.nextMarked(0); page < this.pages; ) {
+      const end = this.nextClean(page);
+      visit(page, end - page);
+      page = this.nextMarked(end);
+    }
   }
 
   /** Calls `visit` with every marked page, in order. */
@@ -80,4 +116,28 @@ export class DirtyBitmap {
       }
     }
   }
+}
+
+/** The first word from `from` on that has a mark, or the number of words. Most are empty: eight are looked at at once. */
+export function nextMarkedWord(words: Int32Array, from: number): number {
+  const end = words.length;
+  let word = from;
+  while (word < end) {
+    if (words[word] !== 0) return word;
+    word++;
+    while (word + 8 <= end) {
+      const some =
+        (words[word] as number) |
+        (words[word + 1] as number) |
+        (words[word + 2] as number) |
+        (words[word + 3] as number) |
+        (words[word + 4] as number) |
+        (words[word + 5] as number) |
+        (words[word + 6] as number) |
+        (words[word + 7] as number);
+      if (some !== 0) break;
+      word += 8;
+    }
+  }
+  return end;
 }

@@ -1,10 +1,15 @@
-import type { Vm } from '../host/kvm/vm.ts';
-import { viewMemory } from '../host/libc.ts';
-import { MemfdMapping } from '../host/mapping.ts';
+import { DirtyLog } from '../host/kvm/dirty-log.ts';
+import type { MemorySlot, Vm } from '../host/kvm/vm.ts';
 import { Owner } from '../host/ownership.ts';
 import { pageSize } from './address.ts';
-import { DirtyBitmap } from './dirty-bitmap.ts';
-import type { Ram } from './ram.ts';
+import { DirtyBitmap, nextMarkedWord } from './dirty-bitmap.ts';
+import type { GuestMemory } from './guest-memory.ts';
+
+/** RAM whose slots KVM knows: slot n is region n. */
+export interface SlottedRam {
+  readonly memory: GuestMemory;
+  readonly slots: readonly MemorySlot[];
+}
 
 /**
  * Which pages changed since the last look: what the guest wrote (KVM's dirty log) united with what this process
@@ -14,43 +19,48 @@ import type { Ram } from './ram.ts';
  * write-protected again by {@link collect}, only those that had been written.
  */
 export class DirtyTracker {
-  readonly #vm: Vm;
-  readonly #ram: Ram;
+  readonly #memory: GuestMemory;
   readonly #owner = new Owner();
-  /** One bitmap a region, where KVM can write it. */
-  readonly #logs: { readonly address: number; readonly words: Uint32Array }[];
+  /** One a region. */
+  readonly #logs: readonly DirtyLog[];
 
   /** Starts tracking; pages count as clean from here on. */
-  constructor(vm: Vm, ram: Ram) {
-    this.#vm = vm;
-    this.#ram = ram;
+  constructor(vm: Vm, ram: SlottedRam) {
+    this.#memory = ram.memory;
     try {
-      this.#logs = ram.memory.regions.map((region) => {
-        const bytes = Math.ceil(region.sizeBytes / pageSize / 64) * 8;
-        const mapping = this.#owner.own(new MemfdMapping('dirty-log', bytes));
-        return { address: mapping.address, words: new Uint32Array(viewMemory(mapping.address, bytes)) };
-      });
+      this.#logs = ram.memory.regions.map((region, slot) =>
+        this.#owner.own(new DirtyLog(vm, slot, region.sizeBytes / pageSize)),
+      );
       for (const slot of ram.slots) vm.setMemory(slot, true);
       this.#owner.defer(() => {
         ram.memory.tracking = false;
         for (const slot of ram.slots) vm.setMemory(slot, false);
       });
       ram.memory.tracking = true;
-      for (const region of ram.memory.regions) region.written.clear();
-      this.#drainLog(() => {});
+      this.collect(this.emptyBitmaps());
     } catch (error) {
       this.#owner.close();
       throw error;
     }
   }
 
-  /** The pages written since the last call, a bitmap for each region. The vCPUs should stand still. */
-  collect(): DirtyBitmap[] {
-    const dirty = this.#ram.memory.regions.map((region) => new DirtyBitmap(region.sizeBytes / pageSize));
-    this.#drainLog((region, words) => dirty[region]?.unite(words));
-    this.#ram.memory.regions.forEach((region, index) => {
-      region.written.drainInto(dirty[index] as DirtyBitmap);
-    });
+  /** A bitmap for each region, for {@link collect}. */
+  emptyBitmaps(): DirtyBitmap[] {
+    return this.#memory.regions.map((region) => new DirtyBitmap(region.sizeBytes / pageSize));
+  }
+
+  /**
+   * Adds the pages written since the last call to `dirty`, a bitmap for each region. The vCPUs should stand still. Hot
+   * path: with bitmaps to reuse it allocates nothing.
+   */
+  collect(dirty: readonly DirtyBitmap[] = this.emptyBitmaps()): readonly DirtyBitmap[] {
+    for (let region = 0; region < this.#logs.length; region++) {
+      const log = this.#logs[region] as DirtyLog;
+      const target = dirty[region] as DirtyBitmap;
+      log.read();
+      this.#takeLog(log, target);
+      this.#memory.regions[region]?.written.drainInto(target);
+    }
     return dirty;
   }
 
@@ -59,13 +69,16 @@ export class DirtyTracker {
     this.#owner.close();
   }
 
-  #drainLog(visit: (region: number, words: Uint32Array) => void): void {
-    this.#ram.memory.regions.forEach((region, slot) => {
-      const log = this.#logs[slot];
-      if (log === undefined) return;
-      this.#vm.getDirtyLog(slot, log.address);
-      visit(slot, log.words);
-      this.#vm.clearDirtyLog(slot, region.sizeBytes / pageSize, log.address);
-    });
+  /** Only the words from the first mark to the last are given back to KVM, and nothing if nothing is marked. */
+  #takeLog(log: DirtyLog, target: DirtyBitmap): void {
+    const words = log.words;
+    const first = nextMarkedWord(words, 0);
+    if (first === words.length) return;
+    let last = first;
+    for (let word = first; word < words.length; word = nextMarkedWord(words, word + 1)) {
+      Atomics.or(target.words, word, words[word] as number);
+      last = word;
+    }
+    log.clear(first, last);
   }
 }

@@ -1,6 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { benchBlock } from './block.ts';
 import { benchBoot } from './boot.ts';
+import { benchCheckpointedMemory } from './checkpointed-memory.ts';
+import { benchDirty } from './dirty.ts';
 import { benchDiskEngines } from './disk-engines.ts';
 import { benchMemory } from './memory.ts';
 import { benchNet } from './net.ts';
@@ -66,6 +68,20 @@ bench(
   'virtio-native',
   'disk and network card without a guest: time and bytes of heap for each request and packet',
   async ({ rounds }) => ({ ...benchVirtioNative(rounds, progress), net: benchNetNative(rounds, progress) }),
+);
+
+bench(
+  'dirty',
+  "which pages a guest wrote, by KVM's dirty log and by its ring, and copying them aside, natively",
+  async ({ rounds }) => benchDirty(rounds, progress),
+  { rounds: 31 },
+);
+
+bench(
+  'checkpointed-memory',
+  'going back to a checkpoint: RAM mapped privately over it, and a second copy of RAM, natively',
+  async ({ rounds }) => benchCheckpointedMemory(rounds, progress),
+  { rounds: 21 },
 );
 
 bench(

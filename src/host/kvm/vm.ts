@@ -3,20 +3,16 @@ import { close, type Fd, ioctl, MAP_SHARED, mmap, munmap, PROT_READ, PROT_WRITE 
 import { type Closable, Owner } from '../ownership.ts';
 import {
   KVM_CHECK_EXTENSION,
-  KVM_CLEAR_DIRTY_LOG,
   KVM_CREATE_IRQCHIP,
   KVM_CREATE_PIT2,
   KVM_CREATE_VCPU,
   KVM_ENABLE_CAP,
-  KVM_GET_DIRTY_LOG,
   KVM_IOEVENTFD,
   KVM_IRQ_LINE,
   KVM_IRQFD,
   KVM_SET_IDENTITY_MAP_ADDR,
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
-  kvmClearDirtyLog,
-  kvmDirtyLog,
   kvmEnableCap,
   kvmIoeventfd,
   kvmIrqfd,
@@ -98,23 +94,6 @@ export class Vm implements Closable {
     region.memory_size = BigInt(slot.sizeBytes);
     region.userspace_addr = BigInt(slot.hostAddress);
     ioctl(this.fd, KVM_SET_USER_MEMORY_REGION, region.$bytes, `memory slot ${slot.slot}`);
-  }
-
-  /** Copies a slot's dirty bitmap to `bitmapAddress` (8 bytes for each 64 pages). */
-  getDirtyLog(slot: number, bitmapAddress: number): void {
-    const log = kvmDirtyLog.allocate();
-    log.slot = slot;
-    log.dirty_bitmap = BigInt(bitmapAddress);
-    ioctl(this.fd, KVM_GET_DIRTY_LOG, log.$bytes, `memory slot ${slot}`);
-  }
-
-  /** With manual protection: clears the marks given and write-protects those pages again (section 4.117). */
-  clearDirtyLog(slot: number, pages: number, bitmapAddress: number): void {
-    const log = kvmClearDirtyLog.allocate();
-    log.slot = slot;
-    log.num_pages = pages;
-    log.dirty_bitmap = BigInt(bitmapAddress);
-    ioctl(this.fd, KVM_CLEAR_DIRTY_LOG, log.$bytes, `memory slot ${slot}`);
   }
 
   /** A signal on the eventfd becomes an edge on `gsi`. */

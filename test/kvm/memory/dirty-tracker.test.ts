@@ -9,6 +9,7 @@ import { DirtyTracker } from '../../../src/memory/dirty-tracker.ts';
 import { Ram, type RamBacking } from '../../../src/memory/ram.ts';
 import { guestCpuid } from '../../../src/vmm/cpuid.ts';
 import { setUpVcpu } from '../../../src/vmm/vcpu-setup.ts';
+import { DirtyingGuest, firstFreePage } from '../../../tools/bench/dirtying-guest.ts';
 import { Assembler, port } from '../../support/assembler.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { tinyElfBase } from '../../support/tiny-elf.ts';
@@ -132,4 +133,38 @@ test('sees what the guest writes through a string instruction across pages', { s
   const { tracker, step } = rig(t, guest, 'private', false);
   step();
   t.strictSame(pages(tracker), [first + 10, first + 11, first + 12]);
+});
+
+test('tells of the last page of RAM that is no multiple of 64 pages, and of the first ones after it', {
+  skip,
+}, async (t) => {
+  const owner = new Owner();
+  t.teardown(() => owner.close());
+  const pagesOfRam = 1024 + 67;
+  const ram = owner.own(new Ram(pagesOfRam * pageSize));
+  const guest = owner.own(new DirtyingGuest(ram));
+  const tracker = owner.own(new DirtyTracker(guest.vm, ram));
+  for (const [first, count, step] of [
+    [pagesOfRam - 1, 1, 1],
+    [firstFreePage, 1, 1],
+    [firstFreePage, 2, 578],
+  ] as const) {
+    guest.dirty(first, count, step);
+    const expected = Array.from({ length: count }, (_, index) => first + index * step);
+    t.strictSame(
+      pages(tracker).filter((page) => page >= firstFreePage),
+      expected,
+    );
+    t.strictSame(pages(tracker), [], 'and of none twice');
+  }
+});
+
+test('adds to the bitmaps that it is given', { skip }, async (t) => {
+  const { tracker, step } = rig(t, touching([first], [first + 1]), 'private', false);
+  const dirty = tracker.emptyBitmaps();
+  step();
+  t.equal(tracker.collect(dirty), dirty);
+  step();
+  tracker.collect(dirty);
+  t.equal(dirty[0]?.count, 2);
 });

@@ -8,6 +8,7 @@ import * as abi from '../../../src/host/kvm/abi.ts';
 import * as stateAbi from '../../../src/host/kvm/state-abi.ts';
 import type { Fields, Struct } from '../../../src/host/layout.ts';
 import * as tapAbi from '../../../src/host/tap-abi.ts';
+import * as dirtyRing from '../../../tools/bench/dirty-ring.ts';
 import { noCompiler, outputOfC } from '../../support/c-program.ts';
 
 const skip = noCompiler();
@@ -69,7 +70,14 @@ function upperSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-const interfaces: Readonly<Record<string, unknown>> = { ...abi, ...stateAbi, ...ioUringAbi, ...tapAbi, flock };
+const interfaces: Readonly<Record<string, unknown>> = {
+  ...abi,
+  ...stateAbi,
+  ...ioUringAbi,
+  ...tapAbi,
+  ...dirtyRing,
+  flock,
+};
 const capabilities = { ...abi.capability, ...stateAbi.stateCapability };
 const structs = Object.values(interfaces).filter(isStruct);
 

@@ -38,13 +38,13 @@ for (const seed of [1, 2, 3, 4, 5]) {
           otherModel.clear();
           break;
         case 2: {
-          const words = new Uint32Array(bitmap.words.length);
+          const others = new DirtyBitmap(pages);
           for (let count = random(10); count > 0; count--) {
             const page = random(pages);
-            words[page >>> 5] = ((words[page >>> 5] as number) | (1 << (page & 31))) >>> 0;
+            others.mark(page);
             model.add(page);
           }
-          bitmap.unite(words);
+          bitmap.unite(others);
           break;
         }
         case 3:
@@ -100,3 +100,28 @@ test('is padded to 64 bits, as KVM writes it', async (t) => {
   t.equal(new DirtyBitmap(64).words.byteLength, 8);
   t.equal(new DirtyBitmap(65).words.byteLength, 16);
 });
+
+for (const seed of [1, 2, 3]) {
+  test(`finds runs of marked and of clean pages from anywhere on (seed ${seed})`, async (t) => {
+    const random = randomNumbers(seed);
+    for (const pages of [1, 31, 32, 33, 64, 65, 1000, 1024]) {
+      const bitmap = new DirtyBitmap(pages);
+      const model: boolean[] = Array.from({ length: pages }, () => false);
+      for (let runs = random(8); runs > 0; runs--) {
+        const first = random(pages);
+        const end = Math.min(pages, first + 1 + random(100));
+        bitmap.markBytes(first * pageSize, (end - first) * pageSize);
+        model.fill(true, first, end);
+      }
+      const find = (value: boolean, from: number): number => {
+        const found = model.indexOf(value, from);
+        return found < 0 ? pages : found;
+      };
+      for (let from = 0; from < pages; from++) {
+        t.equal(bitmap.nextMarked(from), find(true, from), `marked from ${from} of ${pages}`);
+        t.equal(bitmap.nextClean(from), find(false, from), `clean from ${from} of ${pages}`);
+      }
+      t.equal(bitmap.nextMarked(pages), pages);
+    }
+  });
+}

@@ -1,7 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { test } from 'tap';
-import { GiB, gpa, MiB } from '../../../src/memory/address.ts';
+import type { Fd } from '../../../src/host/libc.ts';
+import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { Ram } from '../../../src/memory/ram.ts';
+import { namelessFile } from '../../support/nameless-file.ts';
 import { inThread } from '../../support/thread.ts';
 
 /** Memory this process really has, in bytes: pages of its own and of files. */
@@ -64,4 +66,64 @@ test('does not confuse the end of low RAM with the beginning of high RAM', async
 
 test('is made of whole pages', async (t) => {
   t.throws(() => new Ram(4097), { message: /not a whole number of pages/ });
+});
+
+/** A file of `sizeBytes` with a word in each of some pages. */
+function fileOf(t: { teardown(clean: () => void): void }, sizeBytes: number, words: Record<number, number>): Fd {
+  const fd = namelessFile(t, sizeBytes);
+  for (const [page, word] of Object.entries(words)) writeSync(fd, Uint32Array.of(word), 0, 4, Number(page) * pageSize);
+  return fd;
+}
+
+const fileWord = (fd: Fd, page: number): number => readFileSync(`/proc/self/fd/${fd}`).readUInt32LE(page * pageSize);
+
+test('RAM out of a file begins as the file from an offset on, and never changes the file', async (t) => {
+  const fd = fileOf(t, 17 * MiB, { 256: 11, 300: 22 });
+  const ram = new Ram(16 * MiB, { fd, offset: MiB });
+  t.teardown(() => ram.close());
+  t.equal(ram.memory.readU32(gpa(0)), 11);
+  t.equal(ram.memory.readU32(gpa(44 * pageSize)), 22);
+  t.equal(ram.memory.readU32(gpa(45 * pageSize)), 0);
+  ram.memory.writeU32(gpa(0), 99);
+  t.equal(ram.memory.readU32(gpa(0)), 99);
+  t.equal(fileWord(fd, 256), 11);
+});
+
+test('RAM out of a file is read when it is touched', async (t) => {
+  const fd = fileOf(t, 6 * GiB, {});
+  const before = residentBytes();
+  const ram = new Ram(6 * GiB, { fd, offset: 0 });
+  t.teardown(() => ram.close());
+  t.equal(ram.memory.readU8(gpa(7 * GiB - 1)), 0);
+  t.ok(residentBytes() - before < 32 * MiB);
+});
+
+for (const pages of [3, 300]) {
+  test(`a run of ${pages} pages of another file takes the place of the first one's`, async (t) => {
+    const base = fileOf(t, 16 * MiB, { 99: 1, 100: 2, 101: 3, [99 + pages]: 4, [100 + pages]: 5 });
+    const later = fileOf(t, 16 * MiB, { 7: 6, 9: 7, [7 + pages - 1]: 8, [7 + pages]: 9 });
+    const ram = new Ram(16 * MiB, { fd: base, offset: 0 });
+    t.teardown(() => ram.close());
+    const word = (page: number): number => ram.memory.readU32(gpa(page * pageSize));
+
+    ram.overlayFile({ fd: later, offset: 7 * pageSize }, 100, pages);
+
+    t.strictSame([99, 100, 101, 100 + pages - 1, 100 + pages].map(word), [1, 6, 0, 8, 5]);
+    ram.memory.writeU32(gpa(100 * pageSize), 77);
+    t.equal(fileWord(later, 7), 6);
+  });
+}
+
+test('refuses a file that is too short, before a touch beyond its end can be fatal', async (t) => {
+  const fd = fileOf(t, 16 * MiB, {});
+  t.throws(() => new Ram(16 * MiB, { fd, offset: pageSize }), { code: 'FILE_TOO_SHORT', message: /16777216 bytes/ });
+  const ram = new Ram(16 * MiB, { fd, offset: 0 });
+  t.teardown(() => ram.close());
+  t.throws(() => ram.overlayFile({ fd, offset: 16 * MiB - pageSize }, 0, 2), { code: 'FILE_TOO_SHORT' });
+  for (const first of [-1, 4095, 4096, Number.NaN]) {
+    t.throws(() => ram.overlayFile({ fd, offset: 0 }, first, 2), RangeError, `${first}`);
+  }
+  const plain = new Ram(16 * MiB);
+  t.teardown(() => plain.close());
+  t.throws(() => plain.overlayFile({ fd, offset: 0 }, 0, 2), TypeError);
 });

@@ -1,0 +1,92 @@
+import { copyMemory, dropPages, populate, viewMemory } from '../host/libc.ts';
+import { AnonymousMapping } from '../host/mapping.ts';
+import { type Closable, Owner } from '../host/ownership.ts';
+import { pageSize } from './address.ts';
+import type { DirtyBitmap } from './dirty-bitmap.ts';
+import type { GuestMemory } from './guest-memory.ts';
+import { MappedBytes } from './mapped-bytes.ts';
+
+/**
+ * Where dirty pages are copied while the guest stands still, so that it can go on while they are encoded and sent.
+ *
+ *     numbers  n0 n1 n2 ...      RAM page numbers, ascending
+ *     bytes    [n0][n1][n2]...   one page each, without gaps
+ *
+ * Address space for all of RAM is taken at once, so that growing moves nothing: memory is used as far as pages were
+ * ever staged, or {@link prepare}d for, until {@link trim}.
+ */
+export class StagingArea implements Closable {
+  /** Most pages it can hold. */
+  readonly capacity: number;
+  /** The pages' numbers; the first {@link count} are valid. A page's number is its place in RAM without the hole. */
+  readonly numbers: Uint32Array;
+  readonly #bytes: MappedBytes;
+  readonly #address: number;
+  readonly #owner = new Owner();
+  #count = 0;
+
+  /** @param capacity pages of RAM */
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    try {
+      const bytes = this.#owner.own(new AnonymousMapping('staging area', capacity * pageSize));
+      const numbers = this.#owner.own(new AnonymousMapping('staged page numbers', capacity * 4));
+      this.#address = bytes.address;
+      this.#bytes = new MappedBytes(bytes.address, bytes.sizeBytes);
+      this.numbers = new Uint32Array(viewMemory(numbers.address, capacity * 4));
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  /** Pages that are staged. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Gives memory to the first `pages` pages now, so that no {@link copy} of up to as many waits for it. */
+  prepare(pages: number): void {
+    populate(this.#address, Math.min(pages, this.capacity) * pageSize);
+  }
+
+  /** Gives memory beyond the first `pages` pages back. What is staged there is gone. */
+  trim(pages: number): void {
+    if (pages >= this.capacity) return;
+    dropPages(this.#address + pages * pageSize, (this.capacity - pages) * pageSize, 'staging area');
+    this.#count = Math.min(this.#count, pages);
+  }
+
+  /**
+   * Stages the pages marked in `dirty`, a bitmap for each region, in place of what was staged. This is what a checkpoint
+   * stops the guest for. Hot path: adjacent pages are one copy.
+   */
+  copy(memory: GuestMemory, dirty: readonly DirtyBitmap[]): number {
+    let count = 0;
+    const numbers = this.numbers;
+    for (let index = 0; index < dirty.length; index++) {
+      const bitmap = dirty[index] as DirtyBitmap;
+      const region = memory.regions[index];
+      if (region === undefined) break;
+      if (region.address === 0) throw new TypeError('this RAM is not mapped');
+      const firstNumber = region.offset / pageSize;
+      for (let page = bitmap.nextMarked(0); page < bitmap.pages; ) {
+        const end = bitmap.nextClean(page);
+        copyMemory(this.#address + count * pageSize, region.address + page * pageSize, (end - page) * pageSize);
+        while (page < end) numbers[count++] = firstNumber + page++;
+        page = bitmap.nextMarked(page);
+      }
+    }
+    this.#count = count;
+    return count;
+  }
+
+  /** The bytes of `pages` pages from the one at place `first` on. Valid until they are staged over. Up to 2 GiB. */
+  slice(first: number, pages: number): Uint8Array {
+    return this.#bytes.slice(first * pageSize, pages * pageSize);
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+}

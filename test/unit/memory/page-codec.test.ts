@@ -1,0 +1,188 @@
+import { createHash } from 'node:crypto';
+import { test } from 'tap';
+import { pageSize } from '../../../src/memory/address.ts';
+import { decodePages, maxEncodedBytes, PageEncoder, pageKind } from '../../../src/memory/page-codec.ts';
+import { randomNumbers } from '../../support/random.ts';
+
+type Found = { readonly kind: string; readonly page: number; readonly digest?: string };
+
+const digest = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex');
+
+/** What a decoder finds, page by page. */
+function decode(encoded: Uint8Array, ramPages: number): Found[] {
+  const found: Found[] = [];
+  const each = (kind: string, first: number, pages: number): void => {
+    for (let page = first; page < first + pages; page++) found.push({ kind, page });
+  };
+  decodePages(encoded, ramPages, {
+    zero: (first, pages) => each('zero', first, pages),
+    unchanged: (first, pages) => each('unchanged', first, pages),
+    raw: (first, bytes) => {
+      for (let at = 0; at < bytes.length; at += pageSize) {
+        found.push({ kind: 'raw', page: first + at / pageSize, digest: digest(bytes.subarray(at, at + pageSize)) });
+      }
+    },
+  });
+  return found;
+}
+
+function encode(numbers: readonly number[], bytes: Uint8Array, ...reference: Parameters<PageEncoder['encode']>[2][]) {
+  const target = new Uint8Array(maxEncodedBytes(numbers.length));
+  const length = new PageEncoder().encode({ numbers: Uint32Array.from(numbers), bytes }, target, ...reference);
+  return target.subarray(0, length);
+}
+
+const filled = (value: number): Uint8Array => new Uint8Array(pageSize).fill(value);
+const together = (...pages: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(pages));
+
+for (const seed of [1, 2, 3, 4]) {
+  test(`what was encoded is decoded, with and without a reference (seed ${seed})`, async (t) => {
+    const random = randomNumbers(seed);
+    const encoder = new PageEncoder();
+    for (let batch = 0; batch < 10; batch++) {
+      const ramPages = 200;
+      const numbers = Array.from({ length: ramPages }, (_, page) => page).filter(() => random(3) > 0);
+      const referenceBytes = new Uint8Array(ramPages * pageSize);
+      const kinds: string[] = [];
+      const pages = numbers.map((page) => {
+        const reference = referenceBytes.subarray(page * pageSize, (page + 1) * pageSize);
+        reference[random(pageSize)] = 1 + random(255);
+        const kind = ['zero', 'unchanged', 'raw'][random(3)] ?? '';
+        kinds.push(kind);
+        if (kind === 'zero') return filled(0);
+        const bytes = reference.slice();
+        const at = random(pageSize);
+        // A single byte anywhere makes it another page, which still is not zero.
+        if (kind === 'raw') bytes[at] = bytes[at] === 77 ? 78 : 77;
+        return bytes;
+      });
+      const target = new Uint8Array(maxEncodedBytes(numbers.length));
+      const all = together(...pages);
+      for (const reference of [undefined, { bytes: referenceBytes, offsetOf: (page: number) => page * pageSize }]) {
+        const length = encoder.encode({ numbers: Uint32Array.from(numbers), bytes: all }, target, reference);
+        const found = decode(target.subarray(0, length), ramPages);
+        const expected = numbers.map((page, index): Found => {
+          const kind = kinds[index] === 'unchanged' && reference === undefined ? 'raw' : (kinds[index] ?? '');
+          return kind === 'raw' ? { kind, page, digest: digest(pages[index] as Uint8Array) } : { kind, page };
+        });
+        t.equal(JSON.stringify(found), JSON.stringify(expected));
+      }
+    }
+  });
+}
+
+test('a page with one byte that is not zero is not zero, wherever the byte is', async (t) => {
+  for (let at = 0; at < pageSize; at++) {
+    const page = filled(0);
+    page[at] = 1;
+    if (decode(encode([0], page), 1)[0]?.kind !== 'raw') t.fail(`byte ${at}`);
+  }
+  t.equal(decode(encode([0], filled(0)), 1)[0]?.kind, 'zero');
+});
+
+test('adjacent pages of a kind are one run', async (t) => {
+  t.equal(encode([3, 4, 5, 6], new Uint8Array(4 * pageSize)).length, 16);
+  t.equal(encode([3, 4, 6], new Uint8Array(3 * pageSize)).length, 24);
+  t.equal(encode([3, 4], together(filled(1), filled(2))).length, 16 + 2 * pageSize);
+  t.equal(encode([], new Uint8Array(0)).length, 8);
+});
+
+test('a page that the reference does not have is raw', async (t) => {
+  const reference = { bytes: filled(1), offsetOf: (page: number) => (page === 7 ? 0 : -1) };
+  const found = decode(encode([7, 8], together(filled(1), filled(1)), reference), 10);
+  t.strictSame(
+    found.map(({ kind }) => kind),
+    ['unchanged', 'raw'],
+  );
+});
+
+/** Encoded pages put together by hand. */
+function byHand(runs: readonly [page: number, kind: number, pages: number][], rawPages: number, extra = 0): Uint8Array {
+  const encoded = new Uint8Array(8 + runs.length * 8 + rawPages * pageSize + extra);
+  const view = new DataView(encoded.buffer);
+  view.setUint32(0, runs.length, true);
+  view.setUint32(4, rawPages, true);
+  runs.forEach(([page, kind, pages], run) => {
+    view.setUint32(8 + run * 8, page, true);
+    view.setUint32(12 + run * 8, ((kind << 30) | pages) >>> 0, true);
+  });
+  return encoded;
+}
+
+const { zero, raw, delta } = pageKind;
+const ramPages = 100;
+for (const [what, encoded, message] of [
+  ['nothing', new Uint8Array(0), /cut within their head/],
+  ['half a head', new Uint8Array(7), /cut within their head/],
+  ['runs that are cut off', byHand([[0, zero, 1]], 0).subarray(0, 15), /should be 16 bytes/],
+  ['a page that is cut off', byHand([[0, raw, 1]], 1).subarray(0, 16 + pageSize - 1), /should be 4112 bytes/],
+  ['more runs than there are bytes', Uint8Array.of(255, 255, 255, 255, 0, 0, 0, 0), /should be/],
+  ['leftover bytes', byHand([[0, zero, 1]], 0, 1), /1 bytes are left over/],
+  ['a page outside of RAM', byHand([[100, zero, 1]], 0), /page 100 is outside/],
+  ['a run that leaves RAM', byHand([[99, zero, 2]], 0), /page 100 is outside/],
+  ['the largest run at the largest page', byHand([[0xffff_ffff, zero, 0x3fff_ffff]], 0), /outside/],
+  ['an empty run', byHand([[1, zero, 0]], 0), /no pages/],
+  [
+    'a page twice',
+    byHand(
+      [
+        [1, zero, 2],
+        [2, zero, 1],
+      ],
+      0,
+    ),
+    /page 2 comes after page 2/,
+  ],
+  [
+    'pages that descend',
+    byHand(
+      [
+        [9, zero, 1],
+        [2, zero, 1],
+      ],
+      0,
+    ),
+    /page 2 comes after page 9/,
+  ],
+  ['a kind of the future', byHand([[1, delta, 1]], 0), /not known/],
+  ['raw pages without a run', byHand([[1, zero, 1]], 1), /raw runs have 0 pages, the head says 1/],
+  ['a raw run without pages', byHand([[1, raw, 1]], 0), /raw runs have 1 pages, the head says 0/],
+] as const) {
+  test(`refuses ${what}, before it tells of any page`, async (t) => {
+    let told = 0;
+    const tell = (): void => {
+      told++;
+    };
+    t.throws(() => decodePages(encoded, ramPages, { zero: tell, unchanged: tell, raw: tell }), {
+      code: 'PAGE_ENCODING',
+      message,
+    });
+    t.equal(told, 0);
+  });
+}
+
+test('whatever the bytes are, they are pages of RAM or an error with a code', async (t) => {
+  const random = randomNumbers(11);
+  const good = byHand(
+    [
+      [0, zero, 3],
+      [5, raw, 2],
+      [50, 1, 7],
+    ],
+    2,
+  );
+  let refused = 0;
+  for (let attempt = 0; attempt < 5000; attempt++) {
+    const bytes = good.slice(0, random(4) === 0 ? random(good.length + 1) : good.length);
+    for (let flips = 1 + random(3); flips > 0 && bytes.length > 0; flips--) {
+      bytes[random(Math.min(40, bytes.length))] = random(256);
+    }
+    try {
+      for (const { page } of decode(bytes, ramPages)) if (page >= ramPages) t.fail(`page ${page}`);
+    } catch (error) {
+      refused++;
+      if ((error as { code?: string }).code !== 'PAGE_ENCODING') t.fail(String(error));
+    }
+  }
+  t.ok(refused > 1000 && refused < 5000, `${refused} refused`);
+});

@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs';
+import { test } from 'tap';
+import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
+import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
+import { Ram } from '../../../src/memory/ram.ts';
+import { StagingArea } from '../../../src/memory/staging-area.ts';
+
+function rig(t: { teardown(clean: () => void): void }, sizeBytes: number) {
+  const ram = new Ram(sizeBytes);
+  t.teardown(() => ram.close());
+  const staging = new StagingArea(sizeBytes / pageSize);
+  t.teardown(() => staging.close());
+  const dirty = ram.memory.regions.map((region) => new DirtyBitmap(region.sizeBytes / pageSize));
+  return { ram, staging, dirty };
+}
+
+const residentBytes = (): number =>
+  Number(/^VmRSS:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+
+test('holds the dirty pages of all regions, by number, as they were', async (t) => {
+  const { ram, staging, dirty } = rig(t, 3 * GiB + 16 * MiB);
+  const high = (3 * GiB) / pageSize;
+  const addresses = new Map([
+    [5, 0x5000],
+    [6, 0x6000],
+    [7, 0x7000],
+    [63, 63 * pageSize],
+    [high + 2, 4 * GiB + 0x2000],
+  ]);
+  for (const [page, address] of addresses) ram.memory.writeU32(gpa(address), page);
+  for (const page of [5, 6, 7, 63]) dirty[0]?.mark(page);
+  dirty[1]?.mark(2);
+
+  t.equal(staging.copy(ram.memory, dirty), 5);
+  for (const address of addresses.values()) ram.memory.writeU32(gpa(address), 0xffff_ffff);
+
+  t.strictSame([...staging.numbers.subarray(0, staging.count)], [...addresses.keys()]);
+  for (const [place, page] of [...addresses.keys()].entries()) {
+    const bytes = staging.slice(place, 1);
+    t.equal(new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true), page);
+    t.equal(bytes.length, pageSize);
+  }
+  t.equal(staging.slice(0, 5).length, 5 * pageSize);
+});
+
+test('stages anew each time, all of RAM if need be, and nothing', async (t) => {
+  const { ram, staging, dirty } = rig(t, 4 * MiB);
+  ram.memory.write(gpa(0), new Uint8Array(4 * MiB).fill(7));
+  dirty[0]?.markBytes(0, 4 * MiB);
+  t.equal(staging.copy(ram.memory, dirty), 1024);
+  t.ok(staging.slice(0, 1024).every((byte) => byte === 7));
+  dirty[0]?.clear();
+  t.equal(staging.copy(ram.memory, dirty), 0);
+  t.equal(staging.count, 0);
+  t.throws(() => staging.slice(1024, 1), RangeError);
+});
+
+test('costs memory only when it is used or prepared, and gives it back', async (t) => {
+  const before = residentBytes();
+  const { staging } = rig(t, GiB);
+  const used = (): number => residentBytes() - before;
+  t.ok(used() < 32 * MiB, `${used()} bytes at first`);
+  staging.prepare((128 * MiB) / pageSize);
+  t.ok(used() > 120 * MiB, `${used()} bytes prepared`);
+  staging.trim(0);
+  t.ok(used() < 32 * MiB, `${used()} bytes in the end`);
+});
