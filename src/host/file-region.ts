@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
-import { EINTR } from './errno.ts';
+import { EINTR, ENXIO } from './errno.ts';
 import { IoVectors } from './io-vector.ts';
-import { type Fd, tryPreadv } from './libc.ts';
+import { declare, type Fd, lastErrno, tryPreadv } from './libc.ts';
 import { SystemError } from './system-error.ts';
 
 /** A file is shorter than what is to be found in it. */
@@ -36,4 +36,19 @@ export function readIntoMemory(fd: Fd, offset: number, address: number, length: 
   } finally {
     room.close();
   }
+}
+
+const lseekCall = declare<[number, number, number], number>('int64_t lseek(int, int64_t, int)');
+
+/**
+ * Where, from `offset` on, the file has bytes and no hole; undefined if nowhere. What a file system cannot tell apart counts
+ * as bytes. It moves the descriptor's position.
+ */
+export function nextData(fd: Fd, offset: number): number | undefined {
+  const SEEK_DATA = 3;
+  const result = lseekCall(fd, offset, SEEK_DATA);
+  if (result >= 0) return result;
+  const errno = lastErrno();
+  if (errno === ENXIO) return undefined;
+  throw new SystemError('lseek', errno, 'a file with holes');
 }

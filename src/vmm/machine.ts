@@ -10,6 +10,7 @@ import { capability } from '../host/kvm/abi.ts';
 import { type CpuidEntry, KvmDevice } from '../host/kvm/kvm-device.ts';
 import { InterruptLine, type Vm } from '../host/kvm/vm.ts';
 import { Owner } from '../host/ownership.ts';
+import { DirtyTracker } from '../memory/dirty-tracker.ts';
 import { identityMapAddress, kvmTssAddress } from '../memory/layout.ts';
 import { Ram, type RamBacking } from '../memory/ram.ts';
 import type { ControlledThread } from './controlled-thread.ts';
@@ -43,6 +44,8 @@ export interface MachineShape {
   readonly memoryBytes: number;
   /** What it is made of; default private. */
   readonly backing?: RamBacking;
+  /** RAM that has its contents already, of that size; the machine's from now on. */
+  readonly ram?: Ram;
   /** CPU features to hide, by name. */
   readonly cpuMask: readonly string[];
   /** Disks, network cards, entropy; default none. */
@@ -104,7 +107,11 @@ export class Machine implements MonitoredMachine {
     try {
       this.#kvm = this.#owner.own(new KvmDevice());
       this.#vm = this.#owner.own(this.#kvm.createVm());
-      this.ram = this.#owner.own(new Ram(shape.memoryBytes, shape.backing));
+      this.ram = this.#owner.own(shape.ram ?? new Ram(shape.memoryBytes, shape.backing));
+      // For DirtyTracker: what is dirty is write-protected again when we say so, and not as it is read.
+      if (this.#vm.check(capability.manualDirtyLogProtect2) > 0) {
+        this.#vm.enableCapability(capability.manualDirtyLogProtect2, 1n);
+      }
       this.#vm.reserveForKvm(identityMapAddress, kvmTssAddress);
       this.#vm.createIrqchip();
       this.#vm.createPit();
@@ -207,6 +214,11 @@ export class Machine implements MonitoredMachine {
     if (!isNew) return;
     for (const thread of this.#threads) thread.prepareLoaded();
     this.#runState.moveTo('paused');
+  }
+
+  /** Starts keeping track of pages that change. One at a time; the caller closes it before the machine. */
+  trackDirtyPages(): DirtyTracker {
+    return new DirtyTracker(this.#vm, this.ram);
   }
 
   get state(): RunState {
