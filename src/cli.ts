@@ -6,6 +6,7 @@ import type { ConfigKey } from './vmm/config.ts';
 const description = `A virtual machine monitor for KVM, in TypeScript.
 
   colo-vmm run --kernel vmlinuz --initrd root.cpio --memory 256M --cpus 2
+  colo-vmm status
   colo-vmm doctor`;
 
 const runHelp = `
@@ -47,6 +48,20 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       const { runCommand } = await import('./vmm/run-command.ts');
       exitCode = await runCommand(parseConfig(flags, file), program);
     });
+
+  for (const [name, help] of machineCommands) {
+    const command = cli.command(name).description(help);
+    for (const [flag, text] of machineFlags) command.option(flag, text);
+    if (name === 'stop') {
+      command
+        .option('--timeout <seconds>', 'time that the guest gets to shut down', '20')
+        .option('--force', 'end the machine at once, as if its plug was pulled');
+    }
+    command.action(async () => {
+      const client = await import('./vmm/client/client-commands.ts');
+      await client[`${name}Command`](command.opts());
+    });
+  }
 
   cli
     .command('doctor')
@@ -104,6 +119,21 @@ const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ],
   ['net', '<keys>', 'a network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; once for each'],
 ];
+
+/** Commands that talk to a running machine. */
+const machineCommands = [
+  ['status', 'tell what a running machine is made of and does'],
+  ['pause', 'let a running machine stand still'],
+  ['resume', 'let it go on'],
+  ['stop', 'press its power button, and end it if its guest does not shut down in time'],
+  ['reset', "reset it, which ends it with exit code 3 as its guest's own reboot does"],
+] as const;
+
+const machineFlags = [
+  ['--vm <name>', 'name of the machine, or its process id if it has none; not needed while only one runs'],
+  ['--control <path>', 'path of its control socket, instead of a name'],
+  ['--json', 'print JSON'],
+] as const;
 
 function collect(value: string, earlier: readonly string[] = []): string[] {
   return [...earlier, value];

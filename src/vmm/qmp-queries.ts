@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { Monitor } from './monitor.ts';
 import type { CardFacts, DiskFacts } from './monitored-machine.ts';
 
@@ -66,10 +67,20 @@ function inserted({ id, path, overlay, sizeBytes, readOnly, direct }: DiskFacts)
       filename: file,
       format,
       'virtual-size': sizeBytes,
+      ...occupied(file),
       ...(overlay === undefined ? {} : { 'backing-filename': path }),
       'dirty-flag': false,
     },
   };
+}
+
+/** What a file occupies on the host; nothing if it cannot be found any more by its name. */
+function occupied(path: string): { 'actual-size'?: number } {
+  try {
+    return { 'actual-size': statSync(path).blocks * 512 };
+  } catch {
+    return {};
+  }
 }
 
 /** Our own (`x-` is for what QEMU's schema does not know): what the commands of the command line show. */

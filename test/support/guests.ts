@@ -20,9 +20,10 @@ export function printingByString(text: string): Uint8Array {
     .assemble();
 }
 
-/** Sends back what it receives; a `q` powers it off. */
-export function echoing(): Uint8Array {
+/** Sends back what it receives; a `q` powers it off. `announce` is printed first. */
+export function echoing(announce = ''): Uint8Array {
   return new Assembler()
+    .print(announce)
     .label('next')
     .readSerial()
     .compareAl('q'.charCodeAt(0))

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { QmpClient } from '../../src/vmm/client/qmp-client.ts';
 import { buildGuestInitramfs } from '../images/initramfs.ts';
 import type { Progress } from '../packages/progress.ts';
 import { type ControlRun, faultsOf, readAccount } from './control-verdict.ts';
 import { LabError } from './errors.ts';
 import type { Host } from './host.ts';
 import { startLab } from './lab.ts';
-import { QmpClient } from './qmp-client.ts';
 
 /**
  * Proves the lab before anything is blamed on the VMM under test: Debian's QEMU runs a guest that rewrites 16 MiB without

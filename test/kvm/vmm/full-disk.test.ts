@@ -3,6 +3,7 @@ import { closeSync, ftruncateSync, openSync, readFileSync, unlinkSync, writeFile
 import { join } from 'node:path';
 import { test } from 'tap';
 import type { DiskConfig } from '../../../src/vmm/device-config.ts';
+import { Monitor } from '../../../src/vmm/monitor.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, takeOutput, until } from '../../support/machines.ts';
 import { writingDisk } from '../../support/virtio-guests.ts';
@@ -61,8 +62,17 @@ for (const werror of ['enospc', 'stop'] as const) {
       devices: devices(disk, werror),
       notice: (text) => notices.push(text),
     });
+    const monitor = new Monitor(machine);
+    const events: unknown[] = [];
+    monitor.subscribe(({ event, data }) => events.push([event, data]));
     await until(() => machine.state === 'paused');
     t.match(notices.join('\n'), /disk disk0: .*ENOSPC/);
+    const failure = { device: 'disk0', 'node-name': 'disk0', operation: 'write', action: 'stop' };
+    t.strictSame(events, [
+      ['BLOCK_IO_ERROR', { ...failure, nospace: true, reason: 'ENOSPC' }],
+      ['STOP', undefined],
+    ]);
+    t.equal(monitor.status, 'io-error');
     t.equal(takeOutput(machine), '', 'the guest knows of nothing');
 
     machine.resume();
@@ -89,7 +99,10 @@ test('werror=report: the guest is told that the disk is full', { skip }, async (
     devices: devices(disk, 'report'),
     notice: (text) => notices.push(text),
   });
+  const failures: unknown[] = [];
+  machine.events.listen((event) => event.kind === 'disk-failure' && failures.push(event.failure));
   t.match(await machine.ended, { kind: 'power-off' });
   t.equal(takeOutput(machine), 'BAD');
+  t.match(failures, [{ disk: 'disk0', operation: 'write', stops: false, noSpace: true }]);
   t.match(notices.join('\n'), /disk disk0: .*ENOSPC/);
 });

@@ -3,12 +3,12 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { test } from 'tap';
 import { controlDirectory } from '../../../src/vmm/control-directory.ts';
 import { ControlSocket } from '../../../src/vmm/control-socket.ts';
 import { Monitor } from '../../../src/vmm/monitor.ts';
 import { FakeMachine } from '../../support/fake-machine.ts';
+import { RawClient } from '../../support/qmp-client.ts';
 import { temporaryFolder } from '../../support/vmm-process.ts';
 
 interface Cleanup {
@@ -22,38 +22,9 @@ async function serving(t: Cleanup, machine = new FakeMachine()): Promise<Control
   return socket;
 }
 
-/** A client that reads and writes lines. */
-class Client {
-  readonly socket: Socket;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(t: Cleanup, path: string) {
-    this.socket = connect(path);
-    this.socket.on('error', () => {});
-    this.#lines = createInterface({ input: this.socket })[Symbol.asyncIterator]();
-    t.teardown(() => this.socket.destroy());
-  }
-
-  async next(): Promise<unknown> {
-    const { value, done } = await this.#lines.next();
-    return done ? undefined : JSON.parse(value);
-  }
-
-  async ask(line: string): Promise<unknown> {
-    this.socket.write(`${line}\n`);
-    return this.next();
-  }
-
-  /** Greeting and negotiation. */
-  async begin(): Promise<void> {
-    await this.next();
-    await this.ask('{"execute":"qmp_capabilities"}');
-  }
-}
-
 /** True if the socket still serves a client of good will. */
 async function answers(t: Cleanup, path: string): Promise<boolean> {
-  const client = new Client(t, path);
+  const client = new RawClient(t, path);
   await client.begin();
   const answer = (await client.ask('{"execute":"query-status"}')) as { return?: { status?: string } };
   client.socket.destroy();
@@ -62,7 +33,7 @@ async function answers(t: Cleanup, path: string): Promise<boolean> {
 
 test('greets a client and answers it', { timeout: 20_000 }, async (t) => {
   const { path } = await serving(t);
-  const client = new Client(t, path);
+  const client = new RawClient(t, path);
   t.match(await client.next(), { QMP: {} });
   t.strictSame(await client.ask('{"execute":"qmp_capabilities"}'), { return: {} });
   t.strictSame(await client.ask('{"execute":"query-status"}'), {
@@ -73,7 +44,7 @@ test('greets a client and answers it', { timeout: 20_000 }, async (t) => {
 test('serves a client that came before the machine was there', { timeout: 20_000 }, async (t) => {
   const socket = await ControlSocket.claim(join(temporaryFolder(t), 'control'));
   t.teardown(() => socket.close());
-  const client = new Client(t, socket.path);
+  const client = new RawClient(t, socket.path);
   await once(client.socket, 'connect');
   await new Promise((resolve) => setTimeout(resolve, 50));
   socket.serve(new Monitor(new FakeMachine()));
@@ -82,7 +53,7 @@ test('serves a client that came before the machine was there', { timeout: 20_000
 
 test('keeps clients apart: each negotiates for itself', { timeout: 20_000 }, async (t) => {
   const { path } = await serving(t);
-  const [first, second] = [new Client(t, path), new Client(t, path)];
+  const [first, second] = [new RawClient(t, path), new RawClient(t, path)];
   await first.begin();
   await second.next();
   t.match(await second.ask('{"execute":"query-status"}'), { error: {} });
@@ -91,7 +62,7 @@ test('keeps clients apart: each negotiates for itself', { timeout: 20_000 }, asy
 
 test('puts together lines that come in pieces, and takes several at once', { timeout: 20_000 }, async (t) => {
   const { path } = await serving(t);
-  const client = new Client(t, path);
+  const client = new RawClient(t, path);
   await client.begin();
   const line = '{"execute":"query-status","id":"ä"}';
   for (const byte of Buffer.from(`${line}\r\n`)) {
@@ -106,7 +77,7 @@ test('puts together lines that come in pieces, and takes several at once', { tim
 
 test('is not harmed by garbage', { timeout: 20_000 }, async (t) => {
   const { path } = await serving(t);
-  const client = new Client(t, path);
+  const client = new RawClient(t, path);
   await client.begin();
   client.socket.write(Buffer.from([0xff, 0x00, 0xfe, 0x0a]));
   t.match(await client.next(), { error: { desc: /^JSON parse error/ } });
@@ -115,7 +86,7 @@ test('is not harmed by garbage', { timeout: 20_000 }, async (t) => {
 
 test('lets a client go that sends a line without end', { timeout: 60_000 }, async (t) => {
   const { path } = await serving(t);
-  const client = new Client(t, path);
+  const client = new RawClient(t, path);
   await client.begin();
   const closed = new Promise((resolve) => client.socket.on('close', resolve));
   client.socket.write('x'.repeat(3 * 1024 * 1024));
@@ -149,7 +120,7 @@ test('lets a client go that listens for events, and never reads them', { timeout
   const gone = letGo(deaf);
   deaf.write('{"execute":"qmp_capabilities"}\n');
   deaf.pause();
-  const listener = new Client(t, path);
+  const listener = new RawClient(t, path);
   await listener.begin();
   let heard = 0;
   listener.socket.on('data', () => heard++);
@@ -191,7 +162,7 @@ for (const [what, begin, rest] of [
 
 test('answers others while a client has a thousand questions in hand', { timeout: 20_000 }, async (t) => {
   const { path } = await serving(t);
-  const [busy, other] = [new Client(t, path), new Client(t, path)];
+  const [busy, other] = [new RawClient(t, path), new RawClient(t, path)];
   await busy.begin();
   await other.begin();
   let answered = 0;
@@ -216,7 +187,7 @@ test('answers all that a client asked before it closed its side', { timeout: 20_
 test('tells of the end before it closes', { timeout: 20_000 }, async (t) => {
   const machine = new FakeMachine();
   const socket = await serving(t, machine);
-  const [quitter, witness] = [new Client(t, socket.path), new Client(t, socket.path)];
+  const [quitter, witness] = [new RawClient(t, socket.path), new RawClient(t, socket.path)];
   await quitter.begin();
   await witness.begin();
   quitter.socket.write('{"execute":"quit","id":1}{"execute":"query-status","id":2}');
@@ -230,7 +201,7 @@ test('tells of the end before it closes', { timeout: 20_000 }, async (t) => {
 
 test('has room for a client of good will beside any number that are silent', { timeout: 20_000 }, async (t) => {
   const { path } = await serving(t);
-  const listener = new Client(t, path);
+  const listener = new RawClient(t, path);
   await listener.begin();
   for (let count = 0; count < 300; count++) {
     const socket = connect(path);
@@ -308,7 +279,7 @@ test('takes a path of 107 bytes, and none longer', async (t) => {
 
 test('is gone when it is closed, and its clients are let go', { timeout: 20_000 }, async (t) => {
   const socket = await serving(t);
-  const client = new Client(t, socket.path);
+  const client = new RawClient(t, socket.path);
   await client.begin();
   const closed = once(client.socket, 'close');
   socket.close();

@@ -1,0 +1,126 @@
+import { MachineConnection, within } from './machine-connection.ts';
+import { renderStatus, stateOf, statusOf } from './machine-status.ts';
+import { MonitorError } from './qmp-client.ts';
+import { chooseMachine, type MachineChoice } from './running-machines.ts';
+
+/** What the commands that talk to a running machine have in common. */
+export interface ClientOptions extends MachineChoice {
+  readonly json?: boolean;
+}
+
+export interface StopOptions extends ClientOptions {
+  /** Seconds that the guest gets to shut down. */
+  readonly timeout: string;
+  readonly force?: boolean;
+}
+
+/** Body of `colo-vmm status`. */
+export async function statusCommand(options: ClientOptions): Promise<void> {
+  await withMachine(options, async (machine) => {
+    const status = await statusOf(machine);
+    if (options.json) print(JSON.stringify(status, null, 2));
+    else for (const line of renderStatus(status)) print(line);
+  });
+}
+
+/** Body of `colo-vmm pause`. */
+export async function pauseCommand(options: ClientOptions): Promise<void> {
+  await withMachine(options, async (machine) => {
+    await machine.ask('stop');
+    await tellState(machine, options);
+  });
+}
+
+/** Body of `colo-vmm resume`. */
+export async function resumeCommand(options: ClientOptions): Promise<void> {
+  await withMachine(options, async (machine) => {
+    await machine.ask('cont');
+    await tellState(machine, options);
+  });
+}
+
+/** Body of `colo-vmm reset`. */
+export async function resetCommand(options: ClientOptions): Promise<void> {
+  await withMachine(options, async (machine, shutdown) => {
+    await machine.ask('system_reset');
+    await tellEnd(machine, await shutdown, options);
+  });
+}
+
+/** Body of `colo-vmm stop`: the power button, and the plug if that is not enough. */
+export async function stopCommand(options: StopOptions): Promise<void> {
+  const graceMs = 1000 * secondsOf(options.timeout);
+  await withMachine(options, async (machine, shutdown) => {
+    if (options.force) {
+      await machine.ask('quit');
+      return tellEnd(machine, await shutdown, options);
+    }
+    const state = await stateOf(machine);
+    if (state !== 'running') {
+      throw new MonitorError(
+        `${machine.path}: the machine is ${state}, and its guest cannot shut down; resume it first, or stop it with --force`,
+      );
+    }
+    await machine.ask('system_powerdown');
+    const inTime = await within(shutdown, graceMs);
+    // It may still end by itself while it is being told to.
+    const reason = inTime ?? (await Promise.race([shutdown, machine.ask('quit').then(() => shutdown)]));
+    if (inTime === undefined && !options.json) print(`the guest did not shut down within ${options.timeout} s`);
+    return tellEnd(machine, reason, options);
+  });
+}
+
+function secondsOf(text: string): number {
+  if (!/^\d{1,6}(\.\d+)?$/.test(text)) throw new MonitorError(`--timeout ${text}: give a number of seconds`);
+  return Number(text);
+}
+
+/** Connects with the machine that is meant. `shutdown` gives QMP's reason once it has ended. */
+async function withMachine(
+  options: ClientOptions,
+  use: (machine: MachineConnection, shutdown: Promise<string>) => Promise<void>,
+): Promise<void> {
+  let ended: (reason: string) => void = () => {};
+  const shutdown = new Promise<string>((resolve) => {
+    ended = resolve;
+  });
+  const machine = await MachineConnection.open(await chooseMachine(options), (name, data) => {
+    if (name === 'SHUTDOWN') ended((data as { reason?: string } | undefined)?.reason ?? 'unknown');
+  });
+  // A VMM that dies says nothing.
+  void machine.client.ended.then(() => ended('killed'));
+  try {
+    await use(machine, shutdown);
+  } finally {
+    machine.close();
+  }
+}
+
+async function tellState(machine: MachineConnection, { json }: ClientOptions): Promise<void> {
+  const { name, state, pid } = await statusOf(machine);
+  if (json) print(JSON.stringify({ ...(name === undefined ? {} : { name }), pid, state }));
+  else print(`machine ${name ?? pid} is ${state}`);
+}
+
+/** What became of a machine, by QMP's reason. */
+const ends: Readonly<Record<string, string>> = {
+  'guest-shutdown': 'the guest shut down',
+  'guest-reset': 'the guest asked for a reboot',
+  'guest-panic': 'the guest crashed',
+  'host-qmp-quit': 'the machine was ended without its guest',
+  'host-qmp-system-reset': 'the machine was reset, which ends it with exit code 3',
+  'host-signal': 'its VMM was ended by a signal',
+  killed: 'its VMM was killed',
+};
+
+/** Waits for the VMM's end, so that whoever comes after this command finds its disks free. */
+async function tellEnd(machine: MachineConnection, reason: string, { json }: ClientOptions): Promise<void> {
+  if (!(await machine.ended()))
+    throw new MonitorError(`${machine.path}: the machine has ended, but its VMM does not go`);
+  if (json) print(JSON.stringify({ ended: true, reason }));
+  else print(ends[reason] ?? `the machine has ended: ${reason}`);
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,119 @@
+import { connect, type Socket } from 'node:net';
+import { type EventListener, MonitorError, QmpClient } from './qmp-client.ts';
+
+/** A VMM that does not answer a question within this time hangs. */
+export const patienceMs = 5000;
+
+/** A machine's monitor on its control socket, negotiated. */
+export class MachineConnection {
+  readonly path: string;
+  readonly client: QmpClient;
+  readonly #socket: Socket;
+  readonly #patienceMs: number;
+
+  private constructor(path: string, socket: Socket, limitMs: number, onEvent: EventListener) {
+    this.path = path;
+    this.#socket = socket;
+    this.#patienceMs = limitMs;
+    this.client = new QmpClient(socket, socket, onEvent);
+  }
+
+  /** @throws MonitorError if nobody answers there */
+  static async open(
+    path: string,
+    onEvent: EventListener = () => {},
+    limitMs: number = patienceMs,
+  ): Promise<MachineConnection> {
+    const socket = await connected(path);
+    const connection = new MachineConnection(path, socket, limitMs, onEvent);
+    try {
+      await connection.#inTime(connection.client.greeting);
+      await connection.ask('qmp_capabilities');
+      return connection;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  /** Runs a command. @throws MonitorError if it fails, or there is no answer in time */
+  ask(command: string, given?: object): Promise<unknown> {
+    return this.#inTime(this.client.execute(command, given));
+  }
+
+  /** Resolves when the VMM has let go of the connection; false if it did not in time. */
+  async ended(): Promise<boolean> {
+    return (
+      (await within(
+        this.client.ended.then(() => 'ended'),
+        this.#patienceMs,
+      )) !== undefined
+    );
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  async #inTime(answer: Promise<unknown>): Promise<unknown> {
+    let found: { answer: unknown } | undefined;
+    try {
+      found = await within(
+        answer.then((value) => ({ answer: value })),
+        this.#patienceMs,
+      );
+    } catch (error) {
+      throw new MonitorError(`${this.path}: ${(error as Error).message}`, { cause: error });
+    }
+    if (found === undefined) {
+      throw new MonitorError(
+        `${this.path}: no answer within ${this.#patienceMs / 1000} s; its VMM hangs, or was stopped (SIGSTOP)`,
+      );
+    }
+    return found.answer;
+  }
+}
+
+/** What `promise` gives; undefined if that takes too long. */
+export async function within<T>(promise: Promise<T>, limitMs: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), limitMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Why nobody can be reached at a socket. */
+const failures: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such socket; has the machine ended, or another name?',
+  ECONNREFUSED: 'nobody serves this socket; its VMM was killed, or this is no socket of one',
+  EACCES: 'no permission; the machine belongs to another user',
+  EPERM: 'no permission; the machine belongs to another user',
+  ENOTSOCK: 'this is no socket',
+  EAGAIN: 'its VMM takes no more clients; it hangs, or is very busy',
+};
+
+export class ConnectError extends MonitorError {
+  readonly reason: string;
+
+  constructor(path: string, cause: NodeJS.ErrnoException) {
+    super(`${path}: ${failures[cause.code ?? ''] ?? cause.message}`, { cause });
+    this.reason = cause.code ?? '';
+  }
+}
+
+/** @throws ConnectError */
+export function connected(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('error', (error: NodeJS.ErrnoException) => reject(new ConnectError(path, error)));
+    socket.once('connect', () => {
+      socket.on('error', () => socket.destroy());
+      resolve(socket);
+    });
+  });
+}

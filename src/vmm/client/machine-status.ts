@@ -1,0 +1,137 @@
+import * as v from 'valibot';
+import type { MachineInfo, StatusInfo } from '../qmp-queries.ts';
+import type { MachineConnection } from './machine-connection.ts';
+import { MonitorError } from './qmp-client.ts';
+
+/** What `status --json` prints. */
+export interface MachineStatus {
+  readonly name?: string;
+  /** QMP's word for it: running, paused, io-error, ... */
+  readonly state: string;
+  readonly pid: number;
+  readonly uptimeSeconds: number;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly disks: readonly {
+    readonly id: string;
+    readonly path: string;
+    readonly overlay?: string;
+    readonly sizeBytes: number;
+    readonly readOnly: boolean;
+    readonly ioStatus: string;
+  }[];
+  readonly cards: readonly { readonly tap: string; readonly mac: string }[];
+  readonly control: string;
+}
+
+const count = v.pipe(v.number(), v.minValue(0));
+const text = v.string();
+
+const status = v.object({ status: text }) satisfies v.GenericSchema<Pick<StatusInfo, 'status'>>;
+
+const machineInfo = v.object({
+  name: v.exactOptional(text),
+  pid: count,
+  'uptime-seconds': count,
+  cpus: count,
+  'memory-bytes': count,
+  disks: v.array(
+    v.object({
+      id: text,
+      path: text,
+      overlay: v.exactOptional(text),
+      'size-bytes': count,
+      'read-only': v.boolean(),
+      'io-status': text,
+    }),
+  ),
+  cards: v.array(v.object({ tap: text, mac: text })),
+}) satisfies v.GenericSchema<unknown, MachineInfo>;
+
+/** Asks a machine for its state. @throws MonitorError */
+export async function stateOf(machine: MachineConnection): Promise<string> {
+  return checked(machine, status, await machine.ask('query-status')).status;
+}
+
+/** Asks a machine for all there is to know. @throws MonitorError */
+export async function statusOf(machine: MachineConnection): Promise<MachineStatus> {
+  const state = await stateOf(machine);
+  const info = checked(machine, machineInfo, await machine.ask('x-query-machine'));
+  const { name, pid, cpus, disks, cards } = info;
+  return {
+    ...(name === undefined ? {} : { name }),
+    state,
+    pid,
+    uptimeSeconds: info['uptime-seconds'],
+    cpus,
+    memoryBytes: info['memory-bytes'],
+    disks: disks.map(({ id, path, overlay, ...rest }) => ({
+      id,
+      path,
+      ...(overlay === undefined ? {} : { overlay }),
+      sizeBytes: rest['size-bytes'],
+      readOnly: rest['read-only'],
+      ioStatus: rest['io-status'],
+    })),
+    cards,
+    control: machine.path,
+  };
+}
+
+function checked<Schema extends v.GenericSchema>(
+  { path }: MachineConnection,
+  schema: Schema,
+  answer: unknown,
+): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, answer);
+  if (!result.success) throw new MonitorError(`${path}: answers, but not as colo-vmm does`);
+  return result.output;
+}
+
+/** The same for a person, a fact a line. */
+export function renderStatus(machine: MachineStatus): string[] {
+  const facts: (readonly [string, string])[] = [
+    ['name', machine.name ?? '(none)'],
+    ['state', machine.state],
+    ['pid', String(machine.pid)],
+    ['uptime', duration(machine.uptimeSeconds)],
+    ['vCPUs', String(machine.cpus)],
+    ['memory', size(machine.memoryBytes)],
+    ...machine.disks.map(({ id, path, overlay, sizeBytes, readOnly, ioStatus }) => {
+      const words = [
+        overlay === undefined ? path : `${overlay} over ${path}`,
+        size(sizeBytes),
+        ...(readOnly ? ['read only'] : []),
+        ...(ioStatus === 'ok' ? [] : [ioStatus === 'nospace' ? "the host's disk is full" : 'a write failed']),
+      ];
+      return [`disk ${id}`, words.join(', ')] as const;
+    }),
+    ...machine.cards.map(({ tap, mac }) => [`card ${tap}`, mac] as const),
+    ['control', machine.control],
+  ];
+  const width = Math.max(...facts.map(([name]) => name.length));
+  return facts.map(([name, fact]) => `${name.padEnd(width)}  ${fact}`);
+}
+
+const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
+
+/** In the largest unit that leaves it whole, or nearly. */
+function size(bytes: number): string {
+  let [value, unit] = [bytes, 0];
+  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
+  return `${Number(value.toFixed(1))} ${units[unit]}`;
+}
+
+function duration(seconds: number): string {
+  const parts = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'min'],
+    [Math.floor(seconds) % 60, 's'],
+  ] as const;
+  const first = parts.findIndex(([value]) => value > 0);
+  return parts
+    .slice(first === -1 ? -1 : first)
+    .map(([value, unit]) => `${value} ${unit}`)
+    .join(' ');
+}

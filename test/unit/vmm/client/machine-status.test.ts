@@ -1,0 +1,44 @@
+import { test } from 'tap';
+import { type MachineStatus, renderStatus } from '../../../../src/vmm/client/machine-status.ts';
+
+const machine: MachineStatus = {
+  name: 'mine',
+  state: 'io-error',
+  pid: 77,
+  uptimeSeconds: 90_061,
+  cpus: 2,
+  memoryBytes: 256 << 20,
+  disks: [
+    { id: 'root', path: 'root.img', sizeBytes: 1.5 * 2 ** 30, readOnly: true, ioStatus: 'ok' },
+    { id: 'data', path: 'base.img', overlay: 'mine.img', sizeBytes: 512, readOnly: false, ioStatus: 'nospace' },
+  ],
+  cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01' }],
+  control: '/run/mine.sock',
+};
+
+test('shows a machine to a person, a fact a line', async (t) => {
+  t.strictSame(renderStatus(machine), [
+    'name       mine',
+    'state      io-error',
+    'pid        77',
+    'uptime     1 d 1 h 1 min 1 s',
+    'vCPUs      2',
+    'memory     256 MiB',
+    'disk root  root.img, 1.5 GiB, read only',
+    "disk data  mine.img over base.img, 512 B, the host's disk is full",
+    'card tap0  02:00:00:00:00:01',
+    'control    /run/mine.sock',
+  ]);
+});
+
+for (const [uptimeSeconds, shown] of [
+  [0, '0 s'],
+  [59.9, '59 s'],
+  [3600, '1 h 0 min 0 s'],
+] as const) {
+  test(`shows ${uptimeSeconds} seconds as ${shown}`, async (t) => {
+    const { name, ...nameless } = machine;
+    const lines = renderStatus({ ...nameless, uptimeSeconds, disks: [], cards: [] });
+    t.strictSame(lines.slice(0, 4), ['name     (none)', 'state    io-error', 'pid      77', `uptime   ${shown}`]);
+  });
+}
