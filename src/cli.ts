@@ -49,9 +49,42 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       exitCode = await runCommand(parseConfig(flags, file), program);
     });
 
+  const restore = cli
+    .command('restore <snapshot>')
+    .description('go on with a machine where a snapshot of it was taken, and stay with it until it ends');
+  for (const [key, argument, help] of restoreFlags) restore.option(`--${key} ${argument}`, help);
+  for (const [key, argument, help] of restoredDeviceFlags) restore.option(`--${key} ${argument}`, help, collect);
+  restore
+    .option('--paused', 'let it stand still until it is told to go on')
+    .addHelpText('after', restoreHelp)
+    .action(async (path: string, _options: unknown, command: Command) => {
+      const { parseRestoreConfig } = await import('./vmm/restore-config.ts');
+      const { restoreCommand } = await import('./vmm/restore-command.ts');
+      exitCode = await restoreCommand(path, parseRestoreConfig(command.opts()), program);
+    });
+
+  const snapshot = cli
+    .command('snapshot <path>')
+    .description('write a running machine to a file, to go on from by restore');
+  for (const [flag, text] of machineFlags) snapshot.option(flag, text);
+  snapshot
+    .option('--incremental', 'only what changed since the last snapshot that was taken so; the first one is whole')
+    .option('--stop', 'let the machine stand still, and end it when the snapshot is there')
+    .action(async (path: string, _options: unknown, command: Command) => {
+      const { snapshotCommand } = await import('./vmm/client/client-commands.ts');
+      await snapshotCommand(path, command.opts());
+    });
+
   for (const [name, help] of machineCommands) {
     const command = cli.command(name).description(help);
     for (const [flag, text] of machineFlags) command.option(flag, text);
+    if (name === 'resume') {
+      command.option(
+        '--clock <mode>',
+        'keep: for the guest no time has passed; jump: its clock shows what time it is',
+        'keep',
+      );
+    }
     if (name === 'stop') {
       command
         .option('--timeout <seconds>', 'time that the guest gets to shut down', '20')
@@ -119,6 +152,27 @@ const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ],
   ['net', '<keys>', 'a network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; once for each'],
 ];
+
+const restoreFlags = [
+  ['clock', '<mode>', 'keep: for the guest no time has passed (default); jump: its clock shows what time it is'],
+  ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
+  ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
+  ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],
+] as const;
+
+const restoredDeviceFlags = [
+  ['disk', '<keys>', 'other keys for a disk of the snapshot: id=NAME,path=FILE; without an id in their order'],
+  ['net', '<keys>', 'other keys for a network card of the snapshot, in their order: tap=NAME'],
+] as const;
+
+const restoreHelp = `
+The machine is made of what it was made of: CPUs, memory, disks, network cards. Its disks must hold what they held when
+the snapshot was taken, and the files of the snapshot must stay as they are while it runs: its memory is read from them.
+
+Examples:
+  colo-vmm snapshot --vm web --stop web.snap
+  colo-vmm restore web.snap --name web
+  colo-vmm restore web.snap --disk id=root,path=copy.img --net tap=tap7`;
 
 /** Commands that talk to a running machine. */
 const machineCommands = [

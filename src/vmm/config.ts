@@ -58,7 +58,7 @@ const memory = v.pipe(
   v.check(({ sizeBytes }) => sizeBytes <= totalmem(), `this host has only ${Math.floor(totalmem() / MiB)}M`),
 );
 
-const serial = v.pipe(
+export const serial = v.pipe(
   v.string('give stdio, file=PATH or none'),
   v.transform(parseSerial),
   v.custom<SerialTarget>((value) => value !== undefined, 'give stdio[,eof=stop|ignore], file=PATH or none'),

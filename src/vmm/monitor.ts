@@ -3,6 +3,7 @@ import type { MonitoredMachine } from './monitored-machine.ts';
 import { type EventName, qmpEvents } from './qmp-events.ts';
 import type { Json } from './qmp-protocol.ts';
 import type { RunState } from './run-state.ts';
+import type { SnapshotOptions, SnapshotReport } from './snapshot/snapshotter.ts';
 
 /** QMP's names for our run states. */
 const statusNames: Readonly<Record<RunState, string>> = {
@@ -14,8 +15,15 @@ const statusNames: Readonly<Record<RunState, string>> = {
 
 export type IoStatus = 'ok' | 'failed' | 'nospace';
 
+/** Takes snapshots of the machine, for clients. */
+export interface SnapshotTaker {
+  take(path: string, options?: SnapshotOptions): Promise<SnapshotReport>;
+}
+
 export interface MonitorOptions {
   readonly name?: string;
+  /** Absent: there are none to be had. */
+  readonly snapshots?: SnapshotTaker;
   /** Microseconds since 1970. */
   readonly clock?: () => number;
 }
@@ -24,6 +32,7 @@ export interface MonitorOptions {
 export class Monitor {
   readonly machine: MonitoredMachine;
   readonly name: string | undefined;
+  readonly snapshots: SnapshotTaker | undefined;
   readonly #clock: () => number;
   readonly #subscribers = new Set<(event: Json) => void>();
   /** Disks that made the machine stop, until it goes on. */
@@ -32,6 +41,7 @@ export class Monitor {
   constructor(machine: MonitoredMachine, options: MonitorOptions = {}) {
     this.machine = machine;
     this.name = options.name;
+    this.snapshots = options.snapshots;
     this.#clock = options.clock ?? (() => (performance.timeOrigin + performance.now()) * 1000);
     machine.events.listen((event) => this.#hear(event));
   }

@@ -1,5 +1,6 @@
 import type { MachineEvents } from './machine-events.ts';
 import type { RunState } from './run-state.ts';
+import type { ClockMode } from './vmstate/clock-state.ts';
 
 /** A disk, as it was configured and found. */
 export interface DiskFacts {
@@ -33,7 +34,8 @@ export interface MonitoredMachine {
   readonly facts: MachineFacts;
   readonly events: MachineEvents;
   pause(): void;
-  resume(): void;
+  /** @param clock what becomes of the time that it stood still; default `keep` */
+  resume(clock?: ClockMode): void;
   pressPowerButton(): void;
   /** What the guest's own request for a reboot does. */
   reset(by: string): void;

@@ -48,6 +48,19 @@ const order = (run: (monitor: Monitor) => void): Command =>
     return {};
   });
 
+async function takeSnapshot(
+  { snapshots }: Monitor,
+  {
+    path,
+    incremental = false,
+    stop = false,
+  }: { path: string; incremental?: boolean | undefined; stop?: boolean | undefined },
+): Promise<object> {
+  if (snapshots === undefined) throw new QmpError('GenericError', 'this machine takes no snapshots');
+  const report = await snapshots.take(path, { incremental, stop });
+  return { path: report.path, base: report.base, 'ram-bytes': report.ramBytes, 'pause-ms': report.pauseMs };
+}
+
 /** All that a client can ask once it has negotiated. */
 export const commands: CommandTable = {
   'query-status': query(queryStatus),
@@ -61,9 +74,15 @@ export const commands: CommandTable = {
   stop: order(({ machine }) => {
     if (machine.state === 'running') machine.pause();
   }),
-  cont: order(({ machine }) => {
-    if (machine.state === 'paused') machine.resume();
+  // `x-clock` is ours: what becomes of the time that the machine stood still.
+  cont: command({ 'x-clock': v.optional(v.picklist(['keep', 'jump'])) }, ({ machine }, { 'x-clock': clock }) => {
+    if (machine.state === 'paused') machine.resume(clock);
+    return {};
   }),
+  'x-snapshot': command(
+    { path: v.string(), incremental: v.optional(v.boolean()), stop: v.optional(v.boolean()) },
+    takeSnapshot,
+  ),
   system_powerdown: order(({ machine }) => machine.pressPowerButton()),
   system_reset: order(({ machine }) => machine.reset(monitorName)),
   quit: order(({ machine }) => machine.stop(monitorName, 0)),

@@ -1,46 +1,13 @@
-import { closeSync, openSync } from 'node:fs';
 import { type FileBytes, readFileBytes } from '../host/file-bytes.ts';
 import { tell } from '../host/tell.ts';
-import { ConfigError, type RunConfig, type SerialTarget } from './config.ts';
-import { SerialConsole } from './console.ts';
-import { controlPath } from './control-directory.ts';
-import { ControlSocket } from './control-socket.ts';
-import { crashReport, describeEnd, exitCodeOf, type GuestEnd } from './guest-end.ts';
+import { ConfigError, type RunConfig } from './config.ts';
 import { hasHardwareVirtualisation, isLinux } from './hardware.ts';
 import { Machine, type NamedBytes } from './machine.ts';
-import { Monitor } from './monitor.ts';
-import { runSummary } from './run-summary.ts';
-import { StopSignals } from './stop-signals.ts';
-
-/** Exit code when the owner of standard input went away: the same as for a hang-up. */
-const inputClosedCode = 129;
+import { runMachine } from './run-machine.ts';
 
 /** Body of `colo-vmm run`: a machine from its configuration to its end. The process's exit code. */
 export async function runCommand(config: RunConfig, program: URL): Promise<number> {
-  const signals = new StopSignals();
-  try {
-    const path = config.control ?? controlPath(config.name ?? process.pid);
-    const control = await ControlSocket.claim(path);
-    try {
-      const machine = boot(config, program);
-      try {
-        signals.handleWith((signal, code) => machine.stop(signal, code));
-        control.serve(new Monitor(machine, config.name === undefined ? {} : { name: config.name }));
-        const { end, consoleTail } = await attend(machine, config.serial);
-        const summary = runSummary(machine, process.uptime());
-        for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {
-          tell(`colo-vmm: ${line}\n`);
-        }
-        return exitCodeOf(end);
-      } finally {
-        await machine.close();
-      }
-    } finally {
-      control.close();
-    }
-  } finally {
-    signals.close();
-  }
+  return runMachine(config, config, () => boot(config, program));
 }
 
 function boot(config: RunConfig, program: URL): Machine {
@@ -91,36 +58,5 @@ function readImage(flag: 'kernel' | 'initrd', path: string): NamedBytes & FileBy
     const reason =
       code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'no permission to read it' : (error as Error).message;
     throw new ConfigError(`--${flag} ${path}: ${reason}`);
-  }
-}
-
-/** Connects the console and waits for the machine's end. */
-async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: GuestEnd; consoleTail: string }> {
-  const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
-  const console = new SerialConsole(machine.serial, machine.serialBell, outputFd);
-  let end: GuestEnd;
-  try {
-    if (serial.kind === 'stdio') {
-      console.attachInput({
-        end: () => machine.stop('Ctrl-A x', 0),
-        pressPowerButton: () => machine.pressPowerButton(),
-        inputClosed: () => {
-          if (serial.eof === 'stop') machine.stop('the end of standard input', inputClosedCode);
-        },
-      });
-    }
-    end = await machine.ended;
-  } finally {
-    console.close();
-    if (outputFd !== 1) closeSync(outputFd);
-  }
-  return { end, consoleTail: console.tail };
-}
-
-function openOutput(path: string): number {
-  try {
-    return openSync(path, 'a');
-  } catch (error) {
-    throw new ConfigError(`--serial file=${path}: ${(error as Error).message}`);
   }
 }

@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+import * as v from 'valibot';
 import { MachineConnection, within } from './machine-connection.ts';
 import { renderStatus, stateOf, statusOf } from './machine-status.ts';
 import { MonitorError } from './qmp-client.ts';
@@ -13,6 +15,26 @@ export interface StopOptions extends ClientOptions {
   readonly timeout: string;
   readonly force?: boolean;
 }
+
+export interface ResumeOptions extends ClientOptions {
+  /** What becomes of the time that the machine stood still. */
+  readonly clock: string;
+}
+
+export interface SnapshotOptions extends ClientOptions {
+  readonly incremental?: boolean;
+  readonly stop?: boolean;
+}
+
+/** A snapshot of much memory, on a slow disk, takes its time. */
+const snapshotPatienceMs = 3_600_000;
+
+const snapshotReport = v.object({
+  path: v.string(),
+  base: v.nullable(v.string()),
+  'ram-bytes': v.number(),
+  'pause-ms': v.number(),
+});
 
 /** Body of `colo-vmm status`. */
 export async function statusCommand(options: ClientOptions): Promise<void> {
@@ -32,11 +54,35 @@ export async function pauseCommand(options: ClientOptions): Promise<void> {
 }
 
 /** Body of `colo-vmm resume`. */
-export async function resumeCommand(options: ClientOptions): Promise<void> {
+export async function resumeCommand({ clock, ...options }: ResumeOptions): Promise<void> {
+  if (clock !== 'keep' && clock !== 'jump') throw new MonitorError(`--clock ${clock}: give keep or jump`);
   await withMachine(options, async (machine) => {
-    await machine.ask('cont');
+    await machine.ask('cont', { 'x-clock': clock });
     await tellState(machine, options);
   });
+}
+
+/** Body of `colo-vmm snapshot`. */
+export async function snapshotCommand(path: string, options: SnapshotOptions): Promise<void> {
+  const { incremental = false, stop = false } = options;
+  await withMachine(options, async (machine) => {
+    const answer = await machine.ask('x-snapshot', { path: resolve(path), incremental, stop }, snapshotPatienceMs);
+    const report = v.parse(snapshotReport, answer);
+    if (stop && !(await machine.ended())) {
+      throw new MonitorError(
+        `${machine.path}: the snapshot is there and the machine has ended, but its VMM does not go`,
+      );
+    }
+    if (options.json) print(JSON.stringify(report));
+    else print(describeSnapshot(report, stop));
+  });
+}
+
+function describeSnapshot(report: v.InferOutput<typeof snapshotReport>, stop: boolean): string {
+  const what = report.base === null ? 'all of the machine' : `what changed since ${report.base}`;
+  const mebibytes = (report['ram-bytes'] / 2 ** 20).toFixed(1);
+  const then = stop ? 'the machine has ended' : `the guest stood still for ${report['pause-ms'].toFixed(1)} ms`;
+  return `${report.path} holds ${what}, with ${mebibytes} MiB of memory; ${then}`;
 }
 
 /** Body of `colo-vmm reset`. */
@@ -84,9 +130,10 @@ async function withMachine(
   const shutdown = new Promise<string>((resolve) => {
     ended = resolve;
   });
-  const machine = await MachineConnection.open(await chooseMachine(options), (name, data) => {
+  const hear = (name: string, data: unknown): void => {
     if (name === 'SHUTDOWN') ended((data as { reason?: string } | undefined)?.reason ?? 'unknown');
-  });
+  };
+  const machine = await MachineConnection.open(await chooseMachine(options), hear);
   // A VMM that dies says nothing.
   void machine.client.ended.then(() => ended('killed'));
   try {

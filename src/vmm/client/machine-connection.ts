@@ -37,8 +37,8 @@ export class MachineConnection {
   }
 
   /** Runs a command. @throws MonitorError if it fails, or there is no answer in time */
-  ask(command: string, given?: object): Promise<unknown> {
-    return this.#inTime(this.client.execute(command, given));
+  ask(command: string, given?: object, limitMs: number = this.#patienceMs): Promise<unknown> {
+    return this.#inTime(this.client.execute(command, given), limitMs);
   }
 
   /** Resolves when the VMM has let go of the connection; false if it did not in time. */
@@ -55,19 +55,19 @@ export class MachineConnection {
     this.#socket.destroy();
   }
 
-  async #inTime(answer: Promise<unknown>): Promise<unknown> {
+  async #inTime(answer: Promise<unknown>, limitMs: number = this.#patienceMs): Promise<unknown> {
     let found: { answer: unknown } | undefined;
     try {
       found = await within(
         answer.then((value) => ({ answer: value })),
-        this.#patienceMs,
+        limitMs,
       );
     } catch (error) {
       throw new MonitorError(`${this.path}: ${(error as Error).message}`, { cause: error });
     }
     if (found === undefined) {
       throw new MonitorError(
-        `${this.path}: no answer within ${this.#patienceMs / 1000} s; its VMM hangs, or was stopped (SIGSTOP)`,
+        `${this.path}: no answer within ${limitMs / 1000} s; its VMM hangs, or was stopped (SIGSTOP)`,
       );
     }
     return found.answer;

@@ -1,9 +1,10 @@
 import { Decoder, Encoder } from 'cbor-x';
 import * as v from 'valibot';
-import { bytes, checkState, record } from '../../devices/state-schema.ts';
+import { bytes, checkState, list, record } from '../../devices/state-schema.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { maxCpus } from '../config.ts';
 import { disks, nets, rng } from '../device-config.ts';
+import { mostVirtioDevices } from '../virtio-slots.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import { checkMachineState } from '../vmstate/machine-state-schema.ts';
 
@@ -31,6 +32,8 @@ export interface SnapshotTail {
   /** When it was taken: milliseconds since 1970. */
   readonly takenAt: number;
   readonly config: SnapshotConfig;
+  /** When the file of each disk was last written: milliseconds since 1970. */
+  readonly diskTimes: readonly number[];
   readonly state: MachineState;
   /** CRC-32 of each chunk, little-endian. */
   readonly checksums: Uint8Array;
@@ -44,17 +47,20 @@ const mostBytes = 64 * 1024 * 1024;
 
 const text = v.pipe(v.string('is no text'), v.minLength(1, 'is empty'), v.maxLength(4096, 'is too long'));
 
+const time = v.pipe(v.number('is no time'), v.finite('is no time'), v.minValue(0, 'is no time'));
+
 const tail = record({
   version: v.literal(tailVersion, 'is no version'),
   id: text,
   base: v.nullable(record({ id: text, path: text })),
-  takenAt: v.pipe(v.number('is no time'), v.finite('is no time'), v.minValue(0, 'is no time')),
+  takenAt: time,
   config: record({
     cpus: v.pipe(v.number('is no number'), v.integer(), v.minValue(1), v.maxValue(maxCpus)),
     disk: disks,
     net: nets,
     rng,
   }),
+  diskTimes: list(time, mostVirtioDevices),
   state: v.unknown(),
   checksums: bytes(mostBytes),
   pages: v.nullable(bytes(mostBytes)),

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsync, ftruncateSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsync, ftruncateSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, relative, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -8,6 +8,7 @@ import { pageSize } from '../../memory/address.ts';
 import type { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { DirtyTracker } from '../../memory/dirty-tracker.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
+import type { DiskConfig } from '../device-config.ts';
 import type { RunState } from '../run-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import { RamWriter } from './ram-writer.ts';
@@ -24,6 +25,9 @@ export interface SnapshotMachine {
   trackDirtyPages(): DirtyTracker;
   whileStill<T>(body: () => T): T;
   save(): MachineState;
+  pause(): void;
+  resume(): void;
+  stop(by: string, exitCode: number): void;
 }
 
 export interface SnapshotOptions {
@@ -32,6 +36,8 @@ export interface SnapshotOptions {
    * changes are kept track of.
    */
   readonly incremental?: boolean;
+  /** Let the machine stand still from now on, and end it when the snapshot is there. */
+  readonly stop?: boolean;
 }
 
 /** What became of a snapshot. */
@@ -70,8 +76,29 @@ export class Snapshotter implements Closable {
    *
    * @throws SnapshotError, and there is no new file
    */
-  async take(path: string, { incremental = false }: SnapshotOptions = {}): Promise<SnapshotReport> {
+  async take(path: string, { incremental = false, stop = false }: SnapshotOptions = {}): Promise<SnapshotReport> {
     if (this.#busy) throw new SnapshotError('another snapshot is being taken; wait until it is done');
+    if (!stop) return this.#take(path, incremental);
+    const wasRunning = this.#machine.state === 'running';
+    if (wasRunning) this.#machine.pause();
+    try {
+      const report = await this.#take(path, incremental);
+      this.#machine.stop('a snapshot', 0);
+      return report;
+    } catch (error) {
+      // It may have ended meanwhile, or somebody may have let it go on.
+      const now: RunState = this.#machine.state;
+      if (wasRunning && now === 'paused') this.#machine.resume();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#chain?.close();
+    this.#chain = undefined;
+  }
+
+  async #take(path: string, incremental: boolean): Promise<SnapshotReport> {
     this.#busy = true;
     const target = resolve(path);
     const partial = `${target}.${process.pid}.part`;
@@ -100,11 +127,6 @@ export class Snapshotter implements Closable {
     }
   }
 
-  close(): void {
-    this.#chain?.close();
-    this.#chain = undefined;
-  }
-
   async #write(
     fd: number,
     target: string,
@@ -126,7 +148,7 @@ export class Snapshotter implements Closable {
     const state = this.#machine.whileStill(() => {
       unite(dirty, chain.next());
       for (const _ of writer.write(dirty));
-      return this.#machine.save();
+      return { machine: this.#machine.save(), diskTimes: this.#config.disk.map(lastWritten) };
     });
     const pauseMs = performance.now() - started;
     const id = randomUUID();
@@ -136,7 +158,8 @@ export class Snapshotter implements Closable {
       base: base === undefined ? null : { id: base.id, path: relative(dirname(target), base.path) },
       takenAt: Date.now(),
       config: this.#config,
-      state,
+      diskTimes: state.diskTimes,
+      state: state.machine,
       checksums: new Uint8Array(writer.checksums.buffer),
       pages: base === undefined ? null : new Uint8Array(writer.held.words.slice().buffer),
     });
@@ -188,6 +211,10 @@ class Chain {
   close(): void {
     this.#tracker.close();
   }
+}
+
+function lastWritten({ path, overlay }: DiskConfig): number {
+  return statSync(overlay ?? path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 function unite(target: readonly DirtyBitmap[], source: readonly DirtyBitmap[]): void {

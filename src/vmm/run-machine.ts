@@ -1,0 +1,129 @@
+import { closeSync, openSync } from 'node:fs';
+import { tell } from '../host/tell.ts';
+import { ConfigError, type SerialTarget } from './config.ts';
+import { SerialConsole } from './console.ts';
+import { controlPath } from './control-directory.ts';
+import { ControlSocket } from './control-socket.ts';
+import type { DiskConfig, NetConfig, RngConfig } from './device-config.ts';
+import { nameOfDisk } from './device-config.ts';
+import { crashReport, describeEnd, exitCodeOf, type GuestEnd } from './guest-end.ts';
+import type { Machine } from './machine.ts';
+import { Monitor, type SnapshotTaker } from './monitor.ts';
+import { runSummary } from './run-summary.ts';
+import type { SnapshotConfig } from './snapshot/snapshot-tail.ts';
+import type { SnapshotOptions, SnapshotReport, Snapshotter } from './snapshot/snapshotter.ts';
+import { StopSignals } from './stop-signals.ts';
+
+/** Exit code when the owner of standard input went away: the same as for a hang-up. */
+const inputClosedCode = 129;
+
+/** How a machine is attended to, whatever it is made of. */
+export interface Attendance {
+  readonly serial: SerialTarget;
+  readonly name?: string | undefined;
+  readonly control?: string | undefined;
+}
+
+/** What a machine is made of, for its snapshots. */
+export interface MachineParts {
+  readonly disk: readonly DiskConfig[];
+  readonly net: readonly NetConfig[];
+  readonly rng: RngConfig;
+}
+
+/** Stays with a machine, which `make` makes and starts, until it ends. The process's exit code. */
+export async function runMachine(
+  { serial, name, control: givenPath }: Attendance,
+  parts: MachineParts,
+  make: () => Machine,
+): Promise<number> {
+  const signals = new StopSignals();
+  try {
+    const control = await ControlSocket.claim(givenPath ?? controlPath(name ?? process.pid));
+    try {
+      const machine = make();
+      const snapshots = new Snapshots(machine, parts);
+      try {
+        signals.handleWith((signal, code) => machine.stop(signal, code));
+        control.serve(new Monitor(machine, { snapshots, ...(name === undefined ? {} : { name }) }));
+        const { end, consoleTail } = await attend(machine, serial);
+        const summary = runSummary(machine, process.uptime());
+        for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {
+          tell(`colo-vmm: ${line}\n`);
+        }
+        return exitCodeOf(end);
+      } finally {
+        snapshots.close();
+        await machine.close();
+      }
+    } finally {
+      control.close();
+    }
+  } finally {
+    signals.close();
+  }
+}
+
+/** Takes a machine's snapshots. What that needs is loaded for the first one: most machines have none. */
+class Snapshots implements SnapshotTaker {
+  readonly #machine: Machine;
+  readonly #parts: MachineParts;
+  #snapshotter: Snapshotter | undefined;
+
+  constructor(machine: Machine, parts: MachineParts) {
+    this.#machine = machine;
+    this.#parts = parts;
+  }
+
+  async take(path: string, options?: SnapshotOptions): Promise<SnapshotReport> {
+    const { Snapshotter } = await import('./snapshot/snapshotter.ts');
+    this.#snapshotter ??= new Snapshotter(this.#machine, snapshotConfig(this.#machine, this.#parts));
+    return this.#snapshotter.take(path, options);
+  }
+
+  close(): void {
+    this.#snapshotter?.close();
+  }
+}
+
+/** With what was left open by the configuration as it was decided. */
+function snapshotConfig(machine: Machine, { disk, net, rng }: MachineParts): SnapshotConfig {
+  const { cards } = machine.facts;
+  return {
+    cpus: machine.shape.cpus,
+    disk: disk.map((config, index) => ({ ...config, id: nameOfDisk(config, index) })),
+    net: net.map((config, index) => ({ ...config, mac: cards[index]?.mac ?? config.mac })),
+    rng,
+  };
+}
+
+/** Connects the console and waits for the machine's end. */
+async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: GuestEnd; consoleTail: string }> {
+  const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
+  const console = new SerialConsole(machine.serial, machine.serialBell, outputFd);
+  let end: GuestEnd;
+  try {
+    if (serial.kind === 'stdio') {
+      console.attachInput({
+        end: () => machine.stop('Ctrl-A x', 0),
+        pressPowerButton: () => machine.pressPowerButton(),
+        inputClosed: () => {
+          if (serial.eof === 'stop') machine.stop('the end of standard input', inputClosedCode);
+        },
+      });
+    }
+    end = await machine.ended;
+  } finally {
+    console.close();
+    if (outputFd !== 1) closeSync(outputFd);
+  }
+  return { end, consoleTail: console.tail };
+}
+
+function openOutput(path: string): number {
+  try {
+    return openSync(path, 'a');
+  } catch (error) {
+    throw new ConfigError(`--serial file=${path}: ${(error as Error).message}`);
+  }
+}
