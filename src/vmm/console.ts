@@ -30,6 +30,7 @@ export interface ConsoleRequests extends KeyRequests {
 export class SerialConsole {
   readonly #serial: Serial;
   readonly #bell: Doorbell;
+  readonly #isHeld: () => boolean;
   readonly #output: ConsoleOutput;
   readonly #chunk = new Uint8Array(4096);
   readonly #tail = new Uint8Array(tailBytes);
@@ -41,12 +42,14 @@ export class SerialConsole {
   #source: typeof process.stdin | undefined;
 
   /**
-   * @param bell rings when the port has something to do
+   * @param bell rings when the port has something to do, and when the machine goes on
    * @param outputFd stays open; it belongs to the caller
+   * @param isHeld whether the machine stands still: then nothing of the port may change
    */
-  constructor(serial: Serial, bell: Doorbell, outputFd: number) {
+  constructor(serial: Serial, bell: Doorbell, outputFd: number, isHeld: () => boolean = () => false) {
     this.#serial = serial;
     this.#bell = bell;
+    this.#isHeld = isHeld;
     this.#output = new ConsoleOutput(outputFd);
     void this.#pump();
   }
@@ -81,6 +84,11 @@ export class SerialConsole {
     this.#source = stdin;
   }
 
+  /** Prints what can be printed at once, of a machine that was just stopped: it need not be saved with it then. */
+  settle(): void {
+    this.#move();
+  }
+
   /** Prints what is left, gives the terminal back. */
   close(): void {
     this.#closed = true;
@@ -97,7 +105,7 @@ export class SerialConsole {
   async #pump(): Promise<void> {
     for (; !this.#closed; await this.#bell.next()) {
       this.#feed();
-      while (!this.#closed && this.#move()) {
+      while (!this.#closed && !this.#isHeld() && this.#move()) {
         const wait = this.#pending.length > 0 ? retryPeriodMs : flowPeriodMs;
         await new Promise((resolve) => setTimeout(resolve, wait));
         this.#feed();
@@ -134,6 +142,7 @@ export class SerialConsole {
 
   /** Gives the guest what it has room for. */
   #feed(): void {
+    if (this.#isHeld()) return;
     for (let first = this.#input[0]; first !== undefined; first = this.#input[0]) {
       const count = this.#serial.receive(first);
       this.#inputBytes -= count;

@@ -3,7 +3,7 @@ import { bootRegisters } from '../../firmware/boot-registers.ts';
 import { loadKernel } from '../../firmware/load-kernel.ts';
 import { writeResetVector } from '../../firmware/reset-vector.ts';
 import type { Serial } from '../devices/serial.ts';
-import { Doorbell } from '../host/doorbell.ts';
+import { Doorbell, DoorbellButton } from '../host/doorbell.ts';
 import { EventFd } from '../host/eventfd.ts';
 import { installKickHandler } from '../host/kick.ts';
 import { capability } from '../host/kvm/abi.ts';
@@ -75,6 +75,8 @@ export class Machine implements MonitoredMachine {
   readonly serialBell: Doorbell;
   readonly ended: Promise<GuestEnd>;
   readonly events = new MachineEvents();
+  /** Called whenever all has come to stand still, before anything is made of that. */
+  onStill: () => void = () => {};
   readonly ram: Ram;
   readonly #owner = new Owner();
   readonly #kvm: KvmDevice;
@@ -323,6 +325,7 @@ export class Machine implements MonitoredMachine {
       this.#io?.requestPark();
       this.#io?.waitUntilParked();
       this.#clocks = { state: this.#access.readClocks(), running: true };
+      this.onStill();
     } catch (error) {
       this.#goOn('jump');
       throw error;
@@ -336,6 +339,8 @@ export class Machine implements MonitoredMachine {
     if (clocks !== undefined && !(clocks.running && mode === 'jump')) this.#access.setClocks(clocks.state, mode);
     else this.#access.noteStopped();
     for (const thread of this.#allThreads) thread.resume();
+    // The host side of the serial port stood still as well.
+    new DoorbellButton(this.serialBell.button).ring();
   }
 
   #stoppedClocks(): ClockState {

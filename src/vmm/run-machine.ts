@@ -100,7 +100,8 @@ function snapshotConfig(machine: Machine, { disk, net, rng }: MachineParts): Sna
 /** Connects the console and waits for the machine's end. */
 async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: GuestEnd; consoleTail: string }> {
   const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
-  const console = new SerialConsole(machine.serial, machine.serialBell, outputFd);
+  const console = new SerialConsole(machine.serial, machine.serialBell, outputFd, () => machine.state === 'paused');
+  machine.onStill = () => console.settle();
   let end: GuestEnd;
   try {
     if (serial.kind === 'stdio') {

@@ -80,9 +80,10 @@ export async function snapshotCommand(path: string, options: SnapshotOptions): P
 
 function describeSnapshot(report: v.InferOutput<typeof snapshotReport>, stop: boolean): string {
   const what = report.base === null ? 'all of the machine' : `what changed since ${report.base}`;
-  const mebibytes = (report['ram-bytes'] / 2 ** 20).toFixed(1);
+  const kibibytes = report['ram-bytes'] / 1024;
+  const size = kibibytes < 10_000 ? `${kibibytes} KiB` : `${(kibibytes / 1024).toFixed(0)} MiB`;
   const then = stop ? 'the machine has ended' : `the guest stood still for ${report['pause-ms'].toFixed(1)} ms`;
-  return `${report.path} holds ${what}, with ${mebibytes} MiB of memory; ${then}`;
+  return `${report.path} holds ${what}, with ${size} of memory; ${then}`;
 }
 
 /** Body of `colo-vmm reset`. */
