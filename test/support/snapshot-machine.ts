@@ -6,6 +6,7 @@ import { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 import { bufferedGuestMemory, type GuestMemory } from '../../src/memory/guest-memory.ts';
 import type { RunState } from '../../src/vmm/run-state.ts';
 import type { PageTracker } from '../../src/vmm/snapshot/snapshot-chain.ts';
+import { Snapshot } from '../../src/vmm/snapshot/snapshot-file.ts';
 import type { SnapshotConfig } from '../../src/vmm/snapshot/snapshot-tail.ts';
 import type { SnapshotMachine } from '../../src/vmm/snapshot/snapshotter.ts';
 import type { MachineState } from '../../src/vmm/vmstate/machine-state.ts';
@@ -83,6 +84,21 @@ export function fill(memory: GuestMemory, firstPage: number, pages: number, seed
 /** All of RAM, without the hole. */
 export function bytesOf(memory: GuestMemory): Buffer {
   return Buffer.concat(memory.regions.map(({ start, sizeBytes }) => memory.slice(start, sizeBytes)));
+}
+
+/** RAM of the snapshot in a file. */
+export function ramIn(path: string): Buffer {
+  const snapshot = new Snapshot(path);
+  try {
+    const ram = snapshot.mapRam();
+    try {
+      return bytesOf(ram.memory);
+    } finally {
+      ram.close();
+    }
+  } finally {
+    snapshot.close();
+  }
 }
 
 /** A machine without a guest, for its snapshots: whoever writes its RAM is the guest. */

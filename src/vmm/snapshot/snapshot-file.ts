@@ -1,11 +1,11 @@
-import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { nextData } from '../../host/file-region.ts';
 import type { Fd } from '../../host/libc.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
-import { pageSize } from '../../memory/address.ts';
+import { MiB, pageSize } from '../../memory/address.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import { Ram } from '../../memory/ram.ts';
 import { checksumOfHole } from './ram-writer.ts';
@@ -53,6 +53,7 @@ export class Snapshot implements Closable {
    * @throws SnapshotError
    */
   mapRam(): Ram {
+    if (this.#base === undefined) requireRoomForHoles(this.#fd, this.path);
     const ram = this.#base?.mapRam() ?? this.#named(() => new Ram(this.#ramBytes, { fd: this.#fd, offset: ramOffset }));
     try {
       this.#named(() =>
@@ -176,6 +177,23 @@ function openToRead(path: string): Fd {
       code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'no permission to read it' : (error as Error).message;
     throw new SnapshotError(`${path}: ${reason}`, { cause: error });
   }
+}
+
+/**
+ * A hole that is touched through a mapping takes room in a tmpfs, unlike on a disk. Where there is none left the guest would
+ * end with SIGBUS.
+ */
+function requireRoomForHoles(fd: Fd, path: string): void {
+  const TMPFS_MAGIC = 0x0102_1994;
+  const system = statfsSync(path);
+  if (system.type !== TMPFS_MAGIC || system.blocks === 0) return; // 0: as large as it likes
+  const { size, blocks } = fstatSync(fd);
+  const missing = size - blocks * 512 - system.bavail * system.bsize;
+  if (missing <= 0) return;
+  throw new SnapshotError(
+    `${path}: is on a tmpfs that is too full: its holes take room there once the guest touches them; make room for ` +
+      `${Math.ceil(missing / MiB)} MiB, or copy it elsewhere`,
+  );
 }
 
 function readPrelude(fd: Fd, path: string): Prelude {

@@ -25,7 +25,7 @@ import { Snapshot } from '../../../../src/vmm/snapshot/snapshot-file.ts';
 import { encodePrelude, ramOffset } from '../../../../src/vmm/snapshot/snapshot-format.ts';
 import { decodeTail, encodeTail, type SnapshotTail } from '../../../../src/vmm/snapshot/snapshot-tail.ts';
 import { Snapshotter } from '../../../../src/vmm/snapshot/snapshotter.ts';
-import { bytesOf, emptyConfig, fill, pagesOfRam, SnapshotRig } from '../../../support/snapshot-machine.ts';
+import { bytesOf, emptyConfig, fill, pagesOfRam, ramIn, SnapshotRig } from '../../../support/snapshot-machine.ts';
 import { temporaryFolder } from '../../../support/vmm-process.ts';
 
 /** A machine whose snapshots lie in a folder of their own. */
@@ -44,21 +44,6 @@ class Place {
     const path = join(this.folder, name);
     await this.#snapshotter.take(path, { incremental });
     return path;
-  }
-}
-
-/** RAM of a snapshot. */
-function ramIn(path: string): Buffer {
-  const snapshot = new Snapshot(path);
-  try {
-    const ram = snapshot.mapRam();
-    try {
-      return bytesOf(ram.memory);
-    } finally {
-      ram.close();
-    }
-  } finally {
-    snapshot.close();
   }
 }
 
