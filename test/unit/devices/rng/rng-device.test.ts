@@ -1,11 +1,13 @@
 import { test } from 'tap';
 import type { RandomSource } from '../../../../src/devices/rng/random-source.ts';
 import { RngDevice, rngShape } from '../../../../src/devices/rng/rng-device.ts';
+import { checkRngState } from '../../../../src/devices/rng/rng-state-schema.ts';
 import { EAGAIN } from '../../../../src/host/errno.ts';
 import { viewMemory } from '../../../../src/host/libc.ts';
 import { kernelRandom } from '../../../../src/host/random.ts';
 import { MiB, pageSize } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
+import type { ContractDevice } from '../../../support/contract-device.ts';
 import { virtioRig } from '../../../support/mock-driver.ts';
 import type { MockQueue } from '../../../support/mock-queue.ts';
 import { virtioContract } from '../../../support/virtio-contract.ts';
@@ -44,7 +46,7 @@ function rngRig(t: { teardown(clean: () => unknown): unknown }, source: RandomSo
   return { ...rig, device: device as unknown as RngDevice, queue: rig.driver.queues[0] as MockQueue };
 }
 
-virtioContract('an entropy device', () => {
+function contractParts(): ContractDevice {
   const ram = new Ram(8 * MiB);
   return {
     shape: rngShape,
@@ -57,9 +59,13 @@ virtioContract('an entropy device', () => {
         if (bytes.length !== 64 || bytes.every((byte) => byte === 0)) throw new Error(`not random: ${bytes}`);
       },
     }),
+    checkState: checkRngState,
+    another: contractParts,
     close: () => ram.close(),
   };
-});
+}
+
+virtioContract('an entropy device', contractParts);
 
 test('fills all buffers of a request', async (t) => {
   const rig = rngRig(t);
