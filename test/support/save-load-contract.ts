@@ -8,6 +8,7 @@ import { VmStateError } from '../../src/devices/vm-state-error.ts';
 import type { GuestMemory } from '../../src/memory/guest-memory.ts';
 import { brokenStates } from './broken-states.ts';
 import { answered, type ContractDevice, type ContractRequest, expect, turns } from './contract-device.ts';
+import { copyMemory } from './go-on-elsewhere.ts';
 import { type MockDriver, type VirtioRig, virtioRig } from './mock-driver.ts';
 
 /** A device with its driver, which may have come from another one. */
@@ -415,10 +416,6 @@ function reasonOf(call: () => unknown): string | undefined {
 
 function kindOf({ transport }: VirtioRig): string {
   return transport.device.save(false).kind;
-}
-
-function copyMemory(from: GuestMemory, to: GuestMemory): void {
-  for (const { start, sizeBytes } of from.regions) to.write(start, from.slice(start, sizeBytes));
 }
 
 function contentOf(memory: GuestMemory): Buffer {
