@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { decode, encode } from 'cbor-x';
 import { test } from 'tap';
-import { feature, status } from '../../src/devices/virtio/mmio-state.ts';
+import { cell, feature, status, wish } from '../../src/devices/virtio/mmio-state.ts';
 import type { TransportState } from '../../src/devices/virtio/transport-state.ts';
 import { checkTransportState } from '../../src/devices/virtio/transport-state-schema.ts';
 import { VmStateError } from '../../src/devices/vm-state-error.ts';
@@ -135,6 +135,7 @@ export function saveLoadContract(name: string, make: () => ContractDevice): void
       const next = another();
       next.takeOver(stand);
       await next.load(state);
+      for (const index of state.positions.keys()) next.rig.transport.device.kicked(index);
       await turns(next.rig);
       const before = next.rig.transport.queues.map(({ position }) => position.nextAvail);
       expect(
@@ -194,13 +195,36 @@ export function saveLoadContract(name: string, make: () => ContractDevice): void
   });
 
   contract('changes nothing in memory when it is saved and loaded', async (stand) => {
+    for (const accept of [undefined, feature.version1]) {
+      stand.rig.transport.resume();
+      stand.driver.reset();
+      await stand.rig.settled();
+      stand.driver.start(accept);
+      await stand.serve();
+      stand.request();
+      await stand.still();
+      const before = contentOf(stand.rig.memory);
+      await stand.load(await stand.save());
+      expect(Buffer.compare(before, contentOf(stand.rig.memory)) === 0, 'its memory is another one');
+    }
+  });
+
+  contract('goes back to a time before its driver started, and is started again', async (stand) => {
+    const state = await stand.save();
+    stand.rig.transport.resume();
     stand.driver.start();
     await stand.serve();
-    stand.request();
-    await stand.still();
+    const { queue } = stand.request();
+    await stand.load(state);
+    expect(isDeepStrictEqual(await stand.save(), state), 'the state is another one once it is loaded');
     const before = contentOf(stand.rig.memory);
-    await stand.load(await stand.save());
-    expect(Buffer.compare(before, contentOf(stand.rig.memory)) === 0, 'its memory is another one');
+    stand.rig.transport.resume();
+    stand.driver.write('QueueNotify', queue);
+    stand.rig.transport.device.kicked(queue);
+    await turns(stand.rig);
+    expect(Buffer.compare(before, contentOf(stand.rig.memory)) === 0, 'it uses queues that it does not have');
+    stand.driver.start();
+    await stand.serve();
   });
 
   contract('is saved at each step of its start, from where a new one goes on', async (stand, another) => {
@@ -267,26 +291,36 @@ export function saveLoadContract(name: string, make: () => ContractDevice): void
     expect(next.rig.interrupts === 0, 'it interrupts before it goes on');
     next.rig.transport.resume();
     expect(next.rig.interrupts > 0, 'the interrupt is lost');
-    expect((next.driver.acknowledgeInterrupt() & 1) === 1, 'the interrupt status is lost');
     const before = next.rig.interrupts;
     next.rig.transport.pause();
     next.rig.transport.resume();
     expect(next.rig.interrupts === before, 'it interrupts for nothing each time that it goes on');
+    expect((next.driver.acknowledgeInterrupt() & 1) === 1, 'the interrupt status is lost');
   });
 
   contract('is not saved or loaded while it runs, or while its driver waits for it', async (stand) => {
     stand.driver.start();
     const state = await stand.save();
-    stand.rig.transport.resume();
-    for (const call of [() => stand.rig.transport.save(), () => stand.rig.transport.prepareLoad(state)]) {
-      let message = '';
-      try {
-        call();
-      } catch (error) {
-        message = String(error);
+    const { transport } = stand.rig;
+    const calls = (what: string): void => {
+      for (const call of [() => transport.save(), () => transport.prepareLoad(state)]) {
+        let message = '';
+        try {
+          call();
+        } catch (error) {
+          message = String(error);
+        }
+        expect(message.includes(what), `it was done, or: ${message}`);
       }
-      expect(message.includes('not paused and idle'), `it was done, or: ${message}`);
+    };
+    transport.resume();
+    calls('not paused and idle');
+    await stand.still();
+    for (const wanted of [wish.activate, wish.reset]) {
+      stand.rig.state.cells[cell.wish] = wanted;
+      calls('waits for an activation or a reset');
     }
+    stand.rig.state.cells[cell.wish] = wish.none;
   });
 
   contract('refuses a state of a device of another shape, and is what it was', async (stand) => {
@@ -316,6 +350,28 @@ export function saveLoadContract(name: string, make: () => ContractDevice): void
     expect(isDeepStrictEqual(await stand.save(), state), 'it is not what it was');
     stand.rig.transport.resume();
     await stand.serve();
+  });
+
+  contract('refuses a state that no driver brings a device to, and is what it was', async (stand) => {
+    stand.driver.start();
+    await stand.serve();
+    const state = await stand.save();
+    const { registers } = state;
+    for (const [registersChange, change, what] of [
+      [{ status: 0x0d }, {}, /status cannot be 0xd$/],
+      [{ status: 0x0b }, {}, /status cannot be 0xb when the device is active/],
+      [{ status: 0x4f }, {}, /status cannot be 0x4f when the device is active/],
+      [{}, { phase: 'inactive', positions: [] }, /status cannot be 0xf when the device is inactive/],
+      [{}, { phase: 'failed', positions: [] }, /status cannot be 0xf when the device is failed/],
+      [{ interruptStatus: 4 }, {}, /interruptStatus cannot be 0x4/],
+      [{ driverFeatures: 1n << 29n }, {}, /driverFeatures cannot be 0x20000000 where/],
+      [{ driverFeatures: registers.driverFeatures | (1n << 60n) }, {}, /driverFeatures cannot be/],
+      [{ driverFeaturesBeyond: 1 }, {}, /driverFeatures cannot be/],
+      [{}, { positions: state.positions.slice(1) }, /positions are \d+, and \d+ queues are in use/],
+    ] as const) {
+      refused(stand, { ...state, ...change, registers: { ...registers, ...registersChange } }, what);
+    }
+    expect(isDeepStrictEqual(await stand.save(), state), 'it is not what it was');
   });
 
   contract('refuses a state of a newer version, and says so', async (stand) => {

@@ -119,13 +119,13 @@ test('fails its driver if a write that is to be done again is none any more', as
 });
 
 test('writes through after a load, for a driver that knows of no cache or turned it off', async (t) => {
-  for (const [options, turnsOff] of [
-    [{ features: 1n << 32n }, false],
-    [{}, true],
+  for (const [options, turnsOff, others] of [
+    [{ features: 1n << 32n }, false, {}],
+    [{}, true, { features: 1n << 32n }],
   ] as const) {
     const rig = rigFor(t, options);
     if (turnsOff) rig.virtio.driver.writeConfig(32, 1, 0);
-    const next = rigFor(t, options);
+    const next = rigFor(t, others);
     goOnElsewhere(rig.virtio, next.virtio);
     next.virtio.transport.resume();
     t.equal(next.virtio.driver.readConfig(32, 1), turnsOff ? 0 : 1);

@@ -157,3 +157,31 @@ test('is not loaded with the state of a card with another MTU, by that name', as
   rig.transport.pause();
   t.throws(() => rig.transport.prepareLoad(state), { code: 'VM_STATE', message: /^registers.config.mtu is not/ });
 });
+
+test('refuses a state in which requests are taken and not given back, for there never are any', async (t) => {
+  const rig = netRig(t);
+  const state = savedState(rig);
+  for (const position of [
+    { nextAvail: 1, nextUsed: 0, signalled: 0 },
+    { nextAvail: 1, nextUsed: 1, signalled: 0 },
+  ]) {
+    const positions = [position, ...state.positions.slice(1)];
+    t.throws(() => rig.transport.prepareLoad({ ...state, positions }), {
+      code: 'VM_STATE',
+      message: /^positions\[0\] cannot be avail 1, used [01], signalled 0 where/,
+    });
+  }
+});
+
+test('takes nothing from a listener once it is back at a time before its driver started', async (t) => {
+  const rig = netRig(t, { start: false });
+  const state = savedState(rig);
+  rig.transport.resume();
+  rig.driver.start();
+  rig.receive.add([{ write: 1500 }]);
+  rig.transport.pause();
+  rig.transport.prepareLoad(state)();
+  rig.transport.resume();
+  t.equal(rig.device.toGuest.put(packet(100)), false);
+  t.equal(rig.receive.usedIndex, 0);
+});

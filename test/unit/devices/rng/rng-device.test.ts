@@ -180,3 +180,18 @@ test('refuses a state whose source is of the other kind', async (t) => {
   t.throws(() => plain.transport.prepareLoad(there), { code: 'VM_STATE', message: /a seeded one, and here it is the/ });
   t.throws(() => seeded.transport.prepareLoad(here), { code: 'VM_STATE', message: /host's, and here it is a seeded/ });
 });
+
+test('refuses a state in which requests are taken and not given back, for there never are any', async (t) => {
+  const rig = rngRig(t);
+  const state = savedState(rig);
+  for (const position of [
+    { nextAvail: 1, nextUsed: 0, signalled: 0 },
+    { nextAvail: 1, nextUsed: 1, signalled: 0 },
+  ]) {
+    const positions = [position, ...state.positions.slice(1)];
+    t.throws(() => rig.transport.prepareLoad({ ...state, positions }), {
+      code: 'VM_STATE',
+      message: /^positions\[0\] cannot be avail 1, used [01], signalled 0 where/,
+    });
+  }
+});
