@@ -1,6 +1,7 @@
 import type { MachineEvents } from './machine-events.ts';
 import type { RunState } from './run-state.ts';
 import type { ClockMode } from './vmstate/clock-state.ts';
+import type { MachineState } from './vmstate/machine-state.ts';
 
 /** A disk, as it was configured and found. */
 export interface DiskFacts {
@@ -36,6 +37,8 @@ export interface MonitoredMachine {
   pause(): void;
   /** @param clock what becomes of the time that it stood still; default `keep` */
   resume(clock?: ClockMode): void;
+  save(): MachineState;
+  load(state: MachineState): void;
   pressPowerButton(): void;
   /** What the guest's own request for a reboot does. */
   reset(by: string): void;

@@ -48,6 +48,14 @@ const order = (run: (monitor: Monitor) => void): Command =>
     return {};
   });
 
+/** A test of saving and loading: the guest must not notice. */
+async function reloadMachine({ machine }: Monitor): Promise<object> {
+  if (machine.state !== 'running') throw new QmpError('GenericError', 'the machine does not run');
+  const { reload } = await import('./vmstate/reload.ts');
+  const { stateBytes, stoppedMs } = reload(machine);
+  return { 'state-bytes': stateBytes, 'stopped-ms': stoppedMs };
+}
+
 async function takeSnapshot(
   { snapshots }: Monitor,
   {
@@ -79,6 +87,7 @@ export const commands: CommandTable = {
     if (machine.state === 'paused') machine.resume(clock);
     return {};
   }),
+  'x-reload': command({}, reloadMachine),
   'x-snapshot': command(
     { path: v.string(), incremental: v.optional(v.boolean()), stop: v.optional(v.boolean()) },
     takeSnapshot,

@@ -36,6 +36,14 @@ export class FakeMachine implements MonitoredMachine {
     this.events.tell({ kind: 'resumed' });
   }
 
+  save(): never {
+    throw new Error('a fake has no state');
+  }
+
+  load(): never {
+    throw new Error('a fake has no state');
+  }
+
   pressPowerButton(): void {
     this.calls.push('power button');
     this.events.tell({ kind: 'power-button' });

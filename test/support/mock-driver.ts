@@ -114,6 +114,17 @@ export class MockDriver {
     this.room = room ?? new GuestRoom(4096, Math.min(memory.lowEnd, 64 << 20));
   }
 
+  /** This driver over a copy of its memory and its registers: what becomes of it when its machine goes on elsewhere. */
+  over(registers: MmioRegisters, memory: GuestMemory): MockDriver {
+    const copy = new MockDriver(registers, memory, this.room);
+    copy.features = this.features;
+    for (const [index, queue] of this.queues.entries()) {
+      const { size, eventIndex } = queue;
+      copy.queues[index] = new MockQueue(memory, this.room, { size, eventIndex, from: queue });
+    }
+    return copy;
+  }
+
   read(name: string): number {
     return this.#registers.read(offsetOf(name), 4);
   }

@@ -31,6 +31,8 @@ export interface MockQueueOptions {
   readonly eventIndex?: boolean;
   /** Where the rings begin; default: wherever there is room. */
   readonly base?: Gpa;
+  /** A queue that lies there already, in memory that is a copy: goes on where that one is. */
+  readonly from?: MockQueue;
 }
 
 /** Places things in guest memory one after the other, and starts again when it is full. */
@@ -69,18 +71,28 @@ export class MockQueue {
   #collected = 0;
   #kicked = 0;
   readonly #free: number[];
-  readonly #inFlight = new Map<number, { readonly indexes: number[]; readonly writable: PlacedBuffer[] }>();
+  readonly #inFlight: Map<number, { readonly indexes: number[]; readonly writable: PlacedBuffer[] }>;
 
-  constructor(memory: GuestMemory, room: GuestRoom, { size, eventIndex = false, base }: MockQueueOptions) {
+  constructor(memory: GuestMemory, room: GuestRoom, { size, eventIndex = false, base, from }: MockQueueOptions) {
     this.memory = memory;
     this.room = room;
     this.size = size;
     this.eventIndex = eventIndex;
+    if (from !== undefined) {
+      this.setup = from.setup;
+      this.availIndex = from.availIndex;
+      this.#collected = from.#collected;
+      this.#kicked = from.#kicked;
+      this.#free = [...from.#free];
+      this.#inFlight = new Map(from.#inFlight);
+      return;
+    }
     const descriptors = base ?? room.take(16 * size + 6 + 2 * size + 4 + 6 + 8 * size);
     const driver = gpa(descriptors + 16 * size);
     const device = gpa(Math.ceil((driver + 6 + 2 * size) / 4) * 4);
     this.setup = { size, descriptors, driver, device };
     memory.zero(descriptors, device + 6 + 8 * size - descriptors);
+    this.#inFlight = new Map();
     this.#free = Array.from({ length: size }, (_, index) => size - 1 - index);
   }
 

@@ -1,41 +1,19 @@
 import { test } from 'tap';
 import { feature, status } from '../../src/devices/virtio/mmio-state.ts';
-import type { DeviceHost, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
-import type { GuestMemory } from '../../src/memory/guest-memory.ts';
+import { answered, type ContractDevice, type ContractRequest, expect, turns } from './contract-device.ts';
 import { type MockDriver, type VirtioRig, virtioRig } from './mock-driver.ts';
-import type { Answer } from './mock-queue.ts';
-
-/** A request that was put into a queue, and how to tell that it was answered well. */
-export interface ContractRequest {
-  readonly queue: number;
-  readonly head: number;
-  /** Throws if the answer is not the right one. */
-  readonly check: (answer: Answer) => void;
-}
-
-/** A device to be tested, and all that it takes. */
-export interface ContractDevice {
-  readonly device: (host: DeviceHost, config: Uint8Array, memory: GuestMemory) => VirtioDevice;
-  readonly shape: VirtioShape;
-  /** Memory with real addresses, if the device needs that. */
-  readonly memory?: GuestMemory;
-  /** Lets the device take note of what has finished. */
-  readonly poll?: () => void;
-  /** Adds one request that the device answers, and does not kick. Features may be the least that a driver accepts. */
-  readonly request: (driver: MockDriver) => ContractRequest;
-  /** Gives back what was made for the test, after the device was closed. */
-  readonly close?: () => void;
-}
+import { saveLoadContract } from './save-load-contract.ts';
 
 /** What every virtio device must do, whatever it is for. */
 export function virtioContract(name: string, make: () => ContractDevice): void {
+  saveLoadContract(name, make);
   /** A test with a device that is closed at its end. */
   const contract = (statement: string, body: (rig: ContractRig) => Promise<void>): void => {
     test(`${name} ${statement}`, async (t) => {
       const parts = make();
       const rig = virtioRig(parts);
       try {
-        await body({ ...parts, rig, driver: rig.driver, answered: (request) => answered(rig, request) });
+        await body({ ...parts, rig, driver: rig.driver, answered: (request) => answered(rig, rig.driver, request) });
         t.pass(statement);
       } finally {
         rig.driver.reset();
@@ -187,20 +165,4 @@ interface ContractRig extends ContractDevice {
   readonly rig: VirtioRig;
   readonly driver: MockDriver;
   readonly answered: (request: ContractRequest) => Promise<void>;
-}
-
-async function answered(rig: VirtioRig, { queue, head, check }: ContractRequest): Promise<void> {
-  const mock = rig.driver.queues[queue];
-  if (mock === undefined) throw new Error(`queue ${queue} is not set up`);
-  check(await rig.answer(mock, head));
-}
-
-/** Gives the device time to do what it should not. */
-async function turns(rig: VirtioRig): Promise<void> {
-  let left = 20;
-  await rig.until(() => left-- === 0);
-}
-
-function expect(condition: boolean, otherwise: string): void {
-  if (!condition) throw new Error(otherwise);
 }

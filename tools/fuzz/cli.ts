@@ -1,11 +1,12 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { inThread } from '../../test/support/thread.ts';
-import type { FuzzReport } from './fuzz-worker.ts';
+import type { FuzzOrder, FuzzReport } from './fuzz-worker.ts';
 import { fuzzTargets } from './targets.ts';
 
 /**
  * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
- * devices. The first case that fails ends the run and says how to see it again.
+ * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. The first case that fails
+ * ends the run and says how to see it again.
  */
 
 interface Options {
@@ -23,19 +24,37 @@ const runsThatCover = 20_000;
 
 const program = new Command('npm run fuzz --').description('Attack what takes bytes from outside.');
 
-program
-  .command('virtio')
-  .description('hostile drivers against virtio queues, registers and devices')
-  .option('--runs <n>', 'cases, shared among the devices', wholeNumber, 50_000)
-  .option('--seed <n>', 'seed of the first case; each further one has the next', wholeNumber, 1)
-  .option('--device <name>', `one of ${Object.keys(fuzzTargets).join(', ')}; all, if none is named`)
-  .option('--log', 'tell of every operation; for few cases')
-  .action(async ({ runs, seed, device, log }: Options) => {
-    const names = device === undefined ? Object.keys(fuzzTargets) : [device];
-    for (const name of names) await fuzz(name, seed, Math.ceil(runs / names.length), log === true);
-  });
+const commands = [
+  {
+    command: 'virtio',
+    description: 'hostile drivers against virtio queues, registers and devices',
+    devices: Object.keys(fuzzTargets),
+  },
+  {
+    command: 'vmstate',
+    description: 'spoilt states of devices, loaded between what hostile drivers do',
+    devices: [...Object.keys(fuzzTargets), 'serial'],
+  },
+] as const;
 
-async function fuzz(target: string, seed: number, runs: number, log: boolean): Promise<void> {
+for (const { command, description, devices } of commands) {
+  program
+    .command(command)
+    .description(description)
+    .option('--runs <n>', 'cases, shared among the devices', wholeNumber, 50_000)
+    .option('--seed <n>', 'seed of the first case; each further one has the next', wholeNumber, 1)
+    .option('--device <name>', `one of ${devices.join(', ')}; all, if none is named`)
+    .option('--log', 'tell of every operation; for few cases')
+    .action(async ({ runs, seed, device, log }: Options) => {
+      const names = device === undefined ? devices : [device];
+      for (const target of names) {
+        await fuzz({ command, target, seed, runs: Math.ceil(runs / names.length), log: log === true });
+      }
+    });
+}
+
+async function fuzz(order: FuzzOrder): Promise<void> {
+  const { target, seed, runs } = order;
   const progress = new Int32Array(new SharedArrayBuffer(4));
   const begun = performance.now();
   let [before, since] = [0, begun];
@@ -49,12 +68,11 @@ async function fuzz(target: string, seed: number, runs: number, log: boolean): P
     }
   }, 1000);
   try {
-    const order = { target, seed, runs, log };
     const report = (await inThread(worker, 'fuzzInThread', order, progress.buffer)) as FuzzReport;
     const seconds = (performance.now() - begun) / 1000;
     const rate = Math.round(runs / seconds);
     process.stdout.write(
-      `${target}: ${runs} cases from seed ${seed} in ${seconds.toFixed(1)} s (${rate} a second), ${report.faults} faults found\n`,
+      `${target}: ${runs} cases from seed ${seed} in ${seconds.toFixed(1)} s (${rate} a second), ${report.found}\n`,
     );
     if (runs >= runsThatCover && report.missing.length > 0) {
       throw new Error(`${target}: the cases never tried ${report.missing.join('; ')}`);

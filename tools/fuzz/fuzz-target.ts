@@ -1,6 +1,6 @@
 import type { DeviceHost, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
+import type { ContractRequest } from '../../test/support/contract-device.ts';
 import type { MockDriver } from '../../test/support/mock-driver.ts';
-import type { ContractRequest } from '../../test/support/virtio-contract.ts';
 import type { HostileMemory } from './hostile-memory.ts';
 
 /** Numbers from 0 to below a limit, the same for the same seed. */

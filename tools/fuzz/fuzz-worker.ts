@@ -1,10 +1,13 @@
 import { Coverage } from './coverage.ts';
 import { notCovered } from './expected-coverage.ts';
+import type { FuzzOptions } from './fuzz-ground.ts';
 import { fuzzVirtio } from './fuzz-virtio.ts';
+import { fuzzSerialState, fuzzVmState, stateOutcomes } from './fuzz-vmstate.ts';
 import { fuzzTargets } from './targets.ts';
 
 /** What the thread was told to do. */
 export interface FuzzOrder {
+  readonly command: 'virtio' | 'vmstate';
   readonly target: string;
   readonly seed: number;
   readonly runs: number;
@@ -14,28 +17,38 @@ export interface FuzzOrder {
 export interface FuzzReport {
   /** What was not tried. */
   readonly missing: readonly string[];
-  /** Broken rules that devices noticed. */
-  readonly faults: number;
+  /** What came of it, in words. */
+  readonly found: string;
 }
 
 /** Runs cases in a thread of its own. Cell 0 of `progress` counts those that have begun. */
 export function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer): FuzzReport {
   const cells = new Int32Array(progress);
   const coverage = new Coverage();
+  const options: FuzzOptions = {
+    seed: order.seed,
+    runs: order.runs,
+    coverage,
+    log: order.log ? (line) => process.stderr.write(`${line}\n`) : undefined,
+    started: () => {
+      Atomics.add(cells, 0, 1);
+    },
+  };
+  if (order.target === 'serial') {
+    fuzzSerialState(options);
+    return { missing: [], found: `${coverage.of('state accepted')} states accepted` };
+  }
   const target = fuzzTargets[order.target]?.();
   if (target === undefined) throw new Error(`no device is called ${order.target}`);
   try {
-    fuzzVirtio(target, {
-      seed: order.seed,
-      runs: order.runs,
-      coverage,
-      log: order.log ? (line) => process.stderr.write(`${line}\n`) : undefined,
-      started: () => {
-        Atomics.add(cells, 0, 1);
-      },
-    });
+    if (order.command === 'vmstate') {
+      fuzzVmState(target, options);
+      const missing = stateOutcomes.filter((outcome) => coverage.of(`state ${outcome}`) === 0);
+      return { missing, found: `${coverage.of('state accepted')} states accepted` };
+    }
+    fuzzVirtio(target, options);
     const faults = coverage.names('fault ').reduce((sum, name) => sum + coverage.of(`fault ${name}`), 0);
-    return { missing: notCovered(target, coverage), faults };
+    return { missing: notCovered(target, coverage), found: `${faults} faults found` };
   } finally {
     target.close();
   }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 
-/** Bundles `source`, a file of this folder, into the text of one ES module that plain Node runs. */
+/** Bundles `source`, a file of this folder or a file: URL, into the text of one ES module that plain Node runs. */
 export function bundle(source: string): string {
   // The other way leaves a service process running beside ours.
   const result = buildSync({

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { bytes, checkState, flag, list, record, u8, u16, u32, u64 } from '../state-schema.ts';
-import { VmStateError, within } from '../vm-state-error.ts';
+import { VmStateError } from '../vm-state-error.ts';
 import type { DeviceState, TransportState } from './transport-state.ts';
 
 /** More than any device has. */
@@ -48,5 +48,5 @@ export function checkTransportState(value: unknown, kinds: Readonly<Record<strin
   if (check === undefined) {
     throw new VmStateError('state.device.kind', `is ${JSON.stringify(kind.slice(0, 40))}, which is no device`);
   }
-  return { ...state, device: within('state', () => check(state.device)) };
+  return { ...state, device: check(state.device) };
 }

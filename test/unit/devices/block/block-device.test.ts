@@ -1,11 +1,13 @@
 import { type Test, test } from 'tap';
 import { BlockDevice } from '../../../../src/devices/block/block-device.ts';
 import { blockFeature, blockShape, virtio_blk_config } from '../../../../src/devices/block/block-shape.ts';
+import { checkBlockState } from '../../../../src/devices/block/block-state-schema.ts';
 import { feature } from '../../../../src/devices/virtio/mmio-state.ts';
 import { EIO, ENOSPC } from '../../../../src/host/errno.ts';
 import { MiB } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
 import { noCompiler, outputOfC } from '../../../support/c-program.ts';
+import type { ContractDevice } from '../../../support/contract-device.ts';
 import { FakeBackend } from '../../../support/fake-backend.ts';
 import { virtioContract } from '../../../support/virtio-contract.ts';
 import { BlockRig, type BlockRigOptions, diskBytes, header, segment } from './block-rig.ts';
@@ -19,10 +21,8 @@ function rigFor(t: Test, options: BlockRigOptions = {}): BlockRig {
   return rig;
 }
 
-virtioContract('a disk', () => {
+function contractParts(backend: FakeBackend): ContractDevice {
   const ram = new Ram(4 * MiB, 'private');
-  const backend = new FakeBackend(diskBytes);
-  backend.content.fill(4);
   let device: BlockDevice | undefined;
   return {
     shape: blockShape(backend),
@@ -42,8 +42,16 @@ virtioContract('a disk', () => {
         if (bytes.length !== 513 || bytes[0] !== 4 || bytes[512] !== OK) throw new Error(`it read ${bytes}`);
       },
     }),
+    checkState: checkBlockState,
+    another: () => contractParts(backend),
     close: () => ram.close(),
   };
+}
+
+virtioContract('a disk', () => {
+  const backend = new FakeBackend(diskBytes);
+  backend.content.fill(4);
+  return contractParts(backend);
 });
 
 test('reads and writes, in whatever pieces the driver cuts its request', async (t) => {

@@ -1,22 +1,33 @@
 import { test } from 'tap';
 import { NetDevice } from '../../../../src/devices/net/net-device.ts';
 import { netFeature, netShape } from '../../../../src/devices/net/net-shape.ts';
+import { checkNetState } from '../../../../src/devices/net/net-state-schema.ts';
 import { feature } from '../../../../src/devices/virtio/mmio-state.ts';
 import { EINVAL } from '../../../../src/host/errno.ts';
 import { MiB } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
-import { type ContractDevice, virtioContract } from '../../../support/virtio-contract.ts';
+import type { ContractDevice } from '../../../support/contract-device.ts';
+import { virtioContract } from '../../../support/virtio-contract.ts';
 import { FakePort, mac, type NetRig, netRig, packet } from './net-rig.ts';
 
-function contractParts(request: (port: FakePort) => ContractDevice['request']): ContractDevice {
+function contractParts(
+  request: (port: FakePort) => ContractDevice['request'],
+  port: FakePort = new FakePort(),
+): ContractDevice {
   const ram = new Ram(8 * MiB);
-  const port = new FakePort();
   const shape = netShape({ mac, offload: true });
+  let device: NetDevice | undefined;
   return {
     shape,
     memory: ram.memory,
-    device: (host, config, memory) => new NetDevice({ shape, config, memory, port, host }),
+    device: (host, config, memory) => {
+      device = new NetDevice({ shape, config, memory, port, host });
+      return device;
+    },
+    poll: () => device?.portReady(),
     request: request(port),
+    checkState: checkNetState,
+    another: () => contractParts(request, port),
     close: () => ram.close(),
   };
 }

@@ -1,11 +1,15 @@
 import { test } from 'tap';
 import type { RandomSource } from '../../../../src/devices/rng/random-source.ts';
 import { RngDevice, rngShape } from '../../../../src/devices/rng/rng-device.ts';
+import { checkRngState } from '../../../../src/devices/rng/rng-state-schema.ts';
+import { SeededRandom } from '../../../../src/devices/rng/seeded-random.ts';
 import { EAGAIN } from '../../../../src/host/errno.ts';
 import { viewMemory } from '../../../../src/host/libc.ts';
 import { kernelRandom } from '../../../../src/host/random.ts';
 import { MiB, pageSize } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
+import type { ContractDevice } from '../../../support/contract-device.ts';
+import { goOnElsewhere, savedState } from '../../../support/go-on-elsewhere.ts';
 import { virtioRig } from '../../../support/mock-driver.ts';
 import type { MockQueue } from '../../../support/mock-queue.ts';
 import { virtioContract } from '../../../support/virtio-contract.ts';
@@ -44,7 +48,7 @@ function rngRig(t: { teardown(clean: () => unknown): unknown }, source: RandomSo
   return { ...rig, device: device as unknown as RngDevice, queue: rig.driver.queues[0] as MockQueue };
 }
 
-virtioContract('an entropy device', () => {
+function contractParts(): ContractDevice {
   const ram = new Ram(8 * MiB);
   return {
     shape: rngShape,
@@ -57,9 +61,13 @@ virtioContract('an entropy device', () => {
         if (bytes.length !== 64 || bytes.every((byte) => byte === 0)) throw new Error(`not random: ${bytes}`);
       },
     }),
+    checkState: checkRngState,
+    another: contractParts,
     close: () => ram.close(),
   };
-});
+}
+
+virtioContract('an entropy device', contractParts);
 
 test('fills all buffers of a request', async (t) => {
   const rig = rngRig(t);
@@ -133,4 +141,57 @@ test('the kernel fills what it is asked for, whatever the length', async (t) => 
   t.ok(bytes.subarray(1_000_000 - 100, 1_000_010).some((byte) => byte !== 0));
   t.ok(bytes.subarray(1_000_010).every((byte) => byte === 0));
   t.ok(kernelRandom.fill(0, 10) < 0);
+});
+
+test('goes on with the same bytes where another one saved its seeded source', async (t) => {
+  const [first, next] = [new SeededRandom(7), new SeededRandom(99)];
+  t.teardown(() => [first, next].forEach((source) => void source.close()));
+  const rig = rngRig(t, first);
+  rig.queue.add([{ write: 10 }]);
+  rig.driver.kick(0);
+  rig.queue.collectOne();
+  const other = rngRig(t, next);
+  goOnElsewhere(rig, other);
+  const bytes = [rig, other].map(({ transport, driver }) => {
+    transport.resume();
+    const [queue] = driver.queues;
+    queue?.add([{ write: 16 }]);
+    driver.kick(0);
+    return queue?.collectOne().bytes;
+  });
+  t.strictSame(bytes[1], bytes[0]);
+});
+
+test('keeps its seeded source over a reset of its driver', async (t) => {
+  const source = new SeededRandom(7);
+  t.teardown(() => source.close());
+  const rig = rngRig(t, source);
+  const before = savedState(rig).device;
+  rig.transport.resume();
+  rig.driver.reset();
+  t.strictSame(savedState(rig).device, before);
+});
+
+test('refuses a state whose source is of the other kind', async (t) => {
+  const source = new SeededRandom(7);
+  t.teardown(() => source.close());
+  const [seeded, plain] = [rngRig(t, source), rngRig(t)];
+  const [there, here] = [savedState(seeded), savedState(plain)];
+  t.throws(() => plain.transport.prepareLoad(there), { code: 'VM_STATE', message: /a seeded one, and here it is the/ });
+  t.throws(() => seeded.transport.prepareLoad(here), { code: 'VM_STATE', message: /host's, and here it is a seeded/ });
+});
+
+test('refuses a state in which requests are taken and not given back, for there never are any', async (t) => {
+  const rig = rngRig(t);
+  const state = savedState(rig);
+  for (const position of [
+    { nextAvail: 1, nextUsed: 0, signalled: 0 },
+    { nextAvail: 1, nextUsed: 1, signalled: 0 },
+  ]) {
+    const positions = [position, ...state.positions.slice(1)];
+    t.throws(() => rig.transport.prepareLoad({ ...state, positions }), {
+      code: 'VM_STATE',
+      message: /^positions\[0\] cannot be avail 1, used [01], signalled 0 where/,
+    });
+  }
 });

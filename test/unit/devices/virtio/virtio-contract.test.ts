@@ -1,24 +1,29 @@
-import { EchoDevice, echoShape } from '../../../support/echo-device.ts';
+import type { ContractDevice } from '../../../support/contract-device.ts';
+import { checkEchoState, EchoDevice, echoShape } from '../../../support/echo-device.ts';
 import { virtioContract } from '../../../support/virtio-contract.ts';
 
 // The contract itself, with a device that does nothing but keep it.
-virtioContract('a device that echoes', () => ({
-  shape: echoShape,
-  device: (host, _config, memory) => new EchoDevice(host, memory),
-  request: (driver) => {
-    const head = driver.queues[0]?.add([{ read: Buffer.from('hello') }, { write: 8 }]) ?? -1;
-    return {
-      queue: 0,
-      head,
-      check: ({ bytes }) => {
-        if (Buffer.from(bytes).toString() !== 'hello') throw new Error(`the echo is ${bytes}`);
-      },
-    };
-  },
-}));
+function echoing(): ContractDevice {
+  return {
+    shape: echoShape,
+    device: (host, _config, memory) => new EchoDevice(host, memory),
+    request: (driver) => {
+      const head = driver.queues[0]?.add([{ read: Buffer.from('hello') }, { write: 8 }]) ?? -1;
+      return {
+        queue: 0,
+        head,
+        check: ({ bytes }) => {
+          if (Buffer.from(bytes).toString() !== 'hello') throw new Error(`the echo is ${bytes}`);
+        },
+      };
+    },
+    checkState: checkEchoState,
+    another: echoing,
+  };
+}
 
 // Requests that stay in flight until something else lets them finish.
-virtioContract('a device that holds requests', () => {
+function holding(): ContractDevice {
   let device: EchoDevice | undefined;
   return {
     shape: echoShape,
@@ -34,5 +39,10 @@ virtioContract('a device that holds requests', () => {
         if (length !== 0) throw new Error(`${length} bytes were written`);
       },
     }),
+    checkState: checkEchoState,
+    another: holding,
   };
-});
+}
+
+virtioContract('a device that echoes', echoing);
+virtioContract('a device that holds requests', holding);

@@ -1,0 +1,233 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { QmpClient } from '../../src/vmm/client/qmp-client.ts';
+import { tortureNetwork } from './guest-init.ts';
+import { type GuestReport, parseReport, type TortureResult } from './report.ts';
+
+/**
+ * The host's side of a torture, run by Node in the host: `driver.mjs ROUNDS reload|restore`, and the command line of
+ * `colo-vmm`. It talks to the machine named `torture` and prints a {@link TortureResult}.
+ */
+
+const patienceSeconds = 120;
+const blockBytes = 4096;
+const { guest, echoPort } = tortureNetwork;
+
+/** Sends numbered blocks to the guest's echo server, and compares what comes back. */
+class EchoStream {
+  echoedBytes = 0;
+  failure: Error | undefined;
+  readonly #socket: Socket;
+  #sent = 0;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.setNoDelay(true);
+    socket.on('data', (bytes: Buffer) => this.#compare(bytes));
+    socket.on('error', (error) => this.#fail(error));
+    socket.on('close', () => this.#fail(new Error('the connection to the guest ended')));
+    this.#send();
+  }
+
+  close(): void {
+    this.failure ??= new Error('over');
+    this.#socket.destroy();
+  }
+
+  #fail(error: Error): void {
+    this.failure ??= error;
+  }
+
+  /** One block is on its way at a time, so that the guest has time for other things. */
+  #send(): void {
+    const block = Buffer.alloc(blockBytes);
+    for (let at = 0; at < blockBytes; at += 4) block.writeUInt32LE(pattern(this.#sent + at), at);
+    this.#sent += blockBytes;
+    this.#socket.write(block);
+  }
+
+  #compare(bytes: Buffer): void {
+    for (const byte of bytes) {
+      const at = this.echoedBytes;
+      const expected = (pattern(at - (at % 4)) >>> (8 * (at % 4))) & 0xff;
+      if (byte !== expected) this.#fail(new Error(`byte ${at} of the echo is ${byte}, not ${expected}`));
+      this.echoedBytes++;
+    }
+    if (this.echoedBytes === this.#sent) setTimeout(() => this.#send(), 5);
+  }
+}
+
+function pattern(offset: number): number {
+  return Math.imul(offset + 1, 0x9e37_79b1) >>> 0;
+}
+
+/** How often the guest is pinged, and what came of it. */
+class Pings {
+  readonly #process: ChildProcess;
+  #text = '';
+
+  constructor() {
+    this.#process = spawn('ping', [guest], { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.#process.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.#text += text;
+    });
+  }
+
+  async end(): Promise<TortureResult['pings']> {
+    const closed = once(this.#process, 'close');
+    this.#process.kill('SIGINT');
+    await closed;
+    const [, sent = 0, received = 0] = (/(\d+) packets transmitted, (\d+) packets received/.exec(this.#text) ?? []).map(
+      Number,
+    );
+    return { sent, received, doubled: this.#text.split('(DUP!)').length - 1 };
+  }
+}
+
+async function report(): Promise<GuestReport & { atMs: number }> {
+  const sent = performance.now();
+  // Not fetch: the guest's busybox ends lines of a header as Node does not like them.
+  const url = `http://${guest}/cgi-bin/report`;
+  const text = await outputOf(['curl', '-sSf', '-m', String(patienceSeconds), url]);
+  // The guest looked at its clock somewhere in between.
+  return { ...parseReport(text), atMs: (sent + performance.now()) / 2 };
+}
+
+/** The monitor of the machine. */
+class Monitor {
+  readonly #socket: Socket;
+  readonly #client: QmpClient;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    this.#client = new QmpClient(socket, socket);
+  }
+
+  static async open(): Promise<Monitor> {
+    const socket = connect('/run/colo-vmm/torture.sock');
+    await once(socket, 'connect');
+    socket.on('error', () => {});
+    const monitor = new Monitor(socket);
+    await monitor.ask('qmp_capabilities');
+    return monitor;
+  }
+
+  ask(command: string): Promise<unknown> {
+    return this.#client.execute(command);
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** Has a running machine save and load its state in place. */
+class Reloads {
+  readonly #monitor: Monitor;
+
+  constructor(monitor: Monitor) {
+    this.#monitor = monitor;
+  }
+
+  async round(): Promise<number> {
+    const answer = (await this.#monitor.ask('x-reload')) as { 'stopped-ms': number };
+    longestStopMs = Math.max(longestStopMs, answer['stopped-ms']);
+    return answer['stopped-ms'];
+  }
+
+  close(): void {
+    this.#monitor.close();
+  }
+}
+
+/** Has a machine end with a snapshot, and go on from it in a new process, whose guest's clock shows what time it is. */
+class Restores {
+  readonly #command: readonly string[];
+  #machine: ChildProcess | undefined;
+
+  constructor(command: readonly string[]) {
+    this.#command = command;
+  }
+
+  async round(): Promise<number> {
+    const file = '/tmp/torture.snap';
+    const asked = performance.now();
+    await outputOf([...this.#command, 'snapshot', '--vm', 'torture', '--stop', file]);
+    const [program = '', ...args] = [
+      ...[...this.#command, 'restore', file, '--name', 'torture', '--clock', 'jump', '--serial', 'file=/tmp/console'],
+    ];
+    const machine = spawn(program, args, { stdio: 'ignore', detached: true });
+    this.#machine = machine;
+    await this.#running(machine);
+    longestStopMs = Math.max(longestStopMs, performance.now() - asked);
+    // The guest's clock has gone on all the same.
+    return 0;
+  }
+
+  close(): void {
+    this.#machine?.unref();
+  }
+
+  /** Waits until the new process has its machine running: before, its socket does not answer. */
+  async #running(machine: ChildProcess): Promise<void> {
+    for (const deadline = performance.now() + patienceSeconds * 1000; performance.now() < deadline; await sleep(50)) {
+      if (machine.exitCode !== null) break;
+      const client = await Monitor.open().catch(() => undefined);
+      if (client === undefined) continue;
+      const { running } = (await client.ask('query-status')) as { running: boolean };
+      client.close();
+      if (running) return;
+    }
+    throw new Error(`the machine was not restored (exit code ${machine.exitCode})`);
+  }
+}
+
+async function outputOf(argv: readonly string[]): Promise<string> {
+  const [program = '', ...args] = argv;
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  const [status] = (await once(child, 'close')) as [number | null];
+  if (status !== 0) throw new Error(`${argv.join(' ')} ended with status ${status}`);
+  return text;
+}
+
+let longestStopMs = 0;
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+const [, , roundsText = '', mode = '', ...command] = process.argv;
+const rounds = Number(roundsText);
+const socket = connect(echoPort, guest);
+await once(socket, 'connect');
+const echo = new EchoStream(socket);
+const pings = new Pings();
+const torture = mode === 'reload' ? new Reloads(await Monitor.open()) : new Restores(command);
+const before = await report();
+let stoppedMs = 0;
+for (let round = 1; round <= rounds; round++) {
+  // Now here, now there in what the guest does.
+  await sleep(20 + ((round * 37) % 200));
+  if (echo.failure !== undefined) throw new Error(`round ${round}: ${echo.failure.message}`);
+  stoppedMs += await torture.round();
+  if (round % 10 === 0) process.stderr.write(`round ${round} of ${rounds}, ${echo.echoedBytes} bytes echoed\n`);
+}
+await sleep(1000);
+const after = await report();
+if (echo.failure !== undefined) throw echo.failure;
+const result: TortureResult = {
+  rounds,
+  stoppedMs,
+  longestStopMs,
+  elapsedMs: after.atMs - before.atMs,
+  echoedBytes: echo.echoedBytes,
+  pings: await pings.end(),
+  before,
+  after,
+};
+process.stdout.write(`${JSON.stringify(result)}\n`);
+echo.close();
+torture.close();
+process.exit(0);

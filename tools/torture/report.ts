@@ -1,0 +1,73 @@
+/** How far a busy guest has come (see tortureInit), and what went wrong in it. */
+export interface GuestReport {
+  readonly uptimeSeconds: number;
+  /** Rounds of each processor's load. */
+  readonly sums: readonly number[];
+  /** Rounds of the clock's loop, and the longest of them: it sleeps 50 ms. */
+  readonly clockRounds: number;
+  readonly longestRoundMs: number;
+  /** Whether fio still runs, and sectors that it wrote. */
+  readonly disks: number;
+  readonly sectorsWritten: number;
+  readonly wrong: readonly string[];
+}
+
+/** @throws if the text is not a whole report */
+export function parseReport(text: string): GuestReport {
+  const lines = text.trim().split('\n');
+  if (lines.at(-1) !== 'end') throw new Error(`the guest's report is cut: ${text}`);
+  const all = (word: string): string[][] =>
+    lines.filter((line) => line.startsWith(word)).map((line) => line.split(' ').slice(1));
+  const numbers = (word: string): number[] => (all(word)[0] ?? []).map(Number);
+  const [uptimeSeconds = Number.NaN] = numbers('uptime ');
+  const [clockRounds = 0, longest = 0] = numbers('clock ');
+  const [disks = 0, sectorsWritten = 0] = numbers('fio ');
+  return {
+    uptimeSeconds,
+    sums: all('cpu-').map(([count]) => Number(count)),
+    clockRounds,
+    longestRoundMs: longest * 10,
+    disks,
+    sectorsWritten,
+    wrong: all('wrong ').map((words) => words.join(' ')),
+  };
+}
+
+/** What the host's side of a torture found. */
+export interface TortureResult {
+  readonly rounds: number;
+  /** Time that passed for nobody in the guest. */
+  readonly stoppedMs: number;
+  /** The longest that a single round stopped the guest. */
+  readonly longestStopMs: number;
+  /** Time between the two reports. */
+  readonly elapsedMs: number;
+  /** Bytes that the echo server gave back, as they were sent. */
+  readonly echoedBytes: number;
+  readonly pings: { readonly sent: number; readonly received: number; readonly doubled: number };
+  readonly before: GuestReport;
+  readonly after: GuestReport;
+}
+
+/** The guest's clock against the host's, less the time it was stopped: how much the guest is ahead, in ms. */
+export function clockDriftMs({ before, after, elapsedMs, stoppedMs }: TortureResult): number {
+  return (after.uptimeSeconds - before.uptimeSeconds) * 1000 - (elapsedMs - stoppedMs);
+}
+
+/** What is wrong with a result, in sentences; none if nothing is. */
+export function complaints(result: TortureResult, allowedDriftMs: number): string[] {
+  const { before, after, echoedBytes, pings } = result;
+  const drift = clockDriftMs(result);
+  const stuck = after.sums.filter((count, index) => !(count > (before.sums[index] ?? 0)));
+  return [
+    ...after.wrong,
+    ...(stuck.length > 0 || after.sums.length !== before.sums.length ? ['a processor came no further'] : []),
+    ...(after.clockRounds > before.clockRounds ? [] : ['the clock loop came no further']),
+    ...(after.disks > 0 ? [] : ['fio ended']),
+    ...(after.sectorsWritten > before.sectorsWritten ? [] : ['the disk came no further']),
+    ...(echoedBytes > 0 ? [] : ['nothing was echoed']),
+    ...(pings.received > 0 ? [] : ['no ping was answered']),
+    ...(pings.doubled === 0 ? [] : [`${pings.doubled} pings were answered twice`]),
+    ...(Math.abs(drift) <= allowedDriftMs ? [] : [`the guest's clock is off by ${drift.toFixed(0)} ms`]),
+  ];
+}
