@@ -80,11 +80,6 @@ export class ControlledThread<Report> {
     return this.#control.tid;
   }
 
-  /** Sends the thread a message, to be taken when it next looks. */
-  post(message: unknown): void {
-    this.#worker.postMessage(message);
-  }
-
   /** Asks the thread to park; {@link waitUntilParked} makes sure that it did. */
   requestPark(): void {
     this.#control.request = request.park;

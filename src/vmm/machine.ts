@@ -214,7 +214,6 @@ export class Machine implements MonitoredMachine {
     this.#access.load(state, isNew ? undefined : this.#stoppedClocks());
     this.#clocks = { state: state.clock, running: false };
     if (!isNew) return;
-    for (const thread of this.#threads) thread.prepareLoaded();
     this.#runState.moveTo('paused');
   }
 

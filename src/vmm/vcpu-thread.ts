@@ -7,7 +7,8 @@ import { ControlledThread } from './controlled-thread.ts';
 import { ioPatienceMs } from './io-control.ts';
 import type { SharedPlatform } from './platform.ts';
 import { type ExitCounts, VcpuControl } from './vcpu-control.ts';
-import type { VcpuBirth, VcpuReport, VcpuStart } from './vcpu-worker.ts';
+import { setUpVcpu } from './vcpu-setup.ts';
+import type { VcpuBirth, VcpuReport } from './vcpu-worker.ts';
 
 /** What the controller hears of a vCPU thread. */
 export interface VcpuListener {
@@ -18,6 +19,7 @@ export interface VcpuListener {
 /** A vCPU thread seen from the thread that controls it. */
 export class VcpuThread extends ControlledThread<VcpuReport> {
   readonly index: number;
+  readonly #vcpu: Vcpu;
   readonly #vcpuControl: VcpuControl;
 
   /** Starts the thread, parked. */
@@ -39,18 +41,16 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
       ...(platform.virtio.length > 0 ? { parkPatienceMs: ioPatienceMs } : {}),
     });
     this.index = handle.index;
+    this.#vcpu = vcpu;
     this.#vcpuControl = control;
   }
 
-  /** Has the vCPU set up once it runs for the first time. */
+  /**
+   * Sets the vCPU up, whose thread has not run it yet. Not by that thread: a machine that is stopped before all its threads
+   * have begun is saved as it will begin.
+   */
   prepare(cpuid: readonly CpuidEntry[], boot: BootRegisters | undefined): void {
-    const rows = cpuid.map((entry) => entry.$bytes);
-    this.post({ setUp: { cpuid: rows, ...(boot === undefined ? {} : { boot }) } } satisfies VcpuStart);
-  }
-
-  /** Has the vCPU run as it is: a saved state was loaded into it. */
-  prepareLoaded(): void {
-    this.post({} satisfies VcpuStart);
+    setUpVcpu(this.#vcpu, cpuid, boot);
   }
 
   get exits(): ExitCounts {

@@ -80,7 +80,7 @@ export function jumpingIntoNothing(): Uint8Array {
   return new Assembler().set('eax', 0xd000_0000).bytes(0xff, 0xe0).assemble();
 }
 
-/** The sum of what every vCPU prints in {@link crowd}. */
+/** What every vCPU prints in {@link crowd}, unless it is told otherwise. */
 export const crowdBytesPerCpu = 3000;
 
 /**
@@ -89,7 +89,7 @@ export const crowdBytesPerCpu = 3000;
  *
  * The others begin in real mode at 0x8000, count themselves at 0x9000 and, when done, at 0x9004.
  */
-export function crowd(cpus: number): Uint8Array {
+export function crowd(cpus: number, bytesPerCpu = crowdBytesPerCpu): Uint8Array {
   const icrLow = 0xfee0_0300;
   const allButSelf = 0xc_0000;
   const init = 0x4500;
@@ -114,7 +114,7 @@ export function crowd(cpus: number): Uint8Array {
     .jumpIfNotZero('gather')
     .bytes(0xc7, 0x43, 0x08)
     .word(1) // MOV [EBX+8], 1: go
-    .set('ecx', crowdBytesPerCpu)
+    .set('ecx', bytesPerCpu)
     .setDx(port.serial)
     .setAl('a'.charCodeAt(0))
     .label('print')
@@ -133,7 +133,7 @@ export function crowd(cpus: number): Uint8Array {
     .bytes(0x04, 'b'.charCodeAt(0)) // ADD AL, 'b'
     .bytes(0x80, 0x3e, 0x08, 0x90, 0x01) // CMP BYTE [0x9008], 1
     .bytes(0x75, 0xf9) // JNE back to it
-    .bytes(0xb9, crowdBytesPerCpu & 0xff, crowdBytesPerCpu >> 8) // MOV CX
+    .bytes(0xb9, bytesPerCpu & 0xff, bytesPerCpu >> 8) // MOV CX
     .bytes(0xba, port.serial & 0xff, port.serial >> 8) // MOV DX
     .bytes(0xee, 0x49, 0x75, 0xfc) // OUT DX, AL; DEC CX; JNZ
     .bytes(0xf0, 0xfe, 0x06, 0x04, 0x90) // LOCK INC BYTE [0x9004]

@@ -36,7 +36,7 @@ export interface Msr {
 /** Why KVM_RUN came back. */
 export type RunResult = 'exit' | 'interrupted';
 
-/** A vCPU on the thread that runs it. Its ioctls belong to that thread; {@link requestExit} to any other. */
+/** A vCPU on the thread that runs it. Its ioctls belong to that thread once it runs; {@link requestExit} to any other. */
 export class Vcpu {
   readonly index: number;
   /** The run area: kvm_run, and behind it the data of port I/O. */

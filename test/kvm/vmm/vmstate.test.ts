@@ -102,6 +102,20 @@ test('a guest goes on in another machine where it was saved', { skip, timeout: 6
   t.equal(text, alphabet.repeat(Math.ceil(text.length / 26)).slice(0, text.length));
 });
 
+test('a machine that is stopped before its vCPUs have begun is saved as it will begin', { skip }, async (t) => {
+  const machine = bootMachine(t, printingByString('hello'));
+  machine.pause();
+  const other = emptyMachine(t);
+  copyRam(machine, other);
+  other.load(throughCbor(machine.save()));
+  other.resume();
+  t.equal((await other.ended).kind, 'power-off');
+  t.equal(takeOutput(other), 'hello');
+  machine.resume();
+  t.equal((await machine.ended).kind, 'power-off');
+  t.equal(takeOutput(machine), 'hello');
+});
+
 test('a machine goes back to where it was saved, as often as it is told', { skip, timeout: 60_000 }, async (t) => {
   const machine = bootMachine(t, counting(true));
   await until(() => counter(machine) > 50);
