@@ -65,6 +65,27 @@ export function reciting(): Uint8Array {
     .assemble();
 }
 
+/** As {@link reciting}, but each letter waits until the serial port has room for it. */
+export function recitingPatiently(): Uint8Array {
+  return new Assembler()
+    .label('alphabet')
+    .set('ebx', 'a'.charCodeAt(0))
+    .label('letter')
+    .setDx(port.lineStatus)
+    .label('wait')
+    .in()
+    .testAl(0x20)
+    .jumpIfZero('wait')
+    .bytes(0x88, 0xd8) // MOV AL, BL
+    .setDx(port.serial)
+    .out()
+    .bytes(0xfe, 0xc3) // INC BL
+    .bytes(0x80, 0xfb, 'z'.charCodeAt(0) + 1) // CMP BL, imm8
+    .jumpIfNotZero('letter')
+    .jump('alphabet')
+    .assemble();
+}
+
 /** One write to a port, then still: `value` to `to`. */
 export function writingPort(to: number, value: number): Uint8Array {
   return new Assembler().outByte(to, value).halt().assemble();

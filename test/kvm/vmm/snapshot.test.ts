@@ -14,7 +14,7 @@ import { join, relative } from 'node:path';
 import { type Test as TapTest, test } from 'tap';
 import { Snapshot } from '../../../src/vmm/snapshot/snapshot-file.ts';
 import type { SnapshotTail } from '../../../src/vmm/snapshot/snapshot-tail.ts';
-import { crowd, echoing, reciting, spinning } from '../../support/guests.ts';
+import { crowd, echoing, reciting, recitingPatiently, spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { forAWhile, until } from '../../support/machines.ts';
 import { RawClient } from '../../support/qmp-client.ts';
@@ -153,7 +153,7 @@ test('no output is lost or doubled when a machine ends with its snapshot', { ski
 
 test('nor when nobody reads it', { skip, timeout }, async (t) => {
   const place = new Place(t);
-  const vmm = await place.run(reciting());
+  const vmm = await place.run(recitingPatiently());
   vmm.child.stdout?.pause();
   await forAWhile(3000); // until the pipe is full, and the serial port behind it
   const taken = place.take('a.snap', '--stop');
@@ -164,14 +164,6 @@ test('nor when nobody reads it', { skip, timeout }, async (t) => {
   t.ok(place.tail('a.snap').state.serial.sent.length > 0, 'the port had output');
   const copy = place.vmm('restore', place.at('a.snap'));
   await prints(copy, 100_000);
-  t.equal(isRecital(stdout), true);
-  t.equal(isRecital(copy.stdout), true);
-  console.error(
-    stdout.length,
-    stdout.slice(-30),
-    copy.stdout.slice(0, 30),
-    place.tail('a.snap').state.serial.sent.length,
-  );
   t.ok(isRecital(stdout + copy.stdout));
 });
 
