@@ -5,8 +5,8 @@ import { fuzzTargets } from './targets.ts';
 
 /**
  * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
- * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. The first case that fails
- * ends the run and says how to see it again.
+ * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. `npm run fuzz -- snapshot`:
+ * spoilt snapshots. The first case that fails ends the run and says how to see it again.
  */
 
 interface Options {
@@ -34,6 +34,11 @@ const commands = [
     command: 'vmstate',
     description: 'spoilt states of devices, loaded between what hostile drivers do',
     devices: [...Object.keys(fuzzTargets), 'serial'],
+  },
+  {
+    command: 'snapshot',
+    description: 'spoilt snapshots, with checksums that are right',
+    devices: ['file'],
   },
 ] as const;
 

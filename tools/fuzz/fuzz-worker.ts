@@ -1,13 +1,14 @@
 import { Coverage } from './coverage.ts';
 import { notCovered } from './expected-coverage.ts';
 import type { FuzzOptions } from './fuzz-ground.ts';
+import { fuzzSnapshot, snapshotOutcomes } from './fuzz-snapshot.ts';
 import { fuzzVirtio } from './fuzz-virtio.ts';
 import { fuzzSerialState, fuzzVmState, stateOutcomes } from './fuzz-vmstate.ts';
 import { fuzzTargets } from './targets.ts';
 
 /** What the thread was told to do. */
 export interface FuzzOrder {
-  readonly command: 'virtio' | 'vmstate';
+  readonly command: 'virtio' | 'vmstate' | 'snapshot';
   readonly target: string;
   readonly seed: number;
   readonly runs: number;
@@ -22,7 +23,7 @@ export interface FuzzReport {
 }
 
 /** Runs cases in a thread of its own. Cell 0 of `progress` counts those that have begun. */
-export function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer): FuzzReport {
+export async function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer): Promise<FuzzReport> {
   const cells = new Int32Array(progress);
   const coverage = new Coverage();
   const options: FuzzOptions = {
@@ -34,6 +35,11 @@ export function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer): Fuz
       Atomics.add(cells, 0, 1);
     },
   };
+  if (order.command === 'snapshot') {
+    await fuzzSnapshot(options);
+    const missing = snapshotOutcomes.filter((outcome) => coverage.of(`snapshot ${outcome}`) === 0);
+    return { missing, found: `${coverage.of('snapshot accepted')} snapshots accepted` };
+  }
   if (order.target === 'serial') {
     fuzzSerialState(options);
     return { missing: [], found: `${coverage.of('state accepted')} states accepted` };
