@@ -5,7 +5,8 @@ import { fuzzTargets } from './targets.ts';
 
 /**
  * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
- * devices. The first case that fails ends the run and says how to see it again.
+ * devices; `npm run fuzz -- qmp` the same with clients and the monitor. The first case that fails ends the run and says
+ * how to see it again.
  */
 
 interface Options {
@@ -34,6 +35,14 @@ program
     const names = device === undefined ? Object.keys(fuzzTargets) : [device];
     for (const name of names) await fuzz(name, seed, Math.ceil(runs / names.length), log === true);
   });
+
+program
+  .command('qmp')
+  .description('bytes of hostile clients against the monitor')
+  .option('--runs <n>', 'cases', wholeNumber, 50_000)
+  .option('--seed <n>', 'seed of the first case; each further one has the next', wholeNumber, 1)
+  .option('--log', 'tell of all that is sent; for few cases')
+  .action(({ runs, seed, log }: Options) => fuzz('qmp', seed, runs, log === true));
 
 async function fuzz(target: string, seed: number, runs: number, log: boolean): Promise<void> {
   const progress = new Int32Array(new SharedArrayBuffer(4));

@@ -7,23 +7,10 @@ import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { MockDriver } from '../../test/support/mock-driver.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import type { Coverage } from './coverage.ts';
+import { FuzzFailure } from './fuzz-failure.ts';
 import type { FuzzTarget, Random } from './fuzz-target.ts';
 import { HostileDriver } from './hostile-driver.ts';
 import { HostileMemory } from './hostile-memory.ts';
-
-/** A case that went wrong, and how to see it again. */
-export class FuzzFailure extends Error {
-  readonly code = 'FUZZ';
-
-  /** @param first seed of the first case of the same device */
-  constructor(target: string, seed: number, first: number, cause: unknown) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    const again = `npm run fuzz -- virtio --device ${target} --seed ${first} --runs ${seed - first + 1}`;
-    super(`${target}, seed ${seed}: ${why}\n  again: ${again}`);
-    this.name = 'FuzzFailure';
-    this.cause = cause;
-  }
-}
 
 export interface FuzzOptions {
   /** Of the first case; each further one has the next number. */
@@ -63,7 +50,8 @@ export function fuzzVirtio(target: FuzzTarget, options: FuzzOptions): void {
         }
         runCase(target, { ram, state, pops, host, device }, seed, options);
       } catch (error) {
-        throw new FuzzFailure(target.name, seed, first, error);
+        const again = `virtio --device ${target.name} --seed ${first} --runs ${seed - first + 1}`;
+        throw new FuzzFailure(target.name, seed, again, error);
       }
     }
     device?.close();

@@ -1,5 +1,6 @@
 import { Coverage } from './coverage.ts';
 import { notCovered } from './expected-coverage.ts';
+import { fuzzQmp, notCoveredByQmp } from './fuzz-qmp.ts';
 import { fuzzVirtio } from './fuzz-virtio.ts';
 import { fuzzTargets } from './targets.ts';
 
@@ -14,7 +15,7 @@ export interface FuzzOrder {
 export interface FuzzReport {
   /** What was not tried. */
   readonly missing: readonly string[];
-  /** Broken rules that devices noticed. */
+  /** Broken rules that were noticed. */
   readonly faults: number;
 }
 
@@ -22,6 +23,14 @@ export interface FuzzReport {
 export function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer): FuzzReport {
   const cells = new Int32Array(progress);
   const coverage = new Coverage();
+  const log = order.log ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
+  const started = (): void => {
+    Atomics.add(cells, 0, 1);
+  };
+  if (order.target === 'qmp') {
+    fuzzQmp({ seed: order.seed, runs: order.runs, coverage, log, started });
+    return { missing: notCoveredByQmp(coverage), faults: coverage.of('outcome GenericError') };
+  }
   const target = fuzzTargets[order.target]?.();
   if (target === undefined) throw new Error(`no device is called ${order.target}`);
   try {
@@ -29,10 +38,8 @@ export function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer): Fuz
       seed: order.seed,
       runs: order.runs,
       coverage,
-      log: order.log ? (line) => process.stderr.write(`${line}\n`) : undefined,
-      started: () => {
-        Atomics.add(cells, 0, 1);
-      },
+      log,
+      started,
     });
     const faults = coverage.names('fault ').reduce((sum, name) => sum + coverage.of(`fault ${name}`), 0);
     return { missing: notCovered(target, coverage), faults };
