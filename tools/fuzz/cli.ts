@@ -5,8 +5,8 @@ import { fuzzTargets } from './targets.ts';
 
 /**
  * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
- * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. The first case that fails
- * ends the run and says how to see it again.
+ * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. `npm run fuzz -- qmp`: hostile
+ * clients against the monitor. The first case that fails ends the run and says how to see it again.
  */
 
 interface Options {
@@ -52,6 +52,14 @@ for (const { command, description, devices } of commands) {
       }
     });
 }
+
+program
+  .command('qmp')
+  .description('bytes of hostile clients against the monitor')
+  .option('--runs <n>', 'cases', wholeNumber, 50_000)
+  .option('--seed <n>', 'seed of the first case; each further one has the next', wholeNumber, 1)
+  .option('--log', 'tell of all that is sent; for few cases')
+  .action(({ runs, seed, log }: Options) => fuzz({ command: 'qmp', target: 'qmp', seed, runs, log: log === true }));
 
 async function fuzz(order: FuzzOrder): Promise<void> {
   const { target, seed, runs } = order;

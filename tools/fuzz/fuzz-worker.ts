@@ -1,13 +1,14 @@
 import { Coverage } from './coverage.ts';
 import { notCovered } from './expected-coverage.ts';
 import type { FuzzOptions } from './fuzz-ground.ts';
+import { fuzzQmp, notCoveredByQmp } from './fuzz-qmp.ts';
 import { fuzzVirtio } from './fuzz-virtio.ts';
 import { fuzzSerialState, fuzzVmState, stateOutcomes } from './fuzz-vmstate.ts';
 import { fuzzTargets } from './targets.ts';
 
 /** What the thread was told to do. */
 export interface FuzzOrder {
-  readonly command: 'virtio' | 'vmstate';
+  readonly command: 'virtio' | 'vmstate' | 'qmp';
   readonly target: string;
   readonly seed: number;
   readonly runs: number;
@@ -34,6 +35,10 @@ export function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer): Fuz
       Atomics.add(cells, 0, 1);
     },
   };
+  if (order.command === 'qmp') {
+    fuzzQmp(options);
+    return { missing: notCoveredByQmp(coverage), found: `${coverage.of('outcome GenericError')} requests refused` };
+  }
   if (order.target === 'serial') {
     fuzzSerialState(options);
     return { missing: [], found: `${coverage.of('state accepted')} states accepted` };
