@@ -55,7 +55,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   for (const [key, argument, help] of restoreFlags) restore.option(`--${key} ${argument}`, help);
   for (const [key, argument, help] of restoredDeviceFlags) restore.option(`--${key} ${argument}`, help, collect);
   restore
-    .option('--paused', 'let it stand still until it is told to go on')
+    .option('--paused', 'let it stand still until colo-vmm resume')
     .addHelpText('after', restoreHelp)
     .action(async (path: string, _options: unknown, command: Command) => {
       const { parseRestoreConfig } = await import('./vmm/restore-config.ts');
@@ -65,11 +65,15 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 
   const snapshot = cli
     .command('snapshot <path>')
-    .description('write a running machine to a file, to go on from by restore');
+    .description('write a running machine, but for its disks, to a file that restore goes on from');
   for (const [flag, text] of machineFlags) snapshot.option(flag, text);
   snapshot
-    .option('--incremental', 'only what changed since the last snapshot that was taken so; the first one is whole')
+    .option(
+      '--incremental',
+      'write only what changed since the last snapshot that was taken so; the first one is whole',
+    )
     .option('--stop', 'let the machine stand still, and end it when the snapshot is there')
+    .addHelpText('after', snapshotHelp)
     .action(async (path: string, _options: unknown, command: Command) => {
       const { snapshotCommand } = await import('./vmm/client/client-commands.ts');
       await snapshotCommand(path, command.opts());
@@ -154,25 +158,49 @@ const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
 ];
 
 const restoreFlags = [
-  ['clock', '<mode>', 'keep: for the guest no time has passed (default); jump: its clock shows what time it is'],
+  ['clock', '<mode>', 'keep (default): for the guest no time has passed; jump: its clock shows what time it is'],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],
 ] as const;
 
 const restoredDeviceFlags = [
-  ['disk', '<keys>', 'other keys for a disk of the snapshot: id=NAME,path=FILE; without an id in their order'],
-  ['net', '<keys>', 'other keys for a network card of the snapshot, in their order: tap=NAME'],
+  [
+    'disk',
+    '<keys>',
+    'other keys for a disk of the snapshot, such as id=NAME,path=FILE (without id: the next one); once for each',
+  ],
+  ['net', '<keys>', 'other keys for a network card of the snapshot, in their order, such as tap=NAME; once for each'],
 ] as const;
 
+const snapshotHelp = `
+The guest runs on while the snapshot is written, and stands still only for a moment at the end of it. The file appears
+when all of it is on the disk, in place of a snapshot that was there; if it fails, or the VMM dies, nothing is there that
+was not before. It goes on when this command is interrupted.
+
+Disks are not in it: the guest goes on only with disks that hold what they held at that moment. So end the machine with
+--stop, or copy its disks while it is paused.
+
+An incremental snapshot needs all files since the last whole one, where they were. A new whole one is written by itself when
+one of them is gone or replaced, or there are 100. The report says what the file holds.
+
+Examples:
+  colo-vmm snapshot --stop web.snap
+  colo-vmm snapshot --vm web --incremental monday.snap
+  colo-vmm pause && cp --sparse=always root.img root.copy && colo-vmm snapshot web.snap && colo-vmm resume`;
+
 const restoreHelp = `
-The machine is made of what it was made of: CPUs, memory, disks, network cards. Its disks must hold what they held when
-the snapshot was taken, and the files of the snapshot must stay as they are while it runs: its memory is read from them.
+The machine is made of what it was made of: CPUs, memory, disks, network cards, entropy. Its disks must hold what they held
+when the snapshot was taken. All files of the snapshot are checked first, and must stay as they are while it runs: its memory
+is read from them when the guest needs it.
+
+The terminal and the exit codes are those of colo-vmm run.
 
 Examples:
   colo-vmm snapshot --vm web --stop web.snap
   colo-vmm restore web.snap --name web
-  colo-vmm restore web.snap --disk id=root,path=copy.img --net tap=tap7`;
+  colo-vmm restore web.snap --disk id=root,path=copy.img --net tap=tap7
+  colo-vmm restore web.snap --paused`;
 
 /** Commands that talk to a running machine. */
 const machineCommands = [

@@ -112,7 +112,10 @@ export class GuestMemory {
     return window.bytes.subarray(address - window.start, address - window.start + length);
   }
 
-  /** As {@link slice}, to be written; its pages count as written from now on. */
+  /**
+   * As {@link slice}, to be written; its pages count as written from now on. What is written while others collect marks is
+   * written by {@link write}, or marked afterwards ({@link markWritten}).
+   */
   writableSlice(address: Gpa, length: number): Uint8Array {
     const window = this.#find(address, length);
     this.#record(window, address, length);
@@ -131,7 +134,9 @@ export class GuestMemory {
 
   /** Copies `bytes` to `address`. */
   write(address: Gpa, bytes: Uint8Array): void {
-    this.writableSlice(address, bytes.length).set(bytes);
+    const window = this.#find(address, bytes.length);
+    window.bytes.set(bytes, address - window.start);
+    this.#record(window, address, bytes.length);
   }
 
   /** As {@link writableSlice}, for a large area that is about to be filled whole: its pages come all at once. */
@@ -171,26 +176,26 @@ export class GuestMemory {
 
   writeU8(address: Gpa, value: number): void {
     const window = this.#find(address, 1);
-    this.#record(window, address, 1);
     window.view.setUint8(address - window.start, value);
+    this.#record(window, address, 1);
   }
 
   writeU16(address: Gpa, value: number): void {
     const window = this.#find(address, 2);
-    this.#record(window, address, 2);
     window.view.setUint16(address - window.start, value, true);
+    this.#record(window, address, 2);
   }
 
   writeU32(address: Gpa, value: number): void {
     const window = this.#find(address, 4);
-    this.#record(window, address, 4);
     window.view.setUint32(address - window.start, value, true);
+    this.#record(window, address, 4);
   }
 
   writeU64(address: Gpa, value: bigint): void {
     const window = this.#find(address, 8);
-    this.#record(window, address, 8);
     window.view.setBigUint64(address - window.start, value, true);
+    this.#record(window, address, 8);
   }
 
   /** Host address of the bytes, for a system call that reads them in place. */
@@ -237,6 +242,7 @@ export class GuestMemory {
     throw new GuestMemoryError(address, length);
   }
 
+  /** After the write: see {@link markWritten}. */
   #record(window: Window, address: number, length: number): void {
     if (this.#tracking[0] === 1) window.region.written.markBytes(address - window.region.start, length);
   }

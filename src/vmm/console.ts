@@ -89,13 +89,17 @@ export class SerialConsole {
     this.#move();
   }
 
-  /** Prints what is left, gives the terminal back. */
-  close(): void {
+  /**
+   * Prints what is left, gives the terminal back.
+   *
+   * @param takesRest false: what is still with the port stays there, for it was saved with it
+   */
+  close(takesRest = true): void {
     this.#closed = true;
     if (this.#source?.isTTY) this.#source.setRawMode(false);
     this.#source?.pause().removeAllListeners();
     const deadline = performance.now() + flushLimitMs;
-    while (this.#move() && performance.now() < deadline) {
+    while (this.#move(takesRest) && performance.now() < deadline) {
       if (this.#pending.length > 0) Atomics.wait(pause, 0, 0, retryPeriodMs);
     }
     this.#output.close();
@@ -113,11 +117,11 @@ export class SerialConsole {
     }
   }
 
-  /** Moves output until there is none or no room; false if there was none. */
-  #move(): boolean {
+  /** Moves output until there is none or no room; false if there was none. `takesMore`: also what is still with the port. */
+  #move(takesMore = true): boolean {
     let moved = false;
     for (;;) {
-      if (this.#pending.length === 0) {
+      if (this.#pending.length === 0 && takesMore) {
         this.#pending = this.#chunk.subarray(0, this.#serial.takeSent(this.#chunk));
         this.#remember(this.#pending);
       }

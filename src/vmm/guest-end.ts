@@ -24,6 +24,9 @@ export type GuestEnd =
   /** A thread of ours failed. */
   | { readonly kind: 'vmm-failure'; readonly what: string };
 
+/** Who stops a machine whose snapshot was to be its end. */
+export const snapshotStop = 'a snapshot';
+
 /** Exit codes of `colo-vmm run`. Signals give 128 + number, as in a shell. */
 export const exitCode = { powerOff: 0, failure: 1, crash: 2, reset: 3 } as const;
 

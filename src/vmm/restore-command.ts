@@ -1,6 +1,8 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { VmStateError } from '../devices/vm-state-error.ts';
 import { tell } from '../host/tell.ts';
+import { ConfigError } from './config.ts';
 import { nameOfDisk } from './device-config.ts';
 import { Machine } from './machine.ts';
 import { mergeDevices, type RestoreConfig } from './restore-config.ts';
@@ -14,6 +16,7 @@ export async function restoreCommand(path: string, config: RestoreConfig, progra
   try {
     const { config: saved } = snapshot.tail;
     const parts: MachineParts = { ...mergeDevices(saved, config), rng: saved.rng };
+    requireOverlays(parts);
     warnOfChangedDisks(snapshot, parts);
     return await runMachine(config, parts, () => restore(snapshot, parts, config, program));
   } finally {
@@ -48,17 +51,33 @@ function restore(snapshot: Snapshot, { disk, net, rng }: MachineParts, config: R
   }
 }
 
-/** A guest has parts of its file systems in memory: a disk that was written meanwhile does not go with it. */
+/** One that is missing would be made, with nothing in it of what the guest wrote. */
+function requireOverlays({ disk }: MachineParts): void {
+  for (const [index, config] of disk.entries()) {
+    const { overlay } = config;
+    if (overlay === undefined || existsSync(overlay)) continue;
+    throw new ConfigError(
+      `disk ${nameOfDisk(config, index)}: its overlay ${overlay} is gone, and what the guest wrote with it; give a copy ` +
+        `by --disk id=${nameOfDisk(config, index)},overlay=FILE`,
+    );
+  }
+}
+
+/**
+ * A guest has parts of its file systems in memory: a disk that was written meanwhile does not go with it. Of a file that is
+ * given anew nobody knows when it should have been written.
+ */
 function warnOfChangedDisks({ tail }: Snapshot, { disk }: MachineParts): void {
   for (const [index, config] of disk.entries()) {
-    const file = config.overlay ?? config.path;
+    const file = resolve(config.overlay ?? config.path);
+    const saved = tail.config.disk[index];
+    if (saved === undefined || file !== (saved.overlay ?? saved.path)) continue;
     const then = tail.diskTimes[index];
     const now = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
     if (config.readonly || then === undefined || now === undefined || Math.abs(now - then) < 1) continue;
     tell(
-      `colo-vmm: warning: disk ${nameOfDisk(config, index)}: ${file} was last written at another time than when the ` +
-        'snapshot was taken. If it is not as it was then, the guest will destroy its file system: give a copy from that ' +
-        'time by --disk\n',
+      `colo-vmm: warning: disk ${nameOfDisk(config, index)}: ${file} has been written since the snapshot was taken. If it ` +
+        'is not as it was then, the guest will destroy its file system: give a copy from that time by --disk\n',
     );
   }
 }

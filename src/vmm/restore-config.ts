@@ -10,7 +10,7 @@ const schema = v.strictObject({
     v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
   ),
   control: v.optional(v.pipe(v.string('give a path'), v.nonEmpty('give a path'))),
-  clock: v.optional(v.picklist(['keep', 'jump'], 'is keep or jump'), 'keep'),
+  clock: v.optional(v.picklist(['keep', 'jump'], 'give keep or jump')),
   paused: v.optional(v.boolean(), false),
   disk: v.optional(v.array(v.string()), []),
   net: v.optional(v.array(v.string()), []),
@@ -22,15 +22,21 @@ export type RestoreConfig = v.InferOutput<typeof schema>;
 /** @throws ConfigError for the first thing that is wrong */
 export function parseRestoreConfig(flags: Readonly<Record<string, unknown>>): RestoreConfig {
   const result = v.safeParse(schema, flags, { abortEarly: true });
-  if (result.success) return result.output;
+  if (result.success) {
+    const { clock, paused } = result.output;
+    if (!paused || clock === undefined) return result.output;
+    throw new ConfigError(
+      `--clock ${clock}: a machine restored with --paused has its clocks set when it goes on; give it to colo-vmm resume`,
+    );
+  }
   const [issue] = result.issues;
   const key = String(issue.path?.[0]?.key ?? '');
   throw new ConfigError(`--${key} ${String(issue.path?.[0]?.value ?? '')}: ${issue.message}`);
 }
 
 /**
- * The devices of a snapshot, with the keys that are given anew: `id=root,path=other.img` for a disk of that id, without an id
- * and for network cards in the snapshot's order.
+ * The devices of a snapshot, with the keys that are given anew: `id=root,path=other.img` for the disk of that id. What names
+ * no id is for the first disk, or network card, that nothing was given for yet.
  *
  * @throws ConfigError
  */
@@ -52,15 +58,23 @@ function merged<Device extends object>(
   idOf: (device: Device) => string | undefined,
 ): Device[] {
   const devices: object[] = [...saved];
-  for (const [position, text] of given.entries()) {
+  const changed = new Set<number>();
+  for (const text of given) {
     const refuse = (reason: string): ConfigError => new ConfigError(`--${flag} ${text}: ${reason}`);
     const keys = parseKeyValues(text);
     if (typeof keys === 'string') throw refuse(`"${keys}" is not one more key=value`);
     const { id } = keys;
-    const index = flag === 'disk' && id !== undefined ? saved.findIndex((device) => idOf(device) === id) : position;
+    const index =
+      flag === 'disk' && id !== undefined
+        ? saved.findIndex((device) => idOf(device) === id)
+        : saved.findIndex((_, position) => !changed.has(position));
     const device = saved[index];
-    if (device === undefined)
-      throw refuse(`the snapshot has no such ${what[flag]}; it has ${listed(flag, saved, idOf)}`);
+    if (device === undefined) {
+      const missing = id === undefined ? `has no more ${plural[flag]}` : `has no ${flag} ${id}`;
+      throw refuse(`the snapshot ${missing}; it has ${listed(flag, saved, idOf)}`);
+    }
+    if (changed.has(index)) throw refuse(`there is another --${flag} for ${id}; give all its keys in one`);
+    changed.add(index);
     devices[index] = { ...device, ...keys };
     const checked = v.safeParse(schema, [devices[index]], { abortEarly: true });
     if (!checked.success) throw refuse(explain(checked.issues[0]));
@@ -70,7 +84,7 @@ function merged<Device extends object>(
   return checked.output;
 }
 
-const what = { disk: 'disk', net: 'network card' } as const;
+const plural = { disk: 'disks', net: 'network cards' } as const;
 
 function listed<Device>(
   flag: 'disk' | 'net',
@@ -78,7 +92,7 @@ function listed<Device>(
   idOf: (device: Device) => string | undefined,
 ): string {
   if (saved.length === 0) return 'none';
-  return flag === 'disk' ? saved.map(idOf).join(', ') : `${saved.length}, in the order of the flags`;
+  return flag === 'disk' ? saved.map(idOf).join(', ') : `${saved.length}`;
 }
 
 function explain(issue: v.BaseIssue<unknown>): string {

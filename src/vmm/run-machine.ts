@@ -1,4 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { tell } from '../host/tell.ts';
 import { ConfigError, type SerialTarget } from './config.ts';
 import { SerialConsole } from './console.ts';
@@ -6,7 +7,7 @@ import { controlPath } from './control-directory.ts';
 import { ControlSocket } from './control-socket.ts';
 import type { DiskConfig, NetConfig, RngConfig } from './device-config.ts';
 import { nameOfDisk } from './device-config.ts';
-import { crashReport, describeEnd, exitCodeOf, type GuestEnd } from './guest-end.ts';
+import { crashReport, describeEnd, exitCodeOf, type GuestEnd, snapshotStop } from './guest-end.ts';
 import type { Machine } from './machine.ts';
 import { Monitor, type SnapshotTaker } from './monitor.ts';
 import { runSummary } from './run-summary.ts';
@@ -53,7 +54,7 @@ export async function runMachine(
         }
         return exitCodeOf(end);
       } finally {
-        snapshots.close();
+        await snapshots.close();
         await machine.close();
       }
     } finally {
@@ -81,17 +82,23 @@ class Snapshots implements SnapshotTaker {
     return this.#snapshotter.take(path, options);
   }
 
-  close(): void {
-    this.#snapshotter?.close();
+  /** On return none is being taken any more. */
+  async close(): Promise<void> {
+    await this.#snapshotter?.close();
   }
 }
 
-/** With what was left open by the configuration as it was decided. */
+/** With what was left open by the configuration as it was decided; it is read elsewhere, so paths begin at the root. */
 function snapshotConfig(machine: Machine, { disk, net, rng }: MachineParts): SnapshotConfig {
   const { cards } = machine.facts;
   return {
     cpus: machine.shape.cpus,
-    disk: disk.map((config, index) => ({ ...config, id: nameOfDisk(config, index) })),
+    disk: disk.map((config, index) => ({
+      ...config,
+      id: nameOfDisk(config, index),
+      path: resolve(config.path),
+      ...(config.overlay === undefined ? {} : { overlay: resolve(config.overlay) }),
+    })),
     net: net.map((config, index) => ({ ...config, mac: cards[index]?.mac ?? config.mac })),
     rng,
   };
@@ -102,7 +109,7 @@ async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: Gu
   const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
   const console = new SerialConsole(machine.serial, machine.serialBell, outputFd, () => machine.state === 'paused');
   machine.onStill = () => console.settle();
-  let end: GuestEnd;
+  let end: GuestEnd | undefined;
   try {
     if (serial.kind === 'stdio') {
       console.attachInput({
@@ -115,7 +122,8 @@ async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: Gu
     }
     end = await machine.ended;
   } finally {
-    console.close();
+    // The machine that goes on from a snapshot has what was not printed.
+    console.close(!(end?.kind === 'stopped' && end.by === snapshotStop));
     if (outputFd !== 1) closeSync(outputFd);
   }
   return { end, consoleTail: console.tail };

@@ -1,74 +1,94 @@
-import { writeSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
+import type { Fd } from '../../host/libc.ts';
 import { gpa, pageSize } from '../../memory/address.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { asBuffer, isZero } from '../../memory/page-codec.ts';
-import { chunkPages } from './snapshot-format.ts';
+import { chunkBytes, chunkPages } from './snapshot-format.ts';
 
 /** Pages that are written in one turn: some milliseconds. Longest single write, too. */
 const turnPages = 1024;
-
-const zeroPage = Buffer.alloc(pageSize);
+/** Chunks whose checksums are reckoned in one turn. */
+const turnChunks = 64;
 
 /**
- * Writes pages of RAM into a file, and keeps the checksum of each chunk. Pages may be written again when they have changed.
- * Pages are counted in RAM without the hole.
+ * Writes pages of RAM into a file. Pages may be written again when they have changed. Pages are counted in RAM without the
+ * hole.
  */
 export class RamWriter {
-  /** Of each chunk, as the file has it. */
-  readonly checksums: Uint32Array;
-  /** The pages that the file holds. */
+  /** The pages that were written, those of zeros too. */
   readonly held: DirtyBitmap;
   readonly #memory: GuestMemory;
-  readonly #fd: number;
+  readonly #fd: Fd;
   readonly #offset: number;
   /** Pages that are in the file as bytes, and not as a hole. */
   readonly #inFile: DirtyBitmap;
 
-  /** @param offset of page 0 in the file, which has nothing but holes there */
-  constructor(memory: GuestMemory, fd: number, offset: number) {
+  /** @param offset of page 0 in the file, which is open to read and write, and has nothing but holes there */
+  constructor(memory: GuestMemory, fd: Fd, offset: number) {
     this.#memory = memory;
     this.#fd = fd;
     this.#offset = offset;
-    const pages = memory.sizeBytes / pageSize;
-    this.held = new DirtyBitmap(pages);
-    this.#inFile = new DirtyBitmap(pages);
-    this.checksums = new Uint32Array(Math.ceil(pages / chunkPages)).fill(checksumOfHole(chunkPages));
-    const rest = pages % chunkPages;
-    if (rest > 0) this.checksums[this.checksums.length - 1] = checksumOfHole(rest);
+    this.held = new DirtyBitmap(memory.sizeBytes / pageSize);
+    this.#inFile = new DirtyBitmap(this.held.pages);
   }
 
-  /** Bytes that were written to the file. */
-  get writtenBytes(): number {
+  /** Bytes of RAM that are in the file. */
+  get bytesInFile(): number {
     return this.#inFile.count * pageSize;
   }
 
   /**
-   * Writes the pages marked in `dirty`, a bitmap for each region, and yields between turns. What the guest writes meanwhile
-   * is to be written again.
+   * Writes the pages marked in `dirty`, a bitmap for each region, and yields after each turn the bytes that were written in
+   * it. What the guest writes meanwhile is to be written again.
    *
    * @throws NodeJS.ErrnoException as the file system gives it: ENOSPC, EDQUOT, EIO, ...
    */
-  *write(dirty: readonly DirtyBitmap[]): Generator<undefined> {
+  *write(dirty: readonly DirtyBitmap[]): Generator<number> {
     for (const [index, region] of this.#memory.regions.entries()) {
       const marked = dirty[index];
+      if (marked === undefined) continue;
       const firstPage = region.offset / pageSize;
-      for (let page = marked?.nextMarked(0) ?? 0; marked !== undefined && page < marked.pages; ) {
+      for (let page = marked.nextMarked(0); page < marked.pages; ) {
         const end = Math.min(marked.nextClean(page), page + turnPages);
-        this.#writeRun(firstPage + page, region.start + page * pageSize, end - page);
+        yield this.#writeRun(firstPage + page, region.start + page * pageSize, end - page);
         page = marked.nextMarked(end);
-        yield;
       }
     }
   }
 
-  /** Writes adjacent pages, and reckons the checksums of their chunks anew. */
-  #writeRun(firstPage: number, address: number, pages: number): void {
+  /**
+   * The checksum of each chunk, as the file has it. Reckoned once at the end, so that a page costs the same however often
+   * it was written, and nothing of it while the guest stands still. Yields between turns.
+   */
+  *checksums(): Generator<undefined, Uint32Array> {
+    const { pages } = this.held;
+    const checksums = new Uint32Array(Math.ceil(pages / chunkPages)).fill(checksumOfHole(chunkPages));
+    const rest = pages % chunkPages;
+    if (rest > 0) checksums[checksums.length - 1] = checksumOfHole(rest);
+    const buffer = new Uint8Array(chunkBytes);
+    let sinceTurn = 0;
+    for (let page = this.#inFile.nextMarked(0); page < pages; ) {
+      const chunk = Math.floor(page / chunkPages);
+      const bytes = buffer.subarray(0, Math.min(chunkBytes, (pages - chunk * chunkPages) * pageSize));
+      this.#readFully(bytes, chunk * chunkBytes);
+      checksums[chunk] = crc32(bytes);
+      page = this.#inFile.nextMarked((chunk + 1) * chunkPages);
+      if (++sinceTurn < turnChunks) continue;
+      sinceTurn = 0;
+      yield;
+    }
+    return checksums;
+  }
+
+  /** Writes adjacent pages; the bytes that that were. */
+  #writeRun(firstPage: number, address: number, pages: number): number {
     const bytes = asBuffer(this.#memory.slice(gpa(address), pages * pageSize));
     this.held.markBytes(firstPage * pageSize, pages * pageSize);
     // Zeros are a hole, unless something else is there already.
     const isHole = (page: number): boolean => isZero(bytes, page * pageSize) && !this.#inFile.has(firstPage + page);
+    let written = 0;
     for (let page = 0; page < pages; ) {
       if (isHole(page)) {
         page++;
@@ -79,32 +99,9 @@ export class RamWriter {
       while (page < pages && !isHole(page));
       this.#inFile.markBytes((firstPage + start) * pageSize, (page - start) * pageSize);
       this.#writeFully(bytes.subarray(start * pageSize, page * pageSize), (firstPage + start) * pageSize);
+      written += (page - start) * pageSize;
     }
-    const lastChunk = Math.floor((firstPage + pages - 1) / chunkPages);
-    for (let chunk = Math.floor(firstPage / chunkPages); chunk <= lastChunk; chunk++) {
-      this.checksums[chunk] = this.#checksum(chunk);
-    }
-  }
-
-  #checksum(chunk: number): number {
-    const first = chunk * chunkPages;
-    const end = Math.min(first + chunkPages, this.held.pages);
-    let checksum = 0;
-    for (let page = first; page < end; page++) {
-      checksum = crc32(
-        this.held.has(page) ? this.#memory.slice(gpa(this.#addressOf(page)), pageSize) : zeroPage,
-        checksum,
-      );
-    }
-    return checksum;
-  }
-
-  #addressOf(page: number): number {
-    const offset = page * pageSize;
-    for (const region of this.#memory.regions) {
-      if (offset < region.offset + region.sizeBytes) return region.start + offset - region.offset;
-    }
-    throw new RangeError(`page ${page} is not in RAM`);
+    return written;
   }
 
   #writeFully(bytes: Uint8Array, at: number): void {
@@ -112,7 +109,17 @@ export class RamWriter {
       done += writeSync(this.#fd, bytes, done, bytes.length - done, this.#offset + at + done);
     }
   }
+
+  #readFully(bytes: Uint8Array, at: number): void {
+    for (let done = 0; done < bytes.length; ) {
+      const count = readSync(this.#fd, bytes, done, bytes.length - done, this.#offset + at + done);
+      if (count === 0) throw new Error('the file was cut while it was written');
+      done += count;
+    }
+  }
 }
+
+const zeroPage = Buffer.alloc(pageSize);
 
 /** Checksum of so many pages of zeros. */
 export function checksumOfHole(pages: number): number {

@@ -1,20 +1,18 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { nextData } from '../../host/file-region.ts';
 import type { Fd } from '../../host/libc.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
-import { pageSize } from '../../memory/address.ts';
+import { MiB, pageSize } from '../../memory/address.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import { Ram } from '../../memory/ram.ts';
 import { checksumOfHole } from './ram-writer.ts';
 import { SnapshotError } from './snapshot-error.ts';
-import { chunkBytes, chunkPages, decodePrelude, type Prelude, ramOffset } from './snapshot-format.ts';
+import { chunkBytes, chunkPages, decodePrelude, longestChain, type Prelude, ramOffset } from './snapshot-format.ts';
 import { decodeTail, type SnapshotTail } from './snapshot-tail.ts';
 
-/** More snapshots than anyone has on top of each other. */
-const longestChain = 1000;
 /** Bytes read at a time while RAM is checked. */
 const readBytes = 16 * chunkBytes;
 
@@ -27,31 +25,42 @@ export class Snapshot implements Closable {
   readonly #ramBytes: number;
   readonly #base: Snapshot | undefined;
 
-  /** @throws SnapshotError that says what is wrong, of which file */
-  constructor(path: string, depth = 0) {
-    this.path = resolve(path);
-    if (depth > longestChain) throw new SnapshotError(`${path}: is based on more than ${longestChain} snapshots`);
+  /**
+   * @param above what is based on it, by id; RAM is not checked then
+   * @throws SnapshotError that says what is wrong, of which file
+   */
+  constructor(path: string, above: readonly string[] = []) {
+    this.path = path;
     try {
       this.#fd = openToRead(path);
       this.#owner.defer(() => closeSync(this.#fd));
       const prelude = readPrelude(this.#fd, path);
       this.#ramBytes = prelude.ramBytes;
       this.tail = readTail(this.#fd, path, prelude);
-      this.#checkRam();
-      this.#base = this.#openBase(depth);
+      this.#checkTail();
+      this.#base = this.#openBase(above);
+      // Last, for it takes longer than all else.
+      if (above.length === 0) this.#checkRam();
     } catch (error) {
       this.#owner.close();
       throw error;
     }
   }
 
-  /** RAM as it was. Its pages are read when they are first touched, so the files must stay as they are. */
+  /**
+   * RAM as it was. Its pages are read when they are first touched, so the files must stay as they are.
+   *
+   * @throws SnapshotError
+   */
   mapRam(): Ram {
-    const ram = this.#base?.mapRam() ?? new Ram(this.#ramBytes, { fd: this.#fd, offset: ramOffset });
+    if (this.#base === undefined) requireRoomForHoles(this.#fd, this.path);
+    const ram = this.#base?.mapRam() ?? this.#named(() => new Ram(this.#ramBytes, { fd: this.#fd, offset: ramOffset }));
     try {
-      this.#held?.forEachRun((page, pages) => {
-        ram.overlayFile({ fd: this.#fd, offset: ramOffset + page * pageSize }, page, pages);
-      });
+      this.#named(() =>
+        this.#held?.forEachRun((page, pages) => {
+          ram.overlayFile({ fd: this.#fd, offset: ramOffset + page * pageSize }, page, pages);
+        }),
+      );
       return ram;
     } catch (error) {
       ram.close();
@@ -63,6 +72,16 @@ export class Snapshot implements Closable {
     this.#owner.close();
   }
 
+  /** Has an error name the file. */
+  #named<T>(body: () => T): T {
+    try {
+      return body();
+    } catch (error) {
+      const { message } = error as Error;
+      throw new SnapshotError(`${this.path}: its memory cannot be mapped: ${message}`, { cause: error });
+    }
+  }
+
   /** The pages that it holds; undefined if it holds all. */
   get #held(): DirtyBitmap | undefined {
     const { pages } = this.tail;
@@ -72,83 +91,115 @@ export class Snapshot implements Closable {
     return held;
   }
 
-  #openBase(depth: number): Snapshot | undefined {
-    const { base } = this.tail;
+  #openBase(above: readonly string[]): Snapshot | undefined {
+    const { base, id } = this.tail;
     if (base === null) return undefined;
-    const path = resolve(dirname(this.path), base.path);
-    const opened = this.#owner.own(new Snapshot(path, depth + 1));
+    const known = [...above, id];
+    if (known.length >= longestChain) {
+      throw new SnapshotError(`${this.path}: there are more than ${longestChain} snapshots on top of each other`);
+    }
+    const path = resolve(dirname(realpathSync(this.path)), base.path);
+    const needed = `${this.path}: holds only what changed since ${path}`;
+    if (known.includes(base.id)) throw new SnapshotError(`${needed}, and that is based on this one`);
+    let opened: Snapshot;
+    try {
+      opened = this.#owner.own(new Snapshot(path, known));
+    } catch (error) {
+      if (!(error instanceof SnapshotError)) throw error;
+      throw new SnapshotError(`${needed}, which cannot be used: ${error.message}`, { cause: error });
+    }
     if (opened.tail.id !== base.id) {
-      throw new SnapshotError(`${this.path}: is based on ${path}, and that has been overwritten by another snapshot`);
+      throw new SnapshotError(`${needed}, and there is another snapshot now; put back the one that was there`);
     }
     if (opened.#ramBytes !== this.#ramBytes) {
-      throw new SnapshotError(`${this.path}: is based on ${path}, which is of a machine with other RAM`);
+      throw new SnapshotError(`${needed}, and that is of a machine with other RAM`);
     }
     return opened;
   }
 
-  /** Reads what is no hole; what is one must have been one. */
-  #checkRam(): void {
-    const { checksums: bytes, pages, state } = this.tail;
+  #damaged(what: string): SnapshotError {
+    return new SnapshotError(`${this.path}: is damaged: ${what}; copy it again, or take another one`);
+  }
+
+  /** What the tail says of RAM fits together. */
+  #checkTail(): void {
+    const { base, checksums, pages, state } = this.tail;
     const ramPages = this.#ramBytes / pageSize;
-    const chunks = Math.ceil(ramPages / chunkPages);
-    const bitmapBytes = Math.ceil(ramPages / 64) * 8;
-    const bad = (what: string): SnapshotError => new SnapshotError(`${this.path}: is damaged: ${what}`);
-    if (bytes.length !== chunks * 4) throw bad('it has not one checksum for each part of RAM');
-    if ((pages === null) !== (this.tail.base === null)) throw bad('it does not say which pages it holds');
-    if (pages !== null && pages.length !== bitmapBytes)
-      throw bad('it says of more pages than there are that it holds them');
-    if (state.memoryBytes !== this.#ramBytes) throw bad('it has other RAM than its machine');
-    const checksums = new Uint32Array(bytes.slice().buffer);
-    const buffer = Buffer.alloc(readBytes);
-    let holesTo = 0;
+    if (checksums.length !== Math.ceil(ramPages / chunkPages) * 4)
+      throw this.#damaged('RAM has more checksums or fewer');
+    if ((pages === null) !== (base === null)) throw this.#damaged('it does not say which pages it holds');
+    if (pages !== null && pages.length !== Math.ceil(ramPages / 64) * 8) {
+      throw this.#damaged('it says of more pages or fewer than RAM has whether it holds them');
+    }
+    if (state.memoryBytes !== this.#ramBytes) throw this.#damaged('its machine has other RAM');
+  }
+
+  /** Reads what is no hole, here and in what it is based on; what is one must have been one. */
+  #checkRam(): void {
+    if (this.#base !== undefined) this.#base.#checkRam();
+    const checksums = new Uint32Array(this.tail.checksums.slice().buffer);
     const hole = checksumOfHole(chunkPages);
-    const checkHoles = (end: number): void => {
-      for (; holesTo < end; holesTo++) {
-        const length = Math.min(chunkPages, ramPages - holesTo * chunkPages);
-        const expected = length === chunkPages ? hole : checksumOfHole(length);
-        if (checksums[holesTo] !== expected)
-          throw bad(`page ${holesTo * chunkPages} of RAM and those behind it are missing`);
-      }
-    };
+    const lastChunk = checksums.length - 1;
+    const holeAtEnd = checksumOfHole(this.#ramBytes / pageSize - lastChunk * chunkPages);
     const end = ramOffset + this.#ramBytes;
-    for (let at = ramOffset; at < end; ) {
-      const data = Math.min(nextData(this.#fd, at) ?? end, end);
-      const chunk = Math.floor((data - ramOffset) / chunkBytes);
-      checkHoles(data === end ? chunks : chunk);
-      if (data === end) return;
-      const from = ramOffset + chunk * chunkBytes;
-      const length = Math.min(readBytes, end - from);
-      readFully(this.#fd, buffer, length, from, this.path);
-      for (let offset = 0; offset < length; offset += chunkBytes) {
-        const part = buffer.subarray(offset, Math.min(offset + chunkBytes, length));
-        const index = chunk + offset / chunkBytes;
-        if (crc32(part) !== checksums[index]) {
-          throw bad(
-            `RAM differs from what was written, at page ${index * chunkPages} or up to ${chunkPages} behind it`,
+    const buffer = Buffer.alloc(readBytes);
+    for (let chunk = 0; chunk < checksums.length; ) {
+      const data = Math.min(nextData(this.#fd, ramOffset + chunk * chunkBytes) ?? end, end);
+      const nextChunk = data === end ? checksums.length : Math.floor((data - ramOffset) / chunkBytes);
+      for (; chunk < nextChunk; chunk++) {
+        if (checksums[chunk] !== (chunk === lastChunk ? holeAtEnd : hole)) {
+          throw this.#damaged(
+            `page ${chunk * chunkPages} of RAM, or one of the ${chunkPages} from there on, is missing`,
           );
         }
       }
-      at = from + length;
-      holesTo = chunk + Math.ceil(length / chunkBytes);
+      if (chunk === checksums.length) return;
+      const length = Math.min(readBytes, end - ramOffset - chunk * chunkBytes);
+      readFully(this.#fd, buffer.subarray(0, length), ramOffset + chunk * chunkBytes, this.path);
+      for (let offset = 0; offset < length; offset += chunkBytes, chunk++) {
+        if (crc32(buffer.subarray(offset, Math.min(offset + chunkBytes, length))) !== checksums[chunk]) {
+          throw this.#damaged(
+            `page ${chunk * chunkPages} of RAM, or one of the ${chunkPages} from there on, has changed`,
+          );
+        }
+      }
     }
-    checkHoles(chunks);
   }
 }
 
 function openToRead(path: string): Fd {
   try {
-    return openSync(path, 'r') as Fd;
+    // Not blocking, for a FIFO would.
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) as Fd;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const reason =
       code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'no permission to read it' : (error as Error).message;
-    throw new SnapshotError(`${path}: ${reason}`);
+    throw new SnapshotError(`${path}: ${reason}`, { cause: error });
   }
+}
+
+/**
+ * A hole that is touched through a mapping takes room in a tmpfs, unlike on a disk. Where there is none left the guest would
+ * end with SIGBUS.
+ */
+function requireRoomForHoles(fd: Fd, path: string): void {
+  const TMPFS_MAGIC = 0x0102_1994;
+  const system = statfsSync(path);
+  if (system.type !== TMPFS_MAGIC || system.blocks === 0) return; // 0: as large as it likes
+  const { size, blocks } = fstatSync(fd);
+  const missing = size - blocks * 512 - system.bavail * system.bsize;
+  if (missing <= 0) return;
+  throw new SnapshotError(
+    `${path}: is on a tmpfs that is too full: its holes take room there once the guest touches them; make room for ` +
+      `${Math.ceil(missing / MiB)} MiB, or copy it elsewhere`,
+  );
 }
 
 function readPrelude(fd: Fd, path: string): Prelude {
   const stat = fstatSync(fd);
-  if (!stat.isFile()) throw new SnapshotError(`${path}: is no file`);
+  if (stat.isDirectory()) throw new SnapshotError(`${path}: is a folder; give the path of a snapshot`);
+  if (!stat.isFile()) throw new SnapshotError(`${path}: is no file, and snapshots are`);
   const page = Buffer.alloc(pageSize);
   const prelude = decodePrelude(page.subarray(0, readSync(fd, page, 0, pageSize, 0)));
   if (typeof prelude === 'string') throw new SnapshotError(`${path}: ${prelude}`);
@@ -158,15 +209,19 @@ function readPrelude(fd: Fd, path: string): Prelude {
       `${path}: was cut: it has ${stat.size} bytes of ${whole}; copy it again, or take another one`,
     );
   }
-  if (stat.size > whole) throw new SnapshotError(`${path}: has ${stat.size} bytes where a snapshot has ${whole}`);
+  if (stat.size > whole) {
+    throw new SnapshotError(`${path}: is damaged: it has ${stat.size} bytes instead of ${whole}; copy it again`);
+  }
   return prelude;
 }
 
 function readTail(fd: Fd, path: string, { tailOffset, tailBytes, tailChecksum }: Prelude): SnapshotTail {
   const bytes = Buffer.alloc(tailBytes);
-  readFully(fd, bytes, tailBytes, tailOffset, path);
+  readFully(fd, bytes, tailOffset, path);
   if (crc32(bytes) !== tailChecksum) {
-    throw new SnapshotError(`${path}: is damaged: the machine's state differs from what was written`);
+    throw new SnapshotError(
+      `${path}: is damaged: the state of the machine has changed; copy it again, or take another one`,
+    );
   }
   try {
     return decodeTail(bytes);
@@ -176,9 +231,9 @@ function readTail(fd: Fd, path: string, { tailOffset, tailBytes, tailChecksum }:
   }
 }
 
-function readFully(fd: Fd, buffer: Uint8Array, length: number, at: number, path: string): void {
-  for (let done = 0; done < length; ) {
-    const count = readSync(fd, buffer, done, length - done, at + done);
+function readFully(fd: Fd, buffer: Uint8Array, at: number, path: string): void {
+  for (let done = 0; done < buffer.length; ) {
+    const count = readSync(fd, buffer, done, buffer.length - done, at + done);
     if (count === 0) throw new SnapshotError(`${path}: was cut while it was read`);
     done += count;
   }

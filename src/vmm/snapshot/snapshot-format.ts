@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { bytes, struct, u32, u64 } from '../../host/layout.ts';
-import { pageSize } from '../../memory/address.ts';
+import { GiB, MiB, pageSize } from '../../memory/address.ts';
 
 /**
  * A snapshot is one file:
@@ -12,7 +12,9 @@ import { pageSize } from '../../memory/address.ts';
  * RAM lies there as it is, so that it can be mapped and read page by page when a guest touches it. Pages of zeros are
  * holes. A snapshot that has a base holds only pages that changed since that one was taken, and has holes for the others.
  *
- * Everything has a checksum (CRC-32): the prelude and the tail as a whole, RAM in chunks of 16 pages, as the file has them.
+ * Every byte has a checksum (CRC-32): the prelude and the tail each have one, RAM has one for every 16 pages as the file
+ * has them, holes as zeros. Numbers are little-endian. Files of all versions have magic, version and checksum in the same
+ * place.
  */
 export const ramOffset = pageSize;
 
@@ -23,30 +25,44 @@ export const chunkBytes = chunkPages * pageSize;
 /** Newest version of the format that this program knows, and the one that it writes. */
 export const formatVersion = 1;
 
-const magicText = 'COLOSNAP';
+/** Snapshots on top of each other, at most: all of them are open while one is restored. */
+export const longestChain = 100;
+
+/** More than any host has. */
+const mostRamBytes = 1024 * GiB;
+/** The checksums of so much RAM, twice. */
+const mostTailBytes = 128 * MiB;
+
+export const magic = new TextEncoder().encode('COLOSNAP');
 
 export const prelude = struct('snapshot_prelude', {
   magic: bytes(8),
   version: u32,
-  tailChecksum: u32,
+  /** Of this page but for this field. */
+  checksum: u32,
   ramBytes: u64,
   tailOffset: u64,
   tailBytes: u64,
-  checksum: u32,
+  tailChecksum: u32,
 });
 
 /** The first page of a snapshot. */
-export function encodePrelude(ramBytes: number, tailOffset: number, tail: Uint8Array): Uint8Array {
+export function encodePrelude(ramBytes: number, tail: Uint8Array): Uint8Array {
   const page = new Uint8Array(pageSize);
   const fields = prelude.over(page);
-  fields.magic = Buffer.from(magicText, 'latin1');
+  fields.magic = magic;
   fields.version = formatVersion;
-  fields.tailChecksum = crc32(tail);
   fields.ramBytes = BigInt(ramBytes);
-  fields.tailOffset = BigInt(tailOffset);
+  fields.tailOffset = BigInt(ramOffset + ramBytes);
   fields.tailBytes = BigInt(tail.length);
-  fields.checksum = crc32(page.subarray(0, prelude.offsets.checksum));
+  fields.tailChecksum = crc32(tail);
+  fields.checksum = preludeChecksum(page);
   return page;
+}
+
+export function preludeChecksum(page: Uint8Array): number {
+  const { checksum } = prelude.offsets;
+  return crc32(page.subarray(checksum + 4), crc32(page.subarray(0, checksum)));
 }
 
 /** Where the parts of a snapshot lie. */
@@ -57,21 +73,32 @@ export interface Prelude {
   readonly tailChecksum: number;
 }
 
+/** Whether a file that begins with `bytes` claims to be a snapshot. */
+export function hasMagic(bytes: Uint8Array): boolean {
+  return magic.every((byte, index) => bytes[index] === byte);
+}
+
 /** What the first page says; a string that tells why it is none. */
 export function decodePrelude(page: Uint8Array): Prelude | string {
-  if (page.length < pageSize) return 'is shorter than the first page of a snapshot';
+  if (!hasMagic(page)) return 'is no snapshot of colo-vmm';
+  if (page.length < pageSize) return `was cut: it has only ${page.length} bytes; copy it again, or take another one`;
   const fields = prelude.over(page);
-  if (Buffer.from(fields.magic).toString('latin1') !== magicText) return 'is no snapshot of colo-vmm';
+  if (fields.checksum !== preludeChecksum(page))
+    return 'is damaged in its first page; copy it again, or take another one';
   if (fields.version > formatVersion) {
     return `was written by a newer version of colo-vmm: it is of version ${fields.version}, and this one knows up to ${formatVersion}`;
   }
-  if (fields.checksum !== crc32(page.subarray(0, prelude.offsets.checksum))) return 'is damaged in its first page';
-  const [ramBytes, tailOffset, tailBytes] = [fields.ramBytes, fields.tailOffset, fields.tailBytes].map(Number) as [
-    number,
-    number,
-    number,
-  ];
-  const isWhole = ramBytes > 0 && ramBytes % pageSize === 0 && tailOffset === ramOffset + ramBytes && tailBytes > 0;
-  if (fields.version < 1 || !isWhole) return 'has a first page that makes no sense';
+  const ramBytes = Number(fields.ramBytes);
+  const tailOffset = Number(fields.tailOffset);
+  const tailBytes = Number(fields.tailBytes);
+  const makesSense =
+    fields.version >= 1 &&
+    ramBytes > 0 &&
+    ramBytes <= mostRamBytes &&
+    ramBytes % pageSize === 0 &&
+    tailOffset === ramOffset + ramBytes &&
+    tailBytes > 0 &&
+    tailBytes <= mostTailBytes;
+  if (!makesSense) return 'has a first page that makes no sense, though its checksum is right';
   return { ramBytes, tailOffset, tailBytes, tailChecksum: fields.tailChecksum };
 }

@@ -1,17 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsync, ftruncateSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { dirname, relative, resolve } from 'node:path';
+import { fsync, ftruncateSync, statSync, writeSync } from 'node:fs';
+import { dirname, relative } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { Closable } from '../../host/ownership.ts';
-import { pageSize } from '../../memory/address.ts';
+import { MiB } from '../../memory/address.ts';
 import type { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
-import type { DirtyTracker } from '../../memory/dirty-tracker.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { DiskConfig } from '../device-config.ts';
+import { snapshotStop } from '../guest-end.ts';
 import type { RunState } from '../run-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
+import { PartialFile } from './partial-file.ts';
 import { RamWriter } from './ram-writer.ts';
+import { type PageTracker, SnapshotChain } from './snapshot-chain.ts';
 import { SnapshotError } from './snapshot-error.ts';
 import { encodePrelude, ramOffset } from './snapshot-format.ts';
 import { encodeTail, type SnapshotBase, type SnapshotConfig } from './snapshot-tail.ts';
@@ -22,7 +23,7 @@ const sync = promisify(fsync);
 export interface SnapshotMachine {
   readonly state: RunState;
   readonly ram: { readonly memory: GuestMemory };
-  trackDirtyPages(): DirtyTracker;
+  trackDirtyPages(): PageTracker;
   whileStill<T>(body: () => T): T;
   save(): MachineState;
   pause(): void;
@@ -54,17 +55,24 @@ export interface SnapshotReport {
 /** While more pages than this change during a pass, another pass is made before the guest is stopped. */
 const fewPages = 1024;
 const mostPasses = 4;
+/**
+ * After so many bytes they are waited for to be on the disk. So the last wait is short, and with it the time that the VMM
+ * takes to end: it cannot leave while the kernel works for one of its threads.
+ */
+const bytesToSync = 16 * MiB;
 
 /**
  * Takes snapshots of a machine while it runs: RAM is written first, then, while the guest stands still for a moment, what
  * changed meanwhile, and the state. The file gets its name when all of it is on the disk; until then nobody sees it.
  */
-export class Snapshotter implements Closable {
+export class Snapshotter {
   readonly #machine: SnapshotMachine;
   readonly #config: SnapshotConfig;
-  #busy = false;
+  /** Settles with the snapshot that is being taken. */
+  #current: Promise<SnapshotReport> | undefined;
   /** Where the chain of incremental snapshots stands; undefined while nobody has asked for one. */
-  #chain: Chain | undefined;
+  #chain: SnapshotChain | undefined;
+  #closed = false;
 
   constructor(machine: SnapshotMachine, config: SnapshotConfig) {
     this.#machine = machine;
@@ -72,19 +80,36 @@ export class Snapshotter implements Closable {
   }
 
   /**
-   * Writes a snapshot to `path`, in place of what is there. The machine goes on as it was, whatever happens.
+   * Writes a snapshot to `path`, in place of one that is there. Unless it is told to stop, the machine goes on as it was,
+   * whatever happens.
    *
    * @throws SnapshotError, and there is no new file
    */
   async take(path: string, { incremental = false, stop = false }: SnapshotOptions = {}): Promise<SnapshotReport> {
-    if (this.#busy) throw new SnapshotError('another snapshot is being taken; wait until it is done');
-    if (!stop) return this.#take(path, incremental);
+    if (this.#current !== undefined) {
+      throw new SnapshotError(`${path}: another snapshot of this machine is being taken; wait until it is there`);
+    }
+    this.#current = stop ? this.#takeAndStop(path, incremental) : this.#take(path, { incremental, stop });
+    try {
+      return await this.#current;
+    } finally {
+      this.#current = undefined;
+    }
+  }
+
+  /** Gives up a snapshot that is being taken. It uses the machine until this resolves. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#current?.catch(() => {});
+    this.#chain?.close();
+    this.#chain = undefined;
+  }
+
+  async #takeAndStop(path: string, incremental: boolean): Promise<SnapshotReport> {
     const wasRunning = this.#machine.state === 'running';
     if (wasRunning) this.#machine.pause();
     try {
-      const report = await this.#take(path, incremental);
-      this.#machine.stop('a snapshot', 0);
-      return report;
+      return await this.#take(path, { incremental, stop: true });
     } catch (error) {
       // It may have ended meanwhile, or somebody may have let it go on.
       const now: RunState = this.#machine.state;
@@ -93,44 +118,47 @@ export class Snapshotter implements Closable {
     }
   }
 
-  close(): void {
-    this.#chain?.close();
-    this.#chain = undefined;
-  }
-
-  async #take(path: string, incremental: boolean): Promise<SnapshotReport> {
-    this.#busy = true;
-    const target = resolve(path);
-    const partial = `${target}.${process.pid}.part`;
-    const chain = this.#chain ?? new Chain(this.#machine);
+  async #take(path: string, { incremental, stop }: Required<SnapshotOptions>): Promise<SnapshotReport> {
+    let chain = this.#chain;
+    let partial: PartialFile | undefined;
     try {
-      const fd = openSync(partial, 'wx', 0o600);
-      try {
-        const { id, report } = await this.#write(fd, target, chain, incremental ? chain.base : undefined);
-        await sync(fd);
-        renameSync(partial, target);
-        await syncFolder(dirname(target));
-        if (incremental) {
-          chain.wasWritten({ id, path: target });
-          this.#chain = chain;
-        }
-        return report;
-      } finally {
-        closeSync(fd);
+      this.#requireMachine();
+      partial = new PartialFile(path);
+      chain ??= new SnapshotChain(this.#machine);
+      const { target } = partial;
+      const base = incremental ? chain.base : undefined;
+      if (base !== undefined && chain.has(target)) {
+        throw new SnapshotError(
+          `${path}: this incremental snapshot would hold the changes since the one that is there; give another path`,
+        );
       }
+      const { id, report } = await this.#write(partial, chain, base);
+      await sync(partial.fd);
+      this.#requireMachine();
+      if (stop && this.#machine.state !== 'paused') {
+        throw new SnapshotError(
+          `${path}: the machine was told to go on while its snapshot was taken, and was not ended`,
+        );
+      }
+      // All at once from here: what the machine did in between would be lost.
+      partial.rename();
+      if (incremental) {
+        chain.wasWritten({ id, path: target }, base);
+        this.#chain = chain;
+      }
+      if (stop) this.#machine.stop(snapshotStop, 0);
+      return report;
     } catch (error) {
-      rmSync(partial, { force: true });
       throw error instanceof SnapshotError ? error : new SnapshotError(`${path}: ${explain(error)}`, { cause: error });
     } finally {
-      if (chain !== this.#chain) chain.close();
-      this.#busy = false;
+      partial?.close();
+      if (chain !== this.#chain) chain?.close();
     }
   }
 
   async #write(
-    fd: number,
-    target: string,
-    chain: Chain,
+    { fd, target }: PartialFile,
+    chain: SnapshotChain,
     base: SnapshotBase | undefined,
   ): Promise<{ id: string; report: SnapshotReport }> {
     const { memory } = this.#machine.ram;
@@ -139,18 +167,26 @@ export class Snapshotter implements Closable {
     const writer = new RamWriter(memory, fd, ramOffset);
     let dirty = chain.first(base === undefined);
     for (let pass = 1; pass <= mostPasses; pass++) {
-      for (const _ of writer.write(dirty)) await setImmediate();
-      if (this.#machine.state === 'ended') throw new SnapshotError('the machine ended while the snapshot was taken');
+      let unsynced = 0;
+      for (const written of writer.write(dirty)) {
+        unsynced += written;
+        if (unsynced >= bytesToSync) {
+          await sync(fd);
+          unsynced = 0;
+        }
+        await this.#turn();
+      }
       dirty = chain.next();
       if (count(dirty) <= fewPages) break;
     }
     const started = performance.now();
-    const state = this.#machine.whileStill(() => {
-      unite(dirty, chain.next());
+    const { state, diskTimes } = this.#machine.whileStill(() => {
+      for (const [index, bitmap] of chain.next().entries()) dirty[index]?.unite(bitmap);
       for (const _ of writer.write(dirty));
-      return { machine: this.#machine.save(), diskTimes: this.#config.disk.map(lastWritten) };
+      return { state: this.#machine.save(), diskTimes: this.#config.disk.map(lastWritten) };
     });
     const pauseMs = performance.now() - started;
+    const checksums = await this.#checksumsOf(writer);
     const id = randomUUID();
     const tail = encodeTail({
       version: 1,
@@ -158,69 +194,39 @@ export class Snapshotter implements Closable {
       base: base === undefined ? null : { id: base.id, path: relative(dirname(target), base.path) },
       takenAt: Date.now(),
       config: this.#config,
-      diskTimes: state.diskTimes,
-      state: state.machine,
-      checksums: new Uint8Array(writer.checksums.buffer),
+      diskTimes,
+      state,
+      checksums: new Uint8Array(checksums.buffer),
       pages: base === undefined ? null : new Uint8Array(writer.held.words.slice().buffer),
     });
     writeFully(fd, tail, ramOffset + ramBytes);
     // Last: with a first page the file is one.
-    writeFully(fd, encodePrelude(ramBytes, ramOffset + ramBytes, tail), 0);
-    return { id, report: { path: target, base: base?.path ?? null, ramBytes: writer.writtenBytes, pauseMs } };
-  }
-}
-
-/** What changed since the last snapshot of a chain, whatever became of attempts to take another one. */
-class Chain {
-  /** The last snapshot. */
-  base: SnapshotBase | undefined;
-  readonly #tracker: DirtyTracker;
-  readonly #memory: GuestMemory;
-  /** Changes that no snapshot has, besides those that the tracker has not been asked for yet. */
-  #pending: DirtyBitmap[];
-
-  constructor(machine: SnapshotMachine) {
-    this.#memory = machine.ram.memory;
-    this.#tracker = machine.trackDirtyPages();
-    this.#pending = this.#tracker.emptyBitmaps();
+    writeFully(fd, encodePrelude(ramBytes, tail), 0);
+    return { id, report: { path: target, base: base?.path ?? null, ramBytes: writer.bytesInFile, pauseMs } };
   }
 
-  /** The pages to write first: all, or those that changed. */
-  first(all: boolean): DirtyBitmap[] {
-    this.next();
-    const pages = this.#tracker.emptyBitmaps();
-    if (!all) unite(pages, this.#pending);
-    else for (const [index, { sizeBytes }] of this.#memory.regions.entries()) pages[index]?.markBytes(0, sizeBytes);
-    return pages;
+  async #checksumsOf(writer: RamWriter): Promise<Uint32Array> {
+    const steps = writer.checksums();
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+      await this.#turn();
+    }
   }
 
-  /** What changed since this was last called. */
-  next(): DirtyBitmap[] {
-    const dirty = this.#tracker.emptyBitmaps();
-    this.#tracker.collect(dirty);
-    unite(this.#pending, dirty);
-    return dirty;
+  /** Lets other work of this thread have its turn. After it the machine may have ended, and is not to be touched then. */
+  async #turn(): Promise<void> {
+    await setImmediate();
+    this.#requireMachine();
   }
 
-  /** A snapshot has it all. What changed since the machine went on is with the tracker. */
-  wasWritten(snapshot: SnapshotBase): void {
-    this.base = snapshot;
-    this.#pending = this.#tracker.emptyBitmaps();
-  }
-
-  close(): void {
-    this.#tracker.close();
+  #requireMachine(): void {
+    if (this.#closed || this.#machine.state === 'ended') throw new Error('the machine has ended');
   }
 }
 
 function lastWritten({ path, overlay }: DiskConfig): number {
   return statSync(overlay ?? path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-}
-
-function unite(target: readonly DirtyBitmap[], source: readonly DirtyBitmap[]): void {
-  target.forEach((bitmap, index) => {
-    source[index]?.forEachRun((page, pages) => bitmap.markBytes(page * pageSize, pages * pageSize));
-  });
 }
 
 function count(dirty: readonly DirtyBitmap[]): number {
@@ -231,32 +237,21 @@ function writeFully(fd: number, bytes: Uint8Array, at: number): void {
   for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, at + done);
 }
 
-/** A new name is on the disk when its folder is. */
-async function syncFolder(path: string): Promise<void> {
-  const fd = openSync(path, 'r');
-  try {
-    await sync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
 function explain(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   switch (code) {
     case 'ENOSPC':
     case 'EDQUOT':
-      return 'there is no room for a snapshot; the machine goes on. Make room, or give another path';
+      return 'there is no room for a snapshot; make room, or give another path';
     case 'ENOENT':
+    case 'ENOTDIR':
       return 'there is no such folder; make it, or give another path';
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
       return 'no permission to write there; give another path';
-    case 'EEXIST':
-      return 'a snapshot is being written there; wait, or give another path';
-    case 'EISDIR':
-      return 'is a folder; give the path of a file';
+    case 'ENAMETOOLONG':
+      return 'the name is too long; give a shorter one';
     case 'EFBIG':
       return 'the file would be longer than files may be there; give another path';
     default:

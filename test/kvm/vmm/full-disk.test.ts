@@ -6,6 +6,7 @@ import type { DiskConfig } from '../../../src/vmm/device-config.ts';
 import { Monitor } from '../../../src/vmm/monitor.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, takeOutput, until } from '../../support/machines.ts';
+import { noMount } from '../../support/small-file-system.ts';
 import { writingDisk } from '../../support/virtio-guests.ts';
 import { temporaryFolder } from '../../support/vmm-process.ts';
 
@@ -37,12 +38,6 @@ function fullDisk(t: Test): FullDisk {
     if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
   }
   return { disk, free: () => unlinkSync(filler) };
-}
-
-/** Why no file system can be mounted here; false if one can. */
-function noMount(): string | false {
-  const probe = spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']);
-  return probe.status === 0 ? false : 'no file system can be mounted to be full: run as root';
 }
 
 const skip = noKvm() || noMount();
