@@ -372,7 +372,9 @@ test('a full disk leaves no file, and the machine goes on', { skip: noMount() },
   t.equal(place.machine.state, 'running');
   place.machine.ram.memory.write(gpa(0x1000), new Uint8Array(2 * MiB - pageSize));
   t.match(await place.take('1.snap', incremental), { base: place.at('0.snap') });
-  t.throws(() => place.ramIn('1.snap'), { message: /0\.snap: is on a tmpfs that is too full: .* make room for \d MiB/ });
+  t.throws(() => place.ramIn('1.snap'), {
+    message: /0\.snap: is on a tmpfs that is too full: .* make room for \d MiB/,
+  });
   const elsewhere = temporaryFolder(t);
   for (const name of place.files) copyFileSync(place.at(name), join(elsewhere, name));
   t.ok(ramIn(join(elsewhere, '1.snap')).equals(place.ram));
