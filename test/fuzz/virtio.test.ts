@@ -4,7 +4,7 @@ import { gpa } from '../../src/memory/address.ts';
 import { Coverage } from '../../tools/fuzz/coverage.ts';
 import { echoTarget } from '../../tools/fuzz/echo-target.ts';
 import { notCovered } from '../../tools/fuzz/expected-coverage.ts';
-import { FuzzFailure } from '../../tools/fuzz/fuzz-ground.ts';
+import { FuzzFailure } from '../../tools/fuzz/fuzz-failure.ts';
 import type { FuzzTarget } from '../../tools/fuzz/fuzz-target.ts';
 import { fuzzVirtio } from '../../tools/fuzz/fuzz-virtio.ts';
 import type { HostileMemory } from '../../tools/fuzz/hostile-memory.ts';

@@ -2,7 +2,7 @@ import { test } from 'tap';
 import type { VirtioDevice } from '../../src/devices/virtio/virtio-device.ts';
 import { Coverage } from '../../tools/fuzz/coverage.ts';
 import { echoTarget } from '../../tools/fuzz/echo-target.ts';
-import { FuzzFailure } from '../../tools/fuzz/fuzz-ground.ts';
+import { FuzzFailure } from '../../tools/fuzz/fuzz-failure.ts';
 import type { FuzzTarget } from '../../tools/fuzz/fuzz-target.ts';
 import { fuzzSerialState, fuzzVmState, stateOutcomes } from '../../tools/fuzz/fuzz-vmstate.ts';
 import { fuzzTargets } from '../../tools/fuzz/targets.ts';

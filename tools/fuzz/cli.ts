@@ -5,8 +5,9 @@ import { fuzzTargets } from './targets.ts';
 
 /**
  * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
- * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. `npm run fuzz -- snapshot`:
- * spoilt snapshots. The first case that fails ends the run and says how to see it again.
+ * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. `npm run fuzz -- qmp`: hostile
+ * clients against the monitor. `npm run fuzz -- snapshot`: spoilt snapshots. The first case that fails ends the run and says
+ * how to see it again.
  */
 
 interface Options {
@@ -35,11 +36,6 @@ const commands = [
     description: 'spoilt states of devices, loaded between what hostile drivers do',
     devices: [...Object.keys(fuzzTargets), 'serial'],
   },
-  {
-    command: 'snapshot',
-    description: 'spoilt snapshots, with checksums that are right',
-    devices: ['file'],
-  },
 ] as const;
 
 for (const { command, description, devices } of commands) {
@@ -56,6 +52,21 @@ for (const { command, description, devices } of commands) {
         await fuzz({ command, target, seed, runs: Math.ceil(runs / names.length), log: log === true });
       }
     });
+}
+
+const others = [
+  { command: 'qmp', description: 'bytes of hostile clients against the monitor' },
+  { command: 'snapshot', description: 'spoilt snapshots, with checksums that are right' },
+] as const;
+
+for (const { command, description } of others) {
+  program
+    .command(command)
+    .description(description)
+    .option('--runs <n>', 'cases', wholeNumber, 50_000)
+    .option('--seed <n>', 'seed of the first case; each further one has the next', wholeNumber, 1)
+    .option('--log', 'tell of all that is done; for few cases')
+    .action(({ runs, seed, log }: Options) => fuzz({ command, target: command, seed, runs, log: log === true }));
 }
 
 async function fuzz(order: FuzzOrder): Promise<void> {

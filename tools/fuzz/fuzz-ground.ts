@@ -4,22 +4,9 @@ import { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
 import type { MockDriver } from '../../test/support/mock-driver.ts';
 import type { Coverage } from './coverage.ts';
+import { FuzzFailure } from './fuzz-failure.ts';
 import type { FuzzTarget, Random } from './fuzz-target.ts';
 import { HostileMemory } from './hostile-memory.ts';
-
-/** A case that went wrong, and how to see it again. */
-export class FuzzFailure extends Error {
-  readonly code = 'FUZZ';
-
-  /** @param first seed of the first case of the same device */
-  constructor(command: string, target: string, seed: number, first: number, cause: unknown) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    const again = `npm run fuzz -- ${command} --device ${target} --seed ${first} --runs ${seed - first + 1}`;
-    super(`${target}, seed ${seed}: ${why}\n  again: ${again}`);
-    this.name = 'FuzzFailure';
-    this.cause = cause;
-  }
-}
 
 export interface FuzzOptions {
   /** Of the first case; each further one has the next number. */
@@ -77,7 +64,8 @@ export function runCases(
         }
         runCase({ ram, state, pops, host, device }, seed);
       } catch (error) {
-        throw new FuzzFailure(command, target.name, seed, first, error);
+        const again = `${command} --device ${target.name} --seed ${first} --runs ${seed - first + 1}`;
+        throw new FuzzFailure(target.name, seed, again, error);
       }
     }
     device?.close();

@@ -18,7 +18,8 @@ import {
 import { Snapshotter } from '../../src/vmm/snapshot/snapshotter.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import { fill, pagesOfRam, SnapshotRig } from '../../test/support/snapshot-machine.ts';
-import { FuzzFailure, type FuzzOptions } from './fuzz-ground.ts';
+import { FuzzFailure } from './fuzz-failure.ts';
+import type { FuzzOptions } from './fuzz-ground.ts';
 import type { Random } from './fuzz-target.ts';
 import { spoilt } from './spoilt-state.ts';
 
@@ -70,7 +71,7 @@ export async function fuzzSnapshot({ seed: begin, runs, coverage, started }: Fuz
         runCase(join(folder, 'case.snap'), files, seed, (outcome) => coverage.count(`snapshot ${outcome}`));
         if (process.memoryUsage.rss() > before + mostMemory) throw new Error('it takes too much memory');
       } catch (error) {
-        throw new FuzzFailure('snapshot', 'file', seed, seed, error);
+        throw new FuzzFailure('snapshot', seed, `snapshot --seed ${seed} --runs 1`, error);
       }
     }
   } finally {

@@ -14,7 +14,8 @@ import { deviceStateChecks } from '../../src/vmm/io-device-state-schema.ts';
 import { checkEchoState } from '../../test/support/echo-device.ts';
 import { MockDriver } from '../../test/support/mock-driver.ts';
 import { randomNumbers } from '../../test/support/random.ts';
-import { FuzzFailure, type FuzzOptions, type Ground, patience, runCases, serveOne } from './fuzz-ground.ts';
+import { FuzzFailure } from './fuzz-failure.ts';
+import { type FuzzOptions, type Ground, patience, runCases, serveOne } from './fuzz-ground.ts';
 import type { FuzzTarget } from './fuzz-target.ts';
 import { HostileDriver } from './hostile-driver.ts';
 import { spoilt } from './spoilt-state.ts';
@@ -160,7 +161,7 @@ export function fuzzSerialState({ seed: begin, runs, coverage, started }: FuzzOp
     try {
       runSerialCase(seed, (outcome) => coverage.count(`state ${outcome}`));
     } catch (error) {
-      throw new FuzzFailure('vmstate', 'serial', seed, seed, error);
+      throw new FuzzFailure('serial', seed, `vmstate --device serial --seed ${seed} --runs 1`, error);
     }
   }
 }

@@ -1,6 +1,7 @@
 import { Coverage } from './coverage.ts';
 import { notCovered } from './expected-coverage.ts';
 import type { FuzzOptions } from './fuzz-ground.ts';
+import { fuzzQmp, notCoveredByQmp } from './fuzz-qmp.ts';
 import { fuzzSnapshot, snapshotOutcomes } from './fuzz-snapshot.ts';
 import { fuzzVirtio } from './fuzz-virtio.ts';
 import { fuzzSerialState, fuzzVmState, stateOutcomes } from './fuzz-vmstate.ts';
@@ -8,7 +9,7 @@ import { fuzzTargets } from './targets.ts';
 
 /** What the thread was told to do. */
 export interface FuzzOrder {
-  readonly command: 'virtio' | 'vmstate' | 'snapshot';
+  readonly command: 'virtio' | 'vmstate' | 'qmp' | 'snapshot';
   readonly target: string;
   readonly seed: number;
   readonly runs: number;
@@ -35,6 +36,10 @@ export async function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer
       Atomics.add(cells, 0, 1);
     },
   };
+  if (order.command === 'qmp') {
+    fuzzQmp(options);
+    return { missing: notCoveredByQmp(coverage), found: `${coverage.of('outcome GenericError')} requests refused` };
+  }
   if (order.command === 'snapshot') {
     await fuzzSnapshot(options);
     const missing = snapshotOutcomes.filter((outcome) => coverage.of(`snapshot ${outcome}`) === 0);

@@ -34,13 +34,14 @@ cat > /www/cgi-bin/report <<'END'
 #!/bin/sh
 echo 'Content-Type: text/plain'
 echo
-echo "uptime $(cut -d' ' -f1 /proc/uptime)"
 echo "clock $(cat /tmp/clock)"
 for file in /tmp/cpu-*; do echo "\${file#/tmp/} $(cat $file)"; done
 echo "fio $(pidof fio | wc -w) $(awk '{ print $8 }' /sys/block/vda/stat)"
 sed 's/^/wrong /' /tmp/wrong 2>/dev/null
-sed 's/^/wrong fio: /' /tmp/fio 2>/dev/null
-dmesg | grep -iE 'soft lockup|stall|unstable|hung|I/O error|BUG|oops|virtio.*(error|fail)|timed out' | sed 's/^/wrong kernel: /'
+grep -v 'no version information' /tmp/fio 2>/dev/null | sed 's/^/wrong fio: /'
+dmesg | grep -E 'soft lockup|stall|unstable|hung task|I/O error|BUG:|Oops|timed out|clocksource.*skew' | sed 's/^/wrong kernel: /'
+read now rest < /proc/uptime
+echo "uptime $now"
 echo end
 END
 chmod +x /www/cgi-bin/report

@@ -60,7 +60,7 @@ export function complaints(result: TortureResult, allowedDriftMs: number): strin
   const drift = clockDriftMs(result);
   const stuck = after.sums.filter((count, index) => !(count > (before.sums[index] ?? 0)));
   return [
-    ...after.wrong,
+    ...after.wrong.filter((sentence) => !before.wrong.includes(sentence)),
     ...(stuck.length > 0 || after.sums.length !== before.sums.length ? ['a processor came no further'] : []),
     ...(after.clockRounds > before.clockRounds ? [] : ['the clock loop came no further']),
     ...(after.disks > 0 ? [] : ['fio ended']),

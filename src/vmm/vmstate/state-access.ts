@@ -108,9 +108,9 @@ export class StateAccess implements Closable {
     this.#io?.prepareDevices(state.devices);
     const before = fallback === undefined ? undefined : this.#saveKvm(fallback);
     try {
-      this.#loadKvm(state);
+      this.#loadKvm(state, before === undefined);
     } catch (error) {
-      if (before !== undefined) this.#loadKvm(before);
+      if (before !== undefined) this.#loadKvm(before, false);
       throw error;
     }
     this.#serial.load(state.serial);
@@ -130,11 +130,11 @@ export class StateAccess implements Closable {
   }
 
   /** The VM before its vCPUs, and the clocks after all else (see MachineClocks). */
-  #loadKvm({ vcpus, vm, clock }: KvmState): void {
+  #loadKvm({ vcpus, vm, clock }: KvmState, isNew: boolean): void {
     loadVm(this.#vm, vm);
     this.#clocks.matchFrequency(clock);
     this.#vcpus.forEach((vcpu, index) => {
-      loadVcpu(vcpu, vcpus[index] as VcpuState);
+      loadVcpu(vcpu, vcpus[index] as VcpuState, isNew);
     });
     this.#clocks.set(
       clock,

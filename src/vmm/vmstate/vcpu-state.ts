@@ -63,15 +63,15 @@ export function saveVcpu(vcpu: VcpuRegisters, support: VcpuStateSupport): VcpuSt
  * Writes a vCPU's state, but for the TSC and the deadline, which depends on it: see MachineClocks.
  *
  * The order matters:
- * - CPUID before all else: it says which registers there are. It can be set only before a vCPU first runs, and again with
- *   the same content (section 4.20).
+ * - CPUID before all else: it says which registers there are. It can be set only before a vCPU first runs (section 4.20).
  * - SREGS before LAPIC, for it holds the APIC's address and mode; LAPIC before the MSRs.
  * - XCRS before XSAVE, for it says which parts of it are in use.
  * - REGS before the events: setting it drops a pending exception.
  *
+ * @param isNew the vCPU has never run
  * @throws VmStateError that names what this host refuses
  */
-export function loadVcpu(vcpu: VcpuRegisters, state: VcpuState): void {
+export function loadVcpu(vcpu: VcpuRegisters, state: VcpuState, isNew: boolean): void {
   const step = (part: string, body: () => void): void => {
     try {
       body();
@@ -79,9 +79,13 @@ export function loadVcpu(vcpu: VcpuRegisters, state: VcpuState): void {
       throw new VmStateError(part, `is refused by this host's KVM: ${error instanceof Error ? error.message : error}`);
     }
   };
-  step('cpuid', () => {
-    vcpu.cpuid = state.cpuid.map((row) => fromPlain(abi.kvmCpuidEntry2, row));
-  });
+  if (isNew) {
+    step('cpuid', () => {
+      vcpu.cpuid = state.cpuid.map((row) => fromPlain(abi.kvmCpuidEntry2, row));
+    });
+  } else if (!isSameProcessor(vcpu.cpuid, state.cpuid)) {
+    throw new VmStateError('cpuid', 'is that of a processor with other features than the one here');
+  }
   step('mpState', () => {
     vcpu.mpState = state.mpState;
   });
@@ -117,4 +121,25 @@ export function loadVcpu(vcpu: VcpuRegisters, state: VcpuState): void {
   step('events', () => {
     vcpu.events = fromPlain(stateAbi.kvmVcpuEvents, state.events);
   });
+}
+
+type CpuidRow = Plain<ViewOf<typeof kvmCpuidEntry2>>;
+
+/** Bits that follow other registers, by leaf: whether the APIC is on, OSXSAVE, MWAIT, OSPKE; the size of what XSAVE stores. */
+const followingBits: Readonly<Record<number, Partial<Record<'ebx' | 'ecx' | 'edx', number>>>> = {
+  1: { ecx: (1 << 27) | (1 << 3), edx: 1 << 9 },
+  7: { ecx: 1 << 4 },
+  13: { ebx: -1 },
+};
+
+function isSameProcessor(here: readonly CpuidRow[], there: readonly CpuidRow[]): boolean {
+  return here.length === there.length && here.every((row, index) => isSameRow(row, there[index] as CpuidRow));
+}
+
+function isSameRow(here: CpuidRow, there: CpuidRow): boolean {
+  const following = followingBits[here.function] ?? {};
+  const differs = (register: 'ebx' | 'ecx' | 'edx'): boolean =>
+    ((here[register] ^ there[register]) & ~(following[register] ?? 0)) !== 0;
+  if (here.function !== there.function || here.index !== there.index || here.eax !== there.eax) return false;
+  return !differs('ebx') && !differs('ecx') && !differs('edx');
 }

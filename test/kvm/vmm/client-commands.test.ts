@@ -173,13 +173,8 @@ test("says that a machine is another user's", { skip: skip || noOtherUser }, asy
   cpSync(dirname(bundle), readable, { recursive: true });
   chmodSync(readable, 0o755);
   const program = join(readable, basename(bundle));
-  complains(
-    t,
-    await runVmm(['status', '--control', control], {
-      uid: 65_534,
-      program,
-      env: { NODE_OPTIONS: '' }, // node-tap's, which wants to write where that user may not
-    }),
-    /mine\.sock: no permission; the machine belongs to another user/,
-  );
+  const { code, stderr } = await runVmm(['status', '--control', control], { uid: 65_534, program });
+  t.equal(code, 1);
+  // What may follow is node-tap's, which cannot write its files as that user.
+  t.match(stderr, /^colo-vmm: [^\n]+mine\.sock: no permission; the machine belongs to another user\n/);
 });

@@ -6,6 +6,7 @@ const registers = { rax: 0x1234n, rbx: 0xffff_ffff_ffff_ffffn, rcx: 0n, rdx: 1n,
 const ends: readonly (readonly [end: GuestEnd, code: number, line: RegExp])[] = [
   [{ kind: 'power-off' }, 0, /powered off/],
   [{ kind: 'reset' }, 3, /asked for a reboot/],
+  [{ kind: 'reset', by: 'the monitor' }, 3, /^reset by the monitor$/],
   [{ kind: 'triple-fault', vcpu: 2, registers }, 2, /^vcpu 2 triple-faulted/],
   [
     { kind: 'internal-error', vcpu: 1, suberror: 1, data: [0xffn], registers },

@@ -77,6 +77,24 @@ test('a command that fails later is answered like one that fails at once', { tim
   t.strictSame(await next(), { error: { class: 'GenericError', desc: 'no room for the snapshot' }, id: 'x' });
 });
 
+test('reads nothing while a command takes its time', { timeout: 20_000 }, async (t) => {
+  let began = false;
+  const { client } = await connected(t, new FakeMachine(), {
+    slow: command({}, () => {
+      began = true;
+      return new Promise<never>(() => {});
+    }),
+  });
+  client.write('{"execute":"slow"}');
+  while (!began) await new Promise(setImmediate);
+  let taken = false;
+  client.write(Buffer.alloc(4 << 20, ' '), () => {
+    taken = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  t.equal(taken, false, 'it waits at the client');
+});
+
 test('a client that leaves while its command runs is not missed', { timeout: 20_000 }, async (t) => {
   let finish = (): void => {};
   let began = false;

@@ -134,10 +134,13 @@ test('has no name for a machine that was given none', async (t) => {
   t.strictSame(client.execute('query-name'), { return: {} });
 });
 
-test('lists its commands, answers each of them, and takes arguments for none', async (t) => {
+/** Those that need a machine with a state, and answer later. */
+const later = ['x-reload', 'x-snapshot'];
+
+test('lists its commands, answers each of them, and takes no argument that it does not know', async (t) => {
   const { return: list } = negotiated().execute('query-commands') as { return: { name: string }[] };
   t.ok(list.some(({ name }) => name === 'query-status'));
-  for (const { name } of list.filter((command) => command.name !== 'qmp_capabilities')) {
+  for (const { name } of list.filter((command) => !['qmp_capabilities', ...later].includes(command.name))) {
     const client = negotiated();
     t.strictSame(client.execute(name, { x: 1 }), {
       error: { class: 'GenericError', desc: "Parameter 'x' is unexpected" },
@@ -222,4 +225,31 @@ test('every client hears of what another one does', async (t) => {
   second.session.close();
   first.execute('cont');
   t.equal(second.events.length, 1, 'and nothing any more after it has left');
+});
+
+test('takes a snapshot as it is told, and tells what came of it', async (t) => {
+  const machine = new FakeMachine();
+  const asked: unknown[] = [];
+  const snapshots = {
+    take: async (path: string, options?: object) => {
+      asked.push([path, options]);
+      return { path, base: null, ramBytes: 4096, pauseMs: 1.5 };
+    },
+  };
+  const session = new QmpSession(new Monitor(machine, { snapshots }), () => {});
+  session.answer({ text: '{"execute":"qmp_capabilities"}' });
+  const answer = await session.answer({
+    text: '{"execute":"x-snapshot","arguments":{"path":"/a","incremental":true},"id":7}',
+  });
+  t.strictSame(answer, { return: { path: '/a', base: null, 'ram-bytes': 4096, 'pause-ms': 1.5 }, id: 7 });
+  t.strictSame(asked, [['/a', { incremental: true, stop: false }]]);
+});
+
+test('says so where there are no snapshots, and reloads only what runs', async (t) => {
+  const client = negotiated(new FakeMachine('paused'));
+  const refused = { class: 'GenericError' };
+  const snapshot = await client.session.answer({ text: '{"execute":"x-snapshot","arguments":{"path":"/a"}}' });
+  t.match(snapshot, { error: { ...refused, desc: /takes no snapshots/ } });
+  const reload = await client.session.answer({ text: '{"execute":"x-reload"}' });
+  t.match(reload, { error: { ...refused, desc: /does not run/ } });
 });
