@@ -30,6 +30,7 @@ const endPatienceMs = 500;
  * @param serve answers one question of the controller's, while all stands still
  */
 export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: DrivenDevices, serve?: () => void): void {
+  standStill(control, loop, devices, serve);
   for (;;) {
     switch (control.request) {
       case request.end: {
@@ -55,7 +56,8 @@ function standStill(control: ThreadControl, loop: EventLoop, devices: DrivenDevi
     devices.settle();
     loop.turn(lookAgainMs);
   }
-  if (control.request === request.park) control.park(serve);
+  // Also when it is to run again by now: parking is what tells the controller that this thread is past its beginning.
+  control.park(serve);
   // A machine that ends while it is paused stays as it is.
   if (control.request !== request.end) devices.resume();
 }

@@ -1,6 +1,6 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { echoing, printing } from '../../support/guests.ts';
@@ -49,6 +49,9 @@ class Terminal {
 
   /** What `stty -a` says of the terminal now. */
   get settings(): string {
+    // The shell that writes down which one it is may not have come so far.
+    const file = join(this.#folder, 'tty');
+    if (!existsSync(file) || readFileSync(file).length === 0) return '';
     return execFileSync('stty', ['-F', this.#read('tty'), '-a'], { encoding: 'utf8' });
   }
 

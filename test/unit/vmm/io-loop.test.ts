@@ -65,11 +65,26 @@ class Rig implements DrivenDevices {
   }
 }
 
+/** What it does first of all: it parks, and goes on if it may. */
+const begun = ['pause', 'resume'];
+
 test('ends at once when that is asked for before it begins, and takes nothing more', async (t) => {
   const rig = new Rig(t, () => {});
   rig.ask(request.end);
   rig.run();
-  t.strictSame(rig.calls, ['pause']);
+  t.strictSame(rig.calls, ['pause', 'pause']);
+});
+
+test('says that it runs, also when it was told to before it began', async (t) => {
+  const phases: number[] = [];
+  const rig = new Rig(t, (call, rig) => {
+    if (call !== 'settle') return;
+    phases.push(rig.control.phase);
+    rig.control.request = request.end;
+    rig.wake.signal();
+  });
+  rig.run();
+  t.strictSame(phases, [phase.running]);
 });
 
 test('looks what drivers want, then waits, then lets devices go on, turn by turn', async (t) => {
@@ -78,7 +93,7 @@ test('looks what drivers want, then waits, then lets devices go on, turn by turn
     if (rig.count('takeTurns') === 2) rig.control.request = request.end;
   });
   rig.run();
-  t.strictSame(rig.calls, ['settle', 'woken', 'takeTurns', 'settle', 'woken', 'takeTurns', 'pause']);
+  t.strictSame(rig.calls, [...begun, 'settle', 'woken', 'takeTurns', 'settle', 'woken', 'takeTurns', 'pause']);
 });
 
 test('stands still while there is nothing to do', { timeout: 10_000 }, async (t) => {
@@ -91,7 +106,7 @@ test('stands still while there is nothing to do', { timeout: 10_000 }, async (t)
   `;
   new Worker(source, { eval: true, workerData: rig.wake.fd });
   rig.run();
-  t.strictSame(rig.calls, ['settle', 'woken', 'takeTurns', 'pause']);
+  t.strictSame(rig.calls, [...begun, 'settle', 'woken', 'takeTurns', 'pause']);
 });
 
 test('does not wait while a device has more to do', { timeout: 10_000 }, async (t) => {
@@ -179,7 +194,7 @@ test('waits for what is in flight before it ends', { timeout: 20_000 }, async (t
   rig.idle = false;
   rig.control.request = request.end;
   rig.run();
-  t.strictSame(rig.calls, ['pause', 'woken']);
+  t.strictSame(rig.calls, ['pause', 'pause', 'woken']);
 });
 
 test('ends though a device never becomes idle', { timeout: 20_000 }, async (t) => {
