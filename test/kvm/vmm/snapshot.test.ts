@@ -453,6 +453,8 @@ test('a second snapshot is refused while one is taken, and the guest runs on mea
   const { vmm, client } = await slowMachine(t, place);
   const [first, second] = [await client(), await client()];
   const taken = first.ask(order(place.at('a.snap')));
+  // Two clients' orders come in any order.
+  await until(() => place.snapshots.length > 0);
   t.match(await second.ask(order(place.at('b.snap'))), {
     error: { desc: /b\.snap: another snapshot of this machine is being taken; wait/ },
   });
