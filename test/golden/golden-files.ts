@@ -25,9 +25,16 @@ export function goldenFiles(): GoldenFile[] {
     });
 }
 
-/** Writes a file that is not there yet; false if it is, for what a version once wrote is never changed. */
+/** Kind of the state of a whole machine, which is loaded on its own. */
+export const wholeMachine = 'machine';
+
+/**
+ * Writes a file that is not there yet; false if it is, for what a version once wrote is never changed.
+ *
+ * @param state a value, or its encoding
+ */
 export function writeGoldenFile(name: string, state: unknown): boolean {
-  const hex = Buffer.from(encode(state)).toString('hex');
+  const hex = Buffer.from(state instanceof Uint8Array ? state : encode(state)).toString('hex');
   const lines = hex.match(new RegExp(`.{1,${2 * bytesOfLine}}`, 'g')) ?? [];
   try {
     writeFileSync(fileURLToPath(new URL(`${name}${ending}`, folder)), `${lines.join('\n')}\n`, { flag: 'wx' });
