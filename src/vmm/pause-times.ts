@@ -19,8 +19,14 @@ export type PausePart = (typeof pauseParts)[number];
 
 /** A stopwatch for the parts of one pause. A part that comes several times is added up. */
 export class PauseTimes {
+  readonly #now: () => number;
   readonly #ms = new Float64Array(pauseParts.length);
   #since = 0;
+
+  /** @param now a clock, in milliseconds */
+  constructor(now = () => performance.now()) {
+    this.#now = now;
+  }
 
   /** A pause begins. */
   restart(): void {
@@ -30,12 +36,12 @@ export class PauseTimes {
 
   /** What follows belongs to the next part that is {@link done}. */
   begin(): void {
-    this.#since = performance.now();
+    this.#since = this.#now();
   }
 
   /** A part is over, and the next one begins. */
   done(part: PausePart): void {
-    const now = performance.now();
+    const now = this.#now();
     const index = pauseParts.indexOf(part);
     this.#ms[index] = (this.#ms[index] ?? 0) + now - this.#since;
     this.#since = now;

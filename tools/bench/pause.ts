@@ -1,4 +1,5 @@
 import { pathToFileURL } from 'node:url';
+import { MiB } from '../../src/memory/address.ts';
 import { GuestSession } from '../guest-session.ts';
 import type { Host } from '../lab/host.ts';
 import type { LabMode } from '../lab/mode.ts';
@@ -83,7 +84,10 @@ async function saveGuest(host: Host, name: Contestant, argv: readonly string[], 
   try {
     const session = new GuestSession(vmm);
     await session.login(patienceMs);
-    await session.run(`mount -o remount,size=80% /tmp; yes colo | head -c ${filledMib}M > /tmp/filled`, patienceMs);
+    await session.run(
+      `mount -o remount,size=80% /tmp; yes colo | head -c ${filledMib * MiB} > /tmp/filled`,
+      patienceMs,
+    );
     session.type(busyLoop);
     const order: QmpOrder = {
       socket: socketOf(name),
