@@ -16,7 +16,8 @@ export const firstFreePage = 512;
 export const pagesOfItsOwn = 1;
 
 /**
- * Machine code whose first vCPU writes to the pages that it is told, and else counts, without an exit. The others spin.
+ * Machine code whose first vCPU writes to the pages that it is told, and else counts, without an exit. The others are
+ * halted, as most vCPUs are: had they all work to do, hosts with fewer CPUs would show how their scheduler shares them.
  */
 export function obedientGuest(cpus: number): Uint8Array {
   const guest = new Assembler();
@@ -50,7 +51,7 @@ export function obedientGuest(cpus: number): Uint8Array {
       .label('other')
       .bytes(0x31, 0xc0, 0x8e, 0xd8) // XOR AX, AX; MOV DS, AX
       .bytes(0xf0, 0xfe, 0x06, startedAddress & 0xff, startedAddress >> 8) // LOCK INC BYTE [started]
-      .bytes(0xf3, 0x90, 0xeb, 0xfc); // PAUSE; JMP to it
+      .bytes(0xfa, 0xf4, 0xeb, 0xfd); // CLI; HLT; JMP to it
   }
   return guest.assemble();
 }
