@@ -346,8 +346,10 @@ export class Machine implements MonitoredMachine {
     this.#clocks = undefined;
     if (clocks !== undefined && !(clocks.running && mode === 'jump')) this.#access.setClocks(clocks.state, mode);
     else this.#access.noteStopped();
-    for (const thread of this.#allThreads) thread.resume();
+    // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
     this.pauseTimes.done('goOn');
+    for (const thread of this.#threads) thread.resume();
+    this.#io?.resume();
     // The host side of the serial port stood still as well.
     new DoorbellButton(this.serialBell.button).ring();
   }

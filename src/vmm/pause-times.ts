@@ -12,7 +12,7 @@ export const pauseParts = [
   'vmState',
   /** Having the devices say what they are in. */
   'deviceState',
-  /** Setting the clocks, and letting all threads go. */
+  /** Setting the clocks, until the threads are let go. */
   'goOn',
 ] as const;
 export type PausePart = (typeof pauseParts)[number];

@@ -11,10 +11,10 @@ import type { QmpFigures, QmpOrder } from './qmp-stopwatch.ts';
 import { timeToLine } from './stopwatch.ts';
 
 /**
- * What the guest has in memory besides its kernel: copies of its one program, some 2 MB each. Zeros would be left out by
- * all.
+ * What the guest has in memory besides its kernel, so that most of its 256 MiB are in use: copies of its one program, some
+ * 2 MB each. Zeros would be left out by all.
  */
-const fill = 'i=0; while [ $i -lt 48 ]; do cat /bin/busybox >> /tmp/filled; i=$((i+1)); done';
+const fill = 'i=0; while [ $i -lt 80 ]; do cat /bin/busybox >> /tmp/filled; i=$((i+1)); done';
 const folder = '/dev/shm/pause';
 const snapshotOf = (name: Contestant): string => `${folder}/${name}.snap`;
 const socketOf = (name: Contestant): string => `${folder}/${name}.sock`;

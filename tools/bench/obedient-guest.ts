@@ -90,8 +90,7 @@ export async function obey(memory: GuestMemory, firstPage: number, count: number
   while (memory.readU32(gpa(cell.done)) !== order) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-/** Blocks until the guest runs. */
-export function waitUntilAlive(memory: GuestMemory): void {
-  const before = memory.readU32(gpa(cell.alive));
-  while (memory.readU32(gpa(cell.alive)) === before);
+/** What shows that the guest runs: it changes as long as it does. */
+export function signOfLife(memory: GuestMemory): number {
+  return memory.readU32(gpa(cell.alive));
 }

@@ -22,10 +22,16 @@ export type PauseParts = Readonly<Record<(typeof partNames)[number], number>>;
 /** One pause. */
 export interface Pause {
   readonly parts: PauseParts;
-  /** From the decision to stop until all threads are let go. */
+  /** From the decision to stop until the threads are let go. */
   readonly totalMs: number;
-  /** From then on until the guest's first vCPU runs: up to the host's scheduler. */
+  /** From then on until the guest is seen to run: up to the host's scheduler. */
   readonly wakeMs: number;
+}
+
+/** @param elapsedMs from the decision to stop until the guest is seen to run */
+export function pauseOf(parts: PauseParts, elapsedMs: number): Pause {
+  const totalMs = partNames.reduce((sum, name) => sum + parts[name], 0);
+  return { parts, totalMs, wakeMs: elapsedMs - totalMs };
 }
 
 /** Pauses of one kind. */

@@ -5,6 +5,7 @@ import {
   type Pause,
   type PauseParts,
   partNames,
+  pauseOf,
   pauseResult,
   pauseRow,
 } from '../../../../tools/bench/pause-report.ts';
@@ -21,6 +22,10 @@ const figures: LabFigures = {
   restoreMs: { ours: [100, 110, 300], microvm: [800, 1100, 1000], pc: [400, 1100, 500] },
   host: 'emulated',
 };
+
+t.test('a pause is the sum of its parts, and what is left of the time is the waking', async (t) => {
+  t.match(pauseOf(parts(0.5), 5), { totalMs: 4.5, wakeMs: 0.5 });
+});
 
 t.test('a row has the medians of its pauses, and the best of them', async (t) => {
   const row = pauseRow({ vcpus: 1, pages: 100, where: 'native' }, [pause(30, 1), pause(0.5, 2), pause(2, 9)]);
