@@ -105,17 +105,25 @@ export class ControlledThread<Report> {
    * @throws if there comes no answer: the thread failed
    */
   ask(question: unknown): unknown {
-    if (this.#questions === undefined) throw new Error(`${this.#options.name} answers no questions`);
+    return this.askAhead(question)();
+  }
+
+  /** As {@link ask}, but the caller can do something else meanwhile: it must call what it gets, to take the answer. */
+  askAhead(question: unknown): () => unknown {
+    const questions = this.#questions;
+    if (questions === undefined) throw new Error(`${this.#options.name} answers no questions`);
     this.#waitFor((now) => now !== phase.starting, startPatienceMs);
-    this.#questions.postMessage(question);
-    this.#control.request = request.serve;
-    this.#waitFor((now) => now === phase.served || now === phase.ended, patienceMs);
-    const answer = this.#control.phase === phase.served ? receiveMessageOnPort(this.#questions) : undefined;
-    this.#control.request = request.park;
-    if (answer === undefined) throw new Error(`${this.#options.name} did not answer`);
-    // The next question must not come before the thread has seen that this one is over.
+    // It must have seen that the last question is over before the next one comes.
     this.#waitFor((now) => now !== phase.served, patienceMs);
-    return answer.message;
+    questions.postMessage(question);
+    this.#control.request = request.serve;
+    return () => {
+      this.#waitFor((now) => now === phase.served || now === phase.ended, patienceMs);
+      const answer = this.#control.phase === phase.served ? receiveMessageOnPort(questions) : undefined;
+      this.#control.request = request.park;
+      if (answer === undefined) throw new Error(`${this.#options.name} did not answer`);
+      return answer.message;
+    };
   }
 
   /** Asks the thread to end. */

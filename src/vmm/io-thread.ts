@@ -39,10 +39,13 @@ export class IoThread extends ControlledThread<IoReport> {
     });
   }
 
-  /** All devices. While the thread is parked. */
-  saveDevices(): readonly IoDeviceState[] {
-    const answer = this.#ask({ kind: 'save' });
-    return answer.kind === 'saved' ? answer.states : [];
+  /** Begins to save all devices, while the thread is parked. The caller must take the states, by what it gets. */
+  saveDevices(): () => readonly IoDeviceState[] {
+    const take = this.askAhead({ kind: 'save' } satisfies IoQuestion);
+    return () => {
+      const answer = take() as IoAnswer;
+      return answer.kind === 'saved' ? answer.states : [];
+    };
   }
 
   /** Makes sure that {@link loadDevices} can load these states. @throws VmStateError */

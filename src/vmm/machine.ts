@@ -22,6 +22,7 @@ import { IoThread } from './io-thread.ts';
 import { type DevicesConfig, MachineDevices, noDevices } from './machine-devices.ts';
 import { MachineEvents } from './machine-events.ts';
 import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
+import { PauseTimes } from './pause-times.ts';
 import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
 import { type RunState, RunStateError, RunStateMachine } from './run-state.ts';
 import { ThreadControl } from './thread-control.ts';
@@ -78,6 +79,8 @@ export class Machine implements MonitoredMachine {
   /** Called whenever all has come to stand still, before anything is made of that. */
   onStill: () => void = () => {};
   readonly ram: Ram;
+  /** Where the time of the last pause went. */
+  readonly pauseTimes = new PauseTimes();
   readonly #owner = new Owner();
   readonly #kvm: KvmDevice;
   readonly #vm: Vm;
@@ -201,7 +204,7 @@ export class Machine implements MonitoredMachine {
    * @throws RunStateError if it is not paused
    */
   save(): MachineState {
-    return this.#access.save(this.#stoppedClocks());
+    return this.#access.save(this.#stoppedClocks(), this.pauseTimes);
   }
 
   /**
@@ -318,12 +321,16 @@ export class Machine implements MonitoredMachine {
 
   #standStill(): void {
     this.#runState.moveTo('paused');
+    this.pauseTimes.restart();
     try {
       for (const thread of this.#threads) thread.requestPark();
       for (const thread of this.#threads) thread.waitUntilParked();
+      this.pauseTimes.done('vcpus');
       this.#io?.requestPark();
       this.#io?.waitUntilParked();
+      this.pauseTimes.done('io');
       this.#clocks = { state: this.#access.readClocks(), running: true };
+      this.pauseTimes.done('clocks');
       this.onStill();
     } catch (error) {
       this.#goOn('jump');
@@ -333,11 +340,15 @@ export class Machine implements MonitoredMachine {
 
   #goOn(mode: ClockMode): void {
     const clocks = this.#clocks;
+    this.pauseTimes.begin();
     this.#runState.moveTo('running');
     this.#clocks = undefined;
     if (clocks !== undefined && !(clocks.running && mode === 'jump')) this.#access.setClocks(clocks.state, mode);
     else this.#access.noteStopped();
-    for (const thread of this.#allThreads) thread.resume();
+    // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
+    this.pauseTimes.done('goOn');
+    for (const thread of this.#threads) thread.resume();
+    this.#io?.resume();
     // The host side of the serial port stood still as well.
     new DoorbellButton(this.serialBell.button).ring();
   }

@@ -1,7 +1,7 @@
-import { fileURLToPath } from 'node:url';
 import { withBenchHost } from './bench-host.ts';
 import { type Contestant, contestants, firstLine, type GuestSpec } from './contestants.ts';
 import { median, rounded } from './statistics.ts';
+import { timeToLine } from './stopwatch.ts';
 
 export interface BootResult {
   readonly bench: 'boot';
@@ -19,8 +19,6 @@ export interface BootResult {
   readonly host: string;
 }
 
-const timeoutMs = 120_000;
-
 /** From process start to the first line of /init: ours, QEMU microvm and QEMU pc, in turn, in the same host. */
 export async function benchBoot(
   guest: GuestSpec,
@@ -28,37 +26,9 @@ export async function benchBoot(
   progress: (line: string) => void,
 ): Promise<BootResult> {
   return withBenchHost(async (host, mode) => {
-    await host.push(fileURLToPath(new URL('stopwatch.mjs', import.meta.url)), '/opt/bench/stopwatch.mjs');
-    const measure = async (commands: Record<string, string[]>, line: string): Promise<Map<string, number[]>> => {
-      const times = new Map<string, number[]>(Object.keys(commands).map((name) => [name, []]));
-      // One round more than counted: the first finds cold caches, ours as well as QEMU's.
-      const order = JSON.stringify({ commands, rounds: rounds + 1, line, timeoutMs });
-      let rest = '';
-      const result = await host.run(['node', '/opt/bench/stopwatch.mjs', order], {
-        timeoutMs: (rounds + 1) * Object.keys(commands).length * timeoutMs,
-        onOutput: (text, from) => {
-          if (from === 'stderr') return;
-          const lines = (rest + text).split('\n');
-          rest = lines.pop() ?? '';
-          for (const each of lines) {
-            const { name, round, ms, error } = JSON.parse(each) as {
-              name: string;
-              round: number;
-              ms?: number;
-              error?: string;
-            };
-            if (ms === undefined) throw new Error(`${name} did not print "${line}"; it said last: ${error}`);
-            progress(`${round === 1 ? 'warm-up' : `round ${round - 1}`}: ${name} ${ms.toFixed(0)} ms`);
-            if (round > 1) times.get(name)?.push(ms);
-          }
-        },
-      });
-      if (result.status !== 0) throw new Error(`the stopwatch failed: ${result.stderr}`);
-      return times;
-    };
-    const node = await measure({ 'node -e 0': ['node', '-e', '0'] }, '');
-    const boots = await measure(contestants(guest, mode), firstLine);
-    const of = (name: Contestant): number[] => boots.get(name) ?? [];
+    const node = await timeToLine(host, { 'node -e 0': ['node', '-e', '0'] }, { line: '', rounds, progress });
+    const boots = await timeToLine(host, contestants(guest, mode), { line: firstLine, rounds, progress });
+    const of = (name: Contestant): readonly number[] => boots.get(name) ?? [];
     const nodeStart = median(node.get('node -e 0') ?? []);
     const ratioTo = (other: Contestant, without = 0): number =>
       rounded(median(of('ours').map((ms, round) => (ms - without) / (of(other)[round] ?? Number.NaN))), 3);

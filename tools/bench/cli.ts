@@ -7,6 +7,8 @@ import { benchDiskEngines } from './disk-engines.ts';
 import { benchMemory } from './memory.ts';
 import { benchNet } from './net.ts';
 import { benchNetNative } from './net-native.ts';
+import { benchPause } from './pause.ts';
+import { formatPauses } from './pause-report.ts';
 import { benchRegisters } from './registers.ts';
 import { formatRows, ratioMeaning } from './row-report.ts';
 import { benchVirtioNative } from './virtio-native.ts';
@@ -82,6 +84,14 @@ bench(
   'going back to a checkpoint: RAM mapped privately over it, and a second copy of RAM, natively',
   async ({ rounds }) => benchCheckpointedMemory(rounds, progress),
   { rounds: 21 },
+);
+
+bench(
+  'pause',
+  'how long a guest stands still for a checkpoint, part by part, natively and in the lab; stopping, saving and restoring ' +
+    'it, beside QEMU microvm and pc. Ratio: of times, ours to theirs',
+  ({ rounds }) => benchPause(quietGuest, rounds, progress),
+  { format: formatPauses },
 );
 
 bench(

@@ -1,5 +1,5 @@
 import { EINVAL, ENXIO } from '../errno.ts';
-import type { Fields, Struct, StructView, ViewOf } from '../layout.ts';
+import { type Fields, fromPlain, type Plain, type Struct, type StructView, toPlain, type ViewOf } from '../layout.ts';
 import { type Fd, type IoctlRequest, ioctl, tryIoctl, viewMemory } from '../libc.ts';
 import type { MappingAddress } from '../mapping.ts';
 import { SystemError } from '../system-error.ts';
@@ -49,6 +49,9 @@ import {
 import type { Msr } from './vcpu.ts';
 import type { VcpuHandle } from './vm.ts';
 
+/** One answer of the CPUID instruction. */
+export type CpuidRow = Plain<ViewOf<typeof kvmCpuidEntry2>>;
+
 /** Section 4.80, vCPU attribute group KVM_VCPU_TSC_CTRL. */
 const tscControlGroup = 0;
 const tscOffsetAttribute = 0n;
@@ -65,6 +68,8 @@ export class VcpuRegisters {
   readonly #xsaveBytes: number;
   readonly #attribute = kvmDeviceAttr.allocate();
   readonly #attributeValue: BigInt64Array;
+  /** What {@link cpuid} said last, and the bytes that it was made of. */
+  #cpuid: { readonly bytes: Uint8Array; readonly rows: readonly CpuidRow[] } | undefined;
 
   /**
    * @param xsaveBytes what KVM_CAP_XSAVE2 says; 0 where there is no such thing
@@ -176,20 +181,31 @@ export class VcpuRegisters {
     return this.#tryAttribute(KVM_SET_DEVICE_ATTR);
   }
 
-  get cpuid(): ViewOf<typeof kvmCpuidEntry2>[] {
+  /**
+   * What the CPUID instruction tells. The same array as before if nothing has changed: it hardly ever does, and reading
+   * the table anew takes longer than all other registers.
+   */
+  get cpuid(): readonly CpuidRow[] {
     const table = kvmCpuid2.allocate(mostCpuidEntries * kvmCpuidEntry2.size);
     table.nent = mostCpuidEntries;
     ioctl(this.#fd, KVM_GET_CPUID2, table.$bytes, this.#subject);
-    return Array.from({ length: table.nent }, (_, row) =>
-      kvmCpuidEntry2.over(table.$bytes, kvmCpuid2.size + row * kvmCpuidEntry2.size),
-    );
+    const rows = table.$bytes.subarray(kvmCpuid2.size, kvmCpuid2.size + table.nent * kvmCpuidEntry2.size);
+    if (this.#cpuid === undefined || Buffer.compare(this.#cpuid.bytes, rows) !== 0) {
+      this.#cpuid = {
+        bytes: rows,
+        rows: Array.from({ length: table.nent }, (_, row) =>
+          toPlain(kvmCpuidEntry2, kvmCpuidEntry2.over(rows, row * kvmCpuidEntry2.size)),
+        ),
+      };
+    }
+    return this.#cpuid.rows;
   }
 
-  set cpuid(rows: readonly ViewOf<typeof kvmCpuidEntry2>[]) {
+  set cpuid(rows: readonly CpuidRow[]) {
     const table = kvmCpuid2.allocate(rows.length * kvmCpuidEntry2.size);
     table.nent = rows.length;
     rows.forEach((row, index) => {
-      table.$bytes.set(row.$bytes.subarray(0, kvmCpuidEntry2.size), kvmCpuid2.size + index * kvmCpuidEntry2.size);
+      table.$bytes.set(fromPlain(kvmCpuidEntry2, row).$bytes, kvmCpuid2.size + index * kvmCpuidEntry2.size);
     });
     this.#set(KVM_SET_CPUID2, table.$bytes);
   }
@@ -198,12 +214,11 @@ export class VcpuRegisters {
   readMsrs(indices: readonly number[]): Msr[] {
     const read: Msr[] = [];
     for (let first = 0; first < indices.length; ) {
-      const batch = indices.slice(first);
-      const table = msrTable(batch);
-      const done = ioctl(this.#fd, KVM_GET_MSRS, table, this.#subject);
-      for (let row = 0; row < done; row++) {
-        read.push({ index: batch[row] as number, value: kvmMsrEntry.over(table, rowOffset(row)).data });
-      }
+      const table = new MsrTable(indices.length - first);
+      for (let row = 0; row < table.rows; row++) table.setIndex(row, indices[first + row] as number);
+      const done = ioctl(this.#fd, KVM_GET_MSRS, table.bytes, this.#subject);
+      for (let row = 0; row < done; row++)
+        read.push({ index: indices[first + row] as number, value: table.value(row) });
       // KVM stops at the first one that it does not know; go on behind it.
       first += done + 1;
     }
@@ -214,13 +229,14 @@ export class VcpuRegisters {
   writeMsrs(msrs: readonly Msr[]): Msr[] {
     const refused: Msr[] = [];
     for (let first = 0; first < msrs.length; ) {
-      const batch = msrs.slice(first);
-      const table = msrTable(batch.map(({ index }) => index));
-      batch.forEach(({ value }, row) => {
-        kvmMsrEntry.over(table, rowOffset(row)).data = value;
-      });
-      const done = ioctl(this.#fd, KVM_SET_MSRS, table, this.#subject);
-      const next = batch[done];
+      const table = new MsrTable(msrs.length - first);
+      for (let row = 0; row < table.rows; row++) {
+        const { index, value } = msrs[first + row] as Msr;
+        table.setIndex(row, index);
+        table.setValue(row, value);
+      }
+      const done = ioctl(this.#fd, KVM_SET_MSRS, table.bytes, this.#subject);
+      const next = msrs[first + done];
       if (next !== undefined) refused.push(next);
       first += done + 1;
     }
@@ -257,13 +273,30 @@ export class VcpuRegisters {
   }
 }
 
-function msrTable(indices: readonly number[]): Uint8Array {
-  const table = new Uint8Array(rowOffset(indices.length));
-  kvmMsrs.over(table).nmsrs = indices.length;
-  indices.forEach((index, row) => {
-    kvmMsrEntry.over(table, rowOffset(row)).index = index;
-  });
-  return table;
+/** struct kvm_msrs with its rows, which are too many for a view each. */
+class MsrTable {
+  readonly rows: number;
+  readonly bytes: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(rows: number) {
+    this.rows = rows;
+    this.bytes = new Uint8Array(kvmMsrs.size + rows * kvmMsrEntry.size);
+    this.#view = new DataView(this.bytes.buffer);
+    this.#view.setUint32(kvmMsrs.offsets.nmsrs, rows, true);
+  }
+
+  setIndex(row: number, index: number): void {
+    this.#view.setUint32(rowOffset(row) + kvmMsrEntry.offsets.index, index, true);
+  }
+
+  setValue(row: number, value: bigint): void {
+    this.#view.setBigUint64(rowOffset(row) + kvmMsrEntry.offsets.data, value, true);
+  }
+
+  value(row: number): bigint {
+    return this.#view.getBigUint64(rowOffset(row) + kvmMsrEntry.offsets.data, true);
+  }
 }
 
 function rowOffset(row: number): number {

@@ -9,7 +9,9 @@ import { VmRegisters } from '../../host/kvm/vm-registers.ts';
 import { AnonymousMapping } from '../../host/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
+import type { IoDeviceState } from '../io-device-state.ts';
 import type { IoThread } from '../io-thread.ts';
+import type { PauseTimes } from '../pause-times.ts';
 import { type ClockMode, type ClockState, MachineClocks } from './clock-state.ts';
 import { type MachineState, machineStateVersion } from './machine-state.ts';
 import { stateMsrs } from './msrs.ts';
@@ -43,6 +45,8 @@ export class StateAccess implements Closable {
   readonly #vcpus: readonly VcpuRegisters[];
   readonly #clocks: MachineClocks;
   readonly #support: VcpuStateSupport;
+  /** Of each vCPU, for which KVM may know fewer MSRs. */
+  #supports: VcpuStateSupport[];
   readonly #serial: Serial;
   readonly #io: IoThread | undefined;
   readonly #memoryBytes: number;
@@ -54,6 +58,7 @@ export class StateAccess implements Closable {
     this.#vcpus = vcpus.map((handle) => new VcpuRegisters(handle, { xsaveBytes, scratch }));
     this.#clocks = new MachineClocks(this.#vm, this.#vcpus, kvm.check(stateCapability.tscControl) > 0);
     this.#support = { msrs: stateMsrs(kvm.msrIndices()), xcrs: kvm.check(stateCapability.xcrs) > 0 };
+    this.#supports = this.#vcpus.map(() => this.#support);
     this.#serial = serial;
     this.#io = io;
     this.#memoryBytes = memoryBytes;
@@ -75,17 +80,23 @@ export class StateAccess implements Closable {
   }
 
   /** @param clock what time it was when the machine was stopped */
-  save(clock: ClockState): MachineState {
-    const { vcpus, vm } = this.#saveKvm(clock);
-    return {
-      version: machineStateVersion,
-      memoryBytes: this.#memoryBytes,
-      vcpus,
-      vm,
-      clock,
-      serial: this.#serial.save(),
-      devices: this.#io?.saveDevices() ?? [],
-    };
+  save(clock: ClockState, times: PauseTimes): MachineState {
+    times.begin();
+    // The io thread reads its devices while this one makes its calls.
+    const takeDevices = this.#io?.saveDevices() ?? (() => []);
+    let kvm: Pick<KvmState, 'vcpus' | 'vm'>;
+    let devices: readonly IoDeviceState[];
+    try {
+      const vcpus = this.#saveVcpus();
+      times.done('vcpuState');
+      kvm = { vcpus, vm: saveVm(this.#vm) };
+      times.done('vmState');
+    } finally {
+      devices = takeDevices();
+    }
+    const serial = this.#serial.save();
+    times.done('deviceState');
+    return { version: machineStateVersion, memoryBytes: this.#memoryBytes, ...kvm, clock, serial, devices };
   }
 
   /**
@@ -106,7 +117,8 @@ export class StateAccess implements Closable {
       throw new VmStateError('devices', `are ${state.devices.length}, and the machine here has none`);
     }
     this.#io?.prepareDevices(state.devices);
-    const before = fallback === undefined ? undefined : this.#saveKvm(fallback);
+    const before =
+      fallback === undefined ? undefined : { vcpus: this.#saveVcpus(), vm: saveVm(this.#vm), clock: fallback };
     try {
       this.#loadKvm(state, before === undefined);
     } catch (error) {
@@ -121,16 +133,22 @@ export class StateAccess implements Closable {
     this.#owner.close();
   }
 
-  #saveKvm(clock: ClockState): KvmState {
-    return {
-      vcpus: this.#vcpus.map((vcpu) => saveVcpu(vcpu, this.#support)),
-      vm: saveVm(this.#vm),
-      clock,
-    };
+  #saveVcpus(): VcpuState[] {
+    return this.#vcpus.map((vcpu, index) => {
+      const support = this.#supports[index] as VcpuStateSupport;
+      const state = saveVcpu(vcpu, support);
+      // KVM stops at each MSR that it does not know: with those left out, the next time takes one call.
+      if (state.msrs.length < support.msrs.length) {
+        this.#supports[index] = { ...support, msrs: state.msrs.map((msr) => msr.index) };
+      }
+      return state;
+    });
   }
 
   /** The VM before its vCPUs, and the clocks after all else (see MachineClocks). */
   #loadKvm({ vcpus, vm, clock }: KvmState, isNew: boolean): void {
+    // Which MSRs there are depends on CPUID, which comes with the state.
+    this.#supports = this.#vcpus.map(() => this.#support);
     loadVm(this.#vm, vm);
     this.#clocks.matchFrequency(clock);
     this.#vcpus.forEach((vcpu, index) => {

@@ -1,10 +1,10 @@
 import { VmStateError } from '../../devices/vm-state-error.ts';
-import type { kvmCpuidEntry2, kvmRegs, kvmSregs } from '../../host/kvm/abi.ts';
+import type { kvmRegs, kvmSregs } from '../../host/kvm/abi.ts';
 import * as abi from '../../host/kvm/abi.ts';
 import type { kvmDebugregs, kvmVcpuEvents, kvmXcrs } from '../../host/kvm/state-abi.ts';
 import * as stateAbi from '../../host/kvm/state-abi.ts';
 import type { Msr } from '../../host/kvm/vcpu.ts';
-import type { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
+import type { CpuidRow, VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
 import { fromPlain, type Plain, toPlain, type ViewOf } from '../../host/layout.ts';
 import { msr } from './msrs.ts';
 
@@ -22,7 +22,7 @@ export interface VcpuState {
   readonly msrs: readonly Msr[];
   /** Guest TSC at which the local APIC's timer fires; 0: not armed. */
   readonly tscDeadline: bigint;
-  readonly cpuid: readonly Plain<ViewOf<typeof kvmCpuidEntry2>>[];
+  readonly cpuid: readonly CpuidRow[];
   /** What is on its way to the guest. */
   readonly events: Plain<ViewOf<typeof kvmVcpuEvents>>;
 }
@@ -54,7 +54,7 @@ export function saveVcpu(vcpu: VcpuRegisters, support: VcpuStateSupport): VcpuSt
     debugRegs: toPlain(stateAbi.kvmDebugregs, vcpu.debugRegs),
     lapic: vcpu.lapic.$bytes.slice(),
     msrs: vcpu.readMsrs(support.msrs),
-    cpuid: vcpu.cpuid.map((row) => toPlain(abi.kvmCpuidEntry2, row)),
+    cpuid: vcpu.cpuid,
     events: toPlain(stateAbi.kvmVcpuEvents, vcpu.events),
   };
 }
@@ -81,7 +81,7 @@ export function loadVcpu(vcpu: VcpuRegisters, state: VcpuState, isNew: boolean):
   };
   if (isNew) {
     step('cpuid', () => {
-      vcpu.cpuid = state.cpuid.map((row) => fromPlain(abi.kvmCpuidEntry2, row));
+      vcpu.cpuid = state.cpuid;
     });
   } else if (!isSameProcessor(vcpu.cpuid, state.cpuid)) {
     throw new VmStateError('cpuid', 'is that of a processor with other features than the one here');
@@ -122,8 +122,6 @@ export function loadVcpu(vcpu: VcpuRegisters, state: VcpuState, isNew: boolean):
     vcpu.events = fromPlain(stateAbi.kvmVcpuEvents, state.events);
   });
 }
-
-type CpuidRow = Plain<ViewOf<typeof kvmCpuidEntry2>>;
 
 /** Bits that follow other registers, by leaf: whether the APIC is on, OSXSAVE, MWAIT, OSPKE; the size of what XSAVE stores. */
 const followingBits: Readonly<Record<number, Partial<Record<'ebx' | 'ecx' | 'edx', number>>>> = {

@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { array, at, bytes, s32, s64, struct, u8, u16, u32, u64 } from '../../../src/host/layout.ts';
+import { array, at, bytes, fromPlain, s32, s64, struct, toPlain, u8, u16, u32, u64 } from '../../../src/host/layout.ts';
 
 test('aligns fields as C does, and pads the end', async (t) => {
   const layout = struct('s', { a: u8, b: u32, c: u8, d: u16, e: u64, f: u8 });
@@ -84,4 +84,50 @@ test('views the middle of a larger buffer, which it does not copy', async (t) =>
 
 test('allocates room behind the struct for what has no fixed length', async (t) => {
   t.equal(struct('s', { n: u32 }).allocate(12).$bytes.length, 16);
+});
+
+const pair = struct('pair', { x: u8, y: u32 });
+const nested = struct('nested', {
+  head: u16,
+  pairs: array(pair, 2),
+  grid: array(array(u8, 2), 2),
+  raw: bytes(3),
+  low: s32,
+  high: at(48, u64),
+});
+
+test('goes to plain data and back, structs in arrays in structs', async (t) => {
+  const plain = {
+    head: 7,
+    pairs: [
+      { x: 1, y: 0xffff_ffff },
+      { x: 2, y: 3 },
+    ],
+    grid: [
+      [1, 2],
+      [3, 4],
+    ],
+    raw: Uint8Array.of(5, 6, 7),
+    low: -8,
+    high: 1n << 63n,
+  };
+  const view = fromPlain(nested, plain);
+  t.equal(view.pairs[1]?.y, 3);
+  t.equal(view.low, -8);
+  t.strictSame(toPlain(nested, view), plain);
+  t.strictSame(toPlain(nested, nested.over(Uint8Array.of(0, 0, 0, ...view.$bytes), 3)), plain, 'wherever it lies');
+});
+
+test('plain data keeps nothing of where it came from', async (t) => {
+  const view = nested.allocate();
+  const plain = toPlain(nested, view);
+  view.$bytes.fill(0xff);
+  t.strictSame(plain.raw, new Uint8Array(3));
+  t.strictSame(plain.pairs[0], { x: 0, y: 0 });
+});
+
+test('refuses plain data with too few or too many elements', async (t) => {
+  const plain = toPlain(nested, nested.allocate());
+  t.throws(() => fromPlain(nested, { ...plain, pairs: [] }), RangeError);
+  t.throws(() => fromPlain(nested, { ...plain, raw: new Uint8Array(4) }), RangeError);
 });
