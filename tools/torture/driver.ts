@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { QmpClient } from '../../src/vmm/client/qmp-client.ts';
 import { tortureNetwork } from './guest-init.ts';
@@ -11,6 +12,7 @@ import { type GuestReport, parseReport, type TortureResult } from './report.ts';
  */
 
 const patienceSeconds = 120;
+const errorsFile = '/tmp/restore.err';
 const blockBytes = 4096;
 const { guest, echoPort } = tortureNetwork;
 
@@ -156,7 +158,10 @@ class Restores {
     const [program = '', ...args] = [
       ...[...this.#command, 'restore', file, '--name', 'torture', '--clock', 'jump', '--serial', 'file=/tmp/console'],
     ];
-    const machine = spawn(program, args, { stdio: 'ignore', detached: true });
+    // Not a pipe of ours: the last machine outlives this program.
+    const errors = openSync(errorsFile, 'w');
+    const machine = spawn(program, args, { stdio: ['ignore', 'ignore', errors], detached: true });
+    closeSync(errors);
     this.#machine = machine;
     await this.#running(machine);
     longestStopMs = Math.max(longestStopMs, performance.now() - asked);
@@ -178,7 +183,7 @@ class Restores {
       client.close();
       if (running) return;
     }
-    throw new Error(`the machine was not restored (exit code ${machine.exitCode})`);
+    throw new Error(`the machine was not restored (${machine.exitCode}): ${readFileSync(errorsFile, 'utf8')}`);
   }
 }
 
