@@ -14,6 +14,8 @@ import { type GuestReport, parseReport, type TortureResult } from './report.ts';
 const patienceSeconds = 120;
 const errorsFile = '/tmp/restore.err';
 const blockBytes = 4096;
+/** TCP_RTO_MAX of Linux, and time to spare. */
+const longestBackoffMs = 180_000;
 const { guest, echoPort } = tortureNetwork;
 
 /** Sends numbered blocks to the guest's echo server, and compares what comes back. */
@@ -30,6 +32,14 @@ class EchoStream {
     socket.on('error', (error) => this.#fail(error));
     socket.on('close', () => this.#fail(new Error('the connection to the guest ended')));
     this.#send();
+  }
+
+  /** Waits until more comes back. While the guest was away TCP waited twice as long after each try, up to two minutes. */
+  async goesOn(): Promise<void> {
+    const before = this.echoedBytes;
+    const deadline = performance.now() + longestBackoffMs;
+    while (this.echoedBytes === before && this.failure === undefined && performance.now() < deadline) await sleep(50);
+    if (this.echoedBytes === before) this.#fail(new Error('nothing more comes back from the guest'));
   }
 
   close(): void {
@@ -219,6 +229,7 @@ for (let round = 1; round <= rounds; round++) {
   if (round % 10 === 0) process.stderr.write(`round ${round} of ${rounds}, ${echo.echoedBytes} bytes echoed\n`);
 }
 await sleep(1000);
+await echo.goesOn();
 const after = await report();
 if (echo.failure !== undefined) throw echo.failure;
 const result: TortureResult = {
