@@ -81,11 +81,6 @@ export class IoDevices implements DrivenDevices, Closable {
     return false;
   }
 
-  look(): void {
-    this.#engines?.reap();
-    for (const slot of this.#slots) slot.look();
-  }
-
   takeTurns(): void {
     for (const slot of this.#slots) slot.takeTurn();
   }
@@ -137,8 +132,6 @@ class IoSlot implements Closable {
   readonly transport: VirtioTransport;
   readonly #handshake: Handshake;
   readonly #turns: TakesTurns | undefined;
-  readonly #queues: number;
-  #port: NetDevice | undefined;
   readonly #name: string;
   readonly #report: (report: IoReport) => void;
   readonly #owner = new Owner();
@@ -150,7 +143,6 @@ class IoSlot implements Closable {
     const { shape, state: storage, kicks } = order.virtio;
     const state = mmioState(shape, storage);
     this.#name = order.name;
-    this.#queues = kicks.length;
     this.#report = surroundings.report;
     this.#handshake = new Handshake(state.cells, cell.asked, cell.answered);
     try {
@@ -187,11 +179,6 @@ class IoSlot implements Closable {
     return this.#turns?.hasMore ?? false;
   }
 
-  look(): void {
-    for (let queue = 0; queue < this.#queues; queue++) this.transport.kicked(queue);
-    this.#port?.portReady();
-  }
-
   takeTurn(): void {
     if (this.hasMore) this.#turns?.turn();
   }
@@ -224,7 +211,6 @@ class IoSlot implements Closable {
         const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
         const watch = loop.watch(order.device.tap, EPOLLIN | EPOLLOUT | EPOLLET, { ready: () => device.portReady() });
         this.#owner.own(watch);
-        this.#port = device;
         return { device, takesTurns: device };
       }
       case 'rng': {
