@@ -17,6 +17,7 @@ export const {
   EIO,
   ENODEV,
   ENOENT,
+  ENOMEM,
   ENOSPC,
   ENOSYS,
   ENOTTY,

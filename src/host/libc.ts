@@ -266,6 +266,16 @@ export function copyMemory(target: number, source: number, length: number): void
   memcpyCall(target, source, length);
 }
 
+const sameAddress = declare<[Uint8Array, Uint8Array, number], number>(
+  'int64_t memcpy(uint8_t *, const uint8_t *, size_t)',
+);
+
+/** Where an array's bytes lie in this process: for as long as its buffer lives, if that is a SharedArrayBuffer. */
+export function addressOf(bytes: Uint8Array): number {
+  // memcpy returns its target, and copies nothing here.
+  return sameAddress(bytes, bytes, 0);
+}
+
 const socketCall = declare<[number, number, number], number>('int socket(int, int, int)');
 
 /** A socket with nothing on its other end: the door to the ioctls on network interfaces (netdevice(7)). */

@@ -1,4 +1,6 @@
+import { ENOMEM } from './errno.ts';
 import {
+  addressOf,
   adviseHugePages,
   close,
   dropPages,
@@ -16,14 +18,77 @@ import {
   noFile,
   PROT_READ,
   PROT_WRITE,
-  viewMemory,
 } from './libc.ts';
 import type { Closable } from './ownership.ts';
+import { SystemError } from './system-error.ts';
 
 /** Where a mapping lies, to be told to another thread of this process. */
 export interface MappingAddress {
   readonly address: number;
   readonly sizeBytes: number;
+}
+
+/** Bytes of a huge page on x86-64. */
+const hugePageBytes = 2 * 1024 * 1024;
+
+/**
+ * Memory whose bytes V8 does not count. A buffer over foreign memory counts as memory of its heap, and it collects garbage
+ * when there is much of it; of a SharedArrayBuffer it does not. So this is one, long enough to begin at a huge page in it,
+ * and its pages are replaced: by private ones, in huge pages where the kernel has them to give, or by those of files.
+ *
+ * Pages cost nothing until they are touched. Threads that get {@link buffer} by message see the same bytes.
+ */
+export class SharedRange implements Closable, MappingAddress {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly buffer: SharedArrayBuffer;
+  /** Where the bytes begin in {@link buffer}. */
+  readonly start: number;
+  readonly #name: string;
+  #open = true;
+
+  /** @throws SystemError if there is not that much memory */
+  constructor(name: string, sizeBytes: number) {
+    this.#name = name;
+    this.sizeBytes = sizeBytes;
+    try {
+      this.buffer = new SharedArrayBuffer(sizeBytes + hugePageBytes);
+    } catch {
+      throw new SystemError('calloc', ENOMEM, name);
+    }
+    const first = addressOf(new Uint8Array(this.buffer, 0, 1));
+    this.address = Math.ceil(first / hugePageBytes) * hugePageBytes;
+    this.start = this.address - first;
+    this.#mapAnonymous();
+    adviseHugePages(this.address, sizeBytes);
+  }
+
+  /**
+   * Has the file's bytes from `fileOffset` on take the place of [offset, offset + length), all of them whole pages. `shared`:
+   * the file is what is written there. `private`: the file gives a page when it is first touched, and the first write makes
+   * a copy of it. The file must stay as long as it is, or a touch ends the process with SIGBUS; its descriptor may be closed.
+   */
+  mapFile(kind: 'shared' | 'private', fd: Fd, fileOffset: number, offset = 0, length = this.sizeBytes): void {
+    const flags = (kind === 'shared' ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE;
+    mmapOver(this.address + offset, length, PROT_READ | PROT_WRITE, flags, fd, fileOffset, this.#name);
+  }
+
+  /** Forgets what was written to [offset, offset + length), part of a private file: it shows again. Whole pages. */
+  revert(offset: number, length: number): void {
+    dropPages(this.address + offset, length, this.#name);
+  }
+
+  /** Gives the pages back; the addresses go with the buffer. No thread may touch the bytes afterwards. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#mapAnonymous();
+  }
+
+  #mapAnonymous(): void {
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    mmapOver(this.address, this.sizeBytes, PROT_READ | PROT_WRITE, flags, noFile, 0, this.#name);
+  }
 }
 
 /** Shared memory without a name: a memfd, mapped whole. Pages cost nothing until they are touched. */
@@ -52,46 +117,6 @@ export class MemfdMapping implements Closable, MappingAddress {
     close(this.fd);
   }
 }
-
-/**
- * Part of a file, mapped so that writes stay here: the file gives a page when it is first touched, and the first write
- * makes a copy of it. The file must be at least as long for as long as this is mapped, or a touch ends the process with
- * SIGBUS; its descriptor may be closed at once.
- */
-export class PrivateFileMapping implements Closable, MappingAddress {
-  readonly address: number;
-  readonly sizeBytes: number;
-  readonly #name: string;
-  #open = true;
-
-  /** @param fileOffset a multiple of the page size */
-  constructor(name: string, fd: Fd, fileOffset: number, sizeBytes: number) {
-    this.#name = name;
-    this.sizeBytes = sizeBytes;
-    this.address = mmap(sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, fileOffset, name);
-  }
-
-  /** Maps part of another file over [offset, offset + length), in the same way. All of them whole pages. */
-  overlay(fd: Fd, fileOffset: number, offset: number, length: number): void {
-    const flags = MAP_PRIVATE | MAP_NORESERVE;
-    mmapOver(this.address + offset, length, PROT_READ | PROT_WRITE, flags, fd, fileOffset, this.#name);
-  }
-
-  /** Forgets what was written to [offset, offset + length): the file shows again. Whole pages. */
-  revert(offset: number, length: number): void {
-    dropPages(this.address + offset, length, this.#name);
-  }
-
-  /** No thread may touch a view of it afterwards. */
-  close(): void {
-    if (!this.#open) return;
-    this.#open = false;
-    munmap(this.address, this.sizeBytes);
-  }
-}
-
-/** Bytes of a huge page on x86-64. */
-const hugePageBytes = 2 * 1024 * 1024;
 
 /**
  * Memory of this process alone, in huge pages where the kernel has them to give. Threads see it at the same address,
@@ -145,22 +170,26 @@ export class LowMapping implements Closable, MappingAddress {
   }
 }
 
-/** A buffer over part of a mapping. */
-export interface MappedWindow {
-  /** Where it begins in the mapping, in bytes. */
+/** Bytes of part of a mapping. */
+export interface MappedWindow<Bytes extends Uint8Array> {
+  /** Where they begin in the mapping. */
   readonly offset: number;
-  readonly buffer: ArrayBuffer;
+  readonly bytes: Bytes;
 }
 
 /**
- * `sizeBytes` at `address` as buffers: one, or, beyond what a buffer can hold, several that overlap by half, so that
- * whatever is at most half as long as a buffer lies whole in one of them.
+ * `sizeBytes` of a mapping as arrays that `view` makes: one, or, beyond what an array can hold, several that overlap by half,
+ * so that whatever is at most half as long as an array lies whole in one of them.
  */
-export function viewWindows(address: number, sizeBytes: number, maxBytes = maxViewBytes): MappedWindow[] {
-  const windows: MappedWindow[] = [];
+export function windowsOf<Bytes extends Uint8Array>(
+  sizeBytes: number,
+  view: (offset: number, length: number) => Bytes,
+  maxBytes = maxViewBytes,
+): MappedWindow<Bytes>[] {
+  const windows: MappedWindow<Bytes>[] = [];
   for (let offset = 0; ; offset += maxBytes / 2) {
     const length = Math.min(maxBytes, sizeBytes - offset);
-    windows.push({ offset, buffer: viewMemory(address + offset, length) });
+    windows.push({ offset, bytes: view(offset, length) });
     if (offset + length >= sizeBytes) return windows;
   }
 }

@@ -1,7 +1,7 @@
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/file-calls.ts';
 import type { MemorySlot } from '../host/kvm/vm.ts';
 import { copyMemory } from '../host/libc.ts';
-import { MemfdMapping, PrivateFileMapping } from '../host/mapping.ts';
+import { MemfdMapping, SharedRange } from '../host/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 import { SystemError } from '../host/system-error.ts';
 import { pageSize } from './address.ts';
@@ -32,7 +32,7 @@ export class CheckpointedMemory implements Closable, SlottedRam {
   readonly #mostCopies: number;
   readonly #checkpoint: MemfdMapping;
   readonly #checkpointBytes: MappedBytes;
-  readonly #running: PrivateFileMapping;
+  readonly #running: SharedRange;
   /** Pages of which there is a copy, apart from those written since the last roll-back. */
   readonly #copies: DirtyBitmap;
   readonly #calls = new FileCalls();
@@ -49,8 +49,9 @@ export class CheckpointedMemory implements Closable, SlottedRam {
     try {
       this.#checkpoint = this.#owner.own(new MemfdMapping('checkpoint', sizeBytes));
       this.#checkpointBytes = new MappedBytes(this.#checkpoint.address, sizeBytes);
-      this.#running = this.#owner.own(new PrivateFileMapping('guest RAM', this.#checkpoint.fd, 0, sizeBytes));
-      this.shared = shareRam(this.#running.address, sizeBytes);
+      this.#running = this.#owner.own(new SharedRange('guest RAM', sizeBytes));
+      this.#running.mapFile('private', this.#checkpoint.fd, 0);
+      this.shared = shareRam(this.#running);
       this.memory = viewRam(this.shared);
     } catch (error) {
       this.#owner.close();

@@ -24,10 +24,10 @@ export interface BackedRegion extends RamRegion {
   /** First byte in this process; 0 when the bytes are an ordinary buffer (unit tests). */
   readonly address: Hva;
   /**
-   * The same bytes as buffers. One, unless the region is longer than a buffer may be: then each starts where
-   * the one before has reached its middle, so that a slice of up to half a buffer lies whole in one of them.
+   * The same bytes as arrays. One, unless the region is longer than an array may be: then each starts where
+   * the one before has reached its middle, so that a slice of up to half an array lies whole in one of them.
    */
-  readonly windows: readonly { readonly offset: number; readonly buffer: ArrayBufferLike }[];
+  readonly windows: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
   /** Pages this process wrote while tracking was on. KVM's log does not see those. */
   readonly written: DirtyBitmap;
 }
@@ -61,11 +61,11 @@ export class GuestMemory {
     this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
     this.#tracking = tracking;
     this.#windows = regions.flatMap((region) =>
-      region.windows.map(({ offset, buffer }) => ({
+      region.windows.map(({ offset, bytes }) => ({
         start: region.start + offset,
-        end: region.start + offset + buffer.byteLength,
-        bytes: new Uint8Array(buffer),
-        view: new DataView(buffer),
+        end: region.start + offset + bytes.length,
+        bytes,
+        view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
         region,
       })),
     );
@@ -254,7 +254,7 @@ export function bufferedGuestMemory(regions: readonly RamRegion[]): GuestMemory 
     regions.map((region) => ({
       ...region,
       address: hva(0),
-      windows: [{ offset: 0, buffer: new ArrayBuffer(region.sizeBytes) }],
+      windows: [{ offset: 0, bytes: new Uint8Array(region.sizeBytes) }],
       written: new DirtyBitmap(region.sizeBytes / pageSize),
     })),
   );

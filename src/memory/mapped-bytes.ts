@@ -1,16 +1,14 @@
-import { viewWindows } from '../host/mapping.ts';
+import { viewMemory } from '../host/libc.ts';
+import { type MappedWindow, windowsOf } from '../host/mapping.ts';
 
 /** Bytes of a mapping of any size as views: a slice of up to 2 GiB lies whole in one of its windows. */
 export class MappedBytes {
   readonly #sizeBytes: number;
-  readonly #windows: readonly { readonly offset: number; readonly bytes: Buffer }[];
+  readonly #windows: readonly MappedWindow<Buffer>[];
 
   constructor(address: number, sizeBytes: number) {
     this.#sizeBytes = sizeBytes;
-    this.#windows = viewWindows(address, sizeBytes).map(({ offset, buffer }) => ({
-      offset,
-      bytes: Buffer.from(buffer),
-    }));
+    this.#windows = windowsOf(sizeBytes, (offset, length) => Buffer.from(viewMemory(address + offset, length)));
   }
 
   /** [offset, offset + length), not a copy. @throws RangeError outside of the mapping */

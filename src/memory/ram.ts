@@ -1,8 +1,8 @@
 import { readIntoMemory, requireFileBytes } from '../host/file-region.ts';
 import type { MemorySlot } from '../host/kvm/vm.ts';
-import type { Fd } from '../host/libc.ts';
-import { AnonymousMapping, MemfdMapping, PrivateFileMapping, viewWindows } from '../host/mapping.ts';
-import type { Closable } from '../host/ownership.ts';
+import { close, type Fd, memfd } from '../host/libc.ts';
+import { SharedRange, windowsOf } from '../host/mapping.ts';
+import { type Closable, Owner } from '../host/ownership.ts';
 import { hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import { GuestMemory } from './guest-memory.ts';
@@ -11,6 +11,9 @@ import { layOutRam, type RamRegion } from './regions.ts';
 /** What another thread of this process needs to see the same RAM. */
 export interface SharedRam {
   readonly address: number;
+  readonly bytes: SharedArrayBuffer;
+  /** Where RAM begins in {@link bytes}. */
+  readonly start: number;
   readonly regions: readonly RamRegion[];
   readonly written: readonly SharedArrayBuffer[];
   readonly tracking: SharedArrayBuffer;
@@ -31,11 +34,13 @@ export interface FileRegion {
 /** Fewer pages than this are read instead of mapped: a process may have some 65,000 mappings (vm.max_map_count). */
 const leastMappedPages = 256;
 
-/** Guest RAM: one mapping for all regions, which costs nothing until it is touched. */
+/** Guest RAM: one range for all regions, which costs nothing until it is touched. */
 export class Ram implements Closable {
   readonly memory: GuestMemory;
   readonly shared: SharedRam;
-  readonly #mapping: AnonymousMapping | MemfdMapping | PrivateFileMapping;
+  readonly #owner = new Owner();
+  readonly #range: SharedRange;
+  readonly #isFile: boolean;
 
   /**
    * @param sizeBytes a multiple of the page size
@@ -43,12 +48,21 @@ export class Ram implements Closable {
    */
   constructor(sizeBytes: number, backing: RamBacking | FileRegion = 'private') {
     if (sizeBytes % pageSize !== 0) throw new RangeError(`RAM of ${sizeBytes} bytes is not a whole number of pages`);
-    this.#mapping = mapRam(sizeBytes, backing);
+    this.#isFile = typeof backing === 'object';
+    if (typeof backing === 'object') requireFileBytes(backing.fd, backing.offset, sizeBytes);
     try {
-      this.shared = shareRam(this.#mapping.address, sizeBytes);
+      this.#range = this.#owner.own(new SharedRange('guest RAM', sizeBytes));
+      if (backing === 'shared') {
+        const fd = memfd('guest-ram', sizeBytes);
+        this.#owner.own({ close: () => close(fd) });
+        this.#range.mapFile('shared', fd, 0);
+      } else if (typeof backing === 'object') {
+        this.#range.mapFile('private', backing.fd, backing.offset);
+      }
+      this.shared = shareRam(this.#range);
       this.memory = viewRam(this.shared);
     } catch (error) {
-      this.#mapping.close();
+      this.#owner.close();
       throw error;
     }
   }
@@ -63,40 +77,32 @@ export class Ram implements Closable {
    * made of a file, before anybody uses it. After an error it is of no use any more.
    */
   overlayFile(region: FileRegion, firstPage: number, pages: number): void {
-    if (!(this.#mapping instanceof PrivateFileMapping)) throw new TypeError('only RAM made of a file can be overlaid');
+    if (!this.#isFile) throw new TypeError('only RAM made of a file can be overlaid');
     const offset = firstPage * pageSize;
     const length = pages * pageSize;
-    if (!(firstPage >= 0 && pages > 0 && offset + length <= this.#mapping.sizeBytes)) {
-      throw new RangeError(`pages [${firstPage}, +${pages}) are not in RAM of ${this.#mapping.sizeBytes} bytes`);
+    if (!(firstPage >= 0 && pages > 0 && offset + length <= this.#range.sizeBytes)) {
+      throw new RangeError(`pages [${firstPage}, +${pages}) are not in RAM of ${this.#range.sizeBytes} bytes`);
     }
     requireFileBytes(region.fd, region.offset, length);
     if (pages < leastMappedPages) {
-      readIntoMemory(region.fd, region.offset, this.#mapping.address + offset, length);
+      readIntoMemory(region.fd, region.offset, this.#range.address + offset, length);
     } else {
-      this.#mapping.overlay(region.fd, region.offset, offset, length);
+      this.#range.mapFile('private', region.fd, region.offset, offset, length);
     }
   }
 
   close(): void {
-    this.#mapping.close();
+    this.#owner.close();
   }
 }
 
-function mapRam(
-  sizeBytes: number,
-  backing: RamBacking | FileRegion,
-): AnonymousMapping | MemfdMapping | PrivateFileMapping {
-  if (backing === 'private') return new AnonymousMapping('guest RAM', sizeBytes);
-  if (backing === 'shared') return new MemfdMapping('guest-ram', sizeBytes);
-  requireFileBytes(backing.fd, backing.offset, sizeBytes);
-  return new PrivateFileMapping('guest RAM', backing.fd, backing.offset, sizeBytes);
-}
-
-/** RAM at an address of this process, laid out and with nothing marked. */
-export function shareRam(address: number, sizeBytes: number): SharedRam {
-  const regions = layOutRam(sizeBytes);
+/** RAM in a range of addresses, laid out and with nothing marked. */
+export function shareRam(range: SharedRange): SharedRam {
+  const regions = layOutRam(range.sizeBytes);
   return {
-    address,
+    address: range.address,
+    bytes: range.buffer,
+    start: range.start,
     regions,
     written: regions.map((region) => new DirtyBitmap(region.sizeBytes / pageSize).storage),
     tracking: new SharedArrayBuffer(4),
@@ -104,15 +110,18 @@ export function shareRam(address: number, sizeBytes: number): SharedRam {
 }
 
 /** The same RAM, in any thread. */
-export function viewRam(shared: SharedRam): GuestMemory {
+export function viewRam({ address, bytes, start, regions, written, tracking }: SharedRam): GuestMemory {
   return new GuestMemory(
-    shared.regions.map((region, index) => ({
+    regions.map((region, index) => ({
       ...region,
-      address: hva(shared.address + region.offset),
-      windows: viewWindows(shared.address + region.offset, region.sizeBytes),
-      written: new DirtyBitmap(region.sizeBytes / pageSize, shared.written[index]),
+      address: hva(address + region.offset),
+      windows: windowsOf(
+        region.sizeBytes,
+        (offset, length) => new Uint8Array(bytes, start + region.offset + offset, length),
+      ),
+      written: new DirtyBitmap(region.sizeBytes / pageSize, written[index]),
     })),
-    new Int32Array(shared.tracking),
+    new Int32Array(tracking),
   );
 }
 

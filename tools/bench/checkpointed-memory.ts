@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { copyMemory } from '../../src/host/libc.ts';
-import { AnonymousMapping, viewWindows } from '../../src/host/mapping.ts';
+import { copyMemory, viewMemory } from '../../src/host/libc.ts';
+import { AnonymousMapping } from '../../src/host/mapping.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';
 import { CheckpointedMemory } from '../../src/memory/checkpointed-memory.ts';
@@ -26,7 +26,7 @@ class SecondCopy implements Contestant {
   constructor(sizeBytes: number) {
     this.#ram = new Ram(sizeBytes);
     this.#copy = new AnonymousMapping('second copy', sizeBytes);
-    const bytes = (address: number) => new Uint8Array(viewWindows(address, sizeBytes)[0]?.buffer ?? new ArrayBuffer(0));
+    const bytes = (address: number) => new Uint8Array(viewMemory(address, sizeBytes));
     this.#copyBytes = bytes(this.#copy.address);
     this.#ramBytes = bytes(this.#ram.shared.address);
   }

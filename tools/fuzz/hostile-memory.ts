@@ -59,7 +59,7 @@ export class HostileMemory implements Closable {
         sizeBytes,
         offset: start === 0 ? 0 : lowBytes,
         address: hva(this.#mapping.address + offset),
-        windows: [{ offset: 0, buffer: viewMemory(this.#mapping.address + offset, sizeBytes) }],
+        windows: [{ offset: 0, bytes: this.#arena.subarray(offset, offset + sizeBytes) }],
         written: new DirtyBitmap(sizeBytes / pageSize),
       })),
     );

@@ -1,38 +1,43 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeSync } from 'node:fs';
 import { test } from 'tap';
-import { AnonymousMapping, LowMapping, MemfdMapping, viewWindows } from '../../../src/host/mapping.ts';
+import { viewMemory } from '../../../src/host/libc.ts';
+import { AnonymousMapping, LowMapping, MemfdMapping, SharedRange, windowsOf } from '../../../src/host/mapping.ts';
+import { namelessFile } from '../../support/nameless-file.ts';
 
 const pageSize = 4096;
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
-function isMapped(address: number): boolean {
-  return readFileSync('/proc/self/maps', 'utf8')
-    .split('\n')
-    .some((line) => {
-      const [start = '0', end = '0'] = (line.split(' ')[0] ?? '').split('-');
-      return Number(`0x${start}`) <= address && address < Number(`0x${end}`);
-    });
+/** Addresses that this process uses, in bytes. */
+function mappedBytes(): number {
+  return Number(/^VmSize:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
 }
 
+/** Memory that this process has, in bytes. */
+function residentBytes(): number {
+  return Number(/^VmRSS:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+}
+
+const large = 64 * 1024 * 1024;
+
 for (const [what, make] of [
-  ['shared memory', () => new MemfdMapping('test', 64 * pageSize)],
-  ['private memory', () => new AnonymousMapping('test', 64 * pageSize)],
-  ['low memory', () => new LowMapping('test', 64 * pageSize)],
+  ['shared memory', () => new MemfdMapping('test', large)],
+  ['private memory', () => new AnonymousMapping('test', large)],
+  ['low memory', () => new LowMapping('test', large)],
 ] as const) {
   test(`${what} begins as zeros, keeps what is written, and is given back`, async (t) => {
     const before = descriptors();
     const mapping = make();
-    const [window] = viewWindows(mapping.address, mapping.sizeBytes);
-    const bytes = new Uint8Array(window?.buffer ?? new ArrayBuffer(0));
-    t.equal(bytes.length, 64 * pageSize);
-    t.ok(bytes.every((byte) => byte === 0));
+    const bytes = new Uint8Array(viewMemory(mapping.address, mapping.sizeBytes));
+    t.equal(bytes.length, large);
+    t.ok(bytes.subarray(-pageSize).every((byte) => byte === 0));
     bytes[12345] = 7;
-    t.equal(new Uint8Array(viewWindows(mapping.address, mapping.sizeBytes)[0]?.buffer as ArrayBuffer)[12345], 7);
+    t.equal(new Uint8Array(viewMemory(mapping.address, mapping.sizeBytes))[12345], 7);
 
+    const mapped = mappedBytes();
     mapping.close();
     mapping.close();
 
-    t.equal(isMapped(mapping.address), false);
+    t.ok(mapped - mappedBytes() > large / 2, `${mapped - mappedBytes()} bytes were given back`);
     t.equal(descriptors(), before);
   });
 }
@@ -55,33 +60,85 @@ test('a size that no machine has is an error that leaves no descriptor', async (
   t.equal(descriptors(), before);
 });
 
-test('one window covers what a buffer can hold', async (t) => {
-  const mapping = new MemfdMapping('test', 8 * pageSize);
-  t.teardown(() => mapping.close());
-  const windows = viewWindows(mapping.address, mapping.sizeBytes, 8 * pageSize);
+const bytesOf = (range: SharedRange): Uint8Array => new Uint8Array(range.buffer, range.start, range.sizeBytes);
+
+test('a shared range begins as zeros, keeps what is written, and gives its pages back', async (t) => {
+  const range = new SharedRange('test', large);
+  t.equal(range.address % (2 * 1024 * 1024), 0, 'it lies where huge pages can');
+  const bytes = bytesOf(range);
+  t.ok(bytes.subarray(-pageSize).every((byte) => byte === 0));
+  bytes.fill(7);
+  const resident = residentBytes();
+  t.equal(new Uint8Array(viewMemory(range.address, range.sizeBytes))[12345], 7, 'the buffer lies where it says');
+
+  range.close();
+  range.close();
+
+  t.ok(resident - residentBytes() > large / 2, `${resident - residentBytes()} bytes were given back`);
+  t.equal(bytes[12345], 0, 'the addresses stay with the buffer');
+});
+
+test('a file takes the place of part of a shared range, which can forget what was written to it', async (t) => {
+  const file = namelessFile(t, 4 * pageSize);
+  writeSync(file, Uint8Array.of(1, 2, 3), 0, 3, 2 * pageSize);
+  const range = new SharedRange('test', 8 * pageSize);
+  t.teardown(() => range.close());
+  const bytes = bytesOf(range);
+  bytes.fill(9);
+
+  range.mapFile('private', file, 2 * pageSize, 4 * pageSize, 2 * pageSize);
+
+  t.strictSame([...bytes.subarray(4 * pageSize, 4 * pageSize + 3)], [1, 2, 3]);
+  t.equal(bytes[4 * pageSize - 1], 9);
+  t.equal(bytes[6 * pageSize], 9);
+  bytes[4 * pageSize] = 8;
+  range.revert(4 * pageSize, pageSize);
+  t.equal(bytes[4 * pageSize], 1);
+});
+
+test('what is written to a shared file is in the file', async (t) => {
+  const file = namelessFile(t, 2 * pageSize);
+  const range = new SharedRange('test', 2 * pageSize);
+  t.teardown(() => range.close());
+  range.mapFile('shared', file, 0);
+  bytesOf(range)[pageSize] = 5;
+  t.equal(readFileSync(`/proc/self/fd/${file}`)[pageSize], 5);
+});
+
+test('a shared range counts for nothing in the heap, so that no garbage is collected for it', async (t) => {
+  const before = process.memoryUsage();
+  const range = new SharedRange('test', 512 * 1024 * 1024);
+  t.teardown(() => range.close());
+  const { arrayBuffers, external } = process.memoryUsage();
+  t.ok(external - before.external < 1024 * 1024, `external memory grew by ${external - before.external}`);
+  t.ok(arrayBuffers >= before.arrayBuffers);
+});
+
+test('a shared range of a size that no machine has is an error', async (t) => {
+  t.throws(() => new SharedRange('huge', 2 ** 52), { syscall: 'calloc', code: 'ENOMEM' });
+});
+
+test('one window covers what an array can hold', async (t) => {
+  const bytes = new Uint8Array(8 * pageSize);
+  const windows = windowsOf(bytes.length, (from, length) => bytes.subarray(from, from + length), 8 * pageSize);
   t.strictSame(
-    windows.map(({ offset, buffer }) => [offset, buffer.byteLength]),
+    windows.map((window) => [window.offset, window.bytes.length]),
     [[0, 8 * pageSize]],
   );
 });
 
 test('more windows overlap by half, so that half a window lies whole in one of them, wherever it begins', async (t) => {
-  const sizeBytes = 21 * pageSize;
+  const all = new Uint8Array(21 * pageSize);
   const maxBytes = 8 * pageSize;
-  const mapping = new MemfdMapping('test', sizeBytes);
-  t.teardown(() => mapping.close());
 
-  const windows = viewWindows(mapping.address, sizeBytes, maxBytes);
+  const windows = windowsOf(all.length, (from, length) => all.subarray(from, from + length), maxBytes);
 
-  t.ok(windows.every(({ buffer }) => buffer.byteLength <= maxBytes));
-  for (let start = 0; start + maxBytes / 2 <= sizeBytes; start += 512) {
+  t.ok(windows.every(({ bytes }) => bytes.length <= maxBytes));
+  for (let start = 0; start + maxBytes / 2 <= all.length; start += 512) {
     const holder = windows.find(
-      ({ offset, buffer }) => start >= offset && start + maxBytes / 2 <= offset + buffer.byteLength,
+      ({ offset, bytes }) => start >= offset && start + maxBytes / 2 <= offset + bytes.length,
     );
     if (holder === undefined) t.fail(`nothing holds [${start}, +${maxBytes / 2})`);
   }
-  // They are views of the same bytes.
-  const [first, second] = windows.map(({ buffer }) => new Uint8Array(buffer));
-  if (first !== undefined && second !== undefined) first[maxBytes / 2 + 5] = 99;
-  t.equal(second?.[5], 99);
+  t.ok(windows.every(({ offset, bytes }) => bytes.byteOffset === all.byteOffset + offset));
 });

@@ -156,12 +156,10 @@ for (const [name, , access] of reads) {
 
 /** One region of 16 pages in windows of 8 pages that overlap by half. */
 function windowedMemory(): GuestMemory {
-  const bytes = new ArrayBuffer(16 * pageSize);
-  const all = new Uint8Array(bytes);
-  // Windows over one buffer cannot be had without a mapping: each is its own here, and marks are what is looked at.
+  const all = new Uint8Array(16 * pageSize);
   const windows = [0, 4, 8].map((page) => ({
     offset: page * pageSize,
-    buffer: all.slice(page * pageSize, (page + 8) * pageSize).buffer,
+    bytes: all.subarray(page * pageSize, (page + 8) * pageSize),
   }));
   return new GuestMemory([
     {
