@@ -199,23 +199,19 @@ export function canSettle({ segments }: Elf): boolean {
  * others that move down and lie before it, and those that move up only into those behind it: two passes suffice.
  */
 export function settleSegments(memory: GuestMemory, elf: Elf, base: Gpa, fileBytes: number): void {
-  const end = Math.max(base + fileBytes, elf.end);
-  const start = Math.min(base, elf.start);
-  const bytes = memory.writableSlice(gpa(start), end - start);
   const move = ({ offset, address, fileBytes: length }: Segment): void => {
-    const from = base + offset - start;
-    bytes.copyWithin(address - start, from, from + length);
+    memory.move(address, gpa(base + offset), length);
   };
   const descending = [...elf.segments].reverse();
   for (const segment of elf.segments) if (segment.address < base + segment.offset) move(segment);
   for (const segment of descending) if (segment.address > base + segment.offset) move(segment);
 
-  let position = start;
+  let position = Math.min(base, elf.start);
   for (const { address, fileBytes: length } of elf.segments) {
-    bytes.fill(0, position - start, address - start);
+    zeroRange(memory, position, address);
     position = address + length;
   }
-  bytes.fill(0, position - start);
+  zeroRange(memory, position, Math.max(base + fileBytes, elf.end));
 }
 
 function zeroRange(memory: GuestMemory, from: number, to: number): void {

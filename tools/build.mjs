@@ -24,14 +24,8 @@ const koffiBeside = {
 };
 
 rmSync(dist, { recursive: true, force: true });
-await build({
+const options = {
   absWorkingDir: root,
-  entryPoints: {
-    'colo-vmm': 'src/launch.ts',
-    main: 'src/cli.ts',
-    vcpu: 'src/vmm/vcpu-worker.ts',
-    io: 'src/vmm/io-worker.ts',
-  },
   outdir: dist,
   outExtension: { '.js': '.cjs' },
   bundle: true,
@@ -44,6 +38,14 @@ await build({
   sourcemap: 'linked',
   legalComments: 'none',
   plugins: [koffiBeside],
+};
+await build({ ...options, entryPoints: { 'colo-vmm': 'src/launch.ts' } });
+await build({
+  ...options,
+  entryPoints: { main: 'src/cli.ts', vcpu: 'src/vmm/vcpu-worker.ts', io: 'src/vmm/io-worker.ts' },
+  // A function, for launch.ts to call.
+  banner: { js: '(function (exports, require, module, __dirname) {' },
+  footer: { js: '})' },
 });
 chmodSync(join(dist, 'colo-vmm.cjs'), 0o755);
 
@@ -56,8 +58,7 @@ rmSync(command, { force: true });
 symlinkSync('../../dist/colo-vmm.cjs', command);
 
 for (const name of ['main', 'vcpu', 'io']) {
-  const text = readFileSync(join(dist, `${name}.cjs`), 'utf8');
-  writeFileSync(join(dist, `${name}.cache`), codeCache(`(function (exports, require, module, __dirname) {${text}\n})`));
+  writeFileSync(join(dist, `${name}.cache`), codeCache(readFileSync(join(dist, `${name}.cjs`), 'utf8')));
 }
 
 /** V8's code cache for `text`, which is what launch.ts compiles. */

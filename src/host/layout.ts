@@ -151,7 +151,8 @@ export function struct<F extends Fields>(name: string, fields: F, size?: number)
   let end = 0;
   let largest = 0;
   let align = 1;
-  for (const [field, type] of Object.entries(fields)) {
+  for (const field in fields) {
+    const type = fields[field] as Field<unknown>;
     const offset = type.offset ?? Math.ceil(end / type.align) * type.align;
     offsets[field] = offset;
     end = offset + type.size;
@@ -159,29 +160,12 @@ export function struct<F extends Fields>(name: string, fields: F, size?: number)
     align = Math.max(align, type.align);
   }
   const total = size ?? Math.ceil(largest / align) * align;
-  const prototype = Object.create(
-    Object.prototype,
-    Object.fromEntries(
-      Object.entries(fields).map(([field, type]) => {
-        const offset = offsets[field] as number;
-        return [
-          field,
-          {
-            enumerable: true,
-            get(this: Instance) {
-              return type.read(this.$view, offset);
-            },
-            set(this: Instance, value: unknown) {
-              type.write(this.$view, offset, value);
-            },
-          },
-        ];
-      }),
-    ),
-  );
+  // Made for the first view: most structs never have one in most threads, and all of them are defined at every start.
+  let prototype: object | undefined;
   const over = (source: Uint8Array | DataView, offset = 0): StructView<F> => {
     const $view = new DataView(source.buffer, source.byteOffset + offset, total);
     const $bytes = new Uint8Array($view.buffer, $view.byteOffset, source.byteLength - offset);
+    prototype ??= accessorsOf(fields, offsets);
     return Object.create(prototype, { $view: { value: $view }, $bytes: { value: $bytes } });
   };
   return {
@@ -197,6 +181,25 @@ export function struct<F extends Fields>(name: string, fields: F, size?: number)
       new Uint8Array(view.buffer, view.byteOffset + offset, total).set(value.$bytes.subarray(0, total));
     },
   };
+}
+
+/** The fields as properties of whatever has `$view`. */
+function accessorsOf(fields: Fields, offsets: Readonly<Record<string, number>>): object {
+  const prototype = {};
+  for (const field in fields) {
+    const type = fields[field] as Field<unknown>;
+    const offset = offsets[field] as number;
+    Object.defineProperty(prototype, field, {
+      enumerable: true,
+      get(this: Instance) {
+        return type.read(this.$view, offset);
+      },
+      set(this: Instance, value: unknown) {
+        type.write(this.$view, offset, value);
+      },
+    });
+  }
+  return prototype;
 }
 
 /** A value as plain data: bytes copied, structs as objects of their fields. */

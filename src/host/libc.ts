@@ -266,6 +266,27 @@ export function copyMemory(target: number, source: number, length: number): void
   memcpyCall(target, source, length);
 }
 
+const memcpyFromCall = declare<[number, Uint8Array, number], number>(
+  'int64_t memcpy(int64_t, const uint8_t *, size_t)',
+);
+const memmoveCall = declare<[number, number, number], number>('int64_t memmove(int64_t, int64_t, size_t)');
+const memsetCall = declare<[number, number, number], number>('int64_t memset(int64_t, int, size_t)');
+
+/** Copies `bytes` to an address of this process. */
+export function fillMemory(target: number, bytes: Uint8Array): void {
+  memcpyFromCall(target, bytes, bytes.length);
+}
+
+/** As {@link copyMemory}, of areas that may overlap. */
+export function moveMemory(target: number, source: number, length: number): void {
+  memmoveCall(target, source, length);
+}
+
+/** Zeroes memory of this process. */
+export function zeroMemory(target: number, length: number): void {
+  memsetCall(target, 0, length);
+}
+
 const sameAddress = declare<[Uint8Array, Uint8Array, number], number>(
   'int64_t memcpy(uint8_t *, const uint8_t *, size_t)',
 );

@@ -1,9 +1,12 @@
 import type { IoVector } from '../host/io-vector.ts';
-import { populate } from '../host/libc.ts';
+import { fillMemory, moveMemory, populate, zeroMemory } from '../host/libc.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
 import { DirtyBitmap, type TrackingCell } from './dirty-bitmap.ts';
 import { MemoryArea } from './memory-area.ts';
 import type { RamRegion } from './regions.ts';
+
+/** From here on a call of the C library pays: what V8 does with bytes of a shared buffer, it does in small pieces. */
+const longCopy = 4096;
 
 /** Someone named guest-physical bytes that are not RAM. Usually the guest did, in a ring or a register. */
 export class GuestMemoryError extends Error {
@@ -135,7 +138,9 @@ export class GuestMemory {
   /** Copies `bytes` to `address`. */
   write(address: Gpa, bytes: Uint8Array): void {
     const window = this.#find(address, bytes.length);
-    window.bytes.set(bytes, address - window.start);
+    if (bytes.length >= longCopy && this.#isMapped)
+      fillMemory(window.region.address + address - window.region.start, bytes);
+    else window.bytes.set(bytes, address - window.start);
     this.#record(window, address, bytes.length);
   }
 
@@ -145,13 +150,24 @@ export class GuestMemory {
     const host = this.addressForWrite(address, length);
     const start = alignUp(host, pageSize);
     const end = alignDown(host + length, pageSize);
-    if (this.regions[0]?.address !== 0 && end > start) populate(start, end - start);
+    if (this.#isMapped && end > start) populate(start, end - start);
     return slice;
   }
 
   /** Sets `length` bytes to zero. */
   zero(address: Gpa, length: number): void {
-    this.writableSlice(address, length).fill(0);
+    const slice = this.writableSlice(address, length);
+    if (length >= longCopy && this.#isMapped) zeroMemory(this.addressForRead(address, length), length);
+    else slice.fill(0);
+  }
+
+  /** Copies `length` bytes from `source` to `target`; they may overlap. */
+  move(target: Gpa, source: Gpa, length: number): void {
+    const from = this.slice(source, length);
+    const to = this.writableSlice(target, length);
+    if (length >= longCopy && this.#isMapped)
+      moveMemory(this.addressForRead(target, length), this.addressForRead(source, length), length);
+    else to.set(from);
   }
 
   readU8(address: Gpa): number {
@@ -233,6 +249,11 @@ export class GuestMemory {
 
   get tracking(): boolean {
     return Atomics.load(this.#tracking, 0) === 1;
+  }
+
+  /** It lies where system calls find it, and not in ordinary buffers. */
+  get #isMapped(): boolean {
+    return this.regions[0]?.address !== 0;
   }
 
   #find(address: number, length: number): Window {

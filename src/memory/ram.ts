@@ -54,7 +54,7 @@ export class Ram implements Closable {
       this.#range = this.#owner.own(new SharedRange('guest RAM', sizeBytes));
       if (backing === 'shared') {
         const fd = memfd('guest-ram', sizeBytes);
-        this.#owner.own({ close: () => close(fd) });
+        this.#owner.defer(() => close(fd));
         this.#range.mapFile('shared', fd, 0);
       } else if (typeof backing === 'object') {
         this.#range.mapFile('private', backing.fd, backing.offset);

@@ -30,7 +30,7 @@ import { type ExitCounts, exitKinds } from './vcpu-control.ts';
 import { VcpuThread } from './vcpu-thread.ts';
 import type { ClockMode, ClockState } from './vmstate/clock-state.ts';
 import type { MachineState } from './vmstate/machine-state.ts';
-import { StateAccess } from './vmstate/state-access.ts';
+import { StateAccess, type StateAccessParts } from './vmstate/state-access.ts';
 
 /** A file's bytes, with the name that messages use. */
 export interface NamedBytes {
@@ -90,7 +90,8 @@ export class Machine implements MonitoredMachine {
   readonly #runState = new RunStateMachine();
   readonly #devices: MachineDevices;
   readonly #notice: (text: string) => void;
-  readonly #access: StateAccess;
+  readonly #accessParts: StateAccessParts;
+  #madeAccess: StateAccess | undefined;
   #io: IoThread | undefined;
   /** What time it was for the guest when it was paused, and whether its clocks show by now what time it is. */
   #clocks: { readonly state: ClockState; readonly running: boolean } | undefined;
@@ -154,16 +155,14 @@ export class Machine implements MonitoredMachine {
           }),
         );
       }
-      this.#access = this.#owner.own(
-        new StateAccess({
-          kvm: this.#kvm,
-          vm: this.#vm,
-          vcpus: handles,
-          serial: this.serial,
-          io: this.#io,
-          memoryBytes: shape.memoryBytes,
-        }),
-      );
+      this.#accessParts = {
+        kvm: this.#kvm,
+        vm: this.#vm,
+        vcpus: handles,
+        serial: this.serial,
+        io: this.#io,
+        memoryBytes: shape.memoryBytes,
+      };
     } catch (error) {
       for (const thread of this.#allThreads) thread.requestEnd();
       this.#owner.close();
@@ -320,6 +319,8 @@ export class Machine implements MonitoredMachine {
   }
 
   #standStill(): void {
+    // Made before anything is stopped, in case that fails.
+    const access = this.#access;
     this.#runState.moveTo('paused');
     this.pauseTimes.restart();
     try {
@@ -329,7 +330,7 @@ export class Machine implements MonitoredMachine {
       this.#io?.requestPark();
       this.#io?.waitUntilParked();
       this.pauseTimes.done('io');
-      this.#clocks = { state: this.#access.readClocks(), running: true };
+      this.#clocks = { state: access.readClocks(), running: true };
       this.pauseTimes.done('clocks');
       this.onStill();
     } catch (error) {
@@ -351,6 +352,12 @@ export class Machine implements MonitoredMachine {
     this.#io?.resume();
     // The host side of the serial port stood still as well.
     new DoorbellButton(this.serialBell.button).ring();
+  }
+
+  /** Made when it is first needed, for many machines are never stopped and it takes part of their start. */
+  get #access(): StateAccess {
+    this.#madeAccess ??= this.#owner.own(new StateAccess(this.#accessParts));
+    return this.#madeAccess;
   }
 
   #stoppedClocks(): ClockState {

@@ -186,7 +186,7 @@ for (const [when, change, says] of [
   ['ends without a word', () => 'process.exit(5);', 'its thread ended with exit code 5'],
   [
     'is given an order that it cannot carry out',
-    (source: string) => `require('node:worker_threads').workerData.devices[0].virtio.kicks[0] = -1; ${source}`,
+    (source: string) => `process.getBuiltinModule('node:worker_threads').workerData.devices[0].virtio.kicks[0] = -1; ${source}`,
     'EPOLL_CTL_ADD|epoll',
   ],
   [
@@ -223,7 +223,7 @@ for (const [when, change, says] of [
 }
 
 /** Parks and ends as it should, and never does what a driver wants. */
-const deafThread = `
+const deafThread = `(function (exports, require) {
   exports.threadMain = () => {
     const cells = new Int32Array(require('node:worker_threads').workerData.control);
     const [request, phase] = [0, 1];
@@ -234,7 +234,8 @@ const deafThread = `
       Atomics.wait(cells, request, now);
     }
     enter(ended);
-  };`;
+  };
+})`;
 
 test('a vCPU that waits for a reset does not hold up the end', { skip }, async (t) => {
   const disk = { path: diskFile(temporaryFolder(t)), readonly: false, direct: false, werror: 'enospc' } as const;
