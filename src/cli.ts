@@ -36,50 +36,56 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   const cli = new Command('colo-vmm').description(description);
   cli.exitOverride().configureOutput({ writeErr: tell, outputError: (text) => tell(oneLine(text)) });
 
-  const run = cli.command('run').description('boot a machine and stay with it until it ends');
-  for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
-  for (const [key, argument, help] of repeatedFlags) run.option(`--${key} ${argument}`, help, collect);
-  run
-    .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
-    .addHelpText('after', runHelp)
-    .action(async (_options: unknown, command: Command) => {
-      const { config: file, ...flags } = flagsOf(command);
-      const { parseConfig } = await import('./vmm/config.ts');
-      const { runCommand } = await import('./vmm/run-command.ts');
-      exitCode = await runCommand(parseConfig(flags, file), program);
-    });
+  const defineRun = (): void => {
+    const run = cli.command('run').description('boot a machine and stay with it until it ends');
+    for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
+    for (const [key, argument, help] of repeatedFlags) run.option(`--${key} ${argument}`, help, collect);
+    run
+      .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
+      .addHelpText('after', runHelp)
+      .action(async (_options: unknown, command: Command) => {
+        const { config: file, ...flags } = flagsOf(command);
+        const { parseConfig } = await import('./vmm/config.ts');
+        const { runCommand } = await import('./vmm/run-command.ts');
+        exitCode = await runCommand(parseConfig(flags, file), program);
+      });
+  };
 
-  const restore = cli
-    .command('restore <snapshot>')
-    .description('go on with a machine where a snapshot of it was taken, and stay with it until it ends');
-  for (const [key, argument, help] of restoreFlags) restore.option(`--${key} ${argument}`, help);
-  for (const [key, argument, help] of restoredDeviceFlags) restore.option(`--${key} ${argument}`, help, collect);
-  restore
-    .option('--paused', 'let it stand still until colo-vmm resume')
-    .addHelpText('after', restoreHelp)
-    .action(async (path: string, _options: unknown, command: Command) => {
-      const { parseRestoreConfig } = await import('./vmm/restore-config.ts');
-      const { restoreCommand } = await import('./vmm/restore-command.ts');
-      exitCode = await restoreCommand(path, parseRestoreConfig(command.opts()), program);
-    });
+  const defineRestore = (): void => {
+    const restore = cli
+      .command('restore <snapshot>')
+      .description('go on with a machine where a snapshot of it was taken, and stay with it until it ends');
+    for (const [key, argument, help] of restoreFlags) restore.option(`--${key} ${argument}`, help);
+    for (const [key, argument, help] of restoredDeviceFlags) restore.option(`--${key} ${argument}`, help, collect);
+    restore
+      .option('--paused', 'let it stand still until colo-vmm resume')
+      .addHelpText('after', restoreHelp)
+      .action(async (path: string, _options: unknown, command: Command) => {
+        const { parseRestoreConfig } = await import('./vmm/restore-config.ts');
+        const { restoreCommand } = await import('./vmm/restore-command.ts');
+        exitCode = await restoreCommand(path, parseRestoreConfig(command.opts()), program);
+      });
+  };
 
-  const snapshot = cli
-    .command('snapshot <path>')
-    .description('write a running machine, but for its disks, to a file that restore goes on from');
-  for (const [flag, text] of machineFlags) snapshot.option(flag, text);
-  snapshot
-    .option(
-      '--incremental',
-      'write only what changed since the last snapshot that was taken so; the first one is whole',
-    )
-    .option('--stop', 'let the machine stand still, and end it when the snapshot is there')
-    .addHelpText('after', snapshotHelp)
-    .action(async (path: string, _options: unknown, command: Command) => {
-      const { snapshotCommand } = await import('./vmm/client/client-commands.ts');
-      await snapshotCommand(path, command.opts());
-    });
+  const defineSnapshot = (): void => {
+    const snapshot = cli
+      .command('snapshot <path>')
+      .description('write a running machine, but for its disks, to a file that restore goes on from');
+    for (const [flag, text] of machineFlags) snapshot.option(flag, text);
+    snapshot
+      .option(
+        '--incremental',
+        'write only what changed since the last snapshot that was taken so; the first one is whole',
+      )
+      .option('--stop', 'let the machine stand still, and end it when the snapshot is there')
+      .addHelpText('after', snapshotHelp)
+      .action(async (path: string, _options: unknown, command: Command) => {
+        const { snapshotCommand } = await import('./vmm/client/client-commands.ts');
+        await snapshotCommand(path, command.opts());
+      });
+  };
 
-  for (const [name, help] of machineCommands) {
+  const defineMachineCommand = (name: MachineCommand, help: string): void => {
     const command = cli.command(name).description(help);
     for (const [flag, text] of machineFlags) command.option(flag, text);
     if (name === 'resume') {
@@ -98,16 +104,30 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       const client = await import('./vmm/client/client-commands.ts');
       await client[`${name}Command`](command.opts());
     });
-  }
+  };
 
-  cli
-    .command('doctor')
-    .description('tell what this machine can and cannot do, and what to install')
-    .option('--json', 'print the findings as JSON')
-    .action(async (options: { json?: boolean }) => {
-      const { doctor } = await import('./vmm/doctor.ts');
-      exitCode = doctor(options.json === true);
-    });
+  const defineDoctor = (): void => {
+    cli
+      .command('doctor')
+      .description('tell what this machine can and cannot do, and what to install')
+      .option('--json', 'print the findings as JSON')
+      .action(async (options: { json?: boolean }) => {
+        const { doctor } = await import('./vmm/doctor.ts');
+        exitCode = doctor(options.json === true);
+      });
+  };
+
+  const definitions: Readonly<Record<string, () => void>> = {
+    run: defineRun,
+    restore: defineRestore,
+    snapshot: defineSnapshot,
+    ...Object.fromEntries(machineCommands.map(([name, help]) => [name, () => defineMachineCommand(name, help)])),
+    doctor: defineDoctor,
+  };
+  // Only the command that is given, if one is: to define them all is part of every machine's start.
+  const given = argv[2] ?? '';
+  if (Object.hasOwn(definitions, given)) definitions[given]?.();
+  else for (const define of Object.values(definitions)) define();
 
   try {
     await cli.parseAsync(argv);
@@ -210,6 +230,8 @@ const machineCommands = [
   ['stop', 'press its power button, and end it if its guest does not shut down in time'],
   ['reset', "reset it, which ends it with exit code 3 as its guest's own reboot does"],
 ] as const;
+
+type MachineCommand = (typeof machineCommands)[number][0];
 
 const machineFlags = [
   ['--vm <name>', 'name of the machine, or its process id if it has none; not needed while only one runs'],

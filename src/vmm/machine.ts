@@ -23,7 +23,7 @@ import { type DevicesConfig, MachineDevices, noDevices } from './machine-devices
 import { MachineEvents } from './machine-events.ts';
 import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
 import { PauseTimes } from './pause-times.ts';
-import { newPlatform, platformMap, type SharedPlatform, serialPort } from './platform.ts';
+import { newPlatform, pciHost, platformMap, type SharedPlatform, serialPort } from './platform.ts';
 import { type RunState, RunStateError, RunStateMachine } from './run-state.ts';
 import { ThreadControl } from './thread-control.ts';
 import { type ExitCounts, exitKinds } from './vcpu-control.ts';
@@ -160,6 +160,7 @@ export class Machine implements MonitoredMachine {
         vm: this.#vm,
         vcpus: handles,
         serial: this.serial,
+        pciHost: pciHost(this.#platform),
         io: this.#io,
         memoryBytes: shape.memoryBytes,
       };

@@ -1,5 +1,6 @@
 import { I8042, i8042PortCount } from '../devices/i8042.ts';
 import { IoBus } from '../devices/io-bus.ts';
+import { PciHost, pciHostPortCount, pciHostState } from '../devices/pci-host.ts';
 import { PowerRegister, type PowerRequests } from '../devices/power.ts';
 import { Serial, serialPortCount } from '../devices/serial.ts';
 import { serialState } from '../devices/serial-state.ts';
@@ -16,6 +17,7 @@ import type { SharedVirtio } from './virtio-slots.ts';
 export const platformMap = {
   serial: { port: 0x3f8, gsi: 4 },
   i8042: { port: 0x60 },
+  pciHost: { port: 0xcf8 },
   power: { port: 0x600 },
   /** Pulsed to press the power button. */
   powerButton: { gsi: 5 },
@@ -25,6 +27,7 @@ export const platformMap = {
 export interface SharedPlatform {
   readonly vm: Fd;
   readonly serial: SharedArrayBuffer;
+  readonly pciHost: SharedArrayBuffer;
   /** Button of the doorbell that wakes whoever attends to the serial port. */
   readonly serialBell: Fd;
   readonly io: SharedIoControl;
@@ -32,8 +35,8 @@ export interface SharedPlatform {
 }
 
 /** Device state of a fresh machine. */
-export function newPlatform(parts: Omit<SharedPlatform, 'serial'>): SharedPlatform {
-  return { ...parts, serial: serialState().storage };
+export function newPlatform(parts: Omit<SharedPlatform, 'serial' | 'pciHost'>): SharedPlatform {
+  return { ...parts, serial: serialState().storage, pciHost: pciHostState().buffer };
 }
 
 /** The serial port, for any thread. */
@@ -42,11 +45,17 @@ export function serialPort(platform: SharedPlatform): Serial {
   return new Serial(serialState(platform.serial), interrupt, new DoorbellButton(platform.serialBell));
 }
 
+/** The way to PCI configuration space, for any thread. */
+export function pciHost(platform: SharedPlatform): PciHost {
+  return new PciHost(pciHostState(platform.pciHost));
+}
+
 /** Buses of one vCPU thread, with every device on them. */
 export function attachDevices(platform: SharedPlatform, requests: PowerRequests): { ports: IoBus; memory: IoBus } {
   const ports = new IoBus();
   ports.map(platformMap.serial.port, serialPortCount, serialPort(platform));
   ports.map(platformMap.i8042.port, i8042PortCount, new I8042(() => requests.reset()));
+  ports.map(platformMap.pciHost.port, pciHostPortCount, pciHost(platform));
   ports.map(platformMap.power.port, 1, new PowerRegister(requests));
   const memory = new IoBus();
   for (const { base, shape, state: storage, kicks } of platform.virtio) {

@@ -39,6 +39,7 @@ const machineState = record({
   }),
   clock: record({ kvmclockNs: u64, realtimeNs: u64, tscKhz: u32, tsc: list(u64, maxCpus) }),
   serial: v.unknown(),
+  pciAddress: v.optional(u32),
   devices: v.unknown(),
 });
 

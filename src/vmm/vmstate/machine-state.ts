@@ -15,6 +15,8 @@ export interface MachineState {
   readonly vm: VmState;
   readonly clock: ClockState;
   readonly serial: SerialPortState;
+  /** Of the PCI host; absent in states of machines that had none. */
+  readonly pciAddress?: number | undefined;
   readonly devices: readonly IoDeviceState[];
 }
 

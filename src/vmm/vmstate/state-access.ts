@@ -1,3 +1,4 @@
+import type { PciHost } from '../../devices/pci-host.ts';
 import type { Serial } from '../../devices/serial.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { capability } from '../../host/kvm/abi.ts';
@@ -23,6 +24,7 @@ export interface StateAccessParts {
   readonly vm: Vm;
   readonly vcpus: readonly VcpuHandle[];
   readonly serial: Serial;
+  readonly pciHost: PciHost;
   /** Absent in a machine without virtio devices. */
   readonly io: IoThread | undefined;
   readonly memoryBytes: number;
@@ -48,10 +50,11 @@ export class StateAccess implements Closable {
   /** Of each vCPU, for which KVM may know fewer MSRs. */
   #supports: VcpuStateSupport[];
   readonly #serial: Serial;
+  readonly #pciHost: PciHost;
   readonly #io: IoThread | undefined;
   readonly #memoryBytes: number;
 
-  constructor({ kvm, vm, vcpus, serial, io, memoryBytes }: StateAccessParts) {
+  constructor({ kvm, vm, vcpus, serial, pciHost, io, memoryBytes }: StateAccessParts) {
     const scratch = this.#owner.own(new AnonymousMapping('ioctl scratch', pageSize));
     const xsaveBytes = vm.check(capability.xsave2);
     this.#vm = new VmRegisters(vm.fd);
@@ -60,6 +63,7 @@ export class StateAccess implements Closable {
     this.#support = { msrs: stateMsrs(kvm.msrIndices()), xcrs: kvm.check(stateCapability.xcrs) > 0 };
     this.#supports = this.#vcpus.map(() => this.#support);
     this.#serial = serial;
+    this.#pciHost = pciHost;
     this.#io = io;
     this.#memoryBytes = memoryBytes;
   }
@@ -96,7 +100,15 @@ export class StateAccess implements Closable {
     }
     const serial = this.#serial.save();
     times.done('deviceState');
-    return { version: machineStateVersion, memoryBytes: this.#memoryBytes, ...kvm, clock, serial, devices };
+    return {
+      version: machineStateVersion,
+      memoryBytes: this.#memoryBytes,
+      ...kvm,
+      clock,
+      serial,
+      pciAddress: this.#pciHost.address,
+      devices,
+    };
   }
 
   /**
@@ -126,6 +138,7 @@ export class StateAccess implements Closable {
       throw error;
     }
     this.#serial.load(state.serial);
+    this.#pciHost.address = state.pciAddress ?? 0;
     this.#io?.loadDevices();
   }
 

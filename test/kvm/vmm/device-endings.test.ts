@@ -186,7 +186,8 @@ for (const [when, change, says] of [
   ['ends without a word', () => 'process.exit(5);', 'its thread ended with exit code 5'],
   [
     'is given an order that it cannot carry out',
-    (source: string) => `process.getBuiltinModule('node:worker_threads').workerData.devices[0].virtio.kicks[0] = -1; ${source}`,
+    (source: string) =>
+      `process.getBuiltinModule('node:worker_threads').workerData.devices[0].virtio.kicks[0] = -1; ${source}`,
     'EPOLL_CTL_ADD|epoll',
   ],
   [
