@@ -9,7 +9,7 @@ import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 /** Bytes of output that a crash report can show. */
 const tailBytes = 4096;
 /** While output flows the console looks for more after this time instead of being woken for each byte. */
-const flowPeriodMs = 2;
+const flowPeriodMs = 4;
 /** A full pipe or stopped terminal is tried again after this time. */
 const retryPeriodMs = 20;
 /** Input held here while the guest does not read; beyond it the source is not read. */
@@ -107,13 +107,14 @@ export class SerialConsole {
 
   /** Sleeps until the doorbell rings; then moves bytes as long as there are any. */
   async #pump(): Promise<void> {
-    for (; !this.#closed; await this.#bell.next()) {
+    while (!this.#closed) {
+      await this.#bell.next();
       this.#feed();
-      while (!this.#closed && !this.#isHeld() && this.#move()) {
+      do {
         const wait = this.#pending.length > 0 ? retryPeriodMs : flowPeriodMs;
         await new Promise((resolve) => setTimeout(resolve, wait));
         this.#feed();
-      }
+      } while (!this.#closed && !this.#isHeld() && this.#move());
     }
   }
 

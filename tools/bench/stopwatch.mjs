@@ -5,8 +5,10 @@ import { rmSync } from 'node:fs';
 
 const { commands, rounds, line, timeoutMs } = JSON.parse(process.argv[2] ?? '{}');
 
+const order = Object.entries(commands);
 for (let round = 1; round <= rounds; round++) {
-  for (const [name, argv] of Object.entries(commands)) {
+  // There and back: whoever always ran after a program of its kind would find a host that is warm for it.
+  for (const [name, argv] of round % 2 === 1 ? order : order.toReversed()) {
     process.stdout.write(`${JSON.stringify({ name, round, ...(await measure(argv)) })}\n`);
   }
 }
