@@ -1,4 +1,4 @@
-import type { Lz4BlockDecoder } from '../src/host/lz4.ts';
+import type { Lz4Decoder } from '../src/host/lz4.ts';
 
 /**
  * LZ4 legacy frames, the form in which Linux stores an LZ4 kernel (`lz4 -l`):
@@ -43,16 +43,16 @@ const overshoot = 16;
  * Unpacks the frame `source` into `target` and returns how many bytes it wrote. `library` unpacks a block where
  * there is one: several times faster than cold JavaScript. What it refuses, the decoder here names.
  */
-export function decodeLz4Legacy(source: Uint8Array, target: Uint8Array, library?: Lz4BlockDecoder): number {
+export function decodeLz4Legacy(source: Uint8Array, target: Uint8Array, library?: Lz4Decoder): number {
   return decodeFrame(source, target, false, library);
 }
 
 /** Unpacks only the first bytes of the frame: as many as `target` holds, or as there are. */
-export function peekLz4Legacy(source: Uint8Array, target: Uint8Array): number {
-  return decodeFrame(source, target, true);
+export function peekLz4Legacy(source: Uint8Array, target: Uint8Array, library?: Lz4Decoder): number {
+  return decodeFrame(source, target, true, library);
 }
 
-function decodeFrame(source: Uint8Array, target: Uint8Array, stopWhenFull: boolean, library?: Lz4BlockDecoder): number {
+function decodeFrame(source: Uint8Array, target: Uint8Array, stopWhenFull: boolean, library?: Lz4Decoder): number {
   const view = new DataView(source.buffer, source.byteOffset, source.byteLength);
   if (source.length < 4 || view.getUint32(0, true) !== lz4LegacyMagic) throw new Lz4Error('no legacy frame', 0);
   let position = 4;
@@ -64,7 +64,9 @@ function decodeFrame(source: Uint8Array, target: Uint8Array, stopWhenFull: boole
     if (size === lz4LegacyMagic) continue;
     if (size === 0 || size > source.length - position) throw new Lz4Error('a block that does not fit', position - 4);
     const limit = Math.min(target.length, written + maxBlockBytes);
-    const count = library?.(source.subarray(position, position + size), target.subarray(written, limit)) ?? -1;
+    const block = source.subarray(position, position + size);
+    const room = target.subarray(written, limit);
+    const count = (stopWhenFull ? library?.head(block, room) : library?.block(block, room)) ?? -1;
     written =
       count >= 0
         ? written + count

@@ -108,7 +108,7 @@ function unpackLz4(
   const head = new Uint8Array(Math.min(elfHeadBytes, unpackedBytes));
   const elf = parseUnpacked(
     image,
-    decoded(image, () => head.subarray(0, peekLz4Legacy(frame, head))),
+    decoded(image, () => head.subarray(0, peekLz4Legacy(frame, head, systemLz4()))),
     unpackedBytes,
   );
   const [first] = elf.segments;

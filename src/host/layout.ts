@@ -161,12 +161,12 @@ export function struct<F extends Fields>(name: string, fields: F, size?: number)
   }
   const total = size ?? Math.ceil(largest / align) * align;
   // Made for the first view: most structs never have one in most threads, and all of them are defined at every start.
-  let prototype: object | undefined;
+  let made: (new (view: DataView, bytes: Uint8Array) => Instance) | undefined;
   const over = (source: Uint8Array | DataView, offset = 0): StructView<F> => {
-    const $view = new DataView(source.buffer, source.byteOffset + offset, total);
-    const $bytes = new Uint8Array($view.buffer, $view.byteOffset, source.byteLength - offset);
-    prototype ??= accessorsOf(fields, offsets);
-    return Object.create(prototype, { $view: { value: $view }, $bytes: { value: $bytes } });
+    const view = new DataView(source.buffer, source.byteOffset + offset, total);
+    const bytes = new Uint8Array(view.buffer, view.byteOffset, source.byteLength - offset);
+    made ??= viewClass(fields, offsets);
+    return new made(view, bytes) as unknown as StructView<F>;
   };
   return {
     name,
@@ -183,13 +183,13 @@ export function struct<F extends Fields>(name: string, fields: F, size?: number)
   };
 }
 
-/** The fields as properties of whatever has `$view`. */
-function accessorsOf(fields: Fields, offsets: Readonly<Record<string, number>>): object {
-  const prototype = {};
+/** What views of a struct are instances of. */
+function viewClass(fields: Fields, offsets: Readonly<Record<string, number>>): typeof Instance {
+  const made = class extends Instance {};
   for (const field in fields) {
     const type = fields[field] as Field<unknown>;
     const offset = offsets[field] as number;
-    Object.defineProperty(prototype, field, {
+    Object.defineProperty(made.prototype, field, {
       enumerable: true,
       get(this: Instance) {
         return type.read(this.$view, offset);
@@ -199,7 +199,7 @@ function accessorsOf(fields: Fields, offsets: Readonly<Record<string, number>>):
       },
     });
   }
-  return prototype;
+  return made;
 }
 
 /** A value as plain data: bytes copied, structs as objects of their fields. */
@@ -279,6 +279,21 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-interface Instance {
-  readonly $view: DataView;
+/** Bytes that a struct's accessors look at. */
+class Instance {
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+
+  constructor(view: DataView, bytes: Uint8Array) {
+    this.#view = view;
+    this.#bytes = bytes;
+  }
+
+  get $view(): DataView {
+    return this.#view;
+  }
+
+  get $bytes(): Uint8Array {
+    return this.#bytes;
+  }
 }

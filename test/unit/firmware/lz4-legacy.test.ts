@@ -144,6 +144,10 @@ t.test(
       const target = new Uint8Array(bytes.length);
       t.equal(decodeLz4Legacy(packed, target, library), bytes.length);
       if (Buffer.compare(target, bytes) !== 0) t.fail(`seed ${round}`);
+      const head = new Uint8Array(random.below(6000));
+      const length = Math.min(head.length, bytes.length);
+      t.equal(peekLz4Legacy(packed, head, library), length);
+      if (Buffer.compare(head.subarray(0, length), bytes.subarray(0, length)) !== 0) t.fail(`head, seed ${round}`);
     }
     const cut = joined(magic, u32(3), Uint8Array.of(0x10, 1, 1));
     t.throws(() => decodeLz4Legacy(cut, new Uint8Array(50), library), Lz4Error, 'what it refuses is refused by name');
