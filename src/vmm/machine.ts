@@ -93,8 +93,10 @@ export class Machine implements MonitoredMachine {
   readonly #accessParts: StateAccessParts;
   #madeAccess: StateAccess | undefined;
   #io: IoThread | undefined;
-  /** What time it was for the guest when it was paused, and whether its clocks show by now what time it is. */
-  #clocks: { readonly state: ClockState; readonly running: boolean } | undefined;
+  /** How long time stood still for the guest, last: from when its clocks were read until they were set, in ms. */
+  heldMs = 0;
+  /** What time it was for the guest when it was paused, when that was, and whether its clocks show by now what time it is. */
+  #clocks: { readonly state: ClockState; readonly readAt: number; readonly running: boolean } | undefined;
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
   /**
@@ -215,7 +217,7 @@ export class Machine implements MonitoredMachine {
   load(state: MachineState): void {
     const isNew = this.state === 'created';
     this.#access.load(state, isNew ? undefined : this.#stoppedClocks());
-    this.#clocks = { state: state.clock, running: false };
+    this.#clocks = { state: state.clock, readAt: this.#clocks?.readAt ?? performance.now(), running: false };
     if (!isNew) return;
     this.#runState.moveTo('paused');
   }
@@ -331,7 +333,7 @@ export class Machine implements MonitoredMachine {
       this.#io?.requestPark();
       this.#io?.waitUntilParked();
       this.pauseTimes.done('io');
-      this.#clocks = { state: access.readClocks(), running: true };
+      this.#clocks = { state: access.readClocks(), readAt: performance.now(), running: true };
       this.pauseTimes.done('clocks');
       this.onStill();
     } catch (error) {
@@ -345,8 +347,10 @@ export class Machine implements MonitoredMachine {
     this.pauseTimes.begin();
     this.#runState.moveTo('running');
     this.#clocks = undefined;
-    if (clocks !== undefined && !(clocks.running && mode === 'jump')) this.#access.setClocks(clocks.state, mode);
-    else this.#access.noteStopped();
+    if (clocks !== undefined && !(clocks.running && mode === 'jump')) {
+      this.#access.setClocks(clocks.state, mode);
+      this.heldMs = performance.now() - clocks.readAt;
+    } else this.#access.noteStopped();
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
     this.pauseTimes.done('goOn');
     for (const thread of this.#threads) thread.resume();

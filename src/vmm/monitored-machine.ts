@@ -34,6 +34,8 @@ export interface MonitoredMachine {
   readonly state: RunState;
   readonly facts: MachineFacts;
   readonly events: MachineEvents;
+  /** How long time stood still for the guest, last, in ms. */
+  readonly heldMs: number;
   pause(): void;
   /** @param clock what becomes of the time that it stood still; default `keep` */
   resume(clock?: ClockMode): void;

@@ -17,6 +17,7 @@ const facts: MachineFacts = {
 export class FakeMachine implements MonitoredMachine {
   state: RunState;
   readonly facts = facts;
+  readonly heldMs = 0;
   readonly events = new MachineEvents();
   readonly calls: string[] = [];
 
