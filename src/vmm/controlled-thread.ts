@@ -120,9 +120,10 @@ export class ControlledThread<Report> {
     return () => {
       // On a busy host, code that runs for the first time takes its time: as long as parking may take is long enough.
       this.#waitFor((now) => now === phase.served || now === phase.ended, this.#options.parkPatienceMs ?? patienceMs);
-      const answer = this.#control.phase === phase.served ? receiveMessageOnPort(questions) : undefined;
+      const reached = this.#control.phase;
+      const answer = reached === phase.served ? receiveMessageOnPort(questions) : undefined;
       this.#control.request = request.park;
-      if (answer === undefined) throw new Error(`${this.#options.name} did not answer`);
+      if (answer === undefined) throw new Error(`${this.#options.name} did not answer (its phase: ${reached})`);
       return answer.message;
     };
   }

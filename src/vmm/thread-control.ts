@@ -59,32 +59,39 @@ export class ThreadControl {
   }
 
   /**
-   * Thread side: stands still as long as the request is to park.
+   * Thread side: stands still as long as the request is to park, or to answer a question.
    *
    * The phase changes before the request is looked at again, and the controller changes the request before it looks
    * at the phase: whoever comes second sees the other, so the controller never takes a thread for parked that goes on.
+   * That a wait is over means nothing: a call to wake it may come late, and tell of a request that was seen already.
    *
    * @param serve answers a question of the controller's, for threads that can be asked
    */
   park(serve?: () => void): void {
-    do {
+    for (;;) {
       this.phase = phase.parked;
-      Atomics.wait(this.#cells, requestCell, request.park);
-      while (this.request === request.serve) {
+      this.#waitWhile(request.park);
+      const asked = this.request;
+      if (asked === request.serve) {
         serve?.();
         this.phase = phase.served;
-        Atomics.wait(this.#cells, requestCell, request.serve);
-        this.phase = phase.parked;
-        Atomics.wait(this.#cells, requestCell, request.park);
+        this.#waitWhile(request.serve);
+        continue;
       }
       this.phase = phase.running;
-    } while (this.request === request.park);
+      const now = this.request;
+      if (now !== request.park && now !== request.serve) return;
+    }
   }
 
   /** Thread side: stands still until it is to end. */
   parkForEver(): void {
     this.phase = phase.parked;
     for (let now = this.request; now !== request.end; now = this.request) Atomics.wait(this.#cells, requestCell, now);
+  }
+
+  #waitWhile(value: Request): void {
+    while (this.request === value) Atomics.wait(this.#cells, requestCell, value);
   }
 
   /** Controller side: blocks until the phase is no longer `value`, at most `timeoutMs`; false if it still is. */

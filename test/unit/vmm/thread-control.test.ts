@@ -1,6 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import { test } from 'tap';
 import { phase, request, ThreadControl } from '../../../src/vmm/thread-control.ts';
+import { until } from '../../support/machines.ts';
+import { inThread } from '../../support/thread.ts';
 
 /** Another thread that sets cell `index` to `value` after a while. */
 function setLater(t: { teardown(clean: () => unknown): unknown }, control: ThreadControl, values: number[]): void {
@@ -65,4 +67,35 @@ test('tells at once of a phase that has passed, and in time of one that stays', 
   control.phase = phase.running;
   t.equal(control.waitWhilePhase(phase.starting, 1_000_000), true);
   t.equal(control.waitWhilePhase(phase.running, 10), false);
+});
+
+test('a parked thread answers each question and stays parked, however often it is woken', {
+  timeout: 60_000,
+}, async (t) => {
+  const rounds = 20_000;
+  const control = new ThreadControl();
+  const counted = inThread(new URL('./parked-thread.ts', import.meta.url), 'countQuestions', control.storage);
+  // A thread can be woken late, by the call that told of a request which it has seen by then: here all the time.
+  const waker = new Worker(
+    `const { workerData: cells } = require('node:worker_threads');
+     while (Atomics.load(cells, 0) !== ${request.end}) Atomics.notify(cells, 0);`,
+    { eval: true, workerData: new Int32Array(control.storage) },
+  );
+  t.teardown(() => waker.terminate());
+  const reaches = (wanted: number): boolean => {
+    const deadline = performance.now() + 5000;
+    while (control.phase !== wanted && performance.now() < deadline) control.waitWhilePhase(control.phase, 1);
+    return control.phase === wanted;
+  };
+  await until(() => control.phase === phase.parked);
+  let answered = 0;
+  for (; answered < rounds; answered++) {
+    control.request = request.serve;
+    if (!reaches(phase.served)) break;
+    control.request = request.park;
+    if (!reaches(phase.parked)) break;
+  }
+  control.request = request.end;
+  t.equal(answered, rounds);
+  t.equal(await counted, rounds);
 });
