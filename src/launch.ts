@@ -9,7 +9,8 @@ import type { ThreadBirth } from './vmm/controlled-thread.ts';
  * Where every thread of the process begins: the main thread with the command line, all others with the program of their kind.
  *
  * A program is loaded from V8's code cache, which the build laid beside it: compiling is a quarter of what it does
- * before the guest runs. A cache made by another version of Node is refused by V8; then it is compiled as usual. The text is a function already: to make one of it here would take its length of heap again.
+ * before the guest runs. A cache made by another version of Node is refused by V8; then it is compiled as usual. The text is
+ * a function already: to make one of it here would take its length of heap again.
  */
 if (isMainThread) void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
 else load<{ threadMain(): void }>((workerData as ThreadBirth).thread).threadMain();

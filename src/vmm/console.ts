@@ -8,7 +8,7 @@ import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 
 /** Bytes of output that a crash report can show. */
 const tailBytes = 4096;
-/** While output flows the console looks for more after this time instead of being woken for each byte. */
+/** Once there is output the console waits this long for more, again and again, instead of being woken for each byte. */
 const flowPeriodMs = 4;
 /** A full pipe or stopped terminal is tried again after this time. */
 const retryPeriodMs = 20;

@@ -79,6 +79,8 @@ export class Machine implements MonitoredMachine {
   /** Called whenever all has come to stand still, before anything is made of that. */
   onStill: () => void = () => {};
   readonly ram: Ram;
+  /** How long time stood still for the guest, last: from when its clocks were read until they were set, in ms. */
+  heldMs = 0;
   /** Where the time of the last pause went. */
   readonly pauseTimes = new PauseTimes();
   readonly #owner = new Owner();
@@ -93,8 +95,6 @@ export class Machine implements MonitoredMachine {
   readonly #accessParts: StateAccessParts;
   #madeAccess: StateAccess | undefined;
   #io: IoThread | undefined;
-  /** How long time stood still for the guest, last: from when its clocks were read until they were set, in ms. */
-  heldMs = 0;
   /** What time it was for the guest when it was paused, when that was, and whether its clocks show by now what time it is. */
   #clocks: { readonly state: ClockState; readonly readAt: number; readonly running: boolean } | undefined;
   #resolveEnded: (end: GuestEnd) => void = () => {};
@@ -206,7 +206,8 @@ export class Machine implements MonitoredMachine {
    * @throws RunStateError if it is not paused
    */
   save(): MachineState {
-    return this.#access.save(this.#stoppedClocks(), this.pauseTimes);
+    const clocks = this.#stoppedClocks();
+    return this.#access.save(clocks, this.pauseTimes);
   }
 
   /**
@@ -216,7 +217,8 @@ export class Machine implements MonitoredMachine {
    */
   load(state: MachineState): void {
     const isNew = this.state === 'created';
-    this.#access.load(state, isNew ? undefined : this.#stoppedClocks());
+    const clocks = isNew ? undefined : this.#stoppedClocks();
+    this.#access.load(state, clocks);
     this.#clocks = { state: state.clock, readAt: this.#clocks?.readAt ?? performance.now(), running: false };
     if (!isNew) return;
     this.#runState.moveTo('paused');
@@ -322,6 +324,7 @@ export class Machine implements MonitoredMachine {
   }
 
   #standStill(): void {
+    if (this.state !== 'running') throw new RunStateError(this.state, 'paused');
     // Made before anything is stopped, in case that fails.
     const access = this.#access;
     this.#runState.moveTo('paused');

@@ -184,6 +184,15 @@ function residentBytes(): number {
   return Number(/^VmRSS:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
 }
 
+test('a machine that is closed refuses to be stopped or saved', { skip }, async (t) => {
+  const machine = bootMachine(t, storming('x'));
+  await until(() => machine.exits.portOut > 0);
+  await machine.close();
+  for (const refused of [() => machine.pause(), () => machine.save(), () => machine.whileStill(() => {})]) {
+    t.throws(refused, { code: 'RUN_STATE' });
+  }
+});
+
 test('leaves nothing behind when the images do not fit', { skip }, async (t) => {
   const before = readdirSync('/proc/self/fd').length;
   for (let round = 0; round < 5; round++) {

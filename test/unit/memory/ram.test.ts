@@ -64,6 +64,32 @@ test('does not confuse the end of low RAM with the beginning of high RAM', async
   t.throws(() => ram.memory.readU8(gpa(4 * GiB + 64 * MiB)), { code: 'GUEST_MEMORY' });
 });
 
+for (const length of [100, 3 * MiB]) {
+  test(`${length} bytes are written, moved over themselves and zeroed, and nothing beside them`, async (t) => {
+    const ram = new Ram(16 * MiB);
+    t.teardown(() => ram.close());
+    const { memory } = ram;
+    const start = 2 * MiB + 3;
+    const content = Buffer.from(Uint8Array.from({ length }, (_, index) => 1 + (index % 251)));
+    const all = (): Buffer => Buffer.from(memory.slice(gpa(0), 16 * MiB));
+    const expected = Buffer.alloc(16 * MiB);
+    memory.tracking = true;
+
+    memory.write(gpa(start), content);
+    expected.set(content, start);
+    t.ok(all().equals(expected), 'written');
+    for (const to of [start + 50, start - 50]) {
+      memory.move(gpa(to), gpa(start), length);
+      expected.copyWithin(to, start, start + length);
+      t.ok(all().equals(expected), `moved to ${to}`);
+    }
+    memory.zero(gpa(start), length);
+    expected.fill(0, start, start + length);
+    t.ok(all().equals(expected), 'zeroed');
+    t.equal(memory.regions[0]?.written.has(Math.floor((start + length - 1) / pageSize)), true);
+  });
+}
+
 test('is made of whole pages', async (t) => {
   t.throws(() => new Ram(4097), { message: /not a whole number of pages/ });
 });
