@@ -13,6 +13,7 @@ import { Owner } from '../host/ownership.ts';
 import { DirtyTracker } from '../memory/dirty-tracker.ts';
 import { identityMapAddress, kvmTssAddress } from '../memory/layout.ts';
 import { Ram, type RamBacking } from '../memory/ram.ts';
+import { ClockCatchUp } from './clock-catch-up.ts';
 import type { ControlledThread } from './controlled-thread.ts';
 import { guestCpuid } from './cpuid.ts';
 import type { GuestEnd } from './guest-end.ts';
@@ -28,7 +29,7 @@ import { type RunState, RunStateError, RunStateMachine } from './run-state.ts';
 import { ThreadControl } from './thread-control.ts';
 import { type ExitCounts, exitKinds } from './vcpu-control.ts';
 import { VcpuThread } from './vcpu-thread.ts';
-import type { ClockMode, ClockState } from './vmstate/clock-state.ts';
+import { type ClockMode, type ClockState, elapsedSince } from './vmstate/clock-state.ts';
 import type { MachineState } from './vmstate/machine-state.ts';
 import { StateAccess, type StateAccessParts } from './vmstate/state-access.ts';
 
@@ -92,6 +93,7 @@ export class Machine implements MonitoredMachine {
   readonly #runState = new RunStateMachine();
   readonly #devices: MachineDevices;
   readonly #notice: (text: string) => void;
+  readonly #catchUp = new ClockCatchUp(() => this.#advanceClocks());
   readonly #accessParts: StateAccessParts;
   #madeAccess: StateAccess | undefined;
   #io: IoThread | undefined;
@@ -233,6 +235,10 @@ export class Machine implements MonitoredMachine {
     return this.#runState.state;
   }
 
+  get clockBehindMs(): number {
+    return Number(this.#catchUp.behindNs / 1_000_000n);
+  }
+
   /**
    * Stops all vCPUs, then the devices; on return nothing changes guest state.
    *
@@ -268,7 +274,7 @@ export class Machine implements MonitoredMachine {
     try {
       return body();
     } finally {
-      this.#goOn('jump');
+      this.#goOn();
     }
   }
 
@@ -318,6 +324,7 @@ export class Machine implements MonitoredMachine {
   #end(end: GuestEnd): void {
     if (this.state === 'ended') return;
     this.#runState.moveTo('ended');
+    this.#catchUp.stop();
     for (const thread of this.#allThreads) thread.requestEnd();
     this.#resolveEnded(end);
     this.events.tell({ kind: 'ended', end });
@@ -336,22 +343,28 @@ export class Machine implements MonitoredMachine {
       this.#io?.requestPark();
       this.#io?.waitUntilParked();
       this.pauseTimes.done('io');
-      this.#clocks = { state: access.readClocks(), readAt: performance.now(), running: true };
+      const clocks = access.readClocks();
+      // Who goes on from this state is behind as well.
+      const realtimeNs = clocks.realtimeNs - this.#catchUp.behindNs;
+      this.#clocks = { state: { ...clocks, realtimeNs }, readAt: performance.now(), running: true };
       this.pauseTimes.done('clocks');
       this.onStill();
     } catch (error) {
-      this.#goOn('jump');
+      this.#goOn();
       throw error;
     }
   }
 
-  #goOn(mode: ClockMode): void {
+  /** @param mode absent: so little time has passed that the clocks are left alone, if they run */
+  #goOn(mode?: ClockMode): void {
     const clocks = this.#clocks;
     this.pauseTimes.begin();
     this.#runState.moveTo('running');
     this.#clocks = undefined;
-    if (clocks !== undefined && !(clocks.running && mode === 'jump')) {
-      this.#access.setClocks(clocks.state, mode);
+    if (clocks !== undefined && !(clocks.running && mode === undefined)) {
+      const access = this.#access;
+      if (mode === 'jump') this.#catchUp.behindNs = elapsedSince(clocks.state);
+      access.setClocks(clocks.state, this.#catchUp.next(access.isIdle));
       this.heldMs = performance.now() - clocks.readAt;
     } else this.#access.noteStopped();
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
@@ -360,6 +373,23 @@ export class Machine implements MonitoredMachine {
     this.#io?.resume();
     // The host side of the serial port stood still as well.
     new DoorbellButton(this.serialBell.button).ring();
+  }
+
+  /** The next step of clocks that are behind. Only the vCPUs stand still for it. */
+  #advanceClocks(): void {
+    // When it goes on the steps do, too.
+    if (this.state !== 'running') return;
+    try {
+      for (const thread of this.#threads) thread.requestPark();
+      for (const thread of this.#threads) thread.waitUntilParked();
+      const access = this.#access;
+      if (!access.hasSeenClocks && this.#catchUp.delay()) return;
+      access.advanceClocks(this.#catchUp.next(access.isIdle));
+    } catch (error) {
+      this.#notice(`the guest's clock stays ${this.clockBehindMs} ms behind: ${(error as Error).message}`);
+    } finally {
+      for (const thread of this.#threads) thread.resume();
+    }
   }
 
   /** Made when it is first needed, for many machines are never stopped and it takes part of their start. */

@@ -36,6 +36,8 @@ export interface MonitoredMachine {
   readonly events: MachineEvents;
   /** How long time stood still for the guest, last, in ms. */
   readonly heldMs: number;
+  /** What the guest's clocks still are behind the time that they are to show, in ms: they go there in steps. */
+  readonly clockBehindMs: number;
   pause(): void;
   /** @param clock what becomes of the time that it stood still; default `keep` */
   resume(clock?: ClockMode): void;

@@ -91,6 +91,8 @@ export interface MachineInfo {
   readonly 'uptime-seconds': number;
   readonly cpus: number;
   readonly 'memory-bytes': number;
+  /** What the guest's clock still has to catch up with. */
+  readonly 'clock-behind-ms': number;
   readonly disks: readonly {
     readonly id: string;
     readonly path: string;
@@ -110,6 +112,7 @@ export function queryMachine(monitor: Monitor): MachineInfo {
     'uptime-seconds': Math.floor(process.uptime()),
     cpus: cpuThreads.length,
     'memory-bytes': memoryBytes,
+    'clock-behind-ms': monitor.machine.clockBehindMs,
     disks: disks.map(({ id, path, overlay, sizeBytes, readOnly }) => ({
       id,
       path,

@@ -18,6 +18,7 @@ export class FakeMachine implements MonitoredMachine {
   state: RunState;
   readonly facts = facts;
   readonly heldMs = 0;
+  readonly clockBehindMs = 0;
   readonly events = new MachineEvents();
   readonly calls: string[] = [];
 

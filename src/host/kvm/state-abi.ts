@@ -8,6 +8,8 @@ import { none, read, request, write } from './abi.ts';
 
 /** Section 4.38. */
 export const kvmMpState = struct('kvm_mp_state', { mp_state: u32 });
+/** KVM_MP_STATE_RUNNABLE */
+export const mpStateRunnable = 0;
 
 /** Section 4.42. In the standard format, not compacted; with KVM_CAP_XSAVE2 there may be more behind it. */
 export const kvmXsave = struct('kvm_xsave', { region: bytes(4096) });

@@ -45,6 +45,7 @@ import {
   kvmVcpuEvents,
   kvmXcrs,
   kvmXsave,
+  mpStateRunnable,
 } from './state-abi.ts';
 import type { Msr } from './vcpu.ts';
 import type { VcpuHandle } from './vm.ts';
@@ -93,6 +94,11 @@ export class VcpuRegisters {
     const state = kvmMpState.allocate();
     state.mp_state = value;
     this.#set(KVM_SET_MP_STATE, state.$bytes);
+  }
+
+  /** It is neither halted nor waiting to be started. */
+  get isRunnable(): boolean {
+    return this.mpState === mpStateRunnable;
   }
 
   get regs(): ViewOf<typeof kvmRegs> {

@@ -12,6 +12,8 @@ export interface MachineStatus {
   readonly uptimeSeconds: number;
   readonly cpus: number;
   readonly memoryBytes: number;
+  /** What the guest's clock still has to catch up with, after `--clock jump`. */
+  readonly clockBehindMs: number;
   readonly disks: readonly {
     readonly id: string;
     readonly path: string;
@@ -35,6 +37,7 @@ const machineInfo = v.object({
   'uptime-seconds': count,
   cpus: count,
   'memory-bytes': count,
+  'clock-behind-ms': count,
   disks: v.array(
     v.object({
       id: text,
@@ -65,6 +68,7 @@ export async function statusOf(machine: MachineConnection): Promise<MachineStatu
     uptimeSeconds: info['uptime-seconds'],
     cpus,
     memoryBytes: info['memory-bytes'],
+    clockBehindMs: info['clock-behind-ms'],
     disks: disks.map(({ id, path, overlay, ...rest }) => ({
       id,
       path,
@@ -97,6 +101,9 @@ export function renderStatus(machine: MachineStatus): string[] {
     ['uptime', duration(machine.uptimeSeconds)],
     ['vCPUs', String(machine.cpus)],
     ['memory', size(machine.memoryBytes)],
+    ...(machine.clockBehindMs === 0
+      ? []
+      : [['clock', `catches up, ${duration(Math.ceil(machine.clockBehindMs / 1000))} behind`] as const]),
     ...machine.disks.map(({ id, path, overlay, sizeBytes, readOnly, ioStatus }) => {
       const words = [
         overlay === undefined ? path : `${overlay} over ${path}`,

@@ -7,7 +7,7 @@ import { msr } from './msrs.ts';
 export interface ClockState {
   /** kvmclock, in nanoseconds. */
   readonly kvmclockNs: bigint;
-  /** Wall clock of the host, in nanoseconds since 1970. */
+  /** What time that was, in nanoseconds since 1970: the host's wall clock, less what the guest's clock was behind it. */
   readonly realtimeNs: bigint;
   /** Frequency of the guest's TSC. */
   readonly tscKhz: number;
@@ -17,7 +17,7 @@ export interface ClockState {
 
 /**
  * What becomes of the time that a machine stood still. `keep`: for the guest it has not been. `jump`: its clocks show what
- * time it is now.
+ * time it is now, or soon do (ClockCatchUp).
  */
 export type ClockMode = 'keep' | 'jump';
 
@@ -30,6 +30,8 @@ export class MachineClocks {
   readonly #vm: VmRegisters;
   readonly #vcpus: readonly VcpuRegisters[];
   readonly #canScale: boolean;
+  /** Whose timers were armed when the clocks were last set. */
+  #armed: readonly boolean[] = [];
   /** The guest's TSC is the host's plus an offset, and not scaled as well. */
   #unscaled = true;
 
@@ -68,11 +70,14 @@ export class MachineClocks {
    * The TSC is set by its offset where KVM has that: a write of the register itself that is within a second of what KVM
    * expects is taken for an attempt to synchronise vCPUs, and what KVM expects is set.
    *
+   * @param passedNs time that has passed for the guest since `state`, in nanoseconds
    * @param deadlines of each vCPU's timer; default: as they are
    */
-  set(state: ClockState, mode: ClockMode, deadlines = this.#deadlines()): void {
-    const elapsedNs = wallClockNs() - state.realtimeNs;
-    const passedNs = mode === 'jump' && elapsedNs > 0n ? elapsedNs : 0n;
+  set(state: ClockState, passedNs: bigint, deadlines = this.#deadlines()): void {
+    // First, for the caller has reckoned with what time it is now.
+    const clock = kvmClockData.allocate();
+    clock.clock = state.kvmclockNs + passedNs;
+    this.#vm.clock = clock;
     const passedCycles = (passedNs * BigInt(state.tscKhz)) / 1_000_000n;
     const { flags, host_tsc: hostTsc } = this.#vm.clock;
     this.#vcpus.forEach((vcpu, index) => {
@@ -84,15 +89,39 @@ export class MachineClocks {
       const deadline = deadlines[index] ?? 0n;
       if (deadline !== 0n) vcpu.writeMsrs([{ index: msr.tscDeadline, value: deadline }]);
     });
-    const clock = kvmClockData.allocate();
-    clock.clock = state.kvmclockNs + passedNs;
-    this.#vm.clock = clock;
+    this.#armed = deadlines.map((deadline) => deadline !== 0n);
     for (const vcpu of this.#vcpus) vcpu.noteStopped();
+  }
+
+  /**
+   * Every vCPU that runs has had its timer since the clocks were set, if they have made it run out: the next deadline is
+   * set, and lies ahead. The vCPUs stand still.
+   */
+  get areSeen(): boolean {
+    const { tsc } = this.save();
+    const deadlines = this.#deadlines();
+    return this.#vcpus.every(
+      (vcpu, index) =>
+        !(this.#armed[index] ?? false) || (deadlines[index] ?? 0n) > (tsc[index] ?? 0n) || !vcpu.isRunnable,
+    );
+  }
+
+  /** Advances clocks that have not stood still. The vCPUs do. */
+  advance(byNs: bigint): void {
+    const state = this.save();
+    // They run on while they are set.
+    this.set(state, byNs + this.#vm.clock.clock - state.kvmclockNs);
   }
 
   #deadlines(): bigint[] {
     return this.#vcpus.map((vcpu) => vcpu.readMsrs([msr.tscDeadline])[0]?.value ?? 0n);
   }
+}
+
+/** Nanoseconds since `state`, by the host's wall clock. */
+export function elapsedSince({ realtimeNs }: ClockState): bigint {
+  const elapsedNs = wallClockNs() - realtimeNs;
+  return elapsedNs > 0n ? elapsedNs : 0n;
 }
 
 function wallClockNs(): bigint {

@@ -13,7 +13,7 @@ import { pageSize } from '../../memory/address.ts';
 import type { IoDeviceState } from '../io-device-state.ts';
 import type { IoThread } from '../io-thread.ts';
 import type { PauseTimes } from '../pause-times.ts';
-import { type ClockMode, type ClockState, MachineClocks } from './clock-state.ts';
+import { type ClockState, MachineClocks } from './clock-state.ts';
 import { type MachineState, machineStateVersion } from './machine-state.ts';
 import { stateMsrs } from './msrs.ts';
 import { loadVcpu, saveVcpu, type VcpuState, type VcpuStateSupport } from './vcpu-state.ts';
@@ -73,9 +73,24 @@ export class StateAccess implements Closable {
     return this.#clocks.save();
   }
 
-  /** Has the guest's clocks go on from `clock`. Right before it runs. */
-  setClocks(clock: ClockState, mode: ClockMode): void {
-    this.#clocks.set(clock, mode);
+  /** Has the guest's clocks go on from `clock`, `passedNs` later. Right before it runs. */
+  setClocks(clock: ClockState, passedNs: bigint): void {
+    this.#clocks.set(clock, passedNs);
+  }
+
+  /** See MachineClocks. */
+  get hasSeenClocks(): boolean {
+    return this.#clocks.areSeen;
+  }
+
+  /** Advances the guest's clocks, which have not stood still. */
+  advanceClocks(byNs: bigint): void {
+    this.#clocks.advance(byNs);
+  }
+
+  /** No vCPU runs anything: all are halted, or were never started. */
+  get isIdle(): boolean {
+    return this.#vcpus.every((vcpu) => !vcpu.isRunnable);
   }
 
   /** Tells the guest's watchdog that it stood still for a while. */
@@ -169,7 +184,7 @@ export class StateAccess implements Closable {
     });
     this.#clocks.set(
       clock,
-      'keep',
+      0n,
       vcpus.map(({ tscDeadline }) => tscDeadline),
     );
   }

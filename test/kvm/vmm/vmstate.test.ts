@@ -223,6 +223,7 @@ test('the time that a machine stands still is none for its guest, or all of it, 
     const { kvmclockNs } = machine.save().clock;
     await forAWhile(pauseMs);
     machine.resume(mode);
+    await until(() => machine.clockBehindMs === 0);
     machine.pause();
     const later = machine.save().clock.kvmclockNs;
     machine.resume();
@@ -230,4 +231,56 @@ test('the time that a machine stands still is none for its guest, or all of it, 
   };
   t.ok((await passed('jump')) >= BigInt(pauseMs - 10) * toNs, 'jump');
   t.ok((await passed('keep')) < BigInt(pauseMs) * toNs, 'keep');
+});
+
+/** A state, of so many seconds before. */
+const secondsAgo = (state: MachineState, seconds: number): MachineState => ({
+  ...state,
+  clock: { ...state.clock, realtimeNs: state.clock.realtimeNs - BigInt(seconds) * 1_000_000_000n },
+});
+
+/** What a machine's clocks are ahead of the state's, in ms, besides what the wall clock is. */
+function aheadMs(machine: Machine, since: MachineState): number {
+  const { kvmclockNs, realtimeNs } = machine.save().clock;
+  return Number(kvmclockNs - since.clock.kvmclockNs - (realtimeNs - since.clock.realtimeNs)) / 1e6;
+}
+
+/** Pauses a machine once its guest halts; its state. */
+async function pausedHalted(machine: Machine): Promise<MachineState> {
+  for (;;) {
+    machine.pause();
+    const state = machine.save();
+    if (state.vcpus[0]?.mpState !== 0) return state;
+    machine.resume();
+    await forAWhile(5);
+  }
+}
+
+test('the clock of a guest that is busy goes in steps, and no time is lost by a pause in between', {
+  skip,
+}, async (t) => {
+  const machine = bootMachine(t, spinning());
+  await forAWhile(20);
+  machine.pause();
+  const old = secondsAgo(machine.save(), 3600);
+  machine.load(old);
+  machine.resume('jump');
+  machine.pause();
+  const behindMs = machine.clockBehindMs;
+  t.ok(behindMs > 3_000_000, `${behindMs} ms are left after the first step`);
+  t.ok(Math.abs(aheadMs(machine, old)) < 100, 'who goes on from here will know how far behind it is');
+  machine.resume('keep');
+  await until(() => machine.clockBehindMs === 0);
+  machine.pause();
+  t.ok(Math.abs(aheadMs(machine, old)) < 100, `${aheadMs(machine, old)} ms`);
+});
+
+test('the clock of a guest that is halted jumps at once', { skip }, async (t) => {
+  const machine = bootMachine(t, halted());
+  const old = secondsAgo(await pausedHalted(machine), 3600);
+  machine.load(old);
+  machine.resume('jump');
+  t.equal(machine.clockBehindMs, 0);
+  machine.pause();
+  t.ok(Math.abs(aheadMs(machine, old)) < 100, `${aheadMs(machine, old)} ms`);
 });

@@ -8,6 +8,7 @@ const machine: MachineStatus = {
   uptimeSeconds: 90_061,
   cpus: 2,
   memoryBytes: 256 << 20,
+  clockBehindMs: 0,
   disks: [
     { id: 'root', path: 'root.img', sizeBytes: 1.5 * 2 ** 30, readOnly: true, ioStatus: 'ok' },
     { id: 'data', path: 'base.img', overlay: 'mine.img', sizeBytes: 512, readOnly: false, ioStatus: 'nospace' },
@@ -29,6 +30,11 @@ test('shows a machine to a person, a fact a line', async (t) => {
     'card tap0  02:00:00:00:00:01',
     'control    /run/mine.sock',
   ]);
+});
+
+test('shows that the clock of the guest catches up, as long as it does', async (t) => {
+  const lines = renderStatus({ ...machine, clockBehindMs: 90_200 });
+  t.ok(lines.includes('clock      catches up, 1 min 31 s behind'));
 });
 
 for (const [uptimeSeconds, shown] of [
