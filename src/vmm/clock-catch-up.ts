@@ -1,66 +1,81 @@
-/** A step is one part in so many of what a clock is behind. */
-const partsOfRest = 16n;
+/** Between two looks at the guest. One whose timers have run out with a step chooses meanwhile who runs next. */
+const periodMs = 5;
+/** Looks for a moment in which nothing runs, before the clock goes in steps. */
+const looksForRest = 100;
+/** A step is one part in so many of what the clock is behind. */
+const partsOfRest = 32n;
 /** No step is shorter, but the last. */
 const shortestStepNs = 20_000_000n;
-/** Between two steps. A guest whose timers have run out with the first chooses meanwhile who runs next. */
-const stepPeriodMs = 10;
-/** A step comes later at most so many times: there are guests that hear of no timer for long. */
-const mostDelays = 50;
+/** A step is put off at most so many times: there are guests that hear of no timer for long. */
+const mostDelays = 100;
+
+/** What a guest is doing while it stands still to be looked at. */
+export interface GuestActivity {
+  /** No vCPU runs anything. */
+  readonly isIdle: boolean;
+  /** The guest has noticed what its clock shows since it was last set. */
+  readonly hasSeenClocks: boolean;
+}
 
 /**
  * What a guest's clock is behind the time that it is to show, and how it gets there.
  *
  * A scheduler tells by the clock how long a task has run. If the clock jumps, all of the jump is charged to the task that
- * runs at this moment, and where others want the processor too it stands still until each of them has had as much: for a
- * day, in a guest of yesterday. So a clock goes in steps that become shorter. Whoever is charged with one stands back
- * for the next ones, until the others have been charged as much. Where no vCPU runs anything, one step will do.
+ * runs at this moment, and where others want the processor too it stands still until they have had as much: for a day, in a
+ * guest of yesterday. So the clock jumps when nothing runs. There is such a moment soon, unless the guest has more to do
+ * than it can: then the clock goes in steps that become shorter, so that no task is charged with much, and who is charged
+ * with one stands back while the next ones are charged to others.
  */
 export class ClockCatchUp {
-  /** Nanoseconds that the clock is still to go. */
-  behindNs = 0n;
-  readonly #step: () => void;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #look: () => void;
+  #behindNs = 0n;
+  #looks = 0;
   #delays = 0;
+  #timer: NodeJS.Timeout | undefined;
 
-  /** @param step called when the next step is due: it is to advance the clock by {@link next} */
-  constructor(step: () => void) {
-    this.#step = step;
+  /** @param look called when it is time: it is to advance the clock by {@link next} */
+  constructor(look: () => void) {
+    this.#look = look;
   }
 
-  /**
-   * Nanoseconds to advance the clock by now; for what is left then, `step` will be called.
-   *
-   * @param atOnce all of it: nothing runs that could be charged
-   */
-  next(atOnce: boolean): bigint {
-    const step = atOnce ? this.behindNs : nextStepNs(this.behindNs);
-    this.behindNs -= step;
-    this.#delays = 0;
-    this.#schedule();
+  /** Nanoseconds that the clock is still to go. */
+  get behindNs(): bigint {
+    return this.#behindNs;
+  }
+
+  /** The clock is to go so far from now on. */
+  start(behindNs: bigint): void {
+    this.#behindNs = behindNs;
+    this.#looks = 0;
+  }
+
+  /** Nanoseconds to advance the clock by now, maybe none. As long as something is left, `look` will be called. */
+  next(guest: GuestActivity): bigint {
+    const step = this.#step(guest);
+    this.#behindNs -= step;
+    this.stop();
+    if (this.#behindNs > 0n) this.#timer = setTimeout(this.#look, periodMs).unref();
     return step;
   }
 
-  /** Puts the step off, for the guest has not noticed the last one. False: it has to come all the same. */
-  delay(): boolean {
-    if (this.#delays >= mostDelays) return false;
-    this.#delays++;
-    this.#schedule();
-    return true;
-  }
-
-  /** No step is taken until {@link next} is called again. */
+  /** Nothing is called until {@link next} is. */
   stop(): void {
     clearTimeout(this.#timer);
   }
 
-  #schedule(): void {
-    this.stop();
-    if (this.behindNs > 0n) this.#timer = setTimeout(this.#step, stepPeriodMs).unref();
+  #step(guest: GuestActivity): bigint {
+    const behindNs = this.#behindNs;
+    if (behindNs <= shortestStepNs || guest.isIdle) return behindNs;
+    if (this.#looks < looksForRest) {
+      this.#looks++;
+      return 0n;
+    }
+    if (!guest.hasSeenClocks && this.#delays < mostDelays) {
+      this.#delays++;
+      return 0n;
+    }
+    this.#delays = 0;
+    const part = behindNs / partsOfRest;
+    return part > shortestStepNs ? part : shortestStepNs;
   }
-}
-
-function nextStepNs(behindNs: bigint): bigint {
-  const part = behindNs / partsOfRest;
-  if (part > shortestStepNs) return part;
-  return behindNs < shortestStepNs ? behindNs : shortestStepNs;
 }

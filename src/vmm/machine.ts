@@ -363,8 +363,8 @@ export class Machine implements MonitoredMachine {
     this.#clocks = undefined;
     if (clocks !== undefined && !(clocks.running && mode === undefined)) {
       const access = this.#access;
-      if (mode === 'jump') this.#catchUp.behindNs = elapsedSince(clocks.state);
-      access.setClocks(clocks.state, this.#catchUp.next(access.isIdle));
+      if (mode === 'jump') this.#catchUp.start(elapsedSince(clocks.state));
+      access.setClocks(clocks.state, this.#catchUp.next(access));
       this.heldMs = performance.now() - clocks.readAt;
     } else this.#access.noteStopped();
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
@@ -375,16 +375,15 @@ export class Machine implements MonitoredMachine {
     new DoorbellButton(this.serialBell.button).ring();
   }
 
-  /** The next step of clocks that are behind. Only the vCPUs stand still for it. */
+  /** Has clocks that are behind go on, if it is time. Only the vCPUs stand still for it. */
   #advanceClocks(): void {
-    // When it goes on the steps do, too.
+    // It is taken up again when the machine goes on.
     if (this.state !== 'running') return;
     try {
       for (const thread of this.#threads) thread.requestPark();
       for (const thread of this.#threads) thread.waitUntilParked();
-      const access = this.#access;
-      if (!access.hasSeenClocks && this.#catchUp.delay()) return;
-      access.advanceClocks(this.#catchUp.next(access.isIdle));
+      const stepNs = this.#catchUp.next(this.#access);
+      if (stepNs > 0n) this.#access.advanceClocks(stepNs);
     } catch (error) {
       this.#notice(`the guest's clock stays ${this.clockBehindMs} ms behind: ${(error as Error).message}`);
     } finally {

@@ -30,8 +30,8 @@ export class MachineClocks {
   readonly #vm: VmRegisters;
   readonly #vcpus: readonly VcpuRegisters[];
   readonly #canScale: boolean;
-  /** Whose timers were armed when the clocks were last set. */
-  #armed: readonly boolean[] = [];
+  /** The deadline that each vCPU had when the clocks were last set, until it is seen to have set another. 0: none. */
+  readonly #notSeen: bigint[];
   /** The guest's TSC is the host's plus an offset, and not scaled as well. */
   #unscaled = true;
 
@@ -40,6 +40,7 @@ export class MachineClocks {
     this.#vm = vm;
     this.#vcpus = vcpus;
     this.#canScale = canScale;
+    this.#notSeen = vcpus.map(() => 0n);
   }
 
   save(): ClockState {
@@ -74,10 +75,6 @@ export class MachineClocks {
    * @param deadlines of each vCPU's timer; default: as they are
    */
   set(state: ClockState, passedNs: bigint, deadlines = this.#deadlines()): void {
-    // First, for the caller has reckoned with what time it is now.
-    const clock = kvmClockData.allocate();
-    clock.clock = state.kvmclockNs + passedNs;
-    this.#vm.clock = clock;
     const passedCycles = (passedNs * BigInt(state.tscKhz)) / 1_000_000n;
     const { flags, host_tsc: hostTsc } = this.#vm.clock;
     this.#vcpus.forEach((vcpu, index) => {
@@ -85,32 +82,49 @@ export class MachineClocks {
       const byOffset =
         this.#unscaled && (flags & clockFlag.hostTsc) !== 0 && vcpu.setTscOffset(BigInt.asIntN(64, tsc - hostTsc));
       if (!byOffset) vcpu.writeMsrs([{ index: msr.tsc, value: tsc }]);
-      // After the TSC, by which KVM reckons when it fires; one that lies in the past fires at once.
+    });
+    const clock = kvmClockData.allocate();
+    clock.clock = state.kvmclockNs + passedNs;
+    this.#vm.clock = clock;
+    this.#arm(deadlines);
+  }
+
+  /** Advances clocks that have not stood still, and loses nothing however long this takes. The vCPUs stand still. */
+  advance(byNs: bigint): void {
+    const deadlines = this.#deadlines();
+    for (const vcpu of this.#vcpus) {
+      const cycles = (byNs * BigInt(vcpu.tscKhz)) / 1_000_000n;
+      const offset = vcpu.tscOffset;
+      if (offset !== undefined && vcpu.setTscOffset(BigInt.asIntN(64, offset + cycles))) continue;
+      const tsc = vcpu.readMsrs([msr.tsc])[0]?.value ?? 0n;
+      vcpu.writeMsrs([{ index: msr.tsc, value: (tsc + cycles) & mask64 }]);
+    }
+    const clock = this.#vm.clock;
+    clock.clock += byNs;
+    // With it KVM adds what has passed since it told.
+    clock.flags &= clockFlag.realtime;
+    this.#vm.clock = clock;
+    this.#arm(deadlines);
+  }
+
+  /** Arms the timers once the TSC is set, by which KVM reckons when they fire; one that lies in the past fires at once. */
+  #arm(deadlines: readonly bigint[]): void {
+    this.#vcpus.forEach((vcpu, index) => {
       const deadline = deadlines[index] ?? 0n;
       if (deadline !== 0n) vcpu.writeMsrs([{ index: msr.tscDeadline, value: deadline }]);
+      vcpu.noteStopped();
+      this.#notSeen[index] = deadline;
     });
-    this.#armed = deadlines.map((deadline) => deadline !== 0n);
-    for (const vcpu of this.#vcpus) vcpu.noteStopped();
   }
 
-  /**
-   * Every vCPU that runs has had its timer since the clocks were set, if they have made it run out: the next deadline is
-   * set, and lies ahead. The vCPUs stand still.
-   */
+  /** Every vCPU that had a timer when the clocks were last set has armed it anew since, or runs nothing. They stand still. */
   get areSeen(): boolean {
-    const { tsc } = this.save();
     const deadlines = this.#deadlines();
-    return this.#vcpus.every(
-      (vcpu, index) =>
-        !(this.#armed[index] ?? false) || (deadlines[index] ?? 0n) > (tsc[index] ?? 0n) || !vcpu.isRunnable,
-    );
-  }
-
-  /** Advances clocks that have not stood still. The vCPUs do. */
-  advance(byNs: bigint): void {
-    const state = this.save();
-    // They run on while they are set.
-    this.set(state, byNs + this.#vm.clock.clock - state.kvmclockNs);
+    this.#vcpus.forEach((vcpu, index) => {
+      const deadline = deadlines[index];
+      if ((deadline !== 0n && deadline !== this.#notSeen[index]) || !vcpu.isRunnable) this.#notSeen[index] = 0n;
+    });
+    return this.#notSeen.every((deadline) => deadline === 0n);
   }
 
   #deadlines(): bigint[] {

@@ -10,6 +10,7 @@ import { VmRegisters } from '../../host/kvm/vm-registers.ts';
 import { AnonymousMapping } from '../../host/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
+import type { GuestActivity } from '../clock-catch-up.ts';
 import type { IoDeviceState } from '../io-device-state.ts';
 import type { IoThread } from '../io-thread.ts';
 import type { PauseTimes } from '../pause-times.ts';
@@ -41,7 +42,7 @@ interface KvmState {
  * Reads and writes the whole state of a machine that stands still: all its threads are parked. The ioctls are made on the
  * thread that calls, also those of vCPUs (docs/decisions.md).
  */
-export class StateAccess implements Closable {
+export class StateAccess implements GuestActivity, Closable {
   readonly #owner = new Owner();
   readonly #vm: VmRegisters;
   readonly #vcpus: readonly VcpuRegisters[];
@@ -78,7 +79,7 @@ export class StateAccess implements Closable {
     this.#clocks.set(clock, passedNs);
   }
 
-  /** See MachineClocks. */
+  /** See GuestActivity. */
   get hasSeenClocks(): boolean {
     return this.#clocks.areSeen;
   }
@@ -88,7 +89,7 @@ export class StateAccess implements Closable {
     this.#clocks.advance(byNs);
   }
 
-  /** No vCPU runs anything: all are halted, or were never started. */
+  /** See GuestActivity. vCPUs run nothing that are halted, or were never started. */
   get isIdle(): boolean {
     return this.#vcpus.every((vcpu) => !vcpu.isRunnable);
   }

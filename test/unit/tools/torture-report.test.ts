@@ -16,7 +16,8 @@ const after: GuestReport = { ...before, uptimeSeconds: 150, sums: [30, 40], cloc
 const good: TortureResult = {
   rounds: 5,
   stoppedMs: 10_000,
-  longestStopMs: 3000,
+  longestStopMs: 4000,
+  longestJumpMs: 3000,
   elapsedMs: 60_000,
   echoedBytes: 4096,
   pings: { sent: 60, received: 50, doubled: 0 },

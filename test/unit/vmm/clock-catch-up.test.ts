@@ -3,12 +3,22 @@ import { test } from 'tap';
 import { ClockCatchUp } from '../../../src/vmm/clock-catch-up.ts';
 
 const second = 1_000_000_000n;
+const busy = { isIdle: false, hasSeenClocks: true };
+const idle = { isIdle: true, hasSeenClocks: true };
+const deaf = { isIdle: false, hasSeenClocks: false };
 
-function* stepsFrom(behindNs: bigint): Generator<bigint> {
+function clockBehind(behindNs: bigint): ClockCatchUp {
   const clock = new ClockCatchUp(() => {});
-  for (clock.behindNs = behindNs; clock.behindNs > 0n; ) yield clock.next(false);
-  clock.stop();
+  clock.start(behindNs);
+  return clock;
 }
+
+/** What the clock of a guest that is busy advances by, until it is right. */
+function* stepsFrom(behindNs: bigint): Generator<bigint> {
+  for (const clock = clockBehind(behindNs); clock.behindNs > 0n; ) yield clock.next(busy);
+}
+
+const sum = (steps: readonly bigint[]): bigint => steps.reduce((total, step) => total + step, 0n);
 
 for (const [what, behindNs] of [
   ['a year', 365n * 86_400n * second],
@@ -17,61 +27,67 @@ for (const [what, behindNs] of [
 ] as const) {
   test(`${what} is caught up with in steps that make all of it`, async (t) => {
     const steps = [...stepsFrom(behindNs)];
-    t.equal(
-      steps.reduce((sum, step) => sum + step, 0n),
-      behindNs,
-    );
-    t.ok(steps.length < 500, `${steps.length} steps`);
+    t.equal(sum(steps), behindNs);
+    t.ok(steps.length < 1500, `${steps.length} steps`);
   });
 }
 
-test('what follows a step is fifteen times as much, for others to be charged with', async (t) => {
-  const steps = [...stepsFrom(3600n * second)];
+test('a step of a busy guest is a small part of what is left', async (t) => {
+  const steps = [...stepsFrom(3600n * second)].filter((step) => step > 0n);
   const long = steps.filter((step) => step > 20_000_000n);
   t.ok(long.length > 100);
   for (const [index, step] of long.entries()) {
-    const rest = steps.slice(index + 1).reduce((sum, later) => sum + later, 0n);
-    t.ok(rest >= 15n * step && rest < 15n * step + 16n, `step ${index}`);
+    const left = sum(steps.slice(index));
+    t.ok(step <= left / 32n && step >= left / 33n, `step ${index}`);
   }
 });
 
-test('one step does where nothing runs', async (t) => {
-  const clock = new ClockCatchUp(() => t.fail('there is none to come'));
-  clock.behindNs = 60n * second;
-  t.equal(clock.next(true), 60n * second);
+test('all of it is done at the first moment in which nothing runs, and nothing before, if it comes soon', async (t) => {
+  const clock = clockBehind(60n * second);
+  for (let look = 0; look < 100; look++) t.equal(clock.next(busy), 0n);
+  t.equal(clock.next(idle), 60n * second);
   t.equal(clock.behindNs, 0n);
-  await forAWhile(30);
+  t.equal(clock.next(idle), 0n);
 });
 
-test('calls for one step after the other until none is left, and for none when it is stopped', async (t) => {
+test('a step is put off until the guest has noticed the last one, but not for ever', async (t) => {
+  const clock = clockBehind(60n * second);
+  let looks = 1;
+  while (clock.next(busy) === 0n) looks++;
+  t.equal(looks, 101);
+  const left = clock.behindNs;
+  for (let look = 0; look < 99; look++) clock.next(deaf);
+  t.equal(clock.behindNs, left);
+  t.ok(clock.next(busy) > 0n, 'it has');
+  for (let look = 0; look < 100; look++) t.equal(clock.next(deaf), 0n);
+  t.ok(clock.next(deaf) > 0n, 'it never does');
+  t.equal(clock.next(deaf), 0n);
+  clock.stop();
+});
+
+test('a new jump is waited with anew', async (t) => {
+  const clock = clockBehind(60n * second);
+  while (clock.next(busy) === 0n);
+  clock.start(30n * second);
+  t.equal(clock.next(busy), 0n);
+  t.equal(clock.behindNs, 30n * second);
+  clock.stop();
+});
+
+test('calls until nothing is left, and not after it was stopped', async (t) => {
   let called = 0;
   const clock = new ClockCatchUp(() => {
     called++;
-    clock.next(false);
+    clock.next(called === 5 ? idle : busy);
   });
-  clock.behindNs = second;
-  clock.next(false);
-  while (clock.behindNs > 0n) await forAWhile(10);
-  const steps = [...stepsFrom(second)].length;
-  t.equal(called, steps - 1);
-  clock.behindNs = second;
-  clock.next(false);
+  clock.start(second);
+  clock.next(busy);
+  while (clock.behindNs > 0n) await forAWhile(5);
+  await forAWhile(30);
+  t.equal(called, 5);
+  clock.start(second);
+  clock.next(busy);
   clock.stop();
   await forAWhile(30);
-  t.equal(called, steps - 1);
-});
-
-test('a step is put off as often as it has to be, but not for ever', async (t) => {
-  let called = 0;
-  const clock = new ClockCatchUp(() => {
-    called++;
-    if (!clock.delay()) clock.next(true);
-  });
-  clock.behindNs = second;
-  clock.next(false);
-  const left = clock.behindNs;
-  while (called < 3) await forAWhile(5);
-  t.equal(clock.behindNs, left);
-  while (clock.behindNs > 0n) await forAWhile(5);
-  t.equal(called, 51);
+  t.equal(called, 5);
 });
