@@ -1,6 +1,8 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
+import { EPOLLET, EPOLLIN, EPOLLOUT } from './epoll.ts';
 import { EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, errnoName } from './errno.ts';
+import type { EventLoop, ReadyHandler, Watch } from './event-loop.ts';
 import { close, type Fd, ioctl, open, tryIoctl, tryReadv, tryWritev } from './libc.ts';
 import { NetworkInterfaces, requestFor } from './network-interface.ts';
 import { type Closable, Owner } from './ownership.ts';
@@ -103,9 +105,21 @@ export class Tap implements Closable {
 /** A TAP as a thread reads and writes it. Does not own the descriptor. */
 export class TapPort {
   readonly #fd: Fd;
+  #watch: Watch | undefined;
 
   constructor(fd: Fd) {
     this.#fd = fd;
+  }
+
+  /** Has `handler` told by an edge when there are packets, or packets are taken again. The caller closes the watch. */
+  watch(loop: EventLoop, handler: ReadyHandler): Watch {
+    this.#watch = loop.watch(this.#fd, EPOLLIN | EPOLLOUT | EPOLLET, handler);
+    return this.#watch;
+  }
+
+  /** Whether it is told of packets; at first it is. If there are some already, it is told of those at once. */
+  listen(isWanted: boolean): void {
+    this.#watch?.change((isWanted ? EPOLLIN : 0) | EPOLLOUT | EPOLLET);
   }
 
   /** One packet into the `count` struct iovec at `iovAddress`; its bytes, or the negative errno. Hot path. */

@@ -56,6 +56,7 @@ export interface MemoryPlace {
 export class GuestMemory {
   readonly regions: readonly BackedRegion[];
   readonly sizeBytes: number;
+  /** Gone through by index: on hot paths an iterator shows, even where V8 inlines it. */
   readonly #windows: readonly Window[];
   readonly #tracking: TrackingCell;
 
@@ -86,7 +87,9 @@ export class GuestMemory {
    * be RAM and yet not be reached in one piece. Hot path.
    */
   reaches(address: number, length: number): boolean {
-    for (const window of this.#windows) {
+    const windows = this.#windows;
+    for (let index = 0; index < windows.length; index++) {
+      const window = windows[index] as Window;
       if (address >= window.start && length >= 0 && address + length <= window.end) return true;
     }
     return false;
@@ -94,7 +97,9 @@ export class GuestMemory {
 
   /** As {@link reaches}; if so, `place` says where the bytes lie. Whoever goes there only reads. Hot path. */
   locate(address: number, length: number, place: MemoryPlace): boolean {
-    for (const window of this.#windows) {
+    const windows = this.#windows;
+    for (let index = 0; index < windows.length; index++) {
+      const window = windows[index] as Window;
       if (address >= window.start && length >= 0 && address + length <= window.end) {
         place.view = window.view;
         place.base = address - window.start;
@@ -248,7 +253,7 @@ export class GuestMemory {
   }
 
   get tracking(): boolean {
-    return Atomics.load(this.#tracking, 0) === 1;
+    return this.#tracking[0] === 1;
   }
 
   /** It lies where system calls find it, and not in ordinary buffers. */
@@ -257,7 +262,9 @@ export class GuestMemory {
   }
 
   #find(address: number, length: number): Window {
-    for (const window of this.#windows) {
+    const windows = this.#windows;
+    for (let index = 0; index < windows.length; index++) {
+      const window = windows[index] as Window;
       if (address >= window.start && length >= 0 && address + length <= window.end) return window;
     }
     throw new GuestMemoryError(address, length);

@@ -1,5 +1,6 @@
 import type { DiskFile } from '../block/disk-file.ts';
 import type { OpenOverlay } from '../block/overlay-file.ts';
+import type { InterruptPin } from '../host/kvm/interrupt-edge.ts';
 import type { Fd } from '../host/libc.ts';
 import type { DiskConfig } from './device-config.ts';
 import type { SharedVirtio } from './virtio-slots.ts';
@@ -31,7 +32,6 @@ export interface DeviceOrder {
   /** As messages call it. */
   readonly name: string;
   readonly virtio: SharedVirtio;
-  /** Eventfd: a signal is an interrupt. */
-  readonly interrupt: Fd;
+  readonly interrupt: InterruptPin;
   readonly device: DiskOrder | NetOrder | RngOrder;
 }

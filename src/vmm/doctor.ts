@@ -20,7 +20,7 @@ interface Finding {
 const neededNode = [20, 16] as const;
 
 /** Capabilities that the VMM cannot do without, and those that make it better. */
-const needed = ['irqchip', 'userMemory', 'irqfd', 'ioeventfd', 'immediateExit'] as const;
+const needed = ['irqchip', 'userMemory', 'ioeventfd', 'immediateExit'] as const;
 const wanted = ['manualDirtyLogProtect2', 'tscDeadlineTimer', 'adjustClock', 'xsave2'] as const;
 
 /** Body of `colo-vmm doctor`: looks at the machine and prints what it found. Exit code 1 if no guest can run. */

@@ -10,11 +10,11 @@ import type { TakesTurns } from '../devices/virtio/takes-turns.ts';
 import type { DeviceHost, VirtioDevice } from '../devices/virtio/virtio-device.ts';
 import { VirtioTransport } from '../devices/virtio/virtio-transport.ts';
 import { VmStateError, within } from '../devices/vm-state-error.ts';
-import { EPOLLET, EPOLLIN, EPOLLOUT } from '../host/epoll.ts';
+import { EPOLLET, EPOLLIN } from '../host/epoll.ts';
 import { ENOSPC, errnoName } from '../host/errno.ts';
 import type { EventLoop } from '../host/event-loop.ts';
-import { EventFd } from '../host/eventfd.ts';
 import { Handshake } from '../host/handshake.ts';
+import { InterruptEdge } from '../host/kvm/interrupt-edge.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 import { kernelRandom } from '../host/random.ts';
 import { TapPort } from '../host/tap.ts';
@@ -151,7 +151,7 @@ class IoSlot implements Closable {
         memory,
         state,
         shape,
-        interrupt: new EventFd(order.interrupt),
+        interrupt: this.#owner.own(new InterruptEdge(order.interrupt)),
         onFail: (reason) => this.#notice(`the guest's driver broke the rules, and the device stands still: ${reason}`),
         device: (host) => {
           const { device, takesTurns } = this.#makeDevice(order, state, host, surroundings);
@@ -209,8 +209,7 @@ class IoSlot implements Closable {
       case 'net': {
         const port = new TapPort(order.device.tap);
         const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
-        const watch = loop.watch(order.device.tap, EPOLLIN | EPOLLOUT | EPOLLET, { ready: () => device.portReady() });
-        this.#owner.own(watch);
+        this.#owner.own(port.watch(loop, { ready: () => device.portReady() }));
         return { device, takesTurns: device };
       }
       case 'rng': {

@@ -1,6 +1,7 @@
 import { interrupt as interruptBit, mmioState } from '../devices/virtio/mmio-state.ts';
 import type { VirtioShape } from '../devices/virtio/virtio-device.ts';
 import { EventFd } from '../host/eventfd.ts';
+import type { InterruptPin } from '../host/kvm/interrupt-edge.ts';
 import type { Gsi, Vm } from '../host/kvm/vm.ts';
 import type { Fd } from '../host/libc.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
@@ -26,21 +27,19 @@ export interface SharedVirtio {
   readonly kicks: readonly Fd[];
 }
 
-/** A place for a virtio device on the machine's memory bus: registers, an interrupt, a kick for each queue. */
+/** A place for a virtio device on the machine's memory bus: registers, an interrupt pin, a kick for each queue. */
 export class VirtioSlot implements Closable {
   readonly shared: SharedVirtio;
   readonly gsi: Gsi;
-  /** Eventfd: a signal is an interrupt. */
-  readonly interrupt: Fd;
+  readonly interrupt: InterruptPin;
   readonly #owner = new Owner();
 
   /** @param index of the device among the machine's virtio devices, below {@link mostVirtioDevices} */
   constructor(vm: Vm, index: number, shape: VirtioShape) {
     const base = gpa(virtioMmioAddress + index * virtioMmioBytes);
     this.gsi = firstGsi + index;
+    this.interrupt = vm.interruptPin(this.gsi);
     try {
-      const interrupt = this.#owner.own(new EventFd());
-      vm.connectInterrupt(interrupt, this.gsi);
       const kicks = shape.queueSizes.map((_, queue) => {
         const kick = this.#owner.own(new EventFd());
         vm.connectNotify(kick, base + queueNotify, queue);
@@ -49,7 +48,6 @@ export class VirtioSlot implements Closable {
       // An acknowledgement of used buffers, and nothing else, stays in the kernel: nobody listens. Its bit of the interrupt
       // status then stays set, which tells a driver that has an interrupt nothing new: it looks into its rings.
       vm.connectNotify(this.#owner.own(new EventFd()), base + interruptAck, interruptBit.queue);
-      this.interrupt = interrupt.fd;
       this.shared = { base, shape, state: mmioState(shape).storage, kicks };
     } catch (error) {
       this.#owner.close();

@@ -126,6 +126,8 @@ class NullPort implements PacketPort {
     return this.#packetBytes;
   }
 
+  listen(): void {}
+
   setOffload(): number {
     return 0;
   }

@@ -30,6 +30,8 @@ class FuzzPort implements PacketPort {
     return length;
   }
 
+  listen(): void {}
+
   setOffload(): number {
     return 0;
   }

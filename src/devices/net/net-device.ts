@@ -18,13 +18,10 @@ import {
   tapOffloads,
 } from './net-shape.ts';
 import type { NetState } from './net-state.ts';
-import { ethernetBytes, headerBytes, longestPacket, type PacketPort, shortestPacket } from './packet-port.ts';
+import { longestPacket, longestPlainPacket, type PacketPort, shortestPacket } from './packet-port.ts';
 import type { TapPoint } from './packet-tap.ts';
 import { ReceiveQueue } from './receive-queue.ts';
 import { TransmitQueue } from './transmit-queue.ts';
-
-const defaultMtu = 1500;
-const vlanTagBytes = 4;
 
 export interface NetParts {
   readonly shape: VirtioShape;
@@ -45,7 +42,7 @@ export interface NetParts {
  *
  * Its thread waits for the port by edges (EPOLLIN | EPOLLOUT | EPOLLET, once and for all) and calls {@link portReady} for
  * each. By level, a port whose packets the driver has no room for would wake the thread without end, or be taken in and
- * out of the set for every burst. By edge, such a port wakes it once a packet until its own queue is full.
+ * out of the set for every burst. By edge, such a port wakes it once, and then is not listened to until it is read again.
  */
 export class NetDevice implements VirtioDevice, TakesTurns {
   readonly counters: NetCounters;
@@ -242,13 +239,13 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     // A port that cannot do it sends plain packets, which every driver takes.
     if (this.#port.setOffload(offloads) < 0) count(this.counters, netCounter.offloadErrors, 1);
     const segments = (bits & (netFeature.guestTso4 | netFeature.guestTso6)) !== 0n;
-    this.#receive.wanted = segments ? longestPacket : headerBytes + ethernetBytes + vlanTagBytes + this.#mtu;
+    this.#receive.wanted = segments ? longestPacket : longestPlainPacket(this.#mtu);
     return true;
   }
 
-  get #mtu(): number {
+  get #mtu(): number | undefined {
     const offersMtu = (this.#shape.features & netFeature.mtu) !== 0n;
-    return offersMtu ? new DataView(this.#shape.config.buffer).getUint16(netConfig.mtu, true) : defaultMtu;
+    return offersMtu ? new DataView(this.#shape.config.buffer).getUint16(netConfig.mtu, true) : undefined;
   }
 
   #changeStatus(bit: number, isSet: boolean): void {

@@ -4,6 +4,10 @@ export const headerBytes = 12;
 export const bufferCountOffset = 10;
 /** Ethernet addresses and type. */
 export const ethernetBytes = 14;
+/** In front of the type, of frames that belong to a VLAN. */
+const vlanTagBytes = 4;
+/** Header and the longest frame that is not a segment for others to cut. */
+export const longestPlainPacket = (mtu = 1500): number => headerBytes + ethernetBytes + vlanTagBytes + mtu;
 /** Header and a frame of nothing but addresses. */
 export const shortestPacket = headerBytes + ethernetBytes;
 /** Header and the longest frame that segmentation offload makes (5.1.6.3.1). */
@@ -18,6 +22,8 @@ export interface PacketPort {
   readv(iovAddress: number, count: number): number;
   /** Sends one packet from the `count` struct iovec at `iovAddress`. */
   writev(iovAddress: number, count: number): number;
+  /** Whether it is to tell when it has packets: by an edge, also if it has some already. At first it is. */
+  listen(isWanted: boolean): void;
   /** Which packets the card takes, besides plain ones: TUN_F bits. */
   setOffload(bits: number): number;
 }

@@ -10,15 +10,28 @@ import { turnBytes, turnRequests } from '../virtio/takes-turns.ts';
 import type { DeviceHost } from '../virtio/virtio-device.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
 import { count, type NetCounters, netCounter } from './net-counters.ts';
-import { bufferCountOffset, headerBytes, longestPacket, type PacketPort, shortestPacket } from './packet-port.ts';
+import {
+  bufferCountOffset,
+  headerBytes,
+  longestPacket,
+  longestPlainPacket,
+  type PacketPort,
+  shortestPacket,
+} from './packet-port.ts';
 import { type PacketListener, PacketRanges, type PacketSink, TapPoint } from './packet-tap.ts';
 
 const iovecBytes = 16;
 /** Longer than the longest packet, so that one that is longer still is seen to be. */
 const overflowBytes = longestPacket + 1;
 /** The driver is shown packets after so many of them, or so many bytes, and at the end of a turn. */
-const publishPackets = 16;
-const publishBytes = 65_536;
+const showPackets = 16;
+const showBytes = 65_536;
+/** It is interrupted when there is no more to be had, or after so many turns: on a busy host it runs in our place. */
+const turnsToInterrupt = 4;
+/** No longer than that is a short packet. */
+const shortPacket = longestPlainPacket();
+/** After so many short packets room is made ready for another one, and not for the longest that may come. */
+const shortPacketsInARow = 64;
 
 /**
  * Packets from the port to the driver (Virtio 1.2, 5.1.6.3), without a copy: chains are taken from the ring in advance
@@ -33,7 +46,8 @@ const publishBytes = 65_536;
  * no rare case under load. The overflow is a file, for the kernel copies faster than we do.
  *
  * The port is read until it has no more, so that it tells by an edge when there is. Nobody reads it while there are no
- * buffers; what comes then waits in the port, and when that is full the port drops it.
+ * buffers; what comes then waits in the port, and when that is full the port drops it. It would wake us for each of those
+ * packets, so the first one has it keep still until it has been read empty again.
  */
 export class ReceiveQueue implements PacketSink, Closable {
   /** Where packets on their way to the driver can be seen, kept back and put in. */
@@ -56,6 +70,8 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** A packet may be spread over several chains. */
   #mergeable = false;
   #wanted = shortestPacket;
+  /** Short packets since one that was not. */
+  #shortPackets = 0;
   /** Ready chains, from #first on, modulo the length. Made when first needed, for most drivers need few. */
   #chains: (DescriptorChain | undefined)[] = [];
   /** How many entries of the vector each has. */
@@ -75,11 +91,19 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** The port had no more packets when last asked. */
   #portEmpty = false;
   #kicksWanted = false;
+  /** The port told of packets when there were no buffers known for them. */
+  #toldInVain = false;
   #refusedPut = false;
   /** A listener is looking at what lies in the ready chains. */
   #isListening = false;
-  #unpublishedPackets = 0;
-  #unpublishedBytes = 0;
+  #unseenPackets = 0;
+  #unseenBytes = 0;
+  /** The driver is to be interrupted at the end of the turn. */
+  #interruptWanted = false;
+  /** Turns since it was last interrupted. */
+  #turns = 0;
+  /** The port tells of packets. */
+  #listens = true;
   linkUp = true;
 
   constructor(memory: GuestMemory, port: PacketPort, host: DeviceHost, counters: NetCounters) {
@@ -132,6 +156,8 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** Forgets the queue, and the packet that waits. */
   stop(): void {
     this.#queue = undefined;
+    this.#interruptWanted = false;
+    this.#turns = 0;
     this.#forgetWaiting();
     this.#forgetReady();
   }
@@ -167,6 +193,7 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** The port may have packets again. */
   portReadable(): void {
     this.#portEmpty = false;
+    this.#toldInVain = this.#kicksWanted;
   }
 
   /** Brings packets in, one turn's worth. True: there may be more. Hot path. */
@@ -188,6 +215,7 @@ export class ReceiveQueue implements PacketSink, Closable {
       else if (result !== -EINTR) {
         if (result !== -EAGAIN) count(this.#counters, netCounter.receiveErrors, 1);
         this.#portEmpty = true;
+        if (!this.#listens) this.#listen(true);
       }
     }
     return this.#endTurn(true);
@@ -226,7 +254,8 @@ export class ReceiveQueue implements PacketSink, Closable {
 
   /** Reads one packet into ready chains; its bytes, 0 if there are no chains, or the negative errno. Hot path. */
   #read(queue: Virtqueue): number {
-    this.#prepare(queue, this.#wanted);
+    // The kernel looks at each range that a vector has, and a long packet has the overflow.
+    this.#prepare(queue, this.#shortPackets < shortPacketsInARow ? this.#wanted : Math.min(this.#wanted, shortPacket));
     if (this.#ready === 0) return 0;
     const vector = this.#vector;
     const room = Math.min(this.#room, longestPacket);
@@ -235,6 +264,7 @@ export class ReceiveQueue implements PacketSink, Closable {
     const length = this.#port.readv(vector.address + skip * iovecBytes, vector.count - skip);
     vector.dropLast();
     if (length <= 0) return length === 0 ? -EAGAIN : length;
+    this.#shortPackets = length <= shortPacket ? this.#shortPackets + 1 : 0;
     if (length < shortestPacket) this.#drop(length, netCounter.receiveTooShort);
     else if (length > longestPacket) this.#drop(length, netCounter.receiveTooLong);
     else if (length <= this.#room) this.#pass(queue, length);
@@ -343,9 +373,9 @@ export class ReceiveQueue implements PacketSink, Closable {
     }
     count(this.#counters, netCounter.receivedPackets, 1);
     count(this.#counters, netCounter.receivedBytes, length - headerBytes);
-    this.#unpublishedPackets++;
-    this.#unpublishedBytes += length;
-    if (this.#unpublishedPackets >= publishPackets || this.#unpublishedBytes >= publishBytes) this.#publish();
+    this.#unseenPackets++;
+    this.#unseenBytes += length;
+    if (this.#unseenPackets >= showPackets || this.#unseenBytes >= showBytes) this.#show(queue);
   }
 
   /** num_buffers in the header, which lies in one piece as good as always. Hot path. */
@@ -462,7 +492,9 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** Ends a turn for want of buffers. True if some came just now. */
   #stopForBuffers(queue: Virtqueue): boolean {
     this.#publish();
-    return this.#askForKick(queue);
+    if (this.#askForKick(queue)) return true;
+    if (this.#toldInVain && this.#listens) this.#listen(false);
+    return false;
   }
 
   /** Asks for a kick for the next buffers. True if there are some already. */
@@ -477,15 +509,31 @@ export class ReceiveQueue implements PacketSink, Closable {
   }
 
   #endTurn(more: boolean): boolean {
-    this.#publish();
+    if (more && ++this.#turns < turnsToInterrupt) this.#show(this.#queue as Virtqueue);
+    else this.#publish();
     // What a listener wanted to put in while it looked at a packet.
     return more || (this.#refusedPut && !this.#kicksWanted);
   }
 
+  /** Shows the driver what there is. One that is looking already goes on with that. */
+  #show(queue: Virtqueue): void {
+    this.#unseenPackets = 0;
+    this.#unseenBytes = 0;
+    if (queue.publish()) this.#interruptWanted = true;
+  }
+
+  /** Shows the driver all there is, and interrupts it if it waits for any of that. */
   #publish(): void {
-    this.#unpublishedPackets = 0;
-    this.#unpublishedBytes = 0;
-    if (this.#queue?.publish()) this.#host.interruptQueue();
+    if (this.#queue !== undefined) this.#show(this.#queue);
+    this.#turns = 0;
+    if (!this.#interruptWanted) return;
+    this.#interruptWanted = false;
+    this.#host.interruptQueue();
+  }
+
+  #listen(isWanted: boolean): void {
+    this.#listens = isWanted;
+    this.#port.listen(isWanted);
   }
 
   #offerRoom(): void {

@@ -127,7 +127,6 @@ export const kvmClearDirtyLog = struct('kvm_clear_dirty_log', {
 /** Section 4.25. */
 export const kvmIrqLevel = struct('kvm_irq_level', { irq: u32, level: u32 });
 /** Section 4.75. */
-export const kvmIrqfd = struct('kvm_irqfd', { fd: u32, gsi: u32, flags: u32, resamplefd: u32, pad: bytes(16) });
 /** Section 4.59. */
 export const kvmIoeventfd = struct('kvm_ioeventfd', {
   datamatch: u64,
@@ -202,7 +201,6 @@ export const capability = {
   userMemory: 3,
   nrVcpus: 9,
   maxVcpus: 66,
-  irqfd: 32,
   ioeventfd: 36,
   pitState2: 35,
   adjustClock: 39,
@@ -245,7 +243,6 @@ export const KVM_SET_TSS_ADDR = request('KVM_SET_TSS_ADDR', none, 0x47);
 export const KVM_SET_IDENTITY_MAP_ADDR = request('KVM_SET_IDENTITY_MAP_ADDR', write, 0x48, 8);
 export const KVM_CREATE_IRQCHIP = request('KVM_CREATE_IRQCHIP', none, 0x60);
 export const KVM_IRQ_LINE = request('KVM_IRQ_LINE', write, 0x61, kvmIrqLevel.size);
-export const KVM_IRQFD = request('KVM_IRQFD', write, 0x76, kvmIrqfd.size);
 export const KVM_CREATE_PIT2 = request('KVM_CREATE_PIT2', write, 0x77, kvmPitConfig.size);
 export const KVM_IOEVENTFD = request('KVM_IOEVENTFD', write, 0x79, kvmIoeventfd.size);
 export const KVM_ENABLE_CAP = request('KVM_ENABLE_CAP', write, 0xa3, kvmEnableCap.size);

@@ -9,17 +9,16 @@ import {
   KVM_ENABLE_CAP,
   KVM_IOEVENTFD,
   KVM_IRQ_LINE,
-  KVM_IRQFD,
   KVM_SET_IDENTITY_MAP_ADDR,
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
   kvmEnableCap,
   kvmIoeventfd,
-  kvmIrqfd,
   kvmIrqLevel,
   kvmPitConfig,
   kvmUserspaceMemoryRegion,
 } from './abi.ts';
+import type { InterruptPin } from './interrupt-edge.ts';
 
 /** Global system interrupt: a pin of the in-kernel I/O APIC, 0 to 23. */
 export type Gsi = number;
@@ -96,12 +95,9 @@ export class Vm implements Closable {
     ioctl(this.fd, KVM_SET_USER_MEMORY_REGION, region.$bytes, `memory slot ${slot.slot}`);
   }
 
-  /** A signal on the eventfd becomes an edge on `gsi`. */
-  connectInterrupt(eventFd: EventFd, gsi: Gsi): void {
-    const irqfd = kvmIrqfd.allocate();
-    irqfd.fd = eventFd.fd;
-    irqfd.gsi = gsi;
-    ioctl(this.fd, KVM_IRQFD, irqfd.$bytes, `GSI ${gsi}`);
+  /** For another thread, which is to raise interrupts there. */
+  interruptPin(gsi: Gsi): InterruptPin {
+    return { vm: this.fd, gsi, request: KVM_IRQ_LINE };
   }
 
   /** A 4-byte write of `value` to `address` becomes a signal on the eventfd, without an exit. */

@@ -133,7 +133,7 @@ function changedBytes(struct: Struct<Fields>, field: string): { first: number; l
 test('numbers every ioctl as the C headers do', { skip }, async (t) => {
   const requests = Object.entries(interfaces).filter(([name]) => /^(KVM_|TUNSET|SIOC)/.test(name));
   const answers = ask(new Map(requests.map(([name]) => [name, `(unsigned)${name}`])));
-  for (const name of ['KVM_CREATE_VM', 'KVM_RUN', 'KVM_IRQFD', 'KVM_GET_DIRTY_LOG', 'TUNSETIFF', 'SIOCBRADDIF']) {
+  for (const name of ['KVM_CREATE_VM', 'KVM_RUN', 'KVM_IOEVENTFD', 'KVM_GET_DIRTY_LOG', 'TUNSETIFF', 'SIOCBRADDIF']) {
     t.ok(answers.has(name), name);
   }
   for (const [name, request] of requests) {

@@ -3,7 +3,9 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
+import { EPOLLIN } from '../../../src/host/epoll.ts';
 import { EAGAIN, EINVAL } from '../../../src/host/errno.ts';
+import { EventLoop } from '../../../src/host/event-loop.ts';
 import { IoVectors } from '../../../src/host/io-vector.ts';
 import { viewMemory } from '../../../src/host/libc.ts';
 import { AnonymousMapping } from '../../../src/host/mapping.ts';
@@ -98,6 +100,43 @@ test('carries frames with a header of 12 bytes, in pieces of memory, and never b
   for (let count = 1; count !== -EAGAIN; count = receiver.readv(into.address, into.count)) t.ok(count > 0);
   bytes.fill(0xff, 0, headerBytes);
   t.equal(sender.writev(out.address, out.count), -EINVAL, 'the kernel refuses a header that makes no sense');
+});
+
+test('is told of packets while it listens', { skip }, async (t) => {
+  const bridge = makeInterface(t, 'bridge');
+  ip('link', 'set', bridge, 'up');
+  const [sender, receiver] = [freeName(), freeName()].map((name) => new TapPort(openTap(t, { name, bridge }).fd));
+  const owner = new Owner();
+  t.teardown(() => owner.close());
+  const memory = owner.own(new AnonymousMapping('test', 8192));
+  const bytes = new Uint8Array(viewMemory(memory.address, memory.sizeBytes));
+  const [out] = owner.own(new IoVectors(1, 4)).vectors;
+  if (!sender || !receiver || !out) throw new Error('not reached');
+  bytes.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5], headerBytes);
+  out.add(memory.address, headerBytes + 60);
+
+  const loop = owner.own(new EventLoop());
+  let told = 0;
+  owner.own(
+    receiver.watch(loop, {
+      ready: (events) => {
+        told |= events;
+      },
+    }),
+  );
+  const tells = (timeoutMs: number): boolean => {
+    told = 0;
+    loop.turn(timeoutMs);
+    return (told & EPOLLIN) !== 0;
+  };
+  receiver.listen(false);
+  loop.turn(0);
+  t.ok(sender.writev(out.address, out.count) > 0);
+  t.equal(tells(0), false);
+  receiver.listen(true);
+  t.equal(tells(1000), true, 'of what is there already');
+  t.ok(sender.writev(out.address, out.count) > 0);
+  t.equal(tells(1000), true, 'and of each that comes');
 });
 
 test('is told what its reader copes with', { skip }, async (t) => {

@@ -32,6 +32,9 @@ interface Rig {
   turn(): void;
 }
 
+/** An ioctl that every descriptor takes. */
+const doesNothing = { name: 'FIOCLEX', number: 0x5451 };
+
 /** The devices of an io thread, on this thread: a disk and a source of entropy. */
 function ioRig(t: Test, { id = 'root', seed = 7 } = {}): Rig {
   const owner = new Owner();
@@ -48,7 +51,7 @@ function ioRig(t: Test, { id = 'root', seed = 7 } = {}): Rig {
       state: mmioState(shape).storage,
       kicks: shape.queueSizes.map(() => owner.own(new EventFd()).fd),
     },
-    interrupt: owner.own(new EventFd()).fd,
+    interrupt: { vm: owner.own(new EventFd()).fd, gsi: 6, request: doesNothing },
     device,
   });
   const orders = [

@@ -24,6 +24,8 @@ export class FakePort implements PacketPort {
   reads = 0;
   /** Ranges that the last readv was given. */
   ranges = 0;
+  /** It is to tell of packets. */
+  listening = true;
   /** What writev returns instead of sending; 0: it sends. */
   writeResult = 0;
   /** What readv returns when there is nothing. */
@@ -49,6 +51,10 @@ export class FakePort implements PacketPort {
     const packet = Buffer.concat(ranges(iovAddress, count));
     this.sent.push(new Uint8Array(packet));
     return packet.length;
+  }
+
+  listen(isWanted: boolean): void {
+    this.listening = isWanted;
   }
 
   setOffload(bits: number): number {

@@ -145,6 +145,42 @@ test('does not look at an empty port for every buffer that is added', async (t) 
   t.equal(rig.port.reads, reads);
 });
 
+test('does not listen to its port while there are no buffers, until that is empty again', async (t) => {
+  const rig = netRig(t, { accept: plain });
+  addBuffers(rig.receive, 2, 1530);
+  rig.arrive(packet(100, 1));
+  t.equal(rig.port.listening, true);
+  rig.arrive(packet(100, 2), packet(100, 3), packet(100, 4));
+  t.equal(rig.port.listening, true, 'nobody was woken for nothing yet');
+  rig.arrive(packet(100, 5));
+  t.equal(rig.port.listening, false);
+  addBuffers(rig.receive, 1, 1530);
+  rig.device.kicked(0);
+  t.equal(rig.port.listening, false, 'it is not empty');
+  addBuffers(rig.receive, 2, 1530);
+  rig.device.kicked(0);
+  t.equal(rig.port.listening, false, 'nobody knows that it is empty');
+  addBuffers(rig.receive, 1, 1530);
+  rig.device.kicked(0);
+  t.equal(rig.port.listening, true);
+  t.strictSame(
+    packets(rig.receive),
+    [1, 2, 3, 4, 5].map((seed) => packet(100, seed)),
+  );
+});
+
+test('listens to its port for the next driver, whatever became of the one before', async (t) => {
+  const rig = netRig(t, { accept: plain });
+  rig.arrive(packet(100, 1));
+  rig.arrive(packet(100, 2));
+  t.equal(rig.port.listening, false);
+  rig.driver.reset();
+  rig.driver.start(plain);
+  addBuffers(rig.receive, 4, 1530);
+  rig.driver.kick(0);
+  t.equal(rig.port.listening, true);
+});
+
 test('keeps a packet that has no room until there are enough buffers', async (t) => {
   const rig = netRig(t, { accept: plain | offloads });
   addBuffers(rig.receive, 3, 1530);
@@ -208,6 +244,20 @@ test('has room for a long packet however many short ones went before', async (t)
   t.strictSame(rig.troubles(), {});
 });
 
+test('gives its port room for the longest packet only while long ones come', async (t) => {
+  const rig = netRig(t, { accept: plain | offloads });
+  addBuffers(rig.receive, 250, 1530);
+  rig.arrive(packet(60));
+  t.equal(rig.port.ranges, 43 + 1);
+  for (let index = 0; index < 64 + 43; index++) rig.arrive(packet(60, index));
+  t.equal(rig.port.ranges, 1 + 1);
+  packets(rig.receive);
+  rig.arrive(packet(longest, 1), packet(60, 2));
+  t.strictSame(packets(rig.receive), [packet(longest, 1), packet(60, 2)], 'one that comes all the same');
+  t.equal(rig.port.ranges, 43 + 1);
+  t.strictSame(rig.troubles(), {});
+});
+
 test('drops what is no packet: shorter than its headers, or longer than any may be', async (t) => {
   const rig = netRig(t, { accept: plain | offloads });
   addBuffers(rig.receive, 60, 1530);
@@ -244,6 +294,26 @@ test('interrupts its driver once for packets that come together', async (t) => {
   const before = rig.interrupts;
   rig.arrive(packet(100), packet(100), packet(100));
   t.equal(rig.interrupts, before + 1);
+});
+
+test('interrupts its driver after a few turns, when there is still more', async (t) => {
+  const rig = netRig(t, { accept: plain });
+  addBuffers(rig.receive, 256, 1530);
+  const before = rig.interrupts;
+  rig.port.incoming.push(...Array.from({ length: 300 }, () => packet(100)));
+  rig.device.portReady();
+  rig.device.turn();
+  rig.device.turn();
+  t.equal(rig.interrupts, before);
+  rig.device.turn();
+  t.equal(rig.interrupts, before + 1);
+  t.equal(packets(rig.receive).length, 256);
+
+  const fewer = netRig(t, { accept: plain });
+  addBuffers(fewer.receive, 100, 1530);
+  const beforeFewer = fewer.interrupts;
+  fewer.arrive(...Array.from({ length: 300 }, () => packet(100)));
+  t.equal(fewer.interrupts, beforeFewer + 1, 'or no more buffers');
 });
 
 test('marks what was written as dirty, only that, and also where the driver is not told', async (t) => {
