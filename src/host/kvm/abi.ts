@@ -126,7 +126,6 @@ export const kvmClearDirtyLog = struct('kvm_clear_dirty_log', {
 
 /** Section 4.25. */
 export const kvmIrqLevel = struct('kvm_irq_level', { irq: u32, level: u32 });
-/** Section 4.75. */
 /** Section 4.59. */
 export const kvmIoeventfd = struct('kvm_ioeventfd', {
   datamatch: u64,
