@@ -53,12 +53,17 @@ export class ClockCatchUp {
   next(guest: GuestActivity): bigint {
     const step = this.#step(guest);
     this.#behindNs -= step;
-    this.stop();
-    if (this.#behindNs > 0n) this.#timer = setTimeout(this.#look, periodMs).unref();
+    this.later();
     return step;
   }
 
-  /** Nothing is called until {@link next} is. */
+  /** Has `look` called once more, if something is left. */
+  later(): void {
+    this.stop();
+    if (this.#behindNs > 0n) this.#timer = setTimeout(this.#look, periodMs).unref();
+  }
+
+  /** `look` is not called any more. */
   stop(): void {
     clearTimeout(this.#timer);
   }

@@ -89,10 +89,13 @@ export class ControlledThread<Report> {
   /** Blocks until the thread touches no guest state any more. Throws if it does not come to that. */
   waitUntilParked(): void {
     const limitMs = this.#options.parkPatienceMs ?? patienceMs;
+    if (!this.parksWithin(limitMs)) throw new Error(`${this.#options.name} did not stand still within ${limitMs} ms`);
+  }
+
+  /** As {@link waitUntilParked}, but false if it takes longer. */
+  parksWithin(limitMs: number): boolean {
     // A thread that still loads its program parks first of all.
-    if (!this.#waitFor((now) => now !== phase.running, limitMs)) {
-      throw new Error(`${this.#options.name} did not stand still within ${limitMs} ms`);
-    }
+    return this.#waitFor((now) => now !== phase.running, limitMs);
   }
 
   resume(): void {

@@ -39,6 +39,9 @@ export interface NamedBytes {
   readonly bytes: Uint8Array;
 }
 
+/** A vCPU that does not stand still within this time is not looked at now, to set its clocks. */
+const catchUpPatienceMs = 200;
+
 /** The shape of a machine. */
 export interface MachineShape {
   readonly cpus: number;
@@ -381,7 +384,11 @@ export class Machine implements MonitoredMachine {
     if (this.state !== 'running') return;
     try {
       for (const thread of this.#threads) thread.requestPark();
-      for (const thread of this.#threads) thread.waitUntilParked();
+      // Not for as long as a pause would wait: this is in no hurry, and the monitor is on this thread too.
+      if (!this.#threads.every((thread) => thread.parksWithin(catchUpPatienceMs))) {
+        this.#catchUp.later();
+        return;
+      }
       const stepNs = this.#catchUp.next(this.#access);
       if (stepNs > 0n) this.#access.advanceClocks(stepNs);
     } catch (error) {

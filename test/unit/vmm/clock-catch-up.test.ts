@@ -91,3 +91,19 @@ test('calls until nothing is left, and not after it was stopped', async (t) => {
   await forAWhile(30);
   t.equal(called, 5);
 });
+
+test('a guest that cannot be looked at is looked at later, if there is a reason', async (t) => {
+  let called = 0;
+  const clock = new ClockCatchUp(() => {
+    called++;
+    if (called < 3) clock.later();
+  });
+  clock.later();
+  await forAWhile(30);
+  t.equal(called, 0);
+  clock.start(second);
+  clock.later();
+  while (called < 3) await forAWhile(5);
+  await forAWhile(30);
+  t.equal(called, 3);
+});
