@@ -76,11 +76,12 @@ test('torture', { timeout: 0 }, async (t) => {
           const result = JSON.parse(stdout) as TortureResult;
           // Each round may be off by what it takes to read one clock after the other; so may the two reports.
           t.same(complaints(result, 1000 + result.rounds), []);
-          const { stoppedMs, longestStopMs, echoedBytes, pings, after } = result;
+          const { stoppedMs, longestStopMs, longestJumpMs, echoedBytes, pings, after } = result;
           t.comment(
             `stopped ${stoppedMs.toFixed(0)} ms in all, ${longestStopMs.toFixed(0)} at most; clock off by ` +
               `${clockDriftMs(result).toFixed(0)} ms; ${echoedBytes} bytes echoed, ${pings.received} of ${pings.sent} pings; ` +
-              `sums ${after.sums}, ${after.sectorsWritten} sectors written, longest sleep ${after.longestRoundMs} ms`,
+              `sums ${after.sums}, ${after.sectorsWritten} sectors written, longest sleep ` +
+              `${after.longestRoundMs} ms, longest jump ${longestJumpMs.toFixed(0)} ms`,
           );
         } else t.comment(`${stderr}\n${(await host.run('tail -c 2000 /tmp/console; dmesg | tail -20')).stdout}`);
         const { stdout: end, status: stopped } = await host.run(
