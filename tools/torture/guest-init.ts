@@ -52,7 +52,9 @@ cpu() {
   count=0
   while [ "$(md5sum < /bin/busybox)" = "$want" ]; do
     count=$((count + 1))
-    echo $count > /tmp/cpu-$1
+    # Renamed, as all that is read by others.
+    echo $count > /tmp/new-cpu-$1
+    mv /tmp/new-cpu-$1 /tmp/cpu-$1
   done
   echo "processor load $1 has another sum after $count" >> /tmp/wrong
 }
