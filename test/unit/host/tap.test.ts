@@ -68,16 +68,24 @@ test('becomes a port of a bridge, also of the one it is in already', { skip }, a
   openTap(t, { name: kept, bridge });
 });
 
-test('carries frames with a header of 12 bytes, in pieces of memory, and never blocks', { skip }, async (t) => {
+/** Ports of two TAPs on one bridge, and memory that they can be given the address of. */
+function linkedPorts(t: Parameters<typeof openTap>[0]) {
   const bridge = makeInterface(t, 'bridge');
   ip('link', 'set', bridge, 'up');
-  const [sender, receiver] = [freeName(), freeName()].map((name) => new TapPort(openTap(t, { name, bridge }).fd));
+  const port = (): TapPort => new TapPort(openTap(t, { name: freeName(), bridge }).fd);
+  // Before the owner, which is closed first: it may watch them.
+  const [sender, receiver] = [port(), port()];
   const owner = new Owner();
   t.teardown(() => owner.close());
   const memory = owner.own(new AnonymousMapping('test', 8192));
   const bytes = new Uint8Array(viewMemory(memory.address, memory.sizeBytes));
+  return { sender, receiver, owner, memory, bytes };
+}
+
+test('carries frames with a header of 12 bytes, in pieces of memory, and never blocks', { skip }, async (t) => {
+  const { sender, receiver, owner, memory, bytes } = linkedPorts(t);
   const [out, into] = owner.own(new IoVectors(2, 4)).vectors;
-  if (!sender || !receiver || !out || !into) throw new Error('not reached');
+  if (!out || !into) throw new Error('not reached');
 
   const frame = Uint8Array.from({ length: 100 }, (_, index) => index);
   frame.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]); // to all, of an experimental type
@@ -103,15 +111,9 @@ test('carries frames with a header of 12 bytes, in pieces of memory, and never b
 });
 
 test('is told of packets while it listens', { skip }, async (t) => {
-  const bridge = makeInterface(t, 'bridge');
-  ip('link', 'set', bridge, 'up');
-  const [sender, receiver] = [freeName(), freeName()].map((name) => new TapPort(openTap(t, { name, bridge }).fd));
-  const owner = new Owner();
-  t.teardown(() => owner.close());
-  const memory = owner.own(new AnonymousMapping('test', 8192));
-  const bytes = new Uint8Array(viewMemory(memory.address, memory.sizeBytes));
+  const { sender, receiver, owner, memory, bytes } = linkedPorts(t);
   const [out] = owner.own(new IoVectors(1, 4)).vectors;
-  if (!sender || !receiver || !out) throw new Error('not reached');
+  if (!out) throw new Error('not reached');
   bytes.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5], headerBytes);
   out.add(memory.address, headerBytes + 60);
 
