@@ -35,9 +35,12 @@ export interface BackedRegion extends RamRegion {
   readonly written: DirtyBitmap;
 }
 
+/** All are made in one place: V8 finds a number in an object of a shape that it knows, and else allocates for it. */
 interface Window {
   readonly start: number;
   readonly end: number;
+  /** Address in this process of the byte at `start`. */
+  readonly host: Hva;
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly region: BackedRegion;
@@ -68,6 +71,7 @@ export class GuestMemory {
       region.windows.map(({ offset, bytes }) => ({
         start: region.start + offset,
         end: region.start + offset + bytes.length,
+        host: hva(region.address + offset),
         bytes,
         view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
         region,
@@ -144,7 +148,7 @@ export class GuestMemory {
   write(address: Gpa, bytes: Uint8Array): void {
     const window = this.#find(address, bytes.length);
     if (bytes.length >= longCopy && this.#isMapped)
-      fillMemory(window.region.address + address - window.region.start, bytes);
+      fillMemory(window.host + (address - window.start), bytes);
     else window.bytes.set(bytes, address - window.start);
     this.#record(window, address, bytes.length);
   }
@@ -221,21 +225,21 @@ export class GuestMemory {
 
   /** Host address of the bytes, for a system call that reads them in place. */
   addressForRead(address: Gpa, length: number): Hva {
-    const { region } = this.#find(address, length);
-    return hva(region.address + (address - region.start));
+    const window = this.#find(address, length);
+    return hva(window.host + (address - window.start));
   }
 
   /** Host address of the bytes, for a system call that writes them in place; they count as written. */
   addressForWrite(address: Gpa, length: number): Hva {
     const window = this.#find(address, length);
     this.#record(window, address, length);
-    return hva(window.region.address + (address - window.region.start));
+    return hva(window.host + (address - window.start));
   }
 
   /** Appends the bytes' host addresses to `target`; false if that has no room. As {@link addressForRead}. Hot path. */
   gather(address: Gpa, length: number, target: IoVector): boolean {
-    const { region } = this.#find(address, length);
-    const host = region.address + (address - region.start);
+    const window = this.#find(address, length);
+    const host = window.host + (address - window.start);
     return target.addSplit(host | 0, Math.floor(host / 0x1_0000_0000), length);
   }
 
