@@ -165,9 +165,9 @@ export class MeddledMemory extends GuestMemory {
     return super.slice(address, length);
   }
 
-  override gather(address: Gpa, length: number, target: IoVector): boolean {
+  override gather(addresses: Float64Array, index: number, offset: number, length: number, target: IoVector): boolean {
     this.meddle?.();
-    return super.gather(address, length, target);
+    return super.gather(addresses, index, offset, length, target);
   }
 
   override addressForRead(address: Gpa, length: number): Hva {

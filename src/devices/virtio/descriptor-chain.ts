@@ -119,7 +119,7 @@ export class DescriptorChain {
         continue;
       }
       const part = Math.min(size - skip, left);
-      if (!memory.gather(gpa(this.addressOf(index) + skip), part, target)) return false;
+      if (!memory.gather(this.addresses, index, skip, part, target)) return false;
       left -= part;
       skip = 0;
     }
