@@ -147,8 +147,7 @@ export class GuestMemory {
   /** Copies `bytes` to `address`. */
   write(address: Gpa, bytes: Uint8Array): void {
     const window = this.#find(address, bytes.length);
-    if (bytes.length >= longCopy && this.#isMapped)
-      fillMemory(window.host + (address - window.start), bytes);
+    if (bytes.length >= longCopy && this.#isMapped) fillMemory(window.host + (address - window.start), bytes);
     else window.bytes.set(bytes, address - window.start);
     this.#record(window, address, bytes.length);
   }
