@@ -13,8 +13,8 @@ const mostDelays = 100;
 export interface GuestActivity {
   /** No vCPU runs anything. */
   readonly isIdle: boolean;
-  /** The guest has noticed what its clock shows since it was last set. */
-  readonly hasSeenClocks: boolean;
+  /** Looks once more who has noticed what the clock shows since it was last set. True once the whole guest has. */
+  looksAtClocks(): boolean;
 }
 
 /**
@@ -75,7 +75,7 @@ export class ClockCatchUp {
       this.#looks++;
       return 0n;
     }
-    if (!guest.hasSeenClocks && this.#delays < mostDelays) {
+    if (!guest.looksAtClocks() && this.#delays < mostDelays) {
       this.#delays++;
       return 0n;
     }

@@ -117,8 +117,11 @@ export class MachineClocks {
     });
   }
 
-  /** Every vCPU that had a timer when the clocks were last set has armed it anew since, or runs nothing. They stand still. */
-  get areSeen(): boolean {
+  /**
+   * Notes which vCPUs have armed their timer anew since the clocks were last set, or run nothing. True once that is so of
+   * each that had a timer then. They stand still.
+   */
+  noteSeen(): boolean {
     const deadlines = this.#deadlines();
     this.#vcpus.forEach((vcpu, index) => {
       const deadline = deadlines[index];

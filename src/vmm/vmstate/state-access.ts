@@ -80,8 +80,8 @@ export class StateAccess implements GuestActivity, Closable {
   }
 
   /** See GuestActivity. */
-  get hasSeenClocks(): boolean {
-    return this.#clocks.areSeen;
+  looksAtClocks(): boolean {
+    return this.#clocks.noteSeen();
   }
 
   /** Advances the guest's clocks, which have not stood still. */

@@ -3,9 +3,9 @@ import { test } from 'tap';
 import { ClockCatchUp } from '../../../src/vmm/clock-catch-up.ts';
 
 const second = 1_000_000_000n;
-const busy = { isIdle: false, hasSeenClocks: true };
-const idle = { isIdle: true, hasSeenClocks: true };
-const deaf = { isIdle: false, hasSeenClocks: false };
+const busy = { isIdle: false, looksAtClocks: () => true };
+const idle = { isIdle: true, looksAtClocks: () => true };
+const deaf = { isIdle: false, looksAtClocks: () => false };
 
 function clockBehind(behindNs: bigint): ClockCatchUp {
   const clock = new ClockCatchUp(() => {});
