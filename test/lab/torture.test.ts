@@ -54,9 +54,25 @@ async function startBusyGuest(lab: Lab, host: Host, cpus: number): Promise<void>
     ...['--disk', `path=${disk}`, '--net', `tap=${tortureNetwork.tap},mac=${tortureNetwork.mac}`],
     ...['--serial', 'file=/tmp/console', ...guestCpuFlags(lab.mode)],
   ]);
-  guest.exit.catch(() => {});
+  let said = '';
+  guest.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  const ended = guest.exit.then(({ status }) => {
+    throw new Error(`the VMM ended with status ${status}`);
+  });
+  ended.catch(() => {});
   const ready = `until curl -sf -m 20 http://${tortureNetwork.guest}/cgi-bin/report | grep -q '^clock [0-9]'; do sleep 1; done`;
-  await host.run(ready, { timeoutMs: patienceMs });
+  try {
+    await Promise.race([host.run(ready, { timeoutMs: patienceMs }), ended]);
+  } catch (cause) {
+    const state = await host.run(
+      `node ${vmmInHost} status --vm torture --json; tail -c 2000 /tmp/console; ip -s link show ${tortureNetwork.tap}; ` +
+        'cat /sys/kernel/debug/kvm/exits; dmesg | tail -5',
+      { timeoutMs: patienceMs },
+    );
+    throw new Error(`the busy guest is not ready; ${said}\n${state.stdout}${state.stderr}`, { cause });
+  }
 }
 
 test('torture', { timeout: 0 }, async (t) => {
