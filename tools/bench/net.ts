@@ -42,6 +42,8 @@ const packetBytes = 64;
 const rrBytes = 14;
 /** As many as make 64 KiB, which is what a sender on a fast link gets to. */
 const segmentsAtATime = 44;
+/** A stream comes in bursts of tens of milliseconds, and which of them meet with what is chance: many make a row. */
+const rowSeconds = 5;
 /** What a row's seconds do not include: connecting, warming up, asking the other side for its figures. */
 const overheadSeconds = 60;
 
@@ -102,7 +104,7 @@ export async function benchNet(
   guest: GuestSpec,
   rounds: number,
   progress: (line: string) => void,
-  { seconds = 2, warmUp = true, contestants: contestantsOf = netContestants } = {},
+  { seconds = rowSeconds, warmUp = true, contestants: contestantsOf = netContestants } = {},
 ): Promise<RowsResult> {
   const files = [...(await programFiles(iperfProgram)), ...(await programFiles(sockperfProgram))];
   const unique = [...new Map(files.map((file) => [file.path, file])).values()];
