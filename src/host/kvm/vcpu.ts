@@ -4,7 +4,6 @@ import { type IoctlRequest, ioctl, ioctlNumber, lastErrno, viewMemory } from '..
 import { SystemError } from '../system-error.ts';
 import {
   KVM_GET_LAPIC,
-  KVM_GET_MSRS,
   KVM_GET_REGS,
   KVM_GET_SREGS,
   KVM_RUN,
@@ -118,16 +117,6 @@ export class Vcpu {
     const done = ioctl(this.#fd, KVM_SET_MSRS, table.$bytes, this.#subject);
     const refused = msrs[done];
     if (refused !== undefined) throw new Error(`${this.#subject} refuses MSR 0x${refused.index.toString(16)}`);
-  }
-
-  /** Reads MSRs; those behind the first one that KVM does not know are left out of the answer. */
-  getMsrs(indices: readonly number[]): Msr[] {
-    const table = msrTable(indices);
-    const done = ioctl(this.#fd, KVM_GET_MSRS, table.$bytes, this.#subject);
-    return Array.from({ length: done }, (_, position) => {
-      const entry = msrEntry(table.$bytes, position);
-      return { index: entry.index, value: entry.data };
-    });
   }
 
   #get<F extends Fields>(request: IoctlRequest, layout: Struct<F>): StructView<F> {
