@@ -71,6 +71,7 @@ async function startBusyGuest(lab: Lab, host: Host, cpus: number): Promise<void>
         'cat /sys/kernel/debug/kvm/exits; dmesg | tail -5',
       { timeoutMs: patienceMs },
     );
+    guest.kill('SIGKILL');
     throw new Error(`the busy guest is not ready; ${said}\n${state.stdout}${state.stderr}`, { cause });
   }
 }
