@@ -9,8 +9,8 @@ const turnsToInterrupt = 4;
 
 /** When a driver is shown the packets that it got, and when it is interrupted for them. */
 export class PacketNotices {
-  readonly #queue: Virtqueue;
-  readonly #host: DeviceHost;
+  readonly #queue: Pick<Virtqueue, 'publish'>;
+  readonly #host: Pick<DeviceHost, 'interruptQueue'>;
   #unseenPackets = 0;
   #unseenBytes = 0;
   /** The driver waits for something that it was shown. */
@@ -18,7 +18,7 @@ export class PacketNotices {
   /** Turns since it was last interrupted. */
   #turns = 0;
 
-  constructor(queue: Virtqueue, host: DeviceHost) {
+  constructor(queue: Pick<Virtqueue, 'publish'>, host: Pick<DeviceHost, 'interruptQueue'>) {
     this.#queue = queue;
     this.#host = host;
   }
