@@ -1,5 +1,6 @@
 import type { IoBus } from '../devices/io-bus.ts';
 import { exitReason, ioDirectionOut, kvmRegs, kvmRun } from '../host/kvm/abi.ts';
+import type { BasicRegisters } from '../host/kvm/basic-registers.ts';
 import type { Vcpu } from '../host/kvm/vcpu.ts';
 import type { GuestEnd, RegisterDump } from './guest-end.ts';
 import { request } from './thread-control.ts';
@@ -115,35 +116,34 @@ function badEnd(vcpu: Vcpu, reason: number): GuestEnd {
   const run = kvmRun.over(vcpu.run);
   switch (reason) {
     case exitReason.shutdown:
-      return { kind: 'triple-fault', vcpu: vcpu.index, registers: dumpRegisters(vcpu) };
+      return { kind: 'triple-fault', vcpu: vcpu.index, registers: dumpRegisters(vcpu.registers) };
     case exitReason.internalError:
       return {
         kind: 'internal-error',
         vcpu: vcpu.index,
         suberror: run.internal_suberror,
         data: run.internal_data.slice(0, run.internal_ndata),
-        registers: dumpRegisters(vcpu),
+        registers: dumpRegisters(vcpu.registers),
       };
     case exitReason.failEntry:
       return {
         kind: 'entry-failure',
         vcpu: vcpu.index,
         reason: run.fail_entry_reason,
-        registers: dumpRegisters(vcpu),
+        registers: dumpRegisters(vcpu.registers),
       };
     case exitReason.systemEvent:
       if (run.system_event_type === SYSTEM_EVENT_SHUTDOWN) return { kind: 'power-off' };
       if (run.system_event_type === SYSTEM_EVENT_RESET) return { kind: 'reset' };
-      return { kind: 'unknown-exit', vcpu: vcpu.index, reason, registers: dumpRegisters(vcpu) };
+      return { kind: 'unknown-exit', vcpu: vcpu.index, reason, registers: dumpRegisters(vcpu.registers) };
     default:
-      return { kind: 'unknown-exit', vcpu: vcpu.index, reason, registers: dumpRegisters(vcpu) };
+      return { kind: 'unknown-exit', vcpu: vcpu.index, reason, registers: dumpRegisters(vcpu.registers) };
   }
 }
 
-function dumpRegisters(vcpu: Vcpu): RegisterDump {
-  const regs = vcpu.getRegs();
+function dumpRegisters({ regs, sregs }: BasicRegisters): RegisterDump {
   const names = Object.keys(kvmRegs.offsets) as (keyof typeof kvmRegs.offsets)[];
-  const { cs, ss, cr0, cr2, cr3, cr4, efer } = vcpu.getSregs();
+  const { cs, ss, cr0, cr2, cr3, cr4, efer } = sregs;
   return {
     ...Object.fromEntries(names.map((name) => [name, regs[name]])),
     cs: BigInt(cs.selector),

@@ -1,8 +1,8 @@
 import type { BootRegisters } from '../../firmware/boot-registers.ts';
 import type { Segment } from '../../firmware/gdt.ts';
 import { kvmFpu, kvmRegs, type kvmSegment } from '../host/kvm/abi.ts';
+import type { BasicRegisters, Msr } from '../host/kvm/basic-registers.ts';
 import type { CpuidEntry } from '../host/kvm/kvm-device.ts';
-import type { Msr, Vcpu } from '../host/kvm/vcpu.ts';
 import type { ViewOf } from '../host/layout.ts';
 
 /** MSRs as a PC's firmware leaves them (Intel SDM vol. 4). */
@@ -35,31 +35,32 @@ const resetMxcsr = 0x1f80;
  * Brings a fresh vCPU to the state a kernel expects. `boot` is for vCPU 0; the others wait for their start-up IPI.
  * CPUID comes first: MSRs depend on it.
  */
-export function setUpVcpu(vcpu: Vcpu, cpuid: readonly CpuidEntry[], boot: BootRegisters | undefined): void {
-  vcpu.setCpuid(cpuid);
-  vcpu.setMsrs(bootMsrs);
+export function setUpVcpu(vcpu: BasicRegisters, cpuid: readonly CpuidEntry[], boot: BootRegisters | undefined): void {
+  vcpu.writeCpuid(cpuid.map((entry) => entry.$bytes));
+  const [refused] = vcpu.writeMsrs(bootMsrs);
+  if (refused !== undefined) throw new Error(`vcpu ${vcpu.index} refuses MSR 0x${refused.index.toString(16)}`);
   const fpu = kvmFpu.allocate();
   fpu.fcw = resetFcw;
   fpu.mxcsr = resetMxcsr;
-  vcpu.setFpu(fpu);
-  const lapic = vcpu.getLapic();
+  vcpu.fpu = fpu;
+  const lapic = vcpu.lapic;
   const registers = new DataView(lapic.$bytes.buffer, lapic.$bytes.byteOffset);
   registers.setUint32(LVT_LINT0, DELIVERY_EXTINT, true);
   registers.setUint32(LVT_LINT1, DELIVERY_NMI, true);
-  vcpu.setLapic(lapic);
+  vcpu.lapic = lapic;
   if (boot !== undefined) setBootRegisters(vcpu, boot);
 }
 
-function setBootRegisters(vcpu: Vcpu, boot: BootRegisters): void {
+function setBootRegisters(vcpu: BasicRegisters, boot: BootRegisters): void {
   const regs = kvmRegs.allocate();
   regs.rip = BigInt(boot.rip);
   regs.rsp = BigInt(boot.rsp);
   regs.rsi = BigInt(boot.rsi);
   regs.rbx = BigInt(boot.rbx);
   regs.rflags = BigInt(boot.rflags);
-  vcpu.setRegs(regs);
+  vcpu.regs = regs;
 
-  const sregs = vcpu.getSregs();
+  const sregs = vcpu.sregs;
   sregs.cr0 = BigInt(boot.cr0);
   sregs.cr3 = BigInt(boot.cr3);
   sregs.cr4 = BigInt(boot.cr4);
@@ -69,7 +70,7 @@ function setBootRegisters(vcpu: Vcpu, boot: BootRegisters): void {
     sregs[name].base = BigInt(boot[name].base);
     sregs[name].limit = boot[name].limit;
   }
-  vcpu.setSregs(sregs);
+  vcpu.sregs = sregs;
 }
 
 function setSegment(target: ViewOf<typeof kvmSegment>, segment: Segment): void {

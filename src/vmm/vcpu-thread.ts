@@ -50,7 +50,7 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
    * have begun is saved as it will begin.
    */
   prepare(cpuid: readonly CpuidEntry[], boot: BootRegisters | undefined): void {
-    setUpVcpu(this.#vcpu, cpuid, boot);
+    setUpVcpu(this.#vcpu.registers, cpuid, boot);
   }
 
   get exits(): ExitCounts {

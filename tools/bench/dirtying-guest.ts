@@ -39,7 +39,11 @@ export class DirtyingGuest implements Closable {
       this.#vcpu = new Vcpu(this.vcpu);
       ram.memory.write(gpa(tinyElfBase), program());
       const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, mask: [] });
-      setUpVcpu(this.#vcpu, cpuid, bootRegisters({ protocol: 'pvh', entry: gpa(tinyElfBase), startInfo: gpa(0x6000) }));
+      setUpVcpu(
+        this.#vcpu.registers,
+        cpuid,
+        bootRegisters({ protocol: 'pvh', entry: gpa(tinyElfBase), startInfo: gpa(0x6000) }),
+      );
     } catch (error) {
       this.#owner.close();
       throw error;

@@ -1,26 +1,10 @@
 import { EINVAL, ENXIO } from '../errno.ts';
-import { type Fields, fromPlain, type Plain, type Struct, type StructView, toPlain, type ViewOf } from '../layout.ts';
-import { type Fd, type IoctlRequest, ioctl, tryIoctl, viewMemory } from '../libc.ts';
+import { fromPlain, type Plain, toPlain, type ViewOf } from '../layout.ts';
+import { type IoctlRequest, ioctl, tryIoctl, viewMemory } from '../libc.ts';
 import type { MappingAddress } from '../mapping.ts';
 import { SystemError } from '../system-error.ts';
-import {
-  KVM_GET_LAPIC,
-  KVM_GET_MSRS,
-  KVM_GET_REGS,
-  KVM_GET_SREGS,
-  KVM_SET_CPUID2,
-  KVM_SET_LAPIC,
-  KVM_SET_MSRS,
-  KVM_SET_REGS,
-  KVM_SET_SREGS,
-  kvmCpuid2,
-  kvmCpuidEntry2,
-  kvmLapicState,
-  kvmMsrEntry,
-  kvmMsrs,
-  kvmRegs,
-  kvmSregs,
-} from './abi.ts';
+import { KVM_GET_MSRS, kvmCpuid2, kvmCpuidEntry2 } from './abi.ts';
+import { BasicRegisters, type Msr, MsrTable } from './basic-registers.ts';
 import {
   KVM_GET_CPUID2,
   KVM_GET_DEBUGREGS,
@@ -47,7 +31,6 @@ import {
   kvmXsave,
   mpStateRunnable,
 } from './state-abi.ts';
-import type { Msr } from './vcpu.ts';
 import type { VcpuHandle } from './vm.ts';
 
 /** One answer of the CPUID instruction. */
@@ -63,9 +46,7 @@ const mostCpuidEntries = 256;
  * All that KVM shows of a vCPU. For the thread that controls the machine, while the vCPU's own thread is parked: KVM lets
  * any thread of the process do this, and takes a little longer for it (KVM API, section 2).
  */
-export class VcpuRegisters {
-  readonly index: number;
-  readonly #fd: Fd;
+export class VcpuRegisters extends BasicRegisters {
   readonly #xsaveBytes: number;
   readonly #attribute = kvmDeviceAttr.allocate();
   readonly #attributeValue: BigInt64Array;
@@ -77,8 +58,7 @@ export class VcpuRegisters {
    * @param scratch eight bytes that the kernel can be given the address of, shared by all vCPUs
    */
   constructor(handle: VcpuHandle, { xsaveBytes, scratch }: { xsaveBytes: number; scratch: MappingAddress }) {
-    this.index = handle.index;
-    this.#fd = handle.fd;
+    super(handle);
     this.#xsaveBytes = xsaveBytes;
     this.#attributeValue = new BigInt64Array(viewMemory(scratch.address, 8));
     this.#attribute.group = tscControlGroup;
@@ -87,13 +67,13 @@ export class VcpuRegisters {
   }
 
   get mpState(): number {
-    return this.#get(KVM_GET_MP_STATE, kvmMpState).mp_state;
+    return this.read(KVM_GET_MP_STATE, kvmMpState).mp_state;
   }
 
   set mpState(value: number) {
     const state = kvmMpState.allocate();
     state.mp_state = value;
-    this.#set(KVM_SET_MP_STATE, state.$bytes);
+    this.write(KVM_SET_MP_STATE, state.$bytes);
   }
 
   /** It is neither halted nor waiting to be started. */
@@ -101,32 +81,16 @@ export class VcpuRegisters {
     return this.mpState === mpStateRunnable;
   }
 
-  get regs(): ViewOf<typeof kvmRegs> {
-    return this.#get(KVM_GET_REGS, kvmRegs);
-  }
-
-  set regs(value: ViewOf<typeof kvmRegs>) {
-    this.#set(KVM_SET_REGS, value.$bytes);
-  }
-
-  get sregs(): ViewOf<typeof kvmSregs> {
-    return this.#get(KVM_GET_SREGS, kvmSregs);
-  }
-
-  set sregs(value: ViewOf<typeof kvmSregs>) {
-    this.#set(KVM_SET_SREGS, value.$bytes);
-  }
-
   /** FPU, SSE, AVX and further, as XSAVE would store it in the standard format. */
   get xsave(): Uint8Array {
     const large = this.#xsaveBytes > kvmXsave.size;
     const bytes = new Uint8Array(large ? this.#xsaveBytes : kvmXsave.size);
-    ioctl(this.#fd, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, bytes, this.#subject);
+    ioctl(this.fd, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, bytes, this.subject);
     return bytes;
   }
 
   set xsave(value: Uint8Array) {
-    this.#set(KVM_SET_XSAVE, value);
+    this.write(KVM_SET_XSAVE, value);
   }
 
   /** Bytes of {@link xsave}. */
@@ -135,45 +99,37 @@ export class VcpuRegisters {
   }
 
   get xcrs(): ViewOf<typeof kvmXcrs> {
-    return this.#get(KVM_GET_XCRS, kvmXcrs);
+    return this.read(KVM_GET_XCRS, kvmXcrs);
   }
 
   set xcrs(value: ViewOf<typeof kvmXcrs>) {
-    this.#set(KVM_SET_XCRS, value.$bytes);
+    this.write(KVM_SET_XCRS, value.$bytes);
   }
 
   get debugRegs(): ViewOf<typeof kvmDebugregs> {
-    return this.#get(KVM_GET_DEBUGREGS, kvmDebugregs);
+    return this.read(KVM_GET_DEBUGREGS, kvmDebugregs);
   }
 
   set debugRegs(value: ViewOf<typeof kvmDebugregs>) {
-    this.#set(KVM_SET_DEBUGREGS, value.$bytes);
-  }
-
-  get lapic(): ViewOf<typeof kvmLapicState> {
-    return this.#get(KVM_GET_LAPIC, kvmLapicState);
-  }
-
-  set lapic(value: ViewOf<typeof kvmLapicState>) {
-    this.#set(KVM_SET_LAPIC, value.$bytes);
+    this.write(KVM_SET_DEBUGREGS, value.$bytes);
   }
 
   get events(): ViewOf<typeof kvmVcpuEvents> {
-    return this.#get(KVM_GET_VCPU_EVENTS, kvmVcpuEvents);
+    return this.read(KVM_GET_VCPU_EVENTS, kvmVcpuEvents);
   }
 
   set events(value: ViewOf<typeof kvmVcpuEvents>) {
-    this.#set(KVM_SET_VCPU_EVENTS, value.$bytes);
+    this.write(KVM_SET_VCPU_EVENTS, value.$bytes);
   }
 
   /** Frequency of the guest's TSC. */
   get tscKhz(): number {
-    return ioctl(this.#fd, KVM_GET_TSC_KHZ, 0, this.#subject);
+    return ioctl(this.fd, KVM_GET_TSC_KHZ, 0, this.subject);
   }
 
   /** @throws SystemError where the host cannot scale */
   set tscKhz(value: number) {
-    ioctl(this.#fd, KVM_SET_TSC_KHZ, value, this.#subject);
+    ioctl(this.fd, KVM_SET_TSC_KHZ, value, this.subject);
   }
 
   /** What the guest's TSC is ahead of the host's; undefined where KVM does not tell. */
@@ -194,7 +150,7 @@ export class VcpuRegisters {
   get cpuid(): readonly CpuidRow[] {
     const table = kvmCpuid2.allocate(mostCpuidEntries * kvmCpuidEntry2.size);
     table.nent = mostCpuidEntries;
-    ioctl(this.#fd, KVM_GET_CPUID2, table.$bytes, this.#subject);
+    ioctl(this.fd, KVM_GET_CPUID2, table.$bytes, this.subject);
     const rows = table.$bytes.subarray(kvmCpuid2.size, kvmCpuid2.size + table.nent * kvmCpuidEntry2.size);
     if (this.#cpuid === undefined || Buffer.compare(this.#cpuid.bytes, rows) !== 0) {
       this.#cpuid = {
@@ -208,12 +164,7 @@ export class VcpuRegisters {
   }
 
   set cpuid(rows: readonly CpuidRow[]) {
-    const table = kvmCpuid2.allocate(rows.length * kvmCpuidEntry2.size);
-    table.nent = rows.length;
-    rows.forEach((row, index) => {
-      table.$bytes.set(fromPlain(kvmCpuidEntry2, row).$bytes, kvmCpuid2.size + index * kvmCpuidEntry2.size);
-    });
-    this.#set(KVM_SET_CPUID2, table.$bytes);
+    this.writeCpuid(rows.map((row) => fromPlain(kvmCpuidEntry2, row).$bytes));
   }
 
   /** Reads MSRs in one call if all are known; those that KVM does not know for this vCPU are left out. */
@@ -222,7 +173,7 @@ export class VcpuRegisters {
     for (let first = 0; first < indices.length; ) {
       const table = new MsrTable(indices.length - first);
       for (let row = 0; row < table.rows; row++) table.setIndex(row, indices[first + row] as number);
-      const done = ioctl(this.#fd, KVM_GET_MSRS, table.bytes, this.#subject);
+      const done = ioctl(this.fd, KVM_GET_MSRS, table.bytes, this.subject);
       for (let row = 0; row < done; row++)
         read.push({ index: indices[first + row] as number, value: table.value(row) });
       // KVM stops at the first one that it does not know; go on behind it.
@@ -231,80 +182,18 @@ export class VcpuRegisters {
     return read;
   }
 
-  /** Writes MSRs in order; those that KVM refuses. */
-  writeMsrs(msrs: readonly Msr[]): Msr[] {
-    const refused: Msr[] = [];
-    for (let first = 0; first < msrs.length; ) {
-      const table = new MsrTable(msrs.length - first);
-      for (let row = 0; row < table.rows; row++) {
-        const { index, value } = msrs[first + row] as Msr;
-        table.setIndex(row, index);
-        table.setValue(row, value);
-      }
-      const done = ioctl(this.#fd, KVM_SET_MSRS, table.bytes, this.#subject);
-      const next = msrs[first + done];
-      if (next !== undefined) refused.push(next);
-      first += done + 1;
-    }
-    return refused;
-  }
-
   /** Tells the guest's watchdog, if it looks at kvmclock, that it stood still for a while (section 4.70). */
   noteStopped(): void {
-    const result = tryIoctl(this.#fd, KVM_KVMCLOCK_CTRL, 0);
+    const result = tryIoctl(this.fd, KVM_KVMCLOCK_CTRL, 0);
     // EINVAL: the guest has no kvmclock on.
-    if (result < 0 && result !== -EINVAL) throw new SystemError('KVM_KVMCLOCK_CTRL', -result, this.#subject);
+    if (result < 0 && result !== -EINVAL) throw new SystemError('KVM_KVMCLOCK_CTRL', -result, this.subject);
   }
 
   #tryAttribute(request: IoctlRequest): boolean {
-    const result = tryIoctl(this.#fd, request, this.#attribute.$bytes);
+    const result = tryIoctl(this.fd, request, this.#attribute.$bytes);
     if (result >= 0) return true;
     // ENXIO: no such attribute; EINVAL: no attributes at all.
     if (result === -ENXIO || result === -EINVAL) return false;
-    throw new SystemError(request.name, -result, this.#subject);
+    throw new SystemError(request.name, -result, this.subject);
   }
-
-  #get<F extends Fields>(request: IoctlRequest, layout: Struct<F>): StructView<F> {
-    const view = layout.allocate();
-    ioctl(this.#fd, request, view.$bytes, this.#subject);
-    return view;
-  }
-
-  #set(request: IoctlRequest, bytes: Uint8Array): void {
-    ioctl(this.#fd, request, bytes, this.#subject);
-  }
-
-  get #subject(): string {
-    return `vcpu ${this.index}`;
-  }
-}
-
-/** struct kvm_msrs with its rows, which are too many for a view each. */
-class MsrTable {
-  readonly rows: number;
-  readonly bytes: Uint8Array;
-  readonly #view: DataView;
-
-  constructor(rows: number) {
-    this.rows = rows;
-    this.bytes = new Uint8Array(kvmMsrs.size + rows * kvmMsrEntry.size);
-    this.#view = new DataView(this.bytes.buffer);
-    this.#view.setUint32(kvmMsrs.offsets.nmsrs, rows, true);
-  }
-
-  setIndex(row: number, index: number): void {
-    this.#view.setUint32(rowOffset(row) + kvmMsrEntry.offsets.index, index, true);
-  }
-
-  setValue(row: number, value: bigint): void {
-    this.#view.setBigUint64(rowOffset(row) + kvmMsrEntry.offsets.data, value, true);
-  }
-
-  value(row: number): bigint {
-    return this.#view.getBigUint64(rowOffset(row) + kvmMsrEntry.offsets.data, true);
-  }
-}
-
-function rowOffset(row: number): number {
-  return kvmMsrs.size + row * kvmMsrEntry.size;
 }

@@ -1,9 +1,9 @@
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { kvmRegs, kvmSregs } from '../../host/kvm/abi.ts';
 import * as abi from '../../host/kvm/abi.ts';
+import type { Msr } from '../../host/kvm/basic-registers.ts';
 import type { kvmDebugregs, kvmVcpuEvents, kvmXcrs } from '../../host/kvm/state-abi.ts';
 import * as stateAbi from '../../host/kvm/state-abi.ts';
-import type { Msr } from '../../host/kvm/vcpu.ts';
 import type { CpuidRow, VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
 import { fromPlain, type Plain, toPlain, type ViewOf } from '../../host/layout.ts';
 import { msr } from './msrs.ts';

@@ -43,7 +43,7 @@ function rig(
   const vcpu = new Vcpu(vm.createVcpu(0));
   ram.memory.write(gpa(tinyElfBase), code);
   const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, mask: [] });
-  setUpVcpu(vcpu, cpuid, bootRegisters({ protocol: 'pvh', entry: gpa(tinyElfBase), startInfo: gpa(0x6000) }));
+  setUpVcpu(vcpu.registers, cpuid, bootRegisters({ protocol: 'pvh', entry: gpa(tinyElfBase), startInfo: gpa(0x6000) }));
   const tracker = owner.own(new DirtyTracker(vm, ram));
   const step = (): void => {
     while (vcpu.enter() === 'interrupted');
