@@ -1,4 +1,4 @@
-import { type MmioState, mmioState } from '../../src/devices/virtio/mmio-state.ts';
+import { type MmioState, makeFresh, mmioState } from '../../src/devices/virtio/mmio-state.ts';
 import type { DeviceHost, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
 import { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
@@ -54,8 +54,7 @@ export function runCases(
   try {
     for (let seed = options.seed; seed < options.seed + options.runs; seed++) {
       options.started?.(seed);
-      state.cells.fill(0);
-      state.config.set(target.shape.config);
+      makeFresh(state, target.shape);
       try {
         if (device === undefined || seed % target.lifetimeCases === 0) {
           device?.close();

@@ -41,7 +41,9 @@ export const macBytes = 6;
 export const LINK_UP = 1;
 export const ANNOUNCE = 2;
 
-const dataQueueSize = 256;
+/** Room for all that the host queues for a TAP (1000 packets), so that a stream seldom waits for new buffers. */
+const receiveQueueSize = 1024;
+const transmitQueueSize = 256;
 const controlQueueSize = 64;
 
 export interface NetOptions {
@@ -73,7 +75,7 @@ export function netShape({ mac, mtu, offload }: NetOptions): VirtioShape {
       f.guestAnnounce |
       (mtu === undefined ? 0n : f.mtu) |
       (offload ? offloads : 0n),
-    queueSizes: [dataQueueSize, dataQueueSize, controlQueueSize],
+    queueSizes: [receiveQueueSize, transmitQueueSize, controlQueueSize],
     config,
   };
 }

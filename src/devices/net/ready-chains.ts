@@ -34,11 +34,8 @@ export class ReadyChains {
   readonly #queue: Virtqueue;
   readonly #vector: IoVector;
   readonly #mostChains: number;
-  /** From #first on, modulo the length. Made when first needed, for most drivers need few. */
-  readonly #chains: (DescriptorChain | undefined)[];
-  /** How many entries of the vector each has. */
-  readonly #entries: Uint16Array;
-  readonly #mask: number;
+  /** From #first on, modulo the length, a power of two. It grows, for most drivers need few and each is large. */
+  #chains: readonly DescriptorChain[];
   #first = 0;
   #count = 0;
   #room = 0;
@@ -52,9 +49,7 @@ export class ReadyChains {
     this.#queue = queue;
     this.#vector = vector;
     this.#mostChains = mergeable ? queue.size : 1;
-    this.#chains = new Array<DescriptorChain | undefined>(queue.size).fill(undefined);
-    this.#entries = new Uint16Array(queue.size);
-    this.#mask = queue.size - 1;
+    this.#chains = [new DescriptorChain(queue.size)];
     vector.clear();
   }
 
@@ -82,13 +77,13 @@ export class ReadyChains {
         this.#isFull = true;
         return;
       }
-      const slot = (this.#first + this.#count) & this.#mask;
-      const chain = this.#chainAt(slot);
+      if (this.#count === this.#chains.length) this.#grow();
+      const chain = this.#at(this.#count);
       if (!queue.pop(chain)) {
         if (queue.fault !== undefined) this.#host.fail(queue.fault);
         return;
       }
-      const entries = chain.count - chain.readable;
+      const entries = entriesOf(chain);
       if (vector.count + entries >= maxIoVectorEntries) this.#compact();
       // A chain has at most as many buffers as the queue, so that this is not the first one.
       if (vector.count + entries >= maxIoVectorEntries) {
@@ -97,7 +92,6 @@ export class ReadyChains {
         return;
       }
       chain.gatherWritable(this.#memory, 0, chain.writableBytes, vector);
-      this.#entries[slot] = entries;
       this.#count++;
       this.#room += chain.writableBytes;
     }
@@ -122,22 +116,20 @@ export class ReadyChains {
    * many they are. The driver does not see a part of them alone: that is up to who publishes the queue. Hot path.
    */
   use(bytes: number): void {
-    const first = this.#first;
     let left = bytes;
     let used = 0;
     do {
-      const slot = (first + used) & this.#mask;
-      const chain = this.#chains[slot] as DescriptorChain;
+      const chain = this.#at(used);
       const part = Math.min(left, chain.writableBytes);
       chain.markWritten(this.#memory, 0, part);
       this.#queue.push(chain.head, part);
       left -= part;
       used++;
       this.#room -= chain.writableBytes;
-      this.#usedEntries += this.#entries[slot] as number;
+      this.#usedEntries += entriesOf(chain);
     } while (left > 0);
-    this.#writeBufferCount(first, used);
-    this.#first = (first + used) & this.#mask;
+    this.#writeBufferCount(used);
+    this.#first = (this.#first + used) & (this.#chains.length - 1);
     this.#count -= used;
     if (this.#count === 0) {
       this.#vector.clear();
@@ -191,16 +183,14 @@ export class ReadyChains {
   }
 
   #at(index: number): DescriptorChain {
-    return this.#chains[(this.#first + index) & this.#mask] as DescriptorChain;
+    return this.#chains[(this.#first + index) & (this.#chains.length - 1)] as DescriptorChain;
   }
 
-  #chainAt(slot: number): DescriptorChain {
-    let chain = this.#chains[slot];
-    if (chain === undefined) {
-      chain = new DescriptorChain(this.#queue.size);
-      this.#chains[slot] = chain;
-    }
-    return chain;
+  #grow(): void {
+    const { size } = this.#queue;
+    const chains = this.#chains.map((_, index) => this.#at(index));
+    this.#chains = [...chains, ...chains.map(() => new DescriptorChain(size))];
+    this.#first = 0;
   }
 
   /** Moves the entries of the chains to the front of the vector. */
@@ -214,21 +204,21 @@ export class ReadyChains {
   }
 
   /** num_buffers in the header, which lies in one piece as good as always. Hot path. */
-  #writeBufferCount(first: number, buffers: number): void {
-    const chain = this.#chains[first] as DescriptorChain;
+  #writeBufferCount(buffers: number): void {
+    const chain = this.#at(0);
     if (chain.count > chain.readable && chain.lengthOf(chain.readable) >= headerBytes) {
       this.#memory.writeU16(gpa(chain.addressOf(chain.readable) + bufferCountOffset), buffers);
       return;
     }
-    this.#writeByte(first, bufferCountOffset, buffers & 0xff);
-    this.#writeByte(first, bufferCountOffset + 1, buffers >> 8);
+    this.#writeByte(bufferCountOffset, buffers & 0xff);
+    this.#writeByte(bufferCountOffset + 1, buffers >> 8);
   }
 
-  /** Writes byte `offset` of the packet that begins with chain `first`. */
-  #writeByte(first: number, offset: number, value: number): void {
+  /** Writes byte `offset` of the packet in the chains. */
+  #writeByte(offset: number, value: number): void {
     let skip = offset;
-    for (let slot = first; ; slot = (slot + 1) & this.#mask) {
-      const chain = this.#chains[slot] as DescriptorChain;
+    for (let at = 0; ; at++) {
+      const chain = this.#at(at);
       for (let index = chain.readable; index < chain.count; index++) {
         if (skip < chain.lengthOf(index)) {
           this.#memory.writeU8(gpa(chain.addressOf(index) + skip), value);
@@ -238,4 +228,9 @@ export class ReadyChains {
       }
     }
   }
+}
+
+/** How many entries of the vector a chain has. */
+function entriesOf(chain: DescriptorChain): number {
+  return chain.count - chain.readable;
 }

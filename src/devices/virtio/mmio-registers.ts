@@ -64,7 +64,7 @@ export const mmioRegisters: readonly MmioRegister[] = [
   },
   { offset: 0x24, name: 'DriverFeaturesSel', write: (file, value) => file.set(cell.driverFeaturesSelect, value) },
   { offset: 0x30, name: 'QueueSel', write: (file, value) => file.set(cell.queueSelect, value) },
-  { offset: 0x34, name: 'QueueNumMax', read: (file) => file.shape.queueSizes[file.get(cell.queueSelect)] ?? 0 },
+  { offset: 0x34, name: 'QueueNumMax', read: (file) => file.queueMaxSize() },
   queueRegister(0x38, 'QueueNum', queueCell.size),
   {
     offset: 0x44,
@@ -148,6 +148,11 @@ class RegisterFile {
     if (select === 0) this.set(cell.driverFeaturesLow, value);
     else if (select === 1) this.set(cell.driverFeaturesHigh, value);
     else this.set(cell.driverFeaturesBeyond, this.get(cell.driverFeaturesBeyond) | value);
+  }
+
+  queueMaxSize(): number {
+    const index = this.get(cell.queueSelect);
+    return index < this.shape.queueSizes.length ? this.get(this.#state.maxSize(index)) : 0;
   }
 
   queueReady(): number {

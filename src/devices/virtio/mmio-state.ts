@@ -81,20 +81,33 @@ export interface MmioState {
   readonly cells: Int32Array<SharedArrayBuffer>;
   /** Device configuration, live: the device and its driver both write it. */
   readonly config: Uint8Array<SharedArrayBuffer>;
+  /** Index of the cell that says how many entries queue `index` may have. A reset leaves it alone. */
+  maxSize(index: number): number;
   /** Index of the first cell of queue `index`, see `queueCell`. */
   queue(index: number): number;
 }
 
 /** Fresh registers of a device, or views of some that another thread made. */
 export function mmioState(shape: VirtioShape, storage?: SharedArrayBuffer): MmioState {
-  const cells = cellCount + shape.queueSizes.length * queueCellCount;
-  const bytes = storage ?? new SharedArrayBuffer(cells * 4 + shape.config.length);
-  const config = new Uint8Array(bytes, cells * 4, shape.config.length);
-  if (storage === undefined) config.set(shape.config);
-  return {
+  const queues = shape.queueSizes.length;
+  const count = cellCount + queues + queues * queueCellCount;
+  const bytes = storage ?? new SharedArrayBuffer(count * 4 + shape.config.length);
+  const cells = new Int32Array(bytes, 0, count);
+  const config = new Uint8Array(bytes, count * 4, shape.config.length);
+  const state: MmioState = {
     storage: bytes,
-    cells: new Int32Array(bytes, 0, cells),
+    cells,
     config,
-    queue: (index) => cellCount + index * queueCellCount,
+    maxSize: (index) => cellCount + index,
+    queue: (index) => cellCount + queues + index * queueCellCount,
   };
+  if (storage === undefined) makeFresh(state, shape);
+  return state;
+}
+
+/** Brings registers to where they are when a machine starts. */
+export function makeFresh({ cells, config, maxSize }: MmioState, shape: VirtioShape): void {
+  cells.fill(0);
+  cells.set(shape.queueSizes, maxSize(0));
+  config.set(shape.config);
 }

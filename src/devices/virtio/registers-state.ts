@@ -24,10 +24,10 @@ export function saveRegisters(state: MmioState, shape: VirtioShape): RegistersSt
 
 /** What the driver wrote of its queues. */
 export function queueRegisters(state: MmioState, shape: VirtioShape): QueueRegisters[] {
-  return shape.queueSizes.map((maxSize, index) => {
+  return shape.queueSizes.map((_, index) => {
     const get = (which: number): number => (state.cells[state.queue(index) + which] as number) >>> 0;
     return {
-      maxSize,
+      maxSize: state.cells[state.maxSize(index)] as number,
       size: get(queueCell.size),
       ready: get(queueCell.ready) !== 0,
       descriptors: wide(get(queueCell.descriptorsLow), get(queueCell.descriptorsHigh)),
@@ -49,6 +49,7 @@ export function loadRegisters(state: MmioState, saved: RegistersState): void {
   state.config.set(saved.config);
   for (const [index, queue] of saved.queues.entries()) {
     const at = state.queue(index);
+    set(state.maxSize(index), queue.maxSize);
     set(at + queueCell.size, queue.size);
     set(at + queueCell.ready, queue.ready ? 1 : 0);
     setWide(at + queueCell.descriptorsLow, at + queueCell.descriptorsHigh, queue.descriptors);
@@ -76,7 +77,9 @@ export function checkAlike(saved: RegistersState, shape: VirtioShape): void {
     throw new VmStateError('registers.offeredFeatures', `are 0x${there}, and the device here offers 0x${here}`);
   }
   const [there, here] = [queues.map(({ maxSize }) => maxSize).join(', '), shape.queueSizes.join(', ')];
-  if (there !== here) {
+  // Fewer are those of an earlier version, and stay what the driver was told.
+  const fit = queues.every(({ maxSize }, index) => maxSize <= (shape.queueSizes[index] ?? 0));
+  if (!fit || queues.length !== shape.queueSizes.length) {
     throw new VmStateError('registers.queues', `have up to ${there || 'no'} entries, and those here ${here}`);
   }
   if (config.length !== shape.config.length) {

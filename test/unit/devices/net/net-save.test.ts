@@ -185,3 +185,19 @@ test('takes nothing from a listener once it is back at a time before its driver 
   t.equal(rig.device.toGuest.put(packet(100)), false);
   t.equal(rig.receive.usedIndex, 0);
 });
+
+test('keeps the shorter queue of a card of an earlier version, also for the next driver', async (t) => {
+  const rig = netRig(t, { start: false });
+  const { registers, ...state } = savedState(rig);
+  const [receive, ...others] = registers.queues;
+  const earlier = { ...state, registers: { ...registers, queues: [{ ...receive, maxSize: 256 } as never, ...others] } };
+  rig.transport.prepareLoad(earlier)();
+  t.strictSame(savedState(rig), earlier);
+  rig.transport.resume();
+  rig.driver.reset();
+  rig.driver.start();
+  t.equal(rig.receive.size, 256);
+  rig.receive.add([{ write: 2000 }]);
+  rig.arrive(packet(100));
+  t.equal(rig.receive.collectOne().length, 100);
+});

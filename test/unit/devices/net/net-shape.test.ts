@@ -7,7 +7,7 @@ const f = netFeature;
 test('shows a card with its address, link up, and three queues', async (t) => {
   const shape = netShape({ mac, mtu: 1400, offload: true });
   t.equal(shape.deviceId, 1);
-  t.strictSame(shape.queueSizes, [256, 256, 64]);
+  t.strictSame(shape.queueSizes, [1024, 256, 64]);
   t.strictSame([...shape.config], [...mac, 1, 0, 1, 0, 1400 & 0xff, 1400 >> 8]);
   t.throws(() => netShape({ mac: new Uint8Array(5), offload: true }), RangeError);
 });
