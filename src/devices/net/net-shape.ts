@@ -76,6 +76,7 @@ export function netShape({ mac, mtu, offload }: NetOptions): VirtioShape {
       (mtu === undefined ? 0n : f.mtu) |
       (offload ? offloads : 0n),
     queueSizes: [receiveQueueSize, transmitQueueSize, controlQueueSize],
+    earlierQueueSizes: [transmitQueueSize, transmitQueueSize, controlQueueSize],
     config,
   };
 }

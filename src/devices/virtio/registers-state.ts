@@ -77,9 +77,8 @@ export function checkAlike(saved: RegistersState, shape: VirtioShape): void {
     throw new VmStateError('registers.offeredFeatures', `are 0x${there}, and the device here offers 0x${here}`);
   }
   const [there, here] = [queues.map(({ maxSize }) => maxSize).join(', '), shape.queueSizes.join(', ')];
-  // Fewer are those of an earlier version, and stay what the driver was told.
-  const fit = queues.every(({ maxSize }, index) => maxSize <= (shape.queueSizes[index] ?? 0));
-  if (!fit || queues.length !== shape.queueSizes.length) {
+  // Those of an earlier version stay what the driver was told.
+  if (there !== here && there !== shape.earlierQueueSizes?.join(', ')) {
     throw new VmStateError('registers.queues', `have up to ${there || 'no'} entries, and those here ${here}`);
   }
   if (config.length !== shape.config.length) {

@@ -70,6 +70,8 @@ export interface VirtioShape {
   readonly features: bigint;
   /** The largest size of each queue; powers of two. */
   readonly queueSizes: readonly number[];
+  /** What an earlier version had instead; none of them is larger. A device that was saved with these goes on with them. */
+  readonly earlierQueueSizes?: readonly number[];
   /**
    * Device configuration as it is at first. The live bytes, which a device is given when it is made, are shared with
    * the registers: the device changes them to tell its driver something, and reads what a driver may write.

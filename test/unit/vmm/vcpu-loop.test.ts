@@ -60,8 +60,10 @@ function loopOver(
       return 'interrupted';
     },
     clearExitRequest: () => {},
-    getRegs: () => Object.assign(kvmRegs.allocate(), { rax: 0xabcn, rip: 0x1000n }),
-    getSregs: () => Object.assign(kvmSregs.allocate(), { cr0: 0x11n }),
+    registers: {
+      regs: Object.assign(kvmRegs.allocate(), { rax: 0xabcn, rip: 0x1000n }),
+      sregs: Object.assign(kvmSregs.allocate(), { cr0: 0x11n }),
+    },
   };
   runVcpuLoop({
     vcpu: vcpu as unknown as Vcpu,
