@@ -81,6 +81,16 @@ export class NativeNetwork implements LabNetwork {
     await inHost('link', 'set', 'eth0', 'up');
   }
 
+  /** Takes away the card of a host that is gone. */
+  async detach(index: number): Promise<void> {
+    try {
+      await this.#ip('link', 'delete', `p${index}`);
+    } catch (error) {
+      // The kernel, which removes it with the host's namespaces, may be the first to do it.
+      if (!(error instanceof ExecuteError) || !error.message.includes('Cannot find device')) throw error;
+    }
+  }
+
   /** Unplugs a host's card from its bridge, or plugs it in again. */
   async plug(index: number, isIn: boolean): Promise<void> {
     await this.#ip('link', 'set', `p${index}`, isIn ? 'up' : 'down');

@@ -81,6 +81,11 @@ export async function nativePlatform({ names, disks, progress }: PlatformOptions
           await machine.unhang();
           await network.plug(index, true);
         },
+        // A namespace answers until the kernel comes round to removing it, some time after its last process.
+        kill: async () => {
+          await machine.kill();
+          await network.detach(index);
+        },
       };
     },
     diskPath: nativeDiskPath,
