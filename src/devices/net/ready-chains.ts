@@ -85,10 +85,10 @@ export class ReadyChains {
       }
       const entries = entriesOf(chain);
       if (vector.count + entries >= maxIoVectorEntries) this.#compact();
-      // A chain has at most as many buffers as the queue, so that this is not the first one.
       if (vector.count + entries >= maxIoVectorEntries) {
         queue.undoPop(1);
         this.#isFull = true;
+        if (this.#count === 0) this.#host.fail(`a buffer for packets has ${entries} pieces, more than one call fills`);
         return;
       }
       chain.gatherWritable(this.#memory, 0, chain.writableBytes, vector);

@@ -338,7 +338,8 @@ export class ReceiveQueue implements PacketSink, Closable {
 
   /** Asks for a kick for the next buffers. True if there are some already. */
   #askForKick(queue: Virtqueue): boolean {
-    if (queue.fault !== undefined) return false;
+    // Paused: the device has failed just now.
+    if (queue.fault !== undefined || this.#paused) return false;
     if (queue.enableKicks()) {
       queue.disableKicks();
       return true;

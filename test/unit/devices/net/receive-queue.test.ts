@@ -401,3 +401,20 @@ test('stands buffers without room and buffers to read', async (t) => {
   );
   t.equal(Buffer.concat(answers.map(({ bytes }) => bytes))[10], 3);
 });
+
+test('fails for a buffer in more pieces than one system call takes, and asks for no turn', async (t) => {
+  const rig = netRig(t, { accept: plain | offloads | feature.indirectDescriptors });
+  rig.receive.add(
+    Array.from({ length: rig.receive.size }, () => ({ write: 8 })),
+    'indirect',
+  );
+  rig.port.incoming.push(packet(100));
+  rig.device.portReady();
+  t.equal(rig.device.hasMore, false);
+  t.equal(rig.transport.failures, 1);
+  rig.driver.reset();
+  rig.driver.start(plain);
+  addBuffers(rig.receive, 1, 1530);
+  rig.driver.kick(0);
+  t.strictSame(packets(rig.receive), [packet(100)]);
+});
