@@ -76,7 +76,8 @@ export function netShape({ mac, mtu, offload }: NetOptions): VirtioShape {
       (mtu === undefined ? 0n : f.mtu) |
       (offload ? offloads : 0n),
     queueSizes: [receiveQueueSize, transmitQueueSize, controlQueueSize],
-    earlierQueueSizes: [transmitQueueSize, transmitQueueSize, controlQueueSize],
+    // Written out: they stay what they were, whatever becomes of those above.
+    earlierQueueSizes: [256, 256, 64],
     config,
   };
 }

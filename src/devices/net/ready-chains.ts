@@ -10,6 +10,7 @@ import type { PacketRanges } from './packet-tap.ts';
 
 const iovecBytes = 16;
 
+/** What {@link ReadyChains} are made of. */
 export interface ReadyChainsParts {
   readonly memory: GuestMemory;
   readonly host: DeviceHost;

@@ -13,6 +13,7 @@ export class Vcpu {
   readonly index: number;
   /** The run area: kvm_run, and behind it the data of port I/O. */
   readonly run: DataView;
+  /** To set it up, and to tell where it stands after a crash. */
   readonly registers: BasicRegisters;
   readonly #fd: VcpuHandle['fd'];
   readonly #runBytes: Uint8Array;
