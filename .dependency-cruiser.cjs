@@ -9,6 +9,17 @@ const allowed = {
   '^src/colo/': '^(src/(host|memory|devices|block|vmm|colo)|firmware)/',
 };
 
+// Within src/vmm, each room may use those before it.
+const rooms = ['config', 'thread', 'platform', 'vcpu', 'io', 'vmstate', 'machine', 'snapshot', 'monitor', 'client'];
+const usedBy = (room) => rooms.slice(0, rooms.indexOf(room) + 1);
+const allowedRooms = {
+  ...Object.fromEntries(rooms.map((room) => [room, usedBy(room)])),
+  // A vCPU thread and the io thread know each other only by what both share.
+  io: ['config', 'thread', 'platform', 'io'],
+  console: ['console'],
+  command: [...rooms, 'console', 'command'],
+};
+
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
@@ -18,6 +29,18 @@ module.exports = {
       from: { path: from },
       to: { path: '^(src|firmware|tools|test)/', pathNot: to },
     })),
+    ...Object.entries(allowedRooms).map(([from, to]) => ({
+      name: `rooms-of-vmm:${from}`,
+      severity: 'error',
+      from: { path: `^src/vmm/${from}/` },
+      to: { path: '^src/vmm/', pathNot: `^src/vmm/(${to.join('|')})/` },
+    })),
+    {
+      name: 'no-file-outside-the-rooms-of-vmm',
+      severity: 'error',
+      from: {},
+      to: { path: '^src/vmm/', pathNot: `^src/vmm/(${Object.keys(allowedRooms).join('|')})/` },
+    },
     {
       name: 'only-host-knows-koffi',
       severity: 'error',

@@ -1,7 +1,7 @@
 import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import { tell } from './host/tell.ts';
-import type { ConfigKey } from './vmm/config.ts';
+import type { ConfigKey } from './vmm/config/config.ts';
 
 const description = `A virtual machine monitor for KVM, in TypeScript.
 
@@ -45,8 +45,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       .addHelpText('after', runHelp)
       .action(async (_options: unknown, command: Command) => {
         const { config: file, ...flags } = flagsOf(command);
-        const { parseConfig } = await import('./vmm/config.ts');
-        const { runCommand } = await import('./vmm/run-command.ts');
+        const { parseConfig } = await import('./vmm/config/config.ts');
+        const { runCommand } = await import('./vmm/command/run-command.ts');
         exitCode = await runCommand(parseConfig(flags, file), program);
       });
   };
@@ -61,8 +61,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       .option('--paused', 'let it stand still until colo-vmm resume')
       .addHelpText('after', restoreHelp)
       .action(async (path: string, _options: unknown, command: Command) => {
-        const { parseRestoreConfig } = await import('./vmm/restore-config.ts');
-        const { restoreCommand } = await import('./vmm/restore-command.ts');
+        const { parseRestoreConfig } = await import('./vmm/command/restore-config.ts');
+        const { restoreCommand } = await import('./vmm/command/restore-command.ts');
         exitCode = await restoreCommand(path, parseRestoreConfig(command.opts()), program);
       });
   };
@@ -112,7 +112,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       .description('tell what this machine can and cannot do, and what to install')
       .option('--json', 'print the findings as JSON')
       .action(async (options: { json?: boolean }) => {
-        const { doctor } = await import('./vmm/doctor.ts');
+        const { doctor } = await import('./vmm/command/doctor.ts');
         exitCode = doctor(options.json === true);
       });
   };

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
 import { isMainThread, workerData } from 'node:worker_threads';
-import type { ThreadBirth } from './vmm/controlled-thread.ts';
+import type { ThreadBirth } from './vmm/thread/controlled-thread.ts';
 
 /**
  * Where every thread of the process begins: the main thread with the command line, all others with the program of their kind.

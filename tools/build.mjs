@@ -42,7 +42,7 @@ const options = {
 await build({ ...options, entryPoints: { 'colo-vmm': 'src/launch.ts' } });
 await build({
   ...options,
-  entryPoints: { main: 'src/cli.ts', vcpu: 'src/vmm/vcpu-worker.ts', io: 'src/vmm/io-worker.ts' },
+  entryPoints: { main: 'src/cli.ts', vcpu: 'src/vmm/vcpu/vcpu-worker.ts', io: 'src/vmm/io/io-worker.ts' },
   // A function, for launch.ts to call.
   banner: { js: '(function (exports, require, module, __dirname) {' },
   footer: { js: '})' },

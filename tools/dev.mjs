@@ -8,6 +8,6 @@ if (isMainThread) {
   const { main } = await import('../src/cli.ts');
   await main(process.argv, new URL(import.meta.url));
 } else {
-  const { threadMain } = await import(`../src/vmm/${workerData.thread}-worker.ts`);
+  const { threadMain } = await import(`../src/vmm/${workerData.thread}/${workerData.thread}-worker.ts`);
   threadMain();
 }

@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { JsonSplitter } from '../../src/vmm/json-splitter.ts';
+import { JsonSplitter } from '../../src/vmm/monitor/json-splitter.ts';
 import { Coverage } from '../../tools/fuzz/coverage.ts';
 import { FuzzFailure } from '../../tools/fuzz/fuzz-failure.ts';
 import { fuzzQmp, notCoveredByQmp } from '../../tools/fuzz/fuzz-qmp.ts';

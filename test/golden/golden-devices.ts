@@ -11,7 +11,7 @@ import { ENOSPC } from '../../src/host/errno.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { MiB } from '../../src/memory/address.ts';
 import { Ram } from '../../src/memory/ram.ts';
-import { deviceStateChecks } from '../../src/vmm/io-device-state-schema.ts';
+import { deviceStateChecks } from '../../src/vmm/io/io-device-state-schema.ts';
 import { FakeBackend } from '../support/fake-backend.ts';
 import { type RigOptions, type VirtioRig, virtioRig } from '../support/mock-driver.ts';
 import { FakePort, packet } from '../unit/devices/net/net-rig.ts';

@@ -1,7 +1,7 @@
-import type { GuestEnd } from '../../src/vmm/guest-end.ts';
-import { MachineEvents } from '../../src/vmm/machine-events.ts';
-import type { MachineFacts, MonitoredMachine } from '../../src/vmm/monitored-machine.ts';
-import type { RunState } from '../../src/vmm/run-state.ts';
+import { MachineEvents } from '../../src/vmm/machine/machine-events.ts';
+import type { MachineFacts, MonitoredMachine } from '../../src/vmm/machine/monitored-machine.ts';
+import type { RunState } from '../../src/vmm/machine/run-state.ts';
+import type { GuestEnd } from '../../src/vmm/vcpu/guest-end.ts';
 
 const facts: MachineFacts = {
   memoryBytes: 256 << 20,

@@ -2,7 +2,7 @@ import { decode, encode } from 'cbor-x';
 import type { TransportState } from '../../src/devices/virtio/transport-state.ts';
 import { checkTransportState } from '../../src/devices/virtio/transport-state-schema.ts';
 import type { GuestMemory } from '../../src/memory/guest-memory.ts';
-import { deviceStateChecks } from '../../src/vmm/io-device-state-schema.ts';
+import { deviceStateChecks } from '../../src/vmm/io/io-device-state-schema.ts';
 import type { VirtioRig } from './mock-driver.ts';
 
 /** A device that stands still, saved, after a trip through CBOR and the check. */

@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import { MiB } from '../../src/memory/address.ts';
-import { Machine } from '../../src/vmm/machine.ts';
-import { type DevicesConfig, noDevices } from '../../src/vmm/machine-devices.ts';
+import { Machine } from '../../src/vmm/machine/machine.ts';
+import { type DevicesConfig, noDevices } from '../../src/vmm/machine/machine-devices.ts';
 import { tinyElf } from './tiny-elf.ts';
 import { bundle } from './vmm-process.ts';
 

@@ -4,7 +4,7 @@ import { type Fields, type Plain, type Struct, type StructView, toPlain } from '
 import { GiB, gpa, pageSize } from '../../src/memory/address.ts';
 import { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 import { bufferedGuestMemory, type GuestMemory } from '../../src/memory/guest-memory.ts';
-import type { RunState } from '../../src/vmm/run-state.ts';
+import type { RunState } from '../../src/vmm/machine/run-state.ts';
 import type { PageTracker } from '../../src/vmm/snapshot/snapshot-chain.ts';
 import { Snapshot } from '../../src/vmm/snapshot/snapshot-file.ts';
 import type { SnapshotConfig } from '../../src/vmm/snapshot/snapshot-tail.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Machine } from '../../src/vmm/machine.ts';
+import type { Machine } from '../../src/vmm/machine/machine.ts';
 import type { MachineState } from '../../src/vmm/vmstate/machine-state.ts';
 import { encodeMachineState } from '../../src/vmm/vmstate/state-codec.ts';
 

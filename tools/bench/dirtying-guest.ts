@@ -6,8 +6,8 @@ import type { VcpuHandle, Vm } from '../../src/host/kvm/vm.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { gpa, pageSize } from '../../src/memory/address.ts';
 import type { SlottedRam } from '../../src/memory/dirty-tracker.ts';
-import { guestCpuid } from '../../src/vmm/cpuid.ts';
-import { setUpVcpu } from '../../src/vmm/vcpu-setup.ts';
+import { guestCpuid } from '../../src/vmm/vcpu/cpuid.ts';
+import { setUpVcpu } from '../../src/vmm/vcpu/vcpu-setup.ts';
 import { Assembler, port } from '../../test/support/assembler.ts';
 import { tinyElfBase } from '../../test/support/tiny-elf.ts';
 

@@ -6,7 +6,7 @@ import { MiB, pageSize } from '../../src/memory/address.ts';
 import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 import type { DirtyTracker } from '../../src/memory/dirty-tracker.ts';
 import { StagingArea } from '../../src/memory/staging-area.ts';
-import { Machine } from '../../src/vmm/machine.ts';
+import { Machine } from '../../src/vmm/machine/machine.ts';
 import { tinyElf } from '../../test/support/tiny-elf.ts';
 import { firstFreePage, obedientGuest, obey, pagesOfItsOwn, signOfLife } from './obedient-guest.ts';
 import { type Pause, type PauseRow, pauseOf, pauseRow } from './pause-report.ts';

@@ -1,7 +1,7 @@
-import { JsonSplitter } from '../../src/vmm/json-splitter.ts';
-import { Monitor } from '../../src/vmm/monitor.ts';
-import type { Json } from '../../src/vmm/qmp-protocol.ts';
-import { QmpSession } from '../../src/vmm/qmp-session.ts';
+import { JsonSplitter } from '../../src/vmm/monitor/json-splitter.ts';
+import { Monitor } from '../../src/vmm/monitor/monitor.ts';
+import type { Json } from '../../src/vmm/monitor/qmp-protocol.ts';
+import { QmpSession } from '../../src/vmm/monitor/qmp-session.ts';
 import { FakeMachine } from '../../test/support/fake-machine.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import type { Coverage } from './coverage.ts';

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { decode, Encoder } from 'cbor-x';
 import { gpa, MiB, pageSize } from '../../src/memory/address.ts';
-import { ConfigError } from '../../src/vmm/config.ts';
-import { mergeDevices } from '../../src/vmm/restore-config.ts';
+import { mergeDevices } from '../../src/vmm/command/restore-config.ts';
+import { ConfigError } from '../../src/vmm/config/config.ts';
 import { SnapshotError } from '../../src/vmm/snapshot/snapshot-error.ts';
 import { Snapshot } from '../../src/vmm/snapshot/snapshot-file.ts';
 import {

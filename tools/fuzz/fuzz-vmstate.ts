@@ -10,7 +10,7 @@ import type { TransportState } from '../../src/devices/virtio/transport-state.ts
 import { checkTransportState } from '../../src/devices/virtio/transport-state-schema.ts';
 import { VirtioTransport } from '../../src/devices/virtio/virtio-transport.ts';
 import { VmStateError } from '../../src/devices/vm-state-error.ts';
-import { deviceStateChecks } from '../../src/vmm/io-device-state-schema.ts';
+import { deviceStateChecks } from '../../src/vmm/io/io-device-state-schema.ts';
 import { checkEchoState } from '../../test/support/echo-device.ts';
 import { MockDriver } from '../../test/support/mock-driver.ts';
 import { randomNumbers } from '../../test/support/random.ts';

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { MachineInfo, StatusInfo } from '../qmp-queries.ts';
+import type { MachineInfo, StatusInfo } from '../monitor/qmp-queries.ts';
 import type { MachineConnection } from './machine-connection.ts';
 import { MonitorError } from './qmp-client.ts';
 

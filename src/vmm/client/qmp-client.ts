@@ -1,6 +1,6 @@
 import type { Readable, Writable } from 'node:stream';
-import { JsonSplitter } from '../json-splitter.ts';
-import type { Json } from '../qmp-protocol.ts';
+import { JsonSplitter } from '../monitor/json-splitter.ts';
+import type { Json } from '../monitor/qmp-protocol.ts';
 
 /** The other side failed, or does not do as QMP says. The message is a sentence about it. */
 export class MonitorError extends Error {

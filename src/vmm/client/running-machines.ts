@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { controlDirectory, controlPath, controlSuffix } from '../control-directory.ts';
+import { controlDirectory, controlPath, controlSuffix } from '../monitor/control-directory.ts';
 import { ConnectError, connected } from './machine-connection.ts';
 import { MonitorError } from './qmp-client.ts';
 

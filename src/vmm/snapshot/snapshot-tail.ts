@@ -2,9 +2,9 @@ import { Decoder, Encoder } from 'cbor-x';
 import * as v from 'valibot';
 import { bytes, checkState, list, record } from '../../devices/state-schema.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
-import { maxCpus } from '../config.ts';
-import { disks, nets, rng } from '../device-config.ts';
-import { mostVirtioDevices } from '../virtio-slots.ts';
+import { maxCpus } from '../config/config.ts';
+import { disks, nets, rng } from '../config/device-config.ts';
+import { mostVirtioDevices } from '../platform/virtio-slots.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import { checkMachineState } from '../vmstate/machine-state-schema.ts';
 

@@ -3,8 +3,8 @@ import { checkSerialPortState } from '../../devices/serial-port-state-schema.ts'
 import { bytes, checkState, list, record, u32, u64 } from '../../devices/state-schema.ts';
 import * as abi from '../../host/kvm/abi.ts';
 import * as stateAbi from '../../host/kvm/state-abi.ts';
-import { maxCpus } from '../config.ts';
-import { checkIoDeviceStates } from '../io-device-state-schema.ts';
+import { maxCpus } from '../config/config.ts';
+import { checkIoDeviceStates } from '../io/io-device-state-schema.ts';
 import { exactBytes, schemaOf } from './layout-schema.ts';
 import { type MachineState, machineStateVersion } from './machine-state.ts';
 

@@ -1,5 +1,5 @@
 import type { SerialPortState } from '../../devices/serial-port-state.ts';
-import type { IoDeviceState } from '../io-device-state.ts';
+import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { ClockState } from './clock-state.ts';
 import type { VcpuState } from './vcpu-state.ts';
 import type { VmState } from './vm-state.ts';

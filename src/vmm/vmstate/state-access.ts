@@ -10,13 +10,13 @@ import { VmRegisters } from '../../host/kvm/vm-registers.ts';
 import { AnonymousMapping } from '../../host/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
-import type { GuestActivity } from '../clock-catch-up.ts';
-import type { IoDeviceState } from '../io-device-state.ts';
-import type { IoThread } from '../io-thread.ts';
-import type { PauseTimes } from '../pause-times.ts';
+import type { IoDeviceState } from '../io/io-device-state.ts';
+import type { IoThread } from '../io/io-thread.ts';
+import type { GuestActivity } from './clock-catch-up.ts';
 import { type ClockState, MachineClocks } from './clock-state.ts';
 import { type MachineState, machineStateVersion } from './machine-state.ts';
 import { stateMsrs } from './msrs.ts';
+import type { PauseTimes } from './pause-times.ts';
 import { loadVcpu, saveVcpu, type VcpuState, type VcpuStateSupport } from './vcpu-state.ts';
 import { loadVm, saveVm, type VmState } from './vm-state.ts';
 

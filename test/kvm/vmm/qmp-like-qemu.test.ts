@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { test } from 'tap';
-import { JsonSplitter } from '../../../src/vmm/json-splitter.ts';
+import { JsonSplitter } from '../../../src/vmm/monitor/json-splitter.ts';
 import { imageSuites } from '../../../tools/images/kernel.ts';
 import { fetchPackages, type PackageSet } from '../../../tools/packages/package-set.ts';
 import { commandFromSet } from '../../../tools/packages/run-from-set.ts';

@@ -1,7 +1,7 @@
 import { type Test, test } from 'tap';
 import { VmStateError } from '../../../src/devices/vm-state-error.ts';
 import { gpa, MiB } from '../../../src/memory/address.ts';
-import { Machine } from '../../../src/vmm/machine.ts';
+import { Machine } from '../../../src/vmm/machine/machine.ts';
 import type { MachineState } from '../../../src/vmm/vmstate/machine-state.ts';
 import { decodeMachineState, encodeMachineState } from '../../../src/vmm/vmstate/state-codec.ts';
 import {

@@ -4,8 +4,8 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { MachineConnection } from '../../../../src/vmm/client/machine-connection.ts';
-import { ControlSocket } from '../../../../src/vmm/control-socket.ts';
-import { Monitor } from '../../../../src/vmm/monitor.ts';
+import { ControlSocket } from '../../../../src/vmm/monitor/control-socket.ts';
+import { Monitor } from '../../../../src/vmm/monitor/monitor.ts';
 import { FakeMachine } from '../../../support/fake-machine.ts';
 import { temporaryFolder } from '../../../support/vmm-process.ts';
 

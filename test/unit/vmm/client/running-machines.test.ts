@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { chooseMachine, runningMachines } from '../../../../src/vmm/client/running-machines.ts';
-import { controlPath } from '../../../../src/vmm/control-directory.ts';
-import { ControlSocket } from '../../../../src/vmm/control-socket.ts';
+import { controlPath } from '../../../../src/vmm/monitor/control-directory.ts';
+import { ControlSocket } from '../../../../src/vmm/monitor/control-socket.ts';
 import { temporaryFolder } from '../../../support/vmm-process.ts';
 
 type Test = Parameters<typeof temporaryFolder>[0];

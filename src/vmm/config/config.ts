@@ -1,0 +1,185 @@
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import * as v from 'valibot';
+import { alignDown, MiB, pageSize } from '../../memory/address.ts';
+import { minimumRamBytes } from '../../memory/layout.ts';
+import type { RamBacking } from '../../memory/ram.ts';
+import { cpuFeatures } from './cpu-features.ts';
+import { disks, nets, rng } from './device-config.ts';
+
+/** A flag or configuration key has a value that will not do. The message names it, what is wrong, and what would do. */
+export class ConfigError extends Error {
+  readonly code = 'CONFIG';
+
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+/** vCPUs a machine may have; more have never been tried. */
+export const maxCpus = 8;
+
+/** Where the serial port leads. */
+export type SerialTarget =
+  | { readonly kind: 'stdio'; readonly eof: 'stop' | 'ignore' }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'none' };
+
+/** How much RAM, and what it is made of. */
+export interface MemoryConfig {
+  readonly sizeBytes: number;
+  readonly backing: RamBacking;
+}
+
+/** What `--cmdline` is when nobody gives one. */
+export const defaultCommandLine = 'console=ttyS0 panic=-1 pci=off random.trust_cpu=on';
+
+const sizeUnits: Readonly<Record<string, number>> = { K: 1 / 1024, M: 1, G: 1024, T: 1024 * 1024 };
+
+const path = v.pipe(v.string('give a path'), v.nonEmpty('give a path'));
+
+const cpus = v.pipe(
+  v.union([v.number(), v.pipe(v.string(), v.transform(parseCount))], 'give a number'),
+  v.check(
+    (count) => Number.isInteger(count) && count >= 1 && count <= maxCpus,
+    `a machine has 1 to ${maxCpus} virtual CPUs`,
+  ),
+);
+
+const memory = v.pipe(
+  v.union([v.string(), v.number()], 'give a size such as 256M'),
+  v.transform(parseMemory),
+  v.custom<MemoryConfig>(
+    (value) => value !== undefined,
+    'give a size such as 256M or 2G (without a unit: MiB), and ,shared=on if you want that',
+  ),
+  v.check(({ sizeBytes }) => sizeBytes >= minimumRamBytes, `a machine needs at least ${minimumRamBytes / MiB}M`),
+  v.check(({ sizeBytes }) => sizeBytes <= totalmem(), `this host has only ${Math.floor(totalmem() / MiB)}M`),
+);
+
+export const serial = v.pipe(
+  v.string('give stdio, file=PATH or none'),
+  v.transform(parseSerial),
+  v.custom<SerialTarget>((value) => value !== undefined, 'give stdio[,eof=stop|ignore], file=PATH or none'),
+);
+
+const cpuMask = v.pipe(
+  v.union([
+    v.pipe(
+      v.string(),
+      v.transform((names) => names.split(',').filter((name) => name.length > 0)),
+    ),
+    v.array(v.string()),
+  ]),
+  v.array(
+    v.pipe(
+      v.string(),
+      v.check(
+        (name) => Object.hasOwn(cpuFeatures, name),
+        (issue) => `no CPU feature is called ${issue.received}; known are ${Object.keys(cpuFeatures).join(' ')}`,
+      ),
+    ),
+  ),
+);
+
+const schema = v.strictObject({
+  kernel: path,
+  initrd: v.optional(path),
+  cmdline: v.optional(v.string('give a string'), defaultCommandLine),
+  cpus: v.optional(cpus, 1),
+  memory: v.optional(memory, '256M'),
+  serial: v.optional(serial, 'stdio'),
+  disk: v.optional(disks, []),
+  net: v.optional(nets, []),
+  rng: v.optional(rng, 'none'),
+  kaslr: v.optional(v.picklist(['on', 'off'], 'is on or off'), 'off'),
+  'cpu-mask': v.optional(cpuMask, ''),
+  name: v.optional(
+    v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
+  ),
+  control: v.optional(path),
+});
+
+/** A machine's configuration, checked. */
+export type RunConfig = v.InferOutput<typeof schema>;
+
+/** Keys of the configuration: the names of the flags, and of the entries of a configuration file. */
+export type ConfigKey = keyof typeof schema.entries;
+
+/**
+ * Checks a configuration. `flags` win over the file.
+ *
+ * @throws ConfigError for the first thing that is wrong
+ */
+export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: string): RunConfig {
+  const fromFile = file === undefined ? {} : readConfigFile(file);
+  const result = v.safeParse(schema, { ...fromFile, ...flags }, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const key = String(issue.path?.[0]?.key ?? '');
+  const where = key in flags ? `--${key}` : file === undefined ? `--${key}` : `${file}: "${key}"`;
+  const inDevice = issue.path?.[2]?.key;
+  if (inDevice !== undefined) {
+    const given = [issue.path?.[0]?.value].flat()[Number(issue.path?.[1]?.key)];
+    throw new ConfigError(`${where} ${shownDevice(given)}: ${explainDeviceKey(String(inDevice), issue)}`);
+  }
+  if (issue.type === 'strict_object') {
+    const known = Object.keys(schema.entries);
+    if (!known.includes(key)) throw new ConfigError(`${where}: no such key; known are ${known.join(', ')}`);
+    throw new ConfigError(
+      `--${key} is missing: ${key === 'kernel' ? 'give a bzImage or an ELF vmlinux' : 'give a value'}`,
+    );
+  }
+  const value = issue.path?.[0]?.value;
+  const shown = typeof value === 'string' || typeof value === 'number' ? ` ${value}` : '';
+  throw new ConfigError(`${where}${shown}: ${issue.message}`);
+}
+
+/** What is wrong with key `key` of a device. */
+function explainDeviceKey(key: string, issue: v.BaseIssue<unknown>): string {
+  if (issue.type !== 'strict_object') return `${key} ${issue.message}`;
+  return issue.expected === 'never' ? `it has no key ${key}` : `${key}= is missing`;
+}
+
+function shownDevice(given: unknown): string {
+  return typeof given === 'string' ? given : JSON.stringify(given);
+}
+
+function readConfigFile(file: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`--config ${file}: ${reason}`);
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new ConfigError(`--config ${file}: holds no JSON object; give {"kernel": "...", ...}`);
+  }
+  return parsed as Record<string, unknown>;
+}
+
+/** SIZE[,shared=on|off], in whole pages; undefined if `text` is not that. */
+function parseMemory(text: string | number): MemoryConfig | undefined {
+  const match = /^(\d+)([KMGT]?)(,shared=(on|off))?$/i.exec(String(text));
+  if (match === null) return undefined;
+  const unit = sizeUnits[(match[2] || 'M').toUpperCase()] ?? 1;
+  return {
+    sizeBytes: alignDown(Math.floor(Number(match[1]) * unit * MiB), pageSize),
+    backing: match[4] === 'on' ? 'shared' : 'private',
+  };
+}
+
+/** Digits alone: JavaScript would also take 0x2, 2e0 and blanks for numbers. */
+function parseCount(text: string): number {
+  return /^\d+$/.test(text) ? Number(text) : Number.NaN;
+}
+
+function parseSerial(text: string): SerialTarget | undefined {
+  if (text === 'none') return { kind: 'none' };
+  if (text === 'stdio' || text === 'stdio,eof=stop') return { kind: 'stdio', eof: 'stop' };
+  if (text === 'stdio,eof=ignore') return { kind: 'stdio', eof: 'ignore' };
+  if (text.startsWith('file=') && text.length > 5) return { kind: 'file', path: text.slice(5) };
+  return undefined;
+}

@@ -1,0 +1,266 @@
+import { DiskEngines } from '../../block/disk-engines.ts';
+import { Overlay } from '../../block/overlay.ts';
+import { RawFile } from '../../block/raw-file.ts';
+import { BlockDevice, type BlockOperation } from '../../devices/block/block-device.ts';
+import { NetDevice } from '../../devices/net/net-device.ts';
+import { RngDevice } from '../../devices/rng/rng-device.ts';
+import { SeededRandom } from '../../devices/rng/seeded-random.ts';
+import { cell, type MmioState, mmioState } from '../../devices/virtio/mmio-state.ts';
+import type { TakesTurns } from '../../devices/virtio/takes-turns.ts';
+import type { DeviceHost, VirtioDevice } from '../../devices/virtio/virtio-device.ts';
+import { VirtioTransport } from '../../devices/virtio/virtio-transport.ts';
+import { VmStateError, within } from '../../devices/vm-state-error.ts';
+import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
+import { ENOSPC, errnoName } from '../../host/errno.ts';
+import type { EventLoop } from '../../host/event-loop.ts';
+import { Handshake } from '../../host/handshake.ts';
+import { InterruptEdge } from '../../host/kvm/interrupt-edge.ts';
+import { type Closable, Owner } from '../../host/ownership.ts';
+import { kernelRandom } from '../../host/random.ts';
+import { TapPort } from '../../host/tap.ts';
+import type { GuestMemory } from '../../memory/guest-memory.ts';
+import type { DeviceOrder, DiskOrder } from './device-orders.ts';
+import { type IoDeviceState, lastingNames } from './io-device-state.ts';
+import type { DrivenDevices } from './io-loop.ts';
+import type { DiskFailure, IoReport } from './io-report.ts';
+
+/** What the devices of the io thread work with. */
+export interface IoSurroundings {
+  readonly memory: GuestMemory;
+  readonly loop: EventLoop;
+  readonly report: (report: IoReport) => void;
+  /** Engines of the thread's disks, made when the first one asks. */
+  readonly engines: () => DiskEngines;
+}
+
+/** Notices of one device that the operator sees: a guest can cause as many as it likes. */
+const mostNotices = 10;
+/** The monitor hears of failures of one disk this often at most, for the same reason. */
+const failurePeriodMs = 1000;
+
+/** All virtio devices of the machine, on the io thread. */
+export class IoDevices implements DrivenDevices, Closable {
+  readonly #owner = new Owner();
+  readonly #slots: IoSlot[] = [];
+  readonly #names: readonly string[];
+  #engines: DiskEngines | undefined;
+
+  constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines'>) {
+    const surroundings: IoSurroundings = {
+      ...parts,
+      engines: () => {
+        this.#engines ??= this.#makeEngines(parts);
+        return this.#engines;
+      },
+    };
+    this.#names = lastingNames(orders);
+    try {
+      for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  #makeEngines({ loop, report }: Omit<IoSurroundings, 'engines'>): DiskEngines {
+    const engines = this.#owner.own(new DiskEngines());
+    if (engines.withoutUring !== undefined) {
+      const text = `disks are slow, and hold up the network: ${engines.withoutUring}`;
+      report({ kind: 'notice', text });
+    }
+    this.#owner.own(loop.watch(engines.completions.fd, EPOLLIN | EPOLLET, { ready: () => engines.reap() }));
+    return engines;
+  }
+
+  settle(): void {
+    for (const slot of this.#slots) slot.settle();
+  }
+
+  get hasMore(): boolean {
+    for (const slot of this.#slots) if (slot.hasMore) return true;
+    return false;
+  }
+
+  takeTurns(): void {
+    for (const slot of this.#slots) slot.takeTurn();
+  }
+
+  pause(): void {
+    for (const slot of this.#slots) slot.transport.pause();
+  }
+
+  resume(): void {
+    for (const slot of this.#slots) slot.transport.resume();
+  }
+
+  get idle(): boolean {
+    return this.#slots.every((slot) => slot.transport.idle);
+  }
+
+  /** All devices, while the thread is parked. */
+  save(): IoDeviceState[] {
+    return this.#slots.map(({ transport }, index) => ({ name: this.#names[index] ?? '', transport: transport.save() }));
+  }
+
+  /**
+   * Checks the states of all devices, while the thread is parked; changes nothing. What it returns loads them and cannot
+   * fail: see {@link VirtioTransport.prepareLoad}.
+   *
+   * @param states checked (see checkIoDeviceStates)
+   * @throws VmStateError
+   */
+  prepareLoad(states: readonly IoDeviceState[]): () => void {
+    const [there, here] = [states.map(({ name }) => name).join(', '), this.#names.join(', ')];
+    if (there !== here)
+      throw new VmStateError('devices', `are ${there || 'none'}; the machine here has ${here || 'none'}`);
+    const commits = this.#slots.map(({ transport }, index) => {
+      const { name, transport: state } = states[index] as IoDeviceState;
+      return within(name, () => transport.prepareLoad(state));
+    });
+    return () => {
+      for (const commit of commits) commit();
+    };
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+}
+
+/** One device with its transport, and everything of it that the event loop watches. */
+class IoSlot implements Closable {
+  readonly transport: VirtioTransport;
+  readonly #handshake: Handshake;
+  readonly #turns: TakesTurns | undefined;
+  readonly #name: string;
+  readonly #report: (report: IoReport) => void;
+  readonly #owner = new Owner();
+  #noticesLeft = mostNotices;
+  #nextFailure = 0;
+
+  constructor(order: DeviceOrder, surroundings: IoSurroundings) {
+    const { memory, loop } = surroundings;
+    const { shape, state: storage, kicks } = order.virtio;
+    const state = mmioState(shape, storage);
+    this.#name = order.name;
+    this.#report = surroundings.report;
+    this.#handshake = new Handshake(state.cells, cell.asked, cell.answered);
+    try {
+      let turns: TakesTurns | undefined;
+      const transport = new VirtioTransport({
+        memory,
+        state,
+        shape,
+        interrupt: this.#owner.own(new InterruptEdge(order.interrupt)),
+        onFail: (reason) => this.#notice(`the guest's driver broke the rules, and the device stands still: ${reason}`),
+        device: (host) => {
+          const { device, takesTurns } = this.#makeDevice(order, state, host, surroundings);
+          turns = takesTurns;
+          return device;
+        },
+      });
+      this.transport = this.#owner.own(transport);
+      this.#turns = turns;
+      kicks.forEach((kick, queue) => {
+        this.#owner.own(loop.watch(kick, EPOLLIN | EPOLLET, { ready: () => transport.kicked(queue) }));
+      });
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  settle(): void {
+    const { question } = this.#handshake;
+    if (question !== undefined && this.transport.settle()) this.#handshake.answer(question);
+  }
+
+  get hasMore(): boolean {
+    return this.#turns?.hasMore ?? false;
+  }
+
+  takeTurn(): void {
+    if (this.hasMore) this.#turns?.turn();
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+
+  #notice(text: string): void {
+    if (this.#noticesLeft-- > 0) this.#report({ kind: 'notice', text: `${this.#name}: ${text}` });
+  }
+
+  #diskFailed(failure: DiskFailure): void {
+    const now = performance.now();
+    if (now < this.#nextFailure) return;
+    this.#nextFailure = now + failurePeriodMs;
+    this.#report({ kind: 'disk-failure', failure });
+  }
+
+  #makeDevice(
+    order: DeviceOrder,
+    state: MmioState,
+    host: DeviceHost,
+    surroundings: IoSurroundings,
+  ): { device: VirtioDevice; takesTurns?: TakesTurns } {
+    const { memory, loop } = surroundings;
+    switch (order.device.kind) {
+      case 'net': {
+        const port = new TapPort(order.device.tap);
+        const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
+        this.#owner.own(port.watch(loop, { ready: () => device.portReady() }));
+        return { device, takesTurns: device };
+      }
+      case 'rng': {
+        const { seed } = order.device;
+        const source = seed === undefined ? kernelRandom : this.#owner.own(new SeededRandom(seed));
+        const device = new RngDevice({ memory, source, host });
+        return { device, takesTurns: device };
+      }
+      case 'disk': {
+        const device = this.#disk(order.device, state, host, surroundings);
+        return { device, takesTurns: device };
+      }
+      default:
+        return order.device satisfies never;
+    }
+  }
+
+  #disk(order: DiskOrder, state: MmioState, host: DeviceHost, surroundings: IoSurroundings): BlockDevice {
+    const engines = surroundings.engines();
+    const file = new RawFile(order.file, engines);
+    const device = new BlockDevice({
+      backend: order.overlay === undefined ? file : new Overlay(order.overlay, file, engines, ownerOf(file)),
+      memory: surroundings.memory,
+      host,
+      config: state.config,
+      id: order.id,
+      werror: order.writeErrors,
+      events: {
+        onError: (operation, errno) => {
+          this.#notice(`a ${operation} failed with ${errnoName(errno)}, as the guest was told`);
+          this.#diskFailed(diskFailure(order.id, operation, errno, false));
+        },
+        onStop: (errno) =>
+          this.#report({
+            kind: 'stop',
+            failure: diskFailure(order.id, 'write', errno, true),
+            text: `${this.#name}: a write failed with ${errnoName(errno)}; the machine stands still until it is told to go on`,
+          }),
+      },
+    });
+    engines.listen(device);
+    return device;
+  }
+}
+
+function diskFailure(disk: string, operation: BlockOperation, errno: number, stops: boolean): DiskFailure {
+  return { disk, operation, stops, noSpace: errno === ENOSPC, reason: errnoName(errno) };
+}
+
+function ownerOf(closable: Closable): Owner {
+  const owner = new Owner();
+  owner.own(closable);
+  return owner;
+}

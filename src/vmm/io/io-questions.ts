@@ -1,0 +1,54 @@
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { VmStateError } from '../../devices/vm-state-error.ts';
+import type { IoDeviceState } from './io-device-state.ts';
+
+/** What the io thread can be asked while it is parked. */
+export type IoQuestion =
+  | { readonly kind: 'save' }
+  /** Whether the devices can be loaded with these states, which were checked. They are kept for `load`. */
+  | { readonly kind: 'prepare-load'; readonly states: readonly IoDeviceState[] }
+  /** Loads the states that were prepared last. */
+  | { readonly kind: 'load' };
+
+/** What it says. */
+export type IoAnswer =
+  | { readonly kind: 'saved'; readonly states: readonly IoDeviceState[] }
+  | { readonly kind: 'done' }
+  | { readonly kind: 'refused'; readonly part: string; readonly reason: string };
+
+/** The devices as they are asked. */
+export interface SavedDevices {
+  save(): IoDeviceState[];
+  /** @throws VmStateError */
+  prepareLoad(states: readonly IoDeviceState[]): () => void;
+}
+
+/** Answers what comes in at `port`: a function to be called once for each question. */
+export function answerQuestions(port: MessagePort, devices: SavedDevices): () => void {
+  let prepared: (() => void) | undefined;
+  const answer = (question: IoQuestion): IoAnswer => {
+    switch (question.kind) {
+      case 'save':
+        return { kind: 'saved', states: devices.save() };
+      case 'prepare-load':
+        try {
+          prepared = devices.prepareLoad(question.states);
+          return { kind: 'done' };
+        } catch (error) {
+          if (!(error instanceof VmStateError)) throw error;
+          // An error's own fields would not survive the way.
+          return { kind: 'refused', part: error.part, reason: error.reason };
+        }
+      case 'load':
+        prepared?.();
+        prepared = undefined;
+        return { kind: 'done' };
+      default:
+        return question satisfies never;
+    }
+  };
+  return () => {
+    const question = receiveMessageOnPort(port);
+    if (question !== undefined) port.postMessage(answer(question.message as IoQuestion));
+  };
+}

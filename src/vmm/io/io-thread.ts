@@ -1,0 +1,66 @@
+import { VmStateError } from '../../devices/vm-state-error.ts';
+import { EventFd } from '../../host/eventfd.ts';
+import type { SharedRam } from '../../memory/ram.ts';
+import { ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
+import { ControlledThread } from '../thread/controlled-thread.ts';
+import type { ThreadControl } from '../thread/thread-control.ts';
+import type { DeviceOrder } from './device-orders.ts';
+import type { IoDeviceState } from './io-device-state.ts';
+import type { IoAnswer, IoQuestion } from './io-questions.ts';
+import type { IoReport } from './io-report.ts';
+import type { IoBirth } from './io-worker.ts';
+
+export interface IoListener {
+  reported(report: IoReport): void;
+  failed(error: Error): void;
+}
+
+/** The io thread seen from the thread that controls it. */
+export class IoThread extends ControlledThread<IoReport> {
+  /** Starts the thread, parked. `io` is made by the caller, who gives it to the vCPU threads as well. */
+  constructor(
+    program: URL,
+    io: SharedIoControl,
+    parts: { ram: SharedRam; devices: readonly DeviceOrder[]; control: ThreadControl },
+    listener: IoListener,
+  ) {
+    const wake = new EventFd(io.wake);
+    const birth: IoBirth = { thread: 'io', control: io.control, ram: parts.ram, wake: io.wake, devices: parts.devices };
+    super({
+      program,
+      name: 'io',
+      birth,
+      control: parts.control,
+      callOut: () => wake.signal(),
+      reported: (report) => listener.reported(report),
+      failed: (error) => listener.failed(error),
+      parkPatienceMs: ioPatienceMs,
+      answers: true,
+    });
+  }
+
+  /** Begins to save all devices, while the thread is parked. The caller must take the states, by what it gets. */
+  saveDevices(): () => readonly IoDeviceState[] {
+    const take = this.askAhead({ kind: 'save' } satisfies IoQuestion);
+    return () => {
+      const answer = take() as IoAnswer;
+      return answer.kind === 'saved' ? answer.states : [];
+    };
+  }
+
+  /** Makes sure that {@link loadDevices} can load these states. @throws VmStateError */
+  prepareDevices(states: readonly IoDeviceState[]): void {
+    this.#ask({ kind: 'prepare-load', states });
+  }
+
+  /** Loads what was prepared last. */
+  loadDevices(): void {
+    this.#ask({ kind: 'load' });
+  }
+
+  #ask(question: IoQuestion): IoAnswer {
+    const answer = this.ask(question) as IoAnswer;
+    if (answer.kind === 'refused') throw new VmStateError(answer.part, answer.reason);
+    return answer;
+  }
+}

@@ -1,0 +1,44 @@
+import { setFlagsFromString } from 'node:v8';
+import { parentPort, workerData } from 'node:worker_threads';
+import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
+import { EventLoop } from '../../host/event-loop.ts';
+import type { Fd } from '../../host/libc.ts';
+import { Owner } from '../../host/ownership.ts';
+import { type SharedRam, viewRam } from '../../memory/ram.ts';
+import type { ThreadBirth } from '../thread/controlled-thread.ts';
+import { phase, ThreadControl } from '../thread/thread-control.ts';
+import type { DeviceOrder } from './device-orders.ts';
+import { IoDevices } from './io-devices.ts';
+import { runIoLoop } from './io-loop.ts';
+import { answerQuestions } from './io-questions.ts';
+import type { IoReport } from './io-report.ts';
+
+/** What the io thread is born with. */
+export interface IoBirth extends ThreadBirth {
+  readonly ram: SharedRam;
+  /** Eventfd that wakes it. */
+  readonly wake: Fd;
+  readonly devices: readonly DeviceOrder[];
+}
+
+/** Body of the io thread. Comes back when the controller wants the thread to end. */
+export function threadMain(): void {
+  const birth = workerData as IoBirth;
+  const control = new ThreadControl(birth.control);
+  const owner = new Owner();
+  try {
+    const loop = owner.own(new EventLoop());
+    // Its only effect is that the loop turns.
+    loop.watch(birth.wake, EPOLLIN | EPOLLET, { ready: () => {} });
+    const report = (report: IoReport): void => parentPort?.postMessage(report);
+    const devices = owner.own(new IoDevices(birth.devices, { memory: viewRam(birth.ram), loop, report }));
+    // Requests come by the thousand, through few functions: V8 is to compile those soon. It would first see some ten thousand.
+    setFlagsFromString('--interrupt-budget=10000');
+    const { questions } = birth;
+    const serve = questions === undefined ? undefined : answerQuestions(questions, devices);
+    runIoLoop(control, loop, devices, serve);
+  } finally {
+    owner.close();
+    control.phase = phase.ended;
+  }
+}

@@ -1,0 +1,130 @@
+import { closeSync } from 'node:fs';
+import { openDiskFile } from '../../block/disk-file.ts';
+import { overlayGeometry } from '../../block/overlay.ts';
+import { openOverlay } from '../../block/overlay-file.ts';
+import { blockShape } from '../../devices/block/block-shape.ts';
+import { netShape } from '../../devices/net/net-shape.ts';
+import { rngShape } from '../../devices/rng/rng-device.ts';
+import type { VirtioShape } from '../../devices/virtio/virtio-device.ts';
+import type { Vm } from '../../host/kvm/vm.ts';
+import { type Closable, Owner } from '../../host/ownership.ts';
+import { Tap } from '../../host/tap.ts';
+import type { Gpa } from '../../memory/address.ts';
+import { virtioMmioBytes } from '../../memory/layout.ts';
+import { ConfigError } from '../config/config.ts';
+import { type DiskConfig, type NetConfig, nameOfDisk, type RngConfig } from '../config/device-config.ts';
+import type { DeviceOrder } from '../io/device-orders.ts';
+import { mostVirtioDevices, type SharedVirtio, VirtioSlot } from '../platform/virtio-slots.ts';
+import type { CardFacts, DiskFacts } from './monitored-machine.ts';
+
+/** The virtio devices of a machine, as configured. */
+export interface DevicesConfig {
+  readonly disks: readonly DiskConfig[];
+  readonly nets: readonly NetConfig[];
+  readonly rng: RngConfig;
+}
+
+export const noDevices: DevicesConfig = { disks: [], nets: [], rng: { kind: 'none' } };
+
+/**
+ * Opens what stands behind the machine's virtio devices (files, TAPs) and gives each device its place. All of it is
+ * closed by {@link close}, after the threads that use it are gone.
+ */
+export class MachineDevices implements Closable {
+  readonly orders: readonly DeviceOrder[];
+  readonly disks: DiskFacts[] = [];
+  readonly cards: CardFacts[] = [];
+  readonly #owner = new Owner();
+  readonly #slots: VirtioSlot[] = [];
+
+  /** @throws DiskError, TapError, ConfigError */
+  constructor(vm: Vm, { disks, nets, rng }: DevicesConfig) {
+    if (disks.length + nets.length + 1 > mostVirtioDevices) {
+      throw new ConfigError(
+        `a machine has room for ${mostVirtioDevices - 1} disks and network cards, not ${disks.length + nets.length}`,
+      );
+    }
+    const place = (name: string, shape: VirtioShape, device: DeviceOrder['device']): DeviceOrder => {
+      const slot = this.#owner.own(new VirtioSlot(vm, this.#slots.length, shape));
+      this.#slots.push(slot);
+      return { name, virtio: slot.shared, interrupt: slot.interrupt, device };
+    };
+    try {
+      this.orders = [
+        ...disks.map((config, index) => this.#disk(config, index, place)),
+        ...nets.map((config) => this.#net(config, place)),
+        ...(rng.kind === 'none'
+          ? []
+          : [place('rng', rngShape, rng.kind === 'seed' ? { kind: 'rng', seed: rng.seed } : { kind: 'rng' })]),
+      ];
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  /** For vCPU threads. */
+  get virtio(): SharedVirtio[] {
+    return this.#slots.map((slot) => slot.shared);
+  }
+
+  /** For the ACPI tables. */
+  get acpi(): { base: Gpa; size: number; gsi: number }[] {
+    return this.#slots.map(({ shared, gsi }) => ({ base: shared.base, size: virtioMmioBytes, gsi }));
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+
+  #disk(config: DiskConfig, index: number, place: Place): DeviceOrder {
+    const { path, direct, overlay: overlayPath, werror } = config;
+    const id = nameOfDisk(config, index);
+    const readOnly = config.readonly || overlayPath !== undefined;
+    const file = openDiskFile(path, { readOnly, direct });
+    this.#owner.defer(() => closeSync(file.fd));
+    const { sizeBytes } = file;
+    const facts = { id, path, sizeBytes, readOnly: config.readonly, direct };
+    this.disks.push(overlayPath === undefined ? facts : { ...facts, overlay: overlayPath });
+    if (overlayPath === undefined) {
+      return place(`disk ${id}`, blockShape(file), { kind: 'disk', id, file, writeErrors: werror });
+    }
+    if (config.readonly) throw new ConfigError(`disk ${id}: an overlay is there to be written; leave out readonly=on`);
+    const overlay = openOverlay(overlayPath, file.sizeBytes, { direct });
+    this.#owner.defer(() => closeSync(overlay.file.fd));
+    const shape = blockShape(overlayGeometry(file, overlay));
+    return place(`disk ${id}`, shape, { kind: 'disk', id, file, overlay, writeErrors: werror });
+  }
+
+  #net(config: NetConfig, place: Place): DeviceOrder {
+    const { tap: name, mac, mtu, bridge, offload } = config;
+    const tap = this.#owner.own(
+      new Tap({ name, ...(mtu === undefined ? {} : { mtu }), ...(bridge === undefined ? {} : { bridge }) }),
+    );
+    const address = mac === undefined ? randomMac() : parseMac(mac);
+    this.cards.push({ tap: name, mac: formatMac(address) });
+    const shape = netShape({
+      mac: address,
+      offload,
+      ...(mtu === undefined ? {} : { mtu }),
+    });
+    return place(`net ${name}`, shape, { kind: 'net', tap: tap.fd });
+  }
+}
+
+type Place = (name: string, shape: VirtioShape, device: DeviceOrder['device']) => DeviceOrder;
+
+function parseMac(text: string): Uint8Array {
+  return Uint8Array.from(text.split(':'), (pair) => Number.parseInt(pair, 16));
+}
+
+function formatMac(mac: Uint8Array): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** A unicast address that nobody administers (IEEE 802, 8.4): first byte 02. */
+function randomMac(): Uint8Array {
+  const mac = crypto.getRandomValues(new Uint8Array(6));
+  mac[0] = 2;
+  return mac;
+}

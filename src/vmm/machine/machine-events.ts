@@ -1,0 +1,26 @@
+import type { DiskFailure } from '../io/io-report.ts';
+import type { GuestEnd } from '../vcpu/guest-end.ts';
+
+/** What happens to a machine, whoever caused it. */
+export type MachineEvent =
+  | { readonly kind: 'paused' }
+  | { readonly kind: 'resumed' }
+  | { readonly kind: 'power-button' }
+  | { readonly kind: 'disk-failure'; readonly failure: DiskFailure }
+  | { readonly kind: 'ended'; readonly end: GuestEnd };
+
+export type MachineListener = (event: MachineEvent) => void;
+
+/** Tells those who listen, at once and on the machine's own thread. */
+export class MachineEvents {
+  readonly #listeners = new Set<MachineListener>();
+
+  /** Tells `listener` of all that happens from now on. */
+  listen(listener: MachineListener): void {
+    this.#listeners.add(listener);
+  }
+
+  tell(event: MachineEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}

@@ -1,0 +1,80 @@
+import type { MachineEvent } from '../machine/machine-events.ts';
+import type { MonitoredMachine } from '../machine/monitored-machine.ts';
+import type { RunState } from '../machine/run-state.ts';
+import type { SnapshotOptions, SnapshotReport } from '../snapshot/snapshotter.ts';
+import { type EventName, qmpEvents } from './qmp-events.ts';
+import type { Json } from './qmp-protocol.ts';
+
+/** QMP's names for our run states. */
+const statusNames: Readonly<Record<RunState, string>> = {
+  created: 'prelaunch',
+  running: 'running',
+  paused: 'paused',
+  ended: 'shutdown',
+};
+
+export type IoStatus = 'ok' | 'failed' | 'nospace';
+
+/** Takes snapshots of the machine, for clients. */
+export interface SnapshotTaker {
+  take(path: string, options?: SnapshotOptions): Promise<SnapshotReport>;
+}
+
+export interface MonitorOptions {
+  readonly name?: string;
+  /** Absent: there are none to be had. */
+  readonly snapshots?: SnapshotTaker;
+  /** Microseconds since 1970. */
+  readonly clock?: () => number;
+}
+
+/** What all clients of a machine share: the machine, what is known of its disks, and who hears of events. */
+export class Monitor {
+  readonly machine: MonitoredMachine;
+  readonly name: string | undefined;
+  readonly snapshots: SnapshotTaker | undefined;
+  readonly #clock: () => number;
+  readonly #subscribers = new Set<(event: Json) => void>();
+  /** Disks that made the machine stop, until it goes on. */
+  readonly #failedDisks = new Map<string, IoStatus>();
+
+  constructor(machine: MonitoredMachine, options: MonitorOptions = {}) {
+    this.machine = machine;
+    this.name = options.name;
+    this.snapshots = options.snapshots;
+    this.#clock = options.clock ?? (() => (performance.timeOrigin + performance.now()) * 1000);
+    machine.events.listen((event) => this.#hear(event));
+  }
+
+  /** QMP's RunState. */
+  get status(): string {
+    const { state } = this.machine;
+    return state === 'paused' && this.#failedDisks.size > 0 ? 'io-error' : statusNames[state];
+  }
+
+  /** QMP's BlockDeviceIoStatus. */
+  ioStatusOf(disk: string): IoStatus {
+    return this.#failedDisks.get(disk) ?? 'ok';
+  }
+
+  /** Gives events to `subscriber` until the function that is returned is called. */
+  subscribe(subscriber: (event: Json) => void): () => void {
+    this.#subscribers.add(subscriber);
+    return () => this.#subscribers.delete(subscriber);
+  }
+
+  #hear(event: MachineEvent): void {
+    if (event.kind === 'resumed') this.#failedDisks.clear();
+    if (event.kind === 'disk-failure' && event.failure.stops) {
+      this.#failedDisks.set(event.failure.disk, event.failure.noSpace ? 'nospace' : 'failed');
+    }
+    for (const [name, data] of qmpEvents(event)) this.#send(name, data);
+  }
+
+  #send(event: EventName, data: Json | undefined): void {
+    const microseconds = Math.floor(this.#clock());
+    const timestamp = { seconds: Math.floor(microseconds / 1e6), microseconds: microseconds % 1e6 };
+    const message = { timestamp, event, ...(data === undefined ? {} : { data }) };
+    for (const subscriber of this.#subscribers) subscriber(message);
+  }
+}

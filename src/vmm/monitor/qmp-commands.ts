@@ -1,0 +1,98 @@
+import * as v from 'valibot';
+import type { Monitor } from './monitor.ts';
+import { type Json, monitorName, QmpError, version } from './qmp-protocol.ts';
+import { queryBlock, queryCpusFast, queryMachine, queryName, queryStatus } from './qmp-queries.ts';
+
+/** What a command gives back: at once, or later. Nothing else of the same client runs meanwhile. */
+export type Result = object | Promise<object>;
+
+/** A command that checks its arguments and runs. @throws QmpError for wrong arguments */
+export type Command = (monitor: Monitor, given: Json) => Result;
+
+export type CommandTable = Readonly<Record<string, Command>>;
+
+/** A command with arguments as the schema's entries say. */
+export function command<const Entries extends v.ObjectEntries>(
+  entries: Entries,
+  run: (monitor: Monitor, given: v.InferOutput<v.StrictObjectSchema<Entries, undefined>>) => Result,
+): Command {
+  const schema = v.strictObject(entries);
+  return (monitor, given) => {
+    const checked = v.safeParse(schema, given, { abortEarly: true });
+    if (!checked.success) throw new QmpError('GenericError', complaint(checked.issues[0]));
+    return run(monitor, checked.output);
+  };
+}
+
+/** QEMU's words for an argument that will not do. */
+function complaint(issue: v.BaseIssue<unknown>): string {
+  const name = (issue.path ?? [])
+    .map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
+    .join('')
+    .replace(/^\./, '');
+  if (issue.type === 'strict_object')
+    return `Parameter '${name}' is ${issue.expected === 'never' ? 'unexpected' : 'missing'}`;
+  if (issue.type === 'picklist' && typeof issue.input !== 'string') {
+    return `Invalid parameter type for '${name}', expected: string`;
+  }
+  if (issue.type === 'picklist') return `Parameter '${name}' does not accept value '${issue.input}'`;
+  return `Invalid parameter type for '${name}', expected: ${issue.expected?.toLowerCase()}`;
+}
+
+const query = (run: (monitor: Monitor) => object): Command => command({}, run);
+
+/** An order gives nothing back. */
+const order = (run: (monitor: Monitor) => void): Command =>
+  command({}, (monitor) => {
+    run(monitor);
+    return {};
+  });
+
+/** A test of saving and loading: the guest must not notice. */
+async function reloadMachine({ machine }: Monitor): Promise<object> {
+  if (machine.state !== 'running') throw new QmpError('GenericError', 'the machine does not run');
+  const { reload } = await import('../vmstate/reload.ts');
+  const { stateBytes, stoppedMs } = reload(machine);
+  return { 'state-bytes': stateBytes, 'stopped-ms': stoppedMs };
+}
+
+async function takeSnapshot(
+  { snapshots }: Monitor,
+  {
+    path,
+    incremental = false,
+    stop = false,
+  }: { path: string; incremental?: boolean | undefined; stop?: boolean | undefined },
+): Promise<object> {
+  if (snapshots === undefined) throw new QmpError('GenericError', 'this machine takes no snapshots');
+  const report = await snapshots.take(path, { incremental, stop });
+  return { path: report.path, base: report.base, 'ram-bytes': report.ramBytes, 'pause-ms': report.pauseMs };
+}
+
+/** All that a client can ask once it has negotiated. */
+export const commands: CommandTable = {
+  'query-status': query(queryStatus),
+  'query-version': query(() => version),
+  'query-commands': query(() => ['qmp_capabilities', ...Object.keys(commands)].map((name) => ({ name }))),
+  'query-name': query(queryName),
+  'query-cpus-fast': query(queryCpusFast),
+  'query-block': query(queryBlock),
+  'x-query-machine': query(queryMachine),
+  // As in QEMU, stopping what stands and continuing what runs are no errors.
+  stop: order(({ machine }) => {
+    if (machine.state === 'running') machine.pause();
+  }),
+  // `x-clock` is ours: what becomes of the time that the machine stood still.
+  cont: command({ 'x-clock': v.optional(v.picklist(['keep', 'jump'])) }, ({ machine }, { 'x-clock': clock }) => {
+    if (machine.state === 'paused') machine.resume(clock);
+    return {};
+  }),
+  'x-reload': command({}, reloadMachine),
+  'x-snapshot': command(
+    { path: v.string(), incremental: v.optional(v.boolean()), stop: v.optional(v.boolean()) },
+    takeSnapshot,
+  ),
+  system_powerdown: order(({ machine }) => machine.pressPowerButton()),
+  system_reset: order(({ machine }) => machine.reset(monitorName)),
+  quit: order(({ machine }) => machine.stop(monitorName, 0)),
+};

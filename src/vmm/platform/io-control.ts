@@ -1,0 +1,41 @@
+import type { TransportPort } from '../../devices/virtio/mmio-registers.ts';
+import { cell, type MmioState } from '../../devices/virtio/mmio-state.ts';
+import { EventFd } from '../../host/eventfd.ts';
+import { Handshake } from '../../host/handshake.ts';
+import type { Fd } from '../../host/libc.ts';
+import { phase, ThreadControl } from '../thread/thread-control.ts';
+
+/** How long disks may take to finish what they have begun, and with them a vCPU whose guest resets one. */
+export const ioPatienceMs = 10_000;
+
+/** What reaches the io thread from other threads: its control cells, and the eventfd that it waits on. */
+export interface SharedIoControl {
+  readonly control: SharedArrayBuffer;
+  readonly wake: Fd;
+}
+
+/** The io thread as a vCPU thread that serves a device's registers sees it. */
+export class IoThreadPort implements TransportPort {
+  readonly #control: ThreadControl;
+  readonly #wake: EventFd;
+  readonly #kicks: readonly EventFd[];
+  readonly #handshake: Handshake;
+
+  constructor(io: SharedIoControl, state: MmioState, kicks: readonly Fd[]) {
+    this.#control = new ThreadControl(io.control);
+    this.#wake = new EventFd(io.wake);
+    this.#kicks = kicks.map((fd) => new EventFd(fd));
+    this.#handshake = new Handshake(state.cells, cell.asked, cell.answered);
+  }
+
+  /** Waits for the io thread, unless that has ended: then the machine is ending too. */
+  synchronize(): void {
+    const question = this.#handshake.ask();
+    this.#wake.signal();
+    this.#handshake.wait(question, () => this.#control.phase === phase.ended);
+  }
+
+  notify(index: number): void {
+    this.#kicks[index]?.signal();
+  }
+}

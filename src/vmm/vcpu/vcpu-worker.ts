@@ -1,0 +1,49 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { threadId } from '../../host/kick.ts';
+import { Vcpu } from '../../host/kvm/vcpu.ts';
+import type { VcpuHandle } from '../../host/kvm/vm.ts';
+import { attachDevices, type SharedPlatform } from '../platform/platform.ts';
+import type { ThreadBirth } from '../thread/controlled-thread.ts';
+import { phase, request } from '../thread/thread-control.ts';
+import type { GuestEnd } from './guest-end.ts';
+import { VcpuControl } from './vcpu-control.ts';
+import { runVcpuLoop } from './vcpu-loop.ts';
+
+/** What a vCPU thread is born with. */
+export interface VcpuBirth extends ThreadBirth {
+  readonly handle: VcpuHandle;
+  readonly platform: SharedPlatform;
+}
+
+/** What it tells: its guest has ended. */
+export type VcpuReport = GuestEnd;
+
+/** Body of a vCPU thread. Comes back when the controller wants the thread to end. */
+export function threadMain(): void {
+  const { handle, control: storage, platform } = workerData as VcpuBirth;
+  const control = new VcpuControl(storage);
+  const vcpu = new Vcpu(handle);
+  let requested: GuestEnd | undefined;
+  const buses = attachDevices(platform, {
+    powerOff: () => {
+      requested = { kind: 'power-off' };
+    },
+    reset: () => {
+      requested = { kind: 'reset' };
+    },
+  });
+  control.tid = threadId();
+  try {
+    control.park();
+    if (control.request === request.end) return;
+    runVcpuLoop({
+      vcpu,
+      control,
+      ...buses,
+      requestedEnd: () => requested,
+      report: (end) => parentPort?.postMessage(end satisfies VcpuReport),
+    });
+  } finally {
+    control.phase = phase.ended;
+  }
+}

@@ -1,0 +1,101 @@
+import { Worker } from 'node:worker_threads';
+import { test } from 'tap';
+import { phase, request, ThreadControl } from '../../../../src/vmm/thread/thread-control.ts';
+import { until } from '../../../support/machines.ts';
+import { inThread } from '../../../support/thread.ts';
+
+/** Another thread that sets cell `index` to `value` after a while. */
+function setLater(t: { teardown(clean: () => unknown): unknown }, control: ThreadControl, values: number[]): void {
+  const source = `
+    const { workerData: { storage, values } } = require('node:worker_threads');
+    const cells = new Int32Array(storage);
+    for (const value of values) {
+      Atomics.wait(cells, 3, 0, 50);
+      Atomics.store(cells, 0, value);
+      Atomics.notify(cells, 0);
+    }
+  `;
+  const worker = new Worker(source, { eval: true, workerData: { storage: control.storage, values } });
+  t.teardown(() => worker.terminate());
+}
+
+test('begins with a request to park, in a thread that starts', async (t) => {
+  const control = new ThreadControl();
+  t.equal(control.request, request.park);
+  t.equal(control.phase, phase.starting);
+  t.equal(control.tid, 0);
+});
+
+test('is the same from both sides', async (t) => {
+  const controller = new ThreadControl();
+  const thread = new ThreadControl(controller.storage);
+  controller.request = request.end;
+  thread.phase = phase.ended;
+  thread.tid = 4711;
+  t.equal(thread.request, request.end);
+  t.equal(controller.phase, phase.ended);
+  t.equal(controller.tid, 4711);
+});
+
+test('a thread does not park unless it is asked to', async (t) => {
+  const control = new ThreadControl();
+  control.request = request.run;
+  control.park();
+  t.equal(control.phase, phase.running);
+});
+
+for (const next of [request.run, request.end]) {
+  test(`a parked thread goes on when the request becomes ${next}`, { timeout: 20_000 }, async (t) => {
+    const control = new ThreadControl();
+    setLater(t, control, [next]);
+    control.park();
+    t.equal(control.phase, phase.running);
+    t.equal(control.request, next);
+  });
+}
+
+test('a thread that parked for ever only ends', { timeout: 20_000 }, async (t) => {
+  const control = new ThreadControl();
+  setLater(t, control, [request.run, request.park, request.run, request.end]);
+  control.parkForEver();
+  t.equal(control.request, request.end);
+  t.equal(control.phase, phase.parked);
+});
+
+test('tells at once of a phase that has passed, and in time of one that stays', { timeout: 20_000 }, async (t) => {
+  const control = new ThreadControl();
+  control.phase = phase.running;
+  t.equal(control.waitWhilePhase(phase.starting, 1_000_000), true);
+  t.equal(control.waitWhilePhase(phase.running, 10), false);
+});
+
+test('a parked thread answers each question and stays parked, however often it is woken', {
+  timeout: 60_000,
+}, async (t) => {
+  const rounds = 20_000;
+  const control = new ThreadControl();
+  const counted = inThread(new URL('./parked-thread.ts', import.meta.url), 'countQuestions', control.storage);
+  // A thread can be woken late, by the call that told of a request which it has seen by then: here all the time.
+  const waker = new Worker(
+    `const { workerData: cells } = require('node:worker_threads');
+     while (Atomics.load(cells, 0) !== ${request.end}) Atomics.notify(cells, 0);`,
+    { eval: true, workerData: new Int32Array(control.storage) },
+  );
+  t.teardown(() => waker.terminate());
+  const reaches = (wanted: number): boolean => {
+    const deadline = performance.now() + 5000;
+    while (control.phase !== wanted && performance.now() < deadline) control.waitWhilePhase(control.phase, 1);
+    return control.phase === wanted;
+  };
+  await until(() => control.phase === phase.parked);
+  let answered = 0;
+  for (; answered < rounds; answered++) {
+    control.request = request.serve;
+    if (!reaches(phase.served)) break;
+    control.request = request.park;
+    if (!reaches(phase.parked)) break;
+  }
+  control.request = request.end;
+  t.equal(answered, rounds);
+  t.equal(await counted, rounds);
+});
