@@ -16,28 +16,33 @@ In a terminal:
 Exit codes:
   0    the guest powered off (or you ended it with Ctrl-A x)
   1    bad input, or the VMM failed; one line says why
-  2    the guest crashed: triple fault, or KVM could not go on
+  2    the guest crashed: a triple fault, or a state that KVM cannot run
   3    the guest asked for a reboot
   128+n  ended by signal n (129 also when standard input closes)
 
 Disks:
-  werror says what happens when a write fails: report it to the guest, stop the machine, or (enospc, the default)
-  stop it when the host's disk is full and report all else. A stopped machine tries again when it is told to go on.
+  werror sets what happens when a write fails: report it to the guest, stop the machine, or (enospc, the default)
+  stop it when the host's disk is full and report all other errors. A stopped machine retries the write on colo-vmm resume.
   With overlay=FILE the disk itself is only read, and FILE holds what the guest writes; it is made if it is not there.
 
 Examples:
   colo-vmm run --kernel /boot/vmlinuz --initrd root.cpio --cmdline 'console=ttyS0 quiet' --memory 512M --cpus 2
   colo-vmm run --kernel vmlinuz --cmdline 'console=ttyS0 root=/dev/vda rw' --disk path=root.img --net tap=tap0`;
 
+declare const __COLO_VMM_VERSION__: string;
+
+/** Of package.json, which the build puts in; sources that run without a build are not a version of their own. */
+const version = typeof __COLO_VMM_VERSION__ === 'string' ? __COLO_VMM_VERSION__ : 'development';
+
 /** Reads the command line and does what it says; ends the process with the right exit code. */
 export async function main(argv: readonly string[], program: URL): Promise<void> {
   let exitCode = 0;
   const terminals = standardDescriptors.filter(isatty);
-  const cli = new Command('colo-vmm').description(description);
+  const cli = new Command('colo-vmm').description(description).version(version, '--version', 'print the version');
   cli.exitOverride().configureOutput({ writeErr: tell, outputError: (text) => tell(oneLine(text)) });
 
   const defineRun = (): void => {
-    const run = cli.command('run').description('boot a machine and stay with it until it ends');
+    const run = cli.command('run').description('boot a guest; runs in the foreground until it ends');
     for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
     for (const [key, argument, help] of repeatedFlags) run.option(`--${key} ${argument}`, help, collect);
     run
@@ -54,11 +59,11 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   const defineRestore = (): void => {
     const restore = cli
       .command('restore <snapshot>')
-      .description('go on with a machine where a snapshot of it was taken, and stay with it until it ends');
+      .description('resume a machine from a snapshot; runs in the foreground until it ends');
     for (const [key, argument, help] of restoreFlags) restore.option(`--${key} ${argument}`, help);
     for (const [key, argument, help] of restoredDeviceFlags) restore.option(`--${key} ${argument}`, help, collect);
     restore
-      .option('--paused', 'let it stand still until colo-vmm resume')
+      .option('--paused', 'restore it paused, until colo-vmm resume')
       .addHelpText('after', restoreHelp)
       .action(async (path: string, _options: unknown, command: Command) => {
         const { parseRestoreConfig } = await import('./vmm/command/restore-config.ts');
@@ -70,14 +75,16 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   const defineSnapshot = (): void => {
     const snapshot = cli
       .command('snapshot <path>')
-      .description('write a running machine, but for its disks, to a file that restore goes on from');
+      .description(
+        'write the state and memory of a running machine to a file, for colo-vmm restore; its disks are not in it',
+      );
     for (const [flag, text] of machineFlags) snapshot.option(flag, text);
     snapshot
       .option(
         '--incremental',
-        'write only what changed since the last snapshot that was taken so; the first one is whole',
+        'write only the pages changed since the last incremental snapshot; the first one is a full one',
       )
-      .option('--stop', 'let the machine stand still, and end it when the snapshot is there')
+      .option('--stop', 'pause the machine first, and end it when the snapshot is written')
       .addHelpText('after', snapshotHelp)
       .action(async (path: string, _options: unknown, command: Command) => {
         const { snapshotCommand } = await import('./vmm/client/client-commands.ts');
@@ -91,14 +98,14 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     if (name === 'resume') {
       command.option(
         '--clock <mode>',
-        'keep: for the guest no time has passed; jump: its clock shows what time it is',
+        'keep: the guest clock continues from where it was paused; jump: it is set to the current time',
         'keep',
       );
     }
     if (name === 'stop') {
       command
-        .option('--timeout <seconds>', 'time that the guest gets to shut down', '20')
-        .option('--force', 'end the machine at once, as if its plug was pulled');
+        .option('--timeout <seconds>', 'how long the guest may take to shut down', '20')
+        .option('--force', 'end the machine at once, as if it lost power');
     }
     command.action(async () => {
       const client = await import('./vmm/client/client-commands.ts');
@@ -109,7 +116,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   const defineDoctor = (): void => {
     cli
       .command('doctor')
-      .description('tell what this machine can and cannot do, and what to install')
+      .description('check what this host can and cannot do, and what to install')
       .option('--json', 'print the findings as JSON')
       .action(async (options: { json?: boolean }) => {
         const { doctor } = await import('./vmm/command/doctor.ts');
@@ -152,19 +159,23 @@ const standardDescriptors = [0, 1, 2];
 const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
   ['initrd', '<file>', 'initial RAM disk'],
-  ['cmdline', '<text>', 'the kernel command line; replaces the default "console=ttyS0 panic=-1 ..."'],
+  ['cmdline', '<text>', 'kernel command line, in place of the default "console=ttyS0 panic=-1 ..."'],
   ['cpus', '<n>', 'virtual CPUs, 1 to 8 (default 1)'],
   [
     'memory',
     '<size>',
-    'RAM, such as 256M or 2G (default 256M); with ,shared=on in a memfd, which other programs can map',
+    'guest RAM, such as 256M or 2G (default 256M); ,shared=on backs it by a memfd that other programs can map',
   ],
-  ['rng', '<source>', 'an entropy device for the guest: host, seed=NUMBER (the same bytes at every start) or none'],
+  [
+    'rng',
+    '<source>',
+    'virtio entropy device: host, seed=NUMBER (the same bytes at every start) or none (default none)',
+  ],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
-  ['kaslr', '<on|off>', 'move the kernel to a random virtual address (default off: the same at every start)'],
+  ['kaslr', '<on|off>', 'load the kernel at a random virtual address (default off: the same address at every start)'],
   ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
-  ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],
+  ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
 ];
 
 /** Flags that may be given several times. */
@@ -172,37 +183,45 @@ const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
   [
     'disk',
     '<keys>',
-    'a disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop]; once for each',
+    'virtio disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop]; may be repeated',
   ],
-  ['net', '<keys>', 'a network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; once for each'],
+  [
+    'net',
+    '<keys>',
+    'virtio network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; may be repeated',
+  ],
 ];
 
 const restoreFlags = [
-  ['clock', '<mode>', 'keep (default): for the guest no time has passed; jump: its clock shows what time it is'],
+  [
+    'clock',
+    '<mode>',
+    'keep (default): the guest clock continues from the snapshot; jump: it is set to the current time',
+  ],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
-  ['control', '<path>', 'path of the control socket (QMP), instead of one by name'],
+  ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
 ] as const;
 
 const restoredDeviceFlags = [
   [
     'disk',
     '<keys>',
-    'other keys for a disk of the snapshot, such as id=NAME,path=FILE (without id: the next one); once for each',
+    'replace keys of a disk in the snapshot, such as id=NAME,path=FILE (without id: the next disk); may be repeated',
   ],
-  ['net', '<keys>', 'other keys for a network card of the snapshot, in their order, such as tap=NAME; once for each'],
+  ['net', '<keys>', 'replace keys of a network card in the snapshot, in order, such as tap=NAME; may be repeated'],
 ] as const;
 
 const snapshotHelp = `
-The guest runs on while the snapshot is written, and stands still only for a moment at the end of it. The file appears
-when all of it is on the disk, in place of a snapshot that was there; if it fails, or the VMM dies, nothing is there that
-was not before. It goes on when this command is interrupted.
+The guest keeps running while its memory is written, and is paused only briefly at the end. The file replaces an older
+snapshot of that name, and appears only once all of it is on the disk; if writing fails or the VMM dies, no file is left.
+Interrupting this command does not interrupt the snapshot.
 
-Disks are not in it: the guest goes on only with disks that hold what they held at that moment. So end the machine with
---stop, or copy its disks while it is paused.
+Disks are not in it: restore needs disks with the contents that they had at that moment. So end the machine with --stop,
+or copy its disks while it is paused.
 
-An incremental snapshot needs all files since the last whole one, where they were. A new whole one is written by itself when
-one of them is gone or replaced, or there are 100. The report says what the file holds.
+Restoring an incremental snapshot needs every file since the last full one. A full one is written automatically when one of
+those files is gone or was replaced, or when there are 100. The report says which kind was written.
 
 Examples:
   colo-vmm snapshot --stop web.snap
@@ -210,11 +229,11 @@ Examples:
   colo-vmm pause && cp --sparse=always root.img root.copy && colo-vmm snapshot web.snap && colo-vmm resume`;
 
 const restoreHelp = `
-The machine is made of what it was made of: CPUs, memory, disks, network cards, entropy. Its disks must hold what they held
-when the snapshot was taken. All files of the snapshot are checked first, and must stay as they are while it runs: its memory
-is read from them when the guest needs it.
+The machine has the CPUs, memory, disks, network cards and entropy device that it had. Its disks must have the contents that
+they had when the snapshot was taken. All files of the snapshot are verified first, and must not change while the machine
+runs: guest memory is mapped from them and read on demand.
 
-The terminal and the exit codes are those of colo-vmm run.
+Terminal and exit codes are as with colo-vmm run.
 
 Examples:
   colo-vmm snapshot --vm web --stop web.snap
@@ -224,18 +243,18 @@ Examples:
 
 /** Commands that talk to a running machine. */
 const machineCommands = [
-  ['status', 'tell what a running machine is made of and does'],
-  ['pause', 'let a running machine stand still'],
-  ['resume', 'let it go on'],
-  ['stop', 'press its power button, and end it if its guest does not shut down in time'],
-  ['reset', "reset it, which ends it with exit code 3 as its guest's own reboot does"],
+  ['status', 'show the state, CPUs, memory, disks and network cards of a running machine'],
+  ['pause', 'pause a running machine'],
+  ['resume', 'resume a paused machine'],
+  ['stop', 'press the power button, and end the machine if its guest does not shut down in time'],
+  ['reset', 'reset a machine, which ends it with exit code 3, as a reboot by its guest does'],
 ] as const;
 
 type MachineCommand = (typeof machineCommands)[number][0];
 
 const machineFlags = [
-  ['--vm <name>', 'name of the machine, or its process id if it has none; not needed while only one runs'],
-  ['--control <path>', 'path of its control socket, instead of a name'],
+  ['--vm <name>', 'name of the machine, or its process id; not needed while only one runs'],
+  ['--control <path>', 'path of its control socket, in place of a name'],
   ['--json', 'print JSON'],
 ] as const;
 
@@ -258,7 +277,7 @@ function oneLine(complaint: string): string {
     .replace(/^error: /, '')
     .trim()
     .replaceAll('\n', ' ');
-  return `colo-vmm: ${text} (--help lists what there is)\n`;
+  return `colo-vmm: ${text} (see --help)\n`;
 }
 
 /** Errors for a user are sentences already; anything else is a defect of ours and shows where. */

@@ -24,8 +24,10 @@ const koffiBeside = {
 };
 
 rmSync(dist, { recursive: true, force: true });
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const options = {
   absWorkingDir: root,
+  define: { __COLO_VMM_VERSION__: JSON.stringify(version) },
   outdir: dist,
   outExtension: { '.js': '.cjs' },
   bundle: true,

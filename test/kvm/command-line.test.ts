@@ -9,6 +9,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -518,6 +519,13 @@ test('takes everything from a configuration file; flags win', { skip }, async (t
   const ending = await runVmm(['run', '--config', config, '--kernel', kernel, '--serial', 'stdio']);
   t.equal(ending.stdout, 'ran');
   t.equal(ending.code, 0);
+});
+
+test('tells its version, which is that of package.json', async (t) => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  const { stdout, code } = await runVmm(['--version']);
+  t.equal(stdout, `${version}\n`);
+  t.equal(code, 0);
 });
 
 test('explains itself', async (t) => {

@@ -74,7 +74,7 @@ export function complaints(result: TortureResult, allowedDriftMs: number): strin
     ...(after.clockRounds > before.clockRounds ? [] : ['the clock loop came no further']),
     ...(after.longestRoundMs <= result.longestJumpMs + allowedStallMs
       ? []
-      : [`a loop that sleeps 50 ms stood still for ${after.longestRoundMs} ms`]),
+      : [`a loop that sleeps 50 ms did not run for ${after.longestRoundMs} ms`]),
     ...(after.disks > 0 ? [] : ['fio ended']),
     ...(after.sectorsWritten > before.sectorsWritten ? [] : ['the disk came no further']),
     ...(echoedBytes > 0 ? [] : ['nothing was echoed']),

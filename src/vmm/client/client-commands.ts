@@ -17,7 +17,7 @@ export interface StopOptions extends ClientOptions {
 }
 
 export interface ResumeOptions extends ClientOptions {
-  /** What becomes of the time that the machine stood still. */
+  /** What becomes of the time that the machine was paused. */
   readonly clock: string;
 }
 
@@ -70,7 +70,7 @@ export async function snapshotCommand(path: string, options: SnapshotOptions): P
     const report = v.parse(snapshotReport, answer);
     if (stop && !(await machine.ended())) {
       throw new MonitorError(
-        `${machine.path}: the snapshot is there and the machine has ended, but its VMM does not go`,
+        `${machine.path}: the snapshot is there and the machine has ended, but its process does not exit`,
       );
     }
     if (options.json) print(JSON.stringify(report));
@@ -82,7 +82,7 @@ function describeSnapshot(report: v.InferOutput<typeof snapshotReport>, stop: bo
   const what = report.base === null ? 'all of the machine' : `what changed since ${report.base}`;
   const kibibytes = report['ram-bytes'] / 1024;
   const size = kibibytes < 10_000 ? `${kibibytes} KiB` : `${(kibibytes / 1024).toFixed(0)} MiB`;
-  const then = stop ? 'the machine has ended' : `the guest stood still for ${report['pause-ms'].toFixed(1)} ms`;
+  const then = stop ? 'the machine has ended' : `the guest was paused for ${report['pause-ms'].toFixed(1)} ms`;
   return `${report.path} holds ${what}, with ${size} of memory; ${then}`;
 }
 
@@ -164,7 +164,7 @@ const ends: Readonly<Record<string, string>> = {
 /** Waits for the VMM's end, so that whoever comes after this command finds its disks free. */
 async function tellEnd(machine: MachineConnection, reason: string, { json }: ClientOptions): Promise<void> {
   if (!(await machine.ended()))
-    throw new MonitorError(`${machine.path}: the machine has ended, but its VMM does not go`);
+    throw new MonitorError(`${machine.path}: the machine has ended, but its process does not exit`);
   if (json) print(JSON.stringify({ ended: true, reason }));
   else print(ends[reason] ?? `the machine has ended: ${reason}`);
 }

@@ -152,7 +152,7 @@ class IoSlot implements Closable {
         state,
         shape,
         interrupt: this.#owner.own(new InterruptEdge(order.interrupt)),
-        onFail: (reason) => this.#notice(`the guest's driver broke the rules, and the device stands still: ${reason}`),
+        onFail: (reason) => this.#notice(`the guest's driver broke the rules, and the device has stopped: ${reason}`),
         device: (host) => {
           const { device, takesTurns } = this.#makeDevice(order, state, host, surroundings);
           turns = takesTurns;
@@ -246,7 +246,7 @@ class IoSlot implements Closable {
           this.#report({
             kind: 'stop',
             failure: diskFailure(order.id, 'write', errno, true),
-            text: `${this.#name}: a write failed with ${errnoName(errno)}; the machine stands still until it is told to go on`,
+            text: `${this.#name}: a write failed with ${errnoName(errno)}; the machine is paused until it is resumed`,
           }),
       },
     });

@@ -136,9 +136,7 @@ export class Snapshotter {
       await sync(partial.fd);
       this.#requireMachine();
       if (stop && this.#machine.state !== 'paused') {
-        throw new SnapshotError(
-          `${path}: the machine was told to go on while its snapshot was taken, and was not ended`,
-        );
+        throw new SnapshotError(`${path}: the machine was resumed while its snapshot was taken, and was not ended`);
       }
       // All at once from here: what the machine did in between would be lost.
       partial.rename();

@@ -118,7 +118,7 @@ test('takes a snapshot of a guest that goes on, and another goes on from there',
   const vmm = await place.run(reciting(), '--name', 'mine');
   const { code, stdout, stderr } = await place.say('snapshot', place.at('a.snap'));
   t.equal(code, 0, stderr);
-  t.match(stdout, /a\.snap holds all of the machine, with \d+ KiB of memory; the guest stood still for \d+\.\d ms\n$/);
+  t.match(stdout, /a\.snap holds all of the machine, with \d+ KiB of memory; the guest was paused for \d+\.\d ms\n$/);
   await prints(vmm, 200);
   const copy = place.vmm('restore', place.at('a.snap'), '--name', 'copy');
   await prints(copy, 200);

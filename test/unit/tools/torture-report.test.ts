@@ -36,7 +36,7 @@ for (const [what, result, complaint] of [
   [
     'a loop that stood still',
     { after: { ...after, longestRoundMs: 13_001 } },
-    'a loop that sleeps 50 ms stood still for 13001 ms',
+    'a loop that sleeps 50 ms did not run for 13001 ms',
   ],
   ['no disk', { after: { ...after, disks: 0 } }, 'fio ended'],
   ['a stuck disk', { after: { ...after, sectorsWritten: 1000 } }, 'the disk came no further'],

@@ -142,7 +142,7 @@ test('a machine that somebody lets go on while it is to end does not end', async
   for (let page = 0; page < 3000; page++) place.fill(page, 1);
   const taken = place.take('a.snap', { stop: true });
   place.machine.resume();
-  await t.rejects(taken, { message: /a\.snap: the machine was told to go on while its snapshot was taken/ });
+  await t.rejects(taken, { message: /a\.snap: the machine was resumed while its snapshot was taken/ });
   t.equal(place.machine.state, 'running');
   t.strictSame(place.files, []);
 });
