@@ -1,0 +1,75 @@
+import { readFileSync } from 'node:fs';
+import { ConfigError } from '../../vmm/config/config.ts';
+import type { EtcdArbiterOptions } from './etcd-arbiter.ts';
+
+/** What `--arbiter` asks for. `manual`: an operator or a cluster manager says who runs on alone. */
+export type ArbiterConfig =
+  | { readonly kind: 'manual' }
+  | { readonly kind: 'etcd'; readonly etcd: Omit<EtcdArbiterOptions, 'patienceMs'> };
+
+const forms =
+  'give manual or etcd:URL[,URL...][,prefix=TEXT][,user=NAME,password-file=FILE][,cacert=FILE][,cert=FILE,key=FILE]';
+const defaultPrefix = '/colo-vmm/';
+const etcdKeys = ['prefix', 'user', 'password-file', 'cacert', 'cert', 'key'] as const;
+type EtcdKey = (typeof etcdKeys)[number];
+
+/**
+ * Reads the value of `--arbiter` and the files that it names.
+ *
+ * @throws ConfigError
+ */
+export function parseArbiter(text: string): ArbiterConfig {
+  if (text === 'manual') return { kind: 'manual' };
+  if (!text.startsWith('etcd:')) fail(text, forms);
+  const endpoints: string[] = [];
+  const keys = new Map<EtcdKey, string>();
+  for (const part of text.slice('etcd:'.length).split(',')) {
+    const key = etcdKeys.find((name) => part.startsWith(`${name}=`));
+    if (key === undefined) endpoints.push(endpoint(text, part));
+    else if (keys.has(key)) fail(text, `${key}= is there twice`);
+    else keys.set(key, part.slice(key.length + 1));
+  }
+  if (endpoints.length === 0) fail(text, forms);
+  return { kind: 'etcd', etcd: { endpoints, prefix: keys.get('prefix') ?? defaultPrefix, ...secrets(text, keys) } };
+}
+
+/** What stands in files: passwords and keys on a command line could be read by everybody. */
+function secrets(text: string, keys: ReadonlyMap<EtcdKey, string>): Pick<EtcdArbiterOptions, 'user' | 'tls'> {
+  const file = (key: EtcdKey): string | undefined => {
+    const path = keys.get(key);
+    if (path === undefined) return undefined;
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (error) {
+      return fail(text, `${key}=${path}: ${(error as Error).message}`);
+    }
+  };
+  const [name, password] = [keys.get('user'), file('password-file')];
+  if ((name === undefined) !== (password === undefined)) fail(text, 'user= and password-file= belong together');
+  const [ca, cert, key] = [file('cacert'), file('cert'), file('key')];
+  if ((cert === undefined) !== (key === undefined)) fail(text, 'cert= and key= belong together');
+  const tls = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined || key === undefined ? {} : { cert, key }),
+  };
+  return {
+    ...(name === undefined || password === undefined
+      ? {}
+      : { user: { name, password: password.replace(/\r?\n$/, '') } }),
+    ...(Object.keys(tls).length === 0 ? {} : { tls }),
+  };
+}
+
+function endpoint(text: string, part: string): string {
+  const url = URL.canParse(part) ? new URL(part) : undefined;
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
+    fail(text, `"${part}" is neither a URL such as http://c.example:2379 nor a key; known are ${etcdKeys.join(', ')}`);
+  }
+  if (url.username !== '' || url.password !== '')
+    fail(text, 'a URL with a password in it can be read by everybody; give user= and password-file=');
+  return url.origin;
+}
+
+function fail(text: string, reason: string): never {
+  throw new ConfigError(`--arbiter ${text}: ${reason}`);
+}

@@ -1,0 +1,50 @@
+/** A side that asks to run on alone, and the term that it asks for. */
+export interface TermClaim {
+  /** Name of the pair. */
+  readonly pair: string;
+  /** The new term: one more than the one in which both sides were paired. */
+  readonly term: number;
+  /** The side that asks: an id that no other process has ever had. */
+  readonly holder: string;
+}
+
+/** `refused`: the term has another holder, or a later term has begun. */
+export type Verdict =
+  | { readonly kind: 'granted' }
+  | { readonly kind: 'refused'; readonly term: number; readonly holder: string };
+
+/**
+ * Says which side may run on alone (spec/colo.md, B.6). For each pair and term at most one holder is ever granted, and the
+ * same holder is granted it again when it asks again, because an answer may have been lost on its way.
+ */
+export interface Arbiter {
+  /** Such as `etcd http://c.example:2379`, for status and messages. */
+  readonly name: string;
+  /**
+   * Makes `term` the pair's term with `holder` as its primary, while both sides are paired and agree: what later claims begin
+   * from. Refused if the arbiter knows a later term.
+   *
+   * @throws ArbiterError if the answer is not known
+   */
+  register(claim: TermClaim): Promise<Verdict>;
+  /**
+   * Claims `term` when the peer is lost.
+   *
+   * @throws ArbiterError if the answer is not known: the claim may have been granted, and is to be repeated
+   */
+  claim(claim: TermClaim): Promise<Verdict>;
+  /** How long the arbiter takes to answer, in ms; nothing is changed. @throws ArbiterError */
+  check(pair: string): Promise<number>;
+  /** Closes connections; requests under way fail. */
+  close(): void;
+}
+
+/** The arbiter gave no answer that can be relied on. The message names it and what would help. */
+export class ArbiterError extends Error {
+  readonly code = 'ARBITER';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ArbiterError';
+  }
+}
