@@ -20,6 +20,12 @@ const allowedRooms = {
   command: [...rooms, 'console', 'command'],
 };
 
+// Within src/colo, what decides knows nothing of what does: it is what the simulation runs.
+const roomsOfColo = {
+  protocol: ['protocol'],
+  core: ['protocol', 'core'],
+};
+
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
@@ -35,6 +41,18 @@ module.exports = {
       from: { path: `^src/vmm/${from}/` },
       to: { path: '^src/vmm/', pathNot: `^src/vmm/(${to.join('|')})/` },
     })),
+    ...Object.entries(roomsOfColo).map(([from, to]) => ({
+      name: `rooms-of-colo:${from}`,
+      severity: 'error',
+      from: { path: `^src/colo/${from}/` },
+      to: { path: '^(src|firmware)/', pathNot: `^src/colo/(${to.join('|')})/` },
+    })),
+    {
+      name: 'cores-do-no-input-or-output',
+      severity: 'error',
+      from: { path: `^src/colo/(${Object.keys(roomsOfColo).join('|')})/` },
+      to: { dependencyTypes: ['core'] },
+    },
     {
       name: 'no-file-outside-the-rooms-of-vmm',
       severity: 'error',

@@ -1,0 +1,121 @@
+import * as v from 'valibot';
+import { machineShapeSchema } from './machine-shape.ts';
+import type { MessageKind } from './messages.ts';
+import type { Role } from './numbers.ts';
+
+/** One TLS connection each: what is urgent never waits behind bulk (spec B.5). */
+export const streams = ['control', 'pages', 'disk', 'packets'] as const;
+export type StreamName = (typeof streams)[number];
+
+/** A number's place in a message's bytes. `u53` takes 8 bytes and must be below 2^53; `f64` may be NaN. */
+export type NumberField = 'u8' | 'u32' | 'u53' | 'f64';
+
+export interface MessageLayout {
+  /** On the wire. Never given to another message. */
+  readonly code: number;
+  readonly stream: StreamName;
+  /** Who may send it; both, if none is named. */
+  readonly from?: Role;
+  /** Fields of fixed size, in this order. `epoch` is in the frame's head. */
+  readonly numbers?: Readonly<Record<string, NumberField>>;
+  /** What follows them: bytes (`data`), or JSON that this schema knows. */
+  readonly rest?: 'data' | v.GenericSchema;
+  /** Most bytes of all of it. A peer that announces more is refused before a byte of it is taken. */
+  readonly limitBytes: number;
+}
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+/** An offloaded packet of 64 KiB with its virtio header and some link-layer heads. */
+const packetBytes = 66 * KiB;
+const text = v.pipe(v.string(), v.maxLength(4096));
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+/** How every message looks as bytes, which stream it takes and who may send it. */
+export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
+  hello: {
+    code: 1,
+    stream: 'control',
+    from: 'primary',
+    rest: v.strictObject({ version: count, pair: text, shape: machineShapeSchema }),
+    limitBytes: 64 * KiB,
+  },
+  welcome: {
+    code: 2,
+    stream: 'control',
+    from: 'secondary',
+    rest: v.strictObject({ shape: machineShapeSchema }),
+    limitBytes: 64 * KiB,
+  },
+  refusal: { code: 3, stream: 'control', rest: v.strictObject({ reason: text }), limitBytes: 8 * KiB },
+  protected: { code: 4, stream: 'control', from: 'primary', limitBytes: 0 },
+  end: {
+    code: 5,
+    stream: 'control',
+    rest: v.strictObject({ reason: v.picklist(['unprotect', 'power-off', 'error']), exitCode: count }),
+    limitBytes: KiB,
+  },
+  ended: { code: 6, stream: 'control', limitBytes: 0 },
+  heartbeat: { code: 7, stream: 'control', numbers: { clock: 'f64', echo: 'f64', laidBytes: 'u53' }, limitBytes: 24 },
+  'checkpoint-wanted': { code: 8, stream: 'control', from: 'secondary', limitBytes: 0 },
+
+  'checkpoint-ready': { code: 16, stream: 'control', from: 'secondary', limitBytes: 0 },
+  'checkpoint-request': { code: 17, stream: 'control', from: 'primary', limitBytes: 0 },
+  'checkpoint-reply': { code: 18, stream: 'control', from: 'secondary', limitBytes: 0 },
+  'vmstate-send': { code: 19, stream: 'control', from: 'primary', limitBytes: 0 },
+  'vmstate-size': { code: 20, stream: 'control', from: 'primary', numbers: { value: 'u53' }, limitBytes: 8 },
+  'vmstate-received': { code: 21, stream: 'control', from: 'secondary', limitBytes: 0 },
+  'vmstate-loaded': { code: 22, stream: 'control', from: 'secondary', limitBytes: 0 },
+
+  pages: { code: 32, stream: 'pages', from: 'primary', rest: 'data', limitBytes: MiB + 4 * KiB },
+  'pages-end': { code: 33, stream: 'pages', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
+  vmstate: { code: 34, stream: 'pages', from: 'primary', rest: 'data', limitBytes: MiB },
+
+  'disk-write': {
+    code: 48,
+    stream: 'disk',
+    from: 'primary',
+    numbers: { disk: 'u8', offset: 'u53' },
+    rest: 'data',
+    limitBytes: MiB + 4 * KiB,
+  },
+  'disk-discard': {
+    code: 49,
+    stream: 'disk',
+    from: 'primary',
+    numbers: { disk: 'u8', offset: 'u53', lengthBytes: 'u53' },
+    limitBytes: 17,
+  },
+  'disk-zeroes': {
+    code: 50,
+    stream: 'disk',
+    from: 'primary',
+    numbers: { disk: 'u8', offset: 'u53', lengthBytes: 'u53' },
+    limitBytes: 17,
+  },
+  'disk-end': { code: 51, stream: 'disk', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
+
+  output: {
+    code: 64,
+    stream: 'packets',
+    from: 'primary',
+    numbers: { card: 'u8' },
+    rest: 'data',
+    limitBytes: packetBytes,
+  },
+  input: {
+    code: 65,
+    stream: 'packets',
+    from: 'primary',
+    numbers: { card: 'u8' },
+    rest: 'data',
+    limitBytes: packetBytes,
+  },
+  'packets-end': { code: 66, stream: 'packets', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
+  'output-left': { code: 67, stream: 'packets', from: 'primary', limitBytes: 0 },
+};
+
+/** The stream that a message of this kind travels on. */
+export function streamOf(kind: MessageKind): StreamName {
+  return messageTable[kind].stream;
+}

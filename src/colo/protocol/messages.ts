@@ -1,0 +1,203 @@
+import type { MachineShape } from './machine-shape.ts';
+import type { Epoch } from './numbers.ts';
+
+/**
+ * Everything that travels between two sides. An item that belongs to an epoch names it; who sends it, and in which term,
+ * stands in the frame around each (frame.ts). Which stream an item takes, who may send it and how it looks as bytes is the
+ * table in message-table.ts.
+ */
+
+/** This program's version of all of it. Sides of different versions refuse each other. */
+export const protocolVersion = 1;
+
+// Pairing, and its end. Stream: control.
+
+/** P's first word: who it is and what it would need of a standby. */
+export interface Hello {
+  readonly kind: 'hello';
+  readonly version: number;
+  /** The name both sides were started with. */
+  readonly pair: string;
+  readonly shape: MachineShape;
+}
+
+/** S can take over this machine. */
+export interface Welcome {
+  readonly kind: 'welcome';
+  readonly shape: MachineShape;
+}
+
+/** Why a side will not have the other. Sentences with a remedy, for a person. */
+export interface Refusal {
+  readonly kind: 'refusal';
+  readonly reason: string;
+}
+
+/** P counts on S from now on: without an arbiter's yes it will not go on alone. Before this, S may not take over. */
+export interface Protected {
+  readonly kind: 'protected';
+}
+
+/** Why protection ends in order. */
+export type EndReason = 'unprotect' | 'power-off' | 'error';
+
+/** Protection ends in order: who gets this gives up every right to take over in this term. */
+export interface End {
+  readonly kind: 'end';
+  readonly reason: EndReason;
+  /** Of the process, where the guest has ended. */
+  readonly exitCode: number;
+}
+
+/** The answer to `end`: it has given up. */
+export interface Ended {
+  readonly kind: 'ended';
+}
+
+// Signs of life (spec B.5) and consent (spec B.6). Stream: control.
+
+export interface Heartbeat {
+  readonly kind: 'heartbeat';
+  /** The sender's own clock, ms. */
+  readonly clock: number;
+  /** S to P: the clock of P's heartbeat that this one answers, ms. That is the consent; NaN gives none. */
+  readonly echo: number;
+  /** S to P: bytes of P's disk log laid down since pairing. 0 in P's. */
+  readonly laidBytes: number;
+}
+
+/** S asks for a checkpoint: its disk log is half full, or it fell behind. */
+export interface CheckpointWanted {
+  readonly kind: 'checkpoint-wanted';
+}
+
+// The checkpoint transaction (spec A.2). Stream: control; their order is in checkpoint-order.ts.
+
+export interface CheckpointReady {
+  readonly kind: 'checkpoint-ready';
+  readonly epoch: Epoch;
+}
+export interface CheckpointRequest {
+  readonly kind: 'checkpoint-request';
+  readonly epoch: Epoch;
+}
+export interface CheckpointReply {
+  readonly kind: 'checkpoint-reply';
+  readonly epoch: Epoch;
+}
+export interface VmstateSend {
+  readonly kind: 'vmstate-send';
+  readonly epoch: Epoch;
+}
+export interface VmstateSize {
+  readonly kind: 'vmstate-size';
+  readonly epoch: Epoch;
+  /** Bytes of device state in this checkpoint: exactly so many, or it is an error. */
+  readonly value: number;
+}
+export interface VmstateReceived {
+  readonly kind: 'vmstate-received';
+  readonly epoch: Epoch;
+}
+export interface VmstateLoaded {
+  readonly kind: 'vmstate-loaded';
+  readonly epoch: Epoch;
+}
+
+// A checkpoint's content. Stream: pages.
+
+/** Dirty pages as src/memory/page-codec.ts encodes them. */
+export interface Pages {
+  readonly kind: 'pages';
+  readonly epoch: Epoch;
+  readonly data: Uint8Array;
+}
+/** All pages of the epoch's checkpoint are on their way before this. */
+export interface PagesEnd {
+  readonly kind: 'pages-end';
+  readonly epoch: Epoch;
+  /** `pages` items in this epoch. */
+  readonly items: number;
+}
+/** A piece of device state. */
+export interface VmState {
+  readonly kind: 'vmstate';
+  readonly epoch: Epoch;
+  readonly data: Uint8Array;
+}
+
+// What P's guest writes to its disks (spec A.7). Stream: disk.
+
+export interface DiskWrite {
+  readonly kind: 'disk-write';
+  readonly epoch: Epoch;
+  readonly disk: number;
+  /** Byte offset on the disk. */
+  readonly offset: number;
+  readonly data: Uint8Array;
+}
+export interface DiskErase {
+  readonly kind: 'disk-discard' | 'disk-zeroes';
+  readonly epoch: Epoch;
+  readonly disk: number;
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+/** The epoch's last item on this stream was before this. */
+export interface DiskEnd {
+  readonly kind: 'disk-end';
+  readonly epoch: Epoch;
+  readonly items: number;
+}
+
+// Packets (spec B.15). Stream: packets.
+
+/** `output`: P's guest sent it, P holds it. `input`: it entered P's guest. */
+export interface Packet {
+  readonly kind: 'output' | 'input';
+  readonly epoch: Epoch;
+  readonly card: number;
+  readonly data: Uint8Array;
+}
+/** The epoch's last packet was before this. */
+export interface PacketsEnd {
+  readonly kind: 'packets-end';
+  readonly epoch: Epoch;
+  readonly items: number;
+}
+/** All output of epochs up to this one has left P: S need not keep it. */
+export interface OutputLeft {
+  readonly kind: 'output-left';
+  readonly epoch: Epoch;
+}
+
+export type CheckpointMessage =
+  | CheckpointReady
+  | CheckpointRequest
+  | CheckpointReply
+  | VmstateSend
+  | VmstateSize
+  | VmstateReceived
+  | VmstateLoaded;
+
+export type ControlMessage =
+  | Hello
+  | Welcome
+  | Refusal
+  | Protected
+  | End
+  | Ended
+  | Heartbeat
+  | CheckpointWanted
+  | CheckpointMessage;
+
+export type DiskRecord = DiskWrite | DiskErase;
+
+/** What belongs to an epoch and travels beside the control stream. */
+export type EpochItem = Pages | PagesEnd | VmState | DiskRecord | DiskEnd | Packet | PacketsEnd | OutputLeft;
+
+export type Message = ControlMessage | EpochItem;
+
+export type MessageKind = Message['kind'];
+
+export type MessageOf<K extends MessageKind> = Extract<Message, { readonly kind: K }>;

@@ -1,0 +1,47 @@
+import type { MachineShape } from '../../../../src/colo/protocol/machine-shape.ts';
+import type { Message } from '../../../../src/colo/protocol/messages.ts';
+import { protocolVersion } from '../../../../src/colo/protocol/messages.ts';
+import { epoch } from '../../../../src/colo/protocol/numbers.ts';
+
+export const shape: MachineShape = {
+  cpus: 2,
+  memoryBytes: 512 << 20,
+  cpuFeatures: ['sse4_2', 'avx2'],
+  tscKhz: 2_400_000,
+  tscScaling: true,
+  disks: [{ id: 'root', path: 'web.img', sizeBytes: 8 * 2 ** 30, readOnly: false }],
+  cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01' }],
+};
+
+const data = Uint8Array.from([1, 2, 3, 250]);
+const n = epoch(2 ** 40 + 7);
+
+/** One of every kind. */
+export const everyMessage: readonly Message[] = [
+  { kind: 'hello', version: protocolVersion, pair: 'web', shape },
+  { kind: 'welcome', shape },
+  { kind: 'refusal', reason: 'its disk is smaller' },
+  { kind: 'protected' },
+  { kind: 'end', reason: 'power-off', exitCode: 0 },
+  { kind: 'ended' },
+  { kind: 'heartbeat', clock: 1234.5, echo: Number.NaN, laidBytes: 2 ** 52 },
+  { kind: 'checkpoint-wanted' },
+  { kind: 'checkpoint-ready', epoch: n },
+  { kind: 'checkpoint-request', epoch: n },
+  { kind: 'checkpoint-reply', epoch: n },
+  { kind: 'vmstate-send', epoch: n },
+  { kind: 'vmstate-size', epoch: n, value: 2 ** 33 + 1 },
+  { kind: 'vmstate-received', epoch: n },
+  { kind: 'vmstate-loaded', epoch: n },
+  { kind: 'pages', epoch: n, data },
+  { kind: 'pages-end', epoch: n, items: 3 },
+  { kind: 'vmstate', epoch: n, data },
+  { kind: 'disk-write', epoch: n, disk: 1, offset: 2 ** 41, data },
+  { kind: 'disk-discard', epoch: n, disk: 0, offset: 4096, lengthBytes: 8192 },
+  { kind: 'disk-zeroes', epoch: n, disk: 0, offset: 4096, lengthBytes: 8192 },
+  { kind: 'disk-end', epoch: n, items: 12 },
+  { kind: 'output', epoch: n, card: 0, data },
+  { kind: 'input', epoch: n, card: 3, data },
+  { kind: 'packets-end', epoch: n, items: 5 },
+  { kind: 'output-left', epoch: n },
+];
