@@ -3,15 +3,17 @@ import { type IoVector, IoVectors } from '../host/io-vector.ts';
 import { type Fd, viewMemory } from '../host/libc.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
-import type { BlockBackend, BlockRequest } from './block-backend.ts';
+import type { BlockRequest } from './block-backend.ts';
 import { DiskError } from './disk-error.ts';
 import { type OverlayLayout, overlayBlockBytes as pageBytes } from './overlay-file.ts';
+import type { RawFile } from './raw-file.ts';
 
 /**
  * Which blocks of an overlay are allocated: the bitmap as it is now, in memory, and its way to the file.
  *
  * A flush makes a copy of the pages that changed, syncs the data, writes the copies, syncs again. The copies hold only
- * bits whose data was written before the first sync, so no bit is ever in the file before its data.
+ * bits whose data was written before the first sync, so no bit is ever in the file before its data; and none at all once
+ * a sync has failed, for after that none succeeds (see {@link RawFile.lost}).
  */
 export class AllocationMap implements Closable {
   readonly #owner = new Owner();
@@ -23,7 +25,7 @@ export class AllocationMap implements Closable {
   #changed: number[] = [];
   #writing: number[] = [];
   readonly #layout: OverlayLayout;
-  readonly #file: BlockBackend;
+  readonly #file: RawFile;
   readonly #fd: Fd;
   readonly #page: PageRequest;
   // Those who wait for the flush under way, and for the one after it.
@@ -32,7 +34,7 @@ export class AllocationMap implements Closable {
   #phase: 'idle' | 'data' | 'pages' | 'bits' = 'idle';
   #position = 0;
 
-  constructor(file: BlockBackend, fd: Fd, layout: OverlayLayout, path: string) {
+  constructor(file: RawFile, fd: Fd, layout: OverlayLayout, path: string) {
     this.#file = file;
     this.#fd = fd;
     this.#layout = layout;
@@ -97,20 +99,27 @@ export class AllocationMap implements Closable {
     else this.#finish(0);
   }
 
-  /** Writes what has changed, waiting for it, and gives everything back. Nothing may be in flight. */
+  /**
+   * Writes what has changed, waiting for it, and gives everything back. Nothing may be in flight. Where data was lost its
+   * bits stay as they are in the file: nobody can tell any more which ones have their data there.
+   */
   close(): void {
     try {
-      if (this.#changed.length > 0) {
+      if (this.#changed.length > 0 && this.#file.lost === 0) {
         fdatasyncSync(this.#fd);
-        for (const page of this.#changed) {
-          const at = page * pageBytes;
-          writeSync(this.#fd, this.#bits, at, pageBytes, this.#layout.bitmapOffset + at);
-        }
+        for (const page of this.#changed) this.#writePage(page);
         fdatasyncSync(this.#fd);
         this.#changed = [];
       }
     } finally {
       this.#owner.close();
+    }
+  }
+
+  #writePage(page: number): void {
+    const start = page * pageBytes;
+    for (let at = start; at < start + pageBytes; ) {
+      at += writeSync(this.#fd, this.#bits, at, start + pageBytes - at, this.#layout.bitmapOffset + at);
     }
   }
 

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import { blockDeviceGeometry, directAlignment, lockFile, lockHolder } from '../host/disk-file.ts';
+import { blockDeviceGeometry, directAlignment, lockFile, lockHolder, waitForFile } from '../host/disk-file.ts';
 import type { Fd } from '../host/libc.ts';
 import { DiskError } from './disk-error.ts';
 
@@ -40,6 +40,9 @@ export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskF
     if (!stat.isFile() && !stat.isBlockDevice()) {
       throw new DiskError(`disk ${path} is neither a file nor a block device`);
     }
+    // Needed only to open what may be a FIFO. On devices that cannot say at once whether a request would wait, io_uring
+    // gives EAGAIN for each one of such a descriptor (Linux 6.0 to 6.4 on dm-crypt, dm-thin).
+    waitForFile(fd, path);
     lock(fd, path, stat.ino, readOnly);
     const device = stat.isBlockDevice() ? blockDeviceGeometry(fd, path) : undefined;
     const sizeBytes = device?.size ?? stat.size;

@@ -10,6 +10,7 @@ import type { Completion, DiskEngine } from './disk-engine.ts';
 import type { EngineChooser } from './disk-engines.ts';
 import { type DiskFile, type DiskFileOptions, openDiskFile } from './disk-file.ts';
 import { type Scratch, ScratchPool } from './scratch.ts';
+import { isTransient, mostRetries, WriteBack } from './write-back.ts';
 
 /** A file or block device whose bytes are the disk's bytes. */
 export class RawFile implements BlockBackend {
@@ -20,6 +21,7 @@ export class RawFile implements BlockBackend {
   readonly memoryAlignment: number;
   readonly fd: Fd;
   readonly #engine: DiskEngine;
+  readonly #writeBack: WriteBack;
   readonly #owner = new Owner();
   readonly #idle: FileOperation[] = [];
   #scratches: ScratchPool | undefined;
@@ -31,6 +33,7 @@ export class RawFile implements BlockBackend {
   constructor(file: DiskFile, engines: EngineChooser) {
     this.fd = file.fd;
     this.#engine = engines.engineFor(file.path, file.regular);
+    this.#writeBack = new WriteBack(file.fd, this.#engine);
     this.sizeBytes = file.sizeBytes;
     this.readOnly = file.readOnly;
     this.physicalBlockBytes = file.physicalBlockBytes;
@@ -65,7 +68,12 @@ export class RawFile implements BlockBackend {
   }
 
   flush(request: BlockRequest): void {
-    this.#engine.sync(this.fd, this.#operation(request, OperationKind.flush));
+    this.#writeBack.sync(this.#operation(request, OperationKind.flush));
+  }
+
+  /** 0, or the negative errno of the flush that failed: data is lost, and no flush succeeds any more. */
+  get lost(): number {
+    return this.#writeBack.lost;
   }
 
   discard(request: BlockRequest): void {
@@ -90,7 +98,7 @@ export class RawFile implements BlockBackend {
 
   /** A step of `operation` is done. For {@link FileOperation} only. Hot path. */
   advance(operation: FileOperation, result: number): void {
-    if (result < 0 && this.#fallBack(operation, -result)) return;
+    if (result < 0 && this.#goesOn(operation, result)) return;
     const moves = operation.kind === OperationKind.read || operation.kind === OperationKind.write;
     if (result < 0) this.#end(operation, result);
     // A file that has shrunk.
@@ -144,9 +152,19 @@ export class RawFile implements BlockBackend {
     }
   }
 
+  /** Whether a call that failed is made once more, or in another way; then that is on its way. */
+  #goesOn(operation: FileOperation, result: number): boolean {
+    const { kind, scratch } = operation;
+    if (kind === OperationKind.flush) return false;
+    if (!isTransient(result)) return result === -EOPNOTSUPP && this.#fallBack(operation);
+    if (operation.retries++ >= mostRetries) return false;
+    if (scratch === undefined) this.#submit(operation);
+    else this.submitPiece(operation, scratch);
+    return true;
+  }
+
   /** Another way to do what the file system has no call for. True if there is one, and it is on its way. */
-  #fallBack(operation: FileOperation, errno: number): boolean {
-    if (errno !== EOPNOTSUPP) return false;
+  #fallBack(operation: FileOperation): boolean {
     switch (operation.kind) {
       case OperationKind.discard:
         this.#noPunch = true;
@@ -216,6 +234,7 @@ export class RawFile implements BlockBackend {
     operation.request = request;
     operation.kind = kind;
     operation.done = 0;
+    operation.retries = 0;
     return operation;
   }
 
@@ -252,6 +271,7 @@ class FileOperation implements Completion {
   kind: OperationKind = OperationKind.read;
   /** Bytes that are done. */
   done = 0;
+  retries = 0;
   scratch: Scratch | undefined = undefined;
   readonly #file: RawFile;
 

@@ -49,6 +49,16 @@ export function directAlignment(fd: Fd): number | undefined {
   return Math.max(answer.dio_mem_align, answer.dio_offset_align);
 }
 
+const fcntlNumber = declare<[number, number, number], number>('int fcntl(int, int, int)');
+
+/** Calls on `fd` wait from now on, though it was opened with O_NONBLOCK. */
+export function waitForFile(fd: Fd, path: string): void {
+  const [F_GETFL, F_SETFL, O_NONBLOCK] = [3, 4, 0x800];
+  const flags = fcntlNumber(fd, F_GETFL, 0);
+  if (flags < 0) throw new SystemError('F_GETFL', lastErrno(), path);
+  if (fcntlNumber(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) throw new SystemError('F_SETFL', lastErrno(), path);
+}
+
 /** struct flock. */
 export const flock = struct('flock', { l_type: s16, l_whence: s16, l_start: s64, l_len: s64, l_pid: s32 });
 

@@ -26,7 +26,8 @@ import type { BlockState } from './block-state.ts';
 
 /**
  * What becomes of a write that fails, in QEMU's words: the guest is told (report), the machine stops and the write is
- * done again when it goes on (stop), or the latter only while the host's disk is full (enospc).
+ * done again when it goes on (stop), or the latter only while the host's disk is full (enospc). The guest is always told
+ * of a flush that fails.
  */
 export type WriteErrorPolicy = 'report' | 'stop' | 'enospc';
 
@@ -388,7 +389,8 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     const operation = slot.flushing ? 'flush' : operationOf(slot.type);
     this.#errors[operation]++;
     const keeps = this.#werror === 'stop' || (this.#werror === 'enospc' && errno === ENOSPC);
-    if (operation === 'read' || !keeps) {
+    // What a flush that failed was to make durable may be lost, and none that comes after it says so.
+    if (operation === 'read' || operation === 'flush' || !keeps) {
       this.#events.onError(operation, errno);
       this.#answer(slot, status.ioError, 1);
       return;

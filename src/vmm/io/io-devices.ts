@@ -239,7 +239,9 @@ class IoSlot implements Closable {
       werror: order.writeErrors,
       events: {
         onError: (operation, errno) => {
-          this.#notice(`a ${operation} failed with ${errnoName(errno)}, as the guest was told`);
+          const lasting =
+            operation === 'flush' ? '; data may be lost, and every flush fails until the machine ends' : '';
+          this.#notice(`a ${operation} failed with ${errnoName(errno)}, as the guest was told${lasting}`);
           this.#diskFailed(diskFailure(order.id, operation, errno, false));
         },
         onStop: (errno) =>

@@ -291,6 +291,20 @@ test('stop is for any failing write, enospc for a full disk only, and reads are 
   t.equal(enospc.queue.collect().length, 1);
 });
 
+test('a flush that failed is told and never kept, whatever is done about writes', async (t) => {
+  const { version1 } = feature;
+  for (const options of [{ werror: 'stop' }, { werror: 'enospc' }, { werror: 'stop', features: version1 }] as const) {
+    const rig = rigFor(t, options);
+    rig.backend.resultOf = ({ operation }) => (operation === 'flush' ? -ENOSPC : undefined);
+    const request =
+      'features' in options
+        ? [{ read: header(OUT) }, { read: Buffer.alloc(512) }, { write: 1 }] // made durable before it is answered
+        : [{ read: header(FLUSH) }, { write: 1 }];
+    t.equal(rig.ask(request).status, IOERR);
+    t.strictSame(rig.told, ['flush 28']);
+  }
+});
+
 test('a reset forgets requests that were kept', async (t) => {
   const rig = rigFor(t);
   for (let round = 0; round < 3; round++) {
