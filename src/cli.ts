@@ -1,5 +1,6 @@
 import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
+import type { KeysOptions } from './colo/keys/keys-command.ts';
 import { tell } from './host/tell.ts';
 import type { ConfigKey } from './vmm/config/config.ts';
 
@@ -124,11 +125,26 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       });
   };
 
+  const defineKeys = (): void => {
+    cli
+      .command('keys <folder>')
+      .description('make the keys by which the two hosts of a pair know each other')
+      .requiredOption('--pair <name>', 'name of the pair')
+      .requiredOption('--hosts <names>', 'names or addresses of the hosts, separated by commas')
+      .option('--days <n>', 'how long the keys are valid', '3650')
+      .addHelpText('after', keysHelp)
+      .action(async (folder: string, options: KeysOptions) => {
+        const { keysCommand } = await import('./colo/keys/keys-command.ts');
+        for (const made of await keysCommand(folder, options)) process.stdout.write(`${made}\n`);
+      });
+  };
+
   const definitions: Readonly<Record<string, () => void>> = {
     run: defineRun,
     restore: defineRestore,
     snapshot: defineSnapshot,
     ...Object.fromEntries(machineCommands.map(([name, help]) => [name, () => defineMachineCommand(name, help)])),
+    keys: defineKeys,
     doctor: defineDoctor,
   };
   // Only the command that is given, if one is: to define them all is part of every machine's start.
@@ -240,6 +256,16 @@ Examples:
   colo-vmm restore web.snap --name web
   colo-vmm restore web.snap --disk id=root,path=copy.img --net tap=tap7
   colo-vmm restore web.snap --paused`;
+
+const keysHelp = `
+Each host gets a folder with its private key, its certificate and the pair's authority: copy it to that host, readable by root
+only, and name it there with --tls dir=. Whoever has it can take part in the pair.
+
+FOLDER/authority signs them. It is needed again only to add a host: keep it where no host of the pair can read it.
+
+Examples:
+  colo-vmm keys --pair web --hosts a.example,b.example web-keys
+  colo-vmm keys --pair web --hosts c.example web-keys             # a third one, later`;
 
 /** Commands that talk to a running machine. */
 const machineCommands = [

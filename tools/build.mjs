@@ -23,6 +23,17 @@ const koffiBeside = {
   },
 };
 
+// Only `colo-vmm keys` makes certificates: the library for it is a program of its own, which other commands need not load.
+const certificatesApart = {
+  name: 'certificates-apart',
+  setup(bundler) {
+    bundler.onResolve({ filter: /^(@peculiar\/x509|reflect-metadata)$/ }, ({ path }) => ({ path, namespace: 'apart' }));
+    bundler.onLoad({ filter: /.*/, namespace: 'apart' }, ({ path }) => ({
+      contents: path === 'reflect-metadata' ? '' : "module.exports = require('./certificates.cjs');",
+    }));
+  },
+};
+
 rmSync(dist, { recursive: true, force: true });
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const options = {
@@ -44,6 +55,14 @@ const options = {
 await build({ ...options, entryPoints: { 'colo-vmm': 'src/launch.ts' } });
 await build({
   ...options,
+  stdin: { contents: "import 'reflect-metadata'; export * from '@peculiar/x509';", resolveDir: root },
+  outdir: undefined,
+  outfile: join(dist, 'certificates.cjs'),
+});
+await build({
+  ...options,
+  plugins: [koffiBeside, certificatesApart],
+  external: ['./certificates.cjs'],
   entryPoints: { main: 'src/cli.ts', vcpu: 'src/vmm/vcpu/vcpu-worker.ts', io: 'src/vmm/io/io-worker.ts' },
   // A function, for launch.ts to call.
   banner: { js: '(function (exports, require, module, __dirname) {' },
