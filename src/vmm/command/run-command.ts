@@ -1,7 +1,8 @@
 import { type FileBytes, readFileBytes } from '../../host/file-bytes.ts';
 import { tell } from '../../host/tell.ts';
 import { ConfigError, type RunConfig } from '../config/config.ts';
-import { Machine, type NamedBytes } from '../machine/machine.ts';
+import { Machine } from '../machine/machine.ts';
+import type { NamedBytes } from '../machine/machine-shape.ts';
 import { hasHardwareVirtualisation, isLinux } from './hardware.ts';
 import { runMachine } from './run-machine.ts';
 

@@ -1,0 +1,39 @@
+import { writeAcpi } from '../../../firmware/acpi/machine-tables.ts';
+import { bootRegisters } from '../../../firmware/boot-registers.ts';
+import { loadKernel } from '../../../firmware/load-kernel.ts';
+import { writeResetVector } from '../../../firmware/reset-vector.ts';
+import { capability } from '../../host/kvm/abi.ts';
+import { platformMap } from '../platform/platform.ts';
+import { guestCpuid } from '../vcpu/cpuid.ts';
+import type { MachineParts } from './machine-parts.ts';
+import type { BootImages, MachineShape } from './machine-shape.ts';
+
+/**
+ * Brings RAM and vCPUs, which have not run, to where a kernel begins: ACPI tables, reset vector, kernel and initrd in RAM,
+ * CPUID and registers in the vCPUs.
+ *
+ * @throws KernelImageError
+ */
+export function prepareBoot(
+  { kvm, vm, ram, devices, vcpus }: MachineParts,
+  shape: MachineShape,
+  images: BootImages,
+): void {
+  const rsdp = writeAcpi(ram.memory, {
+    cpus: shape.cpus,
+    serialPorts: [platformMap.serial],
+    powerPort: platformMap.power.port,
+    powerButton: platformMap.powerButton,
+    virtioMmio: devices.acpi,
+  });
+  writeResetVector(ram.memory, platformMap.power.port);
+  // Not imported: loading it takes longer than all else here, and few machines need it.
+  const kaslr = images.kaslr === true ? process.getBuiltinModule('node:crypto').randomInt : undefined;
+  const entry = loadKernel(ram.memory, { ...images, rsdp, kaslr });
+  const supported = kvm.supportedCpuid();
+  const tscDeadline = vm.check(capability.tscDeadlineTimer) > 0;
+  for (const vcpu of vcpus) {
+    const cpuid = guestCpuid(supported, vcpu.index, { cpus: shape.cpus, tscDeadline, mask: shape.cpuMask });
+    vcpu.prepare(cpuid, vcpu.index === 0 ? bootRegisters(entry) : undefined);
+  }
+}

@@ -1,0 +1,32 @@
+import type { Ram, RamBacking } from '../../memory/ram.ts';
+import type { DevicesConfig } from './machine-devices.ts';
+
+/** A file's bytes, with the name that messages use. */
+export interface NamedBytes {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The shape of a machine. */
+export interface MachineShape {
+  readonly cpus: number;
+  /** Guest RAM, a multiple of the page size. */
+  readonly memoryBytes: number;
+  /** What it is made of; default private. */
+  readonly backing?: RamBacking;
+  /** RAM that has its contents already, of that size; the machine's from now on. */
+  readonly ram?: Ram;
+  /** CPU features to hide, by name. */
+  readonly cpuMask: readonly string[];
+  /** Disks, network cards, entropy; default none. */
+  readonly devices?: DevicesConfig;
+}
+
+/** What a machine boots. Needed only while it starts. */
+export interface BootImages {
+  readonly kernel: NamedBytes;
+  readonly initrd?: NamedBytes;
+  readonly commandLine: string;
+  /** Move the kernel to a random virtual address; default no. */
+  readonly kaslr?: boolean;
+}

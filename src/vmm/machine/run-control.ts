@@ -1,0 +1,149 @@
+import { DoorbellButton } from '../../host/doorbell.ts';
+import { ClockCatchUp } from '../vmstate/clock-catch-up.ts';
+import { type ClockMode, type ClockState, elapsedSince } from '../vmstate/clock-state.ts';
+import { PauseTimes } from '../vmstate/pause-times.ts';
+import type { MachineParts } from './machine-parts.ts';
+import { type RunState, RunStateError, RunStateMachine } from './run-state.ts';
+
+/** A vCPU that does not park within this time is not looked at now, to set its clocks. */
+const catchUpPatienceMs = 200;
+
+/**
+ * Stops and resumes a machine, whoever wants that: its run state, its threads, and the guest's clocks, which are read when
+ * all is stopped and set before it runs again.
+ */
+export class RunControl {
+  /** Called whenever all has been stopped, before anything is made of that. */
+  onStill: () => void = () => {};
+  /** How long time stood still for the guest, last: from when its clocks were read until they were set, in ms. */
+  heldMs = 0;
+  /** Where the time of the last pause went. */
+  readonly times = new PauseTimes();
+  readonly #parts: MachineParts;
+  readonly #notice: (text: string) => void;
+  readonly #runState = new RunStateMachine();
+  readonly #catchUp = new ClockCatchUp(() => this.#advanceClocks());
+  /** What time it was for the guest when it was paused, when that was, and whether its clocks show by now what time it is. */
+  #clocks: { readonly state: ClockState; readonly readAt: number; readonly running: boolean } | undefined;
+
+  /** @param notice takes a line for the operator */
+  constructor(parts: MachineParts, notice: (text: string) => void) {
+    this.#parts = parts;
+    this.#notice = notice;
+  }
+
+  get state(): RunState {
+    return this.#runState.state;
+  }
+
+  /** What the guest's clocks still are behind the time that they are to show. */
+  get clockBehindMs(): number {
+    return Number(this.#catchUp.behindNs / 1_000_000n);
+  }
+
+  /** What time it was for the guest when the machine was paused. @throws RunStateError if it is not paused */
+  get stoppedClocks(): ClockState {
+    if (this.state !== 'paused' || this.#clocks === undefined) throw new RunStateError(this.state, 'paused');
+    return this.#clocks.state;
+  }
+
+  /** The machine, which is booted, runs. @throws RunStateError */
+  start(): void {
+    this.#runState.moveTo('running');
+    this.#parts.start();
+  }
+
+  /** A state was loaded, and `clock` is what time it is in it. The machine is paused. */
+  loaded(clock: ClockState): void {
+    this.#clocks = { state: clock, readAt: this.#clocks?.readAt ?? performance.now(), running: false };
+    if (this.state === 'created') this.#runState.moveTo('paused');
+  }
+
+  /**
+   * Stops all vCPUs, then the devices; on return nothing changes guest state.
+   *
+   * In this order, for a vCPU may be waiting for the io thread to carry out what it wrote into a register.
+   *
+   * @throws RunStateError if it does not run
+   */
+  stop(): void {
+    if (this.state !== 'running') throw new RunStateError(this.state, 'paused');
+    const { vcpus, io } = this.#parts;
+    // Made before anything is stopped, in case that fails.
+    const { access } = this.#parts;
+    this.#runState.moveTo('paused');
+    this.times.restart();
+    try {
+      for (const vcpu of vcpus) vcpu.requestPark();
+      for (const vcpu of vcpus) vcpu.waitUntilParked();
+      this.times.done('vcpus');
+      io?.requestPark();
+      io?.waitUntilParked();
+      this.times.done('io');
+      const clocks = access.readClocks();
+      // Who goes on from this state is behind as well.
+      const realtimeNs = clocks.realtimeNs - this.#catchUp.behindNs;
+      this.#clocks = { state: { ...clocks, realtimeNs }, readAt: performance.now(), running: true };
+      this.times.done('clocks');
+      this.onStill();
+    } catch (error) {
+      this.resume();
+      throw error;
+    }
+  }
+
+  /**
+   * Lets all go on.
+   *
+   * @param mode absent: so little time has passed that the clocks are left alone, if they run
+   * @throws RunStateError if it is not paused
+   */
+  resume(mode?: ClockMode): void {
+    const clocks = this.#clocks;
+    this.times.begin();
+    this.#runState.moveTo('running');
+    this.#clocks = undefined;
+    const { access, vcpus, io } = this.#parts;
+    if (clocks !== undefined && !(clocks.running && mode === undefined)) {
+      if (mode === 'jump') this.#catchUp.start(elapsedSince(clocks.state));
+      access.setClocks(clocks.state, this.#catchUp.next(access));
+      this.heldMs = performance.now() - clocks.readAt;
+    } else access.noteStopped();
+    // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
+    this.times.done('goOn');
+    for (const vcpu of vcpus) vcpu.resume();
+    io?.resume();
+    // The host side of the serial port stood still as well.
+    new DoorbellButton(this.#parts.serialBell.button).ring();
+  }
+
+  /** The machine has ended: its threads are asked to end. False: it had ended before. */
+  end(): boolean {
+    if (this.state === 'ended') return false;
+    this.#runState.moveTo('ended');
+    this.#catchUp.stop();
+    this.#parts.requestEnd();
+    return true;
+  }
+
+  /** Has clocks that are behind go on, if it is time. Only the vCPUs are stopped for it. */
+  #advanceClocks(): void {
+    // It is taken up again when the machine goes on.
+    if (this.state !== 'running') return;
+    const { access, vcpus } = this.#parts;
+    try {
+      for (const vcpu of vcpus) vcpu.requestPark();
+      // Not for as long as a pause would wait: this is in no hurry, and the monitor is on this thread too.
+      if (!vcpus.every((vcpu) => vcpu.parksWithin(catchUpPatienceMs))) {
+        this.#catchUp.later();
+        return;
+      }
+      const stepNs = this.#catchUp.next(access);
+      if (stepNs > 0n) access.advanceClocks(stepNs);
+    } catch (error) {
+      this.#notice(`the guest's clock stays ${this.clockBehindMs} ms behind: ${(error as Error).message}`);
+    } finally {
+      for (const vcpu of vcpus) vcpu.resume();
+    }
+  }
+}
