@@ -1,0 +1,114 @@
+import type { Socket } from 'node:net';
+import type { Frame } from '../protocol/frame.ts';
+import { FrameReader } from '../protocol/frame-reader.ts';
+import { encodeFrame } from '../protocol/message-codec.ts';
+import type { StreamName } from '../protocol/message-table.ts';
+import type { Role } from '../protocol/numbers.ts';
+
+/**
+ * How one connection ended. `closed`: the peer's kernel closed it, as it does when the peer's process ends. `lost`: nothing is
+ * known of the peer. `broken`: the peer sent what no peer sends.
+ */
+export type StreamEnd =
+  | { readonly kind: 'closed' }
+  | { readonly kind: 'lost'; readonly reason: string }
+  | { readonly kind: 'broken'; readonly error: Error };
+
+export interface StreamListener {
+  received(frame: Frame): void;
+  /** There is room again, after {@link PeerStream.send} said that there is none. */
+  drained(): void;
+  /** At most once. */
+  ended(end: StreamEnd): void;
+}
+
+/** A sender that was told to wait and does not is a defect of ours: this much more may lie unsent. */
+const mostUnsentBytes = 256 * 1024 * 1024;
+
+/** One connection of a link: frames in both directions. */
+export class PeerStream {
+  readonly name: StreamName;
+  readonly #socket: Socket;
+  readonly #reader: FrameReader;
+  readonly #listener: StreamListener;
+  #ended = false;
+
+  /**
+   * @param socket connected, its preamble sent or taken; paused
+   * @param peer the role of who sends on it
+   */
+  constructor(name: StreamName, socket: Socket, peer: Role, listener: StreamListener) {
+    this.name = name;
+    this.#socket = socket;
+    this.#listener = listener;
+    this.#reader = new FrameReader(name, peer, (frame) => {
+      if (!this.#ended) listener.received(frame);
+    });
+    socket.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    socket.on('drain', () => listener.drained());
+    // Also within a frame: a process may die while it writes one.
+    socket.on('end', () => this.#end({ kind: 'closed' }));
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#end(endOf(error)));
+    socket.on('close', () => this.#end({ kind: 'lost', reason: 'the connection is gone' }));
+    socket.resume();
+    // It may have ended before anybody listened; whoever made this is to have it first.
+    if (socket.destroyed) setImmediate(() => this.#end({ kind: 'lost', reason: 'the connection is gone' }));
+  }
+
+  /** Bytes that were not handed to the kernel yet. */
+  get unsentBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  /**
+   * Sends a frame, after all that were sent before; never blocks. Data in it must stay as it is until it was sent.
+   *
+   * @returns false if the caller should wait for {@link StreamListener.drained}
+   */
+  send(frame: Frame): boolean {
+    if (this.#ended) return true;
+    if (this.#socket.writableLength > mostUnsentBytes) {
+      this.#end({ kind: 'broken', error: new Error(`the peer reads nothing on the ${this.name} stream`) });
+      return true;
+    }
+    return this.#socket.write(encodeFrame(frame));
+  }
+
+  /** Takes nothing more from the peer until {@link resume}: it then waits, by TCP's flow control. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** Closes the connection without a word; nothing more is received. */
+  destroy(): void {
+    this.#ended = true;
+    this.#socket.destroy();
+  }
+
+  #take(chunk: Buffer): void {
+    try {
+      this.#reader.push(chunk);
+    } catch (error) {
+      this.#end({ kind: 'broken', error: error as Error });
+    }
+  }
+
+  #end(end: StreamEnd): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#listener.ended(end);
+  }
+}
+
+/** What the peer's kernel says when the process that had the connection is gone. */
+const closedCodes: readonly string[] = ['ECONNRESET', 'EPIPE'];
+
+function endOf(error: NodeJS.ErrnoException): StreamEnd {
+  if (closedCodes.includes(error.code ?? '')) return { kind: 'closed' };
+  return { kind: 'lost', reason: error.code ?? error.message };
+}

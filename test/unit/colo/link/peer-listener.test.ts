@@ -1,0 +1,111 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { type Test, test } from 'tap';
+import { encodePreamble } from '../../../../src/colo/link/stream-preamble.ts';
+import type { StreamName } from '../../../../src/colo/protocol/message-table.ts';
+import { dialing, Listening, pairOfKeys, plaintext, tls } from './link-rig.ts';
+
+/** A connection of somebody who sends `bytes`, if anything. */
+function stranger(t: Test, { listener }: Listening, bytes?: Uint8Array | string): Socket {
+  const socket = connect(listener.port, '127.0.0.1');
+  socket.on('error', () => {});
+  t.teardown(() => socket.destroy());
+  if (bytes !== undefined) socket.write(bytes);
+  return socket;
+}
+
+function closed(socket: Socket): Promise<void> {
+  socket.resume();
+  return new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.once('close', () => resolve());
+  });
+}
+
+test('a stranger who says nothing is turned away in time, and so is a link that is never whole', async (t) => {
+  const [, keys] = await pairOfKeys(t);
+  for (const security of [plaintext, tls(keys)]) {
+    const listening = await Listening.start(t, security, 200);
+    await closed(stranger(t, listening));
+    t.match(await listening.refusal(), /^127\.0\.0\.1 said nothing within 200 ms/, security.kind);
+  }
+  const listening = await Listening.start(t, plaintext, 200);
+  await closed(stranger(t, listening, encodePreamble({ link: '00'.repeat(16), stream: 'control' })));
+  t.strictSame(listening.links, []);
+});
+
+test('garbage is turned away, and told of once a second at most', async (t) => {
+  const [, keys] = await pairOfKeys(t);
+  const garbage = ['GET / HTTP/1.1\r\nHost: x\r\n\r\n', new Uint8Array(100), new Uint8Array(100_000).fill(0xff)];
+  for (const security of [plaintext, tls(keys)]) {
+    const listening = await Listening.start(t, security);
+    for (const bytes of garbage) await closed(stranger(t, listening, bytes));
+    t.equal(listening.refusals.length, 1, security.kind);
+    t.strictSame(listening.links, []);
+  }
+});
+
+test('a flood of strangers does not lock the peer out', async (t) => {
+  const [a, b] = await pairOfKeys(t);
+  const listening = await Listening.start(t, tls(b));
+  const flood = Array.from({ length: 200 }, () => stranger(t, listening));
+  await Promise.all(flood.map((socket) => (socket.connecting ? once(socket, 'connect') : undefined)));
+  const link = await dialing(listening, tls(a));
+  t.equal(link.peer.host, 'b.example');
+  link.destroy();
+});
+
+test('a place in a link is given once, and to one host only', async (t) => {
+  const listening = await Listening.start(t, plaintext, 2000);
+  const preamble = (stream: StreamName) => encodePreamble({ link: '11'.repeat(16), stream });
+  stranger(t, listening, preamble('control'));
+  const second = stranger(t, listening, preamble('control'));
+  await closed(second);
+  t.match(await listening.refusal(), /claims a place in a link that is taken/);
+  t.strictSame(listening.links, []);
+});
+
+test('a link that lost a connection before it was whole can still be completed', async (t) => {
+  const listening = await Listening.start(t, plaintext);
+  const preamble = (stream: StreamName) => encodePreamble({ link: '22'.repeat(16), stream });
+  const first = stranger(t, listening, preamble('control'));
+  await once(first, 'connect');
+  first.destroy();
+  await once(first, 'close');
+  for (const stream of ['pages', 'disk', 'packets', 'control'] as const) stranger(t, listening, preamble(stream));
+  t.ok(await listening.link());
+});
+
+test('closing turns away who is not part of a link, and leaves links alone', async (t) => {
+  const listening = await Listening.start(t, plaintext);
+  const waiting = stranger(t, listening);
+  await once(waiting, 'connect');
+  const link = await dialing(listening, plaintext);
+  listening.listener.close();
+  await closed(waiting);
+  t.strictSame(listening.refusals, []);
+  const peer = await listening.link();
+  const ended = new Promise((resolve) => {
+    peer.listen({ received: () => {}, drained: () => {}, ended: resolve });
+  });
+  link.destroy();
+  t.strictSame(await ended, { kind: 'closed' });
+});
+
+test('an address that is taken is named', async (t) => {
+  const { PeerListener } = await import('../../../../src/colo/link/peer-listener.ts');
+  const { listener } = await Listening.start(t, plaintext);
+  const { port } = listener;
+  await t.rejects(
+    PeerListener.start({
+      host: '127.0.0.1',
+      port,
+      security: plaintext,
+      role: 'secondary',
+      patienceMs: 1000,
+      linked: () => {},
+      refused: () => {},
+    }),
+    { code: 'COLO_LINK', message: `127.0.0.1:${port} cannot be listened on: EADDRINUSE` },
+  );
+});
