@@ -27,9 +27,14 @@ const endPatienceMs = 500;
  * To park, requests that were taken are finished first: parked means that no system call writes guest memory. Devices are
  * paused as well when the thread parks for the first time.
  *
- * @param serve answers one question of the controller's, while all stands still
+ * @param serve answers the controller's question of that number, while all is parked
  */
-export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: DrivenDevices, serve?: () => void): void {
+export function runIoLoop(
+  control: ThreadControl,
+  loop: EventLoop,
+  devices: DrivenDevices,
+  serve?: (number: number) => void,
+): void {
   standStill(control, loop, devices, serve);
   for (;;) {
     switch (control.request) {
@@ -50,7 +55,12 @@ export function runIoLoop(control: ThreadControl, loop: EventLoop, devices: Driv
   }
 }
 
-function standStill(control: ThreadControl, loop: EventLoop, devices: DrivenDevices, serve?: () => void): void {
+function standStill(
+  control: ThreadControl,
+  loop: EventLoop,
+  devices: DrivenDevices,
+  serve?: (number: number) => void,
+): void {
   devices.pause();
   while (control.request === request.park && !devices.idle) {
     devices.settle();

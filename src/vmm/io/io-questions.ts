@@ -1,5 +1,6 @@
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
+import { sendNumbered, takeNumbered } from '../thread/questions.ts';
 import type { IoDeviceState } from './io-device-state.ts';
 
 /** What the io thread can be asked while it is parked. */
@@ -23,8 +24,8 @@ export interface SavedDevices {
   prepareLoad(states: readonly IoDeviceState[]): () => void;
 }
 
-/** Answers what comes in at `port`: a function to be called once for each question. */
-export function answerQuestions(port: MessagePort, devices: SavedDevices): () => void {
+/** Answers what comes in at `port`: a function to be called with the number of each question. */
+export function answerQuestions(port: MessagePort, devices: SavedDevices): (number: number) => void {
   let prepared: (() => void) | undefined;
   const answer = (question: IoQuestion): IoAnswer => {
     switch (question.kind) {
@@ -47,8 +48,8 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): () =>
         return question satisfies never;
     }
   };
-  return () => {
-    const question = receiveMessageOnPort(port);
-    if (question !== undefined) port.postMessage(answer(question.message as IoQuestion));
+  return (number) => {
+    const question = takeNumbered(port, number);
+    if (question !== undefined) sendNumbered(port, number, answer(question.body as IoQuestion));
   };
 }

@@ -1,5 +1,7 @@
 import { once } from 'node:events';
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { Patience } from './patience.ts';
+import { sendNumbered, takeNumbered } from './questions.ts';
 import { type Phase, phase, request, type ThreadControl } from './thread-control.ts';
 
 /** A thread that does not stop or end within this time is broken, unless its kind allows itself longer. */
@@ -86,16 +88,22 @@ export class ControlledThread<Report> {
     this.#options.callOut();
   }
 
-  /** Blocks until the thread touches no guest state any more. Throws if it does not come to that. */
+  /**
+   * Blocks until the thread touches no guest state any more.
+   *
+   * @throws if it does not come to that, or if the thread has died: what it left half done nobody knows
+   */
   waitUntilParked(): void {
     const limitMs = this.#options.parkPatienceMs ?? patienceMs;
-    if (!this.parksWithin(limitMs)) throw new Error(`${this.#options.name} did not stand still within ${limitMs} ms`);
+    if (!this.parksWithin(limitMs)) throw new Error(`${this.#options.name} did not park within ${limitMs} ms`);
   }
 
-  /** As {@link waitUntilParked}, but false if it takes longer. */
+  /** As {@link waitUntilParked}, but false if it takes longer. @throws if the thread has died */
   parksWithin(limitMs: number): boolean {
     // A thread that still loads its program parks first of all.
-    return this.#waitFor((now) => now !== phase.running, limitMs);
+    const parks = this.#waitFor((now) => now !== phase.running && now !== phase.serving, limitMs);
+    if (this.#control.phase === phase.ended) throw new Error(`${this.#options.name} has ended`);
+    return parks;
   }
 
   resume(): void {
@@ -114,20 +122,19 @@ export class ControlledThread<Report> {
   /** As {@link ask}, but the caller can do something else meanwhile: it must call what it gets, to take the answer. */
   askAhead(question: unknown): () => unknown {
     const questions = this.#questions;
-    if (questions === undefined) throw new Error(`${this.#options.name} answers no questions`);
-    this.#waitFor((now) => now !== phase.starting, startPatienceMs);
-    // It must have seen that the last question is over before the next one comes.
-    this.#waitFor((now) => now !== phase.served, this.#options.parkPatienceMs ?? patienceMs);
-    questions.postMessage(question);
-    this.#control.request = request.serve;
+    const { name } = this.#options;
+    if (questions === undefined) throw new Error(`${name} answers no questions`);
+    if (!this.#waitFor((now) => now !== phase.starting, startPatienceMs)) throw new Error(`${name} did not start`);
+    const number = this.#control.nextQuestion;
+    sendNumbered(questions, number, question);
+    this.#control.requestAnswer(number);
     return () => {
-      // On a busy host, code that runs for the first time takes its time: as long as parking may take is long enough.
-      this.#waitFor((now) => now === phase.served || now === phase.ended, this.#options.parkPatienceMs ?? patienceMs);
-      const reached = this.#control.phase;
-      const answer = reached === phase.served ? receiveMessageOnPort(questions) : undefined;
+      const answered = this.#waitForAnswer(number);
+      // Withdrawn, if it was not answered.
       this.#control.request = request.park;
-      if (answer === undefined) throw new Error(`${this.#options.name} did not answer (its phase: ${reached})`);
-      return answer.message;
+      const answer = answered ? takeNumbered(questions, number) : undefined;
+      if (answer === undefined) throw new Error(`${name} did not answer (its phase: ${this.#control.phase})`);
+      return answer.body;
     };
   }
 
@@ -146,12 +153,21 @@ export class ControlledThread<Report> {
     return true;
   }
 
+  /** On a busy host, code that runs for the first time takes its time: as long as parking may take is long enough. */
+  #waitForAnswer(number: number): boolean {
+    const patience = new Patience(this.#options.parkPatienceMs ?? patienceMs);
+    while (!this.#control.waitForAnswer(number, callPeriodMs)) {
+      if (this.#control.phase === phase.ended || patience.isOver()) return false;
+    }
+    return true;
+  }
+
   #waitFor(reached: (now: Phase) => boolean, limitMs: number): boolean {
-    const deadline = performance.now() + limitMs;
+    const patience = new Patience(limitMs);
     for (;;) {
       const now = this.#control.phase;
       if (reached(now)) return true;
-      if (performance.now() > deadline) return false;
+      if (patience.isOver()) return false;
       if (!this.#control.waitWhilePhase(now, callPeriodMs)) this.#options.callOut();
     }
   }

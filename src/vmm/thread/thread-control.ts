@@ -1,24 +1,32 @@
 /**
  * The memory that a worker thread shares with the thread that controls it.
  *
- *     cells    request: what the controller wants     phase: what the thread does     tid: to kick it
+ *     cells    request: what the controller wants, and the number of its latest question
+ *              phase: what the thread does     tid: to kick it     answered: the question that it answered last
+ *
+ *     request  bits 0-1: a Request     bits 2-31: number of the question, counted up and around
  */
 
 const requestCell = 0;
 const phaseCell = 1;
 const tidCell = 2;
+const answeredCell = 3;
 /** Bytes of the cells; what a kind of thread adds follows. */
 export const controlCellBytes = 16;
 
-/** What the controller wants. `serve`: the thread is parked, and is to answer one question. */
+const requestBits = 2;
+const requestMask = (1 << requestBits) - 1;
+const numberMask = 0x3fff_ffff;
+
+/** What the controller wants. `serve`: the thread is parked, and is to answer a question. */
 export const request = { park: 0, run: 1, end: 2, serve: 3 } as const;
 export type Request = (typeof request)[keyof typeof request];
 
 /**
- * What the thread does. A thread that is parked or ended touches no guest state. `served`: it has answered, and goes back
- * to where it is parked once the controller has taken the answer.
+ * What the thread does. A thread that is parked or ended touches no guest state; one that is `serving` was parked, and
+ * parks again when it has answered.
  */
-export const phase = { starting: 0, running: 1, parked: 2, ended: 3, served: 4 } as const;
+export const phase = { starting: 0, running: 1, parked: 2, ended: 3, serving: 4 } as const;
 export type Phase = (typeof phase)[keyof typeof phase];
 
 /** Both sides' view of the shared cells. */
@@ -32,12 +40,27 @@ export class ThreadControl {
   }
 
   get request(): Request {
-    return Atomics.load(this.#cells, requestCell) as Request;
+    return (this.#wanted & requestMask) as Request;
   }
 
+  /** The number of the latest question stays. */
   set request(value: Request) {
-    Atomics.store(this.#cells, requestCell, value);
-    Atomics.notify(this.#cells, requestCell);
+    this.#setWanted((this.#wanted & ~requestMask) | value);
+  }
+
+  /** Controller side: wants a question answered, which has come to the thread by some way of theirs. Its number. */
+  requestAnswer(number: number): void {
+    this.#setWanted((number << requestBits) | request.serve);
+  }
+
+  /** Controller side: the number of the next question. */
+  get nextQuestion(): number {
+    return ((this.#wanted >>> requestBits) + 1) & numberMask;
+  }
+
+  /** The question that the thread answered last. */
+  get answered(): number {
+    return Atomics.load(this.#cells, answeredCell);
   }
 
   get phase(): Phase {
@@ -59,23 +82,31 @@ export class ThreadControl {
   }
 
   /**
-   * Thread side: stands still as long as the request is to park, or to answer a question.
+   * Thread side: parks as long as the request is to park, or to answer a question.
    *
    * The phase changes before the request is looked at again, and the controller changes the request before it looks
-   * at the phase: whoever comes second sees the other, so the controller never takes a thread for parked that goes on.
-   * That a wait is over means nothing: a call to wake it may come late, and tell of a request that was seen already.
+   * at the phase: whoever comes second sees the other, so the controller never takes a thread for parked that runs or
+   * answers. That a wait is over means nothing: a call to wake it may come late, and tell of a request that was seen already.
    *
-   * @param serve answers a question of the controller's, for threads that can be asked
+   * A controller that gives up a question withdraws it, by another request. An answer that comes all the same bears its
+   * number, and is not taken for one to a later question.
+   *
+   * @param serve answers the controller's question of that number, for threads that can be asked
    */
-  park(serve?: () => void): void {
+  park(serve?: (number: number) => void): void {
     for (;;) {
       this.phase = phase.parked;
-      this.#waitWhile(request.park);
-      const asked = this.request;
-      if (asked === request.serve) {
-        serve?.();
-        this.phase = phase.served;
-        this.#waitWhile(request.serve);
+      const wanted = this.#waitForOther(request.park);
+      if ((wanted & requestMask) === request.serve) {
+        this.phase = phase.serving;
+        if (this.#wanted !== wanted) continue;
+        const number = wanted >>> requestBits;
+        serve?.(number);
+        // Parked before it is answered: whoever sees the answer may let the thread run, and stop it again.
+        this.phase = phase.parked;
+        Atomics.store(this.#cells, answeredCell, number);
+        Atomics.notify(this.#cells, answeredCell);
+        while (this.#wanted === wanted) Atomics.wait(this.#cells, requestCell, wanted);
         continue;
       }
       this.phase = phase.running;
@@ -84,19 +115,42 @@ export class ThreadControl {
     }
   }
 
-  /** Thread side: stands still until it is to end. */
+  /** Thread side: parks until it is to end. */
   parkForEver(): void {
     this.phase = phase.parked;
-    for (let now = this.request; now !== request.end; now = this.request) Atomics.wait(this.#cells, requestCell, now);
-  }
-
-  #waitWhile(value: Request): void {
-    while (this.request === value) Atomics.wait(this.#cells, requestCell, value);
+    for (let now = this.#wanted; (now & requestMask) !== request.end; now = this.#wanted) {
+      Atomics.wait(this.#cells, requestCell, now);
+    }
   }
 
   /** Controller side: blocks until the phase is no longer `value`, at most `timeoutMs`; false if it still is. */
   waitWhilePhase(value: Phase, timeoutMs: number): boolean {
     Atomics.wait(this.#cells, phaseCell, value, timeoutMs);
     return this.phase !== value;
+  }
+
+  /** Controller side: blocks until question `number` is answered, at most `timeoutMs`; false if it is not. */
+  waitForAnswer(number: number, timeoutMs: number): boolean {
+    const answered = this.answered;
+    if (answered !== number) Atomics.wait(this.#cells, answeredCell, answered, timeoutMs);
+    return this.answered === number;
+  }
+
+  get #wanted(): number {
+    return Atomics.load(this.#cells, requestCell);
+  }
+
+  #setWanted(value: number): void {
+    Atomics.store(this.#cells, requestCell, value);
+    Atomics.notify(this.#cells, requestCell);
+  }
+
+  /** Waits while the request is `value`; the request and question number that there is then. */
+  #waitForOther(value: Request): number {
+    for (;;) {
+      const wanted = this.#wanted;
+      if ((wanted & requestMask) !== value) return wanted;
+      Atomics.wait(this.#cells, requestCell, wanted);
+    }
   }
 }

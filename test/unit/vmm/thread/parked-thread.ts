@@ -1,4 +1,6 @@
-import { ThreadControl } from '../../../../src/vmm/thread/thread-control.ts';
+import { type MessagePort, workerData } from 'node:worker_threads';
+import { sendNumbered, takeNumbered } from '../../../../src/vmm/thread/questions.ts';
+import { phase, request, ThreadControl } from '../../../../src/vmm/thread/thread-control.ts';
 
 /** Body of a thread that parks, and counts what it is asked, until it is to go on. Gives the count. */
 export function countQuestions(storage: SharedArrayBuffer): number {
@@ -7,4 +9,50 @@ export function countQuestions(storage: SharedArrayBuffer): number {
     questions++;
   });
   return questions;
+}
+
+/** Cells that a test holds a thread by: `reached` counts where it is held, `released` lets it go on so often. */
+export const gate = { reached: 0, released: 1 } as const;
+
+function passGate(cells: Int32Array): void {
+  const number = Atomics.add(cells, gate.reached, 1) + 1;
+  Atomics.notify(cells, gate.reached);
+  for (let now = Atomics.load(cells, gate.released); now < number; now = Atomics.load(cells, gate.released)) {
+    Atomics.wait(cells, gate.released, now);
+  }
+}
+
+/** Body of a thread that echoes questions. Those with `held` wait at the gate first. */
+export function echoThroughGate(cells: Int32Array): void {
+  const { control: storage, questions } = workerData as { control: SharedArrayBuffer; questions: MessagePort };
+  new ThreadControl(storage).park((number) => {
+    const question = takeNumbered(questions, number)?.body as { held?: boolean } | undefined;
+    if (question?.held === true) passGate(cells);
+    sendNumbered(questions, number, question);
+  });
+}
+
+/** Body of a thread that stops the whole process before it answers, or parks; when that goes on it takes a while. */
+export function freezeAll(): void {
+  const { control: storage, questions } = workerData as { control: SharedArrayBuffer; questions: MessagePort };
+  const control = new ThreadControl(storage);
+  const freeze = (): void => {
+    process.kill(process.pid, 'SIGSTOP');
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  };
+  control.park((number) => {
+    freeze();
+    sendNumbered(questions, number, takeNumbered(questions, number)?.body);
+  });
+  while (control.request === request.run) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  freeze();
+  control.park();
+  control.phase = phase.ended;
+}
+
+/** Body of a thread that ends as soon as it has parked and is to run. */
+export function endWhenItRuns(): void {
+  const control = new ThreadControl((workerData as { control: SharedArrayBuffer }).control);
+  control.park();
+  control.phase = phase.ended;
 }

@@ -82,20 +82,58 @@ test('a parked thread answers each question and stays parked, however often it i
     { eval: true, workerData: new Int32Array(control.storage) },
   );
   t.teardown(() => waker.terminate());
-  const reaches = (wanted: number): boolean => {
-    const deadline = performance.now() + 5000;
-    while (control.phase !== wanted && performance.now() < deadline) control.waitWhilePhase(control.phase, 1);
-    return control.phase === wanted;
-  };
   await until(() => control.phase === phase.parked);
   let answered = 0;
   for (; answered < rounds; answered++) {
-    control.request = request.serve;
-    if (!reaches(phase.served)) break;
+    const question = control.nextQuestion;
+    control.requestAnswer(question);
+    const deadline = performance.now() + 5000;
+    while (!control.waitForAnswer(question, 1) && performance.now() < deadline);
+    if (control.answered !== question || control.phase !== phase.parked) break;
     control.request = request.park;
-    if (!reaches(phase.parked)) break;
   }
   control.request = request.end;
   t.equal(answered, rounds);
   t.equal(await counted, rounds);
+});
+
+test('a thread is not parked while it answers', async (t) => {
+  const control = new ThreadControl();
+  const phases: number[] = [];
+  control.requestAnswer(control.nextQuestion);
+  control.park((number) => {
+    phases.push(control.phase);
+    t.equal(number, 1);
+    control.request = request.run;
+  });
+  t.strictSame(phases, [phase.serving]);
+  t.equal(control.answered, 1);
+});
+
+test('a question that is withdrawn is not answered; the next one has a number of its own', async (t) => {
+  const control = new ThreadControl();
+  const withdrawn = control.nextQuestion;
+  control.requestAnswer(withdrawn);
+  control.request = request.park;
+  const next = control.nextQuestion;
+  control.requestAnswer(next);
+  const asked: number[] = [];
+  control.park((number) => {
+    asked.push(number);
+    control.request = request.end;
+  });
+  t.not(next, withdrawn);
+  t.strictSame(asked, [next]);
+});
+
+test('numbers of questions begin anew when they have all been used', async (t) => {
+  const control = new ThreadControl();
+  control.requestAnswer(0x3fff_ffff);
+  t.equal(control.request, request.serve);
+  control.park((number) => {
+    t.equal(number, 0x3fff_ffff);
+    control.request = request.run;
+  });
+  t.equal(control.answered, 0x3fff_ffff);
+  t.equal(control.nextQuestion, 0);
 });
