@@ -3,6 +3,7 @@ import { Handshake } from '../../../src/host/handshake.ts';
 import { threadId } from '../../../src/host/kick.ts';
 import { type Fd, tryRead } from '../../../src/host/libc.ts';
 import { Mutex } from '../../../src/host/mutex.ts';
+import { RecordProducer } from '../../../src/host/record-ring.ts';
 
 /** Bodies of threads that the tests of this folder start. */
 
@@ -65,4 +66,38 @@ export function askMany(storage: SharedArrayBuffer, times: number): number {
     if (Atomics.load(cells, 2) < number) early++;
   }
   return early;
+}
+
+/** Sends so many records of the lengths that {@link lengthOfRecord} says; how often it waited for room. Cells: 0 woken. */
+export function produceRecords(
+  ring: SharedArrayBuffer,
+  wake: SharedArrayBuffer,
+  button: number,
+  times: number,
+): number {
+  const cells = new Int32Array(wake);
+  const doorbell = new DoorbellButton(button as Fd);
+  const producer = new RecordProducer(ring, () => doorbell.ring());
+  let waits = 0;
+  for (let number = 0; number < times; number++) {
+    const length = lengthOfRecord(number);
+    for (;;) {
+      const seen = Atomics.load(cells, 0);
+      const at = producer.reserve(length);
+      if (at >= 0) {
+        producer.bytes.fill(number & 0xff, at, at + length);
+        producer.commit(1 + (number % 7), number);
+        break;
+      }
+      if (!producer.waitForRoom()) continue;
+      waits++;
+      // A wake-up that is lost would be seen by the test as a thread that does not end.
+      if (Atomics.wait(cells, 0, seen, 60_000) === 'timed-out') return -1;
+    }
+  }
+  return waits;
+}
+
+export function lengthOfRecord(number: number): number {
+  return (number * 7919) % 200;
 }
