@@ -19,6 +19,7 @@ Exit codes:
   1    bad input, or the VMM failed; one line says why
   2    the guest crashed: a triple fault, or a state that KVM cannot run
   3    the guest asked for a reboot
+  4    the guest's kernel panicked (with --on-panic exit, and if it has a driver for pvpanic)
   128+n  ended by signal n (129 also when standard input closes)
 
 Disks:
@@ -69,7 +70,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       .action(async (path: string, _options: unknown, command: Command) => {
         const { parseRestoreConfig } = await import('./vmm/command/restore-config.ts');
         const { restoreCommand } = await import('./vmm/command/restore-command.ts');
-        exitCode = await restoreCommand(path, parseRestoreConfig(command.opts()), program);
+        exitCode = await restoreCommand(path, parseRestoreConfig(flagsOf(command)), program);
       });
   };
 
@@ -172,6 +173,9 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 
 const standardDescriptors = [0, 1, 2];
 
+const onPanicHelp =
+  'exit, pause or run: what to do when the kernel of the guest says that it panicked (default exit, with exit code 4)';
+
 const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
   ['initrd', '<file>', 'initial RAM disk'],
@@ -190,6 +194,7 @@ const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
   ['kaslr', '<on|off>', 'load the kernel at a random virtual address (default off: the same address at every start)'],
   ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
+  ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
 ];
@@ -215,6 +220,7 @@ const restoreFlags = [
     'keep (default): the guest clock continues from the snapshot; jump: it is set to the current time',
   ],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
+  ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
 ] as const;
@@ -289,10 +295,12 @@ function collect(value: string, earlier: readonly string[] = []): string[] {
 }
 
 /** What was given on the command line, by the flags' own names (commander would write cpuMask for cpu-mask). */
-function flagsOf(command: Command): Record<string, string | string[]> & { config?: string } {
+function flagsOf(command: Command): Record<string, string | boolean | string[]> & { config?: string } {
   const given = command.options.flatMap((option) => {
     const value: unknown = command.getOptionValue(option.attributeName());
-    return value === undefined ? [] : [[option.name(), Array.isArray(value) ? value : String(value)]];
+    return value === undefined
+      ? []
+      : [[option.name(), typeof value === 'object' || typeof value === 'boolean' ? value : String(value)]];
   });
   return Object.fromEntries(given);
 }

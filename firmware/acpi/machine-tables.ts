@@ -31,6 +31,8 @@ export interface AcpiMachine {
   readonly powerPort: number;
   /** A pulse on this GSI is a press of the power button. There is nothing to read or acknowledge. */
   readonly powerButton?: { readonly gsi: number } | undefined;
+  /** One byte, where a kernel says that it has panicked. */
+  readonly pvpanicPort?: number;
   readonly virtioMmio: readonly { readonly base: Gpa; readonly size: number; readonly gsi: number }[];
   /** A keyboard controller at 0x60 and 0x64 that the guest may use. Its reset line works without this. */
   readonly i8042?: boolean;
@@ -71,7 +73,7 @@ export function writeAcpi(memory: GuestMemory, machine: AcpiMachine): Gpa {
   return tables.rsdp;
 }
 
-function machineAml({ serialPorts, virtioMmio, powerButton, i8042, rtc }: AcpiMachine): Aml {
+function machineAml({ serialPorts, virtioMmio, powerButton, pvpanicPort, i8042, rtc }: AcpiMachine): Aml {
   return terms(
     name('_S5_', amlPackage(softOffSleepType, softOffSleepType, 0, 0)),
     scope(
@@ -85,6 +87,7 @@ function machineAml({ serialPorts, virtioMmio, powerButton, i8042, rtc }: AcpiMa
         ),
       ),
       ...(powerButton === undefined ? [] : powerButtonDevices(powerButton.gsi)),
+      ...(pvpanicPort === undefined ? [] : [pvpanicDevice(pvpanicPort)]),
       ...(i8042 === true ? [keyboardController] : []),
       ...(rtc === true ? [cmosClock] : []),
       ...virtioMmio.map(({ base, size, gsi }, index) =>
@@ -118,6 +121,11 @@ function powerButtonDevices(gsi: number): Aml[] {
       serializedMethod('_EVT', 1, ifThen(equal(argument(0), gsi), notify('PWRB', buttonPressed))),
     ),
   ];
+}
+
+/** Linux finds it by the id that QEMU gave it. */
+function pvpanicDevice(port: number): Aml {
+  return device('PVPN', name('_HID', 'QEMU0001'), name('_CRS', resourceTemplate(io(port, 1))));
 }
 
 const keyboardController = device(

@@ -69,17 +69,34 @@ t.test('a guest ends in each way it can, and the exit code tells which', { timeo
       report: /asked for a reboot/,
     },
     {
+      name: "a reboot through the chipset's reset register",
+      cmdline: 'reboot=p',
+      type: 'reboot -f',
+      status: 3,
+      report: /asked for a reboot/,
+    },
+    {
       name: 'a triple fault',
       cmdline: 'reboot=t',
       type: 'reboot -f',
       status: 2,
       report: /triple-faulted[\s\S]*rip[\s\S]*console/,
     },
-    { name: 'a panic', type: 'echo c > /proc/sysrq-trigger', status: 3, report: /asked for a reboot/ },
+    { name: 'a panic', type: 'echo c > /proc/sysrq-trigger', status: 4, report: /the guest's kernel panicked/ },
+    {
+      name: "a panic that is the kernel's own affair",
+      flags: ['--on-panic', 'run'],
+      type: 'echo c > /proc/sysrq-trigger',
+      status: 3,
+      report: /the guest's kernel panicked[\s\S]*asked for a reboot/,
+    },
   ];
-  for (const { name, cmdline, type, status, report } of ends) {
+  for (const { name, cmdline, flags, type, status, report } of ends) {
     await t.test(name, async (t) => {
-      const guest = startGuest(lab, host, { ...(cmdline === undefined ? {} : { cmdline }) });
+      const guest = startGuest(lab, host, {
+        ...(cmdline === undefined ? {} : { cmdline }),
+        ...(flags === undefined ? {} : { flags }),
+      });
       await guest.session.login(patienceMs);
       guest.session.type(type);
       const end = await guest.ended();

@@ -1,7 +1,15 @@
 import { tinyElfBase } from './tiny-elf.ts';
 
 /** Ports of the machine that guests of the tests use. */
-export const port = { serial: 0x3f8, lineStatus: 0x3fd, i8042: 0x64, delay: 0x80, power: 0x600 } as const;
+export const port = {
+  serial: 0x3f8,
+  lineStatus: 0x3fd,
+  i8042: 0x64,
+  delay: 0x80,
+  power: 0x600,
+  resetControl: 0xcf9,
+  pvpanic: 0x505,
+} as const;
 
 /**
  * Puts machine code together for flat 32-bit mode: the few instructions that the tests' guests need, by names that

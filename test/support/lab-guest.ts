@@ -14,8 +14,8 @@ export const patienceMs = 180_000;
 /** Where the guest's files lie in a host. */
 export const guestFiles = { kernel: '/opt/guest/vmlinuz', initrd: '/opt/guest/initrd.cpio' };
 
-/** Modules of the power button, as the guest's user space sees it. */
-const modules = ['button', 'evdev'];
+/** Modules of the power button, as the guest's user space sees it, and of the device that hears of panics. */
+const modules = ['button', 'evdev', 'pvpanic-mmio'];
 
 /** A lab of one host with this VMM and a guest in it. It is closed after the test. */
 export async function labHost(t: Test): Promise<{ lab: Lab; host: Host }> {

@@ -1,5 +1,6 @@
 import { pathToFileURL } from 'node:url';
 import { MiB } from '../../src/memory/address.ts';
+import type { PanicAction } from '../../src/vmm/config/config.ts';
 import { Machine } from '../../src/vmm/machine/machine.ts';
 import { type DevicesConfig, noDevices } from '../../src/vmm/machine/machine-devices.ts';
 import { tinyElf } from './tiny-elf.ts';
@@ -17,6 +18,7 @@ export interface MachineOptions {
   readonly cpus?: number;
   readonly program?: URL;
   readonly devices?: DevicesConfig;
+  readonly onPanic?: PanicAction;
   /** Takes what the operator is told. */
   readonly notice?: (text: string) => void;
 }
@@ -24,7 +26,13 @@ export interface MachineOptions {
 /** A machine in this process that runs `code`. It is closed after the test, however that ends. */
 export function bootMachine(t: Test, code: Uint8Array, options: MachineOptions = {}): Machine {
   const machine = new Machine(
-    { cpus: options.cpus ?? 1, memoryBytes: 16 * MiB, cpuMask: [], devices: options.devices ?? noDevices },
+    {
+      cpus: options.cpus ?? 1,
+      memoryBytes: 16 * MiB,
+      cpuMask: [],
+      devices: options.devices ?? noDevices,
+      ...(options.onPanic === undefined ? {} : { onPanic: options.onPanic }),
+    },
     options.program ?? vcpuProgram,
     options.notice,
   );

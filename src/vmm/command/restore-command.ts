@@ -33,6 +33,7 @@ function restore(snapshot: Snapshot, { disk, net, rng }: MachineParts, config: R
       ram: snapshot.mapRam(),
       cpuMask: [],
       devices: { disks: disk, nets: net, rng },
+      onPanic: config['on-panic'],
     },
     program,
     (text) => tell(`colo-vmm: ${text}\n`),

@@ -28,6 +28,7 @@ function boot(config: RunConfig, program: URL): Machine {
         backing: config.memory.backing,
         cpuMask: config['cpu-mask'],
         devices: { disks: config.disk, nets: config.net, rng: config.rng },
+        onPanic: config['on-panic'],
       },
       program,
       (text) => tell(`colo-vmm: ${text}\n`),

@@ -83,6 +83,10 @@ const cpuMask = v.pipe(
   ),
 );
 
+/** What is done when the guest's kernel says that it panicked: the machine ends, pauses, or runs on as the kernel wants. */
+export type PanicAction = v.InferOutput<typeof onPanic>;
+export const onPanic = v.optional(v.picklist(['exit', 'pause', 'run'], 'give exit, pause or run'), 'exit');
+
 const schema = v.strictObject({
   kernel: path,
   initrd: v.optional(path),
@@ -99,6 +103,7 @@ const schema = v.strictObject({
     v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
   ),
   control: v.optional(path),
+  'on-panic': onPanic,
 });
 
 /** A machine's configuration, checked. */

@@ -24,6 +24,7 @@ export function prepareBoot(
     serialPorts: [platformMap.serial],
     powerPort: platformMap.power.port,
     powerButton: platformMap.powerButton,
+    pvpanicPort: platformMap.pvpanic.port,
     virtioMmio: devices.acpi,
   });
   writeResetVector(ram.memory, platformMap.power.port);

@@ -1,3 +1,4 @@
+import type { PanicAction } from '../config/config.ts';
 import type { DiskFailure } from '../io/io-report.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 
@@ -7,6 +8,8 @@ export type MachineEvent =
   | { readonly kind: 'resumed' }
   | { readonly kind: 'power-button' }
   | { readonly kind: 'disk-failure'; readonly failure: DiskFailure }
+  /** The guest's kernel says so; `action` is what is done about it. */
+  | { readonly kind: 'panicked'; readonly action: PanicAction }
   | { readonly kind: 'ended'; readonly end: GuestEnd };
 
 export type MachineListener = (event: MachineEvent) => void;

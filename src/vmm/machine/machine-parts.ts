@@ -22,8 +22,10 @@ import type { MachineShape } from './machine-shape.ts';
 
 /** What a machine hears of its threads. */
 export interface PartsListener {
-  /** The guest ended, or a thread failed. */
-  ended(end: GuestEnd): void;
+  /** The guest's doing; the vCPU that it was done on is held until it is released. */
+  guestReported(report: GuestEnd, vcpu: VcpuThread): void;
+  /** A thread failed. */
+  failed(what: string): void;
   /** A device has something to tell. */
   reported(report: IoReport): void;
 }
@@ -90,7 +92,7 @@ export class MachineParts implements Closable {
           { ram: this.ram.shared, devices: this.devices.orders, control: ioControl },
           {
             reported: (report) => this.#listener?.reported(report),
-            failed: (error) => this.#listener?.ended({ kind: 'vmm-failure', what: `the io thread: ${error.message}` }),
+            failed: (error) => this.#listener?.failed(`the io thread: ${error.message}`),
           },
         );
       }
@@ -98,9 +100,8 @@ export class MachineParts implements Closable {
       for (const handle of this.#handles) {
         vcpus.push(
           new VcpuThread(program, handle, this.#platform, {
-            ended: (end) => this.#listener?.ended(end),
-            failed: (index, error) =>
-              this.#listener?.ended({ kind: 'vmm-failure', what: `vcpu ${index}: ${error.message}` }),
+            ended: (report, vcpu) => this.#listener?.guestReported(report, vcpu),
+            failed: (index, error) => this.#listener?.failed(`vcpu ${index}: ${error.message}`),
           }),
         );
       }

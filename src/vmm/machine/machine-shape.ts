@@ -1,4 +1,5 @@
 import type { Ram, RamBacking } from '../../memory/ram.ts';
+import type { PanicAction } from '../config/config.ts';
 import type { DevicesConfig } from './machine-devices.ts';
 
 /** A file's bytes, with the name that messages use. */
@@ -20,6 +21,8 @@ export interface MachineShape {
   readonly cpuMask: readonly string[];
   /** Disks, network cards, entropy; default none. */
   readonly devices?: DevicesConfig;
+  /** Default exit. */
+  readonly onPanic?: PanicAction;
 }
 
 /** What a machine boots. Needed only while it starts. */

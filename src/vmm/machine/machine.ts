@@ -5,6 +5,7 @@ import type { Ram } from '../../memory/ram.ts';
 import type { IoReport } from '../io/io-report.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
+import type { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import type { ClockMode } from '../vmstate/clock-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import type { PauseTimes } from '../vmstate/pause-times.ts';
@@ -45,7 +46,8 @@ export class Machine implements MonitoredMachine {
       this.#resolveEnded = resolve;
     });
     this.#parts = new MachineParts(shape, program, {
-      ended: (end) => this.#end(end),
+      guestReported: (report, vcpu) => this.#hearGuest(report, vcpu),
+      failed: (what) => this.#end({ kind: 'vmm-failure', what }),
       reported: (report) => this.#hear(report),
     });
     this.#control = new RunControl(this.#parts, notice);
@@ -208,7 +210,30 @@ export class Machine implements MonitoredMachine {
   #hear(report: IoReport): void {
     if (report.kind !== 'notice') this.events.tell({ kind: 'disk-failure', failure: report.failure });
     if (report.kind !== 'disk-failure') this.#notice(report.text);
-    if (report.kind !== 'stop' || this.state !== 'running') return;
+    if (report.kind === 'stop') this.#pauseIfRunning();
+  }
+
+  #hearGuest(report: GuestEnd, vcpu: VcpuThread): void {
+    if (report.kind !== 'panic') {
+      this.#end(report);
+      return;
+    }
+    if (this.state === 'ended') return;
+    const action = this.shape.onPanic ?? 'exit';
+    this.events.tell({ kind: 'panicked', action });
+    if (action === 'exit') {
+      this.#end(report);
+      return;
+    }
+    this.#notice(
+      `the guest's kernel panicked${action === 'pause' ? '; the machine is paused until it is resumed' : ''}`,
+    );
+    if (action === 'pause') this.#pauseIfRunning();
+    vcpu.release();
+  }
+
+  #pauseIfRunning(): void {
+    if (this.state !== 'running') return;
     try {
       this.pause();
     } catch (error) {

@@ -35,6 +35,8 @@ export class Monitor {
   readonly snapshots: SnapshotTaker | undefined;
   readonly #clock: () => number;
   readonly #subscribers = new Set<(event: Json) => void>();
+  /** The guest's kernel panicked, and the machine was paused for it. */
+  #panicked = false;
   /** Disks that made the machine stop, until it goes on. */
   readonly #failedDisks = new Map<string, IoStatus>();
 
@@ -49,6 +51,7 @@ export class Monitor {
   /** QMP's RunState. */
   get status(): string {
     const { state } = this.machine;
+    if (state === 'paused' && this.#panicked) return 'guest-panicked';
     return state === 'paused' && this.#failedDisks.size > 0 ? 'io-error' : statusNames[state];
   }
 
@@ -64,7 +67,11 @@ export class Monitor {
   }
 
   #hear(event: MachineEvent): void {
-    if (event.kind === 'resumed') this.#failedDisks.clear();
+    if (event.kind === 'resumed') {
+      this.#failedDisks.clear();
+      this.#panicked = false;
+    }
+    if (event.kind === 'panicked') this.#panicked = event.action === 'pause';
     if (event.kind === 'disk-failure' && event.failure.stops) {
       this.#failedDisks.set(event.failure.disk, event.failure.noSpace ? 'nospace' : 'failed');
     }

@@ -2,7 +2,7 @@ import type { MachineEvent } from '../machine/machine-events.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import { type Json, monitorName } from './qmp-protocol.ts';
 
-export type EventName = 'STOP' | 'RESUME' | 'RESET' | 'SHUTDOWN' | 'POWERDOWN' | 'BLOCK_IO_ERROR';
+export type EventName = 'STOP' | 'RESUME' | 'RESET' | 'SHUTDOWN' | 'POWERDOWN' | 'BLOCK_IO_ERROR' | 'GUEST_PANICKED';
 
 /** What clients are told when something happens to the machine, in this order. */
 export function qmpEvents(event: MachineEvent): readonly (readonly [EventName, Json?])[] {
@@ -25,6 +25,8 @@ export function qmpEvents(event: MachineEvent): readonly (readonly [EventName, J
       };
       return [['BLOCK_IO_ERROR', data]];
     }
+    case 'panicked':
+      return [['GUEST_PANICKED', { action: panicActionNames[event.action] }]];
     case 'ended': {
       const data = shutdownOf(event.end);
       return event.end.kind === 'reset'
@@ -39,6 +41,9 @@ export function qmpEvents(event: MachineEvent): readonly (readonly [EventName, J
   }
 }
 
+/** QEMU's GuestPanicAction. */
+const panicActionNames = { exit: 'poweroff', pause: 'pause', run: 'run' } as const;
+
 /** Whether the guest caused its end, and QEMU's name for the cause. */
 function shutdownOf(end: GuestEnd): { guest: boolean; reason: string } {
   switch (end.kind) {
@@ -48,6 +53,7 @@ function shutdownOf(end: GuestEnd): { guest: boolean; reason: string } {
       return end.by === undefined
         ? { guest: true, reason: 'guest-reset' }
         : { guest: false, reason: 'host-qmp-system-reset' };
+    case 'panic':
     case 'triple-fault':
     case 'internal-error':
     case 'entry-failure':

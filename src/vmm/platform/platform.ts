@@ -2,6 +2,7 @@ import { I8042, i8042PortCount } from '../../devices/i8042.ts';
 import { IoBus } from '../../devices/io-bus.ts';
 import { PciHost, pciHostPortCount, pciHostState } from '../../devices/pci-host.ts';
 import { PowerRegister, type PowerRequests } from '../../devices/power.ts';
+import { PvPanic } from '../../devices/pvpanic.ts';
 import { Serial, serialPortCount } from '../../devices/serial.ts';
 import { serialState } from '../../devices/serial-state.ts';
 import { MmioRegisters } from '../../devices/virtio/mmio-registers.ts';
@@ -19,6 +20,8 @@ export const platformMap = {
   i8042: { port: 0x60 },
   pciHost: { port: 0xcf8 },
   power: { port: 0x600 },
+  /** As in QEMU. */
+  pvpanic: { port: 0x505 },
   /** Pulsed to press the power button. */
   powerButton: { gsi: 5 },
 } as const;
@@ -46,17 +49,28 @@ export function serialPort(platform: SharedPlatform): Serial {
 }
 
 /** The way to PCI configuration space, for any thread. */
-export function pciHost(platform: SharedPlatform): PciHost {
-  return new PciHost(pciHostState(platform.pciHost));
+export function pciHost(platform: SharedPlatform, reset: () => void = () => {}): PciHost {
+  return new PciHost(pciHostState(platform.pciHost), reset);
+}
+
+/** What a guest can ask for, by any device. */
+export interface GuestRequests extends PowerRequests {
+  /** The guest's kernel says that it has panicked. */
+  panicked(): void;
 }
 
 /** Buses of one vCPU thread, with every device on them. */
-export function attachDevices(platform: SharedPlatform, requests: PowerRequests): { ports: IoBus; memory: IoBus } {
+export function attachDevices(platform: SharedPlatform, requests: GuestRequests): { ports: IoBus; memory: IoBus } {
   const ports = new IoBus();
   ports.map(platformMap.serial.port, serialPortCount, serialPort(platform));
   ports.map(platformMap.i8042.port, i8042PortCount, new I8042(() => requests.reset()));
-  ports.map(platformMap.pciHost.port, pciHostPortCount, pciHost(platform));
+  ports.map(
+    platformMap.pciHost.port,
+    pciHostPortCount,
+    pciHost(platform, () => requests.reset()),
+  );
   ports.map(platformMap.power.port, 1, new PowerRegister(requests));
+  ports.map(platformMap.pvpanic.port, 1, new PvPanic(() => requests.panicked()));
   const memory = new IoBus();
   for (const { base, shape, state: storage, kicks } of platform.virtio) {
     const state = mmioState(shape, storage);

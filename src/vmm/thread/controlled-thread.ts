@@ -110,6 +110,11 @@ export class ControlledThread<Report> {
     this.#control.request = request.run;
   }
 
+  /** Lets a thread go on that reported something and waits for what becomes of it (see ThreadControl.hold). */
+  release(): void {
+    this.#control.release();
+  }
+
   /**
    * Has the thread, which is parked, answer a question; blocks until it did. Both go as structured clones.
    *

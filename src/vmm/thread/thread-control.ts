@@ -3,6 +3,7 @@
  *
  *     cells    request: what the controller wants, and the number of its latest question
  *              phase: what the thread does     tid: to kick it     answered: the question that it answered last
+ *              held: the thread has reported something and stays parked until it is released
  *
  *     request  bits 0-1: a Request     bits 2-31: number of the question, counted up and around
  */
@@ -11,8 +12,9 @@ const requestCell = 0;
 const phaseCell = 1;
 const tidCell = 2;
 const answeredCell = 3;
+const heldCell = 4;
 /** Bytes of the cells; what a kind of thread adds follows. */
-export const controlCellBytes = 16;
+export const controlCellBytes = 24;
 
 const requestBits = 2;
 const requestMask = (1 << requestBits) - 1;
@@ -46,6 +48,7 @@ export class ThreadControl {
   /** The number of the latest question stays. */
   set request(value: Request) {
     this.#setWanted((this.#wanted & ~requestMask) | value);
+    if (value === request.end) this.release();
   }
 
   /** Controller side: wants a question answered, which has come to the thread by some way of theirs. Its number. */
@@ -115,12 +118,22 @@ export class ThreadControl {
     }
   }
 
-  /** Thread side: parks until it is to end. */
-  parkForEver(): void {
+  /** Thread side: from the next {@link parkWhileHeld} on it does not run before {@link release}, whatever is requested. */
+  hold(): void {
+    Atomics.store(this.#cells, heldCell, 1);
+  }
+
+  /** Thread side: parks until it is released, and then as long as it is to park anyway. */
+  parkWhileHeld(): void {
     this.phase = phase.parked;
-    for (let now = this.#wanted; (now & requestMask) !== request.end; now = this.#wanted) {
-      Atomics.wait(this.#cells, requestCell, now);
-    }
+    while (Atomics.load(this.#cells, heldCell) === 1) Atomics.wait(this.#cells, heldCell, 1);
+    this.park();
+  }
+
+  /** Controller side: a thread that is held goes on once it is requested to run. A request to end does this too. */
+  release(): void {
+    Atomics.store(this.#cells, heldCell, 0);
+    Atomics.notify(this.#cells, heldCell);
   }
 
   /** Controller side: blocks until the phase is no longer `value`, at most `timeoutMs`; false if it still is. */

@@ -6,6 +6,8 @@ export type GuestEnd =
   | { readonly kind: 'power-off' }
   /** The guest's own doing, or somebody's who is named. */
   | { readonly kind: 'reset'; readonly by?: string }
+  /** Its kernel says that it has panicked. */
+  | { readonly kind: 'panic' }
   /** An exception while delivering a double fault; also what `reboot=t` does on purpose. */
   | { readonly kind: 'triple-fault'; readonly vcpu: number; readonly registers: RegisterDump }
   /** KVM gave up, most often because it met an instruction that it cannot emulate. */
@@ -28,7 +30,7 @@ export type GuestEnd =
 export const snapshotStop = 'a snapshot';
 
 /** Exit codes of `colo-vmm run`. Signals give 128 + number, as in a shell. */
-export const exitCode = { powerOff: 0, failure: 1, crash: 2, reset: 3 } as const;
+export const exitCode = { powerOff: 0, failure: 1, crash: 2, reset: 3, panic: 4 } as const;
 
 /** The process's exit code for an end. */
 export function exitCodeOf(end: GuestEnd): number {
@@ -37,6 +39,8 @@ export function exitCodeOf(end: GuestEnd): number {
       return exitCode.powerOff;
     case 'reset':
       return exitCode.reset;
+    case 'panic':
+      return exitCode.panic;
     case 'stopped':
       return end.exitCode;
     case 'vmm-failure':
@@ -58,6 +62,8 @@ export function describeEnd(end: GuestEnd): string {
       return 'the guest powered off';
     case 'reset':
       return end.by === undefined ? 'the guest asked for a reboot' : `reset by ${end.by}`;
+    case 'panic':
+      return "the guest's kernel panicked";
     case 'triple-fault':
       return `vcpu ${end.vcpu} triple-faulted: the guest crashed so hard that it could not report it`;
     case 'internal-error':

@@ -18,9 +18,9 @@ export interface VcpuLoop {
   readonly control: VcpuControl;
   readonly ports: IoBus;
   readonly memory: IoBus;
-  /** An end that a device asked for while it served the last access. */
-  readonly requestedEnd: () => GuestEnd | undefined;
-  /** Tells the controller how the guest ended. */
+  /** An end that a device asked for while it served the last access. Each is given once. */
+  readonly takeRequest: () => GuestEnd | undefined;
+  /** Tells the controller how the guest ended. Whether it does not go on after all is the controller's to say. */
   readonly report: (end: GuestEnd) => void;
 }
 
@@ -35,10 +35,14 @@ export function runVcpuLoop(loop: VcpuLoop): void {
   const { vcpu, control } = loop;
   for (;;) {
     if (vcpu.enter() === 'exit') {
-      const end = serveExit(loop) ?? loop.requestedEnd();
+      const bad = serveExit(loop);
+      const end = bad ?? loop.takeRequest();
       if (end === undefined) continue;
+      if (bad === undefined) completeAccess(vcpu);
+      // Held before it is told of, for the answer may come at once.
+      control.hold();
       loop.report(end);
-      control.parkForEver();
+      control.parkWhileHeld();
     } else {
       count(control, counter.kick);
       // Cleared before looking: a request that comes later sets it again and is seen on the next entry.
@@ -47,6 +51,14 @@ export function runVcpuLoop(loop: VcpuLoop): void {
     }
     if (control.request === request.end) return;
   }
+}
+
+/** Has KVM finish the access that was served last, without a step of the guest. */
+function completeAccess(vcpu: Vcpu): void {
+  vcpu.requestExit();
+  vcpu.enter();
+  // Whoever wanted the thread to leave the guest is heard by where it parks.
+  vcpu.clearExitRequest();
 }
 
 /** Hot path: no allocation unless the guest is at its end. */

@@ -12,7 +12,8 @@ import type { VcpuBirth, VcpuReport } from './vcpu-worker.ts';
 
 /** What the controller hears of a vCPU thread. */
 export interface VcpuListener {
-  ended(report: VcpuReport): void;
+  /** The guest ended, or says something; `vcpu` is held until it is released. */
+  ended(report: VcpuReport, vcpu: VcpuThread): void;
   failed(index: number, error: Error): void;
 }
 
@@ -36,7 +37,7 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
         vcpu.requestExit();
         if (control.tid !== 0) kick(control.tid);
       },
-      reported: (report) => listener.ended(report),
+      reported: (report) => listener.ended(report, this),
       failed: (error) => listener.failed(handle.index, error),
       ...(platform.virtio.length > 0 ? { parkPatienceMs: ioPatienceMs } : {}),
     });

@@ -15,7 +15,7 @@ export interface VcpuBirth extends ThreadBirth {
   readonly platform: SharedPlatform;
 }
 
-/** What it tells: its guest has ended. */
+/** What it tells: its guest has ended, and the vCPU is held (see ThreadControl). */
 export type VcpuReport = GuestEnd;
 
 /** Body of a vCPU thread. Comes back when the controller wants the thread to end. */
@@ -31,6 +31,9 @@ export function threadMain(): void {
     reset: () => {
       requested = { kind: 'reset' };
     },
+    panicked: () => {
+      requested = { kind: 'panic' };
+    },
   });
   control.tid = threadId();
   try {
@@ -40,7 +43,11 @@ export function threadMain(): void {
       vcpu,
       control,
       ...buses,
-      requestedEnd: () => requested,
+      takeRequest: () => {
+        const taken = requested;
+        requested = undefined;
+        return taken;
+      },
       report: (end) => parentPort?.postMessage(end satisfies VcpuReport),
     });
   } finally {

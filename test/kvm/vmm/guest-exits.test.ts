@@ -128,6 +128,7 @@ test('takes writes where no device is for nothing', { skip }, async (t) => {
 for (const [name, code] of [
   ['the keyboard controller', writingPort(port.i8042, 0xfe)],
   ['the reset register', writingPort(port.power, 1)],
+  ["the chipset's reset register", writingPort(port.resetControl, 0x06)],
 ] as const) {
   test(`ends with exit code 3 when the guest resets through ${name}`, { skip }, async (t) => {
     const ending = await run(t, code);
@@ -135,6 +136,32 @@ for (const [name, code] of [
     t.match(ending.stderr, /^colo-vmm: the guest asked for a reboot\n/);
   });
 }
+
+/** Tells of a panic as Linux does, then goes on to what `panic=` says: here it powers off. */
+function panicking(): Uint8Array {
+  return new Assembler()
+    .setDx(port.pvpanic)
+    .in()
+    .bytes(0x24, 0x01) // AND AL, PANICKED
+    .out()
+    .print('rebooting')
+    .powerOff()
+    .assemble();
+}
+
+test('a panic has an exit code of its own, whatever the kernel would do next', { skip }, async (t) => {
+  const ending = await run(t, panicking());
+  t.equal(ending.code, 4);
+  t.equal(ending.stdout, '');
+  t.match(ending.stderr, /^colo-vmm: the guest's kernel panicked\n/);
+});
+
+test('after a panic the kernel does what it was told to if --on-panic says so', { skip }, async (t) => {
+  const ending = await run(t, panicking(), '--on-panic', 'run');
+  t.equal(ending.code, 0);
+  t.equal(ending.stdout, 'rebooting');
+  t.match(ending.stderr, /^colo-vmm: the guest's kernel panicked\ncolo-vmm: the guest powered off\n/);
+});
 
 test('reports a triple fault with registers and the last words', { skip }, async (t) => {
   const ending = await run(t, tripleFaulting('about to crash\r\n'));

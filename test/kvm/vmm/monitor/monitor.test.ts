@@ -1,10 +1,10 @@
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'tap';
-import { Assembler } from '../../../support/assembler.ts';
+import { Assembler, port } from '../../../support/assembler.ts';
 import { halted, spinning } from '../../../support/guests.ts';
 import { noKvm } from '../../../support/kvm.ts';
-import { bootMachine, forAWhile, until } from '../../../support/machines.ts';
+import { bootMachine, forAWhile, takeOutput, until } from '../../../support/machines.ts';
 import { RawClient } from '../../../support/qmp-client.ts';
 import { kernelFile, temporaryFolder, VmmProcess } from '../../../support/vmm-process.ts';
 
@@ -40,6 +40,19 @@ test('a machine tells of what happens to it, whoever caused it', { skip }, async
   machine.pressPowerButton();
   t.strictSame(await machine.ended, { kind: 'reset', by: 'the test' });
   t.strictSame(events, ['paused', 'resumed', 'power-button', 'ended']);
+});
+
+test('a machine is paused for a panic if that is wanted, and goes on where it was', { skip }, async (t) => {
+  const code = new Assembler().outByte(port.pvpanic, 1).print('after').powerOff().assemble();
+  const machine = bootMachine(t, code, { onPanic: 'pause' });
+  const events: string[] = [];
+  machine.events.listen(({ kind }) => events.push(kind));
+  await until(() => machine.state === 'paused');
+  t.equal(takeOutput(machine), '', 'not one instruction more');
+  machine.resume();
+  t.strictSame(await machine.ended, { kind: 'power-off' });
+  t.equal(takeOutput(machine), 'after');
+  t.strictSame(events, ['panicked', 'paused', 'resumed', 'ended']);
 });
 
 test('a machine knows the threads of its vCPUs', { skip }, async (t) => {

@@ -29,6 +29,7 @@ const shapes: Readonly<Record<string, AcpiMachine>> = {
   'eight vCPUs, twelve virtio nodes, a power button': machine(8, 12, { powerButton: { gsi: 5 } }),
   'everything a PC has': machine(8, 12, {
     powerButton: { gsi: 5 },
+    pvpanicPort: 0x505,
     i8042: true,
     rtc: true,
     serialPorts: [
@@ -146,5 +147,7 @@ t.test('iasl reads every table without a complaint and makes the same bytes of i
     t.equal(asl.match(/EisaId \("PNP0501"\)/g)?.length ?? 0, shape.serialPorts.length, 'serial ports');
     const pressed = /Method \(_EVT, 1, Serialized\)[^{]*\{\s*If \(\(Arg0 == 0x05\)\)\s*\{\s*Notify \(PWRB, 0x80\)/;
     t.equal(pressed.test(asl), shape.powerButton !== undefined, 'power button');
+    const panicking = /Device \(PVPN\)\s*\{\s*Name \(_HID, "QEMU0001"\)[\s\S]*?IO \(Decode16,\s*0x0505,/;
+    t.equal(panicking.test(asl), shape.pvpanicPort !== undefined, 'pvpanic');
   }
 });

@@ -15,12 +15,19 @@ const saved: Pick<SnapshotConfig, 'disk' | 'net'> = {
 
 test('without flags a machine is as it was, and goes on at once', async (t) => {
   const config = parseRestoreConfig({});
-  t.strictSame(config, { serial: { kind: 'stdio', eof: 'stop' }, paused: false, disk: [], net: [] });
+  t.strictSame(config, {
+    serial: { kind: 'stdio', eof: 'stop' },
+    paused: false,
+    disk: [],
+    net: [],
+    'on-panic': 'exit',
+  });
   t.strictSame(mergeDevices(saved, config), saved);
 });
 
 test('takes every flag', async (t) => {
-  const flags = { serial: 'none', name: 'web', control: '/x.sock', clock: 'jump', disk: ['path=a'], net: ['tap=b'] };
+  const devices = { disk: ['path=a'], net: ['tap=b'] };
+  const flags = { serial: 'none', name: 'web', control: '/x.sock', clock: 'jump', 'on-panic': 'run', ...devices };
   t.strictSame(parseRestoreConfig(flags), { ...flags, serial: { kind: 'none' }, paused: false });
 });
 

@@ -37,6 +37,7 @@ test('needs only a kernel', async (t) => {
     rng: { kind: 'none' },
     kaslr: 'off',
     'cpu-mask': [],
+    'on-panic': 'exit',
   });
 });
 
@@ -127,7 +128,8 @@ test('says which key is missing', async (t) => {
 });
 
 test('says which keys there are when one is unknown', async (t) => {
-  const known = 'kernel, initrd, cmdline, cpus, memory, serial, disk, net, rng, kaslr, cpu-mask, name, control';
+  const known =
+    'kernel, initrd, cmdline, cpus, memory, serial, disk, net, rng, kaslr, cpu-mask, name, control, on-panic';
   t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });
 

@@ -27,6 +27,7 @@ test('stamps events with the time, in whole microseconds', async (t) => {
 const registers = {};
 for (const [end, data] of [
   [{ kind: 'power-off' }, { guest: true, reason: 'guest-shutdown' }],
+  [{ kind: 'panic' }, { guest: true, reason: 'guest-panic' }],
   [
     { kind: 'triple-fault', vcpu: 0, registers },
     { guest: true, reason: 'guest-panic' },
@@ -112,4 +113,32 @@ test('a disk that stopped the machine is to blame until the machine goes on', as
   machine.events.tell(failure(false));
   machine.pause();
   t.equal(monitor.status, 'paused', 'a failure that the guest was told of stops nothing');
+});
+
+for (const [action, name] of [
+  ['exit', 'poweroff'],
+  ['pause', 'pause'],
+  ['run', 'run'],
+] as const) {
+  test(`tells of a panic whose action is ${action}, in QEMU's word`, async (t) => {
+    const machine = new FakeMachine();
+    const events = hearing(machine);
+    machine.events.tell({ kind: 'panicked', action });
+    t.strictSame(events, [{ event: 'GUEST_PANICKED', data: { action: name } }]);
+  });
+}
+
+test('a machine that was paused for a panic says so until it is resumed', async (t) => {
+  const machine = new FakeMachine();
+  const monitor = new Monitor(machine);
+  machine.events.tell({ kind: 'panicked', action: 'run' });
+  machine.pause();
+  t.equal(monitor.status, 'paused', 'it was paused for something else');
+  machine.resume();
+  machine.events.tell({ kind: 'panicked', action: 'pause' });
+  machine.pause();
+  t.equal(monitor.status, 'guest-panicked');
+  machine.resume();
+  machine.pause();
+  t.equal(monitor.status, 'paused');
 });

@@ -4,15 +4,20 @@ import { phase, request, ThreadControl } from '../../../../src/vmm/thread/thread
 import { until } from '../../../support/machines.ts';
 import { inThread } from '../../../support/thread.ts';
 
-/** Another thread that sets cell `index` to `value` after a while. */
+/** In place of a request: the thread is released. */
+const release = -1;
+
+/** Another thread that makes these requests, a while after each other. */
 function setLater(t: { teardown(clean: () => unknown): unknown }, control: ThreadControl, values: number[]): void {
   const source = `
     const { workerData: { storage, values } } = require('node:worker_threads');
     const cells = new Int32Array(storage);
+    const idle = new Int32Array(new SharedArrayBuffer(4));
     for (const value of values) {
-      Atomics.wait(cells, 3, 0, 50);
-      Atomics.store(cells, 0, value);
-      Atomics.notify(cells, 0);
+      Atomics.wait(idle, 0, 0, 50);
+      const [cell, stored] = value === ${release} ? [4, 0] : [0, value];
+      Atomics.store(cells, cell, stored);
+      Atomics.notify(cells, cell);
     }
   `;
   const worker = new Worker(source, { eval: true, workerData: { storage: control.storage, values } });
@@ -54,12 +59,26 @@ for (const next of [request.run, request.end]) {
   });
 }
 
-test('a thread that parked for ever only ends', { timeout: 20_000 }, async (t) => {
+test('a thread that is held runs for no request, and ends', { timeout: 20_000 }, async (t) => {
   const control = new ThreadControl();
-  setLater(t, control, [request.run, request.park, request.run, request.end]);
-  control.parkForEver();
+  control.hold();
+  setLater(t, control, [request.run, request.park, request.run, release, request.end]);
+  // Released while the request is to run; the thread of this test would hang if a request alone let it go.
+  control.parkWhileHeld();
+  t.equal(control.phase, phase.running);
+  control.hold();
+  control.request = request.end;
+  control.parkWhileHeld();
   t.equal(control.request, request.end);
-  t.equal(control.phase, phase.parked);
+});
+
+test('a thread that is released stays parked while it is to park', { timeout: 20_000 }, async (t) => {
+  const control = new ThreadControl();
+  control.request = request.park;
+  control.hold();
+  setLater(t, control, [release, request.run]);
+  control.parkWhileHeld();
+  t.equal(control.request, request.run);
 });
 
 test('tells at once of a phase that has passed, and in time of one that stays', { timeout: 20_000 }, async (t) => {

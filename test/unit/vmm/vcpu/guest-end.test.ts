@@ -7,6 +7,7 @@ const ends: readonly (readonly [end: GuestEnd, code: number, line: RegExp])[] = 
   [{ kind: 'power-off' }, 0, /powered off/],
   [{ kind: 'reset' }, 3, /asked for a reboot/],
   [{ kind: 'reset', by: 'the monitor' }, 3, /^reset by the monitor$/],
+  [{ kind: 'panic' }, 4, /^the guest's kernel panicked$/],
   [{ kind: 'triple-fault', vcpu: 2, registers }, 2, /^vcpu 2 triple-faulted/],
   [
     { kind: 'internal-error', vcpu: 1, suberror: 1, data: [0xffn], registers },

@@ -2,7 +2,7 @@ import { test } from 'tap';
 import { IoBus } from '../../../../src/devices/io-bus.ts';
 import { exitReason, kvmRegs, kvmRun, kvmSregs } from '../../../../src/host/kvm/abi.ts';
 import type { Vcpu } from '../../../../src/host/kvm/vcpu.ts';
-import { phase, request } from '../../../../src/vmm/thread/thread-control.ts';
+import { request } from '../../../../src/vmm/thread/thread-control.ts';
 import type { GuestEnd } from '../../../../src/vmm/vcpu/guest-end.ts';
 import { VcpuControl } from '../../../../src/vmm/vcpu/vcpu-control.ts';
 import { runVcpuLoop } from '../../../../src/vmm/vcpu/vcpu-loop.ts';
@@ -15,8 +15,10 @@ interface Outcome {
   readonly run: Run;
   readonly ends: GuestEnd[];
   readonly control: VcpuControl;
-  /** KVM_RUN calls. */
+  /** KVM_RUN calls that run the guest. */
   readonly entries: number;
+  /** Those that only finish an access. */
+  readonly completed: number;
 }
 
 /** Data of port accesses lies behind kvm_run, as in KVM. */
@@ -29,7 +31,11 @@ const dataOffset = 4096;
 function loopOver(
   exits: readonly ((run: Run, data: DataView) => 'interrupted' | undefined)[],
   requested?: GuestEnd,
+  decide: (control: VcpuControl) => void = (control) => {
+    control.request = request.end;
+  },
 ): Outcome {
+  const requests = requested === undefined ? [] : [requested];
   const area = new Uint8Array(8192);
   const run = kvmRun.over(area);
   const accesses: string[] = [];
@@ -49,17 +55,28 @@ function loopOver(
   const control = new VcpuControl();
   control.request = request.run;
   let entries = 0;
+  let exiting = false;
+  let completed = 0;
   const ends: GuestEnd[] = [];
   const vcpu = {
     index: 3,
     run: new DataView(area.buffer),
     enter: () => {
+      if (exiting) {
+        completed++;
+        return 'interrupted';
+      }
       const exit = exits[entries++];
       if (exit !== undefined) return exit(run, new DataView(area.buffer, dataOffset)) ?? 'exit';
       control.request = request.end;
       return 'interrupted';
     },
-    clearExitRequest: () => {},
+    requestExit: () => {
+      exiting = true;
+    },
+    clearExitRequest: () => {
+      exiting = false;
+    },
     registers: {
       regs: Object.assign(kvmRegs.allocate(), { rax: 0xabcn, rip: 0x1000n }),
       sregs: Object.assign(kvmSregs.allocate(), { cr0: 0x11n }),
@@ -70,13 +87,13 @@ function loopOver(
     control,
     ports: bus('port'),
     memory: bus('memory'),
-    requestedEnd: () => requested,
+    takeRequest: () => requests.shift(),
     report: (end) => {
       ends.push(end);
-      control.request = request.end; // as the controller does
+      decide(control); // as the controller does
     },
   });
-  return { accesses, run, ends, control, entries };
+  return { accesses, run, ends, control, entries, completed };
 }
 
 function portExit(direction: 'in' | 'out', port: number, size: number, count = 1, values: readonly number[] = []) {
@@ -263,5 +280,22 @@ test('reports the end that a device asked for, once its access is served', async
   const { ends, accesses, control } = loopOver([portExit('out', 0x600, 1, 1, [0x34])], { kind: 'power-off' });
   t.strictSame(ends, [{ kind: 'power-off' }]);
   t.equal(accesses.length, 1);
-  t.equal(control.phase, phase.parked);
+  t.equal(control.request, request.end);
+});
+
+test('finishes the access by which the guest asked for an end, and reports it', async (t) => {
+  const { ends, entries, completed } = loopOver([portExit('out', 0x600, 1, 1, [1])], { kind: 'reset' });
+  t.strictSame(ends, [{ kind: 'reset' }]);
+  t.strictSame({ entries, completed }, { entries: 1, completed: 1 });
+});
+
+test('a vCPU that is released goes on, and what was asked for is not asked again', async (t) => {
+  const { ends, entries, accesses } = loopOver(
+    [portExit('out', 0x505, 1, 1, [1]), portExit('out', 0x80, 1, 1, [2])],
+    { kind: 'panic' },
+    (control) => control.release(),
+  );
+  t.strictSame(ends, [{ kind: 'panic' }]);
+  t.strictSame(accesses, ['port write 505/1 1', 'port write 80/1 2']);
+  t.equal(entries, 3);
 });
