@@ -1,0 +1,5 @@
+import type { EquivalentMutants } from './equivalent-mutant.ts';
+import { equivalentInMemory } from './memory.ts';
+
+/** A run reports what is on the list and is not there, or was noticed by a test after all. */
+export const equivalentMutants: EquivalentMutants = { ...equivalentInMemory };

@@ -1,0 +1,3 @@
+import type { EquivalentMutants } from './equivalent-mutant.ts';
+
+export const equivalentInMemory: EquivalentMutants = {};
