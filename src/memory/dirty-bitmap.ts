@@ -127,17 +127,21 @@ export function nextMarkedWord(words: Int32Array, from: number): number {
     word++;
     while (word + 8 <= end) {
       const some =
-        (words[word] as number) |
-        (words[word + 1] as number) |
-        (words[word + 2] as number) |
-        (words[word + 3] as number) |
-        (words[word + 4] as number) |
-        (words[word + 5] as number) |
-        (words[word + 6] as number) |
-        (words[word + 7] as number);
+        at(words, word) |
+        at(words, word + 1) |
+        at(words, word + 2) |
+        at(words, word + 3) |
+        at(words, word + 4) |
+        at(words, word + 5) |
+        at(words, word + 6) |
+        at(words, word + 7);
       if (some !== 0) break;
       word += 8;
     }
   }
   return end;
+}
+
+function at(words: Int32Array, word: number): number {
+  return words[word] as number;
 }

@@ -1,7 +1,10 @@
+import { readFileSync } from 'node:fs';
 import { test } from 'tap';
-import { type Gpa, gpa, hva, pageSize } from '../../../src/memory/address.ts';
+import { type IoVector, IoVectors } from '../../../src/host/io-vector.ts';
+import { type Gpa, gpa, hva, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
 import { bufferedGuestMemory, GuestMemory, GuestMemoryError } from '../../../src/memory/guest-memory.ts';
+import { Ram } from '../../../src/memory/ram.ts';
 
 const lowPages = 16;
 const highStart = 0x10_0000;
@@ -155,7 +158,7 @@ for (const [name, , access] of reads) {
 }
 
 /** One region of 16 pages in windows of 8 pages that overlap by half. */
-function windowedMemory(): GuestMemory {
+function windowedMemory(host = 0x7000_0000): GuestMemory {
   const all = new Uint8Array(16 * pageSize);
   const windows = [0, 4, 8].map((page) => ({
     offset: page * pageSize,
@@ -166,7 +169,7 @@ function windowedMemory(): GuestMemory {
       start: gpa(0x10_0000),
       sizeBytes: 16 * pageSize,
       offset: 0,
-      address: hva(0x7000_0000),
+      address: hva(host),
       windows,
       written: new DirtyBitmap(16),
     },
@@ -188,4 +191,126 @@ test('marks and addresses count from the region, whichever window served', async
   t.equal(memory.regions[0]?.written.has(13), true);
   t.equal(memory.regions[0]?.written.count, 1);
   t.equal(memory.addressForRead(gpa(0x10_0000 + 13 * pageSize), 8), 0x7000_0000 + 13 * pageSize);
+  t.equal(memory.addressForWrite(gpa(0x10_0000 + 12 * pageSize), 8), 0x7000_0000 + 12 * pageSize);
+});
+
+test('no bytes are RAM where RAM is, and reach to its very end', async (t) => {
+  const memory = memoryWithHole();
+  const end = lowPages * pageSize;
+  for (const address of [16, end]) {
+    t.equal(memory.contains(address, 0), true);
+    t.equal(memory.reaches(address, 0), true);
+    t.equal(memory.slice(gpa(address), 0).length, 0);
+  }
+  t.equal(memory.contains(16, -1), false);
+  t.equal(memory.reaches(end + 1, 0), false);
+});
+
+/** Where {@link GuestMemory.locate} finds bytes, read from there. */
+function located(memory: GuestMemory, address: number, length: number): readonly number[] | undefined {
+  const place = { view: new DataView(new ArrayBuffer(0)), base: -1 };
+  if (!memory.locate(address, length, place)) {
+    return place.base === -1 && place.view.byteLength === 0 ? undefined : [];
+  }
+  return Array.from({ length }, (_, index) => place.view.getUint8(place.base + index));
+}
+
+test('locate says where bytes lie, and touches nothing where it finds none', async (t) => {
+  const memory = memoryWithHole();
+  const highEnd = highStart + highPages * pageSize;
+  memory.write(gpa(0), Uint8Array.of(1, 2));
+  memory.write(gpa(highStart), Uint8Array.of(3, 4));
+  memory.write(gpa(highEnd - 2), Uint8Array.of(5, 6));
+  t.strictSame(located(memory, 0, 2), [1, 2]);
+  t.strictSame(located(memory, highStart, 2), [3, 4]);
+  t.strictSame(located(memory, highEnd - 2, 2), [5, 6]);
+  t.strictSame(located(memory, highEnd, 0), []);
+  for (const [address, length] of [
+    [-1, 1],
+    [lowPages * pageSize - 1, 2],
+    [highStart - 1, 2],
+    [highEnd - 1, 2],
+    [8, -1],
+    [Number.NaN, 1],
+  ] as const) {
+    t.equal(located(memory, address, length), undefined, `[${address}, +${length})`);
+  }
+});
+
+test('low memory ends where the region that begins at 0 does', async (t) => {
+  t.equal(memoryWithHole().lowEnd, lowPages * pageSize);
+  t.equal(new GuestMemory([]).lowEnd, 0);
+});
+
+test('long stretches of ordinary buffers are written, moved and zeroed', async (t) => {
+  const memory = memoryWithHole();
+  const length = 2 * pageSize;
+  memory.write(gpa(highStart), new Uint8Array(length).fill(7));
+  memory.move(gpa(highStart + 1), gpa(highStart), length);
+  t.ok(memory.slice(gpa(highStart), length + 1).every((byte) => byte === 7));
+  memory.zero(gpa(highStart + 1), length);
+  t.strictSame([...memory.slice(gpa(highStart), length + 2)], [7, ...Array(length + 1).fill(0)]);
+});
+
+test('has a mark for each page, and says whether marks are made', async (t) => {
+  const memory = memoryWithHole();
+  t.strictSame(
+    memory.regions.map(({ written }) => written.pages),
+    [lowPages, highPages],
+  );
+  t.equal(memory.tracking, false);
+  memory.tracking = true;
+  t.equal(memory.tracking, true);
+});
+
+test('marks what something else wrote, once it says so', async (t) => {
+  const memory = memoryWithHole();
+  memory.tracking = true;
+  memory.markWritten(gpa(highStart + 2 * pageSize - 1), 2);
+  t.strictSame(
+    [1, 2, 3].map((page) => memory.regions[1]?.written.has(page)),
+    [true, true, false],
+  );
+  t.throws(() => memory.markWritten(gpa(lowPages * pageSize - 1), 2), GuestMemoryError);
+});
+
+test('gathers host addresses of what lies behind a guest address, in 64 bits', async (t) => {
+  const vectors = new IoVectors(1, 2);
+  t.teardown(() => vectors.close());
+  const [vector] = vectors.vectors as [IoVector];
+  const host = 0x7fff_8000_0000;
+  const memory = windowedMemory(host);
+  const addresses = Float64Array.of(0, 0x10_0000 + 12 * pageSize);
+
+  t.equal(memory.gather(addresses, 1, 8, 4 * pageSize - 8, vector), true);
+  t.equal(vector.addressOf(0), host + 12 * pageSize + 8);
+  t.equal(vector.lengthOf(0), 4 * pageSize - 8);
+  t.equal(memory.gather(Float64Array.of(0x10_0000), 0, 0, 1, vector), true);
+  t.equal(vector.addressOf(1), host);
+  t.equal(memory.gather(addresses, 1, 0, 1, vector), false, 'there is no room for a third');
+
+  vector.clear();
+  for (const [address, offset, length] of [
+    [0x10_0000, -1, 1],
+    [0x10_0000 + 16 * pageSize - 8, 0, 9],
+    [0x10_0000, 0, 9 * pageSize],
+  ] as const) {
+    t.throws(() => memory.gather(Float64Array.of(address), 0, offset, length, vector), GuestMemoryError);
+  }
+  t.equal(vector.count, 0);
+});
+
+test('an area that is about to be filled has its pages at once, and no others', async (t) => {
+  const ram = new Ram(64 * MiB, 'shared');
+  t.teardown(() => ram.close());
+  const residentBytes = (): number =>
+    Number(/^RssShmem:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+  const before = residentBytes();
+  const start = gpa(pageSize + 100);
+  t.equal(ram.memory.fillableSlice(gpa(40 * MiB + 100), 24).length, 24);
+  t.equal(residentBytes(), before, 'not for part of a page');
+  ram.memory.fillableSlice(start, 8 * pageSize).fill(7, 0, 1);
+  // 7 whole pages lie in it, and the page of its first byte was touched just now.
+  t.equal(residentBytes() - before, 8 * pageSize);
+  t.equal(ram.memory.readU8(start), 7);
 });

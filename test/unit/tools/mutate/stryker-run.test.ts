@@ -1,8 +1,11 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { test } from 'tap';
+import { t, test } from 'tap';
 import { runStryker, type StrykerOrder } from '../../../../tools/mutate/stryker-run.ts';
+
+// Stryker starts a dozen processes for each of these.
+t.setTimeout(180_000);
 
 const repository = fileURLToPath(new URL('../../../..', import.meta.url));
 
@@ -46,7 +49,7 @@ test('a mutant for which a test hangs ends, and so do the processes that the tes
 }
 `,
     'test/wait.test.ts': `import { spawn } from 'node:child_process';
-import { test } from 'tap';
+import { t, test } from 'tap';
 import { wait } from '../src/wait.ts';
 
 test('does not wait for what is ready', async (t) => {
@@ -91,7 +94,7 @@ await import('./thread.ts');
 `,
     'test/check.test.ts': `import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { test } from 'tap';
+import { t, test } from 'tap';
 
 test('names what is too little', async (t) => {
   const worker = new Worker(new URL('./main.mjs', import.meta.url));
