@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'tap';
 import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
+import { bufferedGuestMemory } from '../../../src/memory/guest-memory.ts';
 import { Ram } from '../../../src/memory/ram.ts';
 import { StagingArea } from '../../../src/memory/staging-area.ts';
 
@@ -49,6 +50,7 @@ test('stages anew each time, all of RAM if need be, and nothing', async (t) => {
   dirty[0]?.markBytes(0, 4 * MiB);
   t.equal(staging.copy(ram.memory, dirty), 1024);
   t.ok(staging.slice(0, 1024).every((byte) => byte === 7));
+  t.ok(staging.numbers.every((number, place) => number === place));
   dirty[0]?.clear();
   t.equal(staging.copy(ram.memory, dirty), 0);
   t.equal(staging.count, 0);
@@ -62,6 +64,43 @@ test('costs memory only when it is used or prepared, and gives it back', async (
   t.ok(used() < 32 * MiB, `${used()} bytes at first`);
   staging.prepare((128 * MiB) / pageSize);
   t.ok(used() > 120 * MiB, `${used()} bytes prepared`);
+  t.ok(used() < 160 * MiB, `${used()} bytes prepared`);
   staging.trim(0);
   t.ok(used() < 32 * MiB, `${used()} bytes in the end`);
+  staging.prepare((128 * MiB) / pageSize);
+  staging.close();
+  t.ok(used() < 32 * MiB, `${used()} bytes once it is closed`);
+});
+
+test('trimming takes what lies behind, and leaves what lies in front', async (t) => {
+  const { ram, staging, dirty } = rig(t, 4 * MiB);
+  ram.memory.write(gpa(0), new Uint8Array(4 * MiB).fill(7));
+  dirty[0]?.markBytes(0, 4 * MiB);
+  staging.copy(ram.memory, dirty);
+  staging.trim(2000);
+  t.equal(staging.count, 1024, 'nothing lies behind its end');
+  staging.trim(600);
+  t.equal(staging.count, 600);
+  t.ok(staging.slice(0, 600).every((byte) => byte === 7));
+  t.ok(staging.slice(600, 424).every((byte) => byte === 0));
+  staging.trim(800);
+  t.equal(staging.count, 600);
+});
+
+test('writes nothing behind the pages that it stages', async (t) => {
+  const { ram, staging, dirty } = rig(t, 4 * MiB);
+  ram.memory.write(gpa(0), new Uint8Array(4 * MiB).fill(7));
+  dirty[0]?.mark(5);
+  t.equal(staging.copy(ram.memory, dirty), 1);
+  t.ok(staging.slice(1, 1023).every((byte) => byte === 0));
+});
+
+test('stages nothing of regions that RAM does not have, and refuses RAM that has no address', async (t) => {
+  const { ram, staging, dirty } = rig(t, 4 * MiB);
+  dirty[0]?.mark(5);
+  const more = new DirtyBitmap(64);
+  more.mark(1);
+  t.equal(staging.copy(ram.memory, [...dirty, more]), 1);
+  const buffered = bufferedGuestMemory([{ start: gpa(0), sizeBytes: 4 * MiB, offset: 0 }]);
+  t.throws(() => staging.copy(buffered, dirty), TypeError);
 });
