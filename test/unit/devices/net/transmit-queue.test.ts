@@ -48,6 +48,8 @@ test('drops what is no packet, and what the kernel refuses, and goes on', async 
   t.strictSame(rig.port.sent, [packet(26)]);
   t.strictSame(rig.troubles(), { sendTooShort: 4, sendTooLong: 1, sendRefused: 1 });
   t.equal(rig.transmit.collect().length, 7, 'all buffers came back');
+  t.equal(rig.counted('sentPackets'), 1);
+  t.equal(rig.counted('sentBytes'), 26 - 12);
 });
 
 test('keeps a packet that the port cannot take now, and those behind it, in order', async (t) => {
@@ -62,6 +64,8 @@ test('keeps a packet that the port cannot take now, and those behind it, in orde
   rig.device.portReady();
   t.strictSame(rig.port.sent, [packet(100, 0), packet(100, 1), packet(100, 2)]);
   t.equal(rig.transmit.collect().length, 3);
+  t.equal(rig.counted('sentPackets'), 3);
+  t.equal(rig.counted('sentBytes'), 3 * (100 - 12));
 });
 
 test('gives the packet that the port did not take back when it is paused', async (t) => {
@@ -124,4 +128,64 @@ test('drops what is sent while the link is down, also what was kept', async (t) 
   t.strictSame(rig.port.sent, [packet(100, 3)]);
   t.strictSame(rig.troubles(), { sendLinkDown: 2 });
   t.equal(rig.transmit.collect().length, 3);
+});
+
+test('shows its driver what was sent every 16 packets, and at the end', async (t) => {
+  const rig = netRig(t, { accept: feature.version1 });
+  const shown: number[] = [];
+  const send = rig.port.writev.bind(rig.port);
+  rig.port.writev = (address, count) => {
+    shown.push(rig.transmit.usedIndex);
+    return send(address, count);
+  };
+  for (let index = 0; index < 40; index++) rig.transmit.add([{ read: packet(26, index) }]);
+  rig.driver.kick(1);
+  t.strictSame(shown, [...Array(16).fill(0), ...Array(16).fill(16), ...Array(8).fill(32)]);
+  t.equal(rig.transmit.usedIndex, 40);
+  t.equal(rig.interrupts, 3);
+});
+
+test('a packet that waits for the port is not shown as used, those before it are', async (t) => {
+  const rig = netRig(t, { accept: feature.version1 });
+  const send = rig.port.writev.bind(rig.port);
+  let room = 3;
+  rig.port.writev = (address, count) => (room-- > 0 ? send(address, count) : -EAGAIN);
+  for (let index = 0; index < 5; index++) rig.transmit.add([{ read: packet(26, index) }]);
+  rig.driver.kick(1);
+  t.equal(rig.transmit.usedIndex, 3);
+  t.equal(rig.interrupts, 1);
+  room = 1;
+  rig.device.portReady();
+  t.equal(rig.transmit.usedIndex, 4);
+  t.equal(rig.interrupts, 2);
+  t.strictSame(
+    rig.port.sent,
+    [0, 1, 2, 3].map((seed) => packet(26, seed)),
+  );
+});
+
+test('fails with a ring that is broken, once what came before is sent and shown', async (t) => {
+  const rig = netRig(t);
+  rig.transmit.add([{ read: packet(100) }]);
+  rig.transmit.offer(rig.transmit.size);
+  rig.driver.kick(1);
+  t.strictSame(rig.port.sent, [packet(100)]);
+  t.equal(rig.transmit.usedIndex, 1);
+  t.match(rig.failures, [/names descriptor/]);
+  t.equal(rig.device.hasMore, false);
+});
+
+test('forgets a packet that waits for the port when it is reset', async (t) => {
+  const rig = netRig(t);
+  rig.port.writeResult = -EAGAIN;
+  rig.transmit.add([{ read: packet(100, 1) }]);
+  rig.driver.kick(1);
+  rig.driver.start();
+  rig.port.writeResult = 0;
+  rig.device.portReady();
+  t.strictSame(rig.port.sent, []);
+  rig.transmit.add([{ read: packet(100, 2) }]);
+  rig.driver.kick(1);
+  t.strictSame(rig.port.sent, [packet(100, 2)]);
+  t.equal(rig.transmit.usedIndex, 1);
 });
