@@ -1,0 +1,51 @@
+import { test } from 'tap';
+import { viewMemory } from '../../../src/host/libc.ts';
+import { AnonymousMapping } from '../../../src/host/mapping.ts';
+import { GiB } from '../../../src/memory/address.ts';
+import { MappedBytes } from '../../../src/memory/mapped-bytes.ts';
+
+const sizeBytes = 7 * GiB;
+
+function mapped(t: { teardown(clean: () => void): void }): { mapping: AnonymousMapping; bytes: MappedBytes } {
+  const mapping = new AnonymousMapping('a test', sizeBytes);
+  t.teardown(() => mapping.close());
+  return { mapping, bytes: new MappedBytes(mapping.address, sizeBytes) };
+}
+
+test('a slice is the bytes of the mapping, wherever it is in it', async (t) => {
+  const { mapping, bytes } = mapped(t);
+  for (const offset of [0, 2 * GiB - 4, 4 * GiB - 4, 5 * GiB + 1, sizeBytes - 8]) {
+    const there = new Uint8Array(viewMemory(mapping.address + offset, 8));
+    there.set([1, 2, 3, 4, 5, 6, 7, 8]);
+    const slice = bytes.slice(offset, 8);
+    t.strictSame([...slice], [1, 2, 3, 4, 5, 6, 7, 8], `at ${offset}`);
+    slice[0] = 9;
+    t.equal(there[0], 9, 'not a copy');
+    there.fill(0);
+  }
+});
+
+test('a slice of up to 2 GiB lies whole in it, and none in no bytes', async (t) => {
+  const { bytes } = mapped(t);
+  for (const offset of [0, GiB + 1, 3 * GiB, 5 * GiB]) t.equal(bytes.slice(offset, 2 * GiB).length, 2 * GiB);
+  for (const offset of [0, 5 * GiB, sizeBytes]) t.equal(bytes.slice(offset, 0).length, 0);
+});
+
+test('refuses what is not in the mapping, and says what that was', async (t) => {
+  const { bytes } = mapped(t);
+  for (const [offset, length] of [
+    [-1, 8],
+    [-8, 4],
+    [16, -8],
+    [sizeBytes - 8, 9],
+    [sizeBytes + 1, 0],
+    [Number.NaN, 1],
+    [0, Number.NaN],
+    [0, 5 * GiB],
+  ] as const) {
+    t.throws(() => bytes.slice(offset, length), {
+      name: 'RangeError',
+      message: new RegExp(`\\[${offset}, \\+${length}\\) .*${sizeBytes} bytes`),
+    });
+  }
+});
