@@ -31,6 +31,11 @@ export interface AcpiMachine {
   readonly powerPort: number;
   /** A pulse on this GSI is a press of the power button. There is nothing to read or acknowledge. */
   readonly powerButton?: { readonly gsi: number } | undefined;
+  /**
+   * Where 16 bytes lie that are others in a copy of the machine (Microsoft, Virtual Machine Generation ID), and the GSI whose
+   * pulse says that they changed.
+   */
+  readonly generationId?: { readonly address: Gpa; readonly gsi: number } | undefined;
   /** One byte, where a kernel says that it has panicked. */
   readonly pvpanicPort?: number;
   readonly virtioMmio: readonly { readonly base: Gpa; readonly size: number; readonly gsi: number }[];
@@ -73,7 +78,8 @@ export function writeAcpi(memory: GuestMemory, machine: AcpiMachine): Gpa {
   return tables.rsdp;
 }
 
-function machineAml({ serialPorts, virtioMmio, powerButton, pvpanicPort, i8042, rtc }: AcpiMachine): Aml {
+function machineAml(machine: AcpiMachine): Aml {
+  const { serialPorts, virtioMmio, powerButton, generationId, pvpanicPort, i8042, rtc } = machine;
   return terms(
     name('_S5_', amlPackage(softOffSleepType, softOffSleepType, 0, 0)),
     scope(
@@ -86,7 +92,12 @@ function machineAml({ serialPorts, virtioMmio, powerButton, pvpanicPort, i8042, 
           name('_CRS', resourceTemplate(io(port, 8), edgeInterrupt(gsi))),
         ),
       ),
-      ...(powerButton === undefined ? [] : powerButtonDevices(powerButton.gsi)),
+      ...(powerButton === undefined ? [] : [device(buttonName, name('_HID', eisaId('PNP0C0C')), name('_UID', 0))]),
+      ...(generationId === undefined ? [] : [generationDevice(generationId.address)]),
+      ...eventDevice([
+        ...(powerButton === undefined ? [] : [{ gsi: powerButton.gsi, notifies: buttonName }]),
+        ...(generationId === undefined ? [] : [{ gsi: generationId.gsi, notifies: generationName }]),
+      ]),
       ...(pvpanicPort === undefined ? [] : [pvpanicDevice(pvpanicPort)]),
       ...(i8042 === true ? [keyboardController] : []),
       ...(rtc === true ? [cmosClock] : []),
@@ -103,24 +114,41 @@ function machineAml({ serialPorts, virtioMmio, powerButton, pvpanicPort, i8042, 
   );
 }
 
-/** Notification value of a pressed power button (ACPI 6.4, table 5.168). */
-const buttonPressed = 0x80;
+const buttonName = 'PWRB';
+const generationName = 'VGEN';
+/** Of a button: pressed (ACPI 6.4, table 5.168); of a generation id: changed. */
+const happened = 0x80;
 
 /**
- * A control-method power button, and the Generic Event Device (5.6.9) that turns an interrupt into its notification:
- * hardware-reduced ACPI has no SCI that could.
+ * The Generic Event Device (5.6.9), which turns interrupts into notifications of other devices: hardware-reduced ACPI has no
+ * SCI that could.
  */
-function powerButtonDevices(gsi: number): Aml[] {
+function eventDevice(events: readonly { readonly gsi: number; readonly notifies: string }[]): Aml[] {
+  if (events.length === 0) return [];
   return [
-    device('PWRB', name('_HID', eisaId('PNP0C0C')), name('_UID', 0)),
     device(
       'GED_',
       name('_HID', 'ACPI0013'),
       name('_UID', 0),
-      name('_CRS', resourceTemplate(edgeInterrupt(gsi))),
-      serializedMethod('_EVT', 1, ifThen(equal(argument(0), gsi), notify('PWRB', buttonPressed))),
+      name('_CRS', resourceTemplate(...events.map(({ gsi }) => edgeInterrupt(gsi)))),
+      serializedMethod(
+        '_EVT',
+        1,
+        ...events.map(({ gsi, notifies }) => ifThen(equal(argument(0), gsi), notify(notifies, happened))),
+      ),
     ),
   ];
+}
+
+/** Guests know it by its compatible id; ADDR gives the two halves of where the id lies. */
+function generationDevice(address: Gpa): Aml {
+  return device(
+    generationName,
+    name('_HID', 'VGEN0001'),
+    name('_CID', 'VM_Gen_Counter'),
+    name('_DDN', 'VM_Gen_Counter'),
+    name('ADDR', amlPackage(address % 2 ** 32, Math.floor(address / 2 ** 32))),
+  );
 }
 
 /** Linux finds it by the id that QEMU gave it. */

@@ -10,6 +10,8 @@ const EPOLL_CTL_MOD = 3;
 /** Readable (or a peer that closed). */
 export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
+/** Always told: what the descriptor stood for is gone. */
+export const EPOLLERR = 8;
 /** Report a change once, not as long as it lasts. */
 export const EPOLLET = 0x8000_0000;
 

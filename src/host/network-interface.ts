@@ -2,6 +2,7 @@ import type { ViewOf } from './layout.ts';
 import { close, type Fd, type IoctlRequest, interfaceSocket, tryIoctl } from './libc.ts';
 import type { Closable } from './ownership.ts';
 import {
+  ARPHRD_ETHER,
   IFF_UP,
   IFNAMSIZ,
   ifreq,
@@ -10,6 +11,7 @@ import {
   SIOCGIFINDEX,
   SIOCGIFMTU,
   SIOCSIFFLAGS,
+  SIOCSIFHWADDR,
   SIOCSIFMTU,
 } from './tap-abi.ts';
 
@@ -49,6 +51,16 @@ export class NetworkInterfaces implements Closable {
     if (result < 0 || request.ifr_mtu === mtu) return result;
     request.ifr_mtu = mtu;
     return this.#ask(SIOCSIFMTU, request);
+  }
+
+  /** Sets the Ethernet address, of six bytes. */
+  setAddress(name: string, address: Uint8Array): number {
+    const request = requestFor(name);
+    const hardware = new Uint8Array(16);
+    hardware[0] = ARPHRD_ETHER;
+    hardware.set(address, 2);
+    request.ifr_hwaddr = hardware;
+    return this.#ask(SIOCSIFHWADDR, request);
   }
 
   /** Makes an interface a port of a bridge; -EBUSY if it is one already. */

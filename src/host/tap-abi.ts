@@ -9,6 +9,9 @@ import type { IoctlRequest } from './libc.ts';
 /** Bytes of an interface's name, with the zero that ends it. */
 export const IFNAMSIZ = 16;
 
+/** Family of an Ethernet address: ARPHRD_ETHER of <linux/if_arp.h>. */
+export const ARPHRD_ETHER = 1;
+
 /** struct ifreq; what follows the name is a union. */
 export const ifreq = struct(
   'ifreq',
@@ -17,6 +20,8 @@ export const ifreq = struct(
     ifr_flags: at(16, u16),
     ifr_mtu: at(16, s32),
     ifr_ifindex: at(16, s32),
+    /** struct sockaddr: family, then the address. */
+    ifr_hwaddr: at(16, bytes(16)),
   },
   40,
 );
@@ -43,5 +48,6 @@ export const SIOCGIFFLAGS: IoctlRequest = { name: 'SIOCGIFFLAGS', number: 0x8913
 export const SIOCSIFFLAGS: IoctlRequest = { name: 'SIOCSIFFLAGS', number: 0x8914 };
 export const SIOCGIFMTU: IoctlRequest = { name: 'SIOCGIFMTU', number: 0x8921 };
 export const SIOCSIFMTU: IoctlRequest = { name: 'SIOCSIFMTU', number: 0x8922 };
+export const SIOCSIFHWADDR: IoctlRequest = { name: 'SIOCSIFHWADDR', number: 0x8924 };
 export const SIOCGIFINDEX: IoctlRequest = { name: 'SIOCGIFINDEX', number: 0x8933 };
 export const SIOCBRADDIF: IoctlRequest = { name: 'SIOCBRADDIF', number: 0x89a2 };

@@ -48,6 +48,8 @@ export interface TapOptions {
   readonly name: string;
   /** MTU to set; as it is if not given. */
   readonly mtu?: number;
+  /** Ethernet address to give to a TAP that is made; a random one if not given. One that was there keeps its own. */
+  readonly address?: Uint8Array;
   /** Bridge to become a port of. */
   readonly bridge?: string;
 }
@@ -69,7 +71,7 @@ export class Tap implements Closable {
 
   /** @throws TapError with the remedy */
   constructor(options: TapOptions, device = '/dev/net/tun') {
-    const { name, mtu, bridge } = options;
+    const { name, mtu, address, bridge } = options;
     checkName(name, 'TAP');
     if (bridge !== undefined) checkName(bridge, 'bridge');
     this.name = name;
@@ -85,6 +87,8 @@ export class Tap implements Closable {
       // A TAP of someone else may have been left with anything.
       ioctl(this.fd, TUNSETOFFLOAD, 0, name);
       if (mtu !== undefined) checkMtu(name, mtu, interfaces.setMtu(name, mtu));
+      // Before it is in a bridge, which may take it for its own.
+      if (address !== undefined && this.made) checkAddress(name, interfaces.setAddress(name, address));
       if (bridge !== undefined) join(interfaces, name, bridge);
       checkUp(name, interfaces.bringUp(name));
     } catch (error) {
@@ -229,6 +233,12 @@ function checkMtu(name: string, mtu: number, result: number): void {
     default:
       throw new TapError('other', `cannot set the MTU of ${name} to ${mtu}: ${cause.code}`, { cause });
   }
+}
+
+function checkAddress(name: string, result: number): void {
+  if (result >= 0) return;
+  const cause = new SystemError('SIOCSIFHWADDR', -result, name);
+  throw new TapError('other', `cannot set the address of ${name}: ${cause.code}`, { cause });
 }
 
 function checkUp(name: string, result: number): void {

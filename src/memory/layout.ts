@@ -6,9 +6,10 @@ import { GiB, gpa, KiB, MiB } from './address.ts';
  *     0x0000_0500  GDT                          0x0009_fc00  end of conventional memory
  *     0x0000_6000  PVH start info               0x000a_0000  ACPI tables, up to the RSDP
  *     0x0000_7000  zero page (boot_params)      0x000e_0000  RSDP
- *     0x0000_8ff0  boot stack, grows down       0x000f_fff0  reset vector
- *     0x0000_9000  page tables                  0x0010_0000  kernel (bzImage, compressed)
- *     0x0002_0000  kernel command line          0xc000_0000  32-bit hole: MMIO, IOAPIC, LAPIC
+ *     0x0000_8ff0  boot stack, grows down       0x000e_1000  VM generation id
+ *     0x0000_9000  page tables                  0x000f_fff0  reset vector
+ *     0x0002_0000  kernel command line          0x0010_0000  kernel (bzImage, compressed)
+ *                                               0xc000_0000  32-bit hole: MMIO, IOAPIC, LAPIC
  *                                               0x1_0000_0000  RAM goes on
  */
 
@@ -32,6 +33,8 @@ export const conventionalMemoryEnd = gpa(0x9_fc00);
 export const acpiTablesAddress = gpa(0xa_0000);
 /** 16-byte aligned between 0xe0000 and 0xfffff, where a scan looks for it (ACPI 6.4, 5.2.5.1). */
 export const rsdpAddress = gpa(0xe_0000);
+/** 16 bytes that tell a guest whether it is a copy of another one; a page of its own, reserved in the e820 map. */
+export const generationIdAddress = gpa(0xe_1000);
 /** Where a processor begins in real mode after a reset, as a PC maps it: F000:FFF0. */
 export const resetVectorAddress = gpa(0xf_fff0);
 /** RAM begins again; a bzImage's protected-mode code is loaded here (boot protocol, code32_start). */

@@ -10,7 +10,7 @@ const facts: MachineFacts = {
     { id: 'root', path: 'root.img', sizeBytes: 1 << 20, readOnly: false, direct: false },
     { id: 'data', path: 'base.img', overlay: 'mine.img', sizeBytes: 1 << 30, readOnly: false, direct: true },
   ],
-  cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01' }],
+  cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01', gone: false }],
 };
 
 /** A machine without a guest, for its monitor: it notes what it is told, and tells of it as a real one does. */

@@ -47,8 +47,8 @@ export function forAWhile(ms: number): Promise<void> {
 }
 
 /** Resolves once `condition` holds. The test's own time limit ends the wait. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await forAWhile(2);
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await forAWhile(2);
 }
 
 /** Takes what the guest printed since the last call. */

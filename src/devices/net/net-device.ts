@@ -209,6 +209,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
 
   /** Plugs the cable in, or out. Packets of both directions are dropped while it is out. */
   setLink(isUp: boolean): void {
+    if (this.#receive.linkUp === isUp) return;
     this.#receive.linkUp = isUp;
     this.#transmit.linkUp = isUp;
     this.#changeStatus(LINK_UP, isUp);

@@ -22,7 +22,7 @@ export interface MachineStatus {
     readonly readOnly: boolean;
     readonly ioStatus: string;
   }[];
-  readonly cards: readonly { readonly tap: string; readonly mac: string }[];
+  readonly cards: readonly { readonly tap: string; readonly mac: string; readonly gone: boolean }[];
   readonly control: string;
 }
 
@@ -48,7 +48,7 @@ const machineInfo = v.object({
       'io-status': text,
     }),
   ),
-  cards: v.array(v.object({ tap: text, mac: text })),
+  cards: v.array(v.object({ tap: text, mac: text, gone: v.boolean() })),
 }) satisfies v.GenericSchema<unknown, MachineInfo>;
 
 /** Asks a machine for its state. @throws MonitorError */
@@ -113,7 +113,7 @@ export function renderStatus(machine: MachineStatus): string[] {
       ];
       return [`disk ${id}`, words.join(', ')] as const;
     }),
-    ...machine.cards.map(({ tap, mac }) => [`card ${tap}`, mac] as const),
+    ...machine.cards.map(({ tap, mac, gone }) => [`card ${tap}`, gone ? `${mac}, its TAP was removed` : mac] as const),
     ['control', machine.control],
   ];
   const width = Math.max(...facts.map(([name]) => name.length));

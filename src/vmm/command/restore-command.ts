@@ -40,6 +40,7 @@ function restore(snapshot: Snapshot, { disk, net, rng }: MachineParts, config: R
   );
   try {
     machine.load(state);
+    machine.becomeNewCopy();
     if (!config.paused) machine.resume(config.clock);
     return machine;
   } catch (error) {

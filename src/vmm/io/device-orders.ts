@@ -19,6 +19,8 @@ export interface DiskOrder {
 export interface NetOrder {
   readonly kind: 'net';
   readonly tap: Fd;
+  /** Of the TAP. */
+  readonly name: string;
 }
 
 /** A source of entropy: the host's, or one that gives the same bytes for the same seed. */

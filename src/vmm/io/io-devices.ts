@@ -10,9 +10,9 @@ import type { TakesTurns } from '../../devices/virtio/takes-turns.ts';
 import type { DeviceHost, VirtioDevice } from '../../devices/virtio/virtio-device.ts';
 import { VirtioTransport } from '../../devices/virtio/virtio-transport.ts';
 import { VmStateError, within } from '../../devices/vm-state-error.ts';
-import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
+import { EPOLLERR, EPOLLET, EPOLLIN } from '../../host/epoll.ts';
 import { ENOSPC, errnoName } from '../../host/errno.ts';
-import type { EventLoop } from '../../host/event-loop.ts';
+import type { EventLoop, ReadyHandler } from '../../host/event-loop.ts';
 import { Handshake } from '../../host/handshake.ts';
 import { InterruptEdge } from '../../host/kvm/interrupt-edge.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
@@ -122,6 +122,10 @@ export class IoDevices implements DrivenDevices, Closable {
     };
   }
 
+  announce(): void {
+    for (const slot of this.#slots) slot.announce();
+  }
+
   close(): void {
     this.#owner.close();
   }
@@ -132,6 +136,7 @@ class IoSlot implements Closable {
   readonly transport: VirtioTransport;
   readonly #handshake: Handshake;
   readonly #turns: TakesTurns | undefined;
+  readonly #announce: (() => void) | undefined;
   readonly #name: string;
   readonly #report: (report: IoReport) => void;
   readonly #owner = new Owner();
@@ -147,6 +152,7 @@ class IoSlot implements Closable {
     this.#handshake = new Handshake(state.cells, cell.asked, cell.answered);
     try {
       let turns: TakesTurns | undefined;
+      let announce: (() => void) | undefined;
       const transport = new VirtioTransport({
         memory,
         state,
@@ -154,13 +160,15 @@ class IoSlot implements Closable {
         interrupt: this.#owner.own(new InterruptEdge(order.interrupt)),
         onFail: (reason) => this.#notice(`the guest's driver broke the rules, and the device has stopped: ${reason}`),
         device: (host) => {
-          const { device, takesTurns } = this.#makeDevice(order, state, host, surroundings);
-          turns = takesTurns;
-          return device;
+          const made = this.#makeDevice(order, state, host, surroundings);
+          turns = made.takesTurns;
+          announce = made.announce;
+          return made.device;
         },
       });
       this.transport = this.#owner.own(transport);
       this.#turns = turns;
+      this.#announce = announce;
       kicks.forEach((kick, queue) => {
         this.#owner.own(loop.watch(kick, EPOLLIN | EPOLLET, { ready: () => transport.kicked(queue) }));
       });
@@ -173,6 +181,10 @@ class IoSlot implements Closable {
   settle(): void {
     const { question } = this.#handshake;
     if (question !== undefined && this.transport.settle()) this.#handshake.answer(question);
+  }
+
+  announce(): void {
+    this.#announce?.();
   }
 
   get hasMore(): boolean {
@@ -191,6 +203,11 @@ class IoSlot implements Closable {
     if (this.#noticesLeft-- > 0) this.#report({ kind: 'notice', text: `${this.#name}: ${text}` });
   }
 
+  #tapIsGone(tap: string): void {
+    const text = `${this.#name}: the TAP ${tap} was removed; the guest's cable is unplugged until the machine is started anew`;
+    this.#report({ kind: 'tap-gone', tap, text });
+  }
+
   #diskFailed(failure: DiskFailure): void {
     const now = performance.now();
     if (now < this.#nextFailure) return;
@@ -203,14 +220,16 @@ class IoSlot implements Closable {
     state: MmioState,
     host: DeviceHost,
     surroundings: IoSurroundings,
-  ): { device: VirtioDevice; takesTurns?: TakesTurns } {
+  ): { device: VirtioDevice; takesTurns?: TakesTurns; announce?: () => void } {
     const { memory, loop } = surroundings;
     switch (order.device.kind) {
       case 'net': {
-        const port = new TapPort(order.device.tap);
+        const { tap, name } = order.device;
+        const port = new TapPort(tap);
         const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
-        this.#owner.own(port.watch(loop, { ready: () => device.portReady() }));
-        return { device, takesTurns: device };
+        const readiness = new TapReadiness(device, () => this.#tapIsGone(name));
+        this.#owner.own(port.watch(loop, readiness));
+        return { device, takesTurns: device, announce: () => readiness.announce() };
       }
       case 'rng': {
         const { seed } = order.device;
@@ -254,6 +273,35 @@ class IoSlot implements Closable {
     });
     engines.listen(device);
     return device;
+  }
+}
+
+/** What a TAP's descriptor tells: packets, room for packets, or that the TAP is gone. */
+class TapReadiness implements ReadyHandler {
+  readonly #device: NetDevice;
+  readonly #gone: () => void;
+  #isGone = false;
+
+  constructor(device: NetDevice, gone: () => void) {
+    this.#device = device;
+    this.#gone = gone;
+  }
+
+  /** The card is plugged in here, whatever it was where its state was saved, and its driver is to say so. */
+  announce(): void {
+    if (this.#isGone) return;
+    this.#device.setLink(true);
+    this.#device.announce();
+  }
+
+  /** Hot path. */
+  ready(events: number): void {
+    if ((events & EPOLLERR) === 0) this.#device.portReady();
+    else if (!this.#isGone) {
+      this.#isGone = true;
+      this.#device.setLink(false);
+      this.#gone();
+    }
   }
 }
 

@@ -9,7 +9,9 @@ export type IoQuestion =
   /** Whether the devices can be loaded with these states, which were checked. They are kept for `load`. */
   | { readonly kind: 'prepare-load'; readonly states: readonly IoDeviceState[] }
   /** Loads the states that were prepared last. */
-  | { readonly kind: 'load' };
+  | { readonly kind: 'load' }
+  /** Has the guest tell the network where it is, when it runs. */
+  | { readonly kind: 'announce' };
 
 /** What it says. */
 export type IoAnswer =
@@ -22,6 +24,7 @@ export interface SavedDevices {
   save(): IoDeviceState[];
   /** @throws VmStateError */
   prepareLoad(states: readonly IoDeviceState[]): () => void;
+  announce(): void;
 }
 
 /** Answers what comes in at `port`: a function to be called with the number of each question. */
@@ -43,6 +46,9 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
       case 'load':
         prepared?.();
         prepared = undefined;
+        return { kind: 'done' };
+      case 'announce':
+        devices.announce();
         return { kind: 'done' };
       default:
         return question satisfies never;

@@ -2,6 +2,8 @@
 export type IoReport =
   /** For the operator to know. */
   | { readonly kind: 'notice'; readonly text: string }
+  /** A TAP does not exist any more: somebody has removed it. */
+  | { readonly kind: 'tap-gone'; readonly tap: string; readonly text: string }
   /** The guest was told of an I/O error. */
   | { readonly kind: 'disk-failure'; readonly failure: DiskFailure }
   /** A disk cannot be written, and the machine is to stop until somebody has mended that. */

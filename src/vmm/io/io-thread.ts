@@ -58,6 +58,11 @@ export class IoThread extends ControlledThread<IoReport> {
     this.#ask({ kind: 'load' });
   }
 
+  /** Has each card's driver tell its neighbours where it is, once it runs. The thread is parked. */
+  announceCards(): void {
+    this.#ask({ kind: 'announce' });
+  }
+
   #ask(question: IoQuestion): IoAnswer {
     const answer = this.ask(question) as IoAnswer;
     if (answer.kind === 'refused') throw new VmStateError(answer.part, answer.reason);

@@ -3,6 +3,8 @@ import { bootRegisters } from '../../../firmware/boot-registers.ts';
 import { loadKernel } from '../../../firmware/load-kernel.ts';
 import { writeResetVector } from '../../../firmware/reset-vector.ts';
 import { capability } from '../../host/kvm/abi.ts';
+import type { GuestMemory } from '../../memory/guest-memory.ts';
+import { generationIdAddress } from '../../memory/layout.ts';
 import { platformMap } from '../platform/platform.ts';
 import { guestCpuid } from '../vcpu/cpuid.ts';
 import type { MachineParts } from './machine-parts.ts';
@@ -25,8 +27,10 @@ export function prepareBoot(
     powerPort: platformMap.power.port,
     powerButton: platformMap.powerButton,
     pvpanicPort: platformMap.pvpanic.port,
+    generationId: { address: generationIdAddress, ...platformMap.generationId },
     virtioMmio: devices.acpi,
   });
+  writeGenerationId(ram.memory);
   writeResetVector(ram.memory, platformMap.power.port);
   // Not imported: loading it takes longer than all else here, and few machines need it.
   const kaslr = images.kaslr === true ? process.getBuiltinModule('node:crypto').randomInt : undefined;
@@ -37,4 +41,9 @@ export function prepareBoot(
     const cpuid = guestCpuid(supported, vcpu.index, { cpus: shape.cpus, tscDeadline, mask: shape.cpuMask });
     vcpu.prepare(cpuid, vcpu.index === 0 ? bootRegisters(entry) : undefined);
   }
+}
+
+/** Gives the machine a generation id that no other one has. */
+export function writeGenerationId(memory: GuestMemory): void {
+  memory.write(generationIdAddress, crypto.getRandomValues(new Uint8Array(16)));
 }

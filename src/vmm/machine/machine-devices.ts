@@ -3,10 +3,13 @@ import { openDiskFile } from '../../block/disk-file.ts';
 import { overlayGeometry } from '../../block/overlay.ts';
 import { openOverlay } from '../../block/overlay-file.ts';
 import { blockShape } from '../../devices/block/block-shape.ts';
-import { netShape } from '../../devices/net/net-shape.ts';
+import { macBytes, netConfig, netShape } from '../../devices/net/net-shape.ts';
+import { rarpRequest } from '../../devices/net/rarp.ts';
 import { rngShape } from '../../devices/rng/rng-device.ts';
+import { mmioState } from '../../devices/virtio/mmio-state.ts';
 import type { VirtioShape } from '../../devices/virtio/virtio-device.ts';
 import type { Vm } from '../../host/kvm/vm.ts';
+import { tryWrite } from '../../host/libc.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { Tap } from '../../host/tap.ts';
 import type { Gpa } from '../../memory/address.ts';
@@ -33,7 +36,7 @@ export const noDevices: DevicesConfig = { disks: [], nets: [], rng: { kind: 'non
 export class MachineDevices implements Closable {
   readonly orders: readonly DeviceOrder[];
   readonly disks: DiskFacts[] = [];
-  readonly cards: CardFacts[] = [];
+  readonly #cards: Card[] = [];
   readonly #owner = new Owner();
   readonly #slots: VirtioSlot[] = [];
 
@@ -73,6 +76,24 @@ export class MachineDevices implements Closable {
     return this.#slots.map(({ shared, gsi }) => ({ base: shared.base, size: virtioMmioBytes, gsi }));
   }
 
+  get cards(): CardFacts[] {
+    return this.#cards.map(({ tap, mac, gone }) => ({ tap: tap.name, mac, gone }));
+  }
+
+  /** Has the switches around learn where the cards' addresses are, as the guest has them now. */
+  sendRarp(): void {
+    for (const { tap, config } of this.#cards) {
+      const mac = config.subarray(netConfig.mac, netConfig.mac + macBytes);
+      // One that is lost, or whose TAP is gone, is nobody's harm.
+      tryWrite(tap.fd, Buffer.concat([plainPacket, rarpRequest(mac)]));
+    }
+  }
+
+  /** Somebody has removed a TAP of ours. */
+  tapIsGone(name: string): void {
+    for (const card of this.#cards) if (card.tap.name === name) card.gone = true;
+  }
+
   close(): void {
     this.#owner.close();
   }
@@ -98,21 +119,50 @@ export class MachineDevices implements Closable {
 
   #net(config: NetConfig, place: Place): DeviceOrder {
     const { tap: name, mac, mtu, bridge, offload } = config;
-    const tap = this.#owner.own(
-      new Tap({ name, ...(mtu === undefined ? {} : { mtu }), ...(bridge === undefined ? {} : { bridge }) }),
-    );
     const address = mac === undefined ? randomMac() : parseMac(mac);
-    this.cards.push({ tap: name, mac: formatMac(address) });
+    const tap = this.#owner.own(
+      new Tap({
+        name,
+        address: tapAddress(address),
+        ...(mtu === undefined ? {} : { mtu }),
+        ...(bridge === undefined ? {} : { bridge }),
+      }),
+    );
     const shape = netShape({
       mac: address,
       offload,
       ...(mtu === undefined ? {} : { mtu }),
     });
-    return place(`net ${name}`, shape, { kind: 'net', tap: tap.fd });
+    const order = place(`net ${name}`, shape, { kind: 'net', tap: tap.fd, name });
+    const registers = mmioState(shape, order.virtio.state);
+    this.#cards.push({ tap, mac: formatMac(address), config: registers.config, gone: false });
+    return order;
   }
 }
 
 type Place = (name: string, shape: VirtioShape, device: DeviceOrder['device']) => DeviceOrder;
+
+/** A network card, with what it shows its driver now. */
+interface Card {
+  readonly tap: Tap;
+  /** As configured. */
+  readonly mac: string;
+  readonly config: Uint8Array;
+  gone: boolean;
+}
+
+/** The header of a packet without offloads (Virtio 1.2, 5.1.6). */
+const plainPacket = new Uint8Array(12);
+
+/**
+ * The address of the host's end of a card. Of its ports' addresses a bridge takes the lowest for its own, so that it is to be a
+ * high one; and always the same, for guests remember it.
+ */
+function tapAddress(mac: Uint8Array): Uint8Array {
+  const address = Uint8Array.from(mac);
+  address[0] = mac[0] === 0xfe ? 0xfa : 0xfe;
+  return address;
+}
 
 function parseMac(text: string): Uint8Array {
   return Uint8Array.from(text.split(':'), (pair) => Number.parseInt(pair, 16));

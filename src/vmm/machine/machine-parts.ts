@@ -41,6 +41,8 @@ export class MachineParts implements Closable {
   /** Rings when the serial port's host side has something to do. */
   readonly serialBell: Doorbell;
   readonly powerButton: InterruptLine;
+  /** Tells the guest that its generation id has changed. */
+  readonly generationChange: InterruptLine;
   readonly vcpus: readonly VcpuThread[];
   /** Absent in a machine without virtio devices. */
   readonly io: IoThread | undefined;
@@ -84,6 +86,7 @@ export class MachineParts implements Closable {
       });
       this.serial = serialPort(this.#platform);
       this.powerButton = new InterruptLine(this.vm.fd, platformMap.powerButton.gsi);
+      this.generationChange = new InterruptLine(this.vm.fd, platformMap.generationId.gsi);
       installKickHandler();
       if (this.devices.orders.length > 0) {
         this.io = new IoThread(

@@ -9,13 +9,14 @@ import type { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import type { ClockMode } from '../vmstate/clock-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import type { PauseTimes } from '../vmstate/pause-times.ts';
-import { prepareBoot } from './boot.ts';
+import { Announcement } from './announcement.ts';
+import { prepareBoot, writeGenerationId } from './boot.ts';
 import { MachineEvents } from './machine-events.ts';
 import { MachineParts } from './machine-parts.ts';
 import type { BootImages, MachineShape } from './machine-shape.ts';
 import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
 import { RunControl } from './run-control.ts';
-import type { RunState } from './run-state.ts';
+import { type RunState, RunStateError } from './run-state.ts';
 
 /**
  * A virtual machine, from when it is made until it is closed: its parts (MachineParts), and who stops them (RunControl).
@@ -30,6 +31,9 @@ export class Machine implements MonitoredMachine {
   readonly #parts: MachineParts;
   readonly #control: RunControl;
   readonly #notice: (text: string) => void;
+  readonly #announcement: Announcement;
+  /** It is a copy of another machine, and its guest does not know yet. */
+  #isNewCopy = false;
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
   /**
@@ -51,6 +55,7 @@ export class Machine implements MonitoredMachine {
       reported: (report) => this.#hear(report),
     });
     this.#control = new RunControl(this.#parts, notice);
+    this.#announcement = new Announcement(() => this.#parts.devices.sendRarp());
   }
 
   get ram(): Ram {
@@ -138,8 +143,27 @@ export class Machine implements MonitoredMachine {
    * @throws RunStateError if it is not paused
    */
   resume(mode: ClockMode = 'keep'): void {
+    if (this.#isNewCopy) this.#tellOfNewCopy();
     this.#control.resume(mode);
     this.events.tell({ kind: 'resumed' });
+  }
+
+  /**
+   * Has the guest learn, when it resumes, that it is a copy of the machine that was saved: it then makes its random numbers
+   * anew, which the other one has as well, and the network is told that its addresses are here.
+   *
+   * @throws RunStateError if it is not paused
+   */
+  becomeNewCopy(): void {
+    if (this.state !== 'paused') throw new RunStateError(this.state, 'paused');
+    writeGenerationId(this.ram.memory);
+    this.#isNewCopy = true;
+  }
+
+  /** Tells the network that the guest's addresses are here; the machine is paused. The guest does so itself when it runs. */
+  announce(): void {
+    this.#parts.io?.announceCards();
+    this.#announcement.start();
   }
 
   /**
@@ -203,12 +227,20 @@ export class Machine implements MonitoredMachine {
 
   #end(end: GuestEnd): void {
     if (!this.#control.end()) return;
+    this.#announcement.stop();
     this.#resolveEnded(end);
     this.events.tell({ kind: 'ended', end });
   }
 
+  #tellOfNewCopy(): void {
+    this.#isNewCopy = false;
+    this.#parts.generationChange.pulse();
+    this.announce();
+  }
+
   #hear(report: IoReport): void {
-    if (report.kind !== 'notice') this.events.tell({ kind: 'disk-failure', failure: report.failure });
+    if (report.kind === 'tap-gone') this.#parts.devices.tapIsGone(report.tap);
+    if ('failure' in report) this.events.tell({ kind: 'disk-failure', failure: report.failure });
     if (report.kind !== 'disk-failure') this.#notice(report.text);
     if (report.kind === 'stop') this.#pauseIfRunning();
   }

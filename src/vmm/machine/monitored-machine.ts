@@ -18,6 +18,8 @@ export interface DiskFacts {
 export interface CardFacts {
   readonly tap: string;
   readonly mac: string;
+  /** Somebody has removed the TAP, and the guest has no carrier. */
+  readonly gone: boolean;
 }
 
 /** What a machine is made of. */

@@ -24,6 +24,8 @@ export const platformMap = {
   pvpanic: { port: 0x505 },
   /** Pulsed to press the power button. */
   powerButton: { gsi: 5 },
+  /** Pulsed when the generation id has changed. */
+  generationId: { gsi: 3 },
 } as const;
 
 /** The memory that all threads share of the machine's devices, to be sent to a thread as it is. */

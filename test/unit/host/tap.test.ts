@@ -57,6 +57,24 @@ test('leaves a TAP that was there where it is', { skip }, async (t) => {
   t.equal(hasInterface(name), true);
 });
 
+test('has the address that it was given, which a bridge does not take for its own, if it was made', {
+  skip,
+}, async (t) => {
+  const address = Uint8Array.from([0xfe, 0, 0, 1, 2, 3]);
+  const bridge = makeInterface(t, 'bridge');
+  const port = makeInterface(t, 'tap');
+  ip('link', 'set', port, 'address', '02:00:00:00:00:99', 'master', bridge);
+  const before = fileOf(bridge, 'address');
+  const { name } = openTap(t, { name: freeName(), address, bridge });
+  t.equal(fileOf(name, 'address'), 'fe:00:00:01:02:03');
+  t.equal(fileOf(bridge, 'address'), before);
+
+  const kept = makeInterface(t, 'tap');
+  const own = fileOf(kept, 'address');
+  openTap(t, { name: kept, address });
+  t.equal(fileOf(kept, 'address'), own);
+});
+
 test('becomes a port of a bridge, also of the one it is in already', { skip }, async (t) => {
   const bridge = makeInterface(t, 'bridge');
   const name = freeName();

@@ -27,6 +27,11 @@ const shapes: Readonly<Record<string, AcpiMachine>> = {
   'one vCPU and nothing else': machine(1, 0, { serialPorts: [] }),
   'one vCPU, a serial port': machine(1, 0),
   'eight vCPUs, twelve virtio nodes, a power button': machine(8, 12, { powerButton: { gsi: 5 } }),
+  'a generation id, and a power button': machine(1, 1, {
+    powerButton: { gsi: 5 },
+    generationId: { address: gpa(0xe_1000), gsi: 3 },
+  }),
+  'a generation id alone': machine(1, 1, { generationId: { address: gpa(0xe_1000), gsi: 3 } }),
   'everything a PC has': machine(8, 12, {
     powerButton: { gsi: 5 },
     pvpanicPort: 0x505,
@@ -147,6 +152,12 @@ t.test('iasl reads every table without a complaint and makes the same bytes of i
     t.equal(asl.match(/EisaId \("PNP0501"\)/g)?.length ?? 0, shape.serialPorts.length, 'serial ports');
     const pressed = /Method \(_EVT, 1, Serialized\)[^{]*\{\s*If \(\(Arg0 == 0x05\)\)\s*\{\s*Notify \(PWRB, 0x80\)/;
     t.equal(pressed.test(asl), shape.powerButton !== undefined, 'power button');
+    // Behind the button's, where there is one.
+    const changed = /If \(\(Arg0 == 0x03\)\)\s*\{\s*Notify \(VGEN, 0x80\)/;
+    t.equal(changed.test(asl), shape.generationId !== undefined, 'generation id');
+    const place =
+      /Name \(_CID, "VM_Gen_Counter"\)[\s\S]*?Name \(ADDR, Package \(0x02\)[^{]*\{\s*0x000E1000,\s*Zero\s*\}\)/;
+    t.equal(place.test(asl), shape.generationId !== undefined, 'where it lies');
     const panicking = /Device \(PVPN\)\s*\{\s*Name \(_HID, "QEMU0001"\)[\s\S]*?IO \(Decode16,\s*0x0505,/;
     t.equal(panicking.test(asl), shape.pvpanicPort !== undefined, 'pvpanic');
   }

@@ -13,7 +13,7 @@ const machine: MachineStatus = {
     { id: 'root', path: 'root.img', sizeBytes: 1.5 * 2 ** 30, readOnly: true, ioStatus: 'ok' },
     { id: 'data', path: 'base.img', overlay: 'mine.img', sizeBytes: 512, readOnly: false, ioStatus: 'nospace' },
   ],
-  cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01' }],
+  cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01', gone: false }],
   control: '/run/mine.sock',
 };
 
@@ -30,6 +30,11 @@ test('shows a machine to a person, a fact a line', async (t) => {
     'card tap0  02:00:00:00:00:01',
     'control    /run/mine.sock',
   ]);
+});
+
+test('shows a card whose TAP is gone', async (t) => {
+  const lines = renderStatus({ ...machine, cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01', gone: true }] });
+  t.ok(lines.includes('card tap0  02:00:00:00:00:01, its TAP was removed'));
 });
 
 test('shows that the clock of the guest catches up, as long as it does', async (t) => {
