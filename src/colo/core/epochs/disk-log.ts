@@ -1,0 +1,96 @@
+import { type Epoch, noCheckpoint } from '../../protocol/numbers.ts';
+import { ProtocolError } from '../../protocol/protocol-error.ts';
+import type { Rules } from '../rules.ts';
+
+/** What the log keeps of a write; the bytes themselves are the owner's. */
+export interface Logged {
+  readonly epoch: Epoch;
+  readonly bytes: number;
+}
+
+/**
+ * P's writes on S, in order (design: disks).
+ *
+ *     |-- laid down --|-- committed, being laid down --|-- open: not of this disk until its checkpoint commits --|
+ *
+ * Reads of S's guest look here first, newest write first, then on the disk.
+ */
+export class DiskLog<R extends Logged> {
+  readonly #bound: number;
+  readonly #rules: Rules;
+  readonly #records: R[] = [];
+  #committed = noCheckpoint;
+  #bytes = 0;
+  #laidBytes = 0;
+
+  constructor(boundBytes: number, rules: Rules) {
+    this.#bound = boundBytes;
+    this.#rules = rules;
+  }
+
+  /** Writes that are not on the disk, oldest first. */
+  get records(): readonly R[] {
+    return this.#records;
+  }
+
+  /** Bytes laid down so far. */
+  get laidBytes(): number {
+    return this.#laidBytes;
+  }
+
+  /** True once it holds nothing that belongs to the disk. */
+  get isLaid(): boolean {
+    const first = this.#records[0];
+    return first === undefined || first.epoch > this.#committed;
+  }
+
+  /** The survivor's guest may be told that its flush is done, once the disk itself has flushed. */
+  get mayAnswerFlush(): boolean {
+    return this.#rules.mayAnswerFlush(this.isLaid);
+  }
+
+  /** True when this write passed half of the bound. @throws ProtocolError if P does not keep to the bound */
+  append(record: R): boolean {
+    // One write of P's may pass the bound: it waits with the next one.
+    if (this.#bytes >= this.#bound) {
+      throw new ProtocolError(
+        'too-large',
+        `the peer writes more than the ${this.#bound} bytes that the disk log holds`,
+      );
+    }
+    const before = this.#bytes;
+    this.#records.push(record);
+    this.#bytes += record.bytes;
+    return before * 2 < this.#bound && this.#bytes * 2 >= this.#bound;
+  }
+
+  /** Writes up to this epoch belong to the disk. */
+  commit(through: Epoch): void {
+    this.#committed = through;
+  }
+
+  /** Drops what does not belong to this checkpoint. */
+  discard(standsAt: Epoch): void {
+    for (let at = this.#records.length - 1; at >= 0; at--) {
+      const record = this.#records[at] as R;
+      if (this.#rules.keepsWrite(record.epoch, standsAt)) break;
+      this.#bytes -= record.bytes;
+      this.#records.pop();
+    }
+    const last = this.#records.at(-1);
+    if (last !== undefined && last.epoch > this.#committed) this.#committed = last.epoch;
+  }
+
+  /** The write that is to be laid down next. */
+  nextToLay(): R | undefined {
+    return this.isLaid ? undefined : this.#records[0];
+  }
+
+  /** That write is on the disk. */
+  laid(): void {
+    const record = this.#records.shift();
+    if (record === undefined) return;
+    this.#bytes -= record.bytes;
+    this.#laidBytes += record.bytes;
+  }
+}

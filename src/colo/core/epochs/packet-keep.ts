@@ -1,0 +1,76 @@
+import { type Epoch, noCheckpoint } from '../../protocol/numbers.ts';
+import type { Rules } from '../rules.ts';
+
+interface Kept<P> {
+  readonly epoch: Epoch;
+  readonly packet: P;
+  readonly bytes: number;
+}
+
+/**
+ * Packets on their way, as S keeps them (spec B.15): P's output until P says that it left, P's input until a checkpoint
+ * contains it. Bounded: beyond the bound the oldest go, which is a lossy network.
+ */
+export class PacketKeep<P> {
+  readonly #bound: number;
+  readonly #rules: Rules;
+  #outputs: Kept<P>[] = [];
+  #inputs: Kept<P>[] = [];
+  #bytes = 0;
+  #left = noCheckpoint;
+  /** Packets dropped at the bound. */
+  dropped = 0;
+
+  constructor(boundBytes: number, rules: Rules) {
+    this.#bound = boundBytes;
+    this.#rules = rules;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  keep(kind: 'output' | 'input', epoch: Epoch, packet: P, bytes: number): void {
+    (kind === 'output' ? this.#outputs : this.#inputs).push({ epoch, packet, bytes });
+    this.#bytes += bytes;
+    while (this.#bytes > this.#bound) {
+      const longer = this.#outputs.length > this.#inputs.length ? this.#outputs : this.#inputs;
+      this.#bytes -= longer.shift()?.bytes ?? 0;
+      this.dropped++;
+    }
+  }
+
+  /** P's output up to this epoch is out. */
+  left(epoch: Epoch): void {
+    this.#left = epoch;
+    this.#outputs = this.#drop(this.#outputs, (kept) => kept.epoch <= epoch);
+  }
+
+  /** A checkpoint contains all input up to this epoch. */
+  committed(epoch: Epoch): void {
+    this.#inputs = this.#drop(this.#inputs, (kept) => kept.epoch <= epoch);
+  }
+
+  /** What S sends before anything new, in order. */
+  outputsToSend(standsAt: Epoch): P[] {
+    return this.#outputs
+      .filter((kept) => this.#rules.sendsKept(kept.epoch, standsAt, this.#left))
+      .map((kept) => kept.packet);
+  }
+
+  /** What enters S's guest before anything new, in order. */
+  inputsToReplay(standsAt: Epoch): P[] {
+    return this.#inputs.filter((kept) => this.#rules.replays(kept.epoch, standsAt)).map((kept) => kept.packet);
+  }
+
+  clear(): void {
+    this.#outputs = [];
+    this.#inputs = [];
+    this.#bytes = 0;
+  }
+
+  #drop(list: Kept<P>[], gone: (kept: Kept<P>) => boolean): Kept<P>[] {
+    for (const kept of list) if (gone(kept)) this.#bytes -= kept.bytes;
+    return list.filter((kept) => !gone(kept));
+  }
+}

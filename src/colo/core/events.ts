@@ -1,0 +1,133 @@
+import type { Frame } from '../protocol/frame.ts';
+import type { EpochItem, Message } from '../protocol/messages.ts';
+import type { Epoch, Role, Term } from '../protocol/numbers.ts';
+import type { ProtocolError } from '../protocol/protocol-error.ts';
+
+/** Alarms that a core sets, by its own side's clock. One of a name at a time. */
+export type TimerName =
+  | 'heartbeat' // say something, and see whether the peer did
+  | 'step' // the peer's next message is overdue
+  | 'checkpoint' // a checkpoint is due
+  | 'consent' // P's consent is over
+  | 'ask'; // the arbiter, or the disk that takes the term, is tried again
+
+/** What an operator or the monitor may ask for. */
+export type Command =
+  | { readonly name: 'protect' }
+  | { readonly name: 'unprotect' }
+  | { readonly name: 'checkpoint' }
+  | { readonly name: 'set-checkpoint-delay'; readonly delayMs: number }
+  /** `x-colo-lost-heartbeat`, for both sides: the peer is lost. `sure`: the operator is the arbiter. */
+  | { readonly name: 'lost-heartbeat'; readonly sure: boolean }
+  /** The same from a person, whom P tells that its standby is well. */
+  | { readonly name: 'failover'; readonly sure: boolean };
+
+/** What both cores hear of. */
+export type CommonEvent =
+  | { readonly kind: 'command'; readonly command: Command }
+  | { readonly kind: 'frame'; readonly frame: Frame }
+  /** The connections are gone. `peer`: the other end closed them; `network`: they broke. */
+  | { readonly kind: 'closed'; readonly by: 'peer' | 'network' }
+  /** Bytes that were no frame. */
+  | { readonly kind: 'peer-broke'; readonly error: ProtocolError }
+  /** `turned`: every thread of this VMM has turned since the last heartbeat (spec B.5). */
+  | { readonly kind: 'timer'; readonly timer: TimerName; readonly turned: boolean }
+  | { readonly kind: 'arbiter'; readonly term: Term; readonly answer: ArbiterAnswer }
+  | { readonly kind: 'term-written'; readonly term: Term }
+  | { readonly kind: 'term-failed'; readonly term: Term }
+  /** This side's disk, or the log before it, has failed; it stays so. */
+  | { readonly kind: 'disk-failed'; readonly error: string }
+  /** The guest powered off, or crashed for good. */
+  | { readonly kind: 'guest-ended'; readonly exitCode: number };
+
+/** `unknown`: not reached, or not answered. Whoever has had a yes for a term gets it again. */
+export type ArbiterAnswer = 'yes' | 'no' | 'unknown';
+
+export type PrimaryEvent =
+  | CommonEvent
+  | { readonly kind: 'connected' }
+  | { readonly kind: 'connect-failed'; readonly reason: string }
+  /** Both sides' disks have the same bytes, other than writes that are forwarded. */
+  | { readonly kind: 'disks-in-step' }
+  /** A live pass is on its way; `pages` were written again meanwhile. */
+  | { readonly kind: 'passed'; readonly epoch: Epoch; readonly worthAnother: boolean }
+  /** The guest was stopped for `stoppedMs`, and runs on in the next epoch. */
+  | { readonly kind: 'captured'; readonly epoch: Epoch; readonly stateBytes: number; readonly stoppedMs: number }
+  /** The open epoch has output, and had none. */
+  | { readonly kind: 'output-waits' }
+  /** All output up to this epoch is with the network. */
+  | { readonly kind: 'output-left'; readonly epoch: Epoch }
+  /** S's disk log is half full, as far as P knows. */
+  | { readonly kind: 'disk-log-half' }
+  | { readonly kind: 'guest-reset' };
+
+export type SecondaryEvent =
+  | CommonEvent
+  /** The staged checkpoint is the guest's RAM now, its device state at hand. */
+  | { readonly kind: 'loaded'; readonly epoch: Epoch }
+  | { readonly kind: 'load-failed'; readonly epoch: Epoch; readonly reason: string }
+  /** The epoch's writes belong to the disk now. */
+  | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
+  /** Bytes of committed writes laid down on the disk, since pairing. */
+  | { readonly kind: 'disk-laid'; readonly bytes: number }
+  | { readonly kind: 'disk-log-half' };
+
+/** What a core wants done, in this order. Nothing is done in between that the core does not know. */
+export type Effect =
+  // The link.
+  | { readonly kind: 'connect' }
+  | { readonly kind: 'send'; readonly message: Message; readonly term: Term }
+  | { readonly kind: 'close' }
+  // Time, by this side's clock. `at` Infinity: never mind.
+  | { readonly kind: 'timer'; readonly timer: TimerName; readonly at: number }
+  // Who may go on alone.
+  | { readonly kind: 'ask-arbiter'; readonly term: Term; readonly byOperator: boolean }
+  | { readonly kind: 'write-term'; readonly term: Term }
+  // The gate between the guest and the world (epochs/gate.ts).
+  | { readonly kind: 'hold' }
+  | { readonly kind: 'permit'; readonly through: Epoch; readonly until: number }
+  | { readonly kind: 'open' }
+  | { readonly kind: 'shut' }
+  // P's machine.
+  /** From now on: dirty pages are tracked, writes forwarded and packets mirrored, as of epoch 0. */
+  | { readonly kind: 'attach' }
+  | { readonly kind: 'detach' }
+  | { readonly kind: 'synchronise-disks' }
+  | { readonly kind: 'live-pass'; readonly epoch: Epoch }
+  /** Stops, copies aside, closes the epoch on all streams and goes on: one synchronous call. */
+  | { readonly kind: 'capture'; readonly epoch: Epoch }
+  /** Encodes and sends what was copied aside. */
+  | { readonly kind: 'transmit'; readonly epoch: Epoch }
+  | { readonly kind: 'pause-guest' }
+  // S's machine.
+  | { readonly kind: 'stage'; readonly item: EpochItem }
+  /** Throws away what is staged, logged and kept beyond this checkpoint. */
+  | { readonly kind: 'discard'; readonly beyond: Epoch }
+  | { readonly kind: 'load'; readonly epoch: Epoch }
+  | { readonly kind: 'commit-disk'; readonly epoch: Epoch }
+  /** Device state into the guest. Its clock is moved by what passed since `stoppedAt` (rules.clockMove), read at that moment. */
+  | { readonly kind: 'revive'; readonly epoch: Epoch; readonly stoppedAt: number }
+  | { readonly kind: 'announce' }
+  | { readonly kind: 'send-kept'; readonly epoch: Epoch }
+  | { readonly kind: 'replay-input'; readonly epoch: Epoch }
+  | { readonly kind: 'resume-guest' }
+  // Whoever watches.
+  | { readonly kind: 'refuse'; readonly command: Command['name']; readonly error: string }
+  | { readonly kind: 'tell'; readonly notice: Notice }
+  | { readonly kind: 'exit'; readonly exitCode: number };
+
+/** For the log, the monitor and `status`. */
+export type Notice =
+  /** QEMU's COLO_EXIT (spec A.2). */
+  | {
+      readonly kind: 'colo-exit';
+      readonly mode: Role;
+      readonly reason: 'request' | 'error' | 'processing';
+      readonly why: string;
+    }
+  | { readonly kind: 'protected'; readonly term: Term }
+  | { readonly kind: 'not-protected'; readonly why: string }
+  | { readonly kind: 'peer-lost'; readonly why: string }
+  | { readonly kind: 'survivor'; readonly role: Role; readonly term: Term }
+  | { readonly kind: 'fenced'; readonly why: string }
+  | { readonly kind: 'checkpoint'; readonly epoch: Epoch; readonly reasons: readonly string[] };

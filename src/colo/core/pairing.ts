@@ -1,0 +1,51 @@
+import type { MachineShape } from '../protocol/machine-shape.ts';
+
+/**
+ * Why this standby could not take over that machine (spec B.14): sentences, each with the remedy. None: the two are equal in
+ * all that a guest notices.
+ */
+export function differences(primary: MachineShape, standby: MachineShape): string[] {
+  const found: string[] = [];
+  const missing = primary.cpuFeatures.filter((feature) => !standby.cpuFeatures.includes(feature));
+  if (missing.length > 0) {
+    const list = missing.join(', ');
+    found.push(
+      `its processor lacks ${list}. Start the guest with --cpu-mask ${missing.join(',')}, or use another standby`,
+    );
+  }
+  if (primary.tscKhz !== standby.tscKhz && !standby.tscScaling) {
+    found.push(
+      `its time stamp counter runs at ${standby.tscKhz} kHz, the guest's at ${primary.tscKhz}, and it cannot scale. Use a standby that can`,
+    );
+  }
+  if (standby.memoryBytes < primary.memoryBytes) {
+    found.push(
+      `it has ${mebibytes(standby.memoryBytes)} of memory to give, the guest has ${mebibytes(primary.memoryBytes)}. Free memory there`,
+    );
+  }
+  if (standby.cpus < primary.cpus) {
+    found.push(`it can run ${standby.cpus} vCPUs, the guest has ${primary.cpus}. Use a standby that can run as many`);
+  }
+  for (const disk of primary.disks) {
+    const other = standby.disks.find((candidate) => candidate.id === disk.id);
+    if (other === undefined) {
+      found.push(`it has no disk ${disk.id}. Start it with --disk id=${disk.id},path=...`);
+    } else if (other.sizeBytes !== disk.sizeBytes) {
+      found.push(
+        `its disk ${other.path} has ${other.sizeBytes} bytes, this one ${disk.sizeBytes}. Make them equal: truncate -s ${disk.sizeBytes} ${other.path}`,
+      );
+    } else if (other.readOnly && !disk.readOnly) {
+      found.push(`its disk ${other.path} is read-only. Start it without readonly=on`);
+    }
+  }
+  if (standby.cards.length !== primary.cards.length) {
+    found.push(
+      `it has ${standby.cards.length} network cards, the guest ${primary.cards.length}. Give it a --net tap=... for each`,
+    );
+  }
+  return found;
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.floor(bytes / 2 ** 20)} MiB`;
+}

@@ -1,0 +1,45 @@
+import type { Moves } from '../moves.ts';
+
+/** What a primary is about. */
+export type PrimaryPhase =
+  | 'unprotected' // the guest's output goes out; there is no standby
+  | 'connecting'
+  | 'greeting' // hello said
+  | 'synchronising' // disks and RAM are copied, the guest runs and speaks
+  | 'seeding' // the first checkpoint: output is held, S not yet counted on
+  | 'protected'
+  | 'ending' // protection ends in order: S is to give up its right
+  | 'waiting' // S is lost; the arbiter's yes is awaited, output held
+  | 'fenced' // S, or whoever, has the next term: silent for good
+  | 'ended';
+
+export const primaryMoves: Moves<PrimaryPhase> = {
+  unprotected: ['connecting', 'ended'],
+  connecting: ['greeting', 'unprotected', 'ended'],
+  greeting: ['synchronising', 'unprotected', 'ended'],
+  synchronising: ['seeding', 'unprotected', 'ended'],
+  seeding: ['protected', 'unprotected', 'ended'],
+  protected: ['ending', 'waiting', 'unprotected', 'fenced'],
+  ending: ['unprotected', 'waiting', 'fenced', 'ended'],
+  waiting: ['unprotected', 'fenced', 'ended'],
+  fenced: [],
+  ended: [],
+};
+
+/** Where a checkpoint is (spec A.2). */
+export type PrimaryStep =
+  | 'idle' // waiting for a reason
+  | 'passing' // a live pass (spec B.3)
+  | 'requested' // REQUEST said
+  | 'capturing' // the guest is stopped
+  | 'transmitted' // all is on its way, the guest runs
+  | 'received'; // S has it; waiting for LOADED
+
+export const primarySteps: Moves<PrimaryStep> = {
+  idle: ['passing', 'requested', 'capturing'],
+  passing: ['passing', 'requested', 'capturing'],
+  requested: ['capturing'],
+  capturing: ['transmitted', 'idle'],
+  transmitted: ['received', 'idle'],
+  received: ['idle'],
+};

@@ -1,0 +1,128 @@
+import { type Epoch, next, type Term } from '../protocol/numbers.ts';
+
+/**
+ * Every rule of the specification on which something rests, each in one place and with its section. The cores hold state and
+ * order; wherever they decide, they ask here. The simulation breaks them one at a time (tools/sim/mutants.ts) and
+ * must notice each.
+ */
+export interface Rules {
+  // Output (spec B.2, B.6: content and time are rules apart, and both must hold)
+
+  /** B.3: P's output is held from the stop of the first checkpoint on, not only once S is ready. */
+  readonly holdsWhileSeeding: boolean;
+  /** A.2.6: what makes an epoch's output explained: S holds the whole checkpoint, or only P has sent it. */
+  readonly explainedBy: 'received' | 'transmitted';
+  /** B.6, content: S owns a state that explains this epoch's output. */
+  readonly contentAllows: (epoch: Epoch, through: Epoch) => boolean;
+  /** B.6, time: S has not stopped counting on P yet. Asked at the very write to the network. */
+  readonly timeAllows: (now: number, until: number) => boolean;
+  /** B.6: consent counts from when P sent the heartbeat, by P's own clock, not from when the answer arrived. */
+  readonly consentEnds: (sentAt: number, answeredAt: number, leaseMs: number) => number;
+  /** B.6: P gives up all consent before it closes a connection itself: a close proves to S that P says nothing more. */
+  readonly withdrawsBeforeClosing: boolean;
+
+  // Signs of life (spec B.5)
+
+  /** A peer that was silent so long is gone. */
+  readonly isSilent: (lastHeard: number, now: number, detectMs: number) => boolean;
+  /** A heartbeat vouches for the whole VMM: all threads have turned since the last one. */
+  readonly mayVouch: (allTurned: boolean) => boolean;
+
+  // Only one survivor (spec B.6)
+
+  /** P's consent is over, by S's clock, whichever of the two clocks is the slower one. */
+  readonly consentIsOver: (lastAnswered: number, now: number, leaseMs: number, clockRateError: number) => boolean;
+  /** P's kernel closed the connection, or P did after giving up its consent. A broken network proves nothing. */
+  readonly closeProvesGone: (by: 'peer' | 'network') => boolean;
+  /** The term to ask for: always the one after the pair's, so that an answer that got lost can be asked for again. */
+  readonly termToAsk: (term: Term, timesAsked: number) => Term;
+  /** Only a yes is one. */
+  readonly isYes: (answer: 'yes' | 'no' | 'unknown') => boolean;
+  readonly isNo: (answer: 'yes' | 'no' | 'unknown') => boolean;
+  /** A term is on disk before it is used. */
+  readonly mayUseTerm: (durable: boolean) => boolean;
+  /** What P needs to go on without S. */
+  readonly mayGoOnAlone: (granted: boolean) => boolean;
+  /** What S needs to speak: the yes, and P's consent run out. */
+  readonly mayGoLive: (granted: boolean, peerIsFenced: boolean) => boolean;
+  /** S takes over only for a P that counts on it, and from a checkpoint. */
+  readonly mayTakeOver: (confirmed: boolean, hasCheckpoint: boolean) => boolean;
+  /** Role and term are part of every message: what is of another term is refused. */
+  readonly acceptsTerm: (theirs: Term, ours: Term) => boolean;
+
+  // Epochs (spec B.1)
+
+  /** S takes nothing of another epoch than the one that is open on this stream. */
+  readonly admits: (epoch: Epoch, open: Epoch) => boolean;
+  /** A.2.5: S holds all of a checkpoint: RAM, exactly the announced state, and the epoch's disk writes and packets. */
+  readonly isWhole: (pages: boolean, state: boolean, disk: boolean, packets: boolean) => boolean;
+  /** The checkpoint S takes over from: it never goes back behind one that it said it received. */
+  readonly standsAt: (loaded: Epoch, received: Epoch) => Epoch;
+  /** A.2, last paragraph: a load that has begun is finished before a failover runs. */
+  readonly finishesLoadFirst: boolean;
+  /** A.2.7: the disk's checkpoint is done when RAM is loaded, not before. */
+  readonly commitsDisk: 'after-load' | 'when-its-stream-ends';
+  /** A.7: an error of S's disk ends protection. */
+  readonly diskErrorEnds: boolean;
+  /** Writes that stay on S's disk at a takeover. */
+  readonly keepsWrite: (epoch: Epoch, standsAt: Epoch) => boolean;
+  /** C.3: the survivor's first flush is answered when the committed log is durable. */
+  readonly mayAnswerFlush: (logIsDurable: boolean) => boolean;
+  /** Design: disks. P's guest waits with its writes when S's log has no room. */
+  readonly diskMustWait: (outstandingBytes: number, boundBytes: number) => boolean;
+
+  // A takeover loses no packet (spec B.15), and no time (spec B.12)
+
+  /** Output that S sends at a takeover: what its checkpoint explains and P did not say to have left. */
+  readonly sendsKept: (epoch: Epoch, standsAt: Epoch, left: Epoch) => boolean;
+  /** Input that enters S's guest at a takeover: what its checkpoint does not contain. */
+  readonly replays: (epoch: Epoch, standsAt: Epoch) => boolean;
+  /** B.12: what the guest's clock is moved by at a takeover, ms: what passed since its checkpoint's stop. */
+  readonly clockMove: (stoppedAt: number, now: number) => number;
+  /** B.13: a reset is followed by a checkpoint at once. */
+  readonly resetWantsCheckpoint: boolean;
+}
+
+/** A fixed part of the margin, ms: two readings of a clock in one decision. */
+const marginMs = 1;
+
+/** The rules as the specification has them. */
+export const specification: Rules = {
+  holdsWhileSeeding: true,
+  explainedBy: 'received',
+  contentAllows: (epoch, through) => epoch <= through,
+  timeAllows: (now, until) => now < until,
+  consentEnds: (sentAt, _answeredAt, leaseMs) => sentAt + leaseMs,
+  withdrawsBeforeClosing: true,
+
+  isSilent: (lastHeard, now, detectMs) => now - lastHeard >= detectMs,
+  mayVouch: (allTurned) => allTurned,
+
+  // P's clock may be slow by the error and S's fast by it.
+  consentIsOver: (lastAnswered, now, leaseMs, clockRateError) =>
+    now - lastAnswered >= (leaseMs * (1 + clockRateError)) / (1 - clockRateError) + marginMs,
+  closeProvesGone: (by) => by === 'peer',
+  termToAsk: (term) => next(term),
+  isYes: (answer) => answer === 'yes',
+  isNo: (answer) => answer === 'no',
+  mayUseTerm: (durable) => durable,
+  mayGoOnAlone: (granted) => granted,
+  mayGoLive: (granted, peerIsFenced) => granted && peerIsFenced,
+  mayTakeOver: (confirmed, hasCheckpoint) => confirmed && hasCheckpoint,
+  acceptsTerm: (theirs, ours) => theirs === ours,
+
+  admits: (epoch, open) => epoch === open,
+  isWhole: (pages, state, disk, packets) => pages && state && disk && packets,
+  standsAt: (_loaded, received) => received,
+  finishesLoadFirst: true,
+  commitsDisk: 'after-load',
+  diskErrorEnds: true,
+  keepsWrite: (epoch, standsAt) => epoch <= standsAt,
+  mayAnswerFlush: (logIsDurable) => logIsDurable,
+  diskMustWait: (outstandingBytes, boundBytes) => outstandingBytes >= boundBytes,
+
+  sendsKept: (epoch, standsAt, left) => epoch <= standsAt && epoch > left,
+  replays: (epoch, standsAt) => epoch > standsAt,
+  clockMove: (stoppedAt, now) => now - stoppedAt,
+  resetWantsCheckpoint: true,
+};

@@ -1,0 +1,45 @@
+import type { Moves } from '../moves.ts';
+
+/** What a secondary is about. */
+export type SecondaryPhase =
+  | 'listening' // for a primary
+  | 'greeting' // the primary's term is being written
+  | 'seeding' // RAM and disks are copied
+  | 'ready' // it has a checkpoint; P does not count on it yet
+  | 'protecting'
+  | 'leaving' // it gave up its right to take over, and said so
+  | 'claiming' // P is lost: consent runs out, the arbiter is asked
+  | 'live' // it is the guest's machine now
+  | 'refused' // the arbiter gave the next term to P
+  | 'failed' // it cannot take over any more
+  | 'ended';
+
+export const secondaryMoves: Moves<SecondaryPhase> = {
+  listening: ['greeting', 'failed', 'ended'],
+  greeting: ['seeding', 'listening', 'failed', 'ended'],
+  seeding: ['ready', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
+  ready: ['protecting', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
+  protecting: ['claiming', 'listening', 'leaving', 'failed', 'ended'],
+  leaving: ['listening', 'failed', 'ended'],
+  claiming: ['live', 'refused', 'failed', 'ended'],
+  live: ['ended'],
+  refused: ['ended'],
+  failed: ['ended'],
+  ended: [],
+};
+
+/** Where a checkpoint is (spec A.2). */
+export type SecondaryStep =
+  | 'waiting' // for REQUEST
+  | 'replied' // the guest is stopped; for VMSTATE_SEND
+  | 'staging' // everything goes into staging, never straight into the guest
+  | 'loading' // it is whole, RECEIVED is said: it becomes the guest's
+  | 'committing'; // RAM is loaded, the disk's checkpoint is done
+
+export const secondarySteps: Moves<SecondaryStep> = {
+  waiting: ['replied', 'staging'],
+  replied: ['staging'],
+  staging: ['loading'],
+  loading: ['committing'],
+  committing: ['waiting'],
+};

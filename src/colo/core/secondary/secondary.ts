@@ -1,0 +1,686 @@
+import { outOfOrder } from '../../protocol/checkpoint-order.ts';
+import type { Frame } from '../../protocol/frame.ts';
+import type { MachineShape } from '../../protocol/machine-shape.ts';
+import {
+  type EndReason,
+  type EpochItem,
+  type Heartbeat as HeartbeatMessage,
+  type Hello,
+  type Message,
+  protocolVersion,
+} from '../../protocol/messages.ts';
+import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import { ProtocolError } from '../../protocol/protocol-error.ts';
+import { refusals } from '../commands.ts';
+import type { Command, Effect, Notice, SecondaryEvent, TimerName } from '../events.ts';
+import { Claim } from '../fencing/claim.ts';
+import { ConsentGiven } from '../fencing/consent.ts';
+import { newFailover } from '../fencing/failover.ts';
+import { Heartbeat } from '../fencing/heartbeat.ts';
+import { StateMachine } from '../moves.ts';
+import { differences } from '../pairing.ts';
+import { type Rules, specification } from '../rules.ts';
+import type { Settings } from '../settings.ts';
+import { type SecondaryPhase, type SecondaryStep, secondaryMoves, secondarySteps } from './secondary-phase.ts';
+import { Staging } from './staging.ts';
+
+const never = Number.POSITIVE_INFINITY;
+
+/** What a secondary is made of. */
+export interface SecondaryOptions {
+  readonly pair: string;
+  /** What this machine could be. */
+  readonly shape: MachineShape;
+  /** The term on this side's disk. */
+  readonly term: Term;
+  readonly settings: Settings;
+  readonly rules?: Rules;
+}
+
+/**
+ * The secondary: gathers checkpoints, and takes over from the last one it received, if it must and may.
+ *
+ * Without I/O: events come in with this side's clock (ms), what is to be done goes out, in order.
+ */
+export class Secondary {
+  readonly #options: SecondaryOptions;
+  readonly #settings: Settings;
+  readonly #rules: Rules;
+  readonly #phase = new StateMachine<SecondaryPhase>('secondary', secondaryMoves, 'listening');
+  #step = new StateMachine<SecondaryStep>('checkpoint', secondarySteps, 'waiting');
+  readonly #failover = newFailover();
+  readonly #heartbeat: Heartbeat;
+  #consent: ConsentGiven;
+  #claim: Claim;
+  #staging: Staging;
+  #term: Term;
+  /** The term of a primary that waits for its welcome. */
+  #greeted: Term | undefined;
+  /** The last checkpoint of which RECEIVED was said, and the last that is the guest's. */
+  #received = noCheckpoint;
+  #loaded = noCheckpoint;
+  /** When the stop of each of these two was over, by this side's clock. */
+  #receivedAt = 0;
+  #stagedAt = 0;
+  #laidBytes = 0;
+  #diskError: string | undefined;
+  #turned = true;
+  #now = 0;
+  #effects: Effect[] = [];
+
+  constructor(options: SecondaryOptions) {
+    this.#options = options;
+    this.#settings = options.settings;
+    this.#rules = options.rules ?? specification;
+    this.#term = options.term;
+    this.#heartbeat = new Heartbeat(this.#rules, options.settings);
+    this.#consent = new ConsentGiven(this.#rules, options.settings);
+    this.#claim = new Claim(options.term, this.#rules, options.settings);
+    this.#staging = new Staging(this.#rules);
+  }
+
+  get phase(): SecondaryPhase {
+    return this.#phase.state;
+  }
+
+  get step(): SecondaryStep {
+    return this.#step.state;
+  }
+
+  get term(): Term {
+    return this.#term;
+  }
+
+  /** The last checkpoint of which this side said that it has it. */
+  get received(): Epoch {
+    return this.#received;
+  }
+
+  /** Takes an event; what is to be done about it, in order. */
+  handle(event: SecondaryEvent, now: number): readonly Effect[] {
+    this.#now = now;
+    this.#effects = [];
+    try {
+      this.#handle(event);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#lose(error.message, 'network');
+    }
+    return this.#effects;
+  }
+
+  #handle(event: SecondaryEvent): void {
+    switch (event.kind) {
+      case 'command':
+        this.#command(event.command);
+        return;
+      case 'frame':
+        this.#frame(event.frame);
+        return;
+      case 'closed':
+        this.#lose(event.by === 'peer' ? 'the peer closed the connection' : 'the connection broke', event.by);
+        return;
+      case 'peer-broke':
+        this.#lose(event.error.message, 'network');
+        return;
+      case 'timer':
+        this.#timer(event.timer, event.turned);
+        return;
+      case 'loaded':
+        this.#ramLoaded(event.epoch);
+        return;
+      case 'load-failed':
+        this.#fail(`checkpoint ${event.epoch} cannot be loaded: ${event.reason}`);
+        return;
+      case 'disk-committed':
+        this.#diskCommitted(event.epoch);
+        return;
+      case 'disk-laid':
+        this.#laidBytes = event.bytes;
+        return;
+      case 'disk-log-half':
+        if (this.phase === 'protecting') this.#send({ kind: 'checkpoint-wanted' });
+        return;
+      case 'disk-failed':
+        this.#diskFailed(event.error);
+        return;
+      case 'arbiter':
+        this.#claim.answered(event.term, event.answer, this.#now, this.#effects);
+        this.#tryToGoLive();
+        return;
+      case 'term-written':
+        this.#termWritten(event.term);
+        return;
+      case 'term-failed':
+        if (this.phase === 'greeting') this.#backToListening('the term cannot be written', true);
+        return; // in a claim, the alarm tries again
+      case 'guest-ended':
+        if (this.phase === 'live') this.#exit(event.exitCode);
+        return;
+      default:
+        event satisfies never;
+    }
+  }
+
+  // Commands
+
+  #command(command: Command): void {
+    switch (command.name) {
+      case 'failover':
+      case 'lost-heartbeat':
+        this.#lostHeartbeat(command.name, command.sure);
+        return;
+      case 'unprotect':
+        if (!hasPeer(this.phase) || this.phase === 'greeting') {
+          this.#refuse(command, refusals.notProtected);
+          return;
+        }
+        this.#leave('unprotect');
+        return;
+      case 'protect':
+      case 'checkpoint':
+      case 'set-checkpoint-delay':
+        this.#refuse(command, refusals.notASecondarys);
+        return;
+      default:
+        command satisfies never;
+    }
+  }
+
+  #lostHeartbeat(name: 'failover' | 'lost-heartbeat', sure: boolean): void {
+    if (this.phase === 'claiming' && this.#claim.state === 'asking') {
+      this.#claim.operatorSays(sure, this.#now, this.#effects);
+      this.#tryToGoLive();
+      return;
+    }
+    if (this.#failover.state !== 'none') {
+      this.#refuse({ name }, refusals.failingOver);
+      return;
+    }
+    if (this.phase === 'seeding' || this.phase === 'ready') {
+      this.#refuse({ name }, refusals.notReady);
+      return;
+    }
+    if (this.phase !== 'protecting') {
+      this.#refuse({ name }, refusals.noColo);
+      return;
+    }
+    this.#lose('an operator says that it is lost', 'network', { byOperator: true, sure });
+  }
+
+  #refuse(command: { readonly name: Command['name'] }, error: string): void {
+    this.#do({ kind: 'refuse', command: command.name, error });
+  }
+
+  // Pairing (spec A.2.1, B.14)
+
+  #hello(hello: Hello, term: Term): void {
+    if (this.phase !== 'listening') throw outOfOrder(hello.kind, this.#expected());
+    const refusal = this.#refusal(hello, term);
+    if (refusal !== undefined) {
+      this.#send({ kind: 'refusal', reason: refusal });
+      this.#do({ kind: 'close' });
+      return;
+    }
+    this.#phase.move('greeting');
+    this.#greeted = term;
+    if (term === this.#term) this.#welcome();
+    else this.#do({ kind: 'write-term', term });
+  }
+
+  #refusal({ version, pair, shape }: Hello, term: Term): string | undefined {
+    const own = this.#options;
+    if (version !== protocolVersion) {
+      return `it speaks version ${protocolVersion} of the protocol, not ${version}: run the same colo-vmm on both`;
+    }
+    if (pair !== own.pair) return `it stands by for the pair "${own.pair}", not "${pair}"`;
+    if (term < this.#term) return `its pair is in term ${this.#term} already, that machine in term ${term}`;
+    const found = differences(shape, own.shape);
+    return found.length === 0 ? undefined : found.join('; ');
+  }
+
+  #termWritten(term: Term): void {
+    if (this.phase === 'greeting' && term === this.#greeted) {
+      this.#term = term;
+      this.#welcome();
+      return;
+    }
+    this.#claim.termWritten(term, this.#effects);
+    this.#tryToGoLive();
+  }
+
+  #welcome(): void {
+    this.#phase.move('seeding');
+    this.#step = new StateMachine<SecondaryStep>('checkpoint', secondarySteps, 'waiting');
+    this.#staging = new Staging(this.#rules);
+    this.#consent = new ConsentGiven(this.#rules, this.#settings);
+    this.#claim = new Claim(this.#term, this.#rules, this.#settings);
+    this.#received = noCheckpoint;
+    this.#loaded = noCheckpoint;
+    this.#laidBytes = 0;
+    this.#do({ kind: 'attach' });
+    this.#send({ kind: 'welcome', shape: this.#options.shape });
+    this.#heartbeat.start(this.#now);
+    this.#beat();
+  }
+
+  // Frames
+
+  #frame({ term, message }: Frame): void {
+    if (message.kind === 'hello') {
+      this.#hello(message, term);
+      return;
+    }
+    if (!hasPeer(this.phase)) return; // what came before the peer heard that this is over
+    if (!this.#rules.acceptsTerm(term, this.#term)) {
+      throw new ProtocolError('wrong-term', `the peer sent ${message.kind} of term ${term} in term ${this.#term}`);
+    }
+    switch (message.kind) {
+      case 'protected':
+        if (this.phase !== 'ready') throw outOfOrder(message.kind, this.#expected());
+        this.#phase.move('protecting');
+        this.#setTimer('step', never);
+        this.#tell({ kind: 'protected', term: this.#term });
+        return;
+      case 'refusal':
+        this.#backToListening(`the primary refuses this standby: ${message.reason}`, true);
+        return;
+      case 'heartbeat':
+        this.#answer(message);
+        return;
+      case 'end':
+        this.#peerEnds(message.reason, message.exitCode);
+        return;
+      case 'ended':
+        if (this.phase !== 'leaving') throw outOfOrder(message.kind, this.#expected());
+        this.#left();
+        return;
+      case 'checkpoint-request':
+      case 'vmstate-send':
+      case 'vmstate-size':
+        this.#checkpointMessage(message);
+        return;
+      case 'pages':
+      case 'pages-end':
+      case 'vmstate':
+      case 'disk-write':
+      case 'disk-discard':
+      case 'disk-zeroes':
+      case 'disk-end':
+      case 'output':
+      case 'input':
+      case 'packets-end':
+      case 'output-left':
+        this.#item(message);
+        return;
+      default:
+        throw outOfOrder(message.kind, this.#expected());
+    }
+  }
+
+  /** The message that is awaited now. */
+  #expected(): Message['kind'] | undefined {
+    if (this.phase === 'listening') return 'hello';
+    if (this.phase === 'ready') return 'protected';
+    switch (this.step) {
+      case 'waiting':
+        // The first checkpoint comes unasked.
+        return this.phase === 'seeding' ? 'vmstate-send' : 'checkpoint-request';
+      case 'replied':
+        return 'vmstate-send';
+      case 'staging':
+        return this.#announced ? undefined : 'vmstate-size';
+      default:
+        return undefined;
+    }
+  }
+
+  #announced = false;
+
+  // The checkpoint (spec A.2)
+
+  #checkpointMessage(
+    message: Extract<Message, { kind: 'checkpoint-request' | 'vmstate-send' | 'vmstate-size' }>,
+  ): void {
+    if (message.kind !== this.#expected()) throw outOfOrder(message.kind, this.#expected());
+    const { epoch } = this.#staging;
+    if (!this.#rules.admits(message.epoch, epoch)) {
+      throw new ProtocolError('wrong-epoch', `the peer sent ${message.kind} of epoch ${message.epoch}, not ${epoch}`);
+    }
+    this.#setTimer('step', this.#now + this.#settings.stepMs);
+    switch (message.kind) {
+      case 'checkpoint-request':
+        // In buffered mode the guest stands still already.
+        this.#step.move('replied');
+        this.#send({ kind: 'checkpoint-reply', epoch: message.epoch });
+        return;
+      case 'vmstate-send':
+        this.#step.move('staging');
+        this.#announced = false;
+        this.#stagedAt = this.#now;
+        return;
+      case 'vmstate-size':
+        this.#announced = true;
+        this.#staging.announce(message.value);
+        this.#gathered();
+        return;
+    }
+  }
+
+  #item(item: EpochItem): void {
+    const isRam = item.kind === 'pages' || item.kind === 'pages-end' || item.kind === 'vmstate';
+    if (isRam && (this.step === 'loading' || this.step === 'committing')) {
+      throw new ProtocolError('out-of-order', `the peer sent ${item.kind} while a checkpoint is loaded`);
+    }
+    this.#staging.take(item);
+    this.#do({ kind: 'stage', item });
+    if (this.step === 'staging') this.#setTimer('step', this.#now + this.#settings.stepMs);
+    if (item.kind === 'disk-end' && this.#rules.commitsDisk === 'when-its-stream-ends') {
+      this.#do({ kind: 'commit-disk', epoch: item.epoch });
+    }
+    this.#gathered();
+  }
+
+  /** Is the checkpoint whole? Then it is this side's, whatever happens. */
+  #gathered(): void {
+    if (this.step !== 'staging' || !this.#announced || !this.#staging.isWhole) return;
+    const { epoch } = this.#staging;
+    this.#step.move('loading');
+    this.#setTimer('step', never);
+    this.#received = epoch;
+    this.#receivedAt = this.#stagedAt;
+    this.#staging.next();
+    if (this.phase === 'protecting') this.#send({ kind: 'vmstate-received', epoch });
+    this.#do({ kind: 'load', epoch });
+  }
+
+  #ramLoaded(epoch: Epoch): void {
+    if (this.step !== 'loading' || epoch !== this.#received) return;
+    this.#step.move('committing');
+    this.#do({ kind: 'commit-disk', epoch });
+  }
+
+  #diskCommitted(epoch: Epoch): void {
+    if (this.step !== 'committing' || epoch !== this.#received) return;
+    this.#step.move('waiting');
+    this.#loaded = epoch;
+    if (this.phase === 'seeding') {
+      this.#phase.move('ready');
+      this.#send({ kind: 'checkpoint-ready', epoch });
+      this.#setTimer('step', this.#now + this.#settings.stepMs);
+    } else if (this.phase === 'protecting') {
+      this.#send({ kind: 'vmstate-loaded', epoch });
+    } else if (this.#failover.state === 'relaunch') {
+      this.#failover.swap('relaunch', 'none');
+      this.#failover.swap('none', 'require');
+      this.#tryToGoLive();
+    }
+  }
+
+  // Signs of life and consent (spec B.5, B.6)
+
+  #beat(): void {
+    this.#send({ kind: 'heartbeat', clock: this.#now, echo: Number.NaN, laidBytes: this.#laidBytes });
+    this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now));
+  }
+
+  /** P's clock goes back to it: with that, P may release for a while. */
+  #answer({ clock }: HeartbeatMessage): void {
+    this.#heartbeat.heard(this.#now);
+    if (this.phase === 'leaving' || !this.#rules.mayVouch(this.#turned)) return;
+    this.#consent.answered(this.#now);
+    this.#send({ kind: 'heartbeat', clock: this.#now, echo: clock, laidBytes: this.#laidBytes });
+  }
+
+  #timer(timer: TimerName, turned: boolean): void {
+    switch (timer) {
+      case 'heartbeat':
+        this.#turned = turned;
+        if (!hasPeer(this.phase)) return;
+        if (this.#heartbeat.isSilent(this.#now)) {
+          this.#lose(`silent for ${this.#settings.detectMs} ms`, 'network');
+          return;
+        }
+        if (this.#rules.mayVouch(turned)) {
+          this.#beat();
+          return;
+        }
+        this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now));
+        return;
+      case 'step':
+        if (this.phase === 'leaving') {
+          this.#left();
+          return;
+        }
+        this.#lose(`no ${this.#expected() ?? 'checkpoint'} within ${this.#settings.stepMs} ms`, 'network');
+        return;
+      case 'consent':
+        this.#tryToGoLive();
+        return;
+      case 'ask':
+        this.#claim.again(this.#now, this.#effects);
+        return;
+      case 'checkpoint':
+        return;
+      default:
+        timer satisfies never;
+    }
+  }
+
+  // P is lost: take over (spec A.4, B.6)
+
+  #lose(
+    why: string,
+    by: 'peer' | 'network',
+    operator: { readonly byOperator: boolean; readonly sure: boolean } = { byOperator: false, sure: false },
+  ): void {
+    switch (this.phase) {
+      case 'listening':
+      case 'live':
+      case 'refused':
+      case 'failed':
+      case 'ended':
+        return;
+      case 'claiming':
+        // It was only silent, and now its kernel says that it is gone.
+        this.#consent.closed(by);
+        this.#tryToGoLive();
+        return;
+      case 'leaving':
+        this.#left();
+        return;
+      case 'greeting':
+      case 'seeding':
+      case 'ready':
+      case 'protecting':
+        break;
+      default:
+        this.phase satisfies never;
+    }
+    if (!this.#rules.mayTakeOver(this.phase === 'protecting', this.#received > noCheckpoint)) {
+      this.#backToListening(why, true);
+      return;
+    }
+    this.#tell({ kind: 'peer-lost', why });
+    this.#consent.closed(by);
+    this.#phase.move('claiming');
+    this.#failover.swap('none', 'require');
+    this.#disconnect();
+    this.#claim.start(this.#term, operator.byOperator, operator.sure, this.#now, this.#effects);
+    this.#tryToGoLive();
+  }
+
+  #tryToGoLive(): void {
+    if (this.phase !== 'claiming') return;
+    if (this.#claim.state === 'refused') {
+      this.#refused();
+      return;
+    }
+    if (this.#failover.state !== 'require') return;
+    const fenced = this.#consent.isOver(this.#now);
+    if (!fenced) this.#setTimer('consent', this.#consent.askAt(this.#now));
+    if (!this.#rules.mayGoLive(this.#claim.holds, fenced)) return;
+    this.#failover.swap('require', 'active');
+    const standsAt = this.#rules.standsAt(this.#loaded, this.#received);
+    if (standsAt > this.#loaded && this.#rules.finishesLoadFirst) {
+      this.#failover.swap('active', 'relaunch');
+      return;
+    }
+    this.#goLive(standsAt);
+  }
+
+  /** Spec A.4, B.12, B.15: state, clock, kept output out, kept input in, guest on. */
+  #goLive(standsAt: Epoch): void {
+    if (this.#claim.holds) this.#term = this.#claim.term;
+    this.#claim.used();
+    this.#do(
+      { kind: 'discard', beyond: standsAt },
+      { kind: 'revive', epoch: standsAt, stoppedAt: this.#receivedAt },
+      { kind: 'open' },
+      { kind: 'announce' },
+      { kind: 'send-kept', epoch: standsAt },
+      { kind: 'replay-input', epoch: standsAt },
+      { kind: 'resume-guest' },
+    );
+    this.#setTimer('consent', never);
+    this.#phase.move('live');
+    this.#failover.swap('active', 'completed');
+    this.#tell({ kind: 'survivor', role: 'secondary', term: this.#term });
+    this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why: 'took over' });
+  }
+
+  #refused(): void {
+    this.#phase.move('refused');
+    this.#failover.swap('require', 'none');
+    this.#setTimer('consent', never);
+    this.#do({ kind: 'shut' }, { kind: 'discard', beyond: noCheckpoint });
+    this.#tell({ kind: 'fenced', why: 'the arbiter gave the next term to the primary' });
+    this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why: 'the primary went on alone' });
+  }
+
+  // The end, in order
+
+  /** This side gives up its right to take over, and then says so. */
+  #leave(reason: EndReason): void {
+    this.#phase.move('leaving');
+    this.#send({ kind: 'end', reason, exitCode: 0 });
+    this.#setTimer('step', this.#now + this.#settings.stepMs);
+  }
+
+  #left(): void {
+    if (this.#diskError === undefined) {
+      this.#backToListening('ended in order', true);
+      return;
+    }
+    this.#disconnect();
+    this.#phase.move('failed');
+  }
+
+  #peerEnds(reason: EndReason, exitCode: number): void {
+    this.#send({ kind: 'ended' });
+    if (reason === 'power-off') {
+      this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why: 'the guest has ended' });
+      this.#exit(exitCode);
+      return;
+    }
+    if (this.phase === 'leaving') {
+      this.#left();
+      return;
+    }
+    this.#backToListening(`the primary ended it: ${reason}`, false);
+  }
+
+  #backToListening(why: string, close: boolean): void {
+    if (close) this.#disconnect();
+    else this.#quiet();
+    this.#do({ kind: 'discard', beyond: noCheckpoint });
+    this.#phase.move('listening');
+    this.#received = noCheckpoint;
+    this.#loaded = noCheckpoint;
+    this.#tell({ kind: 'not-protected', why });
+  }
+
+  #diskFailed(error: string): void {
+    if (!this.#rules.diskErrorEnds) return;
+    this.#diskError ??= error;
+    switch (this.phase) {
+      case 'seeding':
+      case 'ready':
+      case 'protecting':
+        this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why: `its disk failed: ${error}` });
+        this.#leave('error');
+        return;
+      case 'listening':
+      case 'greeting':
+      case 'claiming':
+        this.#fail(`its disk failed: ${error}`);
+        return;
+      case 'leaving':
+      case 'live':
+      case 'refused':
+      case 'failed':
+      case 'ended':
+        return;
+      default:
+        this.phase satisfies never;
+    }
+  }
+
+  /** This side cannot take over any more. */
+  #fail(why: string): void {
+    if (this.phase === 'live' || this.phase === 'ended' || this.phase === 'refused' || this.phase === 'failed') return;
+    this.#disconnect();
+    this.#setTimer('consent', never);
+    this.#setTimer('ask', never);
+    this.#phase.move('failed');
+    this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
+  }
+
+  #exit(exitCode: number): void {
+    this.#quiet();
+    this.#phase.move('ended');
+    this.#do({ kind: 'exit', exitCode });
+  }
+
+  #disconnect(): void {
+    this.#do({ kind: 'close' });
+    this.#quiet();
+  }
+
+  #quiet(): void {
+    this.#setTimer('heartbeat', never);
+    this.#setTimer('step', never);
+  }
+
+  // Effects
+
+  #do(...effects: readonly Effect[]): void {
+    this.#effects.push(...effects);
+  }
+
+  #send(message: Message): void {
+    this.#effects.push({ kind: 'send', message, term: this.#term });
+  }
+
+  #setTimer(timer: TimerName, at: number): void {
+    this.#effects.push({ kind: 'timer', timer, at });
+  }
+
+  #tell(notice: Notice): void {
+    this.#effects.push({ kind: 'tell', notice });
+  }
+}
+
+/** There is somebody at the other end who may say something. */
+function hasPeer(phase: SecondaryPhase): boolean {
+  switch (phase) {
+    case 'greeting':
+    case 'seeding':
+    case 'ready':
+    case 'protecting':
+    case 'leaving':
+      return true;
+    default:
+      return false;
+  }
+}

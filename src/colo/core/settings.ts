@@ -1,0 +1,36 @@
+/** What an operator may set, and what follows from the machines. All times in ms. */
+export interface Settings {
+  /** Heartbeats go out so often, both ways. */
+  readonly heartbeatMs: number;
+  /** A peer that was silent so long is gone. At least four heartbeats. */
+  readonly detectMs: number;
+  /** P may release for so long after the moment when it sent the heartbeat that S answered (spec B.6). */
+  readonly leaseMs: number;
+  /** How much faster or slower one side's clock may run than the other's. 0.05 is far more than crystals do. */
+  readonly clockRateError: number;
+  /** A message of a checkpoint that is awaited for so long will not come. */
+  readonly stepMs: number;
+  /** An arbiter that did not answer is asked again after so long. */
+  readonly askAgainMs: number;
+  /** `x-checkpoint-delay`: a checkpoint at least so often. */
+  readonly checkpointDelayMs: number;
+  /** Buffered mode: the part of time that the guest runs, at least, while its output asks for checkpoints (spec B.8). */
+  readonly guestShare: number;
+  /** Live passes before a checkpoint whose reason can wait (spec B.3), at most. */
+  readonly livePasses: number;
+  /** Bytes that S's disk log may hold (design: disks). At half, a checkpoint; at the bound, P's guest waits. */
+  readonly diskLogBytes: number;
+}
+
+export const defaultSettings: Settings = {
+  heartbeatMs: 50,
+  detectMs: 200,
+  leaseMs: 150,
+  clockRateError: 0.05,
+  stepMs: 5000,
+  askAgainMs: 250,
+  checkpointDelayMs: 20_000,
+  guestShare: 0.7,
+  livePasses: 2,
+  diskLogBytes: 64 * 1024 * 1024,
+};

@@ -1,0 +1,27 @@
+import { test } from 'tap';
+import { differences } from '../../../../src/colo/core/pairing.ts';
+import { shape } from '../protocol/messages.ts';
+
+test('equal machines are a pair', async (t) => {
+  t.same(differences(shape, shape), []);
+  t.same(differences(shape, { ...shape, cpuFeatures: [...shape.cpuFeatures, 'avx512f'], cpus: 8 }), []);
+});
+
+const [disk] = shape.disks;
+for (const [what, standby, says] of [
+  ['lacks CPU features', { cpuFeatures: ['sse4_2'] }, /lacks avx2\. Start the guest with --cpu-mask avx2/],
+  ['cannot scale its TSC', { tscKhz: 1, tscScaling: false }, /cannot scale/],
+  ['has too little memory', { memoryBytes: 1 << 20 }, /1 MiB of memory to give, the guest has 512 MiB/],
+  ['has too few processors', { cpus: 1 }, /1 vCPUs, the guest has 2/],
+  ['has no such disk', { disks: [] }, /no disk root\. Start it with --disk id=root/],
+  ['has a smaller disk', { disks: [{ ...disk, sizeBytes: 512 }] }, /truncate -s 8589934592 web\.img/],
+  ['has a larger disk', { disks: [{ ...disk, sizeBytes: 2 ** 40 }] }, /truncate -s 8589934592 web\.img/],
+  ['has a read-only disk', { disks: [{ ...disk, readOnly: true }] }, /read-only/],
+  ['has no TAP', { cards: [] }, /0 network cards, the guest 1/],
+] as const) {
+  test(`a standby that ${what} is told so, with the remedy`, async (t) => {
+    const found = differences(shape, { ...shape, ...(standby as object) });
+    t.equal(found.length, 1);
+    t.match(found[0], says);
+  });
+}

@@ -1,0 +1,205 @@
+import { test } from 'tap';
+import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
+import { shape } from '../../protocol/messages.ts';
+import { newPrimary, protectedPrimary, settings } from '../scripted.ts';
+
+const e = epoch;
+const heartbeat = (echo: number, laidBytes = 0) => ({ kind: 'heartbeat', clock: 5, echo, laidBytes }) as const;
+
+test('a pair is made: hello, disks, live pass, a stop with output held, READY', async (t) => {
+  const primary = newPrimary({ livePasses: 1 });
+  t.same(primary.on({ kind: 'command', command: { name: 'protect' } }), ['connect']);
+  t.same(primary.on({ kind: 'connected' }), ['send hello']);
+  t.same(primary.hears({ kind: 'welcome', shape }), ['attach', 'synchronise-disks', 'send heartbeat']);
+  t.same(primary.on({ kind: 'disks-in-step' }), ['live-pass 0']);
+  t.same(primary.on({ kind: 'passed', epoch: e(0), worthAnother: true }), ['hold', 'capture 0']);
+  t.same(primary.on({ kind: 'captured', epoch: e(0), stateBytes: 8, stoppedMs: 1 }), [
+    'send vmstate-send 0',
+    'transmit 0',
+    'send vmstate-size 0',
+  ]);
+  t.same(primary.hears({ kind: 'checkpoint-ready', epoch: e(0) }), ['send protected', 'permit 0']);
+  t.equal(primary.core.phase, 'protected');
+});
+
+test('a checkpoint goes as in A.2, and its output is explained by RECEIVED', async (t) => {
+  const primary = protectedPrimary();
+  t.same(primary.on({ kind: 'command', command: { name: 'checkpoint' } }), ['send checkpoint-request 1']);
+  t.same(primary.hears({ kind: 'checkpoint-reply', epoch: e(1) }), ['capture 1']);
+  t.same(primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 }), [
+    'send vmstate-send 1',
+    'transmit 1',
+    'send vmstate-size 1',
+  ]);
+  t.same(primary.hears({ kind: 'vmstate-received', epoch: e(1) }), ['permit 1']);
+  t.same(primary.on({ kind: 'output-left', epoch: e(1) }), ['send output-left 1']);
+  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }), []);
+  t.equal(primary.core.step, 'idle');
+});
+
+test('several triggers before a stop are one checkpoint; one that comes while it is ordered is for the next', async (t) => {
+  const primary = protectedPrimary();
+  primary.on({ kind: 'command', command: { name: 'checkpoint' } });
+  t.same(primary.on({ kind: 'disk-log-half' }), []);
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  // The stop is over, and the guest has answered, before the core hears that it is.
+  t.same(primary.on({ kind: 'output-waits' }), []);
+  primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 0 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(1) });
+  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }), ['send checkpoint-request 2']);
+});
+
+test('a reason that can wait begins with live passes, another one with REQUEST', async (t) => {
+  const patient = protectedPrimary({ livePasses: 2 });
+  t.same(patient.rings('checkpoint', settings.checkpointDelayMs), ['live-pass 1']);
+  t.same(patient.on({ kind: 'passed', epoch: e(1), worthAnother: true }), ['live-pass 1']);
+  t.same(patient.on({ kind: 'passed', epoch: e(1), worthAnother: true }), ['send checkpoint-request 1']);
+  const urgent = protectedPrimary({ livePasses: 2 });
+  t.same(urgent.on({ kind: 'guest-reset' }), ['send checkpoint-request 1']);
+});
+
+test('output leaves until the time that S answered for, and no longer once P withdraws', async (t) => {
+  const primary = protectedPrimary();
+  const [permit] = primary.effects({
+    kind: 'frame',
+    frame: { role: 'secondary', term: term(3), message: heartbeat(990) },
+  });
+  t.match(permit, { kind: 'permit', through: 0, until: 990 + settings.leaseMs });
+  const lost = primary.effects({ kind: 'closed', by: 'peer' });
+  const withdrawn = lost.findIndex((effect) => effect.kind === 'permit' && effect.until === Number.NEGATIVE_INFINITY);
+  t.ok(withdrawn >= 0 && withdrawn < lost.findIndex((effect) => effect.kind === 'close'));
+});
+
+for (const [what, message, why] of [
+  [
+    'a message out of order',
+    { kind: 'vmstate-loaded', epoch: e(1) },
+    'the peer sent vmstate-loaded where checkpoint-reply was expected',
+  ],
+  [
+    'an epoch of the future',
+    { kind: 'checkpoint-reply', epoch: e(9) },
+    'the peer sent checkpoint-reply of epoch 9, not 1',
+  ],
+  [
+    'an answer to a heartbeat that was never sent',
+    heartbeat(1e9),
+    'the peer answers a heartbeat of 1000000000 ms: it is 1000',
+  ],
+  ['more laid down than was sent', heartbeat(990, 5), 'the peer laid down 5 bytes, 0 were sent'],
+] as const) {
+  test(`${what} ends the connection, and the arbiter is asked`, async (t) => {
+    const primary = protectedPrimary();
+    primary.on({ kind: 'command', command: { name: 'checkpoint' } });
+    const effects = primary.effects({ kind: 'frame', frame: { role: 'secondary', term: term(3), message } });
+    t.match(
+      effects.find((effect) => effect.kind === 'tell'),
+      { notice: { kind: 'peer-lost', why } },
+    );
+    t.ok(effects.some((effect) => effect.kind === 'ask-arbiter'));
+  });
+}
+
+test('a frame of another term is refused', async (t) => {
+  const primary = protectedPrimary();
+  t.ok(primary.hears(heartbeat(990), term(2)).includes('close'));
+});
+
+test('a secondary that falls silent is lost; P goes on once the arbiter said yes and the term is on disk', async (t) => {
+  const primary = protectedPrimary();
+  t.same(primary.rings('heartbeat', settings.heartbeatMs), ['send heartbeat']);
+  primary.now += settings.detectMs - 2 * settings.heartbeatMs;
+  primary.on({ kind: 'timer', timer: 'heartbeat', turned: true });
+  t.same(primary.rings('heartbeat', settings.heartbeatMs), ['permit 0', 'close', 'ask-arbiter 4']);
+  t.same(primary.on({ kind: 'arbiter', term: term(4), answer: 'unknown' }), []);
+  t.same(primary.rings('ask', settings.askAgainMs), ['ask-arbiter 4']);
+  t.same(primary.on({ kind: 'arbiter', term: term(4), answer: 'yes' }), ['write-term 4']);
+  t.equal(primary.core.phase, 'waiting');
+  t.same(primary.on({ kind: 'term-failed', term: term(4) }), []);
+  t.same(primary.rings('ask', settings.askAgainMs), ['write-term 4']);
+  t.same(primary.on({ kind: 'term-written', term: term(4) }), ['open', 'detach']);
+  t.equal(primary.core.phase, 'unprotected');
+  t.equal(primary.core.term, 4);
+});
+
+test('a no fences it for good', async (t) => {
+  const primary = protectedPrimary();
+  primary.on({ kind: 'closed', by: 'network' });
+  t.same(primary.on({ kind: 'arbiter', term: term(4), answer: 'no' }), ['shut', 'pause-guest', 'detach']);
+  t.same(primary.on({ kind: 'arbiter', term: term(4), answer: 'yes' }), []);
+  t.same(primary.on({ kind: 'command', command: { name: 'protect' } }), [
+    'refuse protect: this machine was fenced: its pair went on elsewhere',
+  ]);
+});
+
+test('a VMM whose threads hang vouches for nothing', async (t) => {
+  const primary = protectedPrimary();
+  t.same(primary.rings('heartbeat', settings.heartbeatMs, false), []);
+});
+
+test('before READY a lost standby changes nothing: output goes out, no arbiter is asked', async (t) => {
+  const primary = newPrimary();
+  primary.on({ kind: 'command', command: { name: 'protect' } });
+  primary.on({ kind: 'connected' });
+  primary.hears({ kind: 'welcome', shape });
+  t.same(primary.on({ kind: 'closed', by: 'network' }), ['permit -1', 'close', 'open', 'detach']);
+  t.same(primary.on({ kind: 'command', command: { name: 'protect' } }), ['connect']);
+});
+
+test('a standby that cannot take over says so, and nothing was touched', async (t) => {
+  const primary = newPrimary();
+  primary.on({ kind: 'command', command: { name: 'protect' } });
+  primary.on({ kind: 'connected' });
+  t.same(primary.hears({ kind: 'refusal', reason: 'its disk is smaller' }), ['permit -1', 'close']);
+  t.equal(primary.core.phase, 'unprotected');
+});
+
+test('commands are refused with what QEMU says, or a sentence', async (t) => {
+  const alone = newPrimary();
+  const refuse = (name: 'lost-heartbeat' | 'failover' | 'protect' | 'unprotect' | 'checkpoint') =>
+    ({ kind: 'command', command: { name, sure: false } }) as const;
+  t.same(alone.on(refuse('lost-heartbeat')), ["refuse lost-heartbeat: The feature 'colo' is not enabled"]);
+  t.same(alone.on(refuse('checkpoint')), ['refuse checkpoint: this machine is not protected']);
+  t.same(alone.on(refuse('unprotect')), ['refuse unprotect: this machine is not protected']);
+  const primary = protectedPrimary();
+  t.same(primary.on(refuse('protect')), ['refuse protect: this machine is protected already']);
+  t.match(primary.on(refuse('failover'))[0], /^refuse failover: the standby is well/);
+  t.ok(primary.on(refuse('lost-heartbeat')).includes('ask-arbiter 4'));
+  primary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(primary.on(refuse('lost-heartbeat')), ['refuse lost-heartbeat: COLO failover is already activated']);
+});
+
+test('an operator who is sure is the arbiter', async (t) => {
+  const primary = protectedPrimary();
+  primary.on({ kind: 'closed', by: 'network' });
+  t.same(primary.on({ kind: 'command', command: { name: 'failover', sure: true } }), ['write-term 4']);
+});
+
+test('protection ends in order: S gives up its right, then output is free', async (t) => {
+  const primary = protectedPrimary();
+  t.same(primary.on({ kind: 'command', command: { name: 'unprotect' } }), ['send end']);
+  t.same(primary.hears({ kind: 'ended' }), ['permit 0', 'close', 'open', 'detach']);
+  t.equal(primary.core.term, 3);
+});
+
+test('a guest that powers off ends both, once its last answer is out', async (t) => {
+  const primary = protectedPrimary();
+  t.same(primary.on({ kind: 'guest-ended', exitCode: 0 }), ['send checkpoint-request 1']);
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(1) });
+  t.same(primary.on({ kind: 'output-left', epoch: e(1) }), ['send output-left 1', 'send end']);
+  t.same(primary.hears({ kind: 'ended' }), ['permit 1', 'close', 'exit 0']);
+});
+
+test('a disk that fails hands over to a standby that has everything', async (t) => {
+  const primary = protectedPrimary();
+  t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), ['permit 0', 'close', 'shut', 'pause-guest', 'detach']);
+});
+
+test('a parameter change is a checkpoint, and arms the new delay', async (t) => {
+  const primary = protectedPrimary();
+  t.same(primary.on({ kind: 'command', command: { name: 'set-checkpoint-delay', delayMs: 500 } }), [
+    'send checkpoint-request 1',
+  ]);
+});

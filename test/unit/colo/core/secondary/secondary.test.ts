@@ -1,0 +1,178 @@
+import { test } from 'tap';
+import { protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
+import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
+import { shape } from '../../protocol/messages.ts';
+import { gives, newSecondary, protectingSecondary, settings } from '../scripted.ts';
+
+const e = epoch;
+const hello = { kind: 'hello', version: protocolVersion, pair: 'web', shape } as const;
+const heartbeat = { kind: 'heartbeat', clock: 77, echo: Number.NaN, laidBytes: 0 } as const;
+const takeover = ['discard', 'revive', 'open', 'announce', 'send-kept', 'replay-input', 'resume-guest'];
+const kinds = (effects: readonly string[]) => effects.map((effect) => effect.split(' ')[0] ?? '');
+
+test('a pair is made: welcome, first checkpoint, READY', async (t) => {
+  const secondary = newSecondary();
+  t.same(secondary.hears(hello), ['attach', 'send welcome', 'send heartbeat']);
+  t.same(gives(secondary, 0), ['stage', 'load 0']);
+  t.same(secondary.on({ kind: 'loaded', epoch: e(0) }), ['commit-disk 0']);
+  t.same(secondary.on({ kind: 'disk-committed', epoch: e(0) }), ['send checkpoint-ready 0']);
+  t.same(secondary.hears({ kind: 'protected' }), []);
+  t.equal(secondary.core.phase, 'protecting');
+});
+
+test("the primary's term is on disk before it is used", async (t) => {
+  const secondary = newSecondary();
+  t.same(secondary.hears(hello, term(8)), ['write-term 8']);
+  t.same(secondary.on({ kind: 'term-written', term: term(8) }), ['attach', 'send welcome', 'send heartbeat']);
+});
+
+for (const [what, changed, theirTerm, reason] of [
+  ['another version', { ...hello, version: 2 }, term(3), /version 1 of the protocol, not 2/],
+  ['another pair', { ...hello, pair: 'mail' }, term(3), /stands by for the pair "web", not "mail"/],
+  ['a term that is over', hello, term(2), /in term 3 already/],
+  ['a larger machine', { ...hello, shape: { ...shape, memoryBytes: 2 ** 40 } }, term(3), /memory/],
+] as const) {
+  test(`refuses ${what} before anything is touched`, async (t) => {
+    const secondary = newSecondary();
+    const [refusal, close] = secondary.effects({
+      kind: 'frame',
+      frame: { role: 'primary', term: theirTerm, message: changed },
+    });
+    t.match(refusal, { kind: 'send', message: { kind: 'refusal', reason } });
+    t.equal(close?.kind, 'close');
+    t.equal(secondary.core.phase, 'listening');
+  });
+}
+
+test('a checkpoint goes as in A.2', async (t) => {
+  const secondary = protectingSecondary();
+  t.same(secondary.hears({ kind: 'checkpoint-request', epoch: e(1) }), ['send checkpoint-reply 1']);
+  t.same(gives(secondary, 1), ['stage', 'send vmstate-received 1', 'load 1']);
+  t.same(secondary.on({ kind: 'loaded', epoch: e(1) }), ['commit-disk 1']);
+  t.same(secondary.on({ kind: 'disk-committed', epoch: e(1) }), ['send vmstate-loaded 1']);
+});
+
+test('RECEIVED waits for every stream, whichever is last', async (t) => {
+  const parts = [
+    { kind: 'pages-end', epoch: e(1), items: 0 },
+    { kind: 'disk-end', epoch: e(1), items: 0 },
+    { kind: 'packets-end', epoch: e(1), items: 0 },
+    { kind: 'vmstate-size', epoch: e(1), value: 0 },
+  ] as const;
+  for (const last of parts) {
+    const secondary = protectingSecondary();
+    secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+    secondary.hears({ kind: 'vmstate-send', epoch: e(1) });
+    for (const part of parts) if (part !== last) t.notOk(kinds(secondary.hears(part)).includes('load'));
+    t.ok(kinds(secondary.hears(last)).includes('load'), last.kind);
+  }
+});
+
+test("P's heartbeat is answered with P's own clock, unless a thread hangs", async (t) => {
+  const secondary = protectingSecondary();
+  const [answer] = secondary.effects({ kind: 'frame', frame: { role: 'primary', term: term(3), message: heartbeat } });
+  t.match(answer, { kind: 'send', message: { kind: 'heartbeat', echo: 77 } });
+  secondary.rings('heartbeat', settings.heartbeatMs, false);
+  t.same(secondary.hears(heartbeat), []);
+});
+
+test('takes over when P is silent: with consent run out, the yes, and the term on disk', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears(heartbeat);
+  secondary.now += settings.leaseMs / 2;
+  t.same(secondary.on({ kind: 'closed', by: 'network' }), ['close', 'ask-arbiter 4']);
+  t.same(secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' }), ['write-term 4']);
+  t.same(secondary.on({ kind: 'term-written', term: term(4) }), [], 'P may still release');
+  t.same(kinds(secondary.rings('consent', settings.leaseMs)), takeover);
+  t.equal(secondary.core.phase, 'live');
+  t.equal(secondary.core.term, 4);
+});
+
+test("a close by P's kernel proves that P is gone; a broken network does not", async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears(heartbeat);
+  secondary.on({ kind: 'closed', by: 'peer' });
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(kinds(secondary.on({ kind: 'term-written', term: term(4) })), takeover);
+});
+
+test('does not take over on a no, nor on silence of the arbiter', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.on({ kind: 'closed', by: 'peer' });
+  t.same(secondary.on({ kind: 'arbiter', term: term(4), answer: 'unknown' }), []);
+  t.same(secondary.rings('ask', settings.askAgainMs), ['ask-arbiter 4']);
+  t.same(secondary.on({ kind: 'arbiter', term: term(4), answer: 'no' }), ['shut', 'discard']);
+  t.equal(secondary.core.phase, 'refused');
+});
+
+test('a load that has begun is finished first, then it takes over from what it said it received', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  gives(secondary, 1);
+  secondary.on({ kind: 'closed', by: 'peer' });
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(secondary.on({ kind: 'term-written', term: term(4) }), []);
+  t.same(secondary.on({ kind: 'loaded', epoch: e(1) }), ['commit-disk 1']);
+  const effects = secondary.on({ kind: 'disk-committed', epoch: e(1) });
+  t.same(kinds(effects), takeover);
+  t.ok(effects.includes('revive 1'));
+});
+
+test('what was staged and not whole is thrown away', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  secondary.hears({ kind: 'vmstate-send', epoch: e(1) });
+  secondary.hears({ kind: 'pages', epoch: e(1), data: new Uint8Array(8) });
+  secondary.on({ kind: 'closed', by: 'peer' });
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.ok(secondary.on({ kind: 'term-written', term: term(4) }).includes('revive 0'));
+});
+
+test('does not take over for a primary that never counted on it', async (t) => {
+  const secondary = newSecondary();
+  secondary.hears(hello);
+  gives(secondary, 0);
+  secondary.on({ kind: 'loaded', epoch: e(0) });
+  secondary.on({ kind: 'disk-committed', epoch: e(0) });
+  t.same(secondary.on({ kind: 'closed', by: 'peer' }), ['close', 'discard']);
+  t.equal(secondary.core.phase, 'listening');
+});
+
+for (const [what, message] of [
+  ['a message out of order', { kind: 'vmstate-size', epoch: e(1), value: 1 }],
+  ['pages of the future', { kind: 'pages', epoch: e(4), data: new Uint8Array(1) }],
+  ['a write of the past', { kind: 'disk-write', epoch: e(0), disk: 0, offset: 0, data: new Uint8Array(1) }],
+  ['an end that counts wrong', { kind: 'disk-end', epoch: e(1), items: 3 }],
+  ['a second hello', hello],
+] as const) {
+  test(`${what} ends the connection`, async (t) => {
+    const secondary = protectingSecondary();
+    t.ok(secondary.hears(message).includes('close'));
+    t.equal(secondary.core.phase, 'claiming');
+  });
+}
+
+test('a disk that fails gives up the right to take over, and says so', async (t) => {
+  const secondary = protectingSecondary();
+  t.same(secondary.on({ kind: 'disk-failed', error: 'ENOSPC' }), ['send end']);
+  t.same(secondary.hears({ kind: 'ended' }), ['close']);
+  t.equal(secondary.core.phase, 'failed');
+});
+
+test('ends with its primary, or is free for another one', async (t) => {
+  t.same(protectingSecondary().hears({ kind: 'end', reason: 'power-off', exitCode: 0 }), ['send ended', 'exit 0']);
+  const secondary = protectingSecondary();
+  t.same(secondary.hears({ kind: 'end', reason: 'unprotect', exitCode: 0 }), ['send ended', 'discard']);
+  t.ok(secondary.hears(hello).includes('send welcome'));
+});
+
+test('commands are refused with what QEMU says, or a sentence', async (t) => {
+  const idle = newSecondary();
+  const lost = { kind: 'command', command: { name: 'lost-heartbeat', sure: false } } as const;
+  t.same(idle.on(lost), ["refuse lost-heartbeat: The feature 'colo' is not enabled"]);
+  t.match(idle.on({ kind: 'command', command: { name: 'checkpoint' } })[0], /ask the primary/);
+  const secondary = protectingSecondary();
+  t.same(secondary.on(lost), ['close', 'ask-arbiter 4']);
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(secondary.on(lost), ['refuse lost-heartbeat: COLO failover is already activated']);
+});

@@ -1,0 +1,46 @@
+import type { Rules } from '../../src/colo/core/rules.ts';
+import { type Mutant, mutants, mutatedRules } from './mutants.ts';
+import { type Mode, randomSchedule } from './random-schedule.ts';
+import { Totals } from './report.ts';
+import { runSchedule } from './run.ts';
+import type { Schedule } from './world/world.ts';
+
+export interface Campaign {
+  readonly totals: Totals;
+  readonly violating: Schedule | undefined;
+}
+
+/** Runs the schedules of `count` seeds from `first` on; ends at the first violation. */
+export function runSeeds(first: number, count: number, mode: Mode, rules?: Rules): Campaign {
+  const totals = new Totals();
+  for (let seed = first; seed < first + count; seed++) {
+    const schedule = randomSchedule(seed, mode);
+    const outcome = runSchedule(schedule, { counts: totals.counts, ...(rules === undefined ? {} : { rules }) });
+    totals.add(schedule, outcome);
+    if (outcome.violation !== undefined) return { totals, violating: schedule };
+  }
+  return { totals, violating: undefined };
+}
+
+export interface Caught {
+  readonly mutant: Mutant;
+  /** Schedules until it was noticed; none, if it was not. */
+  readonly after: number | undefined;
+  readonly by: string;
+}
+
+/** Looks for each mutant in at most `limit` schedules, which are clean without it. */
+export function* huntMutants(first: number, limit: number): Generator<Caught> {
+  for (const mutant of mutants) {
+    const mode = mutant.mode ?? 'safety';
+    const rules = mutatedRules(mutant);
+    const { totals, violating } = runSeeds(first, limit, mode, rules);
+    if (violating === undefined) {
+      yield { mutant, after: undefined, by: 'nothing' };
+      continue;
+    }
+    const clean = runSchedule(violating).violation;
+    if (clean !== undefined) throw new Error(`seed ${violating.seed} breaks without any mutant: ${clean.message}`);
+    yield { mutant, after: totals.schedules, by: runSchedule(violating, { rules }).violation?.message ?? '' };
+  }
+}

@@ -1,0 +1,111 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { huntMutants, runSeeds } from './campaign.ts';
+import { explore } from './exhaustive.ts';
+import type { Mode } from './random-schedule.ts';
+import { randomSchedule } from './random-schedule.ts';
+import { explain, Totals } from './report.ts';
+import { runSchedule } from './run.ts';
+
+/**
+ * `npm run sim`: the cores of src/colo under a scheduler that does anything between any two of their effects. The first schedule
+ * that breaks an invariant ends the run, is shrunk, told, and can be seen again by its seed.
+ */
+
+interface Options {
+  readonly seeds: number;
+  readonly seed?: number;
+  readonly mode: Mode;
+  readonly mutants?: boolean;
+  readonly exhaustive?: boolean;
+  readonly seconds: number;
+  readonly history?: boolean;
+}
+
+const program = new Command('npm run sim --')
+  .description('Simulate two sides, what is between them, an arbiter and clients, with faults between any two effects.')
+  .option('--seeds <n>', 'schedules, or how many each mutant is looked for in', wholeNumber, 10_000)
+  .option('--seed <n>', 'the first seed; alone, the only one', wholeNumber)
+  .addOption(
+    new Option('--mode <mode>', 'safety: faults everywhere; liveness: one side is well in the end, and must serve')
+      .choices(['safety', 'liveness'])
+      .default('safety'),
+  )
+  .option('--mutants', 'break one rule of the specification at a time, and see that it is noticed')
+  .option('--exhaustive', 'every fault before every effect of a small model, then every two of them')
+  .option('--seconds <n>', 'how long --exhaustive looks for pairs', wholeNumber, 60)
+  .option('--history', 'tell what happens; for one seed')
+  .action(main);
+
+function main(options: Options, command: Command): void {
+  const begun = performance.now();
+  if (options.mutants === true) hunt(options);
+  else if (options.exhaustive === true) exhaust(options);
+  else {
+    const alone = options.seed !== undefined && command.getOptionValueSource('seeds') === 'default';
+    if (options.history === true) tell(options.seed ?? 1, options.mode);
+    else seeds(options.seed ?? 1, alone ? 1 : options.seeds, options.mode);
+  }
+  say(`${((performance.now() - begun) / 1000).toFixed(1)} s`);
+}
+
+function seeds(first: number, count: number, mode: Mode): void {
+  const { totals, violating } = runSeeds(first, count, mode);
+  for (const line of totals.lines()) say(line);
+  if (violating === undefined) {
+    say(`\n${mode}: no violation in seeds ${first} to ${first + count - 1}`);
+    return;
+  }
+  fail([...explain(violating), `again: npm run sim -- --mode ${mode} --seed ${violating.seed}`]);
+}
+
+function tell(seed: number, mode: Mode): void {
+  const history: string[] = [];
+  const { violation } = runSchedule(randomSchedule(seed, mode), { history });
+  for (const line of history) say(line);
+  if (violation !== undefined) fail([violation.message]);
+}
+
+function hunt({ seed = 1, seeds: limit }: Options): void {
+  let missed = 0;
+  let slowest = 0;
+  let all = 0;
+  for (const { mutant, after, by } of huntMutants(seed, limit)) {
+    all++;
+    if (after === undefined) missed++;
+    slowest = Math.max(slowest, after ?? 0);
+    say(
+      `${after === undefined ? 'NOT CAUGHT' : `caught at ${String(after).padStart(5)}`}  ${mutant.section.padEnd(6)} ${mutant.name}`,
+    );
+    if (after !== undefined) say(`                         ${by}`);
+  }
+  say(`${all - missed} of ${all} mutants caught within ${limit} schedules, the last at ${slowest}`);
+  if (missed > 0) fail([`${missed} mutants live: what they break is not tested`]);
+}
+
+function exhaust({ seconds, seed }: Options): void {
+  const totals = new Totals();
+  const found = explore(seconds * 1000, totals, seed);
+  for (const line of totals.lines()) say(line);
+  say(
+    `\nsmall model of ${found.effects} effects: all ${found.single} schedules with one fault, ${found.pairs} with two`,
+  );
+  say(found.complete ? 'all pairs' : `all pairs less than ${found.distance} effects apart`);
+  if (found.violating !== undefined) fail(explain(found.violating));
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function fail(lines: readonly string[]): void {
+  process.stderr.write(`\n${lines.join('\n')}\n`);
+  process.exitCode = 1;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('It is a whole number.');
+  return value;
+}
+
+program.parse();

@@ -1,0 +1,125 @@
+import { type Rules, specification } from '../../src/colo/core/rules.ts';
+import { next } from '../../src/colo/protocol/numbers.ts';
+import type { Mode } from './random-schedule.ts';
+
+/** A rule of the specification, broken. The simulation must notice. */
+export interface Mutant {
+  readonly name: string;
+  /** The section that it breaks. */
+  readonly section: string;
+  readonly broken: Partial<Rules>;
+  /** Where it shows: nothing bad happens, but nothing good either. */
+  readonly mode?: Mode;
+}
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'output is released when the checkpoint is sent, not received',
+    section: 'A.2.6',
+    broken: { explainedBy: 'transmitted' },
+  },
+  {
+    name: 'output of the open epoch is released with the last one',
+    section: 'B.2',
+    broken: { contentAllows: (epoch, through) => epoch <= through + 1 },
+  },
+  { name: 'output leaves without consent in time', section: 'B.6', broken: { timeAllows: () => true } },
+  {
+    name: 'consent is measured from the arrival of the answer',
+    section: 'B.6',
+    broken: { consentEnds: (_sentAt, answeredAt, lease) => answeredAt + lease },
+  },
+  { name: 'output is held only once the standby is ready', section: 'B.3', broken: { holdsWhileSeeding: false } },
+  {
+    name: 'the primary closes before it gives up its consent',
+    section: 'B.6',
+    broken: { withdrawsBeforeClosing: false },
+  },
+  { name: 'a silent peer is never lost', section: 'B.5', broken: { isSilent: () => false } },
+  { name: 'a heartbeat vouches for one thread', section: 'B.5', broken: { mayVouch: () => true } },
+  {
+    name: "the secondary does not wait until the primary's consent is over",
+    section: 'B.6',
+    broken: { consentIsOver: () => true },
+  },
+  {
+    name: 'the margin for clock rates is forgotten',
+    section: 'B.6',
+    broken: { consentIsOver: (last, now, lease) => now - last >= lease * 0.97 },
+  },
+  { name: 'a broken network is taken for a proof', section: 'B.6', broken: { closeProvesGone: () => true } },
+  {
+    name: 'an answer that got lost is asked for in the next term',
+    section: 'B.6',
+    broken: { termToAsk: (term, asked) => (asked > 0 ? next(next(term)) : next(term)) },
+  },
+  { name: 'an arbiter that does not answer said yes', section: 'B.6', broken: { isYes: (answer) => answer !== 'no' } },
+  { name: "the arbiter's no is not heard", section: 'B.6', broken: { isYes: (answer) => answer !== 'unknown' } },
+  { name: 'the term is used before it is written', section: 'B.6', broken: { mayUseTerm: () => true } },
+  { name: 'the primary goes on without the arbiter', section: 'B.6', broken: { mayGoOnAlone: () => true } },
+  {
+    name: 'the secondary takes over without the arbiter',
+    section: 'B.6',
+    broken: { mayGoLive: (_granted, fenced) => fenced },
+  },
+  {
+    name: 'the secondary takes over for a primary that does not count on it',
+    section: 'A.2.1',
+    broken: { mayTakeOver: (_confirmed, hasCheckpoint) => hasCheckpoint },
+  },
+  { name: 'frames of other terms are taken', section: 'B.6', broken: { acceptsTerm: () => true } },
+  { name: 'items of any epoch are taken', section: 'B.1', broken: { admits: () => true } },
+  {
+    name: 'RECEIVED is said before the disk writes are there',
+    section: 'A.2.5',
+    broken: { isWhole: (pages, state, _disk, packets) => pages && state && packets },
+  },
+  {
+    name: 'RECEIVED is said before the packets are there',
+    section: 'B.15',
+    broken: { isWhole: (pages, state, disk) => pages && state && disk },
+  },
+  {
+    name: 'RECEIVED is said before all pages are there',
+    section: 'A.2.5',
+    broken: { isWhole: (_pages, _state, disk, packets) => disk && packets },
+  },
+  {
+    name: 'the secondary goes back behind a checkpoint it received',
+    section: 'B.6',
+    broken: { standsAt: (loaded) => loaded },
+  },
+  { name: 'a load is not finished before the failover', section: 'A.2', broken: { finishesLoadFirst: false } },
+  {
+    name: 'the disk is committed before RAM is whole',
+    section: 'A.2.7',
+    broken: { commitsDisk: 'when-its-stream-ends' },
+  },
+  { name: 'errors of the replicated disk are skipped', section: 'A.7', broken: { diskErrorEnds: false } },
+  {
+    name: 'writes of an epoch that was not committed stay on the disk',
+    section: 'C.3',
+    broken: { keepsWrite: () => true },
+  },
+  { name: 'committed writes are dropped at a takeover', section: 'C.3', broken: { keepsWrite: () => false } },
+  {
+    name: 'a flush is answered before the committed log is durable',
+    section: 'C.3',
+    broken: { mayAnswerFlush: () => true },
+  },
+  { name: 'the guest does not wait for room in the disk log', section: 'A.7', broken: { diskMustWait: () => false } },
+  { name: 'kept output is forgotten at a takeover', section: 'B.15', broken: { sendsKept: () => false } },
+  {
+    name: 'output of an epoch that was not committed is sent at a takeover',
+    section: 'B.15',
+    broken: { sendsKept: () => true },
+  },
+  { name: 'kept input is forgotten at a takeover', section: 'B.15', broken: { replays: () => false } },
+  { name: 'time stands still during a takeover', section: 'B.12', broken: { clockMove: () => 0 } },
+  { name: 'a reset is not followed by a checkpoint', section: 'B.13', broken: { resetWantsCheckpoint: false } },
+];
+
+/** The rules with this one broken. */
+export function mutatedRules({ broken }: Mutant): Rules {
+  return { ...specification, ...broken };
+}

@@ -1,0 +1,131 @@
+import type { Settings } from '../../src/colo/core/settings.ts';
+import type { Role } from '../../src/colo/protocol/numbers.ts';
+import { type Fault, type FaultKind, faultKinds } from './faults.ts';
+import { RandomStream } from './world/random.ts';
+import type { Schedule } from './world/world.ts';
+
+export type Mode = 'safety' | 'liveness';
+
+/** As an operator would set them, but for what makes a run long without telling more. */
+export const simulatedSettings: Settings = {
+  heartbeatMs: 40,
+  detectMs: 160,
+  leaseMs: 130,
+  clockRateError: 0.2,
+  stepMs: 400,
+  askAgainMs: 100,
+  checkpointDelayMs: 120,
+  guestShare: 0.7,
+  livePasses: 1,
+  diskLogBytes: 16 * 4,
+};
+
+/** How often each kind is drawn: what kills more than it tells is rarer. */
+const weights: Readonly<Record<FaultKind, number>> = {
+  'process-killed': 5,
+  'power-lost': 5,
+  frozen: 10,
+  'thread-hangs': 3,
+  'clock-jumps': 1,
+  'clock-rate': 1,
+  'direction-cut': 7,
+  'link-cut': 4,
+  'connection-breaks': 3,
+  'link-slow': 5,
+  'link-fades': 5,
+  'tap-busy': 8,
+  'disk-slow': 4,
+  'disk-fails': 2,
+  'disk-full': 2,
+  'term-disk-fails': 3,
+  'arbiter-down': 4,
+  'arbiter-mute': 3,
+  'arbiter-cut': 3,
+  'load-fails': 1,
+  'hostile-peer': 2,
+  'guest-resets': 2,
+  'guest-powers-off': 1,
+  'asked-checkpoint': 1,
+  'asked-delay': 1,
+  'asked-protect': 1,
+  'asked-unprotect': 1,
+  'asked-lost-heartbeat': 2,
+  'asked-failover': 1,
+};
+
+const bag: readonly FaultKind[] = (Object.keys(faultKinds) as FaultKind[]).flatMap((kind) =>
+  new Array<FaultKind>(weights[kind]).fill(kind),
+);
+
+/** Effects of each side that are few and decide much: half of all faults strike before one of them. */
+export const decisive: Readonly<Record<Role, readonly string[]>> = {
+  primary: [
+    'send',
+    'capture',
+    'transmit',
+    'permit',
+    'drain',
+    'live-pass',
+    'attach',
+    'hold',
+    'open',
+    'close',
+    'ask-arbiter',
+    'write-term',
+  ],
+  secondary: [
+    'send',
+    'stage',
+    'load',
+    'commit-disk',
+    'discard',
+    'revive',
+    'open',
+    'announce',
+    'send-kept',
+    'replay-input',
+    'resume-guest',
+    'close',
+    'ask-arbiter',
+    'write-term',
+  ],
+};
+
+/** The schedule of a seed. */
+export function randomSchedule(seed: number, mode: Mode): Schedule {
+  const random = new RandomStream(seed, 100);
+  const faults: Fault[] = [];
+  // Most seeds have one to three faults; every tenth has none, some have many.
+  const count = random.chance(0.1) ? 0 : random.chance(0.1) ? 4 + random.below(4) : 1 + random.below(3);
+  const lengthMs = 700;
+  for (let at = 0; at < count; at++) faults.push(randomFault(random, faults.at(-1)));
+  const healthy = mode === 'liveness' ? healthyFrom(random, faults) : undefined;
+  return {
+    seed,
+    faults,
+    arbiter: mode === 'safety' && random.chance(0.2) ? 'manual' : 'etcd',
+    asBytes: seed % 8 === 0,
+    lengthMs: healthy === undefined ? lengthMs : healthy.fromMs + 1000,
+    settings: simulatedSettings,
+    ...(healthy === undefined ? {} : { healthy }),
+  };
+}
+
+function healthyFrom(random: RandomStream, faults: readonly Fault[]): { readonly side: Role; readonly fromMs: number } {
+  void faults;
+  return { side: random.chance(0.5) ? 'primary' : 'secondary', fromMs: random.between(100, 600) };
+}
+
+function randomFault(random: RandomStream, last: Fault | undefined): Fault {
+  const kind = random.pick(bag);
+  const side: Role = random.chance(0.5) ? 'primary' : 'secondary';
+  const where: Role = random.chance(0.8) ? side : side === 'primary' ? 'secondary' : 'primary';
+  const durationMs = random.chance(0.5) ? random.between(5, 120) : random.between(100, 900);
+  const amount = random.next();
+  const before = random.chance(0.5) ? 'any' : random.pick(decisive[where]);
+  let nth = 1 + random.below(before === 'any' ? 500 : before === 'send' || before === 'stage' ? 60 : 15);
+  // What happens soon after something else tells more.
+  if (before === 'any' && last?.before === 'any' && random.chance(0.5)) nth = last.nth + random.below(60);
+  // Only faults before an effect of a kind need the side that does it.
+  return { kind, side: before === 'any' ? side : where, before, nth, durationMs, amount };
+}

@@ -1,0 +1,60 @@
+import type { Role } from '../../src/colo/protocol/numbers.ts';
+import { applyFault } from './world/apply-fault.ts';
+import { Violation } from './world/violation.ts';
+import { Watchdog } from './world/watchdog.ts';
+import { type Schedule, World, type WorldOptions } from './world/world.ts';
+
+/** What came of a schedule. */
+export interface Outcome {
+  readonly violation: Violation | undefined;
+  /** Effects that were done. */
+  readonly effects: number;
+  readonly faults: number;
+  readonly frames: number;
+  readonly answered: number;
+}
+
+/** Runs a schedule. An error of the cores other than a violation is one too: they never throw. */
+export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Outcome {
+  const world = new World(schedule, options);
+  const watchdog = new Watchdog(world);
+  world.strike = (fault) => applyFault(world, watchdog, fault);
+  world.notice = (role, notice) => watchdog.told(role, notice);
+  let violation: Violation | undefined;
+  try {
+    watchdog.start();
+    const { healthy } = schedule;
+    if (healthy !== undefined) world.agenda.at(healthy.fromMs, () => heal(world, healthy.side));
+    world.run();
+    watchdog.atEnd();
+  } catch (error) {
+    violation = error instanceof Violation ? error : new Violation('crash', stackOf(error));
+    world.trace(undefined, `VIOLATION ${violation.message}`);
+  }
+  return {
+    violation,
+    effects: world.effects,
+    faults: world.faultsApplied,
+    frames: world.network.frames,
+    answered: world.clients.answered,
+  };
+}
+
+/** From now on this side, its clients and the arbiter are well; the other side and the link between them may not be. */
+function heal(world: World, role: Role): void {
+  world.trace(undefined, `-- from now on ${role} and the arbiter are well`);
+  const side = world.side(role);
+  side.hung = false;
+  side.thaw();
+  side.well();
+  side.termDiskFails = false;
+  side.disk.latencyMs = 0.1;
+  side.clock.setRate(world.agenda.now, 1);
+  world.arbiter.down = false;
+  world.arbiter.mute = false;
+  world.arbiter.cutFrom[role] = false;
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,38 @@
+import type { Agenda } from './agenda.ts';
+import { blockCount } from './fake-guest.ts';
+
+/** A disk with a cache that a loss of power empties. Requests are done in order. */
+export class FakeDisk {
+  readonly cached: number[] = new Array(blockCount).fill(0);
+  readonly durable: number[] = new Array(blockCount).fill(0);
+  /** A write takes so long, ms. */
+  latencyMs = 0.1;
+  /** Set: every write fails with this. */
+  broken: string | undefined;
+  readonly #agenda: Agenda;
+  #freeAt = 0;
+
+  constructor(agenda: Agenda) {
+    this.#agenda = agenda;
+  }
+
+  write(block: number, value: number, done: (error?: string) => void): void {
+    this.#queue(() => {
+      if (this.broken === undefined) this.cached[block] = value;
+      done(this.broken);
+    });
+  }
+
+  flush(done: (error?: string) => void): void {
+    this.#queue(() => {
+      if (this.broken === undefined)
+        for (let block = 0; block < blockCount; block++) this.durable[block] = this.cached[block] as number;
+      done(this.broken);
+    });
+  }
+
+  #queue(run: () => void): void {
+    this.#freeAt = Math.max(this.#freeAt, this.#agenda.now) + this.latencyMs;
+    this.#agenda.at(this.#freeAt, run);
+  }
+}

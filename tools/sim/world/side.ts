@@ -1,0 +1,442 @@
+import type { Gate } from '../../../src/colo/core/epochs/gate.ts';
+import type { CommonEvent, Effect, TimerName } from '../../../src/colo/core/events.ts';
+import type { Frame } from '../../../src/colo/protocol/frame.ts';
+import type { Message } from '../../../src/colo/protocol/messages.ts';
+import { epoch as asEpoch, peerOf, type Role, type Term } from '../../../src/colo/protocol/numbers.ts';
+import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
+import { Clock } from './clock.ts';
+import { FakeDisk } from './fake-disk.ts';
+import { type Answer, type DiskRequest, FakeGuest, type Request } from './fake-guest.ts';
+import type { NetworkEnd } from './network.ts';
+import type { SideView, Surroundings } from './surroundings.ts';
+import { Violation } from './violation.ts';
+
+/** What the simulation puts among a core's effects: a packet that is written. */
+export type Step = Effect | { readonly kind: 'write'; readonly answer: Answer };
+
+/** Clocks differ so much, more than any crystal: within what the settings allow for (clockRateError). */
+const rateSpread = 0.18;
+
+/** A core, whichever of the two. */
+export interface Core<E> {
+  readonly phase: string;
+  readonly step: string;
+  readonly term: Term;
+  handle(event: E, now: number): readonly Effect[];
+}
+
+/**
+ * One process on one host: runs a core's effects one by one, each of which may be its last, or last long. While it is frozen,
+ * events wait as they would in sockets and timers.
+ */
+export abstract class Side<E extends { readonly kind: string }> implements NetworkEnd, SideView {
+  readonly role: Role;
+  readonly world: Surroundings;
+  readonly core: Core<E | CommonEvent>;
+  readonly clock: Clock;
+  readonly disk: FakeDisk;
+  readonly gate: Gate<Answer>;
+  guest = new FakeGuest();
+  /** The guest's clock is the side's clock and this. */
+  guestClockOffset = 0;
+  guestRuns = false;
+
+  /** The process is gone. */
+  dead = false;
+  deadSince = Number.POSITIVE_INFINITY;
+  exitCode: number | undefined;
+  frozen = false;
+  /** A thread does not turn: nothing is vouched for. */
+  hung = false;
+  unwellSince = Number.POSITIVE_INFINITY;
+  /** Writes of the term fail. */
+  termDiskFails = false;
+  /** The term on disk. */
+  durableTerm: number;
+  loadFails = false;
+  diskFailureKnown = false;
+  session: number | undefined;
+  /** The TAP takes nothing before this. */
+  tapBusyUntil = 0;
+  #draining = false;
+
+  #steps: Step[] = [];
+  #next = 0;
+  #busy = false;
+  readonly #inbox: (() => void)[] = [];
+  readonly #timers = new Map<TimerName, number>();
+  #timerGeneration = 0;
+  #leftReported = asEpoch(-1);
+  /** When this core came where it is, and how long it was unwell since. */
+  place = '';
+  placeSince = 0;
+  #lastPhase = '';
+  #lastStep = '';
+
+  constructor(world: Surroundings, role: Role, core: Core<E | CommonEvent>, gate: Gate<Answer>) {
+    this.world = world;
+    this.role = role;
+    this.core = core;
+    this.gate = gate;
+    this.durableTerm = core.term;
+    const { random } = world;
+    this.clock = new Clock(1 + random.between(-rateSpread, rateSpread), random.between(1000, 100_000));
+    this.disk = new FakeDisk(world.agenda);
+    this.guest.setClock = () => this.now + this.guestClockOffset;
+    this.noticePlace();
+  }
+
+  /** What this side's clock shows. */
+  get now(): number {
+    return this.clock.at(this.world.agenda.now);
+  }
+
+  get isWell(): boolean {
+    return !this.dead && !this.frozen && !this.hung;
+  }
+
+  // What reaches the process
+
+  /** Runs it once everything before it is done; while the process is frozen, later. */
+  process(run: () => void): void {
+    if (this.dead) return;
+    this.#inbox.push(run);
+    this.#pump();
+  }
+
+  post(event: E | CommonEvent): void {
+    this.process(() => this.#handle(event));
+  }
+
+  connected(session: number): void {
+    this.session = session;
+    this.post({ kind: 'connected' } as E & CommonEvent);
+  }
+
+  frame(session: number, frame: Frame): void {
+    this.process(() => {
+      if (this.session !== undefined && session !== this.session) return;
+      this.session ??= session;
+      this.#handle({ kind: 'frame', frame });
+      this.afterFrame(frame.message);
+    });
+  }
+
+  closed(session: number, by: 'peer' | 'network'): void {
+    this.process(() => {
+      if (session !== this.session) return;
+      this.session = undefined;
+      this.#handle({ kind: 'closed', by });
+    });
+  }
+
+  /** A client's packet is on the bridge. */
+  request(request: Request): void {
+    this.process(() => this.takeRequest(request));
+  }
+
+  #handle(event: E | CommonEvent): void {
+    const effects = this.core.handle(event, this.now);
+    if (this.world.tracing) this.#trace(event, effects);
+    this.#steps.push(...effects);
+    this.noticePlace();
+  }
+
+  /** Steps of the last event first, each of which may be the last one for a while; then the next event. */
+  #pump(): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    while (!this.dead && !this.frozen) {
+      if (this.#next < this.#steps.length) {
+        const step = this.#steps[this.#next] as Step;
+        this.world.before(this, step.kind);
+        if (this.dead || this.frozen) break;
+        this.#next++;
+        this.#execute(step);
+      } else {
+        if (this.#next > 0) {
+          this.#steps = [];
+          this.#next = 0;
+        }
+        const run = this.#inbox.shift();
+        if (run === undefined) break;
+        run();
+      }
+    }
+    this.#busy = false;
+  }
+
+  /** These steps come before all others. */
+  protected first(...steps: readonly Step[]): void {
+    this.#steps.splice(this.#next, 0, ...steps);
+  }
+
+  // Faults
+
+  freeze(durationMs: number): void {
+    if (this.dead || this.frozen) return;
+    this.frozen = true;
+    this.unwell();
+    this.world.agenda.after(durationMs, () => this.thaw());
+  }
+
+  thaw(): void {
+    if (this.dead || !this.frozen) return;
+    this.frozen = false;
+    this.well();
+    this.#pump();
+  }
+
+  unwell(): void {
+    this.unwellSince = Math.min(this.unwellSince, this.world.agenda.now);
+  }
+
+  well(): void {
+    if (this.frozen || this.hung) return;
+    this.unwellSince = Number.POSITIVE_INFINITY;
+    this.placeSince = this.world.agenda.now;
+  }
+
+  /** The process ends; `closes`: there is still a kernel, which closes its connections. */
+  die(closes: boolean): void {
+    if (this.dead) return;
+    this.dead = true;
+    this.deadSince = this.world.agenda.now;
+    this.unwell();
+    if (closes) this.world.network.close(this.role);
+    else this.world.network.powerLost(this.role);
+  }
+
+  // Effects
+
+  #execute(step: Step): void {
+    const { world } = this;
+    switch (step.kind) {
+      case 'connect':
+        world.network.connect();
+        return;
+      case 'send':
+        this.send(step.message, step.term);
+        return;
+      case 'close':
+        this.session = undefined;
+        world.network.close(this.role);
+        return;
+      case 'timer':
+        this.#setTimer(step.timer, step.at);
+        return;
+      case 'ask-arbiter':
+        world.arbiter.ask(this.role, step.term, step.byOperator, (answer) =>
+          this.post({ kind: 'arbiter', term: step.term, answer }),
+        );
+        return;
+      case 'write-term':
+        world.agenda.after(world.random.between(0.2, 2), () => {
+          if (this.dead) return;
+          const { term } = step;
+          if (this.termDiskFails) return this.post({ kind: 'term-failed', term });
+          this.durableTerm = term;
+          this.post({ kind: 'term-written', term });
+        });
+        return;
+      case 'permit':
+        this.gate.permit(step.through, step.until);
+        this.drain();
+        return;
+      case 'hold':
+        this.gate.set('holding');
+        return;
+      case 'open':
+        this.gate.set('direct');
+        world.opened(this);
+        this.drain();
+        return;
+      case 'shut':
+        this.gate.set('shut');
+        return;
+      case 'write':
+        world.spoken(this, step.answer);
+        return;
+      case 'pause-guest':
+        this.guestRuns = false;
+        return;
+      case 'announce':
+        world.speaks(this);
+        return;
+      case 'refuse':
+        world.count(`refused: ${step.error}`);
+        return;
+      case 'tell':
+        world.told(this, step.notice);
+        return;
+      case 'exit':
+        // In order: what may leave leaves first.
+        while (this.gate.mode === 'direct' && this.#writeNext());
+        this.exitCode = step.exitCode;
+        this.die(true);
+        return;
+      default:
+        this.execute(step);
+    }
+  }
+
+  /** What only one of the two roles does. */
+  protected abstract execute(step: Effect): void;
+  protected abstract takeRequest(request: Request): void;
+  /** The disk takes what is in the guest's queue. */
+  protected abstract pumpDisk(): void;
+  protected afterFrame(_message: Message): void {}
+
+  send(message: Message, term = this.core.term): void {
+    if (term > this.durableTerm) {
+      throw new Violation('B.6', `${this.role} says ${message.kind} in term ${term}, which is not on its disk`);
+    }
+    this.world.network.send(this.role, { role: this.role, term, message });
+  }
+
+  /** The guest answers. */
+  protected output(answer: Answer, epoch = asEpoch(0)): void {
+    this.gate.take(answer, epoch);
+    if (this.gate.mode === 'direct') this.drain();
+  }
+
+  /** Writes what may be written, a packet at a time, when the TAP takes it: each asks the gate at the very write. */
+  protected drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    const { agenda } = this.world;
+    agenda.at(Math.max(agenda.now + 0.02, this.tapBusyUntil), () =>
+      this.process(() => {
+        this.#draining = false;
+        this.world.before(this, 'release');
+        if (this.dead) return;
+        if (this.frozen) this.drain();
+        else if (this.#writeNext()) this.drain();
+      }),
+    );
+  }
+
+  /** A packet to the network, if one may leave now. */
+  #writeNext(): boolean {
+    const answer = this.gate.next(this.now);
+    if (answer !== undefined) {
+      this.world.spoken(this, answer);
+      return true;
+    }
+    const { left } = this.gate;
+    if (this.gate.mode === 'holding' && left > this.#leftReported) {
+      this.#leftReported = left;
+      this.reportLeft(left);
+    }
+    return false;
+  }
+
+  protected forgetLeft(): void {
+    this.#leftReported = asEpoch(-1);
+  }
+
+  protected reportLeft(_left: number): void {}
+
+  /** The guest takes a request from the network. */
+  protected give(request: Request): void {
+    const answer = this.guest.take(request);
+    if (answer === 'gap') {
+      // A primary whose clients are served elsewhere, and whose output is held or dropped.
+      if (this.world.servedElsewhere(this)) return;
+      throw new Violation(
+        'C.2',
+        `${this.role}'s guest gets question ${request.number} of client ${request.client}, and never gave the answer before it`,
+      );
+    }
+    if (answer === 'disk') this.pumpDisk();
+    else if (answer !== undefined) this.answered(answer);
+  }
+
+  protected abstract answered(answer: Answer): void;
+
+  protected completed(request: DiskRequest): void {
+    const answer = this.guest.completed(request);
+    if (answer !== undefined && this.guestRuns) this.answered(answer);
+  }
+
+  protected diskFailed(error: string): void {
+    this.process(() => {
+      this.diskFailureKnown = true;
+      this.#handle({ kind: 'disk-failed', error });
+    });
+  }
+
+  #setTimer(timer: TimerName, at: number): void {
+    const generation = ++this.#timerGeneration;
+    this.#timers.set(timer, generation);
+    if (at === Number.POSITIVE_INFINITY) return;
+    this.world.agenda.at(this.clock.when(at), () => {
+      if (this.#timers.get(timer) !== generation) return;
+      this.process(() => {
+        if (this.#timers.get(timer) !== generation) return;
+        this.#handle({ kind: 'timer', timer, turned: !this.hung });
+      });
+    });
+  }
+
+  /** Bytes or frames that no honest peer sends. */
+  hostile(frame: Frame | ProtocolError): void {
+    if (frame instanceof ProtocolError) this.post({ kind: 'peer-broke', error: frame });
+    else this.post({ kind: 'frame', frame });
+  }
+
+  noticePlace(): void {
+    const { phase, step } = this.core;
+    if (phase === this.#lastPhase && step === this.#lastStep) return;
+    this.#lastPhase = phase;
+    this.#lastStep = step;
+    const place = `${this.role} ${phase}/${step}`;
+    this.place = place;
+    this.placeSince = this.world.agenda.now;
+    this.world.count(place);
+  }
+
+  #trace(event: { readonly kind: string }, effects: readonly Effect[]): void {
+    const detail = nameOf(event);
+    const done = effects
+      .filter((effect) => effect.kind !== 'timer')
+      .map(nameOf)
+      .join(', ');
+    if (detail === 'timer heartbeat' && done === 'send heartbeat') return;
+    if (detail === 'frame heartbeat' && (done === '' || done === 'permit' || done === 'send heartbeat')) return;
+    this.world.trace(this, `${detail} -> ${this.core.phase}/${this.core.step}${done === '' ? '' : `: ${done}`}`);
+  }
+
+  get peer(): Role {
+    return peerOf(this.role);
+  }
+}
+
+/** An event or effect for a person. */
+function nameOf(thing: object & { readonly kind: string }): string {
+  const { kind } = thing;
+  const rest = thing as Record<string, unknown>;
+  const number = (value: unknown) => (value === undefined ? '' : ` ${String(value)}`);
+  switch (kind) {
+    case 'frame': {
+      const { message } = rest.frame as Frame;
+      return `frame ${message.kind}${number((message as { epoch?: number }).epoch)}`;
+    }
+    case 'send':
+      return `send ${(rest.message as Message).kind}${number((rest.message as { epoch?: number }).epoch)}`;
+    case 'timer':
+      return `timer ${String(rest.timer)}`;
+    case 'command':
+      return `command ${(rest.command as { name: string }).name}`;
+    case 'stage':
+      return 'stage';
+    case 'tell':
+      return `tell ${(rest.notice as { kind: string }).kind}`;
+    case 'arbiter':
+      return `arbiter ${String(rest.answer)} for term ${String(rest.term)}`;
+    case 'closed':
+      return `closed by ${String(rest.by)}`;
+    default:
+      return `${kind}${number(rest.epoch ?? rest.term ?? rest.through ?? rest.error)}`;
+  }
+}

@@ -1,0 +1,54 @@
+import type { Gate } from '../../../src/colo/core/epochs/gate.ts';
+import type { Notice } from '../../../src/colo/core/events.ts';
+import type { Epoch, Role, Term } from '../../../src/colo/protocol/numbers.ts';
+import type { Agenda } from './agenda.ts';
+import type { FakeArbiter } from './arbiter.ts';
+import type { Answer, FakeGuest } from './fake-guest.ts';
+import type { PeerNetwork } from './network.ts';
+import type { RandomStream } from './random.ts';
+
+/** What the world sees of a side. */
+export interface SideView {
+  readonly role: Role;
+  readonly core: { readonly phase: string; readonly step: string; readonly term: Term };
+  readonly gate: Gate<Answer>;
+  readonly durableTerm: number;
+  readonly diskFailureKnown: boolean;
+  readonly dead: boolean;
+  readonly now: number;
+  readonly guestClockOffset: number;
+}
+
+/** What a side sees of the world, and tells it: the world checks each time what must hold. */
+export interface Surroundings {
+  readonly agenda: Agenda;
+  readonly random: RandomStream;
+  readonly network: PeerNetwork;
+  readonly arbiter: FakeArbiter;
+  readonly tracing: boolean;
+  trace(who: { readonly role: string } | undefined, what: string): void;
+  count(what: string): void;
+  /** An effect is about to be done: anything may happen first. */
+  before(side: SideView, kind: string): void;
+  told(side: SideView, notice: Notice): void;
+
+  captured(epoch: Epoch, guest: FakeGuest, state: readonly number[]): void;
+  wasReset(): void;
+  diskCopied(blocks: readonly number[]): void;
+  checkEqual(epoch: Epoch, ram: readonly number[], state: readonly number[], disk: readonly number[]): void;
+  checkTakeover(
+    side: SideView,
+    epoch: Epoch,
+    ram: readonly number[],
+    state: readonly number[],
+    disk: readonly number[],
+  ): void;
+  checkClock(stoppedArrivedAt: number, epoch: Epoch, guestClock: number): void;
+  resumed(expectedInputs: number, replayed: number): void;
+  checkDurable(durable: readonly number[], expected: readonly number[], newest: readonly number[]): void;
+  servedElsewhere(side: SideView): boolean;
+  opened(side: SideView): void;
+  speaks(side: SideView): void;
+  spoken(side: SideView, answer: Answer): void;
+  overran(): void;
+}

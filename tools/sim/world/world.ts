@@ -1,0 +1,327 @@
+import type { Notice } from '../../../src/colo/core/events.ts';
+import { type Rules, specification } from '../../../src/colo/core/rules.ts';
+import type { Settings } from '../../../src/colo/core/settings.ts';
+import type { MachineShape } from '../../../src/colo/protocol/machine-shape.ts';
+import { type Epoch, peerOf, type Role, term } from '../../../src/colo/protocol/numbers.ts';
+import type { Fault } from '../faults.ts';
+import { Agenda } from './agenda.ts';
+import { type ArbiterKind, FakeArbiter } from './arbiter.ts';
+import { Clients } from './clients.ts';
+import { type Answer, type FakeGuest, hashOf } from './fake-guest.ts';
+import { PeerNetwork } from './network.ts';
+import { PrimarySide } from './primary-side.ts';
+import { RandomStream } from './random.ts';
+import { SecondarySide } from './secondary-side.ts';
+import type { SideView, Surroundings } from './surroundings.ts';
+import { Violation } from './violation.ts';
+
+/** A schedule: everything that a run depends on. The same one gives the same run. */
+export interface Schedule {
+  readonly seed: number;
+  readonly faults: readonly Fault[];
+  readonly arbiter: ArbiterKind;
+  /** Frames travel as bytes through the codec. */
+  readonly asBytes: boolean;
+  /** Virtual ms. */
+  readonly lengthMs: number;
+  readonly settings: Settings;
+  /** Liveness: from this time on this side, its clients and the arbiter are well. */
+  readonly healthy?: { readonly side: Role; readonly fromMs: number };
+}
+
+export interface WorldOptions {
+  readonly rules?: Rules;
+  readonly counts?: Map<string, number>;
+  readonly history?: string[];
+}
+
+/** What was true at P's stop: what S must be equal to (spec C.4). */
+interface Truth {
+  readonly ram: number;
+  readonly state: number;
+  readonly blocks: readonly number[];
+  readonly answers: number;
+  readonly at: number;
+}
+
+export const shape: MachineShape = {
+  cpus: 1,
+  memoryBytes: 1 << 20,
+  cpuFeatures: ['sse2'],
+  tscKhz: 2_000_000,
+  tscScaling: true,
+  disks: [{ id: 'root', path: 'root.img', sizeBytes: 4096, readOnly: false }],
+  cards: [{ tap: 'tap0' }],
+};
+
+/** Two hosts, what is between them, an arbiter and clients, and an eye on the invariants of spec section C. */
+export class World implements Surroundings {
+  readonly schedule: Schedule;
+  readonly agenda = new Agenda();
+  readonly random: RandomStream;
+  readonly network: PeerNetwork;
+  readonly arbiter: FakeArbiter;
+  readonly clients: Clients;
+  readonly primary: PrimarySide;
+  readonly secondary: SecondarySide;
+  /** False once somebody tampered with a clock: the rule of time does not bind then, that of content does (spec B.6). */
+  clocksHonest = true;
+  readonly counts: Map<string, number>;
+  readonly #history: string[] | undefined;
+  #truths = new Map<Epoch, Truth>();
+  readonly #released = new Set<number>();
+  #answersAtTakeover = 0;
+  readonly #speakers = new Map<number, Role>();
+  /** When the primary's guest was reset last, until a checkpoint covers it. */
+  resetAt: number | undefined;
+  #effects = 0;
+  readonly #effectsOf = { primary: new Map<string, number>(), secondary: new Map<string, number>() };
+  readonly #pending: Fault[];
+  faultsApplied = 0;
+  liveAt: number | undefined;
+  /** Makes a fault happen. */
+  strike: (fault: Fault) => void = () => {};
+  /** Hears what the sides tell. */
+  notice: (role: Role, notice: Notice) => void = () => {};
+
+  constructor(schedule: Schedule, { rules = specification, counts = new Map(), history }: WorldOptions = {}) {
+    this.schedule = schedule;
+    this.counts = counts;
+    this.#history = history;
+    this.#pending = [...schedule.faults];
+    const { seed, settings } = schedule;
+    this.random = new RandomStream(seed, 1);
+    this.network = new PeerNetwork(this.agenda, new RandomStream(seed, 2), schedule.asBytes);
+    this.arbiter = new FakeArbiter(schedule.arbiter, this.agenda, new RandomStream(seed, 3));
+    this.clients = new Clients(
+      this.agenda,
+      new RandomStream(seed, 4),
+      (request) => {
+        this.agenda.after(0.3, () => {
+          this.primary.request(request);
+          this.secondary.request(request);
+        });
+      },
+      () => this.clocksHonest,
+    );
+    const options = { pair: 'web', shape, settings, rules };
+    this.primary = new PrimarySide(this, { ...options, term: term(1) }, rules);
+    // A new standby has no term; it takes the primary's.
+    this.secondary = new SecondarySide(this, { ...options, term: term(seed % 2) }, rules);
+    if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 15);
+    this.network.attach('primary', this.primary);
+    this.network.attach('secondary', this.secondary);
+  }
+
+  /** Runs the schedule to its end. @throws Violation */
+  run(): void {
+    const { lengthMs } = this.schedule;
+    this.clients.start();
+    this.agenda.after(3, () => this.primary.post({ kind: 'command', command: { name: 'protect' } }));
+    while (this.agenda.step(lengthMs));
+  }
+
+  side(role: Role): PrimarySide | SecondarySide {
+    return role === 'primary' ? this.primary : this.secondary;
+  }
+
+  get tracing(): boolean {
+    return this.#history !== undefined;
+  }
+
+  trace(who: { readonly role: string } | undefined, what: string): void {
+    this.#history?.push(`${this.agenda.now.toFixed(1).padStart(8)}  ${(who?.role ?? 'world').padEnd(9)}  ${what}`);
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  }
+
+  // Faults
+
+  /** Called before every effect: here anything may happen. */
+  before(side: SideView, kind: string): void {
+    this.#effects++;
+    if (this.#pending.length === 0) return;
+    const counts = this.#effectsOf[side.role];
+    const nth = (counts.get(kind) ?? 0) + 1;
+    counts.set(kind, nth);
+    for (let at = 0; at < this.#pending.length; at++) {
+      const fault = this.#pending[at] as Fault;
+      const due =
+        fault.before === 'any'
+          ? this.#effects >= fault.nth
+          : fault.before === kind && fault.side === side.role && nth >= fault.nth;
+      if (!due) continue;
+      this.#pending.splice(at--, 1);
+      this.#strike(fault);
+    }
+  }
+
+  get effects(): number {
+    return this.#effects;
+  }
+
+  #strike(fault: Fault): void {
+    const { healthy } = this.schedule;
+    if (healthy !== undefined && this.agenda.now >= healthy.fromMs && !sparesHealthy(fault, healthy.side)) return;
+    this.faultsApplied++;
+    this.trace(undefined, `-- ${fault.kind} (${fault.side})`);
+    this.count(`fault: ${fault.kind}`);
+    this.strike(fault);
+  }
+
+  // What the sides do, and what must hold (spec section C)
+
+  told(side: SideView, notice: Notice): void {
+    if (notice.kind === 'survivor') this.count(`survivor: ${notice.role}`);
+    if (notice.kind === 'protected') this.count(`protected: ${side.role}`);
+    this.notice(side.role, notice);
+  }
+
+  captured(epoch: Epoch, guest: FakeGuest, state: readonly number[]): void {
+    if (epoch === 0) this.#truths.clear();
+    this.resetAt = undefined;
+    this.#truths.set(epoch, {
+      ram: hashOf(guest.pages),
+      state: hashOf(state),
+      blocks: [...guest.blocks],
+      answers: guest.answers,
+      at: this.agenda.now,
+    });
+  }
+
+  wasReset(): void {
+    this.resetAt = this.agenda.now;
+  }
+
+  /** The first copy of P's disk is on S's. */
+  diskCopied(blocks: readonly number[]): void {
+    this.secondary.receiveDisk(blocks);
+  }
+
+  /** C.4: S's RAM, device state and disk equal P's at the stop. */
+  checkEqual(epoch: Epoch, ram: readonly number[], state: readonly number[], disk: readonly number[]): void {
+    const truth = this.#truths.get(epoch);
+    if (truth === undefined) throw new Violation('C.4', `the secondary stands at checkpoint ${epoch}, which never was`);
+    if (hashOf(ram) !== truth.ram) throw new Violation('C.4', `RAM of checkpoint ${epoch} is not the primary's`);
+    if (hashOf(state) !== truth.state)
+      throw new Violation('C.4', `device state of checkpoint ${epoch} is not the primary's`);
+    if (disk.some((value, block) => value !== truth.blocks[block])) {
+      throw new Violation('C.3', `the disk at checkpoint ${epoch} is not the primary's`);
+    }
+    this.count('checkpoints equal');
+  }
+
+  /** C.2, C.3: the survivor's history contains what clients saw. */
+  checkTakeover(
+    side: SideView,
+    epoch: Epoch,
+    ram: readonly number[],
+    state: readonly number[],
+    disk: readonly number[],
+  ): void {
+    this.checkEqual(epoch, ram, state, disk);
+    const truth = this.#truths.get(epoch) as Truth;
+    this.#answersAtTakeover = truth.answers;
+    if (this.clients.highestSeen >= truth.answers) {
+      throw new Violation(
+        'C.2',
+        `clients saw answer ${this.clients.highestSeen}, and checkpoint ${epoch}, from which the secondary takes over, has ${truth.answers}`,
+      );
+    }
+    if (side.diskFailureKnown) throw new Violation('A.7', 'the secondary takes over with a disk that failed');
+  }
+
+  /** B.12: the guest's clock is where the primary's would be. */
+  checkClock(stoppedArrivedAt: number, epoch: Epoch, guestClock: number): void {
+    if (!this.clocksHonest) return;
+    const truth = this.#truths.get(epoch) as Truth;
+    const { primary } = this;
+    const wouldBe = primary.now + primary.guestClockOffset;
+    const behind = wouldBe - guestClock;
+    const passed = this.agenda.now - truth.at;
+    const limit = stoppedArrivedAt - truth.at + passed * 0.45 + 2;
+    if (behind > limit || behind < -(passed * 0.45 + 2)) {
+      throw new Violation('B.12', `the guest's clock is ${behind.toFixed(1)} ms behind at the takeover`);
+    }
+  }
+
+  /** B.15: no packet on its way is lost at a takeover. */
+  resumed(expectedInputs: number, replayed: number): void {
+    this.count('takeovers');
+    if (replayed !== expectedInputs) {
+      throw new Violation('B.15', `${expectedInputs} packets were to enter the survivor's guest, ${replayed} did`);
+    }
+    for (let index = 0; index < this.#answersAtTakeover; index++) {
+      if (this.#released.has(index)) continue;
+      throw new Violation('B.15', `answer ${index} was held by the primary, and nobody sent it`);
+    }
+  }
+
+  /** C.3: what a flush promised is durable. */
+  checkDurable(durable: readonly number[], expected: readonly number[], newest: readonly number[]): void {
+    durable.forEach((value, block) => {
+      if (value !== expected[block] && value !== newest[block]) {
+        throw new Violation('C.3', `the survivor's flush is answered, and block ${block} is not durable`);
+      }
+    });
+    this.count("survivor's flushes");
+  }
+
+  /** The other side has taken the clients over. */
+  servedElsewhere(side: SideView): boolean {
+    return side.role === 'primary' && this.liveAt !== undefined;
+  }
+
+  /** A gate is opened for good: this side is alone. */
+  opened(side: SideView): void {
+    const other = this.side(peerOf(side.role));
+    if (!other.dead && other.gate.mode === 'direct') {
+      throw new Violation('C.1', `${side.role} opens its gate, and ${other.role}'s is open`);
+    }
+    if (side.role === 'secondary') this.liveAt = this.agenda.now;
+    this.speaks(side);
+  }
+
+  speaks(side: SideView): void {
+    const { term } = side.core;
+    if (term > side.durableTerm)
+      throw new Violation('B.6', `${side.role} speaks in term ${term}, which is not on its disk`);
+    const speaker = this.#speakers.get(term) ?? side.role;
+    this.#speakers.set(term, speaker);
+    if (speaker !== side.role)
+      throw new Violation('C.1', `${side.role} speaks in term ${term}, in which ${speaker} spoke`);
+    if (side.role === 'primary' && this.liveAt !== undefined && this.clocksHonest) {
+      throw new Violation('C.1', `the primary sends, and the secondary is live since ${this.liveAt.toFixed(1)} ms`);
+    }
+  }
+
+  /** An answer goes out to the network. */
+  spoken(side: SideView, answer: Answer): void {
+    this.speaks(side);
+    this.#released.add(answer.index);
+    this.agenda.after(0.2, () => this.clients.hear(answer));
+  }
+
+  /** The primary did not keep to the bound of the disk log. */
+  overran(): void {
+    throw new Violation('A.7', 'the primary forwarded more than the disk log holds');
+  }
+}
+
+/** In liveness mode, what may still happen once one side is to be well. */
+function sparesHealthy(fault: Fault, side: Role): boolean {
+  if (fault.kind.startsWith('arbiter') || fault.kind.startsWith('guest') || fault.kind.startsWith('asked'))
+    return false;
+  if (fault.kind === 'clock-jumps' || fault.kind === 'clock-rate') return false;
+  if (fault.kind === 'hostile-peer') return true;
+  return (
+    fault.side !== side ||
+    fault.kind === 'link-cut' ||
+    fault.kind === 'link-fades' ||
+    fault.kind === 'direction-cut' ||
+    fault.kind === 'link-slow' ||
+    fault.kind === 'connection-breaks'
+  );
+}
