@@ -51,6 +51,8 @@ function main(options: Options, command: Command): void {
 function seeds(first: number, count: number, mode: Mode): void {
   const { totals, violating } = runSeeds(first, count, mode);
   for (const line of totals.lines()) say(line);
+  // What was never reached was not tested.
+  if (totals.missing().length > 0) say(`\nnever reached: ${totals.missing().join(', ')}`);
   if (violating === undefined) {
     say(`\n${mode}: no violation in seeds ${first} to ${first + count - 1}`);
     return;

@@ -23,7 +23,7 @@ export class Totals {
     this.answered += outcome.answered;
   }
 
-  /** In words. What was never reached was not tested, and is named. */
+  /** In words. */
   lines(): string[] {
     const { schedules } = this;
     const a = (value: number) => (value / schedules).toFixed(1);
@@ -33,7 +33,6 @@ export class Totals {
       ...this.#table('states reached', (name) => name.startsWith('primary ') || name.startsWith('secondary ')),
       ...this.#table('faults', (name) => name.startsWith('fault: ')),
       ...this.#table('and', (name) => !/^(primary |secondary |fault: )/.test(name)),
-      ...this.#never(),
     ];
   }
 
@@ -72,11 +71,6 @@ export class Totals {
           `${title}:`,
           ...rows.map(([name, count]) => `${String(count).padStart(10)}  ${name.replace('fault: ', '')}`),
         ];
-  }
-
-  #never(): string[] {
-    const missing = this.missing();
-    return missing.length === 0 ? [] : ['', `never reached: ${missing.join(', ')}`];
   }
 }
 

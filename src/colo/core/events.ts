@@ -89,7 +89,10 @@ export type Effect =
   | { readonly kind: 'open' }
   | { readonly kind: 'shut' }
   // P's machine.
-  /** From now on: dirty pages are tracked, writes forwarded and packets mirrored, as of epoch 0. */
+  /**
+   * From now on: dirty pages are tracked, writes forwarded and packets mirrored, as of epoch 0. What still waits at the gate is
+   * mirrored first: it is output of epoch 0 too.
+   */
   | { readonly kind: 'attach' }
   | { readonly kind: 'detach' }
   | { readonly kind: 'synchronise-disks' }

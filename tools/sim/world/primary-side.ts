@@ -42,6 +42,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
         this.#packetItems = 0;
         this.#pagesItems = 0;
         this.forgetLeft();
+        for (const answer of this.gate.waiting()) this.#mirror(answer);
         for (let page = 0; page < this.guest.pages.length; page++) this.guest.dirty.add(page);
         return;
       case 'detach':
@@ -80,16 +81,17 @@ export class PrimarySide extends Side<PrimaryEvent> {
   }
 
   protected override answered(answer: Answer): void {
-    if (this.attached) {
-      const { client, number, index, hash, clock } = answer;
-      this.#packetItems++;
-      this.send({ kind: 'output', epoch: this.epoch, card: 0, data: toBytes([client, number, index, hash, clock]) });
-    }
+    if (this.attached) this.#mirror(answer);
     if (this.attached && this.gate.mode === 'holding' && !this.#outputWaits) {
       this.#outputWaits = true;
       this.output(answer, this.epoch);
       this.post({ kind: 'output-waits' });
     } else this.output(answer, this.epoch);
+  }
+
+  #mirror({ client, number, index, hash, clock }: Answer): void {
+    this.#packetItems++;
+    this.send({ kind: 'output', epoch: this.epoch, card: 0, data: toBytes([client, number, index, hash, clock]) });
   }
 
   protected override pumpDisk(): void {

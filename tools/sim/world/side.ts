@@ -59,6 +59,8 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   /** The TAP takes nothing before this. */
   tapBusyUntil = 0;
   #draining = false;
+  /** It takes so long for a packet, ms. */
+  readonly #tapMs: number;
 
   #steps: Step[] = [];
   #next = 0;
@@ -70,6 +72,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   /** When this core came where it is, and how long it was unwell since. */
   place = '';
   placeSince = 0;
+  phaseSince = 0;
   #lastPhase = '';
   #lastStep = '';
 
@@ -82,6 +85,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     const { random } = world;
     this.clock = new Clock(1 + random.between(-rateSpread, rateSpread), random.between(1000, 100_000));
     this.disk = new FakeDisk(world.agenda);
+    this.#tapMs = random.chance(0.3) ? random.between(1, 15) : 0.02;
     this.guest.setClock = () => this.now + this.guestClockOffset;
     this.noticePlace();
   }
@@ -195,6 +199,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     if (this.frozen || this.hung) return;
     this.unwellSince = Number.POSITIVE_INFINITY;
     this.placeSince = this.world.agenda.now;
+    this.phaseSince = this.placeSince;
   }
 
   /** The process ends; `closes`: there is still a kernel, which closes its connections. */
@@ -305,7 +310,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     if (this.#draining) return;
     this.#draining = true;
     const { agenda } = this.world;
-    agenda.at(Math.max(agenda.now + 0.02, this.tapBusyUntil), () =>
+    agenda.at(Math.max(agenda.now + this.#tapMs, this.tapBusyUntil), () =>
       this.process(() => {
         this.#draining = false;
         this.world.before(this, 'release');
@@ -388,6 +393,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   noticePlace(): void {
     const { phase, step } = this.core;
     if (phase === this.#lastPhase && step === this.#lastStep) return;
+    if (phase !== this.#lastPhase) this.phaseSince = this.world.agenda.now;
     this.#lastPhase = phase;
     this.#lastStep = step;
     const place = `${this.role} ${phase}/${step}`;

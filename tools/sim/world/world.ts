@@ -33,6 +33,8 @@ export interface WorldOptions {
   readonly rules?: Rules;
   readonly counts?: Map<string, number>;
   readonly history?: string[];
+  /** Told of every effect: how many there were, and its kind. */
+  readonly onEffect?: (nth: number, kind: string) => void;
 }
 
 /** What was true at P's stop: what S must be equal to (spec C.4). */
@@ -68,6 +70,7 @@ export class World implements Surroundings {
   clocksHonest = true;
   readonly counts: Map<string, number>;
   readonly #history: string[] | undefined;
+  readonly #onEffect: WorldOptions['onEffect'];
   #truths = new Map<Epoch, Truth>();
   readonly #released = new Set<number>();
   #answersAtTakeover = 0;
@@ -84,10 +87,11 @@ export class World implements Surroundings {
   /** Hears what the sides tell. */
   notice: (role: Role, notice: Notice) => void = () => {};
 
-  constructor(schedule: Schedule, { rules = specification, counts = new Map(), history }: WorldOptions = {}) {
+  constructor(schedule: Schedule, { rules = specification, counts = new Map(), history, onEffect }: WorldOptions = {}) {
     this.schedule = schedule;
     this.counts = counts;
     this.#history = history;
+    this.#onEffect = onEffect;
     this.#pending = [...schedule.faults];
     const { seed, settings } = schedule;
     this.random = new RandomStream(seed, 1);
@@ -142,6 +146,7 @@ export class World implements Surroundings {
   /** Called before every effect: here anything may happen. */
   before(side: SideView, kind: string): void {
     this.#effects++;
+    this.#onEffect?.(this.#effects, kind);
     if (this.#pending.length === 0) return;
     const counts = this.#effectsOf[side.role];
     const nth = (counts.get(kind) ?? 0) + 1;

@@ -34,6 +34,11 @@ export class Gate<P> {
     return this.#held.length;
   }
 
+  /** What waits, oldest first. */
+  waiting(): P[] {
+    return this.#held.map((held) => held.packet);
+  }
+
   /** The epoch of the packet that came last, if one waits. */
   get newest(): Epoch | undefined {
     return this.#held.at(-1)?.epoch;
