@@ -70,6 +70,7 @@ export function unpackKernel(
   if (compression !== 'LZ4' && compression !== 'gzip') {
     return { reason: `its payload is compressed with ${compression ?? 'something unknown'}` };
   }
+  if (payload.length < 4) throw corrupt(image, `its payload has ${payload.length} bytes`);
   const unpackedBytes = new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(
     payload.length - 4,
     true,

@@ -38,10 +38,9 @@ export class DirtyBitmap {
 
   /** Marks one page. Hot path: no allocation. */
   mark(page: number): void {
-    const mask = 1 << (page & 31);
-    const word = page >>> 5;
-    // A plain look first: most writes hit a page that is marked already, and an atomic costs 20 times more.
-    if (((this.words[word] as number) & mask) === 0) Atomics.or(this.words, word, mask);
+    // Not only where there is no mark yet. A plain look may come before the write of the page, which a processor keeps back
+    // for a while; a collector that takes the old mark in between would then copy the page as it was, and nobody mark it again.
+    Atomics.or(this.words, page >>> 5, 1 << (page & 31));
   }
 
   has(page: number): boolean {

@@ -104,6 +104,7 @@ export function ramIn(path: string): Buffer {
 /** A machine without a guest, for its snapshots: whoever writes its RAM is the guest. */
 export class SnapshotRig implements SnapshotMachine {
   state: RunState = 'running';
+  timesResumed = 0;
   readonly ram: { readonly memory: GuestMemory };
   readonly calls: string[] = [];
   /** Trackers that were not closed. */
@@ -152,6 +153,7 @@ export class SnapshotRig implements SnapshotMachine {
 
   resume(): void {
     this.calls.push('resume');
+    this.timesResumed++;
     this.state = 'running';
   }
 

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { controlDirectory, controlPath, controlSuffix } from '../monitor/control-directory.ts';
+import { controlDirectory, controlPath, controlSuffix, requireOwnDirectory } from '../monitor/control-directory.ts';
 import { ConnectError, connected } from './machine-connection.ts';
 import { MonitorError } from './qmp-client.ts';
 
@@ -40,15 +40,17 @@ export async function runningMachines(): Promise<string[]> {
 }
 
 function socketNames(): string[] {
+  const directory = controlDirectory();
   try {
-    return readdirSync(controlDirectory())
+    requireOwnDirectory(directory);
+    return readdirSync(directory)
       .filter((name) => name.endsWith(controlSuffix))
       .map((name) => name.slice(0, -controlSuffix.length))
       .sort();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return [];
-    throw new MonitorError(code === 'EACCES' ? `${controlDirectory()}: no permission to look there` : message);
+    throw new MonitorError(code === 'EACCES' ? `${directory}: no permission to look there` : message);
   }
 }
 

@@ -80,6 +80,10 @@ export class Machine implements MonitoredMachine {
     return this.#control.clockBehindMs;
   }
 
+  get timesResumed(): number {
+    return this.#control.timesResumed;
+  }
+
   get heldMs(): number {
     return this.#control.heldMs;
   }

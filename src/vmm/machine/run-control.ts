@@ -15,6 +15,8 @@ const catchUpPatienceMs = 200;
 export class RunControl {
   /** Called whenever all has been stopped, before anything is made of that. */
   onStill: () => void = () => {};
+  /** How often the machine was resumed. */
+  timesResumed = 0;
   /** How long time stood still for the guest, last: from when its clocks were read until they were set, in ms. */
   heldMs = 0;
   /** Where the time of the last pause went. */
@@ -87,7 +89,11 @@ export class RunControl {
       this.times.done('clocks');
       this.onStill();
     } catch (error) {
-      this.resume();
+      // KVM is told nothing, as it is when a machine is resumed: a call on a vCPU waits until its thread leaves the guest,
+      // and with it this thread would.
+      this.#runState.moveTo('running');
+      this.#clocks = undefined;
+      this.#letRun();
       throw error;
     }
   }
@@ -102,8 +108,9 @@ export class RunControl {
     const clocks = this.#clocks;
     this.times.begin();
     this.#runState.moveTo('running');
+    this.timesResumed++;
     this.#clocks = undefined;
-    const { access, vcpus, io } = this.#parts;
+    const { access } = this.#parts;
     if (clocks !== undefined && !(clocks.running && mode === undefined)) {
       if (mode === 'jump') this.#catchUp.start(elapsedSince(clocks.state));
       access.setClocks(clocks.state, this.#catchUp.next(access));
@@ -111,10 +118,7 @@ export class RunControl {
     } else access.noteStopped();
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
     this.times.done('goOn');
-    for (const vcpu of vcpus) vcpu.resume();
-    io?.resume();
-    // The host side of the serial port stood still as well.
-    new DoorbellButton(this.#parts.serialBell.button).ring();
+    this.#letRun();
   }
 
   /** The machine has ended: its threads are asked to end. False: it had ended before. */
@@ -124,6 +128,14 @@ export class RunControl {
     this.#catchUp.stop();
     this.#parts.requestEnd();
     return true;
+  }
+
+  #letRun(): void {
+    const { vcpus, io } = this.#parts;
+    for (const vcpu of vcpus) vcpu.resume();
+    io?.resume();
+    // The host side of the serial port was stopped as well.
+    new DoorbellButton(this.#parts.serialBell.button).ring();
   }
 
   /** Has clocks that are behind go on, if it is time. Only the vCPUs are stopped for it. */

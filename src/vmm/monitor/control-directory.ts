@@ -1,3 +1,5 @@
+import { lstatSync } from 'node:fs';
+
 /** Directory of the control sockets of this user's machines. */
 export function controlDirectory(): string {
   const runtime = process.env.XDG_RUNTIME_DIR;
@@ -12,3 +14,19 @@ export function controlPath(name: string | number): string {
 
 /** How the names of control sockets end. */
 export const controlSuffix = '.sock';
+
+/**
+ * Refuses a directory that somebody else may have laid where ours is to be, as anybody can in /tmp: its owner could put a
+ * socket of his own in place of a machine's, and hear what is said to it.
+ *
+ * @throws Error that says what is wrong, and what to do; NodeJS.ErrnoException if there is nothing
+ */
+export function requireOwnDirectory(directory: string): void {
+  const stat = lstatSync(directory);
+  const remove = `remove it, or give sockets by --control PATH`;
+  if (!stat.isDirectory()) throw new Error(`${directory} is no directory; ${remove}`);
+  if (stat.uid !== process.geteuid?.()) throw new Error(`${directory} belongs to user ${stat.uid}; ${remove}`);
+  if ((stat.mode & 0o077) !== 0) {
+    throw new Error(`${directory} is open to others; look what is in it, and run chmod 700 ${directory}`);
+  }
+}

@@ -2,7 +2,7 @@ import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { ConfigError } from '../config/config.ts';
-import { controlDirectory } from './control-directory.ts';
+import { controlDirectory, requireOwnDirectory } from './control-directory.ts';
 import type { Monitor } from './monitor.ts';
 import { QmpConnection } from './qmp-connection.ts';
 
@@ -42,8 +42,10 @@ export class ControlSocket {
     }
     const directory = dirname(path);
     try {
-      if (directory === controlDirectory()) mkdirSync(directory, { recursive: true, mode: 0o700 });
-      else if (!existsSync(directory)) throw new Error(`there is no directory ${directory}`);
+      if (directory === controlDirectory()) {
+        mkdirSync(directory, { recursive: true, mode: 0o700 });
+        requireOwnDirectory(directory);
+      } else if (!existsSync(directory)) throw new Error(`there is no directory ${directory}`);
       return new ControlSocket(path, await listen(path));
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;

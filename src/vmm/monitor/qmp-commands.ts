@@ -6,8 +6,11 @@ import { queryBlock, queryCpusFast, queryMachine, queryName, queryStatus } from 
 /** What a command gives back: at once, or later. Nothing else of the same client runs meanwhile. */
 export type Result = object | Promise<object>;
 
+/** Takes what a command does once its answer has been sent. */
+export type Afterwards = (effect: () => void) => void;
+
 /** A command that checks its arguments and runs. @throws QmpError for wrong arguments */
-export type Command = (monitor: Monitor, given: Json) => Result;
+export type Command = (monitor: Monitor, given: Json, afterwards: Afterwards) => Result;
 
 export type CommandTable = Readonly<Record<string, Command>>;
 
@@ -41,12 +44,21 @@ function complaint(issue: v.BaseIssue<unknown>): string {
 
 const query = (run: (monitor: Monitor) => object): Command => command({}, run);
 
-/** An order gives nothing back. */
+/** An order gives nothing back. Its events come before its answer. */
 const order = (run: (monitor: Monitor) => void): Command =>
   command({}, (monitor) => {
     run(monitor);
     return {};
   });
+
+/** An order that is answered before it is carried out, and so before its events, as QEMU does with what ends a machine. */
+const orderAfterwards =
+  (run: (monitor: Monitor) => void): Command =>
+  (monitor, given, afterwards) => {
+    const answer = order(() => {})(monitor, given, afterwards);
+    afterwards(() => run(monitor));
+    return answer;
+  };
 
 /** A test of saving and loading: the guest must not notice. */
 async function reloadMachine({ machine }: Monitor): Promise<object> {
@@ -92,7 +104,7 @@ export const commands: CommandTable = {
     { path: v.string(), incremental: v.optional(v.boolean()), stop: v.optional(v.boolean()) },
     takeSnapshot,
   ),
-  system_powerdown: order(({ machine }) => machine.pressPowerButton()),
-  system_reset: order(({ machine }) => machine.reset(monitorName)),
-  quit: order(({ machine }) => machine.stop(monitorName, 0)),
+  system_powerdown: orderAfterwards(({ machine }) => machine.pressPowerButton()),
+  system_reset: orderAfterwards(({ machine }) => machine.reset(monitorName)),
+  quit: orderAfterwards(({ machine }) => machine.stop(monitorName, 0)),
 };

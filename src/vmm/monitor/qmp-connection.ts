@@ -59,12 +59,12 @@ export class QmpConnection {
       if (answer instanceof Promise) {
         this.#wait();
         void answer.then((message) => {
-          this.#send(message);
+          this.#answer(message);
           this.#converse();
         });
         return;
       }
-      this.#send(answer);
+      this.#answer(answer);
       if (this.#splitter.overflowed) {
         this.#socket.destroySoon();
         return;
@@ -78,6 +78,11 @@ export class QmpConnection {
   #wait(): void {
     this.#waiting = true;
     this.#socket.pause();
+  }
+
+  #answer(message: Json): void {
+    this.#send(message);
+    this.#session.answered();
   }
 
   #send(message: Json): void {

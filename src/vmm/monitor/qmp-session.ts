@@ -10,6 +10,8 @@ export class QmpSession {
   readonly #send: (message: Json) => void;
   readonly #commands: CommandTable;
   #unsubscribe: (() => void) | undefined;
+  /** What the last command does once its answer was sent. */
+  #effect: (() => void) | undefined;
 
   /** @param send takes the events for this client */
   constructor(monitor: Monitor, send: (message: Json) => void, table: CommandTable = commands) {
@@ -22,14 +24,19 @@ export class QmpSession {
     return this.#unsubscribe !== undefined;
   }
 
-  /** The answer to what the client sent, which must have come before the next question is asked. Never throws. */
+  /**
+   * The answer to what the client sent, which must have come before the next question is asked. When it was sent,
+   * {@link answered} is to be called. Never throws.
+   */
   answer(piece: JsonPiece): Json | Promise<Json> {
     let id: Json = {};
     try {
       const request = parse(piece);
       if ('id' in request) id = { id: request.id };
       const { name, given } = check(request);
-      const result = this.#find(name)(this.#monitor, given);
+      const result = this.#find(name)(this.#monitor, given, (effect) => {
+        this.#effect = effect;
+      });
       if (!(result instanceof Promise)) return { return: result, ...id };
       return result.then(
         (value) => ({ return: value, ...id }),
@@ -38,6 +45,13 @@ export class QmpSession {
     } catch (error) {
       return failure(error, id);
     }
+  }
+
+  /** The answer to the last question was sent. */
+  answered(): void {
+    const effect = this.#effect;
+    this.#effect = undefined;
+    effect?.();
   }
 
   /** No events from here on. */

@@ -1,4 +1,4 @@
-import { type Stats, statSync } from 'node:fs';
+import { type BigIntStats, statSync } from 'node:fs';
 import type { Closable } from '../../host/ownership.ts';
 import type { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
@@ -13,8 +13,10 @@ export interface PageTracker extends Closable {
 
 /** A snapshot, and how its file is told from another one of that name. */
 interface ChainLink extends SnapshotBase {
-  readonly device: number;
-  readonly inode: number;
+  readonly device: bigint;
+  readonly inode: bigint;
+  /** The number of an inode that was removed is given to another one, often at once. */
+  readonly writtenAtNs: bigint;
 }
 
 /**
@@ -43,8 +45,9 @@ export class SnapshotChain implements Closable {
     return this.#links.at(-1);
   }
 
-  has(path: string): boolean {
-    return this.#links.some((link) => link.path === path);
+  /** Whether a snapshot of the chain is what is at `path`, by whatever way that leads there. */
+  holds(path: string): boolean {
+    return this.#links.some((link) => isThere({ ...link, path }));
   }
 
   /** The pages to write first: all, or those that changed. */
@@ -68,8 +71,8 @@ export class SnapshotChain implements Closable {
 
   /** A snapshot with this base has it all. What changed since the machine went on is with the tracker. */
   wasWritten({ id, path }: SnapshotBase, base: SnapshotBase | undefined): void {
-    const { dev: device, ino: inode } = statSync(path);
-    this.#links = [...(base === undefined ? [] : this.#links), { id, path, device, inode }];
+    const { dev: device, ino: inode, mtimeNs: writtenAtNs } = statSync(path, { bigint: true });
+    this.#links = [...(base === undefined ? [] : this.#links), { id, path, device, inode, writtenAtNs }];
     this.#pending = this.#tracker.emptyBitmaps();
   }
 
@@ -78,12 +81,12 @@ export class SnapshotChain implements Closable {
   }
 }
 
-function isThere({ path, device, inode }: ChainLink): boolean {
-  let stat: Stats | undefined;
+function isThere({ path, device, inode, writtenAtNs }: ChainLink): boolean {
+  let stat: BigIntStats | undefined;
   try {
-    stat = statSync(path, { throwIfNoEntry: false });
+    stat = statSync(path, { bigint: true, throwIfNoEntry: false });
   } catch {
     return false;
   }
-  return stat !== undefined && stat.dev === device && stat.ino === inode;
+  return stat?.dev === device && stat.ino === inode && stat.mtimeNs === writtenAtNs;
 }

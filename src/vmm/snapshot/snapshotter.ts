@@ -22,6 +22,8 @@ const sync = promisify(fsync);
 /** The part of a machine that snapshots are taken of. */
 export interface SnapshotMachine {
   readonly state: RunState;
+  /** How often it was resumed, by whomever. */
+  readonly timesResumed: number;
   readonly ram: { readonly memory: GuestMemory };
   trackDirtyPages(): PageTracker;
   whileStill<T>(body: () => T): T;
@@ -127,15 +129,16 @@ export class Snapshotter {
       chain ??= new SnapshotChain(this.#machine);
       const { target } = partial;
       const base = incremental ? chain.base : undefined;
-      if (base !== undefined && chain.has(target)) {
+      if (chain.holds(target)) {
         throw new SnapshotError(
-          `${path}: this incremental snapshot would hold the changes since the one that is there; give another path`,
+          `${path}: the next incremental snapshots of this machine need the one that is there; give another path`,
         );
       }
-      const { id, report } = await this.#write(partial, chain, base);
+      const { id, report, timesResumed } = await this.#write(partial, chain, base);
       await sync(partial.fd);
       this.#requireMachine();
-      if (stop && this.#machine.state !== 'paused') {
+      // Also if it is paused again by now: what it did in between is not in the file.
+      if (stop && (this.#machine.state !== 'paused' || this.#machine.timesResumed !== timesResumed)) {
         throw new SnapshotError(`${path}: the machine was resumed while its snapshot was taken, and was not ended`);
       }
       // All at once from here: what the machine did in between would be lost.
@@ -158,7 +161,7 @@ export class Snapshotter {
     { fd, target }: PartialFile,
     chain: SnapshotChain,
     base: SnapshotBase | undefined,
-  ): Promise<{ id: string; report: SnapshotReport }> {
+  ): Promise<{ id: string; report: SnapshotReport; timesResumed: number }> {
     const { memory } = this.#machine.ram;
     const ramBytes = memory.sizeBytes;
     ftruncateSync(fd, ramOffset + ramBytes);
@@ -178,10 +181,11 @@ export class Snapshotter {
       if (count(dirty) <= fewPages) break;
     }
     const started = performance.now();
-    const { state, diskTimes } = this.#machine.whileStill(() => {
+    const { state, diskTimes, timesResumed } = this.#machine.whileStill(() => {
       for (const [index, bitmap] of chain.next().entries()) dirty[index]?.unite(bitmap);
       for (const _ of writer.write(dirty));
-      return { state: this.#machine.save(), diskTimes: this.#config.disk.map(lastWritten) };
+      const { timesResumed } = this.#machine;
+      return { state: this.#machine.save(), diskTimes: this.#config.disk.map(lastWritten), timesResumed };
     });
     const pauseMs = performance.now() - started;
     const checksums = await this.#checksumsOf(writer);
@@ -200,7 +204,8 @@ export class Snapshotter {
     writeFully(fd, tail, ramOffset + ramBytes);
     // Last: with a first page the file is one.
     writeFully(fd, encodePrelude(ramBytes, tail), 0);
-    return { id, report: { path: target, base: base?.path ?? null, ramBytes: writer.bytesInFile, pauseMs } };
+    const report = { path: target, base: base?.path ?? null, ramBytes: writer.bytesInFile, pauseMs };
+    return { id, report, timesResumed };
   }
 
   async #checksumsOf(writer: RamWriter): Promise<Uint32Array> {

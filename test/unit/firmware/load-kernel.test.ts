@@ -293,6 +293,10 @@ t.test('refuses a bzImage whose payload is damaged', async (t) => {
   });
   refuses(t, 'KERNEL_CORRUPT', wrongSize, /unpacks to \d+ bytes, not \d+/);
   refuses(t, 'KERNEL_CORRUPT', syntheticBzImage({ vmlinux: seeded(1).bytes(9000) }), /no ELF file/);
+  for (const bytes of [2, 3]) {
+    const short = syntheticBzImage({ vmlinux, compress: (whole) => gzipSync(whole).subarray(0, bytes) });
+    refuses(t, 'KERNEL_CORRUPT', short, new RegExp(`damaged: its payload has ${bytes} bytes; copy the file again`));
+  }
 });
 
 t.test('refuses an ELF file that is for another machine, without PVH, or badly laid out', async (t) => {

@@ -125,3 +125,21 @@ for (const seed of [1, 2, 3]) {
     }
   });
 }
+
+test('an atomic operation marks also what is marked: a plain look could come before the write that it tells of', async (t) => {
+  const { or } = Atomics;
+  t.teardown(() => {
+    Atomics.or = or;
+  });
+  let operations = 0;
+  Atomics.or = ((array: Int32Array, index: number, value: number) => {
+    operations++;
+    return or(array, index, value);
+  }) as typeof or;
+  const bitmap = new DirtyBitmap(100);
+  for (let times = 1; times <= 3; times++) {
+    bitmap.mark(7);
+    t.equal(operations, times);
+  }
+  t.strictSame(pagesOf(bitmap), [7]);
+});

@@ -1,10 +1,20 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'tap';
-import { controlDirectory } from '../../../../src/vmm/monitor/control-directory.ts';
+import { runningMachines } from '../../../../src/vmm/client/running-machines.ts';
+import { controlDirectory, controlPath } from '../../../../src/vmm/monitor/control-directory.ts';
 import { ControlSocket } from '../../../../src/vmm/monitor/control-socket.ts';
 import { Monitor } from '../../../../src/vmm/monitor/monitor.ts';
 import { FakeMachine } from '../../../support/fake-machine.ts';
@@ -187,8 +197,8 @@ test('tells of the end before it closes', { timeout: 20_000 }, async (t) => {
   await quitter.begin();
   await witness.begin();
   quitter.socket.write('{"execute":"quit","id":1}{"execute":"query-status","id":2}');
-  t.match(await quitter.next(), { event: 'SHUTDOWN', data: { guest: false, reason: 'host-qmp-quit' } });
   t.strictSame(await quitter.next(), { return: {}, id: 1 });
+  t.match(await quitter.next(), { event: 'SHUTDOWN', data: { guest: false, reason: 'host-qmp-quit' } });
   socket.close();
   t.equal(await quitter.next(), undefined, 'nobody answers for a machine that has ended');
   t.match(await witness.next(), { event: 'SHUTDOWN' });
@@ -294,3 +304,33 @@ test('finds its directory by the XDG rules', async (t) => {
   delete process.env.XDG_RUNTIME_DIR;
   t.equal(controlDirectory(), process.getuid?.() === 0 ? '/run/colo-vmm' : `/tmp/colo-vmm-${process.getuid?.()}`);
 });
+
+for (const [what, spoil, reason] of [
+  ['that others can write', (path) => chmodSync(path, 0o770), /is open to others; .*chmod 700/],
+  ['that others can look into', (path) => chmodSync(path, 0o705), /is open to others; .*chmod 700/],
+  [
+    'that is a link',
+    (path) => {
+      mkdirSync(`${path}.theirs`, { mode: 0o700 });
+      symlinkSync(`${path}.theirs`, path);
+    },
+    /is no directory; remove it/,
+  ],
+  ['of another user', (path) => chownSync(path, 4711, 4711), /belongs to user 4711; remove it/],
+] as const satisfies readonly (readonly [string, (path: string) => void, RegExp])[]) {
+  const skip = what.includes('user') && process.getuid?.() !== 0 ? 'only root can give a directory away' : false;
+  test(`takes no directory of its own ${what}, and looks for no machine there`, { skip }, async (t) => {
+    const before = process.env.XDG_RUNTIME_DIR;
+    t.teardown(() => {
+      if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
+      else process.env.XDG_RUNTIME_DIR = before;
+    });
+    process.env.XDG_RUNTIME_DIR = temporaryFolder(t);
+    const directory = controlDirectory();
+    if (what !== 'that is a link') mkdirSync(directory, { mode: 0o700 });
+    spoil(directory);
+    await t.rejects(ControlSocket.claim(controlPath('mine')), { message: reason });
+    await t.rejects(runningMachines(), { message: reason });
+    t.equal(existsSync(controlPath('mine')), false);
+  });
+}

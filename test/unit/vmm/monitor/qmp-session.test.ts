@@ -96,6 +96,9 @@ for (const [command, call] of [
   test(`does what ${command} says`, async (t) => {
     const client = negotiated();
     t.strictSame(client.execute(command), { return: {} });
+    t.strictSame(client.machine.calls, [], 'not before it is answered');
+    client.session.answered();
+    client.session.answered();
     t.strictSame(client.machine.calls, [call]);
   });
 }
@@ -214,6 +217,18 @@ test('tells of events once it has negotiated, before the answer to what caused t
     { return: {} },
   ]);
 });
+
+for (const command of ['quit', 'system_reset', 'system_powerdown']) {
+  test(`tells of the events of ${command} after its answer`, async (t) => {
+    const client = negotiated();
+    t.match(client.execute(command, { x: 1 }), { error: { class: 'GenericError' } });
+    client.session.answered();
+    client.execute(command);
+    t.strictSame(client.events, []);
+    client.session.answered();
+    t.ok(client.events.length > 0);
+  });
+}
 
 test('every client hears of what another one does', async (t) => {
   const first = negotiated();

@@ -3,6 +3,7 @@ import {
   chmodSync,
   copyFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -145,6 +146,31 @@ test('a machine that somebody lets go on while it is to end does not end', async
   await t.rejects(taken, { message: /a\.snap: the machine was resumed while its snapshot was taken/ });
   t.equal(place.machine.state, 'running');
   t.strictSame(place.files, []);
+});
+
+test('a machine that ran on after its state was saved does not end, though it is paused again', async (t) => {
+  const place = new Place(t);
+  place.machine.onSave = () =>
+    queueMicrotask(() => {
+      place.machine.resume();
+      place.machine.pause();
+    });
+  await t.rejects(place.take('a.snap', { stop: true }), {
+    message: /a\.snap: the machine was resumed while its snapshot was taken/,
+  });
+  t.strictSame(place.files, []);
+});
+
+test('what a machine did before its state was saved is in the snapshot, and it ends', async (t) => {
+  const place = new Place(t, 3000);
+  for (let page = 0; page < 3000; page++) place.fill(page, 1);
+  const taken = place.take('a.snap', { stop: true });
+  place.machine.resume();
+  place.fill(5, 99);
+  place.machine.pause();
+  await taken;
+  t.ok(place.ramIn('a.snap').equals(place.ram));
+  t.equal(place.machine.state, 'ended');
 });
 
 for (const [what, end] of [
@@ -300,10 +326,23 @@ test('an incremental snapshot does not take the place of one that it needs', asy
   await place.take('1.snap', incremental);
   for (const name of ['0.snap', '1.snap']) {
     await t.rejects(place.take(name, incremental), {
-      message: /would hold the changes since the one that is there; give another path/,
+      message: /need the one that is there; give another path/,
     });
   }
   t.match(await place.take('2.snap', incremental), { base: place.at('1.snap') });
+});
+
+test('a full snapshot does not take the place of one that its chain needs, whatever leads there', async (t) => {
+  const place = new Place(t);
+  await place.take('0.snap', incremental);
+  await place.take('1.snap', incremental);
+  linkSync(place.at('0.snap'), place.at('also 0.snap'));
+  for (const name of ['0.snap', '1.snap', 'also 0.snap']) {
+    await t.rejects(place.take(name), { message: /need the one that is there; give another path/ }, name);
+  }
+  rmSync(place.at('1.snap'));
+  await place.take('1.snap');
+  t.match(await place.take('2.snap', incremental), { base: null }, 'once it is gone there is nothing to lose');
 });
 
 for (const [what, spoil] of [

@@ -1,0 +1,74 @@
+import { test } from 'tap';
+import { Doorbell } from '../../../../src/host/doorbell.ts';
+import type { MachineParts } from '../../../../src/vmm/machine/machine-parts.ts';
+import { RunControl } from '../../../../src/vmm/machine/run-control.ts';
+import type { ClockState } from '../../../../src/vmm/vmstate/clock-state.ts';
+
+const clocks: ClockState = { kvmclockNs: 1_000n, realtimeNs: 2_000n, tscKhz: 1_000_000, tsc: [3_000n] };
+
+/** What a RunControl controls, without a guest: it notes what is done to it. */
+class Rig {
+  readonly calls: string[] = [];
+  readonly control: RunControl;
+  /** What waiting for a thread to park does. */
+  park: (thread: string) => void = () => {};
+
+  constructor(t: { teardown(clean: () => void): void }) {
+    const serialBell = new Doorbell();
+    t.teardown(() => serialBell.close());
+    const note =
+      (call: string) =>
+      (...args: unknown[]): void => {
+        this.calls.push([call, ...args].join(' '));
+      };
+    const thread = (name: string) => ({
+      requestPark: note(`park ${name}`),
+      waitUntilParked: () => this.park(name),
+      resume: note(`resume ${name}`),
+    });
+    const access = {
+      readClocks: () => {
+        this.calls.push('read clocks');
+        return clocks;
+      },
+      setClocks: note('set clocks'),
+      noteStopped: note('note stopped'),
+    };
+    const parts = {
+      vcpus: [thread('vcpu-0'), thread('vcpu-1')],
+      io: thread('io'),
+      access,
+      serialBell,
+      start: () => {},
+      requestEnd: () => {},
+    };
+    this.control = new RunControl(parts as unknown as MachineParts, () => {});
+    this.control.start();
+  }
+}
+
+for (const [which, touched] of [
+  ['vcpu-1', ['park vcpu-0', 'park vcpu-1']],
+  ['io', ['park vcpu-0', 'park vcpu-1', 'park io']],
+] as const) {
+  test(`a stop that fails because ${which} does not park lets all run again, and calls nothing that waits for a vCPU`, async (t) => {
+    const rig = new Rig(t);
+    rig.park = (thread) => {
+      if (thread === which) throw new Error(`${which} did not park`);
+    };
+    t.throws(() => rig.control.stop(), { message: `${which} did not park` });
+    t.strictSame(rig.calls, [...touched, 'resume vcpu-0', 'resume vcpu-1', 'resume io']);
+    t.equal(rig.control.state, 'running');
+    rig.park = () => {};
+    t.doesNotThrow(() => rig.control.stop(), 'and it can be stopped later');
+  });
+}
+
+test('counts how often it was resumed', async (t) => {
+  const { control } = new Rig(t);
+  t.equal(control.timesResumed, 0);
+  control.stop();
+  control.resume('keep');
+  control.stop();
+  t.equal(control.timesResumed, 1);
+});
