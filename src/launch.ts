@@ -1,8 +1,9 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S -u NODE_OPTIONS node --inspect-port=192.0.2.1:9229
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
 import { isMainThread, workerData } from 'node:worker_threads';
+import { guardAgainstDebugger } from './debugger-guard.ts';
 import type { ThreadBirth } from './vmm/thread/controlled-thread.ts';
 
 /**
@@ -12,8 +13,10 @@ import type { ThreadBirth } from './vmm/thread/controlled-thread.ts';
  * before the guest runs. A cache made by another version of Node is refused by V8; then it is compiled as usual. The text is
  * a function already: to make one of it here would take its length of heap again.
  */
-if (isMainThread) void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
-else load<{ threadMain(): void }>((workerData as ThreadBirth).thread).threadMain();
+if (isMainThread) {
+  guardAgainstDebugger();
+  void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
+} else load<{ threadMain(): void }>((workerData as ThreadBirth).thread).threadMain();
 
 function load<Exports>(name: string): Exports {
   const file = `${__dirname}/${name}.cjs`;

@@ -36,6 +36,8 @@ interface ProcessOptions {
   readonly stdin?: 'pipe' | 'ignore' | number;
   /** Default: {@link bundle}. */
   readonly program?: string;
+  /** Run it as a command, which it becomes by its first line, not by naming Node. */
+  readonly asCommand?: boolean;
   readonly uid?: number;
 }
 
@@ -47,7 +49,8 @@ export class VmmProcess {
   #stderr = '';
 
   constructor(args: readonly string[], options: ProcessOptions = {}) {
-    this.child = spawn(process.execPath, [options.program ?? bundle, ...args], {
+    const command = [...(options.asCommand === true ? [] : [process.execPath]), options.program ?? bundle, ...args];
+    this.child = spawn(command[0] as string, command.slice(1), {
       ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
       stdio: [options.stdin ?? 'pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
