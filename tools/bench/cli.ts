@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { benchBlock } from './block.ts';
 import { benchBoot } from './boot.ts';
 import { benchCheckpointedMemory } from './checkpointed-memory.ts';
+import { benchClocks } from './clocks.ts';
 import { benchDirty } from './dirty.ts';
 import { benchDiskEngines } from './disk-engines.ts';
 import { benchMemory } from './memory.ts';
@@ -94,6 +95,12 @@ bench(
   { format: formatPauses },
 );
 
+bench(
+  'clocks',
+  'what kvmclock loses to the TSC while a guest is paused and resumed, natively; --rounds: pauses',
+  async ({ rounds }) => benchClocks(rounds, progress),
+  { rounds: 10_000 },
+);
 bench(
   'block',
   `disk requests a second, exits and CPU time: ours, QEMU microvm with aio=threads and aio=io_uring. Ratio: ${ratioMeaning}`,

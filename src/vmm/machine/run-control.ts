@@ -5,6 +5,13 @@ import { PauseTimes } from '../vmstate/pause-times.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { type RunState, RunStateError, RunStateMachine } from './run-state.ts';
 
+/**
+ * A stop is told to the guest's watchdogs from this length on, or where its clocks jump as far. Linux's have a limit of one
+ * second at least. Each time that they are told they take no offence at anything for a while: told of thousands of stops a
+ * second, they would never see that the guest itself hangs.
+ */
+const watchedMs = 500;
+
 /** A vCPU that does not park within this time is not looked at now, to set its clocks. */
 const catchUpPatienceMs = 200;
 
@@ -24,6 +31,7 @@ export class RunControl {
   readonly #parts: MachineParts;
   readonly #notice: (text: string) => void;
   readonly #runState = new RunStateMachine();
+  #stoppedAt = performance.now();
   readonly #catchUp = new ClockCatchUp(() => this.#advanceClocks());
   /** What time it was for the guest when it was paused, when that was, and whether its clocks show by now what time it is. */
   #clocks: { readonly state: ClockState; readonly readAt: number; readonly running: boolean } | undefined;
@@ -74,6 +82,7 @@ export class RunControl {
     // Made before anything is stopped, in case that fails.
     const { access } = this.#parts;
     this.#runState.moveTo('paused');
+    this.#stoppedAt = performance.now();
     this.times.restart();
     try {
       for (const vcpu of vcpus) vcpu.requestPark();
@@ -111,11 +120,15 @@ export class RunControl {
     this.timesResumed++;
     this.#clocks = undefined;
     const { access } = this.#parts;
+    const stoppedMs = performance.now() - this.#stoppedAt;
+    let jumpNs = 0n;
     if (clocks !== undefined && !(clocks.running && mode === undefined)) {
       if (mode === 'jump') this.#catchUp.start(elapsedSince(clocks.state));
-      access.setClocks(clocks.state, this.#catchUp.next(access));
+      jumpNs = this.#catchUp.next(access);
+      access.setClocks(clocks.state, jumpNs);
       this.heldMs = performance.now() - clocks.readAt;
-    } else access.noteStopped();
+    }
+    if (stoppedMs >= watchedMs || isWatched(jumpNs)) access.noteStopped();
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
     this.times.done('goOn');
     this.#letRun();
@@ -152,10 +165,15 @@ export class RunControl {
       }
       const stepNs = this.#catchUp.next(access);
       if (stepNs > 0n) access.advanceClocks(stepNs);
+      if (isWatched(stepNs)) access.noteStopped();
     } catch (error) {
       this.#notice(`the guest's clock stays ${this.clockBehindMs} ms behind: ${(error as Error).message}`);
     } finally {
       for (const vcpu of vcpus) vcpu.resume();
     }
   }
+}
+
+function isWatched(jumpNs: bigint): boolean {
+  return jumpNs >= BigInt(watchedMs) * 1_000_000n;
 }

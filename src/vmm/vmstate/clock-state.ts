@@ -25,18 +25,52 @@ const mask64 = 0xffff_ffff_ffff_ffffn;
 /** Frequencies that differ by less than this are the same oscillator measured twice. */
 const sameFrequencyPpm = 250;
 
-/** The clocks of a machine: kvmclock, the TSC of each vCPU, and the timers that follow it. The vCPUs stand still. */
+/** What of a VM its clocks need. */
+export type ClockedVm = Pick<VmRegisters, 'clock'>;
+/** What of a vCPU its clocks need. */
+export type ClockedVcpu = Pick<
+  VcpuRegisters,
+  'tscKhz' | 'tscOffset' | 'setTscOffset' | 'readMsrs' | 'writeMsrs' | 'isRunnable'
+>;
+
+/** The clocks as they were read last, and what KVM reckoned the TSC by. */
+interface Reading {
+  /** Of the state that was made of it. */
+  readonly tsc: readonly bigint[];
+  /** The host's TSC at that instant. */
+  readonly hostTsc: bigint;
+  /** Of each vCPU's TSC. */
+  readonly offsets: readonly bigint[];
+}
+
+/**
+ * The clocks of a machine: kvmclock, the TSC of each vCPU, and the timers that follow it. The vCPUs are stopped.
+ *
+ * kvmclock and TSC are never read or set by two calls at two instants, for what lies between these would be lost to one of
+ * them at every pause. KVM_GET_CLOCK tells kvmclock and the host's TSC at one instant, and a guest's TSC is that plus an
+ * offset. So they are read as a pair; and when they are set, kvmclock is set first, a pair is read, and the offset is so chosen
+ * that the TSC has gone as far as kvmclock:
+ *
+ *     save    kvmclock k0, host h0     TSC t0 = h0 + offset
+ *     set     kvmclock := k0 + passed
+ *             kvmclock k1, host h1     TSC t1 = t0 + (k1 - k0) in cycles     offset := t1 - h1
+ *
+ * What remains is rounding: less than 2 ns a pause, in either direction. Where KVM does not tell the host's TSC (before Linux
+ * 5.16), or has no offset, the TSC is read and written itself, which costs a few microseconds a pause. A KVM that gives guests the
+ * host's TSC whatever it is told has kvmclock held alone.
+ */
 export class MachineClocks {
-  readonly #vm: VmRegisters;
-  readonly #vcpus: readonly VcpuRegisters[];
+  readonly #vm: ClockedVm;
+  readonly #vcpus: readonly ClockedVcpu[];
   readonly #canScale: boolean;
   /** The deadline that each vCPU had when the clocks were last set, until it is seen to have set another. 0: none. */
   readonly #notSeen: bigint[];
-  /** The guest's TSC is the host's plus an offset, and not scaled as well. */
-  #unscaled = true;
+  /** Frequency of the host's TSC, where the guest's is scaled; undefined: it is the host's plus an offset. */
+  #scaledFromKhz: number | undefined;
+  #reading: Reading | undefined;
 
   /** @param canScale KVM_CAP_TSC_CONTROL */
-  constructor(vm: VmRegisters, vcpus: readonly VcpuRegisters[], canScale: boolean) {
+  constructor(vm: ClockedVm, vcpus: readonly ClockedVcpu[], canScale: boolean) {
     this.#vm = vm;
     this.#vcpus = vcpus;
     this.#canScale = canScale;
@@ -45,10 +79,13 @@ export class MachineClocks {
 
   save(): ClockState {
     const { clock, flags, host_tsc: hostTsc } = this.#vm.clock;
-    const tsc = this.#vcpus.map((vcpu) => {
-      const offset = this.#unscaled && (flags & clockFlag.hostTsc) !== 0 ? vcpu.tscOffset : undefined;
+    const offsets = this.#vcpus.map((vcpu) => ((flags & clockFlag.hostTsc) === 0 ? undefined : vcpu.tscOffset));
+    const tsc = this.#vcpus.map((vcpu, index) => {
+      const offset = this.#scaledFromKhz === undefined ? offsets[index] : undefined;
       return offset === undefined ? (vcpu.readMsrs([msr.tsc])[0]?.value ?? 0n) : (hostTsc + offset) & mask64;
     });
+    const all = offsets.filter((offset) => offset !== undefined);
+    this.#reading = all.length === tsc.length ? { tsc, hostTsc, offsets: all } : undefined;
     return { kvmclockNs: clock, realtimeNs: wallClockNs(), tscKhz: this.#vcpus[0]?.tscKhz ?? 0, tsc };
   }
 
@@ -61,12 +98,12 @@ export class MachineClocks {
     if (Math.abs(here - tscKhz) * 1e6 <= here * sameFrequencyPpm) return true;
     if (!this.#canScale) return false;
     for (const vcpu of this.#vcpus) vcpu.tscKhz = tscKhz;
-    this.#unscaled = false;
+    this.#scaledFromKhz ??= here;
     return true;
   }
 
   /**
-   * Sets the clocks, arms the timers that follow the TSC, and tells the guest's watchdog. Right before the vCPUs run.
+   * Sets the clocks and arms the timers that follow the TSC. Right before the vCPUs run.
    *
    * The TSC is set by its offset where KVM has that: a write of the register itself that is within a second of what KVM
    * expects is taken for an attempt to synchronise vCPUs, and what KVM expects is set.
@@ -75,36 +112,47 @@ export class MachineClocks {
    * @param deadlines of each vCPU's timer; default: as they are
    */
   set(state: ClockState, passedNs: bigint, deadlines = this.#deadlines()): void {
-    const passedCycles = (passedNs * BigInt(state.tscKhz)) / 1_000_000n;
-    const { flags, host_tsc: hostTsc } = this.#vm.clock;
-    this.#vcpus.forEach((vcpu, index) => {
-      const tsc = ((state.tsc[index] ?? 0n) + passedCycles) & mask64;
-      const byOffset =
-        this.#unscaled && (flags & clockFlag.hostTsc) !== 0 && vcpu.setTscOffset(BigInt.asIntN(64, tsc - hostTsc));
-      if (!byOffset) vcpu.writeMsrs([{ index: msr.tsc, value: tsc }]);
-    });
     const clock = kvmClockData.allocate();
     clock.clock = state.kvmclockNs + passedNs;
     this.#vm.clock = clock;
+    this.#followKvmclock(state);
     this.#arm(deadlines);
   }
 
-  /** Advances clocks that have not stood still, and loses nothing however long this takes. The vCPUs stand still. */
+  /** Advances clocks that have not been held, and loses nothing however long this takes. The vCPUs are stopped. */
   advance(byNs: bigint): void {
     const deadlines = this.#deadlines();
-    for (const vcpu of this.#vcpus) {
-      const cycles = (byNs * BigInt(vcpu.tscKhz)) / 1_000_000n;
-      const offset = vcpu.tscOffset;
-      if (offset !== undefined && vcpu.setTscOffset(BigInt.asIntN(64, offset + cycles))) continue;
-      const tsc = vcpu.readMsrs([msr.tsc])[0]?.value ?? 0n;
-      vcpu.writeMsrs([{ index: msr.tsc, value: (tsc + cycles) & mask64 }]);
-    }
+    const state = this.save();
     const clock = this.#vm.clock;
     clock.clock += byNs;
     // With it KVM adds what has passed since it told.
     clock.flags &= clockFlag.realtime;
     this.#vm.clock = clock;
+    this.#followKvmclock(state);
     this.#arm(deadlines);
+  }
+
+  /** Has each TSC show what it does so long after `state` as kvmclock is by now. */
+  #followKvmclock(state: ClockState): void {
+    const { clock, flags, host_tsc: hostTsc } = this.#vm.clock;
+    const readAtNs = process.hrtime.bigint();
+    const passedNs = clock - state.kvmclockNs;
+    const khz = BigInt(state.tscKhz);
+    const passedCycles = nearest(passedNs * khz, 1_000_000n);
+    const reading = this.#reading?.tsc === state.tsc ? this.#reading : undefined;
+    this.#vcpus.forEach((vcpu, index) => {
+      let offset: bigint | undefined;
+      if ((flags & clockFlag.hostTsc) !== 0) {
+        if (this.#scaledFromKhz === undefined) offset = (state.tsc[index] ?? 0n) + passedCycles - hostTsc;
+        else if (reading !== undefined) {
+          const scaled = nearest((hostTsc - reading.hostTsc) * khz, BigInt(this.#scaledFromKhz));
+          offset = (reading.offsets[index] ?? 0n) + passedCycles - scaled;
+        }
+      }
+      if (offset !== undefined && vcpu.setTscOffset(BigInt.asIntN(64, offset))) return;
+      const lateCycles = ((process.hrtime.bigint() - readAtNs) * khz) / 1_000_000n;
+      vcpu.writeMsrs([{ index: msr.tsc, value: ((state.tsc[index] ?? 0n) + passedCycles + lateCycles) & mask64 }]);
+    });
   }
 
   /** Arms the timers once the TSC is set, by which KVM reckons when they fire; one that lies in the past fires at once. */
@@ -112,7 +160,6 @@ export class MachineClocks {
     this.#vcpus.forEach((vcpu, index) => {
       const deadline = deadlines[index] ?? 0n;
       if (deadline !== 0n) vcpu.writeMsrs([{ index: msr.tscDeadline, value: deadline }]);
-      vcpu.noteStopped();
       this.#notSeen[index] = deadline;
     });
   }
@@ -139,6 +186,12 @@ export class MachineClocks {
 export function elapsedSince({ realtimeNs }: ClockState): bigint {
   const elapsedNs = wallClockNs() - realtimeNs;
   return elapsedNs > 0n ? elapsedNs : 0n;
+}
+
+/** Integer division that rounds to the nearest: always down, 10,000 pauses would add up to a microsecond. */
+function nearest(dividend: bigint, divisor: bigint): bigint {
+  const twice = 2n * dividend + (dividend < 0n ? -divisor : divisor);
+  return twice / (2n * divisor);
 }
 
 function wallClockNs(): bigint {

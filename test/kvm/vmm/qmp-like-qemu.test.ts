@@ -166,7 +166,7 @@ function shapesOf(said: readonly unknown[]): unknown[] {
   });
 }
 
-/** Commands that QEMU 7.2 answers behind their events and later ones before them, as we do. */
+/** Commands that QEMU 7.2 answers behind their events, and we before (docs/decisions.md, Monitor). */
 const answeredFirst = /"(system_powerdown|system_reset|quit)"/;
 
 /** The same messages, answers first. */
