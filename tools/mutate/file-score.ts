@@ -37,19 +37,17 @@ export function scoreFile(
 ): FileScore {
   let [killed, timeout, equivalent] = [0, 0, 0];
   const survivors: Survivor[] = [];
-  const found = new Map<string, { survived: number; noticed: number }>();
-  const entries = new Set(
-    equivalents.flatMap(({ original, replacements }) => replacements.map((to) => key(original, to))),
-  );
+  const found: Sightings = new Map();
+  const lines = source.split('\n');
   for (const mutant of mutants) {
     if (mutant.status === 'Ignored' || mutant.status === 'CompileError') continue;
     const original = originalText(source, mutant.location);
     const noticed = !isUnnoticed(mutant);
-    const entry = key(original, mutant.replacement);
-    if (entries.has(entry)) {
-      const seen = found.get(entry) ?? { survived: 0, noticed: 0 };
+    const line = lines[mutant.location.start.line - 1] ?? '';
+    const entry = equivalents.find((one) => isOf(one, original, mutant.replacement, line));
+    if (entry !== undefined) {
+      const seen = sightings(found, entry, mutant.replacement);
       seen[noticed ? 'noticed' : 'survived']++;
-      found.set(entry, seen);
       if (!noticed) {
         equivalent++;
         continue;
@@ -77,16 +75,32 @@ export function scoreFile(
   };
 }
 
-function wrongEntries(
-  file: string,
-  equivalents: readonly EquivalentMutant[],
-  found: ReadonlyMap<string, { readonly survived: number; readonly noticed: number }>,
-): string[] {
+/** How often the mutants of an entry were met, by what replaces the original. */
+type Sightings = Map<EquivalentMutant, Map<string, { survived: number; noticed: number }>>;
+
+function sightings(found: Sightings, entry: EquivalentMutant, replacement: string) {
+  const ofEntry = found.get(entry) ?? new Map();
+  found.set(entry, ofEntry);
+  const seen = ofEntry.get(oneLine(replacement)) ?? { survived: 0, noticed: 0 };
+  ofEntry.set(oneLine(replacement), seen);
+  return seen;
+}
+
+function isOf(entry: EquivalentMutant, original: string, replacement: string, line: string): boolean {
+  return (
+    oneLine(entry.original) === oneLine(original) &&
+    entry.replacements.some((one) => oneLine(one) === oneLine(replacement)) &&
+    (entry.line === undefined || line.includes(entry.line))
+  );
+}
+
+function wrongEntries(file: string, equivalents: readonly EquivalentMutant[], found: Sightings): string[] {
   const wrong: string[] = [];
-  for (const { original, replacements, places = 1 } of equivalents) {
+  for (const entry of equivalents) {
+    const { original, replacements, places = 1 } = entry;
     for (const replacement of replacements) {
       const what = `${file}: ${change(original, replacement)} is on the list of equivalent mutants`;
-      const { survived, noticed } = found.get(key(original, replacement)) ?? { survived: 0, noticed: 0 };
+      const { survived, noticed } = sightings(found, entry, replacement);
       if (survived + noticed === 0) wrong.push(`${what}, but there is no such mutant (any more)`);
       else if (noticed > 0) wrong.push(`${what}, but a test noticed it`);
       else if (survived !== places) wrong.push(`${what} for ${places} places, but there are ${survived}`);
@@ -94,8 +108,6 @@ function wrongEntries(
   }
   return wrong;
 }
-
-const key = (original: string, replacement: string): string => `${oneLine(original)}\0${oneLine(replacement)}`;
 
 /** Layout does not matter. */
 export function oneLine(text: string): string {

@@ -1,3 +1,76 @@
 import type { EquivalentMutants } from './equivalent-mutant.ts';
 
-export const equivalentInMemory: EquivalentMutants = {};
+const fasterOnly = 'both ways write the same bytes; the other one is only faster';
+const hintOnly = 'the kernel ignores a hint about addresses that it does not have';
+const bothOrNeither = 'both are there, or neither';
+
+export const equivalentInMemory: EquivalentMutants = {
+  'src/memory/guest-memory.ts': [
+    { original: 'bytes.length >= longCopy && this.#isMapped', replacements: ['false'], why: fasterOnly },
+    {
+      original: 'bytes.length >= longCopy',
+      replacements: ['true', 'bytes.length > longCopy', 'bytes.length < longCopy'],
+      why: fasterOnly,
+    },
+    { original: 'length >= longCopy && this.#isMapped', replacements: ['false'], places: 2, why: fasterOnly },
+    {
+      original: 'length >= longCopy',
+      replacements: ['true', 'length > longCopy', 'length < longCopy'],
+      places: 2,
+      why: fasterOnly,
+    },
+    {
+      original: 'this.#isMapped && end > start',
+      replacements: ['true', 'this.#isMapped || end > start'],
+      why: hintOnly,
+    },
+    { original: 'end > start', replacements: ['true', 'end >= start'], why: hintOnly },
+    {
+      original: 'this.regions[0]?.address',
+      replacements: ['this.regions[0].address'],
+      why: 'without a region no access comes so far',
+    },
+  ],
+  'src/memory/page-codec.ts': [
+    {
+      original: 'this.#kinds.length < numbers.length',
+      replacements: ['true', 'this.#kinds.length <= numbers.length'],
+      why: 'room is made once more than needed',
+    },
+    {
+      original: 'referenceBytes !== undefined && reference !== undefined',
+      replacements: ['referenceBytes !== undefined || reference !== undefined'],
+      why: bothOrNeither,
+    },
+    { original: 'referenceBytes !== undefined', replacements: ['true'], why: bothOrNeither },
+    { original: 'reference !== undefined', replacements: ['true'], why: bothOrNeither },
+    {
+      original: 'index === 0',
+      replacements: ['false'],
+      why: 'the kind before the first page is undefined, which is no kind',
+    },
+    {
+      original: 'index < numbers.length',
+      line: 'while (',
+      replacements: ['true', 'index <= numbers.length'],
+      why: 'behind the last number is undefined, which no number equals',
+    },
+    {
+      original: 'index + 1 < pages && kinds[index + 1] === pageKind.raw',
+      replacements: ['false'],
+      why: 'the same pages are copied one by one',
+    },
+    {
+      original: 'at < offset + pageSize',
+      replacements: ['false', 'at <= offset + pageSize', 'at >= offset + pageSize'],
+      why: 'the comparison of the whole page, which follows, decides; a step never ends at the next page',
+    },
+    {
+      original: 'offset + pageSize',
+      line: 'for (',
+      replacements: ['offset - pageSize'],
+      why: 'the comparison decides',
+    },
+    { original: 'bytes[at] !== 0', replacements: ['false'], why: 'the comparison decides' },
+  ],
+};

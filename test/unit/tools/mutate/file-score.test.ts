@@ -65,6 +65,9 @@ test('an entry of the list is wrong if its mutant is gone, noticed, or more than
   t.match(wrong([mutant('a < b', 'a <= b', 'Killed')]), [/a test noticed it/]);
   t.match(wrong([first, second]), [/for 1 places, but there are 2/]);
   t.strictSame(wrong([first, second], { ...listed, places: 2 }), []);
+  const killedElsewhere = [first, mutant('a < b', 'a <= b', 'Killed', 20)];
+  t.strictSame(wrong(killedElsewhere, { ...listed, line: 'if (' }), []);
+  t.match(wrong(killedElsewhere, { ...listed, line: 'const d' }), [/a test noticed it/]);
 });
 
 test('a second run over what survived takes the place of those results only', async (t) => {
