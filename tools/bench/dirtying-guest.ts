@@ -38,7 +38,7 @@ export class DirtyingGuest implements Closable {
       this.vcpu = this.vm.createVcpu(0);
       this.#vcpu = new Vcpu(this.vcpu);
       ram.memory.write(gpa(tinyElfBase), program());
-      const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, mask: [] });
+      const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, keepsTsc: true, mask: [] });
       setUpVcpu(
         this.#vcpu.registers,
         cpuid,

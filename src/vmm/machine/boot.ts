@@ -16,11 +16,8 @@ import type { BootImages, MachineShape } from './machine-shape.ts';
  *
  * @throws KernelImageError
  */
-export function prepareBoot(
-  { kvm, vm, ram, devices, vcpus }: MachineParts,
-  shape: MachineShape,
-  images: BootImages,
-): void {
+export function prepareBoot(parts: MachineParts, shape: MachineShape, images: BootImages): void {
+  const { kvm, vm, ram, devices, vcpus } = parts;
   const rsdp = writeAcpi(ram.memory, {
     cpus: shape.cpus,
     serialPorts: [platformMap.serial],
@@ -37,8 +34,9 @@ export function prepareBoot(
   const entry = loadKernel(ram.memory, { ...images, rsdp, kaslr });
   const supported = kvm.supportedCpuid();
   const tscDeadline = vm.check(capability.tscDeadlineTimer) > 0;
+  const keepsTsc = parts.keepsTsc();
   for (const vcpu of vcpus) {
-    const cpuid = guestCpuid(supported, vcpu.index, { cpus: shape.cpus, tscDeadline, mask: shape.cpuMask });
+    const cpuid = guestCpuid(supported, vcpu.index, { cpus: shape.cpus, tscDeadline, keepsTsc, mask: shape.cpuMask });
     vcpu.prepare(cpuid, vcpu.index === 0 ? bootRegisters(entry) : undefined);
   }
 }

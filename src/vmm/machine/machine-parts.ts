@@ -15,6 +15,7 @@ import { newPlatform, pciHost, platformMap, type SharedPlatform, serialPort } fr
 import type { ControlledThread } from '../thread/controlled-thread.ts';
 import { ThreadControl } from '../thread/thread-control.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
+import { keepsTsc } from '../vcpu/vcpu-setup.ts';
 import { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import { StateAccess } from '../vmstate/state-access.ts';
 import { MachineDevices, noDevices } from './machine-devices.ts';
@@ -131,6 +132,11 @@ export class MachineParts implements Closable {
       }),
     );
     return this.#access;
+  }
+
+  /** Whether the guest's TSC can be held and set; asked before it runs. */
+  keepsTsc(): boolean {
+    return this.#handles[0] !== undefined && keepsTsc(this.#handles[0]);
   }
 
   /** Lets all threads run for the first time. The io thread first: a vCPU may wait for it. */

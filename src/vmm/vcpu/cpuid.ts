@@ -25,6 +25,8 @@ export interface CpuidOptions {
   readonly cpus: number;
   /** KVM can emulate the local APIC's TSC-deadline mode (KVM_CAP_TSC_DEADLINE_TIMER). */
   readonly tscDeadline: boolean;
+  /** The guest's TSC can be held and set: only then is it told that its TSC is invariant. */
+  readonly keepsTsc: boolean;
   /** Names of {@link cpuFeatures} to hide. */
   readonly mask: readonly string[];
 }
@@ -65,7 +67,8 @@ export function guestCpuid(supported: readonly CpuidEntry[], index: number, opti
   if (kvmFeatures !== undefined) kvmFeatures.eax = (kvmFeatures.eax & ~asynchronousWritesByKvm) >>> 0;
   clearLeaf(leaf(performanceMonitoringLeaf));
 
-  for (const name of [...alwaysHidden, ...options.mask]) hide(leaf, cpuFeatures[name]);
+  const hidden = [...alwaysHidden, ...(options.keepsTsc ? [] : ['constant_tsc']), ...options.mask];
+  for (const name of hidden) hide(leaf, cpuFeatures[name]);
   if (options.mask.includes('xsave')) {
     for (const entry of entries) if (entry.function === xsaveLeaf) clearLeaf(entry);
   }

@@ -3,7 +3,25 @@ import type { Segment } from '../../../firmware/gdt.ts';
 import { kvmFpu, kvmRegs, type kvmSegment } from '../../host/kvm/abi.ts';
 import type { BasicRegisters, Msr } from '../../host/kvm/basic-registers.ts';
 import type { CpuidEntry } from '../../host/kvm/kvm-device.ts';
+import { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
+import type { VcpuHandle } from '../../host/kvm/vm.ts';
 import type { ViewOf } from '../../host/layout.ts';
+import { AnonymousMapping } from '../../host/mapping.ts';
+import { pageSize } from '../../memory/address.ts';
+
+/**
+ * Whether this host's KVM holds and sets the TSC of a guest, asked of a vCPU that has not run. Its TSC begins at 0, by an
+ * offset to the host's that is not 0, unless KVM gives guests the host's TSC whatever it is told.
+ */
+export function keepsTsc(vcpu: VcpuHandle): boolean {
+  const scratch = new AnonymousMapping('ioctl scratch', pageSize);
+  try {
+    const offset = new VcpuRegisters(vcpu, { xsaveBytes: 0, scratch }).tscOffset;
+    return offset !== undefined && offset !== 0n;
+  } finally {
+    scratch.close();
+  }
+}
 
 /** MSRs as a PC's firmware leaves them (Intel SDM vol. 4). */
 const bootMsrs: readonly Msr[] = [

@@ -1,6 +1,7 @@
 import { clockFlag, kvmClockData } from '../../host/kvm/state-abi.ts';
 import type { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
 import type { VmRegisters } from '../../host/kvm/vm-registers.ts';
+import { isSameFrequency } from '../vcpu/processor-match.ts';
 import { msr } from './msrs.ts';
 
 /** What time it is for a guest, all of it at one instant. */
@@ -22,8 +23,6 @@ export interface ClockState {
 export type ClockMode = 'keep' | 'jump';
 
 const mask64 = 0xffff_ffff_ffff_ffffn;
-/** Frequencies that differ by less than this are the same oscillator measured twice. */
-const sameFrequencyPpm = 250;
 
 /** What of a VM its clocks need. */
 export type ClockedVm = Pick<VmRegisters, 'clock'>;
@@ -95,7 +94,7 @@ export class MachineClocks {
    */
   matchFrequency({ tscKhz }: ClockState): boolean {
     const here = this.#vcpus[0]?.tscKhz ?? 0;
-    if (Math.abs(here - tscKhz) * 1e6 <= here * sameFrequencyPpm) return true;
+    if (isSameFrequency(tscKhz, here)) return true;
     if (!this.#canScale) return false;
     for (const vcpu of this.#vcpus) vcpu.tscKhz = tscKhz;
     this.#scaledFromKhz ??= here;

@@ -12,6 +12,7 @@ import { type Closable, Owner } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
 import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { IoThread } from '../io/io-thread.ts';
+import { processorMismatch } from '../vcpu/processor-match.ts';
 import type { GuestActivity } from './clock-catch-up.ts';
 import { type ClockState, MachineClocks } from './clock-state.ts';
 import { type MachineState, machineStateVersion } from './machine-state.ts';
@@ -44,6 +45,7 @@ interface KvmState {
  */
 export class StateAccess implements GuestActivity, Closable {
   readonly #owner = new Owner();
+  readonly #kvm: KvmDevice;
   readonly #vm: VmRegisters;
   readonly #vcpus: readonly VcpuRegisters[];
   readonly #clocks: MachineClocks;
@@ -58,6 +60,7 @@ export class StateAccess implements GuestActivity, Closable {
   constructor({ kvm, vm, vcpus, serial, pciHost, io, memoryBytes }: StateAccessParts) {
     const scratch = this.#owner.own(new AnonymousMapping('ioctl scratch', pageSize));
     const xsaveBytes = vm.check(capability.xsave2);
+    this.#kvm = kvm;
     this.#vm = new VmRegisters(vm.fd);
     this.#vcpus = vcpus.map((handle) => new VcpuRegisters(handle, { xsaveBytes, scratch }));
     this.#clocks = new MachineClocks(this.#vm, this.#vcpus, kvm.check(stateCapability.tscControl) > 0);
@@ -144,6 +147,7 @@ export class StateAccess implements GuestActivity, Closable {
     if (this.#io === undefined && state.devices.length > 0) {
       throw new VmStateError('devices', `are ${state.devices.length}, and the machine here has none`);
     }
+    if (fallback === undefined) this.#requireProcessor(state);
     this.#io?.prepareDevices(state.devices);
     const before =
       fallback === undefined ? undefined : { vcpus: this.#saveVcpus(), vm: saveVm(this.#vm), clock: fallback };
@@ -156,6 +160,25 @@ export class StateAccess implements GuestActivity, Closable {
     this.#serial.load(state.serial);
     this.#pciHost.address = state.pciAddress ?? 0;
     this.#io?.loadDevices();
+  }
+
+  /** A vCPU that has run is compared bit by bit when it is loaded; one that has not is still to become what the state says. */
+  #requireProcessor({ vcpus, clock }: MachineState): void {
+    const supported = this.#kvm.supportedCpuid();
+    const [vcpu] = this.#vcpus;
+    if (vcpu === undefined) return;
+    // A KVM that interprets guests shows them more than it says, and a state has that as well. CPUID is set anew below.
+    vcpu.writeCpuid(supported.map((row) => row.$bytes));
+    const host = {
+      cpuid: [...supported, ...vcpu.cpuid],
+      tscKhz: vcpu.tscKhz,
+      scalesTsc: this.#kvm.check(stateCapability.tscControl) > 0,
+      tscDeadline: this.#kvm.check(capability.tscDeadlineTimer) > 0,
+    };
+    for (const { cpuid } of vcpus) {
+      const mismatch = processorMismatch({ cpuid, tscKhz: clock.tscKhz }, host);
+      if (mismatch !== undefined) throw new VmStateError('cpuid', mismatch);
+    }
   }
 
   close(): void {

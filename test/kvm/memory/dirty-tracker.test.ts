@@ -42,7 +42,7 @@ function rig(
   for (const slot of ram.slots) vm.setMemory(slot);
   const vcpu = new Vcpu(vm.createVcpu(0));
   ram.memory.write(gpa(tinyElfBase), code);
-  const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, mask: [] });
+  const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, keepsTsc: true, mask: [] });
   setUpVcpu(vcpu.registers, cpuid, bootRegisters({ protocol: 'pvh', entry: gpa(tinyElfBase), startInfo: gpa(0x6000) }));
   const tracker = owner.own(new DirtyTracker(vm, ram));
   const step = (): void => {

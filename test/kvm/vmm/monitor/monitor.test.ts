@@ -111,9 +111,9 @@ test('system_reset ends the machine as a reboot does, and says so', { skip }, as
   const client = await new RawClient(t, control).begin();
   client.socket.write('{"execute":"system_reset","id":1}');
   const data = { guest: false, reason: 'host-qmp-system-reset' };
+  t.match(await client.next(), { return: {}, id: 1 });
   t.match(await client.next(), { event: 'RESET', data });
   t.match(await client.next(), { event: 'SHUTDOWN', data });
-  t.match(await client.next(), { return: {}, id: 1 });
   t.equal(await client.next(), undefined);
   t.equal((await vmm.ended).code, 3);
 });

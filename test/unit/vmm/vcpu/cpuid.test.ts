@@ -23,6 +23,7 @@ function everything(): CpuidEntry[] {
     entry(0, 0, { eax: 0x1f }),
     entry(1, 0, { ...all, ebx: 0x5a05_0800, ecx: 0x7fff_ffff & ~(1 << 24), edx: ones & ~(1 << 28) }),
     entry(7, 0, all),
+    entry(7, 1, all),
     entry(0xa, 0, all),
     entry(0xb, 0, all),
     entry(0xb, 1, all),
@@ -32,12 +33,12 @@ function everything(): CpuidEntry[] {
     entry(0x4000_0001, 0, { eax: 0x0100_7efb }),
     entry(0x8000_0001, 0, { ...all, ecx: ones & ~2 }),
     entry(0x8000_0007, 0, all),
-    entry(0x8000_0008, 0, { ecx: 0x703f }),
+    entry(0x8000_0008, 0, { ebx: ones, ecx: 0x703f }),
     entry(0x8000_001e, 0, { eax: 77, ebx: 77, ecx: 77 }),
   ];
 }
 
-const plain: CpuidOptions = { cpus: 1, tscDeadline: false, mask: [] };
+const plain: CpuidOptions = { cpus: 1, tscDeadline: false, keepsTsc: true, mask: [] };
 
 function leaf(entries: readonly CpuidEntry[], number: number, subleaf = 0): CpuidEntry {
   const found = entries.filter((each) => each.function === number && each.index === subleaf);
@@ -122,7 +123,7 @@ test('leaves topology leaves out that the processor does not have', async (t) =>
 test('changes nothing of the table that it is given', async (t) => {
   const supported = everything();
   const before = supported.map((each) => Buffer.from(each.$bytes).toString('hex'));
-  guestCpuid(supported, 3, { cpus: 8, tscDeadline: true, mask: Object.keys(cpuFeatures) });
+  guestCpuid(supported, 3, { cpus: 8, tscDeadline: true, keepsTsc: false, mask: Object.keys(cpuFeatures) });
   t.strictSame(
     supported.map((each) => Buffer.from(each.$bytes).toString('hex')),
     before,
@@ -131,4 +132,9 @@ test('changes nothing of the table that it is given', async (t) => {
 
 test('makes do with a table that has hardly a leaf', async (t) => {
   t.strictSame(guestCpuid([], 0, plain).length, 0);
+});
+
+test('tells of an invariant TSC only where that is kept', async (t) => {
+  t.equal(has(guestCpuid(everything(), 0, plain), 'constant_tsc'), true);
+  t.equal(has(guestCpuid(everything(), 0, { ...plain, keepsTsc: false }), 'constant_tsc'), false);
 });
