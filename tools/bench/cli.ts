@@ -97,7 +97,7 @@ bench(
 
 bench(
   'clocks',
-  'what kvmclock loses to the TSC while a guest is paused and resumed, natively; --rounds: pauses',
+  'what kvmclock loses to the TSC while a guest is paused and resumed, natively and in the lab; --rounds: pauses',
   async ({ rounds }) => benchClocks(rounds, progress),
   { rounds: 10_000 },
 );

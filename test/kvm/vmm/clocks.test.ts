@@ -8,7 +8,7 @@ import { AnonymousMapping } from '../../../src/host/mapping.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { pageSize } from '../../../src/memory/address.ts';
 import { MachineClocks } from '../../../src/vmm/vmstate/clock-state.ts';
-import { lostNs } from '../../../tools/bench/clocks.ts';
+import { lostNs } from '../../../tools/bench/clock-drift.ts';
 import { spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine } from '../../support/machines.ts';
