@@ -12,6 +12,7 @@ export const {
   EACCES,
   EAGAIN,
   EBUSY,
+  EFAULT,
   EINTR,
   EINVAL,
   EIO,

@@ -59,6 +59,10 @@ export class EchoDevice implements VirtioDevice {
     this.#chain = new DescriptorChain(Math.max(...shape.queueSizes));
   }
 
+  get writesMemory(): boolean {
+    return this.inFlight > 0;
+  }
+
   get inFlight(): number {
     return this.#held.length;
   }

@@ -56,7 +56,7 @@ class Stand {
   /** Lets it stand still. */
   async still(): Promise<void> {
     this.rig.transport.pause();
-    await this.rig.until(() => this.rig.transport.idle);
+    await this.rig.until(() => this.rig.transport.isQuiet);
   }
 
   /** Its state, once it stands still, after a trip through CBOR and the check. */
@@ -314,7 +314,7 @@ export function saveLoadContract(name: string, make: () => ContractDevice): void
       }
     };
     transport.resume();
-    calls('not paused and idle');
+    calls('not paused and quiet');
     await stand.still();
     for (const wanted of [wish.activate, wish.reset]) {
       stand.rig.state.cells[cell.wish] = wanted;

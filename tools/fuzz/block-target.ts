@@ -1,7 +1,8 @@
 import type { BlockBackend, BlockRequest } from '../../src/block/block-backend.ts';
-import { BlockDevice, type WriteErrorPolicy } from '../../src/devices/block/block-device.ts';
+import { BlockDevice } from '../../src/devices/block/block-device.ts';
 import { blockRequestType, headerBytes, segmentBytes } from '../../src/devices/block/block-request.ts';
 import { blockShape, sectorBytes } from '../../src/devices/block/block-shape.ts';
+import type { WriteErrorPolicy } from '../../src/devices/block/file-failures.ts';
 import { EIO, ENOSPC } from '../../src/host/errno.ts';
 import type { FuzzTarget, Random } from './fuzz-target.ts';
 import type { HostileMemory } from './hostile-memory.ts';

@@ -40,6 +40,10 @@ class EchoTarget implements VirtioDevice {
     this.#vector = vector;
   }
 
+  get writesMemory(): boolean {
+    return this.inFlight > 0;
+  }
+
   get inFlight(): number {
     return this.#held.length;
   }

@@ -1,45 +1,28 @@
 import type { BlockBackend } from '../../block/block-backend.ts';
 import type { BatchListener } from '../../block/disk-engine.ts';
-import { ENOSPC } from '../../host/errno.ts';
-import { IoVectors } from '../../host/io-vector.ts';
 import { Owner } from '../../host/ownership.ts';
+import { gpa, MiB } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
+import type { DescriptorChain } from '../virtio/descriptor-chain.ts';
 import { checkConfig, ofKind } from '../virtio/device-state.ts';
-import type { TakesTurns } from '../virtio/takes-turns.ts';
+import { type TakesTurns, TurnShare } from '../virtio/takes-turns.ts';
 import type { DeviceState } from '../virtio/transport-state.ts';
 import type { DeviceHost, LoadSetting, VirtioDevice } from '../virtio/virtio-device.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
 import { VmStateError } from '../vm-state-error.ts';
+import { readCommand, verdict } from './block-command.ts';
 import {
-  BlockSlot,
+  type BlockSlot,
   headerBytes,
-  readableU32,
-  readableU64,
   type SlotOwner,
-  segmentBytes,
+  slotStage,
   blockStatus as status,
   blockRequestType as type,
-  writeStatus,
 } from './block-request.ts';
-import { blockFeature, blockQueueSize, maxRangeSectors, sectorBytes, virtio_blk_config } from './block-shape.ts';
+import { blockFeature, blockQueueSize, virtio_blk_config } from './block-shape.ts';
 import type { BlockState } from './block-state.ts';
-
-/**
- * What becomes of a write that fails, in QEMU's words: the guest is told (report), the machine stops and the write is
- * done again when it goes on (stop), or the latter only while the host's disk is full (enospc). The guest is always told
- * of a flush that fails.
- */
-export type WriteErrorPolicy = 'report' | 'stop' | 'enospc';
-
-export type BlockOperation = 'read' | 'write' | 'flush' | 'discard' | 'write zeroes';
-
-/** Whom a disk tells of failures of the file behind it. */
-export interface BlockEvents {
-  /** The guest was told of an I/O error. */
-  onError(operation: BlockOperation, errno: number): void;
-  /** A request is kept until {@link BlockDevice.resume}: the machine is to stop. Once, however many requests. */
-  onStop(errno: number): void;
-}
+import { type BlockEvents, type BlockOperation, FileFailures, type WriteErrorPolicy } from './file-failures.ts';
+import { SlotTable } from './slot-table.ts';
 
 export interface BlockDeviceParts {
   /** The device's from now on. */
@@ -56,79 +39,93 @@ export interface BlockDeviceParts {
 
 /** Requests taken in one turn: twice what a queue holds. */
 const turnRequests = 2 * blockQueueSize;
+/** With so many bytes on their way no more are taken: a pause waits for reads. */
+const mostBytesInFlight = 32 * MiB;
 const idBytes = 20;
-const UNMAP = 1;
 const wceOffset = virtio_blk_config.offsets.wce;
 
 /**
  * virtio-blk (Virtio 1.2, 5.2), with one queue. All that waits in the queue is handed to the backend together, and all
  * that finishes together is shown to the driver together: that is {@link batchFinished}.
+ *
+ * Paused, it answers reads that are on their way, for those write guest memory anyhow; all else that finishes is held and
+ * answered when it goes on. So a disk that takes its time with a flush holds up no pause. What has no answer when the device
+ * is saved is saved as the head of its chain, and done again after a load: it was never reported, and a write, a discard or a
+ * flush that is done twice is done. That waits until the backend has finished what it was given before the load.
  */
 export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchListener {
-  inFlight = 0;
-  /** Requests that failed, by what the file could not do. */
-  readonly errors: Readonly<Record<BlockOperation, number>>;
   /** Requests that no driver should make, and of types that we do not have. */
   invalid = 0;
   unsupported = 0;
-  readonly #errors: Record<BlockOperation, number> = { read: 0, write: 0, flush: 0, discard: 0, 'write zeroes': 0 };
   readonly #backend: BlockBackend;
   readonly #memory: GuestMemory;
   readonly #host: DeviceHost;
   readonly #config: Uint8Array;
-  readonly #events: BlockEvents;
   readonly #id: Uint8Array;
-  readonly #werror: WriteErrorPolicy;
   readonly #owner = new Owner();
-  readonly #free: BlockSlot[] = [];
-  /** Requests to be done again when the machine goes on. */
-  readonly #kept: BlockSlot[] = [];
-  /** The same of a state that was loaded: their heads, to be read from the queue again. */
-  #keptHeads: readonly number[] = [];
+  readonly #failures: FileFailures;
+  readonly #slots: SlotTable;
+  readonly #share = new TurnShare({ requests: turnRequests });
+  /** Requests without an answer of a state that was loaded: their heads, to be read from the queue again. */
+  #headsAgain: number[] = [];
   #queue: Virtqueue | undefined;
   #hasFlush = false;
   #hasConfigWce = false;
   #paused = false;
-  #stopping = false;
   /** The driver's turn is over, though there may be more. */
   #more = false;
+  /** Its turn is over until less is on its way. */
+  #waitsForRoom = false;
   /** Something was pushed and not published. */
   #pushed = false;
+  #inFlight = 0;
+  #readsInFlight = 0;
+  #bytesInFlight = 0;
 
   constructor(parts: BlockDeviceParts) {
-    this.errors = this.#errors;
     this.#backend = this.#owner.own(parts.backend);
     this.#memory = parts.memory;
     this.#host = parts.host;
     this.#config = parts.config;
-    this.#events = parts.events;
     this.#id = new Uint8Array(idBytes);
     this.#id.set(new TextEncoder().encode(parts.id ?? '').subarray(0, idBytes));
-    this.#werror = parts.werror ?? 'enospc';
+    this.#failures = new FileFailures(parts.werror ?? 'enospc', parts.events);
     try {
-      // One more than a queue gives: to look whether there is another request takes a slot.
-      const { vectors } = this.#owner.own(new IoVectors(blockQueueSize + 1, blockQueueSize));
-      for (const data of vectors) this.#free.push(new BlockSlot(this, blockQueueSize, data));
+      this.#slots = this.#owner.own(new SlotTable(this, blockQueueSize, blockQueueSize));
     } catch (error) {
       this.#owner.close();
       throw error;
     }
   }
 
+  /** Requests that failed, by what the file could not do. */
+  get errors(): Readonly<Record<BlockOperation, number>> {
+    return this.#failures.counts;
+  }
+
+  /** Requests that the backend has. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get writesMemory(): boolean {
+    return this.#readsInFlight > 0;
+  }
+
+  get hasMore(): boolean {
+    return this.#more;
+  }
+
   activate(queues: readonly Virtqueue[], features: bigint): void {
     this.#setDriver(queues[0], features);
     this.#paused = false;
-    this.#stopping = false;
+    this.#failures.goOn();
   }
 
   #setDriver(queue: Virtqueue | undefined, features: bigint): void {
     this.#queue = queue;
     this.#hasFlush = (features & blockFeature.flush) !== 0n;
     this.#hasConfigWce = (features & blockFeature.configWce) !== 0n;
-  }
-
-  get hasMore(): boolean {
-    return this.#more;
   }
 
   kicked(_index: number): void {
@@ -138,30 +135,27 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   /** Hot path. */
   turn(): void {
     const queue = this.#queue;
-    if (queue === undefined) return;
-    // Requests that finish at once make room for more, which a driver may send without end.
-    let left = turnRequests;
     this.#more = false;
+    this.#waitsForRoom = false;
+    // Requests that are done again must not be overtaken by what they are done again for.
+    if (queue === undefined || this.#slots.abandoned > 0) return;
+    this.#share.begin();
+    let isOver = false;
+    // Requests that finish at once make room for more, which a driver may send without end.
     while (!this.#paused) {
-      queue.disableKicks();
-      while (!this.#paused) {
-        if (left-- === 0) {
-          this.#more = true;
-          break;
-        }
-        const slot = this.#free.pop() as BlockSlot;
-        if (!queue.pop(slot.chain)) {
-          this.#free.push(slot);
-          break;
-        }
-        this.inFlight++;
-        this.#take(slot);
+      isOver = this.#goOn() || this.#takeAgain(queue);
+      if (!isOver) {
+        queue.disableKicks();
+        isOver = this.#takeNew(queue);
       }
       this.#backend.start();
       this.#publish(queue);
       if (queue.fault !== undefined) this.#host.fail(queue.fault);
-      if (this.#more || !queue.enableKicks()) return;
+      if (isOver || this.#slots.hasReady || !queue.enableKicks()) break;
     }
+    if (this.#paused || !(isOver || this.#slots.hasReady)) return;
+    this.#waitsForRoom = this.#isFull;
+    this.#more = !this.#waitsForRoom;
   }
 
   pause(): void {
@@ -171,16 +165,11 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   resume(): void {
     this.#paused = false;
-    this.#stopping = false;
+    this.#failures.goOn();
+    for (const slot of this.#slots.takeHeld()) this.#giveAnswer(slot, 1);
     // Each once: one that fails again is kept again.
-    for (let count = this.#kept.length; count > 0; count--) {
-      const slot = this.#kept.shift();
-      if (slot === undefined) break;
-      this.inFlight++;
-      this.#submit(slot);
-    }
-    this.#takeKept();
-    this.kicked(0);
+    this.#slots.retryKept();
+    this.turn();
     // If the machine is to stop again already, what was submitted is on its way all the same.
     this.#backend.start();
     this.batchFinished();
@@ -189,15 +178,14 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   reset(): void {
     this.#queue = undefined;
     this.#pushed = false;
-    this.#stopping = false;
+    this.#failures.goOn();
     this.#more = false;
-    for (const slot of this.#kept.splice(0)) this.#free.push(slot);
-    this.#keptHeads = [];
+    this.#slots.abandonAll();
+    this.#headsAgain = [];
   }
 
   save(active: boolean): BlockState {
-    const kept = active ? [...this.#kept.map(({ chain }) => chain.head), ...this.#keptHeads] : [];
-    return { kind: 'block', version: 1, kept };
+    return { kind: 'block', version: 1, kept: active ? [...this.#slots.heads(), ...this.#headsAgain] : [] };
   }
 
   prepareLoad(state: DeviceState, { config, active }: LoadSetting): () => void {
@@ -217,7 +205,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
       this.#paused = true;
       if (active === undefined || queue === undefined) return;
       this.#setDriver(queue, active.features);
-      this.#keptHeads = kept;
+      this.#headsAgain = [...kept];
       this.#pushed = nextUsed !== signalled;
     };
   }
@@ -234,27 +222,33 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   /** Hot path. */
   slotFinished(slot: BlockSlot, result: number): void {
-    if (result < 0) {
-      this.#fail(slot, -result);
+    this.#inFlight--;
+    this.#bytesInFlight -= slot.cost;
+    if (slot.stage === slotStage.abandoned) {
+      this.#slots.free(slot);
+      this.#more = !this.#paused && this.#slots.abandoned === 0;
       return;
     }
-    const { length } = slot;
-    switch (slot.type) {
-      case type.in:
-        slot.chain.markWritten(this.#memory, 0, length);
-        this.#answer(slot, status.ok, length + 1);
-        return;
-      case type.flush:
-        this.#answer(slot, status.ok, 1);
-        return;
-      default:
-        if (slot.flushing || !this.#writesThrough) {
-          this.#answer(slot, status.ok, 1);
-          return;
-        }
-        slot.flushing = true;
-        this.#backend.flush(slot);
-        this.#backend.start();
+    const isRead = slot.type === type.in;
+    if (isRead) {
+      this.#readsInFlight--;
+      // A read that failed may have written all the same.
+      slot.chain.markWritten(this.#memory, slot.done, slot.length);
+    }
+    if (result < 0) this.#fail(slot, -result);
+    else this.#advance(slot, isRead);
+    if (this.#waitsForRoom ? !this.#isFull : this.#slots.hasReady) this.#more = !this.#paused;
+  }
+
+  /** A piece is done. Hot path. */
+  #advance(slot: BlockSlot, isRead: boolean): void {
+    slot.done += slot.length;
+    if (slot.done < slot.total) this.#slots.makeReady(slot);
+    else if (isRead) this.#answer(slot, status.ok, slot.total + 1);
+    else if (slot.type === type.flush || slot.flushing || !this.#writesThrough) this.#answer(slot, status.ok, 1);
+    else {
+      slot.flushing = true;
+      this.#slots.makeReady(slot);
     }
   }
 
@@ -263,118 +257,112 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     return this.#hasConfigWce ? this.#config[wceOffset] === 0 : !this.#hasFlush;
   }
 
-  /** Does requests again that were kept when the device was saved. They lie where its driver put them. */
-  #takeKept(): void {
-    const heads = this.#keptHeads;
-    this.#keptHeads = [];
-    for (const head of heads) {
-      const slot = this.#free.pop() as BlockSlot;
-      if (this.#queue?.popAgain(slot.chain, head) !== true) {
-        this.#free.push(slot);
-        this.#host.fail(this.#queue?.fault ?? 'there is no queue');
-        return;
-      }
-      this.inFlight++;
-      this.#take(slot);
+  get #isFull(): boolean {
+    return this.#bytesInFlight >= mostBytesInFlight;
+  }
+
+  /** Goes on with requests of which a piece is done. True: the turn is over. Hot path. */
+  #goOn(): boolean {
+    for (let slot = this.#slots.takeReady(); slot !== undefined; slot = this.#slots.takeReady()) {
+      this.#submit(slot);
+      if (this.#isOver(slot)) return true;
     }
+    return false;
+  }
+
+  /** Does requests again that had no answer when the device was saved. They lie where its driver put them. */
+  #takeAgain(queue: Virtqueue): boolean {
+    while (this.#headsAgain.length > 0 && !this.#paused) {
+      const slot = this.#slots.take();
+      if (!queue.popAgain(slot.chain, this.#headsAgain.shift() as number)) {
+        this.#slots.free(slot);
+        return true;
+      }
+      this.#take(slot);
+      if (this.#isOver(slot)) return true;
+    }
+    return false;
+  }
+
+  #takeNew(queue: Virtqueue): boolean {
+    while (!this.#paused) {
+      const slot = this.#slots.take();
+      if (!queue.pop(slot.chain)) {
+        this.#slots.free(slot);
+        return false;
+      }
+      this.#take(slot);
+      if (this.#isOver(slot)) return true;
+    }
+    return true;
+  }
+
+  /** True: the turn is over, with what `slot` cost. Hot path. */
+  #isOver(slot: BlockSlot): boolean {
+    return this.#share.spend(slot.cost, slot.chain.count) || this.#isFull;
   }
 
   /** Reads a request and sends it on its way. Hot path. */
   #take(slot: BlockSlot): void {
-    const { chain } = slot;
-    if (chain.writableBytes === 0) {
-      // There is no room to say so in.
-      this.invalid++;
-      this.#return(slot, 0);
-      return;
-    }
-    if (chain.readableBytes < headerBytes) {
-      this.#refuse(slot);
-      return;
-    }
-    const memory = this.#memory;
-    slot.flushing = false;
-    slot.type = readableU32(memory, chain, 0);
-    switch (slot.type) {
-      case type.in:
-        this.#takeTransfer(slot, chain.writableBytes - 1);
-        break;
-      case type.out:
-        this.#takeTransfer(slot, chain.readableBytes - headerBytes);
-        break;
-      case type.flush:
-        slot.offset = 0;
-        slot.length = 0;
+    const what = readCommand(this.#memory, slot, this.#backend);
+    switch (what) {
+      case verdict.carryOut:
         this.#submit(slot);
         break;
-      case type.getId:
+      case verdict.tellId:
         this.#writeId(slot);
         break;
-      case type.discard:
-      case type.writeZeroes:
-        this.#takeRange(slot);
+      case verdict.refuse:
+        this.#refuse(slot);
         break;
-      default:
+      case verdict.unsupported:
         this.unsupported++;
         this.#answer(slot, status.unsupported, 1);
+        break;
+      case verdict.noRoom:
+        this.invalid++;
+        this.#return(slot, 0);
+        break;
+      default:
+        what satisfies never;
     }
   }
 
-  #takeTransfer(slot: BlockSlot, length: number): void {
-    slot.offset = readableU64(this.#memory, slot.chain, 8) * sectorBytes;
-    slot.length = length;
-    if (this.#isOnDisk(slot) && (slot.type === type.in || !this.#backend.readOnly)) this.#submit(slot);
-    else this.#refuse(slot);
-  }
-
-  /** Discard and write zeroes: one segment, as the configuration says. */
-  #takeRange(slot: BlockSlot): void {
-    const { chain } = slot;
-    const memory = this.#memory;
-    if (chain.readableBytes !== headerBytes + segmentBytes || this.#backend.readOnly) {
-      this.#refuse(slot);
-      return;
-    }
-    const sectors = readableU32(memory, chain, headerBytes + 8);
-    const flags = readableU32(memory, chain, headerBytes + 12);
-    slot.offset = readableU64(memory, chain, headerBytes) * sectorBytes;
-    slot.length = sectors * sectorBytes;
-    slot.unmap = (flags & UNMAP) !== 0;
-    if ((flags & ~(slot.type === type.writeZeroes ? UNMAP : 0)) !== 0) {
-      this.unsupported++;
-      this.#answer(slot, status.unsupported, 1);
-    } else if (sectors <= maxRangeSectors && this.#isOnDisk(slot)) this.#submit(slot);
-    else this.#refuse(slot);
-  }
-
-  #isOnDisk({ offset, length }: BlockSlot): boolean {
-    return length > 0 && length % sectorBytes === 0 && offset + length <= this.#backend.sizeBytes;
-  }
-
-  /** Sends a request to the backend, perhaps not for the first time. Hot path. */
+  /** Sends the next piece of a request to the backend. Hot path. */
   #submit(slot: BlockSlot): void {
     const { chain, data } = slot;
     const backend = this.#backend;
-    slot.flushing = false;
-    switch (slot.type) {
-      case type.in:
-        data.clear();
-        if (chain.gatherWritable(this.#memory, 0, slot.length, data)) backend.read(slot);
-        else this.#refuse(slot);
-        break;
-      case type.out:
-        data.clear();
-        if (chain.gatherReadable(this.#memory, headerBytes, slot.length, data)) backend.write(slot);
-        else this.#refuse(slot);
-        break;
-      case type.flush:
-        backend.flush(slot);
-        break;
-      case type.discard:
-        backend.discard(slot);
-        break;
-      default:
-        backend.writeZeroes(slot, slot.unmap);
+    slot.nextPiece();
+    data.clear();
+    const fits =
+      slot.type === type.in
+        ? chain.gatherWritable(this.#memory, slot.done, slot.length, data)
+        : slot.type !== type.out || chain.gatherReadable(this.#memory, headerBytes + slot.done, slot.length, data);
+    if (!fits) {
+      this.#refuse(slot);
+      return;
+    }
+    this.#inFlight++;
+    this.#bytesInFlight += slot.cost;
+    if (slot.flushing) backend.flush(slot);
+    else {
+      switch (slot.type) {
+        case type.in:
+          this.#readsInFlight++;
+          backend.read(slot);
+          break;
+        case type.out:
+          backend.write(slot);
+          break;
+        case type.flush:
+          backend.flush(slot);
+          break;
+        case type.discard:
+          backend.discard(slot);
+          break;
+        default:
+          backend.writeZeroes(slot, slot.unmap);
+      }
     }
   }
 
@@ -384,22 +372,10 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#answer(slot, status.ok, slot.chain.writableBytes);
   }
 
-  /** The file failed. The request is answered with an error, or kept, as the user chose. */
+  /** The file failed. */
   #fail(slot: BlockSlot, errno: number): void {
-    const operation = slot.flushing ? 'flush' : operationOf(slot.type);
-    this.#errors[operation]++;
-    const keeps = this.#werror === 'stop' || (this.#werror === 'enospc' && errno === ENOSPC);
-    // What a flush that failed was to make durable may be lost, and none that comes after it says so.
-    if (operation === 'read' || operation === 'flush' || !keeps) {
-      this.#events.onError(operation, errno);
-      this.#answer(slot, status.ioError, 1);
-      return;
-    }
-    this.inFlight--;
-    this.#kept.push(slot);
-    if (this.#stopping) return;
-    this.#stopping = true;
-    this.#events.onStop(errno);
+    if (this.#failures.keeps(slot, errno)) this.#slots.keep(slot);
+    else this.#answer(slot, status.ioError, 1);
   }
 
   /** The driver's mistake. */
@@ -408,16 +384,23 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#answer(slot, status.ioError, 1);
   }
 
+  /** Answers a request, once the device is not paused; a read at once. Hot path. */
   #answer(slot: BlockSlot, code: number, written: number): void {
-    writeStatus(this.#memory, slot.chain, code);
+    slot.status = code;
+    if (this.#paused && slot.type !== type.in) this.#slots.hold(slot);
+    else this.#giveAnswer(slot, written);
+  }
+
+  /** Hot path. */
+  #giveAnswer(slot: BlockSlot, written: number): void {
+    writeStatus(this.#memory, slot.chain, slot.status);
     this.#return(slot, written);
   }
 
   #return(slot: BlockSlot, written: number): void {
     this.#queue?.push(slot.chain.head, written);
     this.#pushed = true;
-    this.inFlight--;
-    this.#free.push(slot);
+    this.#slots.free(slot);
   }
 
   #publish(queue: Virtqueue): void {
@@ -427,17 +410,8 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   }
 }
 
-function operationOf(requestType: number): BlockOperation {
-  switch (requestType) {
-    case type.in:
-      return 'read';
-    case type.out:
-      return 'write';
-    case type.flush:
-      return 'flush';
-    case type.discard:
-      return 'discard';
-    default:
-      return 'write zeroes';
-  }
+/** The writable stream has at least that byte. Hot path. */
+function writeStatus(memory: GuestMemory, chain: DescriptorChain, code: number): void {
+  const last = chain.count - 1;
+  memory.writeU8(gpa(chain.addressOf(last) + chain.lengthOf(last) - 1), code);
 }

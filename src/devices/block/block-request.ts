@@ -1,7 +1,6 @@
 import type { BlockRequest } from '../../block/block-backend.ts';
 import type { IoVector } from '../../host/io-vector.ts';
-import { gpa } from '../../memory/address.ts';
-import type { GuestMemory } from '../../memory/guest-memory.ts';
+import { MiB } from '../../memory/address.ts';
 import { DescriptorChain } from '../virtio/descriptor-chain.ts';
 
 /** Request types (Virtio 1.2, 5.2.6). */
@@ -15,7 +14,29 @@ export const headerBytes = 16;
 /** Of discard and write zeroes: sector u64, count of sectors u32, flags u32. */
 export const segmentBytes = 16;
 
-/** Whoever is told that a slot's request went through the backend. */
+/**
+ * Where a slot is. A request that has not been answered is in one of the middle four.
+ *
+ *     free -> inFlight -> (ready -> inFlight)* -> free        ready: between two pieces
+ *                 |--> kept -> ready                           kept: it failed, and waits until the machine goes on
+ *                 |--> held -> free                            held: its answer waits for that
+ *                 '--> abandoned -> free                       abandoned: of a guest that is no more
+ */
+export const slotStage = { free: 0, inFlight: 1, ready: 2, kept: 3, held: 4, abandoned: 5 } as const;
+type SlotStage = (typeof slotStage)[keyof typeof slotStage];
+
+/**
+ * Most bytes that go to the file in one piece. A call may be made on the thread itself (files in memory), and a pause waits
+ * for reads: so no piece takes long, whatever a driver asks for. What Linux asks for goes in one piece.
+ */
+const pieceBytes = 4 * MiB;
+/** Zeros may have to be written one by one. */
+const zeroPieceBytes = 16 * MiB;
+/** Space that is given back costs far less. */
+const discardPieceBytes = 64 * MiB;
+const discardCost = discardPieceBytes / (8 * MiB);
+
+/** Whoever is told that a slot's piece went through the backend. */
 export interface SlotOwner {
   slotFinished(slot: BlockSlot, result: number): void;
 }
@@ -27,14 +48,25 @@ export interface SlotOwner {
  *     writable stream   the data that is read, then the status byte
  */
 export class BlockSlot implements BlockRequest {
+  /** Of the piece that is on its way. */
   offset = 0;
   length = 0;
   readonly chain: DescriptorChain;
   readonly data: IoVector;
+  stage: SlotStage = slotStage.free;
+  /** Which of two was taken first, modulo 2^32. */
+  order = 0;
   type = 0;
+  /** First byte on the disk, and bytes, of the whole request. */
+  start = 0;
+  total = 0;
+  /** Bytes of it that are done. */
+  done = 0;
+  unmap = false;
   /** The write is done and is being made durable, before the driver hears of it. */
   flushing = false;
-  unmap = false;
+  /** What the driver is to be told, while that is held. */
+  status = 0;
   readonly #owner: SlotOwner;
 
   constructor(owner: SlotOwner, chainCapacity: number, data: IoVector) {
@@ -43,44 +75,37 @@ export class BlockSlot implements BlockRequest {
     this.data = data;
   }
 
+  /** It begins from the front. */
+  rewind(): void {
+    this.done = 0;
+    this.length = 0;
+    this.flushing = false;
+  }
+
+  /** Sets {@link offset} and {@link length} to what is to be done next. Pieces end where ranges of space do. Hot path. */
+  nextPiece(): void {
+    const from = this.start + this.done;
+    const left = this.total - this.done;
+    const most = this.#mostBytes;
+    this.offset = from;
+    this.length = left <= most ? left : most - (from % most);
+  }
+
+  /** What the piece on its way costs whoever does it, in bytes moved. */
+  get cost(): number {
+    return this.#isDiscard ? this.length / discardCost : this.length;
+  }
+
+  get #mostBytes(): number {
+    if (this.type === blockRequestType.in || this.type === blockRequestType.out) return pieceBytes;
+    return this.#isDiscard ? discardPieceBytes : zeroPieceBytes;
+  }
+
+  get #isDiscard(): boolean {
+    return this.type === blockRequestType.discard || this.unmap;
+  }
+
   finished(result: number): void {
     this.#owner.slotFinished(this, result);
   }
-}
-
-/** 32 bits at `offset` of the readable stream, wherever its buffers are cut. The stream is long enough. Hot path. */
-export function readableU32(memory: GuestMemory, chain: DescriptorChain, offset: number): number {
-  let skip = offset;
-  for (let index = 0; index < chain.readable; index++) {
-    const length = chain.lengthOf(index);
-    if (skip + 4 <= length) return memory.readU32(gpa(chain.addressOf(index) + skip));
-    if (skip < length) break;
-    skip -= length;
-  }
-  let value = 0;
-  for (let byte = 0; byte < 4; byte++) value |= readableU8(memory, chain, offset + byte) << (8 * byte);
-  return value >>> 0;
-}
-
-/**
- * 64 bits, as a number: exact below 2^53; what is above is rounded, and beyond every disk either way.
- */
-export function readableU64(memory: GuestMemory, chain: DescriptorChain, offset: number): number {
-  return readableU32(memory, chain, offset) + readableU32(memory, chain, offset + 4) * 0x1_0000_0000;
-}
-
-function readableU8(memory: GuestMemory, chain: DescriptorChain, offset: number): number {
-  let skip = offset;
-  for (let index = 0; index < chain.readable; index++) {
-    const length = chain.lengthOf(index);
-    if (skip < length) return memory.readU8(gpa(chain.addressOf(index) + skip));
-    skip -= length;
-  }
-  return 0;
-}
-
-/** Writes the status. The writable stream has at least that byte. Hot path. */
-export function writeStatus(memory: GuestMemory, chain: DescriptorChain, status: number): void {
-  const last = chain.count - 1;
-  memory.writeU8(gpa(chain.addressOf(last) + chain.lengthOf(last) - 1), status);
 }

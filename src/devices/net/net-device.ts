@@ -96,6 +96,10 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     return 0;
   }
 
+  get writesMemory(): boolean {
+    return false;
+  }
+
   get hasMore(): boolean {
     return this.#moreToReceive || this.#moreToSend || this.#moreToControl;
   }

@@ -207,8 +207,7 @@ export class ReceiveQueue implements PacketSink, Closable {
         chains.prepare(packet.length);
         if (!chains.isEmpty && packet.length <= chains.room) {
           this.#overflowBytes.set(packet);
-          this.#moveIn(chains, 0, packet.length);
-          this.#deliver(running, packet.length);
+          if (this.#moveIn(chains, 0, packet.length)) this.#deliver(running, packet.length);
           notices.publish();
           return true;
         }
@@ -234,7 +233,11 @@ export class ReceiveQueue implements PacketSink, Closable {
     chains.prepare(this.#shortPackets < shortPacketsInARow ? this.#wanted : Math.min(this.#wanted, shortPacket));
     if (chains.isEmpty) return 0;
     const length = chains.readFrom(this.#port, this.#overflow);
-    if (length <= 0) return length === 0 ? -EAGAIN : length;
+    if (length <= 0) {
+      // A call that failed on its way may have written all the same.
+      if (length !== 0 && length !== -EAGAIN) chains.markWritten(Math.min(chains.room, longestPacket));
+      return length === 0 ? -EAGAIN : length;
+    }
     this.#shortPackets = length <= shortPacket ? this.#shortPackets + 1 : 0;
     if (length < shortestPacket) this.#drop(chains, length, netCounter.receiveTooShort);
     else if (length > longestPacket) this.#drop(chains, length, netCounter.receiveTooLong);
@@ -291,10 +294,20 @@ export class ReceiveQueue implements PacketSink, Closable {
     chains.markWritten(length);
   }
 
-  /** Moves the beginning of a packet that waits from the ready chains to the overflow too. */
+  /** Moves the beginning of a packet that waits from the ready chains to the overflow too. If that fails it is dropped. */
   #keepWhole(chains: ReadyChains): void {
-    chains.gather(0, this.#waitingFrom, this.#moved);
-    tryPwritev(this.#overflow.fd, this.#moved.address, this.#moved.count, 0);
+    const { fd } = this.#overflow;
+    const moved = this.#moved;
+    for (let at = 0; at < this.#waitingFrom; ) {
+      chains.gather(at, this.#waitingFrom, moved);
+      const result = tryPwritev(fd, moved.address, moved.count, at);
+      if (result > 0) at += result;
+      else if (result !== -EINTR) {
+        count(this.#counters, netCounter.receiveErrors, 1);
+        this.#forgetWaiting();
+        return;
+      }
+    }
     this.#waitingFrom = 0;
   }
 
@@ -310,10 +323,7 @@ export class ReceiveQueue implements PacketSink, Closable {
     this.#forgetWaiting();
     if (!this.linkUp) count(this.#counters, netCounter.receiveLinkDown, 1);
     else if (length > chains.room) count(this.#counters, netCounter.receiveNoRoom, 1);
-    else {
-      this.#moveIn(chains, from, length);
-      this.#pass(running, length);
-    }
+    else if (this.#moveIn(chains, from, length)) this.#pass(running, length);
     return true;
   }
 
@@ -322,10 +332,23 @@ export class ReceiveQueue implements PacketSink, Closable {
     this.#waitingFrom = 0;
   }
 
-  /** Copies [from, to) of a packet from the overflow into ready chains, which have room for it. */
-  #moveIn(chains: ReadyChains, from: number, to: number): void {
-    chains.gather(from, to, this.#moved);
-    tryPreadv(this.#overflow.fd, this.#moved.address, this.#moved.count, from);
+  /**
+   * Copies [from, to) of a packet from the overflow into ready chains, which have room for it. False: that failed, and the
+   * packet is dropped.
+   */
+  #moveIn(chains: ReadyChains, from: number, to: number): boolean {
+    const { fd } = this.#overflow;
+    const moved = this.#moved;
+    for (let at = from; at < to; ) {
+      chains.gather(at, to, moved);
+      const result = tryPreadv(fd, moved.address, moved.count, at);
+      if (result > 0) at += result;
+      else if (result !== -EINTR) {
+        this.#drop(chains, to, netCounter.receiveErrors);
+        return false;
+      }
+    }
+    return true;
   }
 
   /** Ends a turn for want of buffers. True if some came just now. */

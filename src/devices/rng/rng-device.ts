@@ -55,6 +55,10 @@ export class RngDevice implements VirtioDevice, TakesTurns {
     return 0;
   }
 
+  get writesMemory(): boolean {
+    return false;
+  }
+
   get hasMore(): boolean {
     return this.#more;
   }
@@ -149,10 +153,9 @@ export class RngDevice implements VirtioDevice, TakesTurns {
       const part = Math.min(chain.lengthOf(index), wanted - filled);
       const address = gpa(chain.addressOf(index));
       const count = this.#source.fill(this.#memory.addressForRead(address, part), part);
-      if (count > 0) {
-        this.#memory.markWritten(address, count);
-        filled += count;
-      }
+      // A call that failed may have written all the same.
+      this.#memory.markWritten(address, part);
+      if (count > 0) filled += count;
       if (count < part) {
         this.failures++;
         break;

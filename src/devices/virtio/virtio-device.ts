@@ -37,23 +37,29 @@ export interface VirtioDevice {
   activate(queues: readonly Virtqueue[], features: bigint): void;
   /** Buffers may be waiting in queue `index`. Drains it. Hot path. */
   kicked(index: number): void;
-  /** Requests that were taken from a queue and are not given back yet. */
+  /** Requests that somebody else is at, who will say when they are finished. */
   readonly inFlight: number;
-  /** From now on takes nothing from the queues. What is in flight is still given back. */
+  /**
+   * Some of them write guest memory before they are finished. Where none does, and the device is paused, it leaves guest
+   * memory alone, whatever is still in flight: what finishes then is answered once it goes on.
+   */
+  readonly writesMemory: boolean;
+  /** From now on takes nothing from the queues. What writes guest memory is still given back. */
   pause(): void;
-  /** Goes on, with whatever is waiting. */
+  /** Goes on, with whatever is waiting, also to be answered. */
   resume(): void;
   /** Forgets the queues and all the driver said. Called only while nothing is in flight. */
   reset(): void;
   /**
-   * All of it that is not in registers, queues and configuration. Called while it is paused, or not active, and nothing is
-   * in flight. `active`: a driver runs it; otherwise there is only what outlives a reset.
+   * All of it that is not in registers, queues and configuration. Called while it is paused, or not active, and nothing
+   * writes guest memory. Of what is in flight it saves what it takes to do it again. `active`: a driver runs it; otherwise there is only what outlives a reset.
    */
   save(active: boolean): DeviceState;
   /**
    * Checks a state against this device and makes what it takes. Nothing changes, neither here nor in guest memory, until
-   * what is returned is called, which cannot fail: then the device is as it was saved, and paused. Nothing is in flight.
-   * What the queues hold is looked at by {@link resume} and not before, for guest memory may be loaded later.
+   * what is returned is called, which cannot fail: then the device is as it was saved, and paused. Nothing that is in flight
+   * writes guest memory, and nobody will hear of it; if it reads guest memory, whoever loads that waits for it first, or
+   * does not mind. What the queues hold is looked at by {@link resume} and not before, for guest memory may be loaded later.
    *
    * @param state of any kind of device, with what that kind's own check has found right
    * @throws VmStateError

@@ -79,6 +79,11 @@ export class VirtioTransport implements DeviceHost, Closable {
     return this.device.inFlight === 0;
   }
 
+  /** True if nothing that is in flight writes guest memory. */
+  get isQuiet(): boolean {
+    return !this.device.writesMemory;
+  }
+
   /**
    * Carries out what the driver wants. False: a reset waits for requests in flight, to be called again when one of them
    * has finished. A vCPU stands still until this is true.
@@ -103,7 +108,7 @@ export class VirtioTransport implements DeviceHost, Closable {
     if (this.#phase === 'active' && !this.#paused && this.#queues[index] !== undefined) this.device.kicked(index);
   }
 
-  /** Takes nothing from the queues until {@link resume}. What is in flight goes on, see {@link idle}. */
+  /** Takes nothing from the queues until {@link resume}. What is in flight goes on, see {@link isQuiet}. */
   pause(): void {
     this.#paused = true;
     if (this.#phase === 'active') this.device.pause();
@@ -117,7 +122,7 @@ export class VirtioTransport implements DeviceHost, Closable {
     if (Atomics.load(this.#cells, cell.interruptStatus) !== 0) this.#interrupt.signal();
   }
 
-  /** Registers, queues and device. Only while all of it stands still: {@link pause} was called and {@link idle} is true. */
+  /** Registers, queues and device. Only while all of it stands still: {@link pause} was called and {@link isQuiet} is true. */
   save(): TransportState {
     this.#checkStandsStill();
     // No phase is `resetting` here: a reset that is not over is still wanted.
@@ -283,11 +288,11 @@ export class VirtioTransport implements DeviceHost, Closable {
   }
 
   /**
-   * While a device is saved or loaded nothing is in flight and nothing is left that its driver wants. The latter cannot
+   * While a device is saved or loaded nothing writes guest memory and nothing is left that its driver wants. The latter cannot
    * be where vCPUs stand still first: the one that wanted it waited until it was carried out.
    */
   #checkStandsStill(): void {
-    if (!this.#paused || !this.idle) throw new Error('a device that is not paused and idle is saved or loaded');
+    if (!this.#paused || !this.isQuiet) throw new Error('a device that is not paused and quiet is saved or loaded');
     if (Atomics.load(this.#cells, cell.wish) !== wish.none) {
       throw new Error('a device is saved or loaded whose driver waits for an activation or a reset');
     }

@@ -1,7 +1,8 @@
 import { DiskEngines } from '../../block/disk-engines.ts';
 import { Overlay } from '../../block/overlay.ts';
 import { RawFile } from '../../block/raw-file.ts';
-import { BlockDevice, type BlockOperation } from '../../devices/block/block-device.ts';
+import { BlockDevice } from '../../devices/block/block-device.ts';
+import type { BlockOperation } from '../../devices/block/file-failures.ts';
 import { NetDevice } from '../../devices/net/net-device.ts';
 import { RngDevice } from '../../devices/rng/rng-device.ts';
 import { SeededRandom } from '../../devices/rng/seeded-random.ts';
@@ -91,6 +92,11 @@ export class IoDevices implements DrivenDevices, Closable {
 
   resume(): void {
     for (const slot of this.#slots) slot.transport.resume();
+  }
+
+  get isQuiet(): boolean {
+    for (const slot of this.#slots) if (!slot.transport.isQuiet) return false;
+    return true;
   }
 
   get idle(): boolean {

@@ -12,11 +12,13 @@ export interface DrivenDevices {
   /** Takes nothing more from any queue. */
   pause(): void;
   resume(): void;
+  /** Nothing that is in flight writes guest memory. */
+  readonly isQuiet: boolean;
   /** Nothing is in flight. */
   readonly idle: boolean;
 }
 
-/** While the machine waits for requests in flight, the loop looks this often whether it is told something else. */
+/** While the loop waits for requests in flight, it looks this often whether it is told something else. */
 const lookAgainMs = 100;
 /** At the end, requests in flight get this long: a disk that hangs must not hold up the end. */
 const endPatienceMs = 500;
@@ -24,8 +26,8 @@ const endPatienceMs = 500;
 /**
  * Serves devices until the controller wants the thread to end. Every call that the thread gets wakes the event loop.
  *
- * To park, requests that were taken are finished first: parked means that no system call writes guest memory. Devices are
- * paused as well when the thread parks for the first time.
+ * To park, reads are finished first: parked means that no system call writes guest memory. Writes and flushes stay in flight
+ * for as long as their disk takes, see {@link waitUntilIdle}. Devices are paused as well when the thread parks for the first time.
  *
  * @param serve answers the controller's question of that number, while all is parked
  */
@@ -40,8 +42,7 @@ export function runIoLoop(
     switch (control.request) {
       case request.end: {
         devices.pause();
-        const deadline = performance.now() + endPatienceMs;
-        while (!devices.idle && performance.now() < deadline) loop.turn(lookAgainMs);
+        waitUntilIdle(loop, devices, endPatienceMs);
         return;
       }
       case request.park:
@@ -55,6 +56,19 @@ export function runIoLoop(
   }
 }
 
+/**
+ * Waits until disks have finished all that is in flight, of devices that are paused: from then on nothing changes their files.
+ * What the driver is to hear of it waits until they go on. False: it takes longer than `patienceMs`.
+ */
+export function waitUntilIdle(loop: EventLoop, devices: Pick<DrivenDevices, 'idle'>, patienceMs: number): boolean {
+  const deadline = performance.now() + patienceMs;
+  while (!devices.idle) {
+    if (performance.now() >= deadline) return false;
+    loop.turn(lookAgainMs);
+  }
+  return true;
+}
+
 function standStill(
   control: ThreadControl,
   loop: EventLoop,
@@ -62,7 +76,7 @@ function standStill(
   serve?: (number: number) => void,
 ): void {
   devices.pause();
-  while (control.request === request.park && !devices.idle) {
+  while (control.request === request.park && !devices.isQuiet) {
     devices.settle();
     loop.turn(lookAgainMs);
   }

@@ -6,6 +6,8 @@ import type { IoDeviceState } from './io-device-state.ts';
 /** What the io thread can be asked while it is parked. */
 export type IoQuestion =
   | { readonly kind: 'save' }
+  /** To wait until disks have finished what is in flight: their files change no more. */
+  | { readonly kind: 'settle-disks' }
   /** Whether the devices can be loaded with these states, which were checked. They are kept for `load`. */
   | { readonly kind: 'prepare-load'; readonly states: readonly IoDeviceState[] }
   /** Loads the states that were prepared last. */
@@ -17,11 +19,14 @@ export type IoQuestion =
 export type IoAnswer =
   | { readonly kind: 'saved'; readonly states: readonly IoDeviceState[] }
   | { readonly kind: 'done' }
+  | { readonly kind: 'unsettled' }
   | { readonly kind: 'refused'; readonly part: string; readonly reason: string };
 
 /** The devices as they are asked. */
 export interface SavedDevices {
   save(): IoDeviceState[];
+  /** False: it takes too long. */
+  settleDisks(): boolean;
   /** @throws VmStateError */
   prepareLoad(states: readonly IoDeviceState[]): () => void;
   announce(): void;
@@ -34,6 +39,8 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
     switch (question.kind) {
       case 'save':
         return { kind: 'saved', states: devices.save() };
+      case 'settle-disks':
+        return { kind: devices.settleDisks() ? 'done' : 'unsettled' };
       case 'prepare-load':
         try {
           prepared = devices.prepareLoad(question.states);

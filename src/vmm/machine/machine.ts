@@ -131,12 +131,13 @@ export class Machine implements MonitoredMachine {
   }
 
   /**
-   * Stops the machine: on return nothing changes guest state.
+   * Stops the machine: on return nothing changes guest state, nor the files of its disks, which hold all that the guest was
+   * told is written.
    *
    * @throws RunStateError if it does not run
    */
   pause(): void {
-    this.#control.stop();
+    this.#control.stop({ settlesDisks: true });
     this.events.tell({ kind: 'paused' });
   }
 
@@ -172,13 +173,14 @@ export class Machine implements MonitoredMachine {
 
   /**
    * Has `body` find the machine standing still, and lets it go on afterwards if it ran before. For what takes so little
-   * time that nobody is told, and that the guest's clocks need not be held.
+   * time that nobody is told, and that the guest's clocks need not be held. It waits for no disk: writes that are on their
+   * way then go on meanwhile, and are saved as not done.
    *
    * @throws whatever `body` throws; RunStateError if the machine neither runs nor is paused
    */
   whileStill<T>(body: () => T): T {
     if (this.state === 'paused') return body();
-    this.#control.stop();
+    this.#control.stop({ settlesDisks: false });
     try {
       return body();
     } finally {

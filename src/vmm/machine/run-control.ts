@@ -74,9 +74,11 @@ export class RunControl {
    *
    * In this order, for a vCPU may be waiting for the io thread to carry out what it wrote into a register.
    *
+   * @param settlesDisks waits until disks have finished what is in flight, so that their files change no more. Otherwise
+   *   writes and flushes may stay in flight: a stop then takes no longer for a slow disk
    * @throws RunStateError if it does not run
    */
-  stop(): void {
+  stop({ settlesDisks }: { settlesDisks: boolean }): void {
     if (this.state !== 'running') throw new RunStateError(this.state, 'paused');
     const { vcpus, io } = this.#parts;
     // Made before anything is stopped, in case that fails.
@@ -96,6 +98,7 @@ export class RunControl {
       const realtimeNs = clocks.realtimeNs - this.#catchUp.behindNs;
       this.#clocks = { state: { ...clocks, realtimeNs }, readAt: performance.now(), running: true };
       this.times.done('clocks');
+      if (settlesDisks) io?.settleDisks();
       this.onStill();
     } catch (error) {
       // KVM is told nothing, as it is when a machine is resumed: a call on a vCPU waits until its thread leaves the guest,

@@ -5,8 +5,10 @@ import { Handshake } from '../../host/handshake.ts';
 import type { Fd } from '../../host/libc.ts';
 import { phase, ThreadControl } from '../thread/thread-control.ts';
 
-/** How long disks may take to finish what they have begun, and with them a vCPU whose guest resets one. */
+/** How long disks may take to finish reads that they have begun, and with them a vCPU whose guest resets one. */
 export const ioPatienceMs = 10_000;
+/** How long they may take to finish what may stay in flight, when a user pauses the machine. Less, for the answer has to come. */
+export const settlePatienceMs = ioPatienceMs - 1000;
 
 /** What reaches the io thread from other threads: its control cells, and the eventfd that it waits on. */
 export interface SharedIoControl {

@@ -183,8 +183,8 @@ test('without a cache every write is flushed before the driver hears of it', asy
   for (const rig of [cacheOff, noFlush]) {
     rig.queue.add([{ read: header(OUT) }, { read: Buffer.alloc(512, 9) }, { write: 1 }]);
     rig.kick();
-    rig.backend.settle();
-    rig.device.batchFinished();
+    rig.finish();
+    rig.device.turn();
     t.strictSame(rig.backend.log, ['write 0+512', 'flush']);
     t.strictSame(rig.queue.collect(), []);
     rig.settle();
@@ -337,6 +337,20 @@ test('pages that a read fills are marked when the bytes are there', async (t) =>
   t.equal(written?.has(page), false);
   rig.settle();
   t.equal(written?.has(page), true);
+});
+
+test('pages of a read that failed are marked: what did not come through may have been written all the same', async (t) => {
+  const rig = rigFor(t);
+  const { memory } = rig.virtio;
+  rig.backend.resultOf = () => -EIO;
+  const placed = rig.queue.place({ write: 3 * 4096 + 1 });
+  rig.queue.addPlaced([rig.queue.place({ read: header(IN) }), placed]);
+  memory.tracking = true;
+  rig.kick();
+  rig.settle();
+  const page = Math.floor(placed.address / 4096) + 1;
+  t.equal(memory.regions[0]?.written.has(page), true);
+  t.strictSame(rig.told, ['read 5']);
 });
 
 test('closes its backend', async (t) => {

@@ -1,5 +1,6 @@
-import { BlockDevice, type BlockOperation, type WriteErrorPolicy } from '../../../../src/devices/block/block-device.ts';
+import { BlockDevice } from '../../../../src/devices/block/block-device.ts';
 import { blockShape } from '../../../../src/devices/block/block-shape.ts';
+import type { BlockOperation, WriteErrorPolicy } from '../../../../src/devices/block/file-failures.ts';
 import type { VirtioShape } from '../../../../src/devices/virtio/virtio-device.ts';
 import { MiB } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
@@ -15,6 +16,7 @@ export interface BlockRigOptions {
   readonly werror?: WriteErrorPolicy;
   /** Features accepted; default all. */
   readonly features?: bigint;
+  readonly sizeBytes?: number;
 }
 
 /** A disk in an array behind the device, its driver, and what the device told. */
@@ -25,8 +27,8 @@ export class BlockRig {
   readonly told: string[] = [];
   readonly #ram = new Ram(4 * MiB, 'private');
 
-  constructor({ readOnly = false, id, werror, features }: BlockRigOptions = {}) {
-    this.backend = new FakeBackend(diskBytes, readOnly);
+  constructor({ readOnly = false, id, werror, features, sizeBytes = diskBytes }: BlockRigOptions = {}) {
+    this.backend = new FakeBackend(sizeBytes, readOnly);
     this.shape = blockShape(this.backend);
     for (let at = 0; at < diskBytes; at++) this.backend.content[at] = (at >> 9) + 1;
     this.virtio = virtioRig({
@@ -63,9 +65,17 @@ export class BlockRig {
     this.virtio.driver.kick(0);
   }
 
-  /** Lets the backend do what was started, and the driver hear of it. */
+  /** Lets the backend do all there is to do, turn by turn, and the driver hear of it. */
   settle(backwards = false): void {
-    while (this.backend.started.length > 0) this.backend.settle(backwards);
+    do {
+      this.finish(backwards);
+      if (this.device.hasMore) this.device.turn();
+    } while (this.backend.started.length > 0 || this.device.hasMore);
+  }
+
+  /** Lets the backend do what was started, and the device hear of it. */
+  finish(backwards = false): void {
+    this.backend.settle(backwards);
     this.device.batchFinished();
   }
 

@@ -1,10 +1,12 @@
-import { test } from 'tap';
+import { type Test, test } from 'tap';
 import { netFeature } from '../../../../src/devices/net/net-shape.ts';
+import type { NetState } from '../../../../src/devices/net/net-state.ts';
 import { feature } from '../../../../src/devices/virtio/mmio-state.ts';
-import { EIO } from '../../../../src/host/errno.ts';
-import { gpa, pageSize } from '../../../../src/memory/address.ts';
+import { EFAULT, EIO } from '../../../../src/host/errno.ts';
+import { libc } from '../../../../src/host/libc.ts';
+import { gpa, MiB, pageSize } from '../../../../src/memory/address.ts';
 import type { MockQueue } from '../../../support/mock-queue.ts';
-import { netRig, packet } from './net-rig.ts';
+import { type NetRig, netRig, packet } from './net-rig.ts';
 
 const offloads = netFeature.guestChecksum | netFeature.guestTso4;
 /** No offloads, mergeable buffers. */
@@ -339,6 +341,65 @@ test('marks what was written as dirty, only that, and also where the driver is n
     dirty(),
     [...Array(13).keys()].map((index) => 512 + index),
   );
+});
+
+test('marks all that a port may have written which failed, and nothing where it just had no packet', async (t) => {
+  const rig = netRig(t, { accept: plain });
+  const page = MiB / pageSize;
+  rig.receive.addPlaced([{ address: MiB, length: 2 * pageSize, writable: true }]);
+  rig.memory.tracking = true;
+  const { written } = rig.memory.regions[0] ?? {};
+  rig.arrive();
+  t.strictSame([written?.has(page), written?.has(page + 1)], [false, false]);
+  rig.port.emptyResult = -EFAULT;
+  rig.arrive();
+  t.strictSame([written?.has(page), written?.has(page + 1)], [true, true]);
+  t.equal(written?.has(page + 2), false);
+});
+
+/** Guest memory that the kernel cannot touch, as where the host has none to back it with. */
+function withhold(t: Test, { memory }: NetRig, address: number): void {
+  const mprotect = libc.func('int mprotect(int64_t, size_t, int)');
+  const at = memory.addressForRead(gpa(address), pageSize);
+  t.equal(mprotect(at, pageSize, 0), 0);
+  t.teardown(() => mprotect(at, pageSize, 3));
+}
+
+test('drops a packet that waited and does not come in whole, and brings in the next', async (t) => {
+  const rig = netRig(t, { accept: plain | offloads });
+  addBuffers(rig.receive, 2, 1530);
+  rig.arrive(packet(10_000, 1));
+  rig.receive.addPlaced([{ address: MiB, length: 3 * pageSize, writable: true }]);
+  withhold(t, rig, MiB + pageSize); // so that the call is short, and then fails
+  rig.memory.tracking = true;
+  rig.device.kicked(0);
+  t.strictSame(packets(rig.receive), []);
+  t.strictSame(rig.troubles(), { receiveErrors: 1 });
+  t.equal(rig.memory.regions[0]?.written.has(MiB / pageSize), true, 'what was written is marked');
+  rig.arrive(packet(100, 2));
+  t.strictSame(packets(rig.receive), [packet(100, 2)]);
+});
+
+test('drops a packet that waits and cannot be kept whole over a pause', async (t) => {
+  const rig = netRig(t, { accept: plain | offloads });
+  rig.receive.addPlaced([{ address: MiB, length: 2 * pageSize, writable: true }]);
+  rig.arrive(packet(10_000, 1));
+  withhold(t, rig, MiB + pageSize);
+  rig.transport.pause();
+  t.strictSame(rig.troubles(), { receiveErrors: 1 });
+  t.strictSame((rig.transport.save().device as NetState).waiting, new Uint8Array(0));
+  addBuffers(rig.receive, 20, 1530);
+  rig.transport.resume();
+  t.strictSame(packets(rig.receive), []);
+});
+
+test('drops a packet that is put in and does not come in whole', async (t) => {
+  const rig = netRig(t, { accept: plain });
+  rig.receive.addPlaced([{ address: MiB, length: 2 * pageSize, writable: true }]);
+  withhold(t, rig, MiB);
+  t.equal(rig.device.toGuest.put(packet(5000)), true);
+  t.strictSame(packets(rig.receive), []);
+  t.strictSame(rig.troubles(), { receiveErrors: 1 });
 });
 
 test('gives its buffers back when it is paused, and loses no packet by it', async (t) => {

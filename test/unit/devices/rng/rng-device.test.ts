@@ -125,6 +125,16 @@ test('marks what it wrote as dirty', async (t) => {
   t.equal(written?.has((2 * MiB) / pageSize + 1), false);
 });
 
+test('marks what a source may have written that failed', async (t) => {
+  const rig = rngRig(t);
+  rig.memory.tracking = true;
+  rig.device.source = { fill: () => -EAGAIN };
+  rig.queue.addPlaced([{ address: MiB, length: 2 * pageSize, writable: true }]);
+  rig.driver.kick(0);
+  const { written } = rig.memory.regions[0] ?? {};
+  t.strictSame([written?.has(MiB / pageSize), written?.has(MiB / pageSize + 1)], [true, true]);
+});
+
 test('stands requests with nothing to write', async (t) => {
   const rig = rngRig(t);
   rig.queue.add([{ read: new Uint8Array(100) }]);

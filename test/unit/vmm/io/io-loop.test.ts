@@ -3,7 +3,7 @@ import { test } from 'tap';
 import { EPOLLET, EPOLLIN } from '../../../../src/host/epoll.ts';
 import { EventLoop } from '../../../../src/host/event-loop.ts';
 import { EventFd } from '../../../../src/host/eventfd.ts';
-import { type DrivenDevices, runIoLoop } from '../../../../src/vmm/io/io-loop.ts';
+import { type DrivenDevices, runIoLoop, waitUntilIdle } from '../../../../src/vmm/io/io-loop.ts';
 import { phase, request, ThreadControl } from '../../../../src/vmm/thread/thread-control.ts';
 
 /**
@@ -16,6 +16,7 @@ class Rig implements DrivenDevices {
   readonly loop = new EventLoop();
   readonly calls: string[] = [];
   idle = true;
+  isQuiet = true;
   hasMore = false;
   readonly #script: (call: string, rig: Rig) => void;
 
@@ -129,21 +130,21 @@ test('looks at other descriptors while a device has more to do', { timeout: 10_0
   t.equal(rig.count('woken'), 1);
 });
 
-test('parks when nothing is in flight, and not before', { timeout: 20_000 }, async (t) => {
+test('parks when nothing in flight writes guest memory, and not before', { timeout: 20_000 }, async (t) => {
   const phasesSeen = new Set<number>();
   const rig = new Rig(t, (call, rig) => {
     if (call === 'settle') phasesSeen.add(rig.control.phase);
-    if (call === 'settle' && rig.count('settle') === 4) rig.idle = true;
+    if (call === 'settle' && rig.count('settle') === 4) rig.isQuiet = true;
     if (call === 'resume') rig.ask(request.end);
   });
   rig.control.phase = phase.running;
-  rig.idle = false;
+  rig.isQuiet = false;
   rig.ask(request.park);
   const parked = controller(rig.control, { when: phase.parked, ask: request.run });
 
   rig.run();
 
-  t.strictSame([...phasesSeen], [phase.running], 'it runs for as long as something is in flight');
+  t.strictSame([...phasesSeen], [phase.running], 'it runs for as long as something writes guest memory');
   t.equal(await parked, 'seen', 'then it was parked, until it was told to go on');
   t.ok(rig.count('settle') >= 4, 'resets that a vCPU waits for are carried out meanwhile');
   t.equal(rig.calls[0], 'pause', 'nothing is taken from a queue');
@@ -159,18 +160,42 @@ test('goes on without having parked when the controller thinks better of it', { 
     if (call === 'resume') rig.ask(request.end);
   });
   rig.control.phase = phase.running;
-  rig.idle = false; // and stays so: to park would take for ever
+  rig.isQuiet = false; // and stays so: to park would take for ever
   rig.ask(request.park);
   rig.run();
   t.equal(rig.count('resume'), 1);
   t.equal(rig.control.phase, phase.running);
 });
 
+test('parks though writes are in flight', { timeout: 20_000 }, async (t) => {
+  const rig = new Rig(t, (call, rig) => {
+    if (call === 'resume') rig.ask(request.end);
+  });
+  rig.idle = false; // and stays so: the disk hangs
+  rig.ask(request.park);
+  const parked = controller(rig.control, { when: phase.parked, ask: request.run });
+  rig.run();
+  t.equal(await parked, 'seen');
+});
+
+test('waits until nothing is in flight, but not for ever', { timeout: 20_000 }, async (t) => {
+  const rig = new Rig(t, (call, rig) => {
+    if (call === 'woken') rig.idle = true; // the completion
+  });
+  t.equal(waitUntilIdle(rig.loop, rig, 0), true);
+  rig.idle = false;
+  t.equal(waitUntilIdle(rig.loop, rig, 150), false);
+  t.strictSame(rig.calls, []);
+  rig.wake.signal();
+  t.equal(waitUntilIdle(rig.loop, rig, 10_000), true);
+  t.strictSame(rig.calls, ['woken']);
+});
+
 test('ends while it waits to park', { timeout: 20_000 }, async (t) => {
   const rig = new Rig(t, (call, rig) => {
     if (call === 'settle') rig.ask(request.end);
   });
-  rig.idle = false;
+  rig.isQuiet = false;
   rig.ask(request.park);
   rig.run();
   t.equal(rig.count('settle'), 1);
