@@ -35,6 +35,8 @@ export interface BlockDeviceParts {
   /** What the driver gets for the disk's serial number; up to 20 bytes. */
   readonly id?: string;
   readonly werror?: WriteErrorPolicy;
+  /** Another clock for its turns, in ms; for tests. */
+  readonly now?: () => number;
 }
 
 /** Requests taken in one turn: twice what a queue holds. */
@@ -65,7 +67,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   readonly #owner = new Owner();
   readonly #failures: FileFailures;
   readonly #slots: SlotTable;
-  readonly #share = new TurnShare({ requests: turnRequests });
+  readonly #share: TurnShare;
   /** Requests without an answer of a state that was loaded: their heads, to be read from the queue again. */
   #headsAgain: number[] = [];
   #queue: Virtqueue | undefined;
@@ -89,6 +91,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#config = parts.config;
     this.#id = new Uint8Array(idBytes);
     this.#id.set(new TextEncoder().encode(parts.id ?? '').subarray(0, idBytes));
+    this.#share = new TurnShare({ requests: turnRequests, ...(parts.now === undefined ? {} : { now: parts.now }) });
     this.#failures = new FileFailures(parts.werror ?? 'enospc', parts.events);
     try {
       this.#slots = this.#owner.own(new SlotTable(this, blockQueueSize, blockQueueSize));

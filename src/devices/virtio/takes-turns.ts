@@ -1,3 +1,4 @@
+import { monotonicMs } from '../../host/clock.ts';
 import { MiB } from '../../memory/address.ts';
 
 /**
@@ -40,9 +41,9 @@ export class TurnShare {
   readonly #now: () => number;
   #requestsLeft = 0;
   #costLeft = 0;
-  #deadline = 0;
+  #lookedAt = 0;
 
-  constructor({ requests, bytes = 8 * MiB, ms = 5, now = () => performance.now() }: TurnLimits) {
+  constructor({ requests, bytes = 8 * MiB, ms = 5, now = monotonicMs }: TurnLimits) {
     this.#requests = requests;
     this.#bytes = bytes;
     this.#ms = ms;
@@ -64,7 +65,8 @@ export class TurnShare {
 
   #isLate(done: number): boolean {
     const now = this.#now();
-    if (done === requestsToLook) this.#deadline = now + this.#ms;
-    return now >= this.#deadline;
+    if (done === requestsToLook) this.#lookedAt = now;
+    // It may have begun anew in between: then this is over at once, or a little later.
+    return now < this.#lookedAt || now - this.#lookedAt >= this.#ms;
   }
 }

@@ -148,10 +148,10 @@ for (const [kind, direct, overlay] of [
       if (hashOf(readFileSync(written)) !== disk) t.fail(`the disk changed in round ${round}`);
       const latest = memory.readU32(gpa(hammered.latest));
       const used = memory.readU16(gpa(hammered.used));
-      // The latest write is done, or waits in the queue: parked means that none is under way.
+      // The latest write is answered, or waits in the queue, or is done and its answer waits for the guest.
       const isDone = used === ((latest + 1) & 0xffff);
       if (!isDone && used !== (latest & 0xffff)) t.fail(`${used} writes used, the latest is ${latest}`);
-      if (!overlay) checkPages(t, readFileSync(path), isDone ? latest : latest - 1);
+      if (!overlay) checkPages(t, readFileSync(path), isDone ? latest : latest - 1, latest);
       machine.resume();
       await until(() => memory.readU32(gpa(hammered.latest)) > latest + 2);
       if (latest <= before) t.fail(`it stood still at ${latest}`);
@@ -162,11 +162,12 @@ for (const [kind, direct, overlay] of [
   });
 }
 
-/** The file holds in every place the last page that was written there, up to number `last`. */
-function checkPages(t: { fail(message: string): unknown }, file: Buffer, last: number): void {
+/** The file holds in every place the last page that was written there, up to number `last`; `maybe` may be there too. */
+function checkPages(t: { fail(message: string): unknown }, file: Buffer, last: number, maybe = last): void {
   for (let place = 0; place < hammeredPages; place++) {
     const expected = last - ((last - place) & (hammeredPages - 1));
     const found = file.readUInt32LE(place * pageBytes);
+    if (found === maybe && (maybe - place) % hammeredPages === 0) continue;
     if (found !== expected) t.fail(`place ${place} holds page ${found}, not ${expected}; the last is ${last}`);
   }
 }

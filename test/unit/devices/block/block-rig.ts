@@ -17,6 +17,8 @@ export interface BlockRigOptions {
   /** Features accepted; default all. */
   readonly features?: bigint;
   readonly sizeBytes?: number;
+  /** The clock of the device's turns. */
+  readonly now?: () => number;
 }
 
 /** A disk in an array behind the device, its driver, and what the device told. */
@@ -27,7 +29,7 @@ export class BlockRig {
   readonly told: string[] = [];
   readonly #ram = new Ram(4 * MiB, 'private');
 
-  constructor({ readOnly = false, id, werror, features, sizeBytes = diskBytes }: BlockRigOptions = {}) {
+  constructor({ readOnly = false, id, werror, features, sizeBytes = diskBytes, now }: BlockRigOptions = {}) {
     this.backend = new FakeBackend(sizeBytes, readOnly);
     this.shape = blockShape(this.backend);
     for (let at = 0; at < diskBytes; at++) this.backend.content[at] = (at >> 9) + 1;
@@ -45,6 +47,7 @@ export class BlockRig {
             onStop: (errno: number) => this.told.push(`stop ${errno}`),
           },
           ...(id === undefined ? {} : { id }),
+          ...(now === undefined ? {} : { now }),
           ...(werror === undefined ? {} : { werror }),
         }),
     });
