@@ -20,9 +20,10 @@ import { type Closable, Owner } from '../../host/ownership.ts';
 import { kernelRandom } from '../../host/random.ts';
 import { TapPort } from '../../host/tap.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
+import { settlePatienceMs } from '../platform/io-control.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
 import { type IoDeviceState, lastingNames } from './io-device-state.ts';
-import type { DrivenDevices } from './io-loop.ts';
+import { type DrivenDevices, waitUntilIdle } from './io-loop.ts';
 import type { DiskFailure, IoReport } from './io-report.ts';
 
 /** What the devices of the io thread work with. */
@@ -44,6 +45,7 @@ export class IoDevices implements DrivenDevices, Closable {
   readonly #owner = new Owner();
   readonly #slots: IoSlot[] = [];
   readonly #names: readonly string[];
+  readonly #loop: EventLoop;
   #engines: DiskEngines | undefined;
 
   constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines'>) {
@@ -55,6 +57,7 @@ export class IoDevices implements DrivenDevices, Closable {
       },
     };
     this.#names = lastingNames(orders);
+    this.#loop = parts.loop;
     try {
       for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
     } catch (error) {
@@ -101,6 +104,11 @@ export class IoDevices implements DrivenDevices, Closable {
 
   get idle(): boolean {
     return this.#slots.every((slot) => slot.transport.idle);
+  }
+
+  /** Waits until disks have finished what is in flight, while the thread is parked. False: it takes too long. */
+  settleDisks(): boolean {
+    return waitUntilIdle(this.#loop, this, settlePatienceMs);
   }
 
   /** All devices, while the thread is parked. */

@@ -5,13 +5,11 @@ import { EventLoop } from '../../host/event-loop.ts';
 import type { Fd } from '../../host/libc.ts';
 import { Owner } from '../../host/ownership.ts';
 import { type SharedRam, viewRam } from '../../memory/ram.ts';
-import { settlePatienceMs } from '../platform/io-control.ts';
 import type { ThreadBirth } from '../thread/controlled-thread.ts';
 import { phase, ThreadControl } from '../thread/thread-control.ts';
 import type { DeviceOrder } from './device-orders.ts';
-import type { IoDeviceState } from './io-device-state.ts';
 import { IoDevices } from './io-devices.ts';
-import { runIoLoop, waitUntilIdle } from './io-loop.ts';
+import { runIoLoop } from './io-loop.ts';
 import { answerQuestions } from './io-questions.ts';
 import type { IoReport } from './io-report.ts';
 
@@ -37,12 +35,7 @@ export function threadMain(): void {
     // Requests come by the thousand, through few functions: V8 is to compile those soon. It would first see some ten thousand.
     setFlagsFromString('--interrupt-budget=10000');
     const { questions } = birth;
-    const asked = {
-      save: () => devices.save(),
-      prepareLoad: (states: readonly IoDeviceState[]) => devices.prepareLoad(states),
-      settleDisks: () => waitUntilIdle(loop, devices, settlePatienceMs),
-    };
-    const serve = questions === undefined ? undefined : answerQuestions(questions, asked);
+    const serve = questions === undefined ? undefined : answerQuestions(questions, devices);
     runIoLoop(control, loop, devices, serve);
   } finally {
     owner.close();
