@@ -25,6 +25,9 @@ Exit codes:
 Disks:
   werror sets what happens when a write fails: report it to the guest, stop the machine, or (enospc, the default)
   stop it when the host's disk is full and report all other errors. A stopped machine retries the write on colo-vmm resume.
+  A flush that fails is always reported to the guest.
+  path= is a raw disk; a file that looks like an image of another format is refused unless format=raw is given.
+  sector= is the sector size that the guest sees (default 512, whatever the host's device has).
   With overlay=FILE the disk itself is only read, and FILE holds what the guest writes; it is made if it is not there.
 
 Examples:
@@ -204,7 +207,7 @@ const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
   [
     'disk',
     '<keys>',
-    'virtio disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop]; may be repeated',
+    'virtio disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop][,sector=512|4096][,format=raw]; may be repeated',
   ],
   [
     'net',

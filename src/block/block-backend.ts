@@ -6,7 +6,7 @@ import type { Closable } from '../host/ownership.ts';
  * the backend. A layer that turns a request into others has request objects of its own.
  */
 export interface BlockRequest {
-  /** First byte on the disk; a multiple of 512. */
+  /** First byte on the disk; a multiple of 512, whatever the file wants. */
   offset: number;
   /** Bytes; a multiple of 512. For read and write the same as `data.bytes`. */
   length: number;
@@ -24,8 +24,6 @@ export interface BlockGeometry {
   readonly physicalBlockBytes: number;
   /** Smallest piece that discard gives back. */
   readonly discardBytes: number;
-  /** Alignment that memory addresses, offsets and lengths of data need; 1 if none (files not opened for direct I/O). */
-  readonly memoryAlignment: number;
 }
 
 /**

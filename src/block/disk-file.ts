@@ -1,7 +1,8 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { blockDeviceGeometry, directAlignment, lockFile, lockHolder, waitForFile } from '../host/disk-file.ts';
 import type { Fd } from '../host/libc.ts';
 import { DiskError } from './disk-error.ts';
+import { foreignFormat, headBytes, partitionTableSector } from './disk-format.ts';
 
 /** Disks count in these (Virtio 1.2, 5.2). */
 export const sectorBytes = 512;
@@ -10,6 +11,10 @@ export interface DiskFileOptions {
   readonly readOnly?: boolean;
   /** Bypass the host's page cache (O_DIRECT). */
   readonly direct?: boolean;
+  /** The file's bytes are the disk's, whatever they look like; default: what begins as an image of another format is refused. */
+  readonly raw?: boolean;
+  /** Bytes of the disk's sectors, of which its size must be a multiple; default 512. */
+  readonly sector?: number;
 }
 
 /** A file or block device, open and locked: all that a thread must know to use it as a disk. */
@@ -22,8 +27,12 @@ export interface DiskFile {
   readonly readOnly: boolean;
   readonly physicalBlockBytes: number;
   readonly discardBytes: number;
-  /** Alignment that memory, offsets and lengths need. */
-  readonly memoryAlignment: number;
+  /** Alignment that memory, offsets and lengths of data need: 1 but for direct I/O. */
+  readonly alignment: number;
+  /** Alignment that offset and length of a hole need: 1 for files. */
+  readonly holeAlignment: number;
+  /** Bytes of a sector as the partition table has it, where one tells. */
+  readonly tableSector?: number;
 }
 
 /**
@@ -32,7 +41,7 @@ export interface DiskFile {
  * @throws DiskError if it is no disk, cannot be opened, or someone else has it
  */
 export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskFile {
-  const { readOnly = false, direct = false } = options;
+  const { readOnly = false, direct = false, raw = false, sector = sectorBytes } = options;
   const fd = openDisk(path, readOnly, direct);
   try {
     const stat = fstatSync(fd);
@@ -46,14 +55,18 @@ export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskF
     lock(fd, path, stat.ino, readOnly);
     const device = stat.isBlockDevice() ? blockDeviceGeometry(fd, path) : undefined;
     const sizeBytes = device?.size ?? stat.size;
-    const memoryAlignment = direct ? directAlignmentOf(fd, path, device?.logical) : 1;
-    const unit = Math.max(sectorBytes, memoryAlignment);
+    const alignment = direct ? directAlignmentOf(fd, path, device?.logical) : 1;
+    const unit = Math.max(sector, alignment);
     if (sizeBytes === 0) throw new DiskError(`disk ${path} is empty: give it a size, as with truncate -s 1G ${path}`);
     if (sizeBytes % unit !== 0) {
       throw new DiskError(
         `disk ${path} has ${sizeBytes} bytes, not a multiple of ${unit}: truncate -s %${unit} ${path} mends that`,
       );
     }
+    const head = firstBytes(fd);
+    const format = raw ? undefined : foreignFormat(head);
+    if (format !== undefined) throw new DiskError(`disk ${path} ${notRaw(format, path)}`);
+    const tableSector = partitionTableSector(head);
     return {
       path,
       regular: stat.isFile(),
@@ -62,7 +75,9 @@ export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskF
       readOnly,
       physicalBlockBytes: Math.max(unit, device?.physical ?? stat.blksize),
       discardBytes: Math.max(unit, device === undefined ? stat.blksize : discardGranularity(stat.rdev)),
-      memoryAlignment,
+      alignment,
+      holeAlignment: device?.logical ?? 1,
+      ...(tableSector === undefined ? {} : { tableSector }),
     };
   } catch (error) {
     closeSync(fd);
@@ -118,6 +133,25 @@ function whyNotOpen(error: unknown, path: string, direct: boolean): string {
       break;
   }
   return `cannot be opened: ${code ?? String(error)}`;
+}
+
+/** Read by a descriptor of their own: the disk's may take nothing but aligned memory. */
+function firstBytes(fd: Fd): Uint8Array {
+  const head = new Uint8Array(headBytes);
+  const reader = openSync(`/proc/self/fd/${fd}`, 'r');
+  try {
+    return head.subarray(0, readSync(reader, head, 0, headBytes, 0));
+  } finally {
+    closeSync(reader);
+  }
+}
+
+function notRaw(format: string, path: string): string {
+  if (format === 'overlay') return `is an overlay: name its base with path=, and this file with overlay=${path}`;
+  return (
+    `is a ${format} image, and disks here are raw: qemu-img convert -O raw ${path} NEW.img makes a raw one; ` +
+    'format=raw takes its bytes as they are'
+  );
 }
 
 /** @param sector of a block device; undefined for a file */

@@ -14,6 +14,7 @@ import { bytes, struct, u32, u64 } from '../host/layout.ts';
 import type { Fd } from '../host/libc.ts';
 import { DiskError } from './disk-error.ts';
 import { type DiskFile, openDiskFile } from './disk-file.ts';
+import { overlayMagic } from './disk-format.ts';
 
 /**
  * The file of a copy-on-write overlay.
@@ -28,7 +29,7 @@ import { type DiskFile, openDiskFile } from './disk-file.ts';
  */
 export const overlayBlockBytes = 4096;
 const version = 1;
-const magic = new TextEncoder().encode('COLOCOW\n');
+const magic = new TextEncoder().encode(overlayMagic);
 
 export const overlayHeader = struct('overlay_header', {
   magic: bytes(8),
@@ -69,7 +70,7 @@ export interface OpenOverlay {
  */
 export function openOverlay(path: string, sizeBytes: number, options: { direct?: boolean } = {}): OpenOverlay {
   createOverlay(path, sizeBytes);
-  const file = openDiskFile(path, options);
+  const file = openDiskFile(path, { ...options, raw: true });
   try {
     return { file, layout: checkOverlay(path, file.fd, file.sizeBytes, sizeBytes) };
   } catch (error) {

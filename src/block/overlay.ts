@@ -17,13 +17,12 @@ const chunk = 32;
 const maxRanges = 512;
 
 /** What a disk that is an overlay over `base` is like, before there is one. */
-export function overlayGeometry(base: DiskFile, { file }: OpenOverlay): BlockGeometry {
+export function overlayGeometry(base: DiskFile): BlockGeometry {
   return {
     sizeBytes: base.sizeBytes,
     readOnly: false,
     physicalBlockBytes: blockBytes,
     discardBytes: blockBytes,
-    memoryAlignment: Math.max(base.memoryAlignment, file.memoryAlignment),
   };
 }
 
@@ -39,7 +38,6 @@ export class Overlay implements BlockBackend {
   readonly readOnly = false;
   readonly physicalBlockBytes = blockBytes;
   readonly discardBytes = blockBytes;
-  readonly memoryAlignment: number;
   readonly #base: BlockBackend;
   readonly #top: RawFile;
   readonly #map: AllocationMap;
@@ -78,7 +76,6 @@ export class Overlay implements BlockBackend {
     this.#map = owner.own(new AllocationMap(top, file.fd, layout, file.path));
     this.#dataOffset = layout.dataOffset;
     this.sizeBytes = base.sizeBytes;
-    this.memoryAlignment = Math.max(base.memoryAlignment, top.memoryAlignment);
   }
 
   read(request: BlockRequest): void {

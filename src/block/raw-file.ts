@@ -1,25 +1,34 @@
 import { closeSync } from 'node:fs';
-import { copyMemory } from '../host/disk-file.ts';
 import { EINVAL, EIO, EOPNOTSUPP } from '../host/errno.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../host/file-calls.ts';
 import type { IoVector } from '../host/io-vector.ts';
 import type { Fd } from '../host/libc.ts';
 import { Owner } from '../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from './block-backend.ts';
+import { type Change, ChangeOrder } from './change-order.ts';
 import type { Completion, DiskEngine } from './disk-engine.ts';
 import type { EngineChooser } from './disk-engines.ts';
-import { type DiskFile, type DiskFileOptions, openDiskFile } from './disk-file.ts';
-import { type Scratch, ScratchPool } from './scratch.ts';
+import { type DiskFile, type DiskFileOptions, openDiskFile, sectorBytes } from './disk-file.ts';
+import { gather, type Scratch, ScratchPool, scatter } from './scratch.ts';
 import { isTransient, mostRetries, WriteBack } from './write-back.ts';
 
-/** A file or block device whose bytes are the disk's bytes. */
+/**
+ * A file or block device whose bytes are the disk's bytes.
+ *
+ * Where the file takes only whole blocks of more than a sector (direct I/O on such a file system or device), parts of blocks
+ * are read, changed and written through memory of ours; no other change of those blocks comes in between.
+ */
 export class RawFile implements BlockBackend {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly physicalBlockBytes: number;
   readonly discardBytes: number;
-  readonly memoryAlignment: number;
   readonly fd: Fd;
+  /** Alignment that the file wants of memory addresses, offsets and lengths of data; and of offsets and lengths of holes. */
+  readonly #alignment: number;
+  readonly #holeAlignment: number;
+  /** Only where there are blocks of which a request can change a part. */
+  readonly #order: ChangeOrder | undefined;
   readonly #engine: DiskEngine;
   readonly #writeBack: WriteBack;
   readonly #owner = new Owner();
@@ -38,7 +47,9 @@ export class RawFile implements BlockBackend {
     this.readOnly = file.readOnly;
     this.physicalBlockBytes = file.physicalBlockBytes;
     this.discardBytes = file.discardBytes;
-    this.memoryAlignment = file.memoryAlignment;
+    this.#alignment = file.alignment;
+    this.#holeAlignment = file.holeAlignment;
+    if (file.alignment > sectorBytes) this.#order = new ChangeOrder();
   }
 
   /**
@@ -101,14 +112,24 @@ export class RawFile implements BlockBackend {
     if (result < 0 && this.#goesOn(operation, result)) return;
     const moves = operation.kind === OperationKind.read || operation.kind === OperationKind.write;
     if (result < 0) this.#end(operation, result);
-    // A file that has shrunk.
-    else if (result === 0 && moves) this.#end(operation, -EIO);
-    else if (operation.scratch !== undefined) this.#advanceScratch(operation, result);
-    else if (moves && operation.done + result < operation.request.length) {
-      operation.done += result;
-      operation.request.data.dropFront(result);
+    else if (operation.scratch !== undefined) this.#advanceScratch(operation, operation.scratch, result);
+    else if (moves) this.#advanceData(operation, this.#wholeBlocks(result));
+    else this.#end(operation, 0);
+  }
+
+  #advanceData(operation: FileOperation, moved: number): void {
+    operation.done += moved;
+    // Nothing: a file that has shrunk.
+    if (moved === 0 || operation.done === operation.length) this.#end(operation, moved === 0 ? -EIO : 0);
+    else {
+      operation.request.data.dropFront(moved);
       this.#submit(operation);
-    } else this.#end(operation, 0);
+    }
+  }
+
+  /** What a call that did part of the work did of whole blocks; the rest is done again. */
+  #wholeBlocks(bytes: number): number {
+    return bytes - (bytes % this.#alignment);
   }
 
   #begin(request: BlockRequest, kind: OperationKind): void {
@@ -116,37 +137,56 @@ export class RawFile implements BlockBackend {
       request.finished(-EINVAL);
       return;
     }
-    this.#submit(this.#operation(request, kind));
+    const operation = this.#operation(request, kind);
+    if (kind === OperationKind.read || this.#order === undefined) this.#submit(operation);
+    else {
+      const { offset, length } = operation;
+      operation.first = roundDown(offset, this.#alignment);
+      operation.end = roundUp(offset + length, this.#alignment);
+      operation.merges = operation.first !== offset || operation.end !== offset + length;
+      if (this.#order.begin(operation)) this.#submit(operation);
+    }
+  }
+
+  /** `operation` may change its blocks now. For {@link FileOperation} only. */
+  begin(operation: FileOperation): void {
+    this.#submit(operation);
   }
 
   #submit(operation: FileOperation): void {
-    const { request, done } = operation;
+    const { request, offset, length, done } = operation;
+    const { data } = request;
     const engine = this.#engine;
+    const { read, write, discard, punch, zeroRange, zeroWrite } = OperationKind;
     switch (operation.kind) {
-      case OperationKind.read:
-        if (this.#misaligned(request.data)) this.#withScratch(operation);
-        else {
-          request.data.offset = request.offset + done;
-          engine.read(this.fd, request.data, operation);
+      case read:
+      case write:
+        if (this.#isMisaligned(operation)) {
+          this.#withScratch(operation);
+          return;
         }
-        break;
-      case OperationKind.write:
-        if (this.#misaligned(request.data)) this.#withScratch(operation);
-        else {
-          request.data.offset = request.offset + done;
-          engine.write(this.fd, request.data, operation);
-        }
-        break;
-      case OperationKind.discard:
-      case OperationKind.punch:
-        engine.allocate(this.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request.offset, request.length, operation);
-        break;
-      case OperationKind.zeroRange:
-        engine.allocate(this.fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, request.offset, request.length, operation);
-        break;
-      case OperationKind.zeroWrite:
+        data.offset = offset + done;
+        if (operation.kind === read) engine.read(this.fd, data, operation);
+        else engine.write(this.fd, data, operation);
+        return;
+      case discard: {
+        // What is not a whole block of the device stays as it is.
+        const first = roundUp(offset, this.#holeAlignment);
+        const end = roundDown(offset + length, this.#holeAlignment);
+        if (first < end) engine.allocate(this.fd, punchMode, first, end - first, operation);
+        else this.#end(operation, 0);
+        return;
+      }
+      case punch:
+      case zeroRange:
+        if (offset % this.#holeAlignment !== 0 || length % this.#holeAlignment !== 0) {
+          operation.kind = zeroWrite;
+          this.#withScratch(operation);
+        } else engine.allocate(this.fd, operation.kind === punch ? punchMode : zeroMode, offset, length, operation);
+        return;
+      case zeroWrite:
         this.#withScratch(operation);
-        break;
+        return;
       default:
         throw new RangeError(`operation ${operation.kind} is not submitted here`);
     }
@@ -185,9 +225,11 @@ export class RawFile implements BlockBackend {
     return true;
   }
 
-  #misaligned(data: IoVector): boolean {
-    const alignment = this.memoryAlignment;
+  /** Whether what is left cannot go between the guest's memory and the file as it lies. */
+  #isMisaligned({ request: { data }, offset, length, done }: FileOperation): boolean {
+    const alignment = this.#alignment;
     if (alignment === 1) return false;
+    if ((offset + done) % alignment !== 0 || (length - done) % alignment !== 0) return true;
     for (let index = 0; index < data.count; index++) {
       if (data.addressOf(index) % alignment !== 0 || data.lengthOf(index) % alignment !== 0) return true;
     }
@@ -202,44 +244,81 @@ export class RawFile implements BlockBackend {
 
   /** `operation` has its scratch memory: does the next piece. For {@link FileOperation} only. */
   submitPiece(operation: FileOperation, scratch: Scratch): void {
-    const { request, done } = operation;
-    const length = Math.min(scratch.bytes.length, request.length - done);
-    scratch.data.clear();
-    scratch.data.add(scratch.address, length);
-    scratch.data.offset = request.offset + done;
-    if (operation.kind === OperationKind.read) {
-      this.#engine.read(this.fd, scratch.data, operation);
+    const { kind, request, offset, length, done } = operation;
+    const { data } = scratch;
+    const at = offset + done;
+    const lead = at % this.#alignment;
+    const left = length - done;
+    const ofBlock = this.#pieceOfBlock(at, left);
+    data.clear();
+    if (ofBlock > 0) {
+      data.add(scratch.address, this.#alignment);
+      data.offset = at - lead;
+      // Whoever writes part of a block reads it first.
+      if (kind === OperationKind.read || !operation.hasBlock) {
+        this.#engine.read(this.fd, data, operation);
+        return;
+      }
+    } else {
+      data.add(scratch.address, this.#wholeBlocks(Math.min(scratch.bytes.length, left)));
+      data.offset = at;
+    }
+    if (kind === OperationKind.read) {
+      this.#engine.read(this.fd, data, operation);
       return;
     }
-    if (operation.kind === OperationKind.write) gather(scratch.address, request.data, length);
-    else scratch.bytes.fill(0, 0, length);
-    this.#engine.write(this.fd, scratch.data, operation);
+    const bytes = ofBlock > 0 ? ofBlock : data.bytes;
+    if (kind === OperationKind.write) gather(scratch.address + lead, request.data, bytes);
+    else scratch.bytes.fill(0, lead, lead + bytes);
+    this.#engine.write(this.fd, data, operation);
   }
 
-  #advanceScratch(operation: FileOperation, result: number): void {
-    const scratch = operation.scratch as Scratch;
-    if (result === 0) {
+  /** How many of the `left` bytes from `at` on lie in one block that they are only a part of; 0 if they begin with a whole one. */
+  #pieceOfBlock(at: number, left: number): number {
+    const alignment = this.#alignment;
+    const lead = at % alignment;
+    return lead === 0 && left >= alignment ? 0 : Math.min(alignment - lead, left);
+  }
+
+  #advanceScratch(operation: FileOperation, scratch: Scratch, result: number): void {
+    const { kind, request, length } = operation;
+    const at = operation.offset + operation.done;
+    const ofBlock = this.#pieceOfBlock(at, length - operation.done);
+    let moved = this.#wholeBlocks(result);
+    if (moved === 0) {
       this.#end(operation, -EIO);
       return;
     }
-    if (operation.kind === OperationKind.read) scatter(operation.request.data, scratch.address, result);
-    if (operation.kind !== OperationKind.zeroWrite) operation.request.data.dropFront(result);
-    operation.done += result;
-    if (operation.done < operation.request.length) this.submitPiece(operation, scratch);
+    if (ofBlock > 0) {
+      moved = ofBlock;
+      operation.hasBlock = kind !== OperationKind.read && !operation.hasBlock;
+      if (operation.hasBlock) {
+        this.submitPiece(operation, scratch);
+        return;
+      }
+    }
+    if (kind === OperationKind.read) scatter(request.data, scratch.address + (at % this.#alignment), moved);
+    if (kind !== OperationKind.zeroWrite) request.data.dropFront(moved);
+    operation.done += moved;
+    if (operation.done < length) this.submitPiece(operation, scratch);
     else this.#end(operation, 0);
   }
 
   #operation(request: BlockRequest, kind: OperationKind): FileOperation {
     const operation = this.#idle.pop() ?? new FileOperation(this);
     operation.request = request;
+    operation.offset = request.offset;
+    operation.length = request.length;
     operation.kind = kind;
     operation.done = 0;
     operation.retries = 0;
+    operation.hasBlock = false;
     return operation;
   }
 
   #end(operation: FileOperation, result: number): void {
-    const { request, scratch } = operation;
+    const { request, scratch, kind } = operation;
+    if (kind !== OperationKind.read && kind !== OperationKind.flush) this.#order?.end(operation);
     operation.request = noRequest;
     this.#idle.push(operation);
     if (scratch !== undefined) {
@@ -249,6 +328,9 @@ export class RawFile implements BlockBackend {
     request.finished(result);
   }
 }
+
+const punchMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+const zeroMode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
 const OperationKind = { read: 0, write: 1, flush: 2, discard: 3, punch: 4, zeroRange: 5, zeroWrite: 6 } as const;
 type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
@@ -266,12 +348,21 @@ const noRequest: BlockRequest = {
 };
 
 /** A request on its way through the engine, in as many steps as it takes. */
-class FileOperation implements Completion {
+class FileOperation implements Completion, Change {
   request = noRequest;
+  offset = 0;
+  length = 0;
   kind: OperationKind = OperationKind.read;
   /** Bytes that are done. */
   done = 0;
   retries = 0;
+  /** The block that is to be changed in part is in the scratch memory. */
+  hasBlock = false;
+  // As a change, where blocks are changed in part.
+  first = 0;
+  end = 0;
+  merges = false;
+  waits = false;
   scratch: Scratch | undefined = undefined;
   readonly #file: RawFile;
 
@@ -283,6 +374,10 @@ class FileOperation implements Completion {
     this.#file.advance(this, result);
   }
 
+  go(): void {
+    this.#file.begin(this);
+  }
+
   /** Called by the pool. */
   scratchReady(scratch: Scratch): void {
     this.scratch = scratch;
@@ -290,22 +385,10 @@ class FileOperation implements Completion {
   }
 }
 
-/** Copies the first `length` bytes of `data` to `address`. */
-function gather(address: number, data: IoVector, length: number): void {
-  let copied = 0;
-  for (let index = 0; copied < length; index++) {
-    const part = Math.min(data.lengthOf(index), length - copied);
-    copyMemory(address + copied, data.addressOf(index), part);
-    copied += part;
-  }
+function roundDown(offset: number, unit: number): number {
+  return offset - (offset % unit);
 }
 
-/** Copies `length` bytes from `address` to the first bytes of `data`. */
-function scatter(data: IoVector, address: number, length: number): void {
-  let copied = 0;
-  for (let index = 0; copied < length; index++) {
-    const part = Math.min(data.lengthOf(index), length - copied);
-    copyMemory(data.addressOf(index), address + copied, part);
-    copied += part;
-  }
+function roundUp(offset: number, unit: number): number {
+  return roundDown(offset + unit - 1, unit);
 }

@@ -1,3 +1,4 @@
+import { copyMemory } from '../host/disk-file.ts';
 import { type IoVector, IoVectors } from '../host/io-vector.ts';
 import { viewMemory } from '../host/libc.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
@@ -52,5 +53,25 @@ export class ScratchPool implements Closable {
 
   close(): void {
     this.#owner.close();
+  }
+}
+
+/** Copies the first `length` bytes of `data` to `address`. */
+export function gather(address: number, data: IoVector, length: number): void {
+  let copied = 0;
+  for (let index = 0; copied < length; index++) {
+    const part = Math.min(data.lengthOf(index), length - copied);
+    copyMemory(address + copied, data.addressOf(index), part);
+    copied += part;
+  }
+}
+
+/** Copies `length` bytes from `address` to the first bytes of `data`. */
+export function scatter(data: IoVector, address: number, length: number): void {
+  let copied = 0;
+  for (let index = 0; copied < length; index++) {
+    const part = Math.min(data.lengthOf(index), length - copied);
+    copyMemory(data.addressOf(index), address + copied, part);
+    copied += part;
   }
 }

@@ -15,7 +15,6 @@ export class FakeBackend implements BlockBackend {
   readonly readOnly: boolean;
   readonly physicalBlockBytes = 4096;
   readonly discardBytes = 4096;
-  readonly memoryAlignment = 1;
   readonly content: Uint8Array;
   /** Submitted and started, not yet done. */
   readonly started: BackendCall[] = [];

@@ -89,7 +89,6 @@ class NullBackend implements BlockBackend {
   readonly readOnly = false;
   readonly physicalBlockBytes = blockBytes;
   readonly discardBytes = blockBytes;
-  readonly memoryAlignment = 1;
   readonly #submitted: BlockRequest[] = [];
 
   read(request: BlockRequest): void {

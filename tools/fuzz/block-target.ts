@@ -20,7 +20,6 @@ class FuzzBackend implements BlockBackend {
   readonly readOnly = false;
   readonly physicalBlockBytes = 4096;
   readonly discardBytes = 4096;
-  readonly memoryAlignment = 1;
   ram: HostileMemory | undefined;
   readonly #submitted: Pending[] = [];
   readonly #started: Pending[] = [];

@@ -11,11 +11,14 @@ export type Verdict = (typeof verdict)[keyof typeof verdict];
 
 const UNMAP = 1;
 
+/** The disk as its driver knows it. */
+export type ToldDisk = Pick<BlockGeometry, 'sizeBytes' | 'readOnly'>;
+
 /**
  * Reads what a driver asks for (Virtio 1.2, 5.2.6) out of the slot's chain into its other fields, and looks whether the disk
  * has that. Nothing is begun. Hot path.
  */
-export function readCommand(memory: GuestMemory, slot: BlockSlot, disk: BlockGeometry): Verdict {
+export function readCommand(memory: GuestMemory, slot: BlockSlot, disk: ToldDisk): Verdict {
   const { chain } = slot;
   if (chain.writableBytes === 0) return verdict.noRoom;
   if (chain.readableBytes < headerBytes) return verdict.refuse;
@@ -41,14 +44,14 @@ export function readCommand(memory: GuestMemory, slot: BlockSlot, disk: BlockGeo
   }
 }
 
-function readTransfer(memory: GuestMemory, slot: BlockSlot, length: number, disk: BlockGeometry): Verdict {
+function readTransfer(memory: GuestMemory, slot: BlockSlot, length: number, disk: ToldDisk): Verdict {
   slot.start = readableU64(memory, slot.chain, 8) * sectorBytes;
   slot.total = length;
   return isOnDisk(slot, disk) ? verdict.carryOut : verdict.refuse;
 }
 
 /** Discard and write zeroes: one segment, as the configuration says. */
-function readRange(memory: GuestMemory, slot: BlockSlot, disk: BlockGeometry): Verdict {
+function readRange(memory: GuestMemory, slot: BlockSlot, disk: ToldDisk): Verdict {
   const { chain } = slot;
   if (chain.readableBytes !== headerBytes + segmentBytes) return verdict.refuse;
   const sectors = readableU32(memory, chain, headerBytes + 8);
@@ -60,7 +63,7 @@ function readRange(memory: GuestMemory, slot: BlockSlot, disk: BlockGeometry): V
   return sectors <= maxRangeSectors && isOnDisk(slot, disk) ? verdict.carryOut : verdict.refuse;
 }
 
-function isOnDisk({ start, total }: BlockSlot, { sizeBytes }: BlockGeometry): boolean {
+function isOnDisk({ start, total }: BlockSlot, { sizeBytes }: ToldDisk): boolean {
   return total > 0 && total % sectorBytes === 0 && start + total <= sizeBytes;
 }
 

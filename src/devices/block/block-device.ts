@@ -4,7 +4,7 @@ import { Owner } from '../../host/ownership.ts';
 import { gpa, MiB } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { DescriptorChain } from '../virtio/descriptor-chain.ts';
-import { checkConfig, ofKind } from '../virtio/device-state.ts';
+import { ofKind } from '../virtio/device-state.ts';
 import { type TakesTurns, TurnShare } from '../virtio/takes-turns.ts';
 import type { DeviceState } from '../virtio/transport-state.ts';
 import type { DeviceHost, LoadSetting, VirtioDevice } from '../virtio/virtio-device.ts';
@@ -21,6 +21,7 @@ import {
 } from './block-request.ts';
 import { blockFeature, blockQueueSize, virtio_blk_config } from './block-shape.ts';
 import type { BlockState } from './block-state.ts';
+import { capacityBytes, checkServes } from './block-told.ts';
 import { type BlockEvents, type BlockOperation, FileFailures, type WriteErrorPolicy } from './file-failures.ts';
 import { SlotTable } from './slot-table.ts';
 
@@ -37,6 +38,8 @@ export interface BlockDeviceParts {
   readonly werror?: WriteErrorPolicy;
   /** Another clock for its turns, in ms; for tests. */
   readonly now?: () => number;
+  /** Bytes of a sector, if its user insists on them. */
+  readonly sector?: number | undefined;
 }
 
 /** Requests taken in one turn: twice what a queue holds. */
@@ -66,6 +69,9 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   readonly #id: Uint8Array;
   readonly #owner = new Owner();
   readonly #failures: FileFailures;
+  readonly #sector: number | undefined;
+  /** The disk as the driver was told of it; what stands behind it may be larger. */
+  readonly #told: { sizeBytes: number; readonly readOnly: boolean };
   readonly #slots: SlotTable;
   readonly #share: TurnShare;
   /** Requests without an answer of a state that was loaded: their heads, to be read from the queue again. */
@@ -93,6 +99,8 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#id.set(new TextEncoder().encode(parts.id ?? '').subarray(0, idBytes));
     this.#share = new TurnShare({ requests: turnRequests, ...(parts.now === undefined ? {} : { now: parts.now }) });
     this.#failures = new FileFailures(parts.werror ?? 'enospc', parts.events);
+    this.#sector = parts.sector;
+    this.#told = { sizeBytes: 0, readOnly: parts.backend.readOnly };
     try {
       this.#slots = this.#owner.own(new SlotTable(this, blockQueueSize, blockQueueSize));
     } catch (error) {
@@ -127,6 +135,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   #setDriver(queue: Virtqueue | undefined, features: bigint): void {
     this.#queue = queue;
+    this.#told.sizeBytes = capacityBytes(this.#config);
     this.#hasFlush = (features & blockFeature.flush) !== 0n;
     this.#hasConfigWce = (features & blockFeature.configWce) !== 0n;
   }
@@ -193,7 +202,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   prepareLoad(state: DeviceState, { config, active }: LoadSetting): () => void {
     const { kept } = ofKind<BlockState>(state, 'block');
-    checkConfig(config, this.#config, virtio_blk_config.offsets, [wceOffset, wceOffset + 1]);
+    checkServes(config, { sizeBytes: this.#backend.sizeBytes, sector: this.#sector });
     const queue = active?.queues[0];
     const { nextAvail, nextUsed, signalled } = queue?.position ?? { nextAvail: 0, nextUsed: 0, signalled: 0 };
     const taken = (nextAvail - nextUsed) & 0xffff;
@@ -208,6 +217,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
       this.#paused = true;
       if (active === undefined || queue === undefined) return;
       this.#setDriver(queue, active.features);
+      this.#told.sizeBytes = capacityBytes(config);
       this.#headsAgain = [...kept];
       this.#pushed = nextUsed !== signalled;
     };
@@ -307,7 +317,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   /** Reads a request and sends it on its way. Hot path. */
   #take(slot: BlockSlot): void {
-    const what = readCommand(this.#memory, slot, this.#backend);
+    const what = readCommand(this.#memory, slot, this.#told);
     switch (what) {
       case verdict.carryOut:
         this.#submit(slot);

@@ -45,15 +45,18 @@ export const virtio_blk_config = struct('virtio_blk_config', {
 
 export const blockQueueSize = 256;
 /** Buffers of a request besides the header's and the status's; a chain has no more than the queue has entries. */
-const maxSegments = blockQueueSize - 2;
+export const maxSegments = blockQueueSize - 2;
 /** Most sectors of one discard or write zeroes: 1 GiB. Zeros may have to be written one by one. */
 export const maxRangeSectors = 2 * 1024 * 1024;
 
-/** What a driver sees of a disk before it uses it. */
-export function blockShape(disk: BlockGeometry): VirtioShape {
+/**
+ * What a driver sees of a disk before it uses it.
+ *
+ * @param blockBytes of its sectors, whatever those of the file are
+ */
+export function blockShape(disk: BlockGeometry, blockBytes: number = sectorBytes): VirtioShape {
   const { segMax, readOnly, blockSize, flush, topology, configWce, discard, writeZeroes } = blockFeature;
   const config = virtio_blk_config.allocate();
-  const blockBytes = Math.max(sectorBytes, disk.memoryAlignment);
   config.capacity = BigInt(Math.floor(disk.sizeBytes / sectorBytes));
   config.seg_max = maxSegments;
   config.blk_size = blockBytes;
@@ -64,7 +67,7 @@ export function blockShape(disk: BlockGeometry): VirtioShape {
   if (!disk.readOnly) {
     config.max_discard_sectors = maxRangeSectors;
     config.max_discard_seg = 1;
-    config.discard_sector_alignment = Math.max(1, Math.floor(disk.discardBytes / sectorBytes));
+    config.discard_sector_alignment = Math.floor(Math.max(disk.discardBytes, blockBytes) / sectorBytes);
     config.max_write_zeroes_sectors = maxRangeSectors;
     config.max_write_zeroes_seg = 1;
     config.write_zeroes_may_unmap = 1;
@@ -76,5 +79,6 @@ export function blockShape(disk: BlockGeometry): VirtioShape {
     queueSizes: [blockQueueSize],
     config: config.$bytes,
     writableConfig: [wce, wce + 1],
+    configured: [{ features: readOnly, key: 'readonly', offered: 'on', missing: 'off' }],
   };
 }

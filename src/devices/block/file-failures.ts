@@ -3,7 +3,8 @@ import { type BlockSlot, blockRequestType as type } from './block-request.ts';
 
 /**
  * What becomes of a write that fails, in QEMU's words: the guest is told (report), the machine stops and the write is
- * done again when it goes on (stop), or the latter only while the host's disk is full (enospc).
+ * done again when it goes on (stop), or the latter only while the host's disk is full (enospc). The guest is always told of a
+ * flush that fails.
  */
 export type WriteErrorPolicy = 'report' | 'stop' | 'enospc';
 

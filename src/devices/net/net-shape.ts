@@ -77,6 +77,10 @@ export function netShape({ mac, mtu, offload }: NetOptions): VirtioShape {
       (offload ? offloads : 0n),
     queueSizes: [receiveQueueSize, transmitQueueSize, controlQueueSize],
     // Written out: they stay what they were, whatever becomes of those above.
+    configured: [
+      { features: offloads, key: 'offload', offered: 'on', missing: 'off' },
+      { features: f.mtu, key: 'mtu', offered: 'given', missing: 'not given' },
+    ],
     earlierQueueSizes: [256, 256, 64],
     config,
   };

@@ -73,6 +73,12 @@ export function checkAlike(saved: RegistersState, shape: VirtioShape): void {
     throw new VmStateError('registers.deviceId', `is ${deviceId}, and the device here has ${shape.deviceId}`);
   }
   if (offered !== offeredFeatures(shape)) {
+    for (const { features, key, offered: on, missing } of shape.configured ?? []) {
+      if ((offered & features) === (shape.features & features)) continue;
+      const [then, now] = (offered & features) === 0n ? [missing, on] : [on, missing];
+      const rest = `a guest cannot be told while it runs: leave it ${then}, or start the guest anew`;
+      throw new VmStateError(`${key}`, `was ${then} when the guest started, and is ${now} here, which ${rest}`);
+    }
     const [there, here] = [offered.toString(16), offeredFeatures(shape).toString(16)];
     throw new VmStateError('registers.offeredFeatures', `are 0x${there}, and the device here offers 0x${here}`);
   }

@@ -68,6 +68,15 @@ export interface VirtioDevice {
   close(): void;
 }
 
+/** A key of a device's configuration, and the features by which a driver hears of its value. */
+export interface ConfiguredFeatures {
+  readonly features: bigint;
+  readonly key: string;
+  /** What its user calls the value that these are offered with, and the one without. */
+  readonly offered: string;
+  readonly missing: string;
+}
+
 /** What the registers show of a device, known before it runs. */
 export interface VirtioShape {
   /** Virtio 1.2, section 5. */
@@ -78,6 +87,8 @@ export interface VirtioShape {
   readonly queueSizes: readonly number[];
   /** What an earlier version had instead; none of them is larger. A device that was saved with these goes on with them. */
   readonly earlierQueueSizes?: readonly number[];
+  /** Features that go with a key of the device's configuration: a state of a device with another value is refused by it. */
+  readonly configured?: readonly ConfiguredFeatures[];
   /**
    * Device configuration as it is at first. The live bytes, which a device is given when it is made, are shared with
    * the registers: the device changes them to tell its driver something, and reads what a driver may write.

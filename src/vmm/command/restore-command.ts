@@ -16,7 +16,7 @@ export async function restoreCommand(path: string, config: RestoreConfig, progra
   try {
     const { config: saved } = snapshot.tail;
     const parts: MachineParts = { ...mergeDevices(saved, config), rng: saved.rng };
-    requireOverlays(parts);
+    requireOverlays(snapshot, parts);
     warnOfChangedDisks(snapshot, parts);
     return await runMachine(config, parts, () => restore(snapshot, parts, config, program));
   } finally {
@@ -53,11 +53,14 @@ function restore(snapshot: Snapshot, { disk, net, rng }: MachineParts, config: R
   }
 }
 
-/** One that is missing would be made, with nothing in it of what the guest wrote. */
-function requireOverlays({ disk }: MachineParts): void {
+/**
+ * One that is missing would be made, with nothing in it of what the guest wrote. That is right only over a disk that had none:
+ * so the guest goes on, as often as one likes, and leaves its disk as it was.
+ */
+function requireOverlays({ tail }: Snapshot, { disk }: MachineParts): void {
   for (const [index, config] of disk.entries()) {
     const { overlay } = config;
-    if (overlay === undefined || existsSync(overlay)) continue;
+    if (overlay === undefined || tail.config.disk[index]?.overlay === undefined || existsSync(overlay)) continue;
     throw new ConfigError(
       `disk ${nameOfDisk(config, index)}: its overlay ${overlay} is gone, and what the guest wrote with it; give a copy ` +
         `by --disk id=${nameOfDisk(config, index)},overlay=FILE`,
@@ -71,9 +74,11 @@ function requireOverlays({ disk }: MachineParts): void {
  */
 function warnOfChangedDisks({ tail }: Snapshot, { disk }: MachineParts): void {
   for (const [index, config] of disk.entries()) {
-    const file = resolve(config.overlay ?? config.path);
     const saved = tail.config.disk[index];
-    if (saved === undefined || file !== (saved.overlay ?? saved.path)) continue;
+    if (saved === undefined) continue;
+    // Where an overlay is given to a disk that had none, what the guest wrote is in the disk.
+    const file = resolve(saved.overlay === undefined ? config.path : (config.overlay ?? config.path));
+    if (file !== (saved.overlay ?? saved.path)) continue;
     const then = tail.diskTimes[index];
     const now = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
     if (config.readonly || then === undefined || now === undefined || Math.abs(now - then) < 1) continue;

@@ -28,6 +28,17 @@ const disk = v.strictObject({
   id: v.optional(identifier),
   readonly: onOff(false),
   direct: onOff(false),
+  /** What `path` holds: nothing but the disk's bytes. Given, it may look like something else. */
+  format: v.optional(
+    v.literal('raw', 'is raw: qemu-img convert -O raw OLD NEW makes that of an image of another format'),
+  ),
+  /** Bytes of a sector as the guest sees them; default 512. */
+  sector: v.optional(
+    v.pipe(
+      v.union([v.literal(512), v.literal(4096), v.literal('512'), v.literal('4096')], 'is 512 or 4096'),
+      v.transform(Number),
+    ),
+  ),
   /** File for what the guest writes; `path` then is never written. */
   overlay: v.optional(path),
   werror: v.optional(v.picklist(writeErrorPolicies, `is ${writeErrorPolicies.join(', ')}`), 'enospc'),

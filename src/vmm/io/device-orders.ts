@@ -12,6 +12,8 @@ export interface DiskOrder {
   readonly file: DiskFile;
   /** What is written, over `file`. */
   readonly overlay?: OpenOverlay;
+  /** Bytes of a sector, if they are configured. */
+  readonly sector: number | undefined;
   readonly writeErrors: DiskConfig['werror'];
 }
 

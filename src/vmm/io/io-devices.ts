@@ -270,6 +270,7 @@ class IoSlot implements Closable {
       config: state.config,
       id: order.id,
       werror: order.writeErrors,
+      sector: order.sector,
       events: {
         onError: (operation, errno) => {
           const lasting =

@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import { openDiskFile } from '../../block/disk-file.ts';
 import { overlayGeometry } from '../../block/overlay.ts';
 import { openOverlay } from '../../block/overlay-file.ts';
-import { blockShape } from '../../devices/block/block-shape.ts';
+import { blockShape, sectorBytes } from '../../devices/block/block-shape.ts';
 import { macBytes, netConfig, netShape } from '../../devices/net/net-shape.ts';
 import { rarpRequest } from '../../devices/net/rarp.ts';
 import { rngShape } from '../../devices/rng/rng-device.ts';
@@ -36,6 +36,8 @@ export const noDevices: DevicesConfig = { disks: [], nets: [], rng: { kind: 'non
 export class MachineDevices implements Closable {
   readonly orders: readonly DeviceOrder[];
   readonly disks: DiskFacts[] = [];
+  /** What its user may have meant otherwise, before the guest starts. */
+  readonly warnings: string[] = [];
   readonly #cards: Card[] = [];
   readonly #owner = new Owner();
   readonly #slots: VirtioSlot[] = [];
@@ -99,22 +101,27 @@ export class MachineDevices implements Closable {
   }
 
   #disk(config: DiskConfig, index: number, place: Place): DeviceOrder {
-    const { path, direct, overlay: overlayPath, werror } = config;
+    const { path, direct, overlay: overlayPath, werror, sector, format } = config;
     const id = nameOfDisk(config, index);
     const readOnly = config.readonly || overlayPath !== undefined;
-    const file = openDiskFile(path, { readOnly, direct });
+    const raw = format === 'raw';
+    const file = openDiskFile(path, { readOnly, direct, raw, ...(sector === undefined ? {} : { sector }) });
     this.#owner.defer(() => closeSync(file.fd));
     const { sizeBytes } = file;
     const facts = { id, path, sizeBytes, readOnly: config.readonly, direct };
     this.disks.push(overlayPath === undefined ? facts : { ...facts, overlay: overlayPath });
-    if (overlayPath === undefined) {
-      return place(`disk ${id}`, blockShape(file), { kind: 'disk', id, file, writeErrors: werror });
+    if (file.tableSector !== undefined && file.tableSector !== (sector ?? sectorBytes)) {
+      this.warnings.push(
+        `disk ${id}: its partition table is for sectors of ${file.tableSector} bytes, and the guest will not find it in ` +
+          `sectors of ${sector ?? sectorBytes}: give sector=${file.tableSector}`,
+      );
     }
+    const order = { kind: 'disk', id, file, sector, writeErrors: werror } as const;
+    if (overlayPath === undefined) return place(`disk ${id}`, blockShape(file, sector), order);
     if (config.readonly) throw new ConfigError(`disk ${id}: an overlay is there to be written; leave out readonly=on`);
     const overlay = openOverlay(overlayPath, file.sizeBytes, { direct });
     this.#owner.defer(() => closeSync(overlay.file.fd));
-    const shape = blockShape(overlayGeometry(file, overlay));
-    return place(`disk ${id}`, shape, { kind: 'disk', id, file, overlay, writeErrors: werror });
+    return place(`disk ${id}`, blockShape(overlayGeometry(file), sector), { ...order, overlay });
   }
 
   #net(config: NetConfig, place: Place): DeviceOrder {

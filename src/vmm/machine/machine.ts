@@ -100,6 +100,7 @@ export class Machine implements MonitoredMachine {
 
   /** Loads the images and starts the guest. @throws KernelImageError */
   boot(images: BootImages): void {
+    for (const warning of this.#parts.devices.warnings) this.#notice(warning);
     prepareBoot(this.#parts, this.shape, images);
     this.#control.start();
   }

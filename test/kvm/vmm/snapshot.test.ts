@@ -16,6 +16,7 @@ import { Snapshot } from '../../../src/vmm/snapshot/snapshot-file.ts';
 import type { SnapshotTail } from '../../../src/vmm/snapshot/snapshot-tail.ts';
 import { crowd, echoing, reciting, recitingPatiently, spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
+import { loopDevice, noLoopDevices } from '../../support/loop-device.ts';
 import { forAWhile, until } from '../../support/machines.ts';
 import { RawClient } from '../../support/qmp-client.ts';
 import { noMount } from '../../support/small-file-system.ts';
@@ -343,19 +344,79 @@ test('a machine goes on with its overlay, and not without it', { skip, timeout }
   t.notOk(existsSync(overlay), 'none is made');
 });
 
+test('a machine whose disk had no overlay goes on over one that is made, twice over', { skip, timeout }, async (t) => {
+  const place = new Place(t);
+  const disk = place.at('root.img');
+  writeFileSync(disk, new Uint8Array(hammeredPages * 4096));
+  const vmm = await place.run(hammering('ready'), '--disk', `path=${disk},id=root`);
+  await place.take('a.snap', '--stop');
+  await vmm.ended;
+  const before = readFileSync(disk);
+  for (const name of ['one', 'two']) {
+    const overlay = place.at(name);
+    const clone = place.vmm('restore', place.at('a.snap'), '--name', name, '--disk', `id=root,overlay=${overlay}`);
+    await until(() => existsSync(overlay) && statSync(overlay).blocks > 64);
+    t.equal(clone.stderr, '');
+    await clone.endedBySignal('SIGTERM');
+  }
+  t.ok(readFileSync(disk).equals(before), 'its disk is as it was');
+  appendFileSync(disk, new Uint8Array(4096));
+  const late = place.vmm('restore', place.at('a.snap'), '--paused', '--disk', `id=root,overlay=${place.at('three')}`);
+  await until(() => late.stderr.endsWith('\n'));
+  t.match(late.stderr, /warning: disk root: .*root\.img has been written since the snapshot was taken/);
+});
+
+test('a machine goes on over a device whose blocks are others than those of its disk', {
+  skip: skip || noLoopDevices(),
+  timeout,
+}, async (t) => {
+  const place = new Place(t);
+  const disk = place.at('root.img');
+  writeFileSync(disk, new Uint8Array(hammeredPages * 4096));
+  const vmm = await place.run(hammering('ready'), '--disk', `path=${disk},id=root`);
+  await place.take('a.snap', '--stop');
+  await vmm.ended;
+  const latest = checkHammered(t, disk, 0);
+  for (const [sectorBytes, direct] of [
+    [512, 'off'],
+    [4096, 'off'],
+    [4096, 'on'],
+  ] as const) {
+    const copy = place.at(`copy-${sectorBytes}-${direct}.img`);
+    copyFileSync(disk, copy);
+    const device = loopDevice(t, copy, sectorBytes);
+    const given = ['--disk', `id=root,path=${device},direct=${direct}`, '--name', 'other'];
+    const other = place.vmm('restore', place.at('a.snap'), ...given);
+    await until(() => readFileSync(device).readUInt32LE(0) > latest + hammeredPages || other.stderr !== '');
+    t.equal(other.stderr, '');
+    await other.endedBySignal('SIGTERM');
+    checkHammered(t, device, latest);
+  }
+});
+
 test('refuses devices that are not those of the snapshot', { skip, timeout }, async (t) => {
   const place = new Place(t);
   const disk = place.at('root.img');
   writeFileSync(disk, new Uint8Array(65_536));
   await place.run(spinning('ready'), '--disk', `path=${disk},id=root`);
   await place.take('a.snap', '--stop');
-  const larger = place.at('larger.img');
-  writeFileSync(larger, new Uint8Array(131_072));
+  const smaller = place.at('smaller.img');
+  writeFileSync(smaller, new Uint8Array(32_768));
   const restore = (...flags: readonly string[]): Promise<Ending> => place.say('restore', place.at('a.snap'), ...flags);
   complains(
     t,
-    await restore('--disk', `id=root,path=${larger}`),
-    /a\.snap: the machine cannot be restored here: .*root/,
+    await restore('--disk', `id=root,path=${smaller}`),
+    /a\.snap: the machine cannot be restored here: disk root: the file has 32768 bytes, and the guest was told of 65536: give /,
+  );
+  complains(
+    t,
+    await restore('--disk', 'id=root,readonly=on'),
+    /disk root: readonly was off when the guest started, and is on here, .*: leave it off, or start the guest anew/,
+  );
+  complains(
+    t,
+    await restore('--disk', 'id=root,sector=4096'),
+    /disk root: sector=4096 cannot be: the guest was told of sectors of 512 bytes: leave the key out/,
   );
   complains(
     t,

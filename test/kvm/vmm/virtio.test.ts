@@ -86,6 +86,33 @@ test('what a guest writes to an overlay is not in the base', { skip }, async (t)
   t.ok(readFileSync(path).every((byte) => byte === 0));
 });
 
+test('a partition table for other sectors than the guest sees is told before it starts', { skip }, async (t) => {
+  const path = diskFile(t);
+  const content = readFileSync(path);
+  content.write('EFI PART', pageBytes);
+  writeFileSync(path, content);
+  for (const [sector, notices] of [
+    [
+      undefined,
+      [
+        'disk disk0: its partition table is for sectors of 4096 bytes, and the guest will not find it in sectors of 512: ' +
+          'give sector=4096',
+      ],
+    ],
+    [4096, []],
+  ] as const) {
+    const told: string[] = [];
+    const devices = oneDisk(path);
+    const disks = devices.disks.map((disk) => ({ ...disk, sector }));
+    const machine = bootMachine(t, writingDisk(24, pattern(1)), {
+      devices: { ...devices, disks },
+      notice: (text) => told.push(text),
+    });
+    t.equal(await outputOf(machine), 'OK');
+    t.strictSame(told, notices);
+  }
+});
+
 test('a disk that is only read refuses to be written', { skip }, async (t) => {
   const path = diskFile(t);
   const [disk] = oneDisk(path).disks;

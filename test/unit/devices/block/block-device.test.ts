@@ -365,7 +365,6 @@ test('shows the driver what stands behind the disk', async (t) => {
     readOnly: false,
     physicalBlockBytes: 4096,
     discardBytes: 65536,
-    memoryAlignment: 512,
   });
   const config = virtio_blk_config.over(shape.config);
   t.equal(config.capacity, (5n * 1024n ** 4n) / 512n);
@@ -373,14 +372,10 @@ test('shows the driver what stands behind the disk', async (t) => {
   t.strictSame([config.seg_max, config.discard_sector_alignment, config.max_discard_seg], [254, 128, 1]);
   t.strictSame(shape.writableConfig, [32, 33]);
   t.equal(config.wce, 1);
-  const coarse = blockShape({
-    sizeBytes: 8192,
-    readOnly: true,
-    physicalBlockBytes: 4096,
-    discardBytes: 4096,
-    memoryAlignment: 4096,
-  });
-  t.equal(virtio_blk_config.over(coarse.config).blk_size, 4096);
+  const disk = { sizeBytes: 8192, readOnly: false, physicalBlockBytes: 512, discardBytes: 512 };
+  const coarse = virtio_blk_config.over(blockShape(disk, 4096).config);
+  t.strictSame([coarse.blk_size, coarse.physical_block_exp, coarse.min_io_size], [4096, 0, 1]);
+  t.strictSame([coarse.capacity, coarse.discard_sector_alignment], [16n, 8]);
 });
 
 test('lays out its configuration as the C headers do', { skip: noCompiler() }, async (t) => {

@@ -14,6 +14,7 @@ export interface BlockRigOptions {
   readonly readOnly?: boolean;
   readonly id?: string;
   readonly werror?: WriteErrorPolicy;
+  readonly sector?: number;
   /** Features accepted; default all. */
   readonly features?: bigint;
   readonly sizeBytes?: number;
@@ -29,7 +30,7 @@ export class BlockRig {
   readonly told: string[] = [];
   readonly #ram = new Ram(4 * MiB, 'private');
 
-  constructor({ readOnly = false, id, werror, features, sizeBytes = diskBytes, now }: BlockRigOptions = {}) {
+  constructor({ readOnly = false, id, werror, sector, features, sizeBytes = diskBytes, now }: BlockRigOptions = {}) {
     this.backend = new FakeBackend(sizeBytes, readOnly);
     this.shape = blockShape(this.backend);
     for (let at = 0; at < diskBytes; at++) this.backend.content[at] = (at >> 9) + 1;
@@ -49,6 +50,7 @@ export class BlockRig {
           ...(id === undefined ? {} : { id }),
           ...(now === undefined ? {} : { now }),
           ...(werror === undefined ? {} : { werror }),
+          sector,
         }),
     });
     this.virtio.driver.start(features);

@@ -1,7 +1,9 @@
 import { type Test, test } from 'tap';
+import { virtio_blk_config } from '../../../../src/devices/block/block-shape.ts';
 import type { BlockState } from '../../../../src/devices/block/block-state.ts';
 import type { TransportState } from '../../../../src/devices/virtio/transport-state.ts';
 import { ENOSPC } from '../../../../src/host/errno.ts';
+import type { ViewOf } from '../../../../src/host/layout.ts';
 import { gpa } from '../../../../src/memory/address.ts';
 import { goOnElsewhere, savedState } from '../../../support/go-on-elsewhere.ts';
 import { BlockRig, type BlockRigOptions, header } from './block-rig.ts';
@@ -134,21 +136,114 @@ test('writes through after a load, for a driver that knows of no cache or turned
   }
 });
 
-test('is not loaded with the state of another disk, by the name of what differs', async (t) => {
+/** The state of a disk whose driver was told something else. */
+function toldState(t: Test, change: (config: ViewOf<typeof virtio_blk_config>) => void): TransportState {
   const state = savedState(rigFor(t).virtio);
-  const { registers } = state;
-  const config = registers.config.slice();
-  config[1] = 9;
-  const rig = rigFor(t);
+  const config = state.registers.config.slice();
+  change(virtio_blk_config.over(config));
+  return { ...state, registers: { ...state.registers, config } };
+}
+
+function loads(rig: BlockRig, state: TransportState): void {
   rig.virtio.transport.pause();
-  t.throws(() => rig.virtio.transport.prepareLoad({ ...state, registers: { ...registers, config } }), {
-    code: 'VM_STATE',
-    message: 'registers.config.capacity is not what it is of the device here, which is another one',
+  rig.virtio.transport.prepareLoad(state)();
+}
+
+test('goes on over a disk of other blocks, and its driver sees what it was told', async (t) => {
+  const state = toldState(t, (config) => {
+    config.blk_size = 4096;
+    config.physical_block_exp = 0;
+    config.min_io_size = 1;
+    config.discard_sector_alignment = 64;
+    config.max_discard_sectors = 1000;
   });
-  t.throws(() => rig.virtio.transport.prepareLoad(savedState(rigFor(t, { readOnly: true }).virtio)), {
-    code: 'VM_STATE',
-    message: /^registers.offeredFeatures are /,
+  const rig = rigFor(t);
+  loads(rig, state);
+  t.strictSame(savedState(rig.virtio).registers.config, state.registers.config);
+  const { driver } = rig.virtio;
+  t.equal(driver.readConfig(virtio_blk_config.offsets.blk_size, 4), 4096);
+  t.equal(driver.readConfig(virtio_blk_config.offsets.discard_sector_alignment, 4), 64);
+  rig.virtio.transport.resume();
+  t.equal(rig.ask([{ read: header(OUT, 8n) }, { read: Buffer.alloc(4096, 5) }, { write: 1 }]).status, 0);
+  driver.start();
+  t.equal(driver.readConfig(virtio_blk_config.offsets.blk_size, 4), 4096, 'and after a reset as well');
+});
+
+test('goes on over a larger disk, of which its driver sees as much as it was told', async (t) => {
+  const rig = rigFor(t);
+  loads(
+    rig,
+    toldState(t, (config) => {
+      config.capacity = 3n;
+    }),
+  );
+  rig.virtio.transport.resume();
+  const write = (sector: bigint): number =>
+    rig.ask([{ read: header(OUT, sector) }, { read: Buffer.alloc(512, 5) }, { write: 1 }]).status;
+  t.equal(write(2n), 0);
+  t.equal(write(3n), 1, 'an I/O error');
+  t.strictSame(rig.backend.log, ['write 1024+512']);
+  rig.virtio.driver.start();
+  t.equal(write(3n), 1);
+});
+
+for (const [what, options, change, message] of [
+  [
+    'a larger disk',
+    {},
+    (config) => {
+      config.capacity = 129n;
+    },
+    'the file has 65536 bytes, and the guest was told of 66048: give the file that it had, or one that is as large',
+  ],
+  [
+    'sectors of another size than is configured',
+    { sector: 512 },
+    (config) => {
+      config.blk_size = 4096;
+    },
+    'sector=512 cannot be: the guest was told of sectors of 4096 bytes: leave the key out, or start the guest anew',
+  ],
+  [
+    'sectors of no size',
+    {},
+    (config) => {
+      config.blk_size = 0;
+    },
+    /^registers.config has limits that no disk/,
+  ],
+  [
+    'longer discards than we do',
+    {},
+    (config) => {
+      config.max_discard_sectors++;
+    },
+    /^registers.config has limits that no disk/,
+  ],
+] as [string, BlockRigOptions, (config: ViewOf<typeof virtio_blk_config>) => void, string | RegExp][]) {
+  test(`is not loaded where the driver was told of ${what}`, async (t) => {
+    const rig = rigFor(t, options);
+    const before = savedState(rig.virtio);
+    rig.virtio.transport.pause();
+    t.throws(() => rig.virtio.transport.prepareLoad(toldState(t, change)), { code: 'VM_STATE', message });
+    t.strictSame(savedState(rig.virtio), before);
   });
+}
+
+test('is not loaded where the driver was told otherwise about writing, and says so by the key', async (t) => {
+  for (const [then, now, readOnly] of [
+    ['on', 'off', true],
+    ['off', 'on', false],
+  ] as const) {
+    const rig = rigFor(t, { readOnly: !readOnly });
+    rig.virtio.transport.pause();
+    t.throws(() => rig.virtio.transport.prepareLoad(savedState(rigFor(t, { readOnly }).virtio)), {
+      code: 'VM_STATE',
+      message:
+        `readonly was ${then} when the guest started, and is ${now} here, which a guest cannot be told while it runs: ` +
+        `leave it ${then}, or start the guest anew`,
+    });
+  }
 });
 
 for (const [what, change, message] of [

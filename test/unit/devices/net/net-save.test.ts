@@ -201,3 +201,23 @@ test('keeps the shorter queue of a card of an earlier version, also for the next
   rig.arrive(packet(100));
   t.equal(rig.receive.collectOne().length, 100);
 });
+
+test('is not loaded where its driver was told otherwise about offloads or MTU, and says so by the key', async (t) => {
+  for (const [then, now, message] of [
+    [
+      { offload: true },
+      { offload: false },
+      /^offload was on when the guest started, and is off here, .*: leave it on,/,
+    ],
+    [
+      { offload: false },
+      { offload: true },
+      /^offload was off when the guest started, and is on here, .*: leave it off,/,
+    ],
+    [{}, { mtu: 1400 }, /^mtu was not given when the guest started, and is given here, .*: leave it not given,/],
+  ] as const) {
+    const rig = netRig(t, now);
+    rig.transport.pause();
+    t.throws(() => rig.transport.prepareLoad(savedState(netRig(t, then))), { code: 'VM_STATE', message });
+  }
+});

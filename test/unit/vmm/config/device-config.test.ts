@@ -37,6 +37,8 @@ for (const [text, disk] of [
   ['path=a,werror=report', { path: 'a', werror: 'report' }],
   ['path=a,werror=stop', { path: 'a', werror: 'stop' }],
   ['werror=enospc,path=a', { path: 'a' }],
+  ['path=a,sector=4096', { path: 'a', sector: 4096 }],
+  ['path=a,sector=512,format=raw', { path: 'a', sector: 512, format: 'raw' }],
 ] as const) {
   test(`takes --disk ${text}`, async (t) => {
     t.strictSame(parsed({ disk: [text] }).disk, [{ ...plainDisk, ...disk }]);
@@ -125,6 +127,11 @@ for (const [text, says] of [
   [
     'path=a,id=123456789012345678901',
     '--disk path=a,id=123456789012345678901: id is up to 20 letters, digits, dots, dashes',
+  ],
+  ['path=a,sector=1024', '--disk path=a,sector=1024: sector is 512 or 4096'],
+  [
+    'path=a,format=qcow2',
+    '--disk path=a,format=qcow2: format is raw: qemu-img convert -O raw OLD NEW makes that of an image of another format',
   ],
   ['path=a,werror=ignore', '--disk path=a,werror=ignore: werror is enospc, report, stop'],
 ] as const) {

@@ -55,7 +55,7 @@ function ioRig(t: Test, { id = 'root', seed = 7 } = {}): Rig {
     device,
   });
   const orders = [
-    order(blockShape(file), { kind: 'disk', id, file, writeErrors: 'report' }),
+    order(blockShape(file), { kind: 'disk', id, file, sector: undefined, writeErrors: 'report' }),
     order(rngShape, { kind: 'rng', seed }),
   ];
   const devices = owner.own(new IoDevices(orders, { memory: ram.memory, loop, report: () => {} }));
