@@ -21,6 +21,9 @@ export class FakeMachine implements MonitoredMachine {
   readonly clockBehindMs = 0;
   readonly events = new MachineEvents();
   readonly calls: string[] = [];
+  /** How often its disks were settled, while it was paused; and what they say to that. */
+  settled = 0;
+  onSettle: () => void = () => {};
 
   constructor(state: RunState = 'running') {
     this.state = state;
@@ -30,6 +33,13 @@ export class FakeMachine implements MonitoredMachine {
     this.calls.push('pause');
     this.state = 'paused';
     this.events.tell({ kind: 'paused' });
+    this.settleDisks();
+  }
+
+  settleDisks(): void {
+    if (this.state !== 'paused') return;
+    this.settled++;
+    this.onSettle();
   }
 
   resume(): void {

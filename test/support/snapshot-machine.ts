@@ -107,6 +107,9 @@ export class SnapshotRig implements SnapshotMachine {
   timesResumed = 0;
   readonly ram: { readonly memory: GuestMemory };
   readonly calls: string[] = [];
+  /** How often its disks were settled, while it was paused; and what they say to that. */
+  settled = 0;
+  onSettle: () => void = () => {};
   /** Trackers that were not closed. */
   trackers = 0;
   /** What the guest does right before it stands still for a snapshot. */
@@ -149,6 +152,13 @@ export class SnapshotRig implements SnapshotMachine {
   pause(): void {
     this.calls.push('pause');
     this.state = 'paused';
+    this.settleDisks();
+  }
+
+  settleDisks(): void {
+    if (this.state !== 'paused') return;
+    this.settled++;
+    this.onSettle();
   }
 
   resume(): void {

@@ -100,13 +100,13 @@ function register32(name: string): number {
 }
 
 /** Resets a device, agrees on VERSION_1 alone, gives it the queue, says DRIVER_OK. Jumps to `bad` if it refuses. */
-function setUpDevice(code: Assembler, base: number, bad: string): Assembler {
+function setUpDevice(code: Assembler, base: number, bad: string, features = 0): Assembler {
   const write = (name: string, value: number): Assembler => code.store(base + register32(name), value);
   write('Status', 0);
   write('Status', 1);
   write('Status', 3);
   write('DriverFeaturesSel', 0);
-  write('DriverFeatures', 0);
+  write('DriverFeatures', features);
   write('DriverFeaturesSel', 1);
   write('DriverFeatures', 1);
   write('Status', 0x0b);
@@ -233,12 +233,14 @@ const sectorsPerPage = pageBytes / 512;
 /**
  * Writes pages to disk 0 without end, each stamped with its number in the first four bytes: page n goes to place
  * n mod {@link hammeredPages}. Prints `announce` after the first round, BAD if a write fails.
+ *
+ * @param features that it accepts besides VERSION_1, the lower 32 bits; a disk writes through to a driver without FLUSH
  */
-export function hammering(announce: string): Uint8Array {
+export function hammering(announce: string, features = 0): Uint8Array {
   const base = deviceBase(0);
   const request: DiskRequest = { type: 'write', page: 0 };
   const queue = diskQueue([request]); // avail entries are all 0: the same request each time
-  const code = setUpDevice(new Assembler(), base, 'bad')
+  const code = setUpDevice(new Assembler(), base, 'bad', features)
     .set('ebx', 0)
     .label('next')
     .bytes(0x89, 0xd8) // MOV EAX, EBX

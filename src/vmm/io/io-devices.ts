@@ -22,8 +22,9 @@ import { TapPort } from '../../host/tap.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { settlePatienceMs } from '../platform/io-control.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
+import { DiskSettling } from './disk-settling.ts';
 import { type IoDeviceState, lastingNames } from './io-device-state.ts';
-import { type DrivenDevices, waitUntilIdle } from './io-loop.ts';
+import type { DrivenDevices } from './io-loop.ts';
 import type { DiskFailure, IoReport } from './io-report.ts';
 
 /** What the devices of the io thread work with. */
@@ -33,7 +34,12 @@ export interface IoSurroundings {
   readonly report: (report: IoReport) => void;
   /** Engines of the thread's disks, made when the first one asks. */
   readonly engines: () => DiskEngines;
+  /** Knows every disk. */
+  readonly settling: DiskSettling;
 }
+
+/** While it settles disks, the thread looks this often how long that takes. */
+const settlingTurnMs = 100;
 
 /** Notices of one device that the operator sees: a guest can cause as many as it likes. */
 const mostNotices = 10;
@@ -45,19 +51,24 @@ export class IoDevices implements DrivenDevices, Closable {
   readonly #owner = new Owner();
   readonly #slots: IoSlot[] = [];
   readonly #names: readonly string[];
-  readonly #loop: EventLoop;
+  readonly #settling: DiskSettling;
   #engines: DiskEngines | undefined;
 
-  constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines'>) {
+  constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines' | 'settling'>) {
+    this.#settling = new DiskSettling({
+      idle: () => this.idle,
+      turn: () => parts.loop.turn(settlingTurnMs),
+      now: () => performance.now(),
+    });
     const surroundings: IoSurroundings = {
       ...parts,
+      settling: this.#settling,
       engines: () => {
         this.#engines ??= this.#makeEngines(parts);
         return this.#engines;
       },
     };
     this.#names = lastingNames(orders);
-    this.#loop = parts.loop;
     try {
       for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
     } catch (error) {
@@ -66,7 +77,7 @@ export class IoDevices implements DrivenDevices, Closable {
     }
   }
 
-  #makeEngines({ loop, report }: Omit<IoSurroundings, 'engines'>): DiskEngines {
+  #makeEngines({ loop, report }: Omit<IoSurroundings, 'engines' | 'settling'>): DiskEngines {
     const engines = this.#owner.own(new DiskEngines());
     if (engines.withoutUring !== undefined) {
       const text = `disks are slow, and hold up the network: ${engines.withoutUring}`;
@@ -106,9 +117,9 @@ export class IoDevices implements DrivenDevices, Closable {
     return this.#slots.every((slot) => slot.transport.idle);
   }
 
-  /** Waits until disks have finished what is in flight, while the thread is parked. False: it takes too long. */
-  settleDisks(): boolean {
-    return waitUntilIdle(this.#loop, this, settlePatienceMs);
+  /** While the thread is parked: see {@link DiskSettling.settle}. */
+  settleDisks(): string | undefined {
+    return this.#settling.settle(settlePatienceMs);
   }
 
   /** All devices, while the thread is parked. */
@@ -263,8 +274,9 @@ class IoSlot implements Closable {
   #disk(order: DiskOrder, state: MmioState, host: DeviceHost, surroundings: IoSurroundings): BlockDevice {
     const engines = surroundings.engines();
     const file = new RawFile(order.file, engines);
+    const backend = order.overlay === undefined ? file : new Overlay(order.overlay, file, engines, ownerOf(file));
     const device = new BlockDevice({
-      backend: order.overlay === undefined ? file : new Overlay(order.overlay, file, engines, ownerOf(file)),
+      backend,
       memory: surroundings.memory,
       host,
       config: state.config,
@@ -287,6 +299,7 @@ class IoSlot implements Closable {
       },
     });
     engines.listen(device);
+    surroundings.settling.add(this.#name, backend);
     return device;
   }
 }

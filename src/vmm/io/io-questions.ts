@@ -6,7 +6,7 @@ import type { IoDeviceState } from './io-device-state.ts';
 /** What the io thread can be asked while it is parked. */
 export type IoQuestion =
   | { readonly kind: 'save' }
-  /** To wait until disks have finished what is in flight: their files change no more. */
+  /** To bring the disks' files to where the guest was told they are. */
   | { readonly kind: 'settle-disks' }
   /** Whether the devices can be loaded with these states, which were checked. They are kept for `load`. */
   | { readonly kind: 'prepare-load'; readonly states: readonly IoDeviceState[] }
@@ -19,14 +19,14 @@ export type IoQuestion =
 export type IoAnswer =
   | { readonly kind: 'saved'; readonly states: readonly IoDeviceState[] }
   | { readonly kind: 'done' }
-  | { readonly kind: 'unsettled' }
+  | { readonly kind: 'unsettled'; readonly reason: string }
   | { readonly kind: 'refused'; readonly part: string; readonly reason: string };
 
 /** The devices as they are asked. */
 export interface SavedDevices {
   save(): IoDeviceState[];
-  /** False: it takes too long. */
-  settleDisks(): boolean;
+  /** What is not settled, and why. See DiskSettling. */
+  settleDisks(): string | undefined;
   /** @throws VmStateError */
   prepareLoad(states: readonly IoDeviceState[]): () => void;
   announce(): void;
@@ -39,8 +39,10 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
     switch (question.kind) {
       case 'save':
         return { kind: 'saved', states: devices.save() };
-      case 'settle-disks':
-        return { kind: devices.settleDisks() ? 'done' : 'unsettled' };
+      case 'settle-disks': {
+        const reason = devices.settleDisks();
+        return reason === undefined ? { kind: 'done' } : { kind: 'unsettled', reason };
+      }
       case 'prepare-load':
         try {
           prepared = devices.prepareLoad(question.states);

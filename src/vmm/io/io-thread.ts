@@ -1,7 +1,7 @@
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import type { SharedRam } from '../../memory/ram.ts';
-import { ioPatienceMs, type SharedIoControl, settlePatienceMs } from '../platform/io-control.ts';
+import { ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
 import type { ThreadControl } from '../thread/thread-control.ts';
 import type { DeviceOrder } from './device-orders.ts';
@@ -49,14 +49,13 @@ export class IoThread extends ControlledThread<IoReport> {
   }
 
   /**
-   * Waits until disks have finished all that is in flight, while the thread is parked: then their files are as the guest was
-   * told, and change no more.
+   * Brings the files of all disks to where the guest was told they are, while the thread is parked: for who copies them.
    *
-   * @throws if that takes longer than {@link settlePatienceMs}
+   * @returns which disk is not settled, and why; undefined if all are
    */
-  settleDisks(): void {
-    if (this.#ask({ kind: 'settle-disks' }).kind === 'done') return;
-    throw new Error(`a disk has not finished what it was writing within ${settlePatienceMs} ms`);
+  settleDisks(): string | undefined {
+    const answer = this.#ask({ kind: 'settle-disks' });
+    return answer.kind === 'unsettled' ? answer.reason : undefined;
   }
 
   /** Makes sure that {@link loadDevices} can load these states. @throws VmStateError */

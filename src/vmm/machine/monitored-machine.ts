@@ -40,7 +40,10 @@ export interface MonitoredMachine {
   readonly heldMs: number;
   /** What the guest's clocks still are behind the time that they are to show, in ms: they go there in steps. */
   readonly clockBehindMs: number;
+  /** @throws DiskError as `settleDisks` */
   pause(): void;
+  /** Brings the files of disks to where the guest was told they are, if it is paused, and stays so. @throws DiskError */
+  settleDisks(): void;
   /** @param clock what becomes of the time that it stood still; default `keep` */
   resume(clock?: ClockMode): void;
   save(): MachineState;

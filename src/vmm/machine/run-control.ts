@@ -1,3 +1,4 @@
+import { DiskError } from '../../block/disk-error.ts';
 import { DoorbellButton } from '../../host/doorbell.ts';
 import { ClockCatchUp } from '../vmstate/clock-catch-up.ts';
 import { type ClockMode, type ClockState, elapsedSince } from '../vmstate/clock-state.ts';
@@ -74,11 +75,12 @@ export class RunControl {
    *
    * In this order, for a vCPU may be waiting for the io thread to carry out what it wrote into a register.
    *
-   * @param settlesDisks waits until disks have finished what is in flight, so that their files change no more. Otherwise
-   *   writes and flushes may stay in flight: a stop then takes no longer for a slow disk
+   * Writes and flushes may stay in flight: a stop takes no longer for a slow disk. Their files are at rest after
+   * {@link settleDisks}.
+   *
    * @throws RunStateError if it does not run
    */
-  stop({ settlesDisks }: { settlesDisks: boolean }): void {
+  stop(): void {
     if (this.state !== 'running') throw new RunStateError(this.state, 'paused');
     const { vcpus, io } = this.#parts;
     // Made before anything is stopped, in case that fails.
@@ -98,7 +100,6 @@ export class RunControl {
       const realtimeNs = clocks.realtimeNs - this.#catchUp.behindNs;
       this.#clocks = { state: { ...clocks, realtimeNs }, readAt: performance.now(), running: true };
       this.times.done('clocks');
-      if (settlesDisks) io?.settleDisks();
       this.onStill();
     } catch (error) {
       // KVM is told nothing, as it is when a machine is resumed: a call on a vCPU waits until its thread leaves the guest,
@@ -108,6 +109,17 @@ export class RunControl {
       this.#letRun();
       throw error;
     }
+  }
+
+  /**
+   * Brings the files of disks to where the guest was told they are; from then on nothing changes them. The machine is paused.
+   *
+   * @throws DiskError that names the disk; the machine stays paused
+   */
+  settleDisks(): void {
+    const reason = this.state === 'paused' ? this.#parts.io?.settleDisks() : undefined;
+    if (reason === undefined) return;
+    throw new DiskError(`a copy of its disks may lack what the guest was told is written: ${reason}`);
   }
 
   /**

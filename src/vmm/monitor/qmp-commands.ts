@@ -92,7 +92,13 @@ export const commands: CommandTable = {
   'x-query-machine': query(queryMachine),
   // As in QEMU, stopping what stands and continuing what runs are no errors.
   stop: order(({ machine }) => {
-    if (machine.state === 'running') machine.pause();
+    try {
+      if (machine.state === 'running') machine.pause();
+      else machine.settleDisks();
+    } catch (error) {
+      if (machine.state !== 'paused') throw error;
+      throw new QmpError('GenericError', `the machine is paused, but ${(error as Error).message}`);
+    }
   }),
   // `x-clock` is ours: what becomes of the time that the machine stood still.
   cont: command({ 'x-clock': v.optional(v.picklist(['keep', 'jump'])) }, ({ machine }, { 'x-clock': clock }) => {

@@ -29,6 +29,8 @@ export interface SnapshotMachine {
   whileStill<T>(body: () => T): T;
   save(): MachineState;
   pause(): void;
+  /** Brings the files of disks to where the guest was told they are, if it is paused. */
+  settleDisks(): void;
   resume(): void;
   stop(by: string, exitCode: number): void;
 }
@@ -109,14 +111,14 @@ export class Snapshotter {
 
   async #takeAndStop(path: string, incremental: boolean): Promise<SnapshotReport> {
     const wasRunning = this.#machine.state === 'running';
-    if (wasRunning) this.#machine.pause();
     try {
+      if (wasRunning) this.#machine.pause();
       return await this.#take(path, { incremental, stop: true });
     } catch (error) {
       // It may have ended meanwhile, or somebody may have let it go on.
       const now: RunState = this.#machine.state;
       if (wasRunning && now === 'paused') this.#machine.resume();
-      throw error;
+      throw asSnapshotError(path, error);
     }
   }
 
@@ -125,6 +127,8 @@ export class Snapshotter {
     let partial: PartialFile | undefined;
     try {
       this.#requireMachine();
+      // Of a machine that runs on nobody can copy the disks at this moment.
+      this.#machine.settleDisks();
       partial = new PartialFile(path);
       chain ??= new SnapshotChain(this.#machine);
       const { target } = partial;
@@ -150,7 +154,7 @@ export class Snapshotter {
       if (stop) this.#machine.stop(snapshotStop, 0);
       return report;
     } catch (error) {
-      throw error instanceof SnapshotError ? error : new SnapshotError(`${path}: ${explain(error)}`, { cause: error });
+      throw asSnapshotError(path, error);
     } finally {
       partial?.close();
       if (chain !== this.#chain) chain?.close();
@@ -238,6 +242,10 @@ function count(dirty: readonly DirtyBitmap[]): number {
 
 function writeFully(fd: number, bytes: Uint8Array, at: number): void {
   for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, at + done);
+}
+
+function asSnapshotError(path: string, error: unknown): SnapshotError {
+  return error instanceof SnapshotError ? error : new SnapshotError(`${path}: ${explain(error)}`, { cause: error });
 }
 
 function explain(error: unknown): string {

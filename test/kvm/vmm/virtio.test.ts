@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import { Overlay } from '../../../src/block/overlay.ts';
+import { RawFile } from '../../../src/block/raw-file.ts';
+import { blockFeature } from '../../../src/devices/block/block-shape.ts';
 import { SeededRandom } from '../../../src/devices/rng/seeded-random.ts';
 import { viewMemory } from '../../../src/host/libc.ts';
 import { AnonymousMapping } from '../../../src/host/mapping.ts';
@@ -10,6 +13,7 @@ import { gpa, MiB } from '../../../src/memory/address.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
 import type { DevicesConfig } from '../../../src/vmm/machine/machine-devices.ts';
 import { attacking } from '../../support/attacking-guest.ts';
+import { DiskRig } from '../../support/disk-rig.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, forAWhile, takeOutput, until } from '../../support/machines.ts';
 import { freeName, noTaps } from '../../support/taps.ts';
@@ -84,6 +88,43 @@ test('what a guest writes to an overlay is not in the base', { skip }, async (t)
   const devices = oneDisk(path, false, join(temporaryFolder(t), 'overlay'));
   t.equal(await outputOf(bootMachine(t, writingDisk(24, pattern(2)), { devices })), 'OK');
   t.ok(readFileSync(path).every((byte) => byte === 0));
+});
+
+test('what a guest wrote is in a copy of its paused overlay, and a stop for a moment flushes nothing', {
+  skip,
+}, async (t) => {
+  const path = diskFile(t, hammeredPages * pageBytes);
+  const overlay = join(temporaryFolder(t), 'overlay');
+  const machine = bootMachine(t, hammering('.', Number(blockFeature.flush)), {
+    devices: oneDisk(path, false, overlay),
+  });
+  let printed = '';
+  await until(() => {
+    printed += takeOutput(machine);
+    return printed !== '';
+  });
+  const isAllocated = (): boolean =>
+    readFileSync(overlay)
+      .subarray(pageBytes, 2 * pageBytes)
+      .some((byte) => byte !== 0);
+  t.notOk(
+    machine.whileStill(() => isAllocated()),
+    'the guest has flushed nothing',
+  );
+  machine.pause();
+  const copy = `${overlay}-copy`;
+  copyFileSync(overlay, copy);
+  const rig = new DiskRig(t);
+  const base = RawFile.open(path, { readOnly: true }, rig.engines);
+  const disk = rig.owner.own(Overlay.open(copy, base, {}, rig.engines));
+  const bytes = rig.read(disk, 0, hammeredPages * pageBytes) as Buffer;
+  const done = machine.ram.memory.readU16(gpa(hammered.used));
+  const numbers = Array.from({ length: hammeredPages }, (_, page) => bytes.readUInt32LE(page * pageBytes) & 0xffff);
+  t.ok(numbers.includes((done - 1) & 0xffff), `the last of ${done} writes is there`);
+  t.equal(new Set(numbers).size, hammeredPages, 'and all before it');
+  machine.resume();
+  machine.pause();
+  machine.settleDisks();
 });
 
 test('a partition table for other sectors than the guest sees is told before it starts', { skip }, async (t) => {

@@ -88,6 +88,21 @@ test('stops and continues, and takes no offence at doing so twice', async (t) =>
   t.strictSame(client.machine.calls, ['pause', 'resume']);
 });
 
+test('stop settles the disks, also of a machine that is paused already', async (t) => {
+  const client = negotiated();
+  client.execute('stop');
+  t.equal(client.machine.settled, 1);
+  client.execute('stop');
+  t.equal(client.machine.settled, 2);
+  client.machine.onSettle = () => {
+    throw new Error('disk root cannot be flushed: EIO');
+  };
+  t.strictSame(client.execute('stop'), {
+    error: { class: 'GenericError', desc: 'the machine is paused, but disk root cannot be flushed: EIO' },
+  });
+  t.equal(client.machine.state, 'paused');
+});
+
 for (const [command, call] of [
   ['system_powerdown', 'power button'],
   ['system_reset', 'reset by the monitor'],

@@ -138,6 +138,22 @@ test('a machine that was to end goes on when its snapshot fails', async (t) => {
   t.strictSame(standing.machine.calls, [], 'unless it stood still before');
 });
 
+test('settles the disks of a machine that is paused or to end, and fails if they are not', async (t) => {
+  const place = new Place(t);
+  await place.take('a.snap');
+  t.equal(place.machine.settled, 0, 'of one that runs on nobody copies them');
+  place.machine.state = 'paused';
+  await place.take('b.snap');
+  t.equal(place.machine.settled, 1);
+  place.machine.state = 'running';
+  place.machine.onSettle = () => {
+    throw new Error('disk root cannot be flushed: EIO');
+  };
+  await t.rejects(place.take('c.snap', { stop: true }), { code: 'SNAPSHOT', message: /c\.snap: disk root cannot be/ });
+  t.equal(place.machine.state, 'running');
+  t.strictSame(place.files, ['a.snap', 'b.snap']);
+});
+
 test('a machine that somebody lets go on while it is to end does not end', async (t) => {
   const place = new Place(t, 3000);
   for (let page = 0; page < 3000; page++) place.fill(page, 1);
