@@ -18,7 +18,7 @@ export interface BlockRigOptions {
   /** Features accepted; default all. */
   readonly features?: bigint;
   readonly sizeBytes?: number;
-  /** The clock of the device's turns. */
+  /** The clock of the device's turns; default one that stands, so that no turn ends by it. */
   readonly now?: () => number;
 }
 
@@ -30,7 +30,15 @@ export class BlockRig {
   readonly told: string[] = [];
   readonly #ram = new Ram(4 * MiB, 'private');
 
-  constructor({ readOnly = false, id, werror, sector, features, sizeBytes = diskBytes, now }: BlockRigOptions = {}) {
+  constructor({
+    readOnly = false,
+    id,
+    werror,
+    sector,
+    features,
+    sizeBytes = diskBytes,
+    now = () => 0,
+  }: BlockRigOptions = {}) {
     this.backend = new FakeBackend(sizeBytes, readOnly);
     this.shape = blockShape(this.backend);
     for (let at = 0; at < diskBytes; at++) this.backend.content[at] = (at >> 9) + 1;
@@ -48,7 +56,7 @@ export class BlockRig {
             onStop: (errno: number) => this.told.push(`stop ${errno}`),
           },
           ...(id === undefined ? {} : { id }),
-          ...(now === undefined ? {} : { now }),
+          now,
           ...(werror === undefined ? {} : { werror }),
           sector,
         }),
