@@ -94,8 +94,9 @@ export function parseBzImage({ name, bytes: file }: NamedFile): BzImage {
   const codeEnd = codeStart + header.get('syssize') * paragraphBytes;
   const payloadStart = codeStart + header.get('payload_offset');
   const payloadEnd = payloadStart + header.get('payload_length');
-  const wholeBytes = Math.max(codeEnd, payloadEnd);
-  if (file.length < wholeBytes) throw truncated(name, file.length, wholeBytes);
+  // The size is rounded up to paragraphs, and not every linker fills the last one.
+  const wholeBytes = Math.max(codeEnd - (paragraphBytes - 1), payloadEnd);
+  if (file.length < wholeBytes) throw truncated(name, file.length, Math.max(codeEnd, payloadEnd));
   if (codeEnd < codeStart + entry64Offset) {
     throw new KernelImageError('KERNEL_CORRUPT', `kernel ${name} is damaged: its header says it has no code (syssize)`);
   }

@@ -14,7 +14,7 @@ import { tooLarge } from './kernel-room.ts';
 import type { NamedFile } from './named-file.ts';
 import { writePageTables } from './page-tables.ts';
 import { writeStartInfo } from './pvh.ts';
-import { type SlotChooser, type UnpackedKernel, unpackKernel } from './unpack-kernel.ts';
+import { compressionOf, type SlotChooser, type UnpackedKernel, unpackKernel } from './unpack-kernel.ts';
 
 export interface LoadKernelOptions {
   readonly kernel: NamedFile;
@@ -27,7 +27,8 @@ export interface LoadKernelOptions {
   readonly unpack?: 'host' | 'guest' | 'auto';
   /**
    * Chooses where a kernel unpacked here runs in its virtual address space (KASLR). Absent, or with `nokaslr` on the
-   * command line: where it was linked for. The kernel's own decompressor chooses for itself.
+   * command line: where it was linked for. The kernel's own decompressor chooses for itself; absent, `nokaslr` is added to the
+   * command line for it.
    */
   readonly kaslr?: SlotChooser | undefined;
 }
@@ -59,8 +60,9 @@ export function loadKernel(memory: GuestMemory, options: LoadKernelOptions): Boo
 }
 
 function loadBzImage(memory: GuestMemory, image: BzImage, options: LoadKernelOptions): BootEntry {
-  const commandLine = writeCommandLine(memory, options.commandLine, image.commandLineMaxBytes);
   const kernel = placeBzImage(memory, image, options);
+  const text = keepsItsPlace(image, kernel, options) ? `${options.commandLine} nokaslr`.trim() : options.commandLine;
+  const commandLine = writeCommandLine(memory, text, image.commandLineMaxBytes);
   const initrd = options.initrd && writeInitrd(memory, options.initrd, kernel.end, image.initrdAddrMax + 1);
   const zeroPage = writeBootParams(memory, {
     bzImage: image,
@@ -79,6 +81,17 @@ function loadBzImage(memory: GuestMemory, image: BzImage, options: LoadKernelOpt
     unpackedBy: kernel.unpackedBy,
     randomised: kernel.randomised,
   };
+}
+
+/** Whether a kernel that unpacks itself has to be told not to choose a random address. */
+function keepsItsPlace(
+  image: BzImage,
+  { unpackedBy }: PlacedKernel,
+  { kaslr, commandLine }: LoadKernelOptions,
+): boolean {
+  // What is not compressed is no Linux, and would take the word for one of its own.
+  const unpacksItself = unpackedBy === 'guest' && compressionOf(image.payload) !== undefined;
+  return unpacksItself && kaslr === undefined && !hasOption(commandLine, 'nokaslr');
 }
 
 interface PlacedKernel extends UnpackedKernel {

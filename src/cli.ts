@@ -195,7 +195,11 @@ const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
     'virtio entropy device: host, seed=NUMBER (the same bytes at every start) or none (default none)',
   ],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
-  ['kaslr', '<on|off>', 'load the kernel at a random virtual address (default off: the same address at every start)'],
+  [
+    'kaslr',
+    '<on|off>',
+    'load the kernel at a random virtual address (default off: the same address at every start; a kernel that unpacks itself is told nokaslr)',
+  ],
   ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
   ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],

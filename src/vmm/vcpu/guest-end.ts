@@ -92,14 +92,30 @@ const suberrorNames: Readonly<Record<number, string>> = {
 /** Registers, data and the guest's last words, for an end that needs an explanation; otherwise nothing. */
 export function crashReport(end: GuestEnd, consoleTail: string): string[] {
   if (!('registers' in end)) return [];
-  const lines = ['registers:'];
-  const cells = Object.entries(end.registers).map(
-    ([name, value]) => `${name.padStart(6)} ${value.toString(16).padStart(16, '0')}`,
-  );
-  for (let index = 0; index < cells.length; index += 4) lines.push(`  ${cells.slice(index, index + 4).join('  ')}`);
+  const lines: string[] = wasReset(end.registers)
+    ? ['registers: not known: KVM has reset the vCPU, as it does at a triple fault on AMD processors']
+    : registerLines(end.registers);
   if (end.kind === 'internal-error' && end.data.length > 0) {
     lines.push(`internal error data: ${end.data.map((word) => `0x${word.toString(16)}`).join(' ')}`);
   }
   if (consoleTail.length > 0) lines.push('last bytes of the console:', ...consoleTail.trimEnd().split('\n').slice(-20));
+  return lines;
+}
+
+const CR0_NW = 1n << 29n;
+const CR0_CD = 1n << 30n;
+const CR0_ET = 1n << 4n;
+
+/** Whether the vCPU is as it begins after a reset (Intel SDM 3A, table 10-1), and not where the guest crashed. */
+function wasReset({ rip, cs, cr0 = 0n }: RegisterDump): boolean {
+  return rip === 0xfff0n && cs === 0xf000n && (cr0 & ~(CR0_NW | CR0_CD)) === CR0_ET;
+}
+
+function registerLines(registers: RegisterDump): string[] {
+  const lines = ['registers:'];
+  const cells = Object.entries(registers).map(
+    ([name, value]) => `${name.padStart(6)} ${value.toString(16).padStart(16, '0')}`,
+  );
+  for (let index = 0; index < cells.length; index += 4) lines.push(`  ${cells.slice(index, index + 4).join('  ')}`);
   return lines;
 }

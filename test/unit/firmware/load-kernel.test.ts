@@ -127,6 +127,42 @@ t.test('a bzImage unpacked by the guest lies at 1 MiB, entered 0x200 behind', as
   t.ok(Buffer.compare(memory.slice(gpa(MiB), code.length), code) === 0);
 });
 
+t.test('a kernel that unpacks itself is told to keep its place, unless it is to move', async (t) => {
+  const xz = (): Uint8Array => Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 1, 2, 3);
+  const vmlinux = syntheticElf(threeSegments());
+  const unpacksItself = syntheticBzImage({ vmlinux, compress: xz });
+  const lineOf = (image: Uint8Array, options: Partial<LoadKernelOptions> = {}): string => {
+    const memory = usedMemory();
+    load(memory, image, options);
+    return text(memory, commandLineAddress);
+  };
+  t.equal(lineOf(unpacksItself), 'console=ttyS0 nokaslr');
+  t.equal(lineOf(unpacksItself, { commandLine: '' }), 'nokaslr');
+  t.equal(lineOf(unpacksItself, { commandLine: 'nokaslr quiet' }), 'nokaslr quiet', 'once');
+  t.equal(lineOf(unpacksItself, { kaslr: () => 0 }), 'console=ttyS0', 'with KASLR it chooses');
+  t.equal(lineOf(syntheticBzImage({ vmlinux })), 'console=ttyS0', 'one that is unpacked here needs no word');
+  const noLinux = unpacksItself.slice();
+  new DataView(noLinux.buffer).setUint32(0x24c, 0, true);
+  t.equal(lineOf(noLinux), 'console=ttyS0', 'one that unpacks nothing');
+});
+
+t.test('a last paragraph that is not filled makes no kernel truncated, a payload that is cut does', async (t) => {
+  const xz = (): Uint8Array => Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 1, 2, 3);
+  const image = syntheticBzImage({ vmlinux: syntheticElf(threeSegments()), compress: xz });
+  const noPayload = image.slice();
+  new DataView(noPayload.buffer).setUint32(0x24c, 0, true);
+  for (const missing of [1, 8, 15]) {
+    const memory = usedMemory();
+    t.match(load(memory, noPayload.subarray(0, -missing)), { unpackedBy: 'guest' }, `${missing} bytes`);
+    const code = image.subarray(setupBytes, -missing);
+    t.ok(Buffer.compare(memory.slice(gpa(MiB), code.length), code) === 0);
+  }
+  refuses(t, 'KERNEL_TRUNCATED', noPayload.subarray(0, -16), /truncated/);
+  // Its nine bytes end seven before the paragraph does.
+  t.match(load(usedMemory(), image.subarray(0, -7)), { unpackedBy: 'guest' });
+  refuses(t, 'KERNEL_TRUNCATED', image.subarray(0, -8), /truncated/);
+});
+
 t.test('the zero page tells the kernel about its machine', async (t) => {
   const memory = usedMemory();
   const initrd = { name: 'root.cpio', bytes: seeded(3).bytes(5000) };
@@ -269,7 +305,7 @@ t.test('refuses what is no kernel and says what it is', async (t) => {
 t.test('refuses a bzImage that is cut short, too old, or for 32 bits', async (t) => {
   const vmlinux = syntheticElf(threeSegments());
   const whole = syntheticBzImage({ vmlinux });
-  for (const length of [0x206, 0x250, 0x264, 1000, setupBytes + 10, whole.length - 1]) {
+  for (const length of [0x206, 0x250, 0x264, 1000, setupBytes + 10, whole.length - 16]) {
     refuses(t, 'KERNEL_TRUNCATED', whole.subarray(0, length), new RegExp(`has ${length} bytes .* copy the file again`));
   }
   const longPayload = whole.slice();

@@ -27,6 +27,16 @@ test('knows Linux by its boot header, and by its banner when it is not compresse
   t.equal(isLinux(new Uint8Array(3)), false);
 });
 
+test('does not take a boot image that has nothing to unpack for Linux', async (t) => {
+  const image = new Uint8Array(2048);
+  image.set(Buffer.from('HdrS'), 0x202);
+  const view = new DataView(image.buffer);
+  view.setUint16(0x206, 0x020c, true);
+  t.equal(isLinux(image), false);
+  view.setUint32(0x24c, 1, true);
+  t.equal(isLinux(image), true);
+});
+
 test('looks at the bytes it was given, not at what lies around them', async (t) => {
   const buffer = Buffer.from('Linux version 6.1.0 and more');
   t.equal(isLinux(buffer.subarray(6)), false);

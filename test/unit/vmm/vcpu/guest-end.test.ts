@@ -38,6 +38,17 @@ test('a crash is reported with all registers, sixteen digits each', async (t) =>
   ]);
 });
 
+test('registers of a vCPU that KVM has reset are not told as those of the crash', async (t) => {
+  const reset = { rax: 0n, rip: 0xfff0n, cs: 0xf000n, cr0: 0x6000_0010n };
+  const said = ['registers: not known: KVM has reset the vCPU, as it does at a triple fault on AMD processors'];
+  t.strictSame(crashReport({ kind: 'triple-fault', vcpu: 0, registers: reset }, ''), said);
+  t.strictSame(crashReport({ kind: 'triple-fault', vcpu: 0, registers: { ...reset, cr0: 0x10n } }, ''), said);
+  for (const other of [{ rip: 0xfff1n }, { cs: 0x10n }, { cr0: 0x6000_0011n }]) {
+    const [head] = crashReport({ kind: 'triple-fault', vcpu: 0, registers: { ...reset, ...other } }, '');
+    t.equal(head, 'registers:');
+  }
+});
+
 test('a crash is reported with the last twenty lines of the console', async (t) => {
   const tail = Array.from({ length: 50 }, (_, index) => `line ${index}`).join('\n');
   const report = crashReport({ kind: 'triple-fault', vcpu: 0, registers: {} }, `${tail}\n\n`);
