@@ -64,6 +64,7 @@ function truncatedBzImage(): Uint8Array {
   image[0x201] = 0x6a;
   image.set(Buffer.from('HdrS'), 0x202);
   view.setUint16(0x206, 0x20f, true);
+  image[0x236] = 1; // it has a 64-bit entry
   return image;
 }
 
