@@ -33,6 +33,7 @@ class Rig {
       },
       setClocks: note('set clocks'),
       noteStopped: note('note stopped'),
+      isIdle: true,
     };
     const parts = {
       vcpus: [thread('vcpu-0'), thread('vcpu-1')],
@@ -71,4 +72,35 @@ test('counts how often it was resumed', async (t) => {
   control.resume('keep');
   control.stop();
   t.equal(control.timesResumed, 1);
+});
+
+for (const [stoppedMs, told] of [
+  [0, false],
+  [499, false],
+  [500, true],
+  [3_600_000, true],
+] as const) {
+  test(`a stop of ${stoppedMs} ms is ${told ? '' : 'not '}told to the guest's watchdogs, clocks held or not`, async (t) => {
+    const { now } = performance;
+    t.teardown(() => {
+      performance.now = now;
+    });
+    let ms = 1_000_000;
+    performance.now = () => ms;
+    for (const mode of ['keep', undefined] as const) {
+      const rig = new Rig(t);
+      rig.control.stop();
+      ms += stoppedMs;
+      rig.control.resume(mode);
+      t.equal(rig.calls.includes('note stopped'), told, String(mode));
+    }
+  });
+}
+
+test('a clock that jumps is told to the watchdogs, however short the stop', async (t) => {
+  const rig = new Rig(t);
+  rig.control.stop();
+  rig.control.resume('jump');
+  t.ok(rig.calls.includes('note stopped'));
+  t.ok(rig.calls.some((call) => call.startsWith('set clocks')));
 });
