@@ -154,6 +154,7 @@ for (const [what, encoded, message] of [
       told++;
     };
     t.throws(() => decodePages(encoded, ramPages, { zero: tell, unchanged: tell, raw: tell }), {
+      name: 'PageEncodingError',
       code: 'PAGE_ENCODING',
       message,
     });

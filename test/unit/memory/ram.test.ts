@@ -90,6 +90,15 @@ for (const length of [100, 3 * MiB]) {
   });
 }
 
+test('a long stretch is written where it belongs above the hole too', async (t) => {
+  const ram = new Ram(3 * GiB + 16 * MiB);
+  t.teardown(() => ram.close());
+  ram.memory.write(gpa(4 * GiB + 5), new Uint8Array(2 * pageSize).fill(7));
+  t.ok(ram.memory.slice(gpa(4 * GiB + 5), 2 * pageSize).every((byte) => byte === 7));
+  t.equal(ram.memory.readU8(gpa(4 * GiB + 4)), 0);
+  t.equal(ram.memory.readU8(gpa(4 * GiB + 5 + 2 * pageSize)), 0);
+});
+
 test('is made of whole pages', async (t) => {
   t.throws(() => new Ram(4097), { message: /not a whole number of pages/ });
 });
