@@ -56,6 +56,8 @@ export class NetDevice implements VirtioDevice, TakesTurns {
   readonly #control: ControlQueue;
   #features = 0n;
   #guestOffloads = 0n;
+  /** What the port was told last that it took: TUN_F bits. */
+  #portOffloads = -1;
   /** The driver runs us and nobody paused us. */
   #running = false;
   #active = false;
@@ -101,7 +103,8 @@ export class NetDevice implements VirtioDevice, TakesTurns {
   }
 
   get hasMore(): boolean {
-    return this.#moreToReceive || this.#moreToSend || this.#moreToControl;
+    if (this.#moreToReceive || this.#moreToSend || this.#moreToControl) return true;
+    return this.#running && (this.#receive.isDue || this.#transmit.isDue);
   }
 
   activate(queues: readonly Virtqueue[], features: bigint): void {
@@ -171,7 +174,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
       version: 1,
       guestOffloads: active ? this.#guestOffloads : 0n,
       waiting: active ? this.#receive.waiting : new Uint8Array(0),
-      nextIsSeen: active && this.#transmit.nextIsSeen,
+      nextIsSeen: false,
     };
   }
 
@@ -196,7 +199,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
       } else {
         const [receive, transmit, control] = queues;
         this.#receive.load(receive, (features & netFeature.mergeableBuffers) !== 0n, saved.waiting);
-        this.#transmit.load(transmit, saved.nextIsSeen);
+        this.#transmit.load(transmit);
         this.#control.start(control, features);
       }
       this.#receive.linkUp = this.#transmit.linkUp = (status & LINK_UP) !== 0;
@@ -242,7 +245,11 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     if (offloads === undefined) return false;
     this.#guestOffloads = bits;
     // A port that cannot do it sends plain packets, which every driver takes.
-    if (this.#port.setOffload(offloads) < 0) count(this.counters, netCounter.offloadErrors, 1);
+    if (offloads !== this.#portOffloads) {
+      const isTaken = this.#port.setOffload(offloads) >= 0;
+      this.#portOffloads = isTaken ? offloads : -1;
+      if (!isTaken) count(this.counters, netCounter.offloadErrors, 1);
+    }
     const segments = (bits & (netFeature.guestTso4 | netFeature.guestTso6)) !== 0n;
     this.#receive.wanted = segments ? longestPacket : longestPlainPacket(this.#mtu);
     return true;

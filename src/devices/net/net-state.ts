@@ -8,6 +8,9 @@ export interface NetState extends DeviceState {
   readonly guestOffloads: bigint;
   /** A packet, header and frame, that came from the port and waits for the driver's buffers; empty if none does. */
   readonly waiting: Uint8Array;
-  /** Whoever listens to packets on their way to the port has seen the one that comes next, and let it pass. */
+  /**
+   * Set by an earlier version where whoever listened to packets on their way to the port had seen the one that comes next. It
+   * means nothing: that was a listener of that machine, and another one has its own.
+   */
   readonly nextIsSeen: boolean;
 }

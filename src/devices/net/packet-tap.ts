@@ -3,8 +3,11 @@ import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { DescriptorChain } from '../virtio/descriptor-chain.ts';
 import { longestPacket, shortestPacket } from './packet-port.ts';
 
-/** `pass`: it goes on its way. `hold`: the listener has copied it, and it goes no further. */
-export type Verdict = 'pass' | 'hold';
+/**
+ * `pass`: it goes on its way. `hold`: the listener has copied it, and it goes no further. `later`: the listener has no room for
+ * it now. It stays where it is, with all behind it, and is shown again once the listener has called {@link TapPoint.again}.
+ */
+export type Verdict = 'pass' | 'hold' | 'later';
 
 /** Whoever mirrors, holds or releases the packets of one direction. Called on the io thread. */
 export interface PacketListener {
@@ -18,6 +21,8 @@ export interface PacketListener {
 export interface PacketSink {
   /** False: not now. */
   put(packet: Uint8Array): boolean;
+  /** A packet that was to come later is to be shown again. */
+  again(): void;
 }
 
 /**
@@ -27,17 +32,32 @@ export interface PacketSink {
  * With nobody listening it costs one comparison a packet.
  */
 export class TapPoint {
-  /** Who listens, if anyone does. */
-  listener: PacketListener | undefined;
+  #listener: PacketListener | undefined;
   readonly #sink: PacketSink;
 
   constructor(sink: PacketSink) {
     this.#sink = sink;
   }
 
+  /** Who listens, if anyone does. Another one is asked about a packet that was to come later. */
+  get listener(): PacketListener | undefined {
+    return this.#listener;
+  }
+
+  set listener(listener: PacketListener | undefined) {
+    this.#listener = listener;
+    this.#sink.again();
+  }
+
+  /** The listener has room again for what was to come later. That goes on with the card's next turn. */
+  again(): void {
+    this.#sink.again();
+  }
+
   /**
    * Sends a packet on its way: header and frame, copied before this returns. False: there is no room now, and the
-   * listener's `room` will be called. That is so as well for packets to the guest while a listener is shown one.
+   * listener's `room` will be called. That is so as well for packets to the guest while a listener is shown one, or wants one
+   * later: those that are put in then come behind it.
    */
   put(packet: Uint8Array): boolean {
     if (packet.length < shortestPacket || packet.length > longestPacket) {

@@ -10,7 +10,7 @@ import type { Virtqueue } from '../virtio/virtqueue.ts';
 import { count, type NetCounters, netCounter } from './net-counters.ts';
 import { PacketNotices } from './packet-notices.ts';
 import { headerBytes, longestPacket, longestPlainPacket, type PacketPort, shortestPacket } from './packet-port.ts';
-import { type PacketListener, PacketRanges, type PacketSink, TapPoint } from './packet-tap.ts';
+import { type PacketListener, PacketRanges, type PacketSink, TapPoint, type Verdict } from './packet-tap.ts';
 import { ReadyChains } from './ready-chains.ts';
 
 /** Longer than the longest packet, so that one that is longer still is seen to be. */
@@ -73,6 +73,9 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** The port told of packets when there were no buffers known for them. */
   #toldInVain = false;
   #refusedPut = false;
+  /** The listener wants the packet that waits later. */
+  #later = false;
+  #isDue = false;
   /** A listener is looking at what lies in the ready chains. */
   #isListening = false;
   linkUp = true;
@@ -162,13 +165,25 @@ export class ReceiveQueue implements PacketSink, Closable {
   /** The port may have packets again. */
   portReadable(): void {
     this.#portEmpty = false;
-    this.#toldInVain = this.#kicksWanted;
+    this.#toldInVain = this.#kicksWanted || this.#later;
+  }
+
+  again(): void {
+    this.#isDue = this.#later;
+    this.#later = false;
+  }
+
+  /** It is to have a turn, since {@link again}. */
+  get isDue(): boolean {
+    return this.#isDue;
   }
 
   /** Brings packets in, one turn's worth. True: there may be more. Hot path. */
   run(): boolean {
     const running = this.#running;
     if (running === undefined || this.#paused) return false;
+    this.#isDue = false;
+    if (this.#later) return this.#stopForListener(running);
     if (this.#kicksWanted) {
       this.#kicksWanted = false;
       running.queue.disableKicks();
@@ -176,7 +191,8 @@ export class ReceiveQueue implements PacketSink, Closable {
     if (this.#refusedPut) this.#offerRoom();
     let bytes = 0;
     for (let left = turnRequests; left > 0 && bytes < turnBytes; left--) {
-      if (this.#waitingBytes > 0 && !this.#bringWaiting(running)) return this.#stopForBuffers(running);
+      if (this.#waitingBytes > 0 && !this.#later && !this.#bringWaiting(running)) return this.#stopForBuffers(running);
+      if (this.#later) return this.#stopForListener(running);
       if (this.#portEmpty) {
         running.notices.publish();
         // What a listener wanted to put in while it looked at a packet.
@@ -256,18 +272,21 @@ export class ReceiveQueue implements PacketSink, Closable {
 
   /** A packet lies in the ready chains and goes to the driver, unless a listener takes it over. Hot path. */
   #pass(running: Running, length: number): void {
-    if (this.tap.listener !== undefined && this.#isHeld(running.chains, this.tap.listener, length)) {
-      this.#drop(running.chains, length, netCounter.receiveHeld);
-      return;
+    const { listener } = this.tap;
+    const verdict = listener === undefined ? 'pass' : this.#ask(running.chains, listener, length);
+    if (verdict === 'pass') this.#deliver(running, length);
+    else if (verdict === 'hold') this.#drop(running.chains, length, netCounter.receiveHeld);
+    else {
+      this.#keep(running.chains, length);
+      this.#later = true;
     }
-    this.#deliver(running, length);
   }
 
-  #isHeld(chains: ReadyChains, listener: PacketListener, length: number): boolean {
+  #ask(chains: ReadyChains, listener: PacketListener, length: number): Verdict {
     this.#isListening = true;
     try {
       chains.describe(length, this.#ranges);
-      return listener.packet(this.#ranges) === 'hold';
+      return listener.packet(this.#ranges);
     } finally {
       this.#isListening = false;
     }
@@ -287,10 +306,10 @@ export class ReceiveQueue implements PacketSink, Closable {
     chains.markWritten(length);
   }
 
-  /** A packet has no room yet: the rest of it stays in the overflow, at its offset in the packet. */
+  /** A packet waits: what of it has no room yet stays in the overflow, at its offset in the packet. */
   #keep(chains: ReadyChains, length: number): void {
     this.#waitingBytes = length;
-    this.#waitingFrom = chains.room;
+    this.#waitingFrom = Math.min(chains.room, length);
     chains.markWritten(length);
   }
 
@@ -328,6 +347,7 @@ export class ReceiveQueue implements PacketSink, Closable {
   }
 
   #forgetWaiting(): void {
+    this.#later = false;
     this.#waitingBytes = 0;
     this.#waitingFrom = 0;
   }
@@ -349,6 +369,13 @@ export class ReceiveQueue implements PacketSink, Closable {
       }
     }
     return true;
+  }
+
+  /** Ends a turn because the listener wants no more now. */
+  #stopForListener({ notices }: Running): boolean {
+    notices.publish();
+    if (this.#toldInVain && this.#listens) this.#listen(false);
+    return false;
   }
 
   /** Ends a turn for want of buffers. True if some came just now. */

@@ -43,6 +43,9 @@ export class TransmitQueue implements PacketSink, Closable {
   #blocked = false;
   /** The listener has seen the packet that comes next: it was blocked and given back to the ring. */
   #seen = false;
+  /** The listener wants the packet that comes next later. */
+  #later = false;
+  #isDue = false;
   #refusedPut = false;
   #unpublishedPackets = 0;
   linkUp = true;
@@ -74,16 +77,17 @@ export class TransmitQueue implements PacketSink, Closable {
   }
 
   /** As {@link start}, paused, of a queue that was saved. */
-  load(queue: Virtqueue, nextIsSeen: boolean): void {
+  load(queue: Virtqueue): void {
     this.start(queue);
     this.#paused = true;
-    this.#seen = nextIsSeen;
   }
 
   stop(): void {
     this.#queue = undefined;
     this.#blocked = false;
     this.#seen = false;
+    this.#later = false;
+    this.#isDue = false;
   }
 
   /** Gives a packet that the port did not take back to the ring. */
@@ -101,9 +105,14 @@ export class TransmitQueue implements PacketSink, Closable {
     this.#paused = false;
   }
 
-  /** The packet that comes next was shown to the listener already. */
-  get nextIsSeen(): boolean {
-    return this.#seen;
+  again(): void {
+    this.#isDue = this.#later;
+    this.#later = false;
+  }
+
+  /** It is to have a turn, since {@link again}. */
+  get isDue(): boolean {
+    return this.#isDue;
   }
 
   /** That the port takes packets again is a reason to run. */
@@ -120,6 +129,8 @@ export class TransmitQueue implements PacketSink, Closable {
   run(): boolean {
     const queue = this.#queue;
     if (queue === undefined || this.#paused) return false;
+    this.#isDue = false;
+    if (this.#later) return false;
     if (this.#blocked && !this.#sendBlocked(queue)) return false;
     if (this.#refusedPut) this.#offerRoom();
     queue.disableKicks();
@@ -165,7 +176,7 @@ export class TransmitQueue implements PacketSink, Closable {
     this.#owner.close();
   }
 
-  /** Sends the popped chain. False: the port cannot take it now. Hot path. */
+  /** Sends the popped chain. False: the port or the listener cannot take it now. Hot path. */
   #send(queue: Virtqueue): boolean {
     const chain = this.#chain;
     const length = chain.readableBytes;
@@ -176,9 +187,14 @@ export class TransmitQueue implements PacketSink, Closable {
     else if (!this.linkUp) count(this.#counters, netCounter.sendLinkDown, 1);
     else {
       const listener = this.tap.listener;
-      if (listener !== undefined && !seen && listener.packet(this.#describe()) === 'hold') {
-        count(this.#counters, netCounter.sendHeld, 1);
-      } else {
+      const verdict = listener === undefined || seen ? 'pass' : listener.packet(this.#describe());
+      if (verdict === 'later') {
+        queue.undoPop(1);
+        this.#later = true;
+        return false;
+      }
+      if (verdict === 'hold') count(this.#counters, netCounter.sendHeld, 1);
+      else {
         this.#vector.clear();
         chain.gatherReadable(this.#memory, 0, length, this.#vector);
         if (!this.#write(this.#vector, length)) {

@@ -51,8 +51,6 @@ export class VirtioTransport implements DeviceHost, Closable {
   #paused = false;
   #queues: readonly Virtqueue[] = [];
   #failures = 0;
-  /** The interrupt that the interrupt status tells of may be lost. */
-  #interruptsAgain = false;
 
   constructor(parts: TransportParts) {
     this.#memory = parts.memory;
@@ -117,9 +115,6 @@ export class VirtioTransport implements DeviceHost, Closable {
   resume(): void {
     this.#paused = false;
     if (this.#phase === 'active') this.device.resume();
-    if (!this.#interruptsAgain) return;
-    this.#interruptsAgain = false;
-    if (Atomics.load(this.#cells, cell.interruptStatus) !== 0) this.#interrupt.signal();
   }
 
   /** Registers, queues and device. Only while all of it stands still: {@link pause} was called and {@link isQuiet} is true. */
@@ -139,8 +134,9 @@ export class VirtioTransport implements DeviceHost, Closable {
 
   /**
    * Checks a saved state and makes what it takes; changes nothing. What it returns cannot fail and makes all of this device
-   * what it was, paused, whatever it was before. {@link resume} then goes on with all that waits in the queues: kicks and
-   * interrupts from before may be lost.
+   * what it was, paused, whatever it was before. {@link resume} then goes on with all that waits in the queues, for kicks from
+   * before may be lost. Interrupts are not: they were raised before it was saved, and are in the state of the controller that
+   * they were raised at. None is raised that the driver did not get.
    *
    * Only while all of it stands still, from before this call until after that one. Guest memory may be loaded at any time
    * before {@link resume}.
@@ -164,7 +160,6 @@ export class VirtioTransport implements DeviceHost, Closable {
       loadRegisters(this.#state, registers);
       this.#phase = phase;
       this.#queues = queues;
-      this.#interruptsAgain = true;
     };
   }
 

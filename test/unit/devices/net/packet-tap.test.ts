@@ -1,4 +1,5 @@
 import { test } from 'tap';
+import type { NetState } from '../../../../src/devices/net/net-state.ts';
 import type { PacketListener, PacketRanges, TapPoint, Verdict } from '../../../../src/devices/net/packet-tap.ts';
 import { EAGAIN } from '../../../../src/host/errno.ts';
 import { type NetRig, netRig, packet } from './net-rig.ts';
@@ -201,6 +202,93 @@ test('a packet that waits for buffers is shown when it has them, and those put i
       .join(),
     '60,40,50,50',
   );
+});
+
+test('a packet to the wire that the listener wants later stays in the queue, with those behind it', async (t) => {
+  const rig = netRig(t);
+  const shown: number[] = [];
+  let verdict: Verdict = 'later';
+  const point = rig.device.toWire;
+  point.listener = {
+    packet: ({ length }) => {
+      shown.push(length);
+      return verdict;
+    },
+    room: () => {},
+  };
+  for (const length of [100, 101, 102]) rig.transmit.add([{ read: packet(length) }]);
+  rig.driver.kick(1);
+  rig.driver.kick(1);
+  rig.device.portReady();
+  t.strictSame(shown, [100], 'it is not asked all the time');
+  t.equal(rig.device.hasMore, false);
+  t.equal(point.put(packet(90)), true, 'what is put in came before');
+  rig.transport.pause();
+  t.equal(rig.transport.save().positions[1]?.nextAvail, 0, 'nothing is taken');
+  rig.transport.resume();
+  verdict = 'pass';
+  point.again();
+  rig.work();
+  t.strictSame(shown, [100, 100, 101, 102]);
+  t.strictSame(
+    rig.port.sent.map(({ length }) => length),
+    [90, 100, 101, 102],
+  );
+});
+
+test('a packet to the guest that the listener wants later waits, over a pause too, with those behind it', async (t) => {
+  for (const pauses of [false, true]) {
+    const rig = netRig(t);
+    for (let index = 0; index < 8; index++) rig.receive.add([{ write: 100 }]);
+    const shown: number[] = [];
+    let verdict: Verdict = 'later';
+    const point = rig.device.toGuest;
+    point.listener = {
+      packet: (ranges) => {
+        const bytes = new Uint8Array(100);
+        ranges.copy(bytes);
+        shown.push(bytes[50] as number);
+        return verdict;
+      },
+      room: () => {},
+    };
+    const all = numbered(0, 3);
+    rig.arrive(...all);
+    rig.driver.kick(0);
+    rig.device.portReady();
+    t.strictSame(shown, [all[0]?.[50]], 'it is not asked all the time');
+    t.strictSame([rig.device.hasMore, rig.port.incoming.length, rig.port.listening], [false, 2, false]);
+    t.equal(point.put(packet(100, 9)), false, 'what is put in comes behind it');
+    if (pauses) {
+      rig.transport.pause();
+      const { positions, device } = rig.transport.save();
+      t.equal(positions[0]?.nextAvail, 0);
+      t.equal((device as NetState).waiting.length, 100);
+      rig.transport.resume();
+    }
+    verdict = 'pass';
+    point.again();
+    rig.work();
+    t.strictSame(received(rig), all);
+    t.equal(rig.port.listening, true);
+  }
+});
+
+test('a packet that was wanted later goes on when nobody listens any more', async (t) => {
+  const rig = netRig(t);
+  rig.receive.add([{ write: 100 }]);
+  const never = { packet: () => 'later' as const, room: () => {} };
+  rig.device.toGuest.listener = never;
+  rig.device.toWire.listener = never;
+  rig.transmit.add([{ read: packet(100, 1) }]);
+  rig.driver.kick(1);
+  rig.arrive(packet(100, 2));
+  t.strictSame([rig.port.sent.length, received(rig).length], [0, 0]);
+  rig.device.toGuest.listener = undefined;
+  rig.device.toWire.listener = undefined;
+  rig.work();
+  t.strictSame(rig.port.sent, [packet(100, 1)]);
+  t.strictSame(received(rig), [packet(100, 2)]);
 });
 
 test('refuses what is no packet loudly: that is our own mistake', async (t) => {
