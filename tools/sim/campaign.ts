@@ -29,9 +29,10 @@ export interface Caught {
   readonly by: string;
 }
 
-/** Looks for each mutant in at most `limit` schedules, which are clean without it. */
-export function* huntMutants(first: number, limit: number): Generator<Caught> {
+/** Looks for each mutant whose name has `word` in at most `limit` schedules, which are clean without it. */
+export function* huntMutants(first: number, limit: number, word = ''): Generator<Caught> {
   for (const mutant of mutants) {
+    if (!mutant.name.includes(word)) continue;
     const mode = mutant.mode ?? 'safety';
     const rules = mutatedRules(mutant);
     const { totals, violating } = runSeeds(first, limit, mode, rules);

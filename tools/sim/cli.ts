@@ -15,7 +15,7 @@ interface Options {
   readonly seeds: number;
   readonly seed?: number;
   readonly mode: Mode;
-  readonly mutants?: boolean;
+  readonly mutants?: true | string;
   readonly exhaustive?: boolean;
   readonly seconds: number;
   readonly history?: boolean;
@@ -30,7 +30,7 @@ const program = new Command('npm run sim --')
       .choices(['safety', 'liveness'])
       .default('safety'),
   )
-  .option('--mutants', 'break one rule of the specification at a time, and see that it is noticed')
+  .option('--mutants [word]', 'break one rule of the specification at a time, and see that it is noticed')
   .option('--exhaustive', 'every fault before every effect of a small model, then every two of them')
   .option('--seconds <n>', 'how long --exhaustive looks for pairs', wholeNumber, 60)
   .option('--history', 'tell what happens; for one seed')
@@ -38,7 +38,7 @@ const program = new Command('npm run sim --')
 
 function main(options: Options, command: Command): void {
   const begun = performance.now();
-  if (options.mutants === true) hunt(options);
+  if (options.mutants !== undefined) hunt(options);
   else if (options.exhaustive === true) exhaust(options);
   else {
     const alone = options.seed !== undefined && command.getOptionValueSource('seeds') === 'default';
@@ -67,11 +67,11 @@ function tell(seed: number, mode: Mode): void {
   if (violation !== undefined) fail([violation.message]);
 }
 
-function hunt({ seed = 1, seeds: limit }: Options): void {
+function hunt({ seed = 1, seeds: limit, mutants }: Options): void {
   let missed = 0;
   let slowest = 0;
   let all = 0;
-  for (const { mutant, after, by } of huntMutants(seed, limit)) {
+  for (const { mutant, after, by } of huntMutants(seed, limit, mutants === true ? '' : mutants)) {
     all++;
     if (after === undefined) missed++;
     slowest = Math.max(slowest, after ?? 0);

@@ -33,6 +33,7 @@ const weights: Readonly<Record<FaultKind, number>> = {
   'connection-breaks': 3,
   'link-slow': 5,
   'link-fades': 5,
+  'card-stalls': 5,
   'tap-busy': 8,
   'disk-slow': 4,
   'disk-fails': 2,

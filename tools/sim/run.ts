@@ -40,7 +40,7 @@ export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Out
   };
 }
 
-/** From now on this side, its clients and the arbiter are well; the other side and the link between them may not be. */
+/** From now on this side, its clients and the arbiter are well; the other side may not be, and the link between them may break. */
 function heal(world: World, role: Role): void {
   world.trace(undefined, `-- from now on ${role} and the arbiter are well`);
   const side = world.side(role);
@@ -50,6 +50,11 @@ function heal(world: World, role: Role): void {
   side.termDiskFails = false;
   side.disk.latencyMs = 0.1;
   side.clock.setRate(world.agenda.now, 1);
+  // A link so slow that heartbeats still pass is no failure: it would only be slow.
+  for (const from of ['primary', 'secondary'] as const) {
+    world.network.slowMs[from] = 0;
+    world.network.clogged[from] = undefined;
+  }
   world.arbiter.down = false;
   world.arbiter.mute = false;
   world.arbiter.cutFrom[role] = false;

@@ -69,6 +69,16 @@ export function applyFault(world: World, watchdog: Watchdog, { kind, side: role,
       });
       return;
     }
+    case 'card-stalls':
+      // One card for clients and peer: for a while nothing goes out, and the peer is gone for longer.
+      side.tapBusyUntil = agenda.now + 100 + amount * 100;
+      network.cut('primary');
+      network.cut('secondary');
+      later(() => {
+        network.heal('primary');
+        network.heal('secondary');
+      });
+      return;
     case 'tap-busy':
       side.tapBusyUntil = agenda.now + Math.min(durationMs, 300);
       return;

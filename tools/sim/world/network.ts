@@ -51,6 +51,8 @@ export class PeerNetwork {
   };
   readonly #cut: Record<Role, (() => void)[] | undefined> = { primary: undefined, secondary: undefined };
   frames = 0;
+  /** When the last of what this side sent arrives. */
+  readonly latestArrival: Record<Role, number> = { primary: 0, secondary: 0 };
 
   constructor(agenda: Agenda, random: RandomStream, asBytes: boolean) {
     this.#agenda = agenda;
@@ -148,6 +150,7 @@ export class PeerNetwork {
     const lag = stream === this.#laggard ? 12 : 0;
     const delay = lag + this.#delay(from, stream === 'pages' ? 3 : 1);
     lane.lastArrival = Math.max(lane.lastArrival, this.#agenda.now + delay);
+    this.latestArrival[from] = Math.max(this.latestArrival[from], lane.lastArrival);
     this.#agenda.at(lane.lastArrival, () => this.#throughCut(from, arrive));
   }
 

@@ -15,7 +15,7 @@ import { Violation } from './violation.ts';
 export type Step = Effect | { readonly kind: 'write'; readonly answer: Answer };
 
 /** Clocks differ so much, more than any crystal: within what the settings allow for (clockRateError). */
-const rateSpread = 0.18;
+const rates = [-0.18, -0.09, 0, 0.09, 0.18];
 
 /** A core, whichever of the two. */
 export interface Core<E> {
@@ -49,6 +49,8 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   /** A thread does not turn: nothing is vouched for. */
   hung = false;
   unwellSince = Number.POSITIVE_INFINITY;
+  /** What it said before it became unwell arrives until then. */
+  heardUntil = 0;
   /** Writes of the term fail. */
   termDiskFails = false;
   /** The term on disk. */
@@ -83,7 +85,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     this.gate = gate;
     this.durableTerm = core.term;
     const { random } = world;
-    this.clock = new Clock(1 + random.between(-rateSpread, rateSpread), random.between(1000, 100_000));
+    this.clock = new Clock(1 + random.pick(rates), random.between(1000, 100_000));
     this.disk = new FakeDisk(world.agenda);
     this.#tapMs = random.chance(0.3) ? random.between(1, 15) : 0.02;
     this.guest.setClock = () => this.now + this.guestClockOffset;
@@ -192,7 +194,9 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   }
 
   unwell(): void {
-    this.unwellSince = Math.min(this.unwellSince, this.world.agenda.now);
+    if (this.unwellSince !== Number.POSITIVE_INFINITY) return;
+    this.unwellSince = this.world.agenda.now;
+    this.heardUntil = this.world.network.latestArrival[this.role];
   }
 
   well(): void {

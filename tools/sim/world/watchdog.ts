@@ -73,7 +73,7 @@ export class Watchdog {
       throw new Violation('C.5', `${side.place} for ${Math.round(now - side.placeSince)} ms`);
     }
     const peer = this.#world.side(peerOf(side.role));
-    const since = Math.max(peer.unwellSince, side.phaseSince);
+    const since = Math.max(peer.unwellSince, peer.heardUntil, side.phaseSince);
     const longest = (settings.detectMs + settings.heartbeatMs * 2) * slowest + 40 + slow * 2;
     if (countsOnPeer.has(side.core.phase) && !peer.isWell && now - since > longest) {
       throw new Violation('C.5', `${side.role} counts on a peer that is not well for ${Math.round(now - since)} ms`);

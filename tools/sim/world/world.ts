@@ -112,7 +112,8 @@ export class World implements Surroundings {
     this.primary = new PrimarySide(this, { ...options, term: term(1) }, rules);
     // A new standby has no term; it takes the primary's.
     this.secondary = new SecondarySide(this, { ...options, term: term(seed % 2) }, rules);
-    if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 15);
+    if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 60);
+    if (this.random.chance(0.2)) this.arbiter.cutFrom[this.random.chance(0.5) ? 'primary' : 'secondary'] = true;
     this.network.attach('primary', this.primary);
     this.network.attach('secondary', this.secondary);
   }
@@ -320,13 +321,13 @@ function sparesHealthy(fault: Fault, side: Role): boolean {
   if (fault.kind.startsWith('arbiter') || fault.kind.startsWith('guest') || fault.kind.startsWith('asked'))
     return false;
   if (fault.kind === 'clock-jumps' || fault.kind === 'clock-rate') return false;
+  if (fault.kind === 'link-slow' || fault.kind === 'link-fades') return false;
   if (fault.kind === 'hostile-peer') return true;
   return (
     fault.side !== side ||
     fault.kind === 'link-cut' ||
-    fault.kind === 'link-fades' ||
+    fault.kind === 'card-stalls' ||
     fault.kind === 'direction-cut' ||
-    fault.kind === 'link-slow' ||
     fault.kind === 'connection-breaks'
   );
 }
