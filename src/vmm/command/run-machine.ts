@@ -1,5 +1,6 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { FifoOutput } from '../../host/fifo-output.ts';
 import { tell } from '../../host/tell.ts';
 import { ConfigError, type SerialTarget } from '../config/config.ts';
 import type { DiskConfig, NetConfig, RngConfig } from '../config/device-config.ts';
@@ -106,8 +107,8 @@ function snapshotConfig(machine: Machine, { disk, net, rng }: MachineParts): Sna
 
 /** Connects the console and waits for the machine's end. */
 async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: GuestEnd; consoleTail: string }> {
-  const outputFd = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
-  const console = new SerialConsole(machine.serial, machine.serialBell, outputFd, () => machine.state === 'paused');
+  const output = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
+  const console = new SerialConsole(machine.serial, machine.serialBell, output, () => machine.state === 'paused');
   machine.onStill = () => console.settle();
   let end: GuestEnd | undefined;
   try {
@@ -124,13 +125,15 @@ async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: Gu
   } finally {
     // The machine that goes on from a snapshot has what was not printed.
     console.close(!(end?.kind === 'stopped' && end.by === snapshotStop));
-    if (outputFd !== 1) closeSync(outputFd);
+    if (typeof output === 'number' && output !== 1) closeSync(output);
   }
   return { end, consoleTail: console.tail };
 }
 
-function openOutput(path: string): number {
+function openOutput(path: string): number | FifoOutput {
   try {
+    // Opening a named pipe would wait for a reader.
+    if (statSync(path, { throwIfNoEntry: false })?.isFIFO() === true) return new FifoOutput(path);
     return openSync(path, 'a');
   } catch (error) {
     throw new ConfigError(`--serial file=${path}: ${(error as Error).message}`);

@@ -1,11 +1,11 @@
 /** Exit codes for the signals that end a machine, as a shell reports them. */
-const codes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+const codes = { SIGHUP: 129, SIGINT: 130, SIGQUIT: 131, SIGUSR2: 140, SIGTERM: 143 } as const;
 
 /** What a signal asks for. */
 export type StopHandler = (signal: string, exitCode: number) => void;
 
 /**
- * Takes SIGHUP, SIGINT and SIGTERM from its making to {@link close}. A signal that comes before there is a machine to
+ * Takes SIGHUP, SIGINT, SIGQUIT, SIGUSR2 and SIGTERM, each of which ends a process, from its making to {@link close}. A signal that comes before there is a machine to
  * stop is kept for it.
  */
 export class StopSignals {

@@ -3,6 +3,7 @@ import { isatty } from 'node:tty';
 import type { Serial } from '../../devices/serial.ts';
 import { ConsoleOutput } from '../../host/console-output.ts';
 import type { Doorbell } from '../../host/doorbell.ts';
+import type { FifoOutput } from '../../host/fifo-output.ts';
 import { tell } from '../../host/tell.ts';
 import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 
@@ -31,7 +32,7 @@ export class SerialConsole {
   readonly #serial: Serial;
   readonly #bell: Doorbell;
   readonly #isHeld: () => boolean;
-  readonly #output: ConsoleOutput;
+  readonly #output: ConsoleOutput | FifoOutput;
   readonly #chunk = new Uint8Array(4096);
   readonly #tail = new Uint8Array(tailBytes);
   #tailEnd = 0;
@@ -43,14 +44,14 @@ export class SerialConsole {
 
   /**
    * @param bell rings when the port has something to do, and when the machine goes on
-   * @param outputFd stays open; it belongs to the caller
+   * @param output a descriptor stays open, and belongs to the caller
    * @param isHeld whether the machine stands still: then nothing of the port may change
    */
-  constructor(serial: Serial, bell: Doorbell, outputFd: number, isHeld: () => boolean = () => false) {
+  constructor(serial: Serial, bell: Doorbell, output: number | FifoOutput, isHeld: () => boolean = () => false) {
     this.#serial = serial;
     this.#bell = bell;
     this.#isHeld = isHeld;
-    this.#output = new ConsoleOutput(outputFd);
+    this.#output = typeof output === 'number' ? new ConsoleOutput(output) : output;
     void this.#pump();
   }
 

@@ -104,6 +104,8 @@ test('gives the terminal back when the guest powers off', { skip }, async (t) =>
 for (const [signal, exitCode] of [
   ['SIGTERM', 143],
   ['SIGINT', 130],
+  ['SIGQUIT', 131],
+  ['SIGUSR2', 140],
 ] as const) {
   test(`gives the terminal back after ${signal}`, { skip }, async (t) => {
     const terminal = new Terminal(t, echoing());
