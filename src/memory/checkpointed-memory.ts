@@ -6,7 +6,7 @@ import { type Closable, Owner } from '../host/ownership.ts';
 import { SystemError } from '../host/system-error.ts';
 import { pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
-import type { SlottedRam } from './dirty-tracker.ts';
+import type { SlottedRam } from './dirty-collector.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import { MappedBytes } from './mapped-bytes.ts';
 import { type SharedRam, shareRam, slotsOf, viewRam } from './ram.ts';

@@ -5,7 +5,7 @@ import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';
 import { CheckpointedMemory } from '../../src/memory/checkpointed-memory.ts';
 import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
-import { DirtyTracker, type SlottedRam } from '../../src/memory/dirty-tracker.ts';
+import { DirtyCollector, type SlottedRam } from '../../src/memory/dirty-collector.ts';
 import { Ram } from '../../src/memory/ram.ts';
 import { DirtyingGuest, firstFreePage } from './dirtying-guest.ts';
 import { median, rounded } from './statistics.ts';
@@ -149,7 +149,7 @@ function measure(
     for (const region of ram.memory.regions.slice(0, 1)) {
       ram.write(0, ram.memory.slice(region.start, firstFreePage * pageSize).slice());
     }
-    const tracker = owner.own(new DirtyTracker(guest.vm, ram));
+    const tracker = owner.own(new DirtyCollector(guest.vm, ram).track());
     const dirty = tracker.emptyBitmaps();
     const peers = contents.subarray(0, pageSize);
     const restoring: number[] = [];

@@ -1,7 +1,7 @@
 import { Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';
 import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
-import { DirtyTracker } from '../../src/memory/dirty-tracker.ts';
+import { DirtyCollector } from '../../src/memory/dirty-collector.ts';
 import { Ram } from '../../src/memory/ram.ts';
 import { StagingArea } from '../../src/memory/staging-area.ts';
 import { DirtyRing } from './dirty-ring.ts';
@@ -53,7 +53,7 @@ export function benchDirty(rounds: number, progress: (line: string) => void): Di
     try {
       const logRam = owner.own(new Ram(ramBytes));
       const logGuest = owner.own(new DirtyingGuest(logRam));
-      const tracker = owner.own(new DirtyTracker(logGuest.vm, logRam));
+      const tracker = owner.own(new DirtyCollector(logGuest.vm, logRam).track());
       const staging = owner.own(new StagingArea(ramBytes / pageSize));
       staging.prepare(Math.max(...works.map(({ pages }) => pages)));
       const ringRam = owner.own(new Ram(ramBytes));

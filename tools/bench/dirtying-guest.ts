@@ -5,7 +5,7 @@ import { Vcpu } from '../../src/host/kvm/vcpu.ts';
 import type { VcpuHandle, Vm } from '../../src/host/kvm/vm.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { gpa, pageSize } from '../../src/memory/address.ts';
-import type { SlottedRam } from '../../src/memory/dirty-tracker.ts';
+import type { SlottedRam } from '../../src/memory/dirty-collector.ts';
 import { guestCpuid } from '../../src/vmm/vcpu/cpuid.ts';
 import { setUpVcpu } from '../../src/vmm/vcpu/vcpu-setup.ts';
 import { Assembler, port } from '../../test/support/assembler.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';
 import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
-import type { DirtyTracker } from '../../src/memory/dirty-tracker.ts';
+import type { DirtyTracker } from '../../src/memory/dirty-collector.ts';
 import { StagingArea } from '../../src/memory/staging-area.ts';
 import { Machine } from '../../src/vmm/machine/machine.ts';
 import { tinyElf } from '../../test/support/tiny-elf.ts';

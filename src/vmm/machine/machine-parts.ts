@@ -6,6 +6,7 @@ import { capability } from '../../host/kvm/abi.ts';
 import { KvmDevice } from '../../host/kvm/kvm-device.ts';
 import { InterruptLine, type VcpuHandle, type Vm } from '../../host/kvm/vm.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
+import { DirtyCollector } from '../../memory/dirty-collector.ts';
 import { identityMapAddress, kvmTssAddress } from '../../memory/layout.ts';
 import { Ram } from '../../memory/ram.ts';
 import type { IoReport } from '../io/io-report.ts';
@@ -36,6 +37,7 @@ export class MachineParts implements Closable {
   readonly kvm: KvmDevice;
   readonly vm: Vm;
   readonly ram: Ram;
+  readonly dirtyPages: DirtyCollector;
   readonly devices: MachineDevices;
   /** The serial port, host side. */
   readonly serial: Serial;
@@ -67,7 +69,7 @@ export class MachineParts implements Closable {
       this.kvm = this.#owner.own(new KvmDevice());
       this.vm = this.#owner.own(this.kvm.createVm());
       this.ram = this.#owner.own(shape.ram ?? new Ram(shape.memoryBytes, shape.backing));
-      // For DirtyTracker: what is dirty is write-protected again when we say so, and not as it is read.
+      // For DirtyCollector: what is dirty is write-protected again when we say so, and not as it is read.
       if (this.vm.check(capability.manualDirtyLogProtect2) > 0) {
         this.vm.enableCapability(capability.manualDirtyLogProtect2, 1n);
       }
@@ -75,6 +77,7 @@ export class MachineParts implements Closable {
       this.vm.createIrqchip();
       this.vm.createPit();
       for (const slot of this.ram.slots) this.vm.setMemory(slot);
+      this.dirtyPages = new DirtyCollector(this.vm, this.ram);
       this.devices = this.#owner.own(new MachineDevices(this.vm, shape.devices ?? noDevices));
       const ioControl = new ThreadControl();
       const io: SharedIoControl = { control: ioControl.storage, wake: this.#owner.own(new EventFd()).fd };

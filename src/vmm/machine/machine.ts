@@ -1,6 +1,6 @@
 import type { Serial } from '../../devices/serial.ts';
 import type { Doorbell } from '../../host/doorbell.ts';
-import { DirtyTracker } from '../../memory/dirty-tracker.ts';
+import type { DirtyTracker } from '../../memory/dirty-collector.ts';
 import type { Ram } from '../../memory/ram.ts';
 import type { IoReport } from '../io/io-report.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
@@ -126,9 +126,9 @@ export class Machine implements MonitoredMachine {
     this.#control.loaded(state.clock);
   }
 
-  /** Starts keeping track of pages that change. One at a time; the caller closes it before the machine. */
+  /** Starts keeping track of pages that change, for the caller alone, who closes it before the machine. */
   trackDirtyPages(): DirtyTracker {
-    return new DirtyTracker(this.#parts.vm, this.ram);
+    return this.#parts.dirtyPages.track();
   }
 
   /**

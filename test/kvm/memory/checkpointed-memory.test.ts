@@ -2,7 +2,7 @@ import { test } from 'tap';
 import { Owner } from '../../../src/host/ownership.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { CheckpointedMemory } from '../../../src/memory/checkpointed-memory.ts';
-import { DirtyTracker } from '../../../src/memory/dirty-tracker.ts';
+import { DirtyCollector } from '../../../src/memory/dirty-collector.ts';
 import { DirtyingGuest, firstFreePage } from '../../../tools/bench/dirtying-guest.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { randomNumbers } from '../../support/random.ts';
@@ -23,7 +23,7 @@ function rig(t: { teardown(clean: () => void): void }, random: (limit: number) =
   const words = new Uint32Array(checkpoint.buffer, firstFreePage * pageSize);
   for (let word = 0; word < words.length; word += 7) words[word] = random(2 ** 32);
   memory.write(0, checkpoint);
-  const tracker = owner.own(new DirtyTracker(guest.vm, memory));
+  const tracker = owner.own(new DirtyCollector(guest.vm, memory).track());
   const commit = (page: number, bytes: Uint8Array): void => {
     memory.write(page, bytes);
     checkpoint.set(bytes, page * pageSize);

@@ -5,7 +5,7 @@ import { KvmDevice } from '../../../src/host/kvm/kvm-device.ts';
 import { Vcpu } from '../../../src/host/kvm/vcpu.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
-import { DirtyTracker } from '../../../src/memory/dirty-tracker.ts';
+import { DirtyCollector, type DirtyTracker } from '../../../src/memory/dirty-collector.ts';
 import { Ram, type RamBacking } from '../../../src/memory/ram.ts';
 import { guestCpuid } from '../../../src/vmm/vcpu/cpuid.ts';
 import { setUpVcpu } from '../../../src/vmm/vcpu/vcpu-setup.ts';
@@ -18,6 +18,7 @@ const skip = noKvm();
 
 interface Rig {
   readonly ram: Ram;
+  readonly collector: DirtyCollector;
   readonly tracker: DirtyTracker;
   /** Lets the guest run to its next port write. */
   step(): void;
@@ -44,13 +45,14 @@ function rig(
   ram.memory.write(gpa(tinyElfBase), code);
   const cpuid = guestCpuid(kvm.supportedCpuid(), 0, { cpus: 1, tscDeadline: false, keepsTsc: true, mask: [] });
   setUpVcpu(vcpu.registers, cpuid, bootRegisters({ protocol: 'pvh', entry: gpa(tinyElfBase), startInfo: gpa(0x6000) }));
-  const tracker = owner.own(new DirtyTracker(vm, ram));
+  const collector = new DirtyCollector(vm, ram);
+  const tracker = owner.own(collector.track());
   const step = (): void => {
     while (vcpu.enter() === 'interrupted');
     const reason = vcpu.run.getUint32(kvmRun.offsets.exit_reason, true);
     if (reason !== exitReason.io) throw new Error(`the guest left for reason ${reason}`);
   };
-  return { ram, tracker, step };
+  return { ram, collector, tracker, step };
 }
 
 /** The pages that `collect` tells, in order. */
@@ -143,7 +145,7 @@ test('tells of the last page of RAM that is no multiple of 64 pages, and of the 
   const pagesOfRam = 1024 + 67;
   const ram = owner.own(new Ram(pagesOfRam * pageSize));
   const guest = owner.own(new DirtyingGuest(ram));
-  const tracker = owner.own(new DirtyTracker(guest.vm, ram));
+  const tracker = owner.own(new DirtyCollector(guest.vm, ram).track());
   for (const [first, count, step] of [
     [pagesOfRam - 1, 1, 1],
     [firstFreePage, 1, 1],
@@ -167,4 +169,47 @@ test('adds to the bitmaps that it is given', { skip }, async (t) => {
   step();
   tracker.collect(dirty);
   t.equal(dirty[0]?.count, 2);
+});
+
+test('two trackers see every page each, whoever looks first', { skip }, async (t) => {
+  const { ram, collector, tracker, step } = rig(t, touching([first], [first + 1], [first + 2], []), 'private', false);
+  const other = collector.track();
+  step();
+  ram.memory.writeU8(gpa((first + 50) * pageSize), 1);
+  t.strictSame(pages(tracker), [first, first + 50]);
+  step();
+  t.strictSame(pages(tracker), [first + 1]);
+  t.strictSame(pages(other), [first, first + 1, first + 50], 'what the first one took is there for the second');
+  t.strictSame(pages(other), [], 'and once');
+  step();
+  t.strictSame(pages(other), [first + 2]);
+  t.strictSame(pages(tracker), [first + 2]);
+  other.close();
+  step();
+});
+
+test('a tracker begins with all pages clean, and takes no mark from another one', { skip }, async (t) => {
+  const { ram, collector, tracker, step } = rig(t, touching([first], [first + 1]), 'private', false);
+  step();
+  ram.memory.writeU8(gpa((first + 50) * pageSize), 1);
+  const late = collector.track();
+  t.strictSame(pages(late), []);
+  t.strictSame(pages(tracker), [first, first + 50]);
+  step();
+  t.strictSame(pages(late), [first + 1]);
+  late.close();
+  late.close();
+});
+
+test('goes on for one tracker when another one is closed', { skip }, async (t) => {
+  const { ram, collector, tracker, step } = rig(t, touching([first], [first + 1], []), 'private', false);
+  const other = collector.track();
+  step();
+  tracker.collect();
+  tracker.close();
+  step();
+  ram.memory.writeU8(gpa((first + 50) * pageSize), 1);
+  t.strictSame(pages(other), [first, first + 1, first + 50]);
+  other.close();
+  t.equal(ram.memory.tracking, false, 'with the last one pages are not logged any more');
 });
