@@ -2,14 +2,15 @@ import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/fi
 import type { MemorySlot } from '../host/kvm/vm.ts';
 import { copyMemory } from '../host/libc.ts';
 import { MemfdMapping, SharedRange } from '../host/mapping.ts';
-import { type Closable, Owner } from '../host/ownership.ts';
+import { Owner } from '../host/ownership.ts';
 import { SystemError } from '../host/system-error.ts';
 import { pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
-import type { SlottedRam } from './dirty-collector.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import type { GuestRam } from './guest-ram.ts';
 import { MappedBytes } from './mapped-bytes.ts';
 import { type SharedRam, shareRam, slotsOf, viewRam } from './ram.ts';
+import type { StagingArea } from './staging-area.ts';
 
 /**
  * RAM of a guest that can go back: the last checkpoint, and what the guest has made of it since.
@@ -25,7 +26,7 @@ import { type SharedRam, shareRam, slotsOf, viewRam } from './ram.ts';
  * every page that was written here. In this order each page is copied once; the other order is as right. The guest must
  * stand still. Pages are counted in RAM without the hole.
  */
-export class CheckpointedMemory implements Closable, SlottedRam {
+export class CheckpointedMemory implements GuestRam {
   /** The running guest's RAM. */
   readonly memory: GuestMemory;
   readonly shared: SharedRam;
@@ -92,6 +93,11 @@ export class CheckpointedMemory implements Closable, SlottedRam {
     if (bytes.length % pageSize !== 0) throw new RangeError(`${bytes.length} bytes are not whole pages`);
     this.#checkpointBytes.slice(firstPage * pageSize, bytes.length).set(bytes);
     this.#refreshCopies(firstPage, bytes.length / pageSize);
+  }
+
+  /** The staged pages become the checkpoint's. Pages that the guest wrote are to be rolled back as well: {@link rollBack}. */
+  load(staged: StagingArea): void {
+    staged.forEachRun((place, firstNumber, pages) => this.write(firstNumber, staged.slice(place, pages)));
   }
 
   /** Makes pages of the checkpoint zero, which cost nothing until they are touched. @throws RangeError outside of RAM */

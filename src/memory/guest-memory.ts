@@ -260,6 +260,17 @@ export class GuestMemory {
     this.#record(this.#find(address, length), address, length);
   }
 
+  /** As {@link markWritten}, of pages that are counted without the hole. */
+  markPages(firstPage: number, pages: number): void {
+    if (!this.tracking) return;
+    const [start, end] = [firstPage * pageSize, (firstPage + pages) * pageSize];
+    for (const { offset, sizeBytes, written } of this.regions) {
+      const first = Math.max(start, offset);
+      const last = Math.min(end, offset + sizeBytes);
+      if (first < last) written.markBytes(first - offset, last - first);
+    }
+  }
+
   /** Starts or stops recording the pages this process writes, in all threads at once. */
   set tracking(on: boolean) {
     Atomics.store(this.#tracking, 0, on ? 1 : 0);

@@ -2,11 +2,13 @@ import { readIntoMemory, requireFileBytes } from '../host/file-region.ts';
 import type { MemorySlot } from '../host/kvm/vm.ts';
 import { close, type Fd, memfd } from '../host/libc.ts';
 import { SharedRange, windowsOf } from '../host/mapping.ts';
-import { type Closable, Owner } from '../host/ownership.ts';
+import { Owner } from '../host/ownership.ts';
 import { hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import { GuestMemory } from './guest-memory.ts';
+import type { GuestRam } from './guest-ram.ts';
 import { layOutRam, type RamRegion } from './regions.ts';
+import type { StagingArea } from './staging-area.ts';
 
 /** What another thread of this process needs to see the same RAM. */
 export interface SharedRam {
@@ -35,7 +37,7 @@ export interface FileRegion {
 const leastMappedPages = 256;
 
 /** Guest RAM: one range for all regions, which costs nothing until it is touched. */
-export class Ram implements Closable {
+export class Ram implements GuestRam {
   readonly memory: GuestMemory;
   readonly shared: SharedRam;
   readonly #owner = new Owner();
@@ -89,6 +91,16 @@ export class Ram implements Closable {
     } else {
       this.#range.mapFile('private', region.fd, region.offset, offset, length);
     }
+  }
+
+  load(staged: StagingArea): void {
+    staged.forEachRun((place, firstNumber, pages) => {
+      if ((firstNumber + pages) * pageSize > this.#range.sizeBytes) {
+        throw new RangeError(`pages [${firstNumber}, +${pages}) are not in RAM of ${this.#range.sizeBytes} bytes`);
+      }
+      staged.copyOut(place, this.#range.address + firstNumber * pageSize, pages);
+      this.memory.markPages(firstNumber, pages);
+    });
   }
 
   close(): void {

@@ -81,9 +81,28 @@ export class StagingArea implements Closable {
     return count;
   }
 
+  /** Calls `visit` with each run of adjacent pages: their place here, the first one's number, how many. */
+  forEachRun(visit: (place: number, firstNumber: number, pages: number) => void): void {
+    const numbers = this.numbers;
+    for (let place = 0; place < this.#count; ) {
+      const first = numbers[place] as number;
+      let pages = 1;
+      while (place + pages < this.#count && numbers[place + pages] === first + pages) pages++;
+      visit(place, first, pages);
+      place += pages;
+    }
+  }
+
   /** The bytes of `pages` pages from the one at place `first` on. Valid until they are staged over. Up to 2 GiB. */
   slice(first: number, pages: number): Uint8Array {
     return this.#bytes.slice(first * pageSize, pages * pageSize);
+  }
+
+  /** Copies `pages` pages from the one at place `first` on to an address of this process. */
+  copyOut(first: number, target: number, pages: number): void {
+    if (!(first >= 0 && first + pages <= this.#count))
+      throw new RangeError(`pages [${first}, +${pages}) are not staged`);
+    copyMemory(target, this.#address + first * pageSize, pages * pageSize);
   }
 
   close(): void {

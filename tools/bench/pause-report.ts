@@ -1,20 +1,18 @@
+import { type PausePart, pauseParts } from '../../src/vmm/vmstate/pause-times.ts';
 import type { LabMode } from '../lab/mode.ts';
 import type { Contestant } from './contestants.ts';
 import type { QmpFigures } from './qmp-stopwatch.ts';
 import { median, rounded } from './statistics.ts';
 
-/** The parts of a pause, in the order of the table. */
-export const partNames = [
-  'vcpus',
-  'io',
-  'clocks',
-  'vcpu_state',
-  'vm_state',
-  'device_state',
-  'dirty_log',
-  'copy',
-  'go_on',
-] as const;
+/** The parts of a pause, in the order of the table, and what of the machine's own parts each is made of. */
+const partsOf = {
+  stop: ['vcpus', 'io', 'clocks'],
+  state: ['registers', 'interrupts', 'devices'],
+  collect: ['collect'],
+  copy: ['copy'],
+  resume: ['goOn'],
+} as const satisfies Record<string, readonly PausePart[]>;
+export const partNames = ['stop', 'state', 'collect', 'copy', 'resume'] as const;
 
 /** How long each part of a pause took, in milliseconds. */
 export type PauseParts = Readonly<Record<(typeof partNames)[number], number>>;
@@ -22,6 +20,8 @@ export type PauseParts = Readonly<Record<(typeof partNames)[number], number>>;
 /** One pause. */
 export interface Pause {
   readonly parts: PauseParts;
+  /** The same, as the machine measures it. */
+  readonly detail: Readonly<Record<PausePart, number>>;
   /** From the decision to stop until the threads are let go. */
   readonly totalMs: number;
   /** From then on until the guest is seen to run: up to the host's scheduler. */
@@ -29,9 +29,15 @@ export interface Pause {
 }
 
 /** @param elapsedMs from the decision to stop until the guest is seen to run */
-export function pauseOf(parts: PauseParts, elapsedMs: number): Pause {
-  const totalMs = partNames.reduce((sum, name) => sum + parts[name], 0);
-  return { parts, totalMs, wakeMs: elapsedMs - totalMs };
+export function pauseOf(ms: (part: PausePart) => number, elapsedMs: number): Pause {
+  const sum = (parts: readonly PausePart[]): number => parts.reduce((total, part) => total + ms(part), 0);
+  const totalMs = sum(pauseParts);
+  return {
+    parts: Object.fromEntries(partNames.map((name) => [name, sum(partsOf[name])])) as unknown as PauseParts,
+    detail: Object.fromEntries(pauseParts.map((part) => [part, ms(part)])) as Record<PausePart, number>,
+    totalMs,
+    wakeMs: elapsedMs - totalMs,
+  };
 }
 
 /** Pauses of one kind. */
@@ -41,21 +47,28 @@ export interface PauseRow {
   readonly where: 'native' | 'lab';
   /** Medians, each part's its own: they need not add up to that of the total. */
   readonly parts_ms: PauseParts;
+  readonly detail_ms: Readonly<Record<PausePart, number>>;
   readonly total_ms: number;
   /** Of the best pause: what is left when nothing else runs on the machine. */
   readonly least_ms: number;
   readonly wake_ms: number;
   /** What `total_ms` is to be at most; null where nothing is promised. */
   readonly limit_ms: number | null;
+  /** Loading such a checkpoint into a machine that has run, its pages too. */
+  readonly load_ms: number;
+  readonly least_load_ms: number;
+  /** By which the main thread's heap grows with each checkpoint. */
+  readonly garbage_kib: number;
 }
 
-const baseLimitMs = 1;
-const limitMsPerPage = 0.0005;
+/** By the number of pages. */
+const limitsMs: Readonly<Record<number, number>> = { 0: 0.3, 1000: 0.75, 10000: 5.2 };
 
 /** The middle of some pauses. */
 export function pauseRow(
   { vcpus, pages, where }: Pick<PauseRow, 'vcpus' | 'pages' | 'where'>,
   pauses: readonly Pause[],
+  { loads, garbageBytes }: { readonly loads: readonly number[]; readonly garbageBytes: number },
 ): PauseRow {
   const middle = (part: (pause: Pause) => number): number => rounded(median(pauses.map(part)), 3);
   return {
@@ -65,10 +78,17 @@ export function pauseRow(
     parts_ms: Object.fromEntries(
       partNames.map((name) => [name, middle(({ parts }) => parts[name])]),
     ) as unknown as PauseParts,
+    detail_ms: Object.fromEntries(pauseParts.map((part) => [part, middle(({ detail }) => detail[part])])) as Record<
+      PausePart,
+      number
+    >,
     total_ms: middle(({ totalMs }) => totalMs),
     least_ms: rounded(Math.min(...pauses.map(({ totalMs }) => totalMs)), 3),
     wake_ms: middle(({ wakeMs }) => wakeMs),
-    limit_ms: vcpus === 1 && where === 'native' ? rounded(baseLimitMs + limitMsPerPage * pages, 3) : null,
+    limit_ms: vcpus === 1 && where === 'native' ? (limitsMs[pages] ?? null) : null,
+    load_ms: rounded(median(loads), 3),
+    least_load_ms: rounded(Math.min(...loads), 3),
+    garbage_kib: rounded(garbageBytes / 1024, 1),
   };
 }
 
@@ -149,6 +169,9 @@ export function formatPauses(result: PauseResult): string {
     row.limit_ms ?? '',
     row.least_ms,
     row.wake_ms,
+    row.load_ms,
+    row.least_load_ms,
+    row.garbage_kib,
   ]);
   const vmms = result.vmms.map((row) => [
     row.vmm,
@@ -160,8 +183,11 @@ export function formatPauses(result: PauseResult): string {
     row.ratio_restore,
   ]);
   return [
-    'The guest stands still, medians in ms:',
-    ...table([['where', 'vcpus', 'pages', ...partNames, 'total', 'limit', 'least', 'wake'], ...pauses]),
+    'Checkpoints: a guest is paused; medians in ms. Then loading one into the machine; KiB of garbage each makes:',
+    ...table([
+      ['where', 'vcpus', 'pages', ...partNames, 'total', 'limit', 'least', 'wake', 'load', 'least', 'KiB'],
+      ...pauses,
+    ]),
     '',
     `Beside QEMU, in an ${result.host} host, medians in ms:`,
     ...table([['vmm', 'stop', 'cont', 'save', 'downtime', 'restore', 'ours/it'], ...vmms]),

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';
-import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
-import type { DirtyTracker } from '../../src/memory/dirty-collector.ts';
-import { StagingArea } from '../../src/memory/staging-area.ts';
+import type { Checkpoint, CheckpointArea } from '../../src/vmm/machine/checkpoint.ts';
 import { Machine } from '../../src/vmm/machine/machine.ts';
+import { StateImage } from '../../src/vmm/vmstate/state-image.ts';
 import { tinyElf } from '../../test/support/tiny-elf.ts';
 import { firstFreePage, obedientGuest, obey, pagesOfItsOwn, signOfLife } from './obedient-guest.ts';
 import { type Pause, type PauseRow, pauseOf, pauseRow } from './pause-report.ts';
+import { median } from './statistics.ts';
 
 const memoryBytes = 256 * MiB;
 const cpuCounts = [1, 4];
@@ -43,9 +43,7 @@ export async function benchPauses(
 
 interface Rig {
   readonly machine: Machine;
-  readonly tracker: DirtyTracker;
-  readonly staging: StagingArea;
-  readonly dirty: readonly DirtyBitmap[];
+  readonly area: CheckpointArea;
 }
 
 async function withMachine<T>(cpus: number, disk: string, program: URL, body: (rig: Rig) => Promise<T>): Promise<T> {
@@ -65,10 +63,8 @@ async function withMachine<T>(cpus: number, disk: string, program: URL, body: (r
   const owner = new Owner();
   try {
     machine.boot({ kernel: { name: 'guest', bytes: tinyElf(obedientGuest(cpus)) }, commandLine: '' });
-    const tracker = owner.own(machine.trackDirtyPages());
-    const staging = owner.own(new StagingArea(memoryBytes / pageSize));
-    staging.prepare(Math.max(...pageCounts) + pagesOfItsOwn);
-    return await body({ machine, tracker, staging, dirty: tracker.emptyBitmaps() });
+    const area = owner.own(machine.checkpointArea(Math.max(...pageCounts) + pagesOfItsOwn));
+    return await body({ machine, area });
   } finally {
     owner.close();
     await machine.close();
@@ -93,48 +89,59 @@ async function measure(
       const pause = pauseOnce(rig);
       if (round < 0) continue;
       const expected = pages + pagesOfItsOwn;
-      if (rig.staging.count !== expected) throw new Error(`${rig.staging.count} dirty pages found of ${expected}`);
+      if (rig.area.staging.count !== expected) {
+        throw new Error(`${rig.area.staging.count} dirty pages found of ${expected}`);
+      }
       figures.push(pause);
     }
-    const row = pauseRow({ vcpus: rig.machine.shape.cpus, pages, where }, figures);
+    const loads: number[] = [];
+    for (let round = -warmUp; round < rounds; round++) {
+      await obey(memory, firstFreePage, pages, step);
+      const loadMs = await loadOnce(rig);
+      if (round >= 0) loads.push(loadMs);
+    }
+    const kind = { vcpus: rig.machine.shape.cpus, pages, where };
+    const row = pauseRow(kind, figures, { loads, garbageBytes: garbageOf(rig) });
     progress(`${where}, ${row.vcpus} vCPUs, ${pages} pages: ${row.total_ms} ms, at best ${row.least_ms} ms`);
     rows.push(row);
   }
   return rows;
 }
 
-function pauseOnce({ machine, tracker, staging, dirty }: Rig): Pause {
+function pauseOnce({ machine, area }: Rig): Pause {
   const { memory } = machine.ram;
-  for (const bitmap of dirty) bitmap.clear();
-  let log = 0;
-  let copy = 0;
-  let sign = 0;
   const start = performance.now();
-  machine.whileStill(() => {
-    machine.save();
-    const saved = performance.now();
-    tracker.collect(dirty);
-    const collected = performance.now();
-    staging.copy(memory, dirty);
-    log = collected - saved;
-    copy = performance.now() - collected;
-    sign = signOfLife(memory);
-  });
+  const sign = signOfLife(memory);
+  machine.capture(area);
   while (signOfLife(memory) === sign);
   const elapsed = performance.now() - start;
-  const times = machine.pauseTimes;
-  return pauseOf(
-    {
-      vcpus: times.ms('vcpus'),
-      io: times.ms('io'),
-      clocks: times.ms('clocks'),
-      vcpu_state: times.ms('vcpuState'),
-      vm_state: times.ms('vmState'),
-      device_state: times.ms('deviceState'),
-      dirty_log: log,
-      copy,
-      go_on: times.ms('goOn'),
-    },
-    elapsed,
-  );
+  const { pauseTimes: times } = machine;
+  return pauseOf((part) => times.ms(part), elapsed);
+}
+
+/** How long it takes to load a checkpoint, as it comes from a peer, into the machine that ran on meanwhile. */
+async function loadOnce({ machine, area }: Rig): Promise<number> {
+  const { pages, image, own, devices } = machine.capture(area);
+  const received = Uint8Array.from(image.bytes);
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  machine.hold();
+  const start = performance.now();
+  const checkpoint: Checkpoint = { pages, image: StateImage.from(received), own, devices };
+  machine.apply(checkpoint);
+  const ms = performance.now() - start;
+  machine.release();
+  return ms;
+}
+
+/** Bytes that this thread's heap grows by with each checkpoint. */
+function garbageOf({ machine, area }: Rig): number {
+  const checkpoints = 40;
+  const grown: number[] = [];
+  for (let batch = 0; batch < 9; batch++) {
+    const before = process.memoryUsage().heapUsed;
+    for (let round = 0; round < checkpoints; round++) machine.capture(area);
+    grown.push((process.memoryUsage().heapUsed - before) / checkpoints);
+  }
+  // In a batch in which garbage was collected it shrank.
+  return median(grown.filter((bytes) => bytes > 0));
 }

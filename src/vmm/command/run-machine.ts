@@ -108,7 +108,12 @@ function snapshotConfig(machine: Machine, { disk, net, rng }: MachineParts): Sna
 /** Connects the console and waits for the machine's end. */
 async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: GuestEnd; consoleTail: string }> {
   const output = serial.kind === 'stdio' ? 1 : openOutput(serial.kind === 'file' ? serial.path : '/dev/null');
-  const console = new SerialConsole(machine.serial, machine.serialBell, output, () => machine.state === 'paused');
+  const console = new SerialConsole(
+    machine.serial,
+    machine.serialBell,
+    output,
+    () => machine.state === 'paused' || machine.state === 'colo',
+  );
   machine.onStill = () => console.settle();
   let end: GuestEnd | undefined;
   try {

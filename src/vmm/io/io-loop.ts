@@ -30,14 +30,16 @@ const endPatienceMs = 500;
  * for as long as their disk takes, see {@link waitUntilIdle}. Devices are paused as well when the thread parks for the first time.
  *
  * @param serve answers the controller's question of that number, while all is parked
+ * @param parking called when all has come to stand still, right before the thread parks
  */
 export function runIoLoop(
   control: ThreadControl,
   loop: EventLoop,
   devices: DrivenDevices,
   serve?: (number: number) => void,
+  parking?: () => void,
 ): void {
-  standStill(control, loop, devices, serve);
+  standStill(control, loop, devices, serve, parking);
   for (;;) {
     switch (control.request) {
       case request.end: {
@@ -46,7 +48,7 @@ export function runIoLoop(
         return;
       }
       case request.park:
-        standStill(control, loop, devices, serve);
+        standStill(control, loop, devices, serve, parking);
         break;
       default:
         devices.settle();
@@ -74,12 +76,14 @@ function standStill(
   loop: EventLoop,
   devices: DrivenDevices,
   serve?: (number: number) => void,
+  parking?: () => void,
 ): void {
   devices.pause();
   while (control.request === request.park && !devices.isQuiet) {
     devices.settle();
     loop.turn(lookAgainMs);
   }
+  if (control.request === request.park) parking?.();
   // Also when it is to run again by now: parking is what tells the controller that this thread is past its beginning.
   control.park(serve);
   // A machine that ends while it is paused stays as it is.

@@ -1,3 +1,4 @@
+import { MessageChannel } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import type { SharedRam } from '../../memory/ram.ts';
@@ -8,6 +9,7 @@ import type { DeviceOrder } from './device-orders.ts';
 import type { IoDeviceState } from './io-device-state.ts';
 import type { IoAnswer, IoQuestion } from './io-questions.ts';
 import type { IoReport } from './io-report.ts';
+import { stateCellBytes, WantedStates } from './io-states.ts';
 import type { IoBirth } from './io-worker.ts';
 
 export interface IoListener {
@@ -17,6 +19,8 @@ export interface IoListener {
 
 /** The io thread seen from the thread that controls it. */
 export class IoThread extends ControlledThread<IoReport> {
+  readonly #wanted: WantedStates;
+
   /** Starts the thread, parked. `io` is made by the caller, who gives it to the vCPU threads as well. */
   constructor(
     program: URL,
@@ -25,7 +29,17 @@ export class IoThread extends ControlledThread<IoReport> {
     listener: IoListener,
   ) {
     const wake = new EventFd(io.wake);
-    const birth: IoBirth = { thread: 'io', control: io.control, ram: parts.ram, wake: io.wake, devices: parts.devices };
+    const { port1, port2 } = new MessageChannel();
+    port1.unref();
+    const cells = new SharedArrayBuffer(stateCellBytes);
+    const birth: IoBirth = {
+      thread: 'io',
+      control: io.control,
+      ram: parts.ram,
+      wake: io.wake,
+      devices: parts.devices,
+      states: { cells, port: port2 },
+    };
     super({
       program,
       name: 'io',
@@ -36,7 +50,22 @@ export class IoThread extends ControlledThread<IoReport> {
       failed: (error) => listener.failed(error),
       parkPatienceMs: ioPatienceMs,
       answers: true,
+      transfer: [port2],
     });
+    this.#wanted = new WantedStates({ cells, port: port1 });
+  }
+
+  /** Has the thread, which runs, save all devices as it parks next; {@link wantedStates} gives them. */
+  wantStates(): void {
+    this.waitUntilStarted();
+    this.#wanted.want();
+  }
+
+  /** The thread, which was told by {@link wantStates}, has parked: a way to what it saved, for when it runs again. */
+  wantedStates(): () => readonly IoDeviceState[] {
+    if (this.#wanted.areTold) return () => this.#wanted.take();
+    const states = this.saveDevices()();
+    return () => states;
   }
 
   /** Begins to save all devices, while the thread is parked. The caller must take the states, by what it gets. */
@@ -54,28 +83,30 @@ export class IoThread extends ControlledThread<IoReport> {
    * @returns which disk is not settled, and why; undefined if all are
    */
   settleDisks(): string | undefined {
-    const answer = this.#ask({ kind: 'settle-disks' });
+    const answer = this.ask({ kind: 'settle-disks' } satisfies IoQuestion) as IoAnswer;
     return answer.kind === 'unsettled' ? answer.reason : undefined;
   }
 
-  /** Makes sure that {@link loadDevices} can load these states. @throws VmStateError */
-  prepareDevices(states: readonly IoDeviceState[]): void {
-    this.#ask({ kind: 'prepare-load', states });
+  /**
+   * Begins to make sure that {@link loadDevices} can load these states. The caller must ask for the outcome, by what it gets.
+   *
+   * @throws VmStateError from what is returned
+   */
+  prepareDevices(states: readonly IoDeviceState[]): () => void {
+    const take = this.askAhead({ kind: 'prepare-load', states } satisfies IoQuestion);
+    return () => {
+      const answer = take() as IoAnswer;
+      if (answer.kind === 'refused') throw new VmStateError(answer.part, answer.reason);
+    };
   }
 
   /** Loads what was prepared last. */
   loadDevices(): void {
-    this.#ask({ kind: 'load' });
+    this.ask({ kind: 'load' } satisfies IoQuestion);
   }
 
   /** Has each card's driver tell its neighbours where it is, once it runs. The thread is parked. */
   announceCards(): void {
-    this.#ask({ kind: 'announce' });
-  }
-
-  #ask(question: IoQuestion): IoAnswer {
-    const answer = this.ask(question) as IoAnswer;
-    if (answer.kind === 'refused') throw new VmStateError(answer.part, answer.reason);
-    return answer;
+    this.ask({ kind: 'announce' } satisfies IoQuestion);
   }
 }

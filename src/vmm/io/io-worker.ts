@@ -12,6 +12,7 @@ import { IoDevices } from './io-devices.ts';
 import { runIoLoop } from './io-loop.ts';
 import { answerQuestions } from './io-questions.ts';
 import type { IoReport } from './io-report.ts';
+import { type SharedIoStates, tellWantedStates } from './io-states.ts';
 
 /** What the io thread is born with. */
 export interface IoBirth extends ThreadBirth {
@@ -19,6 +20,7 @@ export interface IoBirth extends ThreadBirth {
   /** Eventfd that wakes it. */
   readonly wake: Fd;
   readonly devices: readonly DeviceOrder[];
+  readonly states: SharedIoStates;
 }
 
 /** Body of the io thread. Comes back when the controller wants the thread to end. */
@@ -36,7 +38,7 @@ export function threadMain(): void {
     setFlagsFromString('--interrupt-budget=10000');
     const { questions } = birth;
     const serve = questions === undefined ? undefined : answerQuestions(questions, devices);
-    runIoLoop(control, loop, devices, serve);
+    runIoLoop(control, loop, devices, serve, tellWantedStates(birth.states, devices));
   } finally {
     owner.close();
     control.phase = phase.ended;

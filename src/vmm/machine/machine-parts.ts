@@ -7,6 +7,7 @@ import { KvmDevice } from '../../host/kvm/kvm-device.ts';
 import { InterruptLine, type VcpuHandle, type Vm } from '../../host/kvm/vm.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { DirtyCollector } from '../../memory/dirty-collector.ts';
+import type { GuestRam } from '../../memory/guest-ram.ts';
 import { identityMapAddress, kvmTssAddress } from '../../memory/layout.ts';
 import { Ram } from '../../memory/ram.ts';
 import type { IoReport } from '../io/io-report.ts';
@@ -36,7 +37,7 @@ export interface PartsListener {
 export class MachineParts implements Closable {
   readonly kvm: KvmDevice;
   readonly vm: Vm;
-  readonly ram: Ram;
+  readonly ram: GuestRam;
   readonly dirtyPages: DirtyCollector;
   readonly devices: MachineDevices;
   /** The serial port, host side. */
@@ -131,7 +132,7 @@ export class MachineParts implements Closable {
         serial: this.serial,
         pciHost: pciHost(this.#platform),
         io: this.io,
-        memoryBytes: this.ram.memory.sizeBytes,
+        memory: this.ram.memory,
       }),
     );
     return this.#access;

@@ -1,4 +1,5 @@
-import type { Ram, RamBacking } from '../../memory/ram.ts';
+import type { GuestRam } from '../../memory/guest-ram.ts';
+import type { RamBacking } from '../../memory/ram.ts';
 import type { PanicAction } from '../config/config.ts';
 import type { DevicesConfig } from './machine-devices.ts';
 
@@ -16,7 +17,7 @@ export interface MachineShape {
   /** What it is made of; default private. */
   readonly backing?: RamBacking;
   /** RAM that has its contents already, of that size; the machine's from now on. */
-  readonly ram?: Ram;
+  readonly ram?: GuestRam;
   /** CPU features to hide, by name. */
   readonly cpuMask: readonly string[];
   /** Disks, network cards, entropy; default none. */

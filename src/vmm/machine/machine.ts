@@ -1,16 +1,19 @@
 import type { Serial } from '../../devices/serial.ts';
 import type { Doorbell } from '../../host/doorbell.ts';
 import type { DirtyTracker } from '../../memory/dirty-collector.ts';
-import type { Ram } from '../../memory/ram.ts';
+import type { GuestRam } from '../../memory/guest-ram.ts';
+import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { IoReport } from '../io/io-report.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
 import type { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import type { ClockMode } from '../vmstate/clock-state.ts';
+import type { OwnDevices } from '../vmstate/image-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import type { PauseTimes } from '../vmstate/pause-times.ts';
 import { Announcement } from './announcement.ts';
 import { prepareBoot, writeGenerationId } from './boot.ts';
+import { type Checkpoint, CheckpointArea } from './checkpoint.ts';
 import { MachineEvents } from './machine-events.ts';
 import { MachineParts } from './machine-parts.ts';
 import type { BootImages, MachineShape } from './machine-shape.ts';
@@ -58,7 +61,7 @@ export class Machine implements MonitoredMachine {
     this.#announcement = new Announcement(() => this.#parts.devices.sendRarp());
   }
 
-  get ram(): Ram {
+  get ram(): GuestRam {
     return this.#parts.ram;
   }
 
@@ -116,14 +119,87 @@ export class Machine implements MonitoredMachine {
   }
 
   /**
-   * Loads a state into the machine, which is paused or has never run; it is paused afterwards. RAM is the caller's.
+   * Loads a state into the machine, which is paused or has never run; it is paused afterwards. RAM is the caller's, and
+   * stays as it is.
    *
    * @throws VmStateError, and the machine is as it was; RunStateError
    */
   load(state: MachineState): void {
-    const clocks = this.state === 'created' ? undefined : this.#control.stoppedClocks;
-    this.#parts.access.load(state, clocks);
+    this.#parts.access.load(state, this.#control.clocksBeforeLoad);
     this.#control.loaded(state.clock);
+  }
+
+  /**
+   * A place for checkpoints of this machine, which the caller closes before the machine.
+   *
+   * @param expectedPages pages that change from one to the next
+   */
+  checkpointArea(expectedPages: number): CheckpointArea {
+    return new CheckpointArea(this.ram.memory, this.trackDirtyPages(), expectedPages);
+  }
+
+  /**
+   * Takes a checkpoint: stops the machine if it runs, copies aside what changed in RAM since the last one, reads its state,
+   * and resumes it. All of it before this returns. What it returns lies in `area` and in the machine, until the next one.
+   *
+   * @throws RunStateError if the machine neither runs nor is stopped
+   */
+  capture(area: CheckpointArea): Checkpoint {
+    const { access, io } = this.#parts;
+    const { times } = this.#control;
+    const wasRunning = this.state === 'running';
+    area.clear();
+    if (wasRunning) this.#control.stop('paused', true);
+    let own: OwnDevices;
+    let takeDevices: () => readonly IoDeviceState[];
+    try {
+      const clocks = this.#control.stoppedClocks;
+      times.begin();
+      if (!wasRunning) access.readRegisters();
+      access.readRest(clocks);
+      times.done('interrupts');
+      own = access.readOwnDevices();
+      takeDevices = (wasRunning ? io?.wantedStates() : io?.saveDevices()) ?? (() => []);
+      times.done('devices');
+      area.collect();
+      times.done('collect');
+      area.copy();
+      times.done('copy');
+    } finally {
+      if (wasRunning) this.#control.resume();
+    }
+    return { pages: area.staging, image: access.image, own, devices: takeDevices() };
+  }
+
+  /**
+   * Loads a checkpoint, which was checked as if a stranger wrote it (StateImage.from, checkIoDeviceStates), into the machine,
+   * which is stopped or has never run: its state, then its pages.
+   *
+   * @throws VmStateError, and the machine is as it was; RunStateError
+   */
+  apply({ pages, image, own, devices }: Checkpoint): void {
+    this.#parts.access.loadImage(image, own, devices, this.#control.clocksBeforeLoad);
+    this.ram.load(pages);
+    this.#control.loaded(image.clock);
+  }
+
+  /** Stops the machine if it runs. Nobody resumes it but {@link release}. @throws RunStateError */
+  hold(): void {
+    this.#control.hold();
+  }
+
+  /**
+   * Lets a machine that was held run.
+   *
+   * @param mode what becomes of the time in between, for the guest
+   * @throws RunStateError if it is not held, or has nothing to run yet
+   */
+  release(mode: ClockMode = 'keep'): void {
+    if (this.state !== 'colo' || this.#control.clocksBeforeLoad === undefined) {
+      throw new RunStateError(this.state, 'running');
+    }
+    this.#control.resume(mode);
+    this.events.tell({ kind: 'resumed' });
   }
 
   /** Starts keeping track of pages that change, for the caller alone, who closes it before the machine. */
@@ -159,6 +235,7 @@ export class Machine implements MonitoredMachine {
    * @throws RunStateError if it is not paused
    */
   resume(mode: ClockMode = 'keep'): void {
+    if (this.state === 'colo') throw new RunStateError('colo', 'running');
     if (this.#isNewCopy) this.#tellOfNewCopy();
     this.#control.resume(mode);
     this.events.tell({ kind: 'resumed' });

@@ -52,10 +52,17 @@ export class RunControl {
     return Number(this.#catchUp.behindNs / 1_000_000n);
   }
 
-  /** What time it was for the guest when the machine was paused. @throws RunStateError if it is not paused */
+  /** What time it was for the guest when the machine was stopped. @throws RunStateError if it is not */
   get stoppedClocks(): ClockState {
-    if (this.state !== 'paused' || this.#clocks === undefined) throw new RunStateError(this.state, 'paused');
+    if ((this.state !== 'paused' && this.state !== 'colo') || this.#clocks === undefined)
+      throw new RunStateError(this.state, 'paused');
     return this.#clocks.state;
+  }
+
+  /** As {@link stoppedClocks}, of a machine that is about to be loaded; undefined if there is nothing in it yet. */
+  get clocksBeforeLoad(): ClockState | undefined {
+    const isNew = this.state === 'created' || (this.state === 'colo' && this.#clocks === undefined);
+    return isNew ? undefined : this.stoppedClocks;
   }
 
   /** The machine, which is booted, runs. @throws RunStateError */
@@ -64,7 +71,13 @@ export class RunControl {
     this.#parts.start();
   }
 
-  /** A state was loaded, and `clock` is what time it is in it. The machine is paused. */
+  /** The machine, which is paused or has never run, is in nobody's hands but colo's from now on. @throws RunStateError */
+  hold(): void {
+    if (this.state === 'running') this.stop('colo');
+    else if (this.state !== 'colo') this.#runState.moveTo('colo');
+  }
+
+  /** A state was loaded, and `clock` is what time it is in it. The machine is stopped. */
   loaded(clock: ClockState): void {
     this.#clocks = { state: clock, readAt: this.#clocks?.readAt ?? performance.now(), running: false };
     if (this.state === 'created') this.#runState.moveTo('paused');
@@ -78,21 +91,28 @@ export class RunControl {
    * Writes and flushes may stay in flight: a stop takes no longer for a slow disk. Their files are at rest after
    * {@link settleDisks}.
    *
+   * @param next `paused` is anybody's to resume, `colo` is not
+   * @param forCheckpoint the io thread saves its devices before it parks, and meanwhile the vCPUs' registers are read
    * @throws RunStateError if it does not run
    */
-  stop(): void {
-    if (this.state !== 'running') throw new RunStateError(this.state, 'paused');
+  stop(next: 'paused' | 'colo' = 'paused', forCheckpoint = false): void {
+    if (this.state !== 'running') throw new RunStateError(this.state, next);
     const { vcpus, io } = this.#parts;
     // Made before anything is stopped, in case that fails.
     const { access } = this.#parts;
-    this.#runState.moveTo('paused');
+    this.#runState.moveTo(next);
     this.#stoppedAt = performance.now();
     this.times.restart();
     try {
       for (const vcpu of vcpus) vcpu.requestPark();
       for (const vcpu of vcpus) vcpu.waitUntilParked();
       this.times.done('vcpus');
+      if (forCheckpoint) io?.wantStates();
       io?.requestPark();
+      if (forCheckpoint) {
+        access.readRegisters();
+        this.times.done('registers');
+      }
       io?.waitUntilParked();
       this.times.done('io');
       const clocks = access.readClocks();
@@ -126,7 +146,7 @@ export class RunControl {
    * Lets all go on.
    *
    * @param mode absent: so little time has passed that the clocks are left alone, if they run
-   * @throws RunStateError if it is not paused
+   * @throws RunStateError if it is not stopped
    */
   resume(mode?: ClockMode): void {
     const clocks = this.#clocks;

@@ -2,15 +2,19 @@
  * Run state of a machine.
  *
  *     created --> running <--> paused
- *        |           |           |
- *        +-----------+-----------+--> ended
+ *        |           ^           |
+ *        |           v           |
+ *        +-------> colo <--------+        and from each of them to ended
+ *
+ * `colo`: stopped and in the hands of fault tolerance, which loads checkpoints into it and alone resumes it.
  */
-export type RunState = 'created' | 'running' | 'paused' | 'ended';
+export type RunState = 'created' | 'running' | 'paused' | 'colo' | 'ended';
 
 const legalMoves: Readonly<Record<RunState, readonly RunState[]>> = {
-  created: ['running', 'paused', 'ended'],
-  running: ['paused', 'ended'],
-  paused: ['running', 'ended'],
+  created: ['running', 'paused', 'colo', 'ended'],
+  running: ['paused', 'colo', 'ended'],
+  paused: ['running', 'colo', 'ended'],
+  colo: ['running', 'ended'],
   ended: [],
 };
 

@@ -10,6 +10,7 @@ const statusNames: Readonly<Record<RunState, string>> = {
   created: 'prelaunch',
   running: 'running',
   paused: 'paused',
+  colo: 'colo',
   ended: 'shutdown',
 };
 

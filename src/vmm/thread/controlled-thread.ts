@@ -38,6 +38,8 @@ export interface ThreadOptions<Report> {
   readonly parkPatienceMs?: number;
   /** It answers questions while it is parked; default no. */
   readonly answers?: boolean;
+  /** Ports in `birth` that become the thread's. */
+  readonly transfer?: readonly MessagePort[];
 }
 
 /** A worker thread of the machine, seen from the thread that controls it. It starts parked. */
@@ -56,7 +58,7 @@ export class ControlledThread<Report> {
     this.#questions?.unref();
     this.#worker = new Worker(options.program, {
       workerData: channel === undefined ? options.birth : { ...options.birth, questions: channel.port2 },
-      transferList: channel === undefined ? [] : [channel.port2],
+      transferList: [...(options.transfer ?? []), ...(channel === undefined ? [] : [channel.port2])],
       name: options.name,
       // Not piped to ours, for which Node would make streams that nobody needs: these threads print nothing.
       stdout: true,
@@ -106,6 +108,12 @@ export class ControlledThread<Report> {
     return parks;
   }
 
+  /** Blocks until the thread has loaded its program, for it does nothing that it is told before. @throws if it does not */
+  protected waitUntilStarted(): void {
+    const started = this.#waitFor((now) => now !== phase.starting, startPatienceMs);
+    if (!started) throw new Error(`${this.#options.name} did not start`);
+  }
+
   resume(): void {
     this.#control.request = request.run;
   }
@@ -129,7 +137,7 @@ export class ControlledThread<Report> {
     const questions = this.#questions;
     const { name } = this.#options;
     if (questions === undefined) throw new Error(`${name} answers no questions`);
-    if (!this.#waitFor((now) => now !== phase.starting, startPatienceMs)) throw new Error(`${name} did not start`);
+    this.waitUntilStarted();
     const number = this.#control.nextQuestion;
     sendNumbered(questions, number, question);
     this.#control.requestAnswer(number);

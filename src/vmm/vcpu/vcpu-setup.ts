@@ -16,7 +16,7 @@ import { pageSize } from '../../memory/address.ts';
 export function keepsTsc(vcpu: VcpuHandle): boolean {
   const scratch = new AnonymousMapping('ioctl scratch', pageSize);
   try {
-    const offset = new VcpuRegisters(vcpu, { xsaveBytes: 0, scratch }).tscOffset;
+    const offset = new VcpuRegisters(vcpu, scratch).tscOffset;
     return offset !== undefined && offset !== 0n;
   } finally {
     scratch.close();

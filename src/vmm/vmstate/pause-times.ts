@@ -4,14 +4,18 @@ export const pauseParts = [
   'vcpus',
   /** Until the io thread is. */
   'io',
+  /** Reading registers of vCPUs. */
+  'registers',
+  /** Reading what interrupts change: APICs, events, interrupt controllers. */
+  'interrupts',
+  /** Having the devices say what they are in. */
+  'devices',
   /** Looking what time it is for the guest. */
   'clocks',
-  /** Reading what KVM keeps of vCPUs. */
-  'vcpuState',
-  /** Reading what it keeps of the VM. */
-  'vmState',
-  /** Having the devices say what they are in. */
-  'deviceState',
+  /** Finding the pages that changed. */
+  'collect',
+  /** Copying them aside. */
+  'copy',
   /** Setting the clocks, until the threads are let go. */
   'goOn',
 ] as const;

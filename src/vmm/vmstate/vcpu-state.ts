@@ -1,12 +1,23 @@
-import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { kvmRegs, kvmSregs } from '../../host/kvm/abi.ts';
 import * as abi from '../../host/kvm/abi.ts';
 import type { Msr } from '../../host/kvm/basic-registers.ts';
 import type { kvmDebugregs, kvmVcpuEvents, kvmXcrs } from '../../host/kvm/state-abi.ts';
 import * as stateAbi from '../../host/kvm/state-abi.ts';
-import type { CpuidRow, VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
-import { fromPlain, type Plain, toPlain, type ViewOf } from '../../host/layout.ts';
+import type { VcpuPart } from '../../host/kvm/vcpu-image.ts';
+import {
+  type Fields,
+  fromPlain,
+  type Plain,
+  type Struct,
+  type StructView,
+  toPlain,
+  type ViewOf,
+} from '../../host/layout.ts';
 import { msr } from './msrs.ts';
+import type { StateImage } from './state-image.ts';
+
+/** One answer of the CPUID instruction. */
+export type CpuidRow = Plain<ViewOf<typeof abi.kvmCpuidEntry2>>;
 
 /** All there is of a vCPU, besides what time it is for it (ClockState). */
 export interface VcpuState {
@@ -27,117 +38,58 @@ export interface VcpuState {
   readonly events: Plain<ViewOf<typeof kvmVcpuEvents>>;
 }
 
-/** How vCPUs are saved on this host. */
-export interface VcpuStateSupport {
-  readonly msrs: readonly number[];
-  readonly xcrs: boolean;
-}
-
-/**
- * Reads a vCPU's state. It must be parked, for then no access is half done.
- *
- * The order matters:
- * - The deadline first. A timer that fires while the rest is read is then saved as armed, and fires once too often; read
- *   last, it would be saved as fired with an APIC that does not know of it, and be lost.
- * - MP_STATE before all other registers: reading it may let pending APIC events happen.
- * - The events last, for what was read before can still raise one.
- */
-export function saveVcpu(vcpu: VcpuRegisters, support: VcpuStateSupport): VcpuState {
-  const tscDeadline = vcpu.readMsrs([msr.tscDeadline])[0]?.value ?? 0n;
+/** A vCPU's part of an image, as named fields. */
+export function vcpuStateOf(image: StateImage, vcpu: number): VcpuState {
+  const plain = <F extends Fields>(part: VcpuPart, layout: Struct<F>): Plain<StructView<F>> =>
+    toPlain(layout, layout.over(image.vcpuBytes(vcpu, part)));
   return {
-    tscDeadline,
-    mpState: vcpu.mpState,
-    regs: toPlain(abi.kvmRegs, vcpu.regs),
-    sregs: toPlain(abi.kvmSregs, vcpu.sregs),
-    xsave: vcpu.xsave,
-    xcrs: support.xcrs ? toPlain(stateAbi.kvmXcrs, vcpu.xcrs) : null,
-    debugRegs: toPlain(stateAbi.kvmDebugregs, vcpu.debugRegs),
-    lapic: vcpu.lapic.$bytes.slice(),
-    msrs: vcpu.readMsrs(support.msrs),
-    cpuid: vcpu.cpuid,
-    events: toPlain(stateAbi.kvmVcpuEvents, vcpu.events),
+    tscDeadline: image.deadline(vcpu),
+    mpState: plain('mpState', stateAbi.kvmMpState).mp_state,
+    regs: plain('regs', abi.kvmRegs),
+    sregs: plain('sregs', abi.kvmSregs),
+    xsave: copyOf(image.vcpuBytes(vcpu, 'xsave')),
+    xcrs: image.hasXcrs ? plain('xcrs', stateAbi.kvmXcrs) : null,
+    debugRegs: plain('debugRegs', stateAbi.kvmDebugregs),
+    lapic: copyOf(image.vcpuBytes(vcpu, 'lapic')),
+    msrs: Array.from({ length: image.rows(vcpu, 'msrs') }, (_, row) => ({
+      index: image.msrIndex(vcpu, row),
+      value: image.msrValue(vcpu, row),
+    })),
+    cpuid: cpuidOf(image, vcpu),
+    events: plain('events', stateAbi.kvmVcpuEvents),
   };
 }
 
-/**
- * Writes a vCPU's state, but for the TSC and the deadline, which depends on it: see MachineClocks.
- *
- * The order matters:
- * - CPUID before all else: it says which registers there are. It can be set only before a vCPU first runs (section 4.20).
- * - SREGS before LAPIC, for it holds the APIC's address and mode; LAPIC before the MSRs.
- * - XCRS before XSAVE, for it says which parts of it are in use.
- * - REGS before the events: setting it drops a pending exception.
- *
- * @param isNew the vCPU has never run
- * @throws VmStateError that names what this host refuses
- */
-export function loadVcpu(vcpu: VcpuRegisters, state: VcpuState, isNew: boolean): void {
-  const step = (part: string, body: () => void): void => {
-    try {
-      body();
-    } catch (error) {
-      throw new VmStateError(part, `is refused by this host's KVM: ${error instanceof Error ? error.message : error}`);
-    }
-  };
-  if (isNew) {
-    step('cpuid', () => {
-      vcpu.cpuid = state.cpuid;
-    });
-  } else if (!isSameProcessor(vcpu.cpuid, state.cpuid)) {
-    throw new VmStateError('cpuid', 'is that of a processor with other features than the one here');
-  }
-  step('mpState', () => {
-    vcpu.mpState = state.mpState;
-  });
-  step('regs', () => {
-    vcpu.regs = fromPlain(abi.kvmRegs, state.regs);
-  });
-  step('sregs', () => {
-    vcpu.sregs = fromPlain(abi.kvmSregs, state.sregs);
-  });
-  const { xcrs } = state;
-  if (xcrs !== null) {
-    step('xcrs', () => {
-      vcpu.xcrs = fromPlain(stateAbi.kvmXcrs, xcrs);
-    });
-  }
-  step('xsave', () => {
-    if (state.xsave.length !== vcpu.xsaveBytes) {
-      throw new Error(`it has ${state.xsave.length} bytes, and here it takes ${vcpu.xsaveBytes}`);
-    }
-    vcpu.xsave = state.xsave;
-  });
-  step('debugRegs', () => {
-    vcpu.debugRegs = fromPlain(stateAbi.kvmDebugregs, state.debugRegs);
-  });
-  step('lapic', () => {
-    vcpu.lapic = abi.kvmLapicState.over(state.lapic.slice());
-  });
-  const refused = vcpu.writeMsrs(state.msrs).filter(({ value }) => value !== 0n);
-  if (refused.length > 0) {
-    const names = refused.map(({ index, value }) => `0x${index.toString(16)} = 0x${value.toString(16)}`);
-    throw new VmStateError('msrs', `are refused by this host's KVM: ${names.join(', ')}`);
-  }
-  step('events', () => {
-    vcpu.events = fromPlain(stateAbi.kvmVcpuEvents, state.events);
-  });
+/** What the CPUID instruction tells on a vCPU of an image. */
+export function cpuidOf(image: StateImage, vcpu: number): CpuidRow[] {
+  return Array.from({ length: image.rows(vcpu, 'cpuid') }, (_, row) =>
+    toPlain(abi.kvmCpuidEntry2, abi.kvmCpuidEntry2.over(image.cpuidRow(vcpu, row))),
+  );
 }
 
-/** Bits that follow other registers, by leaf: whether the APIC is on, OSXSAVE, MWAIT, OSPKE; the size of what XSAVE stores. */
-const followingBits: Readonly<Record<number, Partial<Record<'ebx' | 'ecx' | 'edx', number>>>> = {
-  1: { ecx: (1 << 27) | (1 << 3), edx: 1 << 9 },
-  7: { ecx: 1 << 4 },
-  13: { ebx: -1 },
-};
-
-function isSameProcessor(here: readonly CpuidRow[], there: readonly CpuidRow[]): boolean {
-  return here.length === there.length && here.every((row, index) => isSameRow(row, there[index] as CpuidRow));
+/** Puts a state into an image that has room for it. */
+export function putVcpuState(image: StateImage, vcpu: number, state: VcpuState): void {
+  const put = (part: VcpuPart, bytes: Uint8Array): void => image.vcpuBytes(vcpu, part).set(bytes);
+  image.setDeadline(vcpu, msr.tscDeadline, state.tscDeadline);
+  put('mpState', fromPlain(stateAbi.kvmMpState, { mp_state: state.mpState }).$bytes);
+  put('regs', fromPlain(abi.kvmRegs, state.regs).$bytes);
+  put('sregs', fromPlain(abi.kvmSregs, state.sregs).$bytes);
+  put('xsave', state.xsave);
+  if (state.xcrs !== null) put('xcrs', fromPlain(stateAbi.kvmXcrs, state.xcrs).$bytes);
+  put('debugRegs', fromPlain(stateAbi.kvmDebugregs, state.debugRegs).$bytes);
+  put('lapic', state.lapic);
+  image.setRows(vcpu, 'msrs', state.msrs.length);
+  state.msrs.forEach(({ index, value }, row) => {
+    image.setMsr(vcpu, row, index, value);
+  });
+  image.setRows(vcpu, 'cpuid', state.cpuid.length);
+  state.cpuid.forEach((entry, row) => {
+    image.cpuidRow(vcpu, row).set(fromPlain(abi.kvmCpuidEntry2, entry).$bytes);
+  });
+  put('events', fromPlain(stateAbi.kvmVcpuEvents, state.events).$bytes);
 }
 
-function isSameRow(here: CpuidRow, there: CpuidRow): boolean {
-  const following = followingBits[here.function] ?? {};
-  const differs = (register: 'ebx' | 'ecx' | 'edx'): boolean =>
-    ((here[register] ^ there[register]) & ~(following[register] ?? 0)) !== 0;
-  if (here.function !== there.function || here.index !== there.index || here.eax !== there.eax) return false;
-  return !differs('ebx') && !differs('ecx') && !differs('edx');
+/** Not in shared memory: what is saved belongs to whoever saves it. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }

@@ -1,6 +1,15 @@
-import { kvmIoapicState, kvmPicState, kvmPitState2 } from '../../host/kvm/state-abi.ts';
-import type { VmRegisters } from '../../host/kvm/vm-registers.ts';
-import { fromPlain, type Plain, toPlain, type ViewOf } from '../../host/layout.ts';
+import { kvmIoapicState, kvmIrqchip, kvmPicState, kvmPitState2 } from '../../host/kvm/state-abi.ts';
+import type { VmPart } from '../../host/kvm/vm-registers.ts';
+import {
+  type Fields,
+  fromPlain,
+  type Plain,
+  type Struct,
+  type StructView,
+  toPlain,
+  type ViewOf,
+} from '../../host/layout.ts';
+import type { StateImage } from './state-image.ts';
 
 /** Interrupt controllers and the timer that all vCPUs share. */
 export interface VmState {
@@ -10,23 +19,23 @@ export interface VmState {
   readonly pit: Plain<ViewOf<typeof kvmPitState2>>;
 }
 
-/** Reads what KVM keeps for the VM as a whole. All vCPUs and devices stand still. */
-export function saveVm(vm: VmRegisters): VmState {
-  const { picMaster, picSlave, ioapic } = vm.interruptControllers;
+/** What an image has of the VM as a whole, as named fields. */
+export function vmStateOf(image: StateImage): VmState {
+  const chip = <F extends Fields>(part: VmPart, layout: Struct<F>): Plain<StructView<F>> =>
+    toPlain(layout, layout.over(image.vmBytes(part), kvmIrqchip.offsets.chip));
   return {
-    picMaster: toPlain(kvmPicState, picMaster),
-    picSlave: toPlain(kvmPicState, picSlave),
-    ioapic: toPlain(kvmIoapicState, ioapic),
-    pit: toPlain(kvmPitState2, vm.pit),
+    picMaster: chip('picMaster', kvmPicState),
+    picSlave: chip('picSlave', kvmPicState),
+    ioapic: chip('ioapic', kvmIoapicState),
+    pit: toPlain(kvmPitState2, kvmPitState2.over(image.vmBytes('pit'))),
   };
 }
 
-/** Writes it. The PIT first, for it can raise a pin of the controllers. */
-export function loadVm(vm: VmRegisters, state: VmState): void {
-  vm.pit = fromPlain(kvmPitState2, state.pit);
-  vm.interruptControllers = {
-    picMaster: fromPlain(kvmPicState, state.picMaster),
-    picSlave: fromPlain(kvmPicState, state.picSlave),
-    ioapic: fromPlain(kvmIoapicState, state.ioapic),
-  };
+/** Puts a state into an image. */
+export function putVmState(image: StateImage, { picMaster, picSlave, ioapic, pit }: VmState): void {
+  const { chip } = kvmIrqchip.offsets;
+  image.vmBytes('picMaster').set(fromPlain(kvmPicState, picMaster).$bytes, chip);
+  image.vmBytes('picSlave').set(fromPlain(kvmPicState, picSlave).$bytes, chip);
+  image.vmBytes('ioapic').set(fromPlain(kvmIoapicState, ioapic).$bytes, chip);
+  image.vmBytes('pit').set(fromPlain(kvmPitState2, pit).$bytes);
 }

@@ -1,5 +1,4 @@
 import { test } from 'tap';
-import { capability } from '../../../src/host/kvm/abi.ts';
 import { KvmDevice } from '../../../src/host/kvm/kvm-device.ts';
 import { clockFlag } from '../../../src/host/kvm/state-abi.ts';
 import { VcpuRegisters } from '../../../src/host/kvm/vcpu-registers.ts';
@@ -23,11 +22,7 @@ function clocksOf(t: Teardown, cpus: number): { clocks: MachineClocks; vm: VmReg
   const vm = owner.own(kvm.createVm());
   vm.createIrqchip();
   const scratch = owner.own(new AnonymousMapping('scratch', pageSize));
-  const xsaveBytes = vm.check(capability.xsave2);
-  const vcpus = Array.from(
-    { length: cpus },
-    (_, index) => new VcpuRegisters(vm.createVcpu(index), { xsaveBytes, scratch }),
-  );
+  const vcpus = Array.from({ length: cpus }, (_, index) => new VcpuRegisters(vm.createVcpu(index), scratch));
   const registers = new VmRegisters(vm.fd);
   const clocks = new MachineClocks(registers, vcpus, false);
   // KVM tells the host's TSC once it has set its own clock by it.

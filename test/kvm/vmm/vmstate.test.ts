@@ -4,6 +4,7 @@ import { gpa, MiB } from '../../../src/memory/address.ts';
 import { Machine } from '../../../src/vmm/machine/machine.ts';
 import type { MachineState } from '../../../src/vmm/vmstate/machine-state.ts';
 import { decodeMachineState, encodeMachineState } from '../../../src/vmm/vmstate/state-codec.ts';
+import { Assembler } from '../../support/assembler.ts';
 import {
   counterAddress,
   counting,
@@ -283,4 +284,85 @@ test('the clock of a guest that is halted jumps at once', { skip }, async (t) =>
   t.equal(machine.clockBehindMs, 0);
   machine.pause();
   t.ok(Math.abs(aheadMs(machine, old)) < 100, `${aheadMs(machine, old)} ms`);
+});
+
+/** Where kvmclock's guest has the wall clock, across two pages, and its own time. */
+const wallClockAddress = 0x30_0ffa;
+const systemTimeAddress = 0x30_2000;
+
+/** Sets both clocks of kvmclock up, as Linux does, and counts. */
+function keepingTime(): Uint8Array {
+  const wrmsr = (guest: Assembler, index: number, value: number): Assembler =>
+    guest
+      .set('ecx', index)
+      .bytes(0xb8)
+      .word(value) // MOV EAX, value
+      .bytes(0x31, 0xd2, 0x0f, 0x30); // XOR EDX, EDX; WRMSR
+  const guest = new Assembler();
+  wrmsr(guest, 0x4b56_4d00, wallClockAddress);
+  wrmsr(guest, 0x4b56_4d01, systemTimeAddress | 1);
+  return guest
+    .set('ebx', counterAddress)
+    .label('step')
+    .bytes(0xff, 0x03) // INC [EBX]
+    .jump('step')
+    .assemble();
+}
+
+test('a load leaves RAM as it was, bit for bit, in a new machine and in the same one', { skip }, async (t) => {
+  const machine = bootMachine(t, keepingTime());
+  await until(() => counter(machine) > 50);
+  machine.pause();
+  const wallClock = machine.ram.memory.slice(gpa(wallClockAddress), 12);
+  t.ok(
+    wallClock.some((byte) => byte !== 0),
+    'KVM has written the wall clock',
+  );
+  const state = throughCbor(machine.save());
+  const ram = (of: Machine): Buffer => Buffer.from(of.ram.memory.slice(gpa(0), 16 * MiB).slice());
+
+  const other = emptyMachine(t);
+  copyRam(machine, other);
+  // What would tell the time of the load if it were written.
+  other.ram.memory.write(
+    gpa(wallClockAddress),
+    Uint8Array.from({ length: 12 }, (_, index) => 0xa0 + index),
+  );
+  const before = ram(other);
+  other.load(state);
+  t.ok(ram(other).equals(before), 'in a new one');
+
+  machine.load(state);
+  const unlike = { ...state, vcpus: state.vcpus.map((vcpu) => ({ ...vcpu, msrs: [...vcpu.msrs].reverse() })) };
+  machine.ram.memory.write(
+    gpa(wallClockAddress),
+    Uint8Array.from({ length: 12 }, (_, index) => 0xa0 + index),
+  );
+  const here = ram(machine);
+  machine.load(unlike);
+  t.ok(ram(machine).equals(here), 'in the same one, where every MSR is set');
+});
+
+test('a load takes back the timer that was armed, if it is not to be', { skip }, async (t) => {
+  const machine = bootMachine(t, spinning());
+  machine.pause();
+  const state = machine.save();
+  const [vcpu] = state.vcpus;
+  if (vcpu === undefined) throw new Error('no vCPU');
+  const lapic = vcpu.lapic.slice();
+  const registers = new DataView(lapic.buffer);
+  const spuriousVector = 0xf0;
+  const timer = 0x320;
+  const tscDeadlineMode = 2 << 17;
+  registers.setUint32(spuriousVector, 0x1ff, true);
+  registers.setUint32(timer, tscDeadlineMode | 0xec, true);
+  const inAnHour = (state.clock.tsc[0] ?? 0n) + BigInt(state.clock.tscKhz) * 3_600_000n;
+  const withDeadline = (tscDeadline: bigint): MachineState => ({ ...state, vcpus: [{ ...vcpu, lapic, tscDeadline }] });
+  const armed = (): bigint => machine.save().vcpus[0]?.tscDeadline ?? -1n;
+  machine.load(withDeadline(inAnHour));
+  t.equal(armed(), inAnHour);
+  machine.load(withDeadline(0n));
+  t.equal(armed(), 0n);
+  machine.load(withDeadline(inAnHour));
+  t.equal(armed(), inAnHour, 'and arms it again');
 });

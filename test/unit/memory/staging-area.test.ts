@@ -104,3 +104,55 @@ test('stages nothing of regions that RAM does not have, and refuses RAM that has
   const buffered = bufferedGuestMemory([{ start: gpa(0), sizeBytes: 4 * MiB, offset: 0 }]);
   t.throws(() => staging.copy(buffered, dirty), TypeError);
 });
+
+test('gives adjacent pages as runs, each page once and in order', async (t) => {
+  const { ram, staging, dirty } = rig(t, 16 * MiB);
+  const runs: number[][] = [];
+  const collect = (): number[][] => {
+    runs.length = 0;
+    staging.forEachRun((place, first, pages) => runs.push([place, first, pages]));
+    return runs;
+  };
+  t.strictSame(collect(), []);
+  for (const page of [0, 1, 2, 7, 9, 10]) dirty[0]?.mark(page);
+  staging.copy(ram.memory, dirty);
+  t.strictSame(collect(), [
+    [0, 0, 3],
+    [3, 7, 1],
+    [4, 9, 2],
+  ]);
+});
+
+test('what was staged goes into RAM where it was, and counts as written', async (t) => {
+  const { ram, staging, dirty } = rig(t, 3 * GiB + 16 * MiB);
+  const other = new Ram(3 * GiB + 16 * MiB);
+  t.teardown(() => other.close());
+  const lastLow = (3 * GiB) / pageSize - 1;
+  const addresses = [5 * pageSize, 6 * pageSize, lastLow * pageSize, 4 * GiB];
+  for (const [index, address] of addresses.entries()) ram.memory.writeU32(gpa(address), index + 1);
+  for (const page of [5, 6, lastLow]) dirty[0]?.mark(page);
+  dirty[1]?.mark(0);
+  staging.copy(ram.memory, dirty);
+
+  other.load(staging);
+  t.equal(other.memory.regions[0]?.written.count, 0, 'nobody tracks it');
+  other.memory.tracking = true;
+  other.load(staging);
+  for (const [index, address] of addresses.entries()) t.equal(other.memory.readU32(gpa(address)), index + 1);
+  t.equal(other.memory.readU32(gpa(7 * pageSize)), 0);
+  t.strictSame(
+    other.memory.regions.map(({ written }) => written.count),
+    [3, 1],
+  );
+  t.ok(other.memory.regions[0]?.written.has(lastLow));
+});
+
+test('pages that RAM does not have are refused', async (t) => {
+  const { ram, staging, dirty } = rig(t, 16 * MiB);
+  const smaller = new Ram(8 * MiB);
+  t.teardown(() => smaller.close());
+  dirty[0]?.mark((8 * MiB) / pageSize);
+  staging.copy(ram.memory, dirty);
+  t.throws(() => smaller.load(staging), RangeError);
+  t.throws(() => staging.copyOut(0, ram.memory.regions[0]?.address ?? 0, 2), RangeError);
+});

@@ -2,9 +2,10 @@ import { test } from 'tap';
 import { EventFd } from '../../../../src/host/eventfd.ts';
 import { InterruptEdge } from '../../../../src/host/kvm/interrupt-edge.ts';
 import { KvmDevice } from '../../../../src/host/kvm/kvm-device.ts';
-import { kvmIoapicState } from '../../../../src/host/kvm/state-abi.ts';
+import { irqchipId, kvmIoapicState, kvmIrqchip } from '../../../../src/host/kvm/state-abi.ts';
 import { VcpuRegisters } from '../../../../src/host/kvm/vcpu-registers.ts';
 import { VmRegisters } from '../../../../src/host/kvm/vm-registers.ts';
+import { addressOf } from '../../../../src/host/libc.ts';
 import { AnonymousMapping } from '../../../../src/host/mapping.ts';
 import { Owner } from '../../../../src/host/ownership.ts';
 import { noKvm } from '../../../support/kvm.ts';
@@ -23,10 +24,7 @@ function rig(t: { teardown(clean: () => void): void }): { edge: InterruptEdge; w
   t.teardown(() => owner.close());
   const vm = owner.own(owner.own(new KvmDevice()).createVm());
   vm.createIrqchip();
-  const vcpu = new VcpuRegisters(vm.createVcpu(0), {
-    xsaveBytes: 0,
-    scratch: owner.own(new AnonymousMapping('scratch', 8)),
-  });
+  const vcpu = new VcpuRegisters(vm.createVcpu(0), owner.own(new AnonymousMapping('scratch', 8)));
   const setLapic = (offset: number, value: number): void => {
     const lapic = vcpu.lapic;
     new DataView(lapic.$bytes.buffer, lapic.$bytes.byteOffset).setUint32(offset, value, true);
@@ -34,11 +32,13 @@ function rig(t: { teardown(clean: () => void): void }): { edge: InterruptEdge; w
   };
   setLapic(spurious, apicEnabled);
   const chips = new VmRegisters(vm.fd);
-  const controllers = chips.interruptControllers;
-  const { $bytes } = controllers.ioapic;
-  const pin = kvmIoapicState.offsets.redirtbl + 8 * gsi;
-  new DataView($bytes.buffer, $bytes.byteOffset).setBigUint64(pin, BigInt(vector), true);
-  chips.interruptControllers = controllers;
+  const chip = new Uint8Array(new SharedArrayBuffer(kvmIrqchip.size));
+  const view = new DataView(chip.buffer);
+  view.setUint32(kvmIrqchip.offsets.chip_id, irqchipId.ioapic, true);
+  chips.read('ioapic', addressOf(chip));
+  const pin = kvmIrqchip.offsets.chip + kvmIoapicState.offsets.redirtbl + 8 * gsi;
+  view.setBigUint64(pin, BigInt(vector), true);
+  chips.write('ioapic', addressOf(chip));
   const wasRaised = (): boolean => {
     const { $bytes: bytes } = vcpu.lapic;
     const word = new DataView(bytes.buffer, bytes.byteOffset).getUint32(requested, true);

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { type PausePart, pauseParts } from '../../../../src/vmm/vmstate/pause-times.ts';
 import {
   formatPauses,
   type LabFigures,
@@ -13,7 +14,17 @@ import {
 const parts = (value: number): PauseParts =>
   Object.fromEntries(partNames.map((name) => [name, value])) as unknown as PauseParts;
 
-const pause = (totalMs: number, wakeMs = 0): Pause => ({ parts: parts(totalMs / 10), totalMs, wakeMs });
+const detail = (value: number): Record<PausePart, number> =>
+  Object.fromEntries(pauseParts.map((part) => [part, value])) as Record<PausePart, number>;
+
+const pause = (totalMs: number, wakeMs = 0): Pause => ({
+  parts: parts(totalMs / 10),
+  detail: detail(totalMs / 20),
+  totalMs,
+  wakeMs,
+});
+
+const rest = { loads: [3, 1, 2], garbageBytes: 5120 };
 
 const qmp = (ms: number) => ({ stopMs: [ms, ms, ms], contMs: [ms, ms, 100 * ms], savingMs: ms, downtimeMs: ms });
 
@@ -24,28 +35,34 @@ const figures: LabFigures = {
 };
 
 t.test('a pause is the sum of its parts, and what is left of the time is the waking', async (t) => {
-  t.match(pauseOf(parts(0.5), 5), { totalMs: 4.5, wakeMs: 0.5 });
+  const found = pauseOf((part) => (part === 'collect' ? 1 : 0.25), 5);
+  t.match(found, { totalMs: 3, wakeMs: 2, detail: { io: 0.25, collect: 1 } });
+  t.strictSame(found.parts, { stop: 0.75, state: 0.75, collect: 1, copy: 0.25, resume: 0.25 });
 });
 
 t.test('a row has the medians of its pauses, and the best of them', async (t) => {
-  const row = pauseRow({ vcpus: 1, pages: 100, where: 'native' }, [pause(30, 1), pause(0.5, 2), pause(2, 9)]);
+  const row = pauseRow({ vcpus: 1, pages: 100, where: 'native' }, [pause(30, 1), pause(0.5, 2), pause(2, 9)], rest);
   t.strictSame(row, {
     vcpus: 1,
     pages: 100,
     where: 'native',
     parts_ms: parts(0.2),
+    detail_ms: detail(0.1),
     total_ms: 2,
     least_ms: 0.5,
     wake_ms: 2,
-    limit_ms: 1.05,
+    limit_ms: null,
+    load_ms: 2,
+    least_load_ms: 1,
+    garbage_kib: 5,
   });
 });
 
-t.test('a limit stands only where one is promised: one vCPU, natively, more for each page', async (t) => {
+t.test('a limit stands only where one is promised: one vCPU, natively', async (t) => {
   const limit = (vcpus: number, pages: number, where: 'native' | 'lab'): number | null =>
-    pauseRow({ vcpus, pages, where }, [pause(1)]).limit_ms;
-  t.equal(limit(1, 0, 'native'), 1);
-  t.equal(limit(1, 10_000, 'native'), 6);
+    pauseRow({ vcpus, pages, where }, [pause(1)], rest).limit_ms;
+  t.equal(limit(1, 0, 'native'), 0.3);
+  t.equal(limit(1, 10_000, 'native'), 5.2);
   t.equal(limit(4, 0, 'native'), null);
   t.equal(limit(1, 0, 'lab'), null);
 });
@@ -65,12 +82,36 @@ t.test('a restore is compared with the faster QEMU, round by round', async (t) =
 });
 
 t.test('people get a line for each row, with each part, and what was wanted', async (t) => {
-  const rows = [pauseRow({ vcpus: 1, pages: 1000, where: 'native' }, [pause(1.25)])];
+  const rows = [pauseRow({ vcpus: 1, pages: 1000, where: 'native' }, [pause(1.25)], rest)];
   const lines = formatPauses(pauseResult(rows, figures)).split('\n');
   const head = lines.find((line) => line.startsWith('where'))?.split(/ +/);
   const row = lines.find((line) => line.startsWith('native'))?.split(/ +/);
-  t.strictSame(head, ['where', 'vcpus', 'pages', ...partNames, 'total', 'limit', 'least', 'wake']);
-  t.strictSame(row, ['native', '1', '1000', ...partNames.map(() => '0.125'), '1.25', '1.5', '1.25', '0']);
+  t.strictSame(head, [
+    'where',
+    'vcpus',
+    'pages',
+    ...partNames,
+    'total',
+    'limit',
+    'least',
+    'wake',
+    'load',
+    'least',
+    'KiB',
+  ]);
+  t.strictSame(row, [
+    'native',
+    '1',
+    '1000',
+    ...partNames.map(() => '0.125'),
+    '1.25',
+    '0.75',
+    '1.25',
+    '0',
+    '2',
+    '1',
+    '5',
+  ]);
   for (const vmm of ['ours', 'microvm', 'pc'])
     t.ok(
       lines.some((line) => line.startsWith(vmm)),

@@ -1,13 +1,14 @@
 import { test } from 'tap';
 import { type RunState, RunStateError, RunStateMachine } from '../../../../src/vmm/machine/run-state.ts';
 
-const states: readonly RunState[] = ['created', 'running', 'paused', 'ended'];
+const states: readonly RunState[] = ['created', 'running', 'paused', 'colo', 'ended'];
 
 /** How to get into each state. */
 const ways: Readonly<Record<RunState, readonly RunState[]>> = {
   created: [],
   running: ['running'],
   paused: ['running', 'paused'],
+  colo: ['colo'],
   ended: ['ended'],
 };
 
@@ -18,6 +19,11 @@ const legal = new Set([
   'created ended',
   'running paused',
   'running ended',
+  'created colo',
+  'running colo',
+  'paused colo',
+  'colo running',
+  'colo ended',
   'paused running',
   'paused ended',
 ]);
