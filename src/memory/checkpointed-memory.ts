@@ -7,9 +7,9 @@ import { SystemError } from '../host/system-error.ts';
 import { pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
-import type { GuestRam } from './guest-ram.ts';
+import type { GuestRam, SharedRam } from './guest-ram.ts';
 import { MappedBytes } from './mapped-bytes.ts';
-import { type SharedRam, shareRam, slotsOf, viewRam } from './ram.ts';
+import { shareRam, slotsOf, viewRam } from './ram.ts';
 import type { StagingArea } from './staging-area.ts';
 
 /**

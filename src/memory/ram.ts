@@ -6,20 +6,9 @@ import { Owner } from '../host/ownership.ts';
 import { hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import { GuestMemory } from './guest-memory.ts';
-import type { GuestRam } from './guest-ram.ts';
-import { layOutRam, type RamRegion } from './regions.ts';
+import type { GuestRam, SharedRam } from './guest-ram.ts';
+import { layOutRam } from './regions.ts';
 import type { StagingArea } from './staging-area.ts';
-
-/** What another thread of this process needs to see the same RAM. */
-export interface SharedRam {
-  readonly address: number;
-  readonly bytes: SharedArrayBuffer;
-  /** Where RAM begins in {@link bytes}. */
-  readonly start: number;
-  readonly regions: readonly RamRegion[];
-  readonly written: readonly SharedArrayBuffer[];
-  readonly tracking: SharedArrayBuffer;
-}
 
 /**
  * What RAM is made of. `private` memory can be in huge pages, which makes a guest that touches much of it start

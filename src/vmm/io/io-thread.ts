@@ -1,7 +1,7 @@
 import { MessageChannel } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { EventFd } from '../../host/eventfd.ts';
-import type { SharedRam } from '../../memory/ram.ts';
+import type { SharedRam } from '../../memory/guest-ram.ts';
 import { ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
 import type { ThreadControl } from '../thread/thread-control.ts';

@@ -1,5 +1,6 @@
 import { gpa } from '../../../src/memory/address.ts';
-import { type SharedRam, viewRam } from '../../../src/memory/ram.ts';
+import type { SharedRam } from '../../../src/memory/guest-ram.ts';
+import { viewRam } from '../../../src/memory/ram.ts';
 
 /** Writes to RAM that another thread made. */
 export function writeRam(shared: SharedRam, address: number, value: number): number {
