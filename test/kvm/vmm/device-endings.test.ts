@@ -62,7 +62,7 @@ async function startBusy(t: Test): Promise<Running> {
 /** Whether somebody has a file as a disk, for longer than the kernel takes to clear away what was killed. */
 function isInUse(path: string): boolean {
   try {
-    closeSync(openDiskFile(path).fd);
+    closeSync(openDiskFile(path, { raw: true }).fd);
     return false;
   } catch {
     return true;
