@@ -33,7 +33,8 @@ test('a rule of the specification that is broken is noticed', async (t) => {
     t.comment(`${mutant.name}: ${after ?? 'not caught'} (${by})`);
     if (after !== undefined) caught++;
     // A few take thousands of schedules: the quick run does not have them.
-    else if (inCi) t.fail(`${mutant.name} is not noticed in ${schedules.mutants} schedules`);
+    else if (inCi && mutant.rare === undefined)
+      t.fail(`${mutant.name} is not noticed in ${schedules.mutants} schedules`);
   }
   t.ok(mutants.length >= 15);
   t.ok(caught >= 15, `${caught} are caught`);

@@ -16,7 +16,7 @@ export const faultKinds = {
   'connection-breaks': { lasts: false },
   'link-slow': { lasts: true },
   'link-fades': { lasts: true },
-  'card-stalls': { lasts: true },
+  'card-stalls': { lasts: false },
   'tap-busy': { lasts: true },
   'disk-slow': { lasts: true },
   'disk-fails': { lasts: false },

@@ -33,7 +33,7 @@ const weights: Readonly<Record<FaultKind, number>> = {
   'connection-breaks': 3,
   'link-slow': 5,
   'link-fades': 5,
-  'card-stalls': 5,
+  'card-stalls': 8,
   'tap-busy': 8,
   'disk-slow': 4,
   'disk-fails': 2,
@@ -43,14 +43,14 @@ const weights: Readonly<Record<FaultKind, number>> = {
   'arbiter-mute': 3,
   'arbiter-cut': 3,
   'load-fails': 1,
-  'hostile-peer': 2,
+  'hostile-peer': 8,
   'guest-resets': 2,
   'guest-powers-off': 1,
   'asked-checkpoint': 1,
   'asked-delay': 1,
   'asked-protect': 1,
   'asked-unprotect': 1,
-  'asked-lost-heartbeat': 2,
+  'asked-lost-heartbeat': 5,
   'asked-failover': 1,
 };
 
@@ -127,6 +127,10 @@ function randomFault(random: RandomStream, last: Fault | undefined): Fault {
   let nth = 1 + random.below(before === 'any' ? 500 : before === 'send' || before === 'stage' ? 60 : 15);
   // What happens soon after something else tells more.
   if (before === 'any' && last?.before === 'any' && random.chance(0.5)) nth = last.nth + random.below(60);
+  // A TAP that stalls tells nothing unless a packet waits for it.
+  if ((kind === 'card-stalls' || kind === 'tap-busy') && random.chance(0.6)) {
+    return { kind, side: 'primary', before: 'release', nth: 1 + random.below(60), durationMs, amount };
+  }
   // Only faults before an effect of a kind need the side that does it.
   return { kind, side: before === 'any' ? side : where, before, nth, durationMs, amount };
 }

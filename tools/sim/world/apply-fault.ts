@@ -70,14 +70,9 @@ export function applyFault(world: World, watchdog: Watchdog, { kind, side: role,
       return;
     }
     case 'card-stalls':
-      // One card for clients and peer: for a while nothing goes out, and the peer is gone for longer.
-      side.tapBusyUntil = agenda.now + 100 + amount * 100;
-      network.cut('primary');
-      network.cut('secondary');
-      later(() => {
-        network.heal('primary');
-        network.heal('secondary');
-      });
+      // One card for clients and peer: for a while nothing goes out, and the peer is told that the connection broke.
+      side.tapBusyUntil = agenda.now + 60 + amount * 100;
+      network.break(role);
       return;
     case 'tap-busy':
       side.tapBusyUntil = agenda.now + Math.min(durationMs, 300);

@@ -119,11 +119,12 @@ export class PeerNetwork {
     if (this.#random.chance(0.5)) session.lost[side] = true;
   }
 
-  /** The connection breaks. */
-  break(): void {
+  /** The connection breaks. An end that is `untold` finds out by silence alone: its side of it is half open. */
+  break(untold?: Role): void {
     const session = this.#session;
     if (session === undefined) return;
     for (const role of ['primary', 'secondary'] as const) {
+      if (role === untold) continue;
       this.#agenda.after(this.#random.between(0, 60), () => {
         if (session.closed[role]) return;
         session.closed[role] = true;

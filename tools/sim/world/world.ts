@@ -113,7 +113,7 @@ export class World implements Surroundings {
     // A new standby has no term; it takes the primary's.
     this.secondary = new SecondarySide(this, { ...options, term: term(seed % 2) }, rules);
     if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 60);
-    if (this.random.chance(0.2)) this.arbiter.cutFrom[this.random.chance(0.5) ? 'primary' : 'secondary'] = true;
+    if (this.random.chance(0.3)) this.arbiter.cutFrom[this.random.chance(0.5) ? 'primary' : 'secondary'] = true;
     this.network.attach('primary', this.primary);
     this.network.attach('secondary', this.secondary);
   }

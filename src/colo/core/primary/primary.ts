@@ -54,6 +54,7 @@ export class Primary {
   #through = noCheckpoint;
   #left = noCheckpoint;
   #passesLeft = 0;
+  #diskError: string | undefined;
   /** What the checkpoint that is under way is for. */
   #reasons: readonly Reason[] = [];
   #guestEnded: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
@@ -273,6 +274,10 @@ export class Primary {
     if (!this.#rules.holdsWhileSeeding) this.#do({ kind: 'hold' });
     this.#permit();
     this.#tell({ kind: 'protected', term: this.#term });
+    if (this.#diskError !== undefined) {
+      this.#diskFailed(this.#diskError);
+      return;
+    }
     this.#pacing.arm(this.#now);
     if (this.#guestEnded !== undefined) this.#want('end');
     else this.#consider();
@@ -588,11 +593,12 @@ export class Primary {
     this.#tell({ kind: 'colo-exit', mode: 'primary', reason: 'error', why });
   }
 
-  /** P's disk is broken and S has all: S is to go on (design: disks). */
+  /** P's disk is broken and S has all: S is to go on (design: disks). One that broke earlier hands over once S is ready. */
   #diskFailed(error: string): void {
+    this.#diskError ??= error;
     if (this.phase !== 'protected') return;
     this.#disconnect();
-    this.#fence(`its disk failed: ${error}`);
+    this.#fence(`its disk failed: ${this.#diskError}`);
   }
 
   // The end, in order (spec B.13)

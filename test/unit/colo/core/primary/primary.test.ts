@@ -197,6 +197,20 @@ test('a disk that fails hands over to a standby that has everything', async (t) 
   t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), ['permit 0', 'close', 'shut', 'pause-guest', 'detach']);
 });
 
+test('a disk that failed before there was a standby hands over as soon as there is one', async (t) => {
+  const primary = newPrimary();
+  t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), []);
+  primary.on({ kind: 'command', command: { name: 'protect' } });
+  primary.on({ kind: 'connected' });
+  primary.hears({ kind: 'welcome', shape });
+  primary.on({ kind: 'disks-in-step' });
+  primary.on({ kind: 'passed', epoch: e(0), worthAnother: false });
+  primary.on({ kind: 'captured', epoch: e(0), stateBytes: 8, stoppedMs: 1 });
+  const effects = primary.hears({ kind: 'checkpoint-ready', epoch: e(0) });
+  t.equal(effects[0], 'send protected');
+  t.same(effects.slice(-4), ['close', 'shut', 'pause-guest', 'detach']);
+});
+
 test('a parameter change is a checkpoint, and arms the new delay', async (t) => {
   const primary = protectedPrimary();
   t.same(primary.on({ kind: 'command', command: { name: 'set-checkpoint-delay', delayMs: 500 } }), [
