@@ -18,7 +18,7 @@ Exit codes:
   0    the guest powered off (or you ended it with Ctrl-A x)
   1    bad input, or the VMM failed; one line says why
   2    the guest crashed: a triple fault, or a state that KVM cannot run
-  3    the guest asked for a reboot
+  3    the guest asked for a reboot, with --reboot exit
   4    the guest's kernel panicked (with --on-panic exit, and if it has a driver for pvpanic)
   128+n  ended by signal n (129 also when standard input closes)
 
@@ -176,6 +176,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 
 const standardDescriptors = [0, 1, 2];
 
+const rebootHelp =
+  'reset or exit: whether a reset by the guest or by colo-vmm reset starts the guest again in the same process, or ends the machine (default reset)';
 const onPanicHelp =
   'exit, pause or run: what to do when the kernel of the guest says that it panicked (default exit, with exit code 4)';
 
@@ -201,6 +203,7 @@ const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
     'load the kernel at a random virtual address (default off: the same address at every start; a kernel that unpacks itself is told nokaslr)',
   ],
   ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
+  ['reboot', '<action>', rebootHelp],
   ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
@@ -227,6 +230,7 @@ const restoreFlags = [
     'keep (default): the guest clock continues from the snapshot; jump: it is set to the current time',
   ],
   ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
+  ['reboot', '<action>', rebootHelp],
   ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
@@ -286,7 +290,7 @@ const machineCommands = [
   ['pause', 'pause a running machine'],
   ['resume', 'resume a paused machine'],
   ['stop', 'press the power button, and end the machine if its guest does not shut down in time'],
-  ['reset', 'reset a machine, which ends it with exit code 3, as a reboot by its guest does'],
+  ['reset', 'reset a machine: its guest starts again, or with --reboot exit the machine ends'],
 ] as const;
 
 type MachineCommand = (typeof machineCommands)[number][0];

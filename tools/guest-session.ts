@@ -56,6 +56,18 @@ export class GuestSession {
     await this.run('stty cols 500', timeoutMs);
   }
 
+  /** Types a command after which the guest boots again, and waits for its new shell. */
+  async reboot(command: string, timeoutMs: number): Promise<void> {
+    const from = this.#said.length;
+    this.type(command);
+    await this.#waitFor(
+      () => this.#said.includes(prompt, from) || undefined,
+      `its shell after "${command}"`,
+      timeoutMs,
+    );
+    await this.run('stty cols 500', timeoutMs);
+  }
+
   /** Runs a command in the guest's shell; what it printed. @throws GuestError if it fails or does not end in time */
   async run(command: string, timeoutMs: number): Promise<string> {
     const from = this.#said.length;

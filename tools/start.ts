@@ -81,7 +81,7 @@ async function main(): Promise<void> {
     );
     if (prepared.stderr !== '') throw new Error(`the host has no disk for the guest: ${prepared.stderr}`);
     const command = [
-      ...['node', vmmInHost, 'run', '--kernel', files.kernel, '--initrd', files.initrd],
+      ...['node', vmmInHost, 'run', '--kernel', files.kernel, '--initrd', files.initrd, '--reboot', 'exit'],
       ...['--cpus', String(cpus), '--memory', `${memoryMib}M`, '--cmdline', 'console=ttyS0 quiet panic=-1'],
       ...['--disk', `path=${files.disk}`, '--net', `tap=${tap},mac=02:00:00:00:00:01`],
       ...guestCpuFlags(lab.mode),

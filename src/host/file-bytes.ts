@@ -10,20 +10,42 @@ export interface FileBytes extends Closable {
 
 /** Reads a regular file. Errors are Node's (`code` ENOENT, EACCES, EISDIR, ...); the messages do not name the file. */
 export function readFileBytes(path: string): FileBytes {
-  // Without O_NONBLOCK, opening a pipe that nobody writes to would never come back.
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const source = new FileSource(path);
   try {
-    const stat = fstatSync(fd);
-    if (stat.isDirectory()) throw coded('EISDIR', 'it is a directory');
-    if (!stat.isFile()) throw coded('EINVAL', 'it is not a regular file');
-    if (stat.size > maxViewBytes) throw coded('EFBIG', 'it is larger than 4 GiB');
-    if (stat.size === 0) return { bytes: new Uint8Array(0), close: () => {} };
-    const mapping = new AnonymousMapping('file', stat.size);
+    return source.read();
+  } finally {
+    source.close();
+  }
+}
+
+/** A regular file that is open, to be read whole, and again. Errors as with {@link readFileBytes}. */
+export class FileSource implements Closable {
+  readonly #fd: number;
+
+  constructor(path: string) {
+    // Without O_NONBLOCK, opening a pipe that nobody writes to would never come back.
+    this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      const bytes = new Uint8Array(viewMemory(mapping.address, stat.size));
+      const stat = fstatSync(this.#fd);
+      if (stat.isDirectory()) throw coded('EISDIR', 'it is a directory');
+      if (!stat.isFile()) throw coded('EINVAL', 'it is not a regular file');
+    } catch (error) {
+      closeSync(this.#fd);
+      throw error;
+    }
+  }
+
+  /** The bytes as they are now. The caller closes them. */
+  read(): FileBytes {
+    const { size } = fstatSync(this.#fd);
+    if (size > maxViewBytes) throw coded('EFBIG', 'it is larger than 4 GiB');
+    if (size === 0) return { bytes: new Uint8Array(0), close: () => {} };
+    const mapping = new AnonymousMapping('file', size);
+    try {
+      const bytes = new Uint8Array(viewMemory(mapping.address, size));
       let filled = 0;
       while (filled < bytes.length) {
-        const count = readSync(fd, bytes, filled, bytes.length - filled, null);
+        const count = readSync(this.#fd, bytes, filled, bytes.length - filled, filled);
         if (count === 0) break;
         filled += count;
       }
@@ -32,8 +54,10 @@ export function readFileBytes(path: string): FileBytes {
       mapping.close();
       throw error;
     }
-  } finally {
-    closeSync(fd);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
   }
 }
 

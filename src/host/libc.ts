@@ -171,6 +171,12 @@ export function dropPages(address: number, length: number, subject: string): voi
   if (madviseCall(address, length, MADV_DONTNEED) < 0) throw new SystemError('madvise', lastErrno(), subject);
 }
 
+/** Makes holes in the memfd that is mapped, shared, at [address, address + length): it is zeros there for all who see it. */
+export function removePages(address: number, length: number, subject: string): void {
+  const MADV_REMOVE = 9;
+  if (madviseCall(address, length, MADV_REMOVE) < 0) throw new SystemError('madvise', lastErrno(), subject);
+}
+
 /**
  * The `length` bytes at `address` as a buffer. Nothing keeps the mapping alive: whoever unmaps it makes sure
  * that no thread touches the buffer again. V8 allows 4 GiB at most.

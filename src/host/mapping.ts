@@ -18,6 +18,7 @@ import {
   noFile,
   PROT_READ,
   PROT_WRITE,
+  removePages,
 } from './libc.ts';
 import type { Closable } from './ownership.ts';
 import { SystemError } from './system-error.ts';
@@ -45,6 +46,8 @@ export class SharedRange implements Closable, MappingAddress {
   /** Where the bytes begin in {@link buffer}. */
   readonly start: number;
   readonly #name: string;
+  /** Part of it is a file that others may have mapped as well. */
+  #isShared = false;
   #open = true;
 
   /** @throws SystemError if there is not that much memory */
@@ -69,8 +72,19 @@ export class SharedRange implements Closable, MappingAddress {
    * a copy of it. The file must stay as long as it is, or a touch ends the process with SIGBUS; its descriptor may be closed.
    */
   mapFile(kind: 'shared' | 'private', fd: Fd, fileOffset: number, offset = 0, length = this.sizeBytes): void {
+    if (kind === 'shared') this.#isShared = true;
     const flags = (kind === 'shared' ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE;
     mmapOver(this.address + offset, length, PROT_READ | PROT_WRITE, flags, fd, fileOffset, this.#name);
+  }
+
+  /** All of it is zeros again, and takes no memory; what a private file gave it is gone. A shared file loses its contents. */
+  zero(): void {
+    if (this.#isShared) {
+      removePages(this.address, this.sizeBytes, this.#name);
+      return;
+    }
+    this.#mapAnonymous();
+    adviseHugePages(this.address, this.sizeBytes);
   }
 
   /** Forgets what was written to [offset, offset + length), part of a private file: it shows again. Whole pages. */

@@ -57,14 +57,14 @@ export interface MemoryPlace {
  * and records what was written. It never allocates on scalar access; `slice` makes one small view object.
  */
 export class GuestMemory {
-  readonly regions: readonly BackedRegion[];
+  #regions: readonly BackedRegion[];
   readonly sizeBytes: number;
   /** Gone through by index: on hot paths an iterator shows, even where V8 inlines it. */
-  readonly #windows: readonly Window[];
+  #windows: readonly Window[];
   readonly #tracking: TrackingCell;
 
   constructor(regions: readonly BackedRegion[], tracking: TrackingCell = new Int32Array(new SharedArrayBuffer(4))) {
-    this.regions = regions;
+    this.#regions = regions;
     this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
     this.#tracking = tracking;
     this.#windows = regions.flatMap((region) =>
@@ -77,6 +77,16 @@ export class GuestMemory {
         region,
       })),
     );
+  }
+
+  get regions(): readonly BackedRegion[] {
+    return this.#regions;
+  }
+
+  /** Becomes what `other` is, of the same regions and marks: its bytes lie elsewhere. Areas that were made are of the old ones. */
+  adopt(other: GuestMemory): void {
+    this.#regions = other.#regions;
+    this.#windows = other.#windows;
   }
 
   /** True if every byte of [address, address + length) is RAM of one region. */
@@ -220,6 +230,12 @@ export class GuestMemory {
     const window = this.#find(address, 8);
     window.view.setBigUint64(address - window.start, value, true);
     this.#record(window, address, 8);
+  }
+
+  /** All pages count as written. */
+  markAll(): void {
+    if (this.#tracking[0] !== 1) return;
+    for (const { written, sizeBytes } of this.regions) written.markBytes(0, sizeBytes);
   }
 
   /** Host address of the bytes, for a system call that reads them in place. */

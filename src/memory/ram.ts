@@ -2,7 +2,7 @@ import { readIntoMemory, requireFileBytes } from '../host/file-region.ts';
 import type { MemorySlot } from '../host/kvm/vm.ts';
 import { close, type Fd, memfd } from '../host/libc.ts';
 import { SharedRange, windowsOf } from '../host/mapping.ts';
-import { Owner } from '../host/ownership.ts';
+import { type Closable, Owner } from '../host/ownership.ts';
 import { hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import { GuestMemory } from './guest-memory.ts';
@@ -28,10 +28,11 @@ const leastMappedPages = 256;
 /** Guest RAM: one range for all regions, which costs nothing until it is touched. */
 export class Ram implements GuestRam {
   readonly memory: GuestMemory;
-  readonly shared: SharedRam;
+  shared: SharedRam;
   readonly #owner = new Owner();
-  readonly #range: SharedRange;
+  #range: SharedRange;
   readonly #isFile: boolean;
+  readonly #isMemfd: boolean;
 
   /**
    * @param sizeBytes a multiple of the page size
@@ -40,13 +41,12 @@ export class Ram implements GuestRam {
   constructor(sizeBytes: number, backing: RamBacking | FileRegion = 'private') {
     if (sizeBytes % pageSize !== 0) throw new RangeError(`RAM of ${sizeBytes} bytes is not a whole number of pages`);
     this.#isFile = typeof backing === 'object';
+    this.#isMemfd = backing === 'shared';
     if (typeof backing === 'object') requireFileBytes(backing.fd, backing.offset, sizeBytes);
     try {
       this.#range = this.#owner.own(new SharedRange('guest RAM', sizeBytes));
       if (backing === 'shared') {
-        const fd = memfd('guest-ram', sizeBytes);
-        this.#owner.defer(() => close(fd));
-        this.#range.mapFile('shared', fd, 0);
+        this.#backByMemfd(this.#range);
       } else if (typeof backing === 'object') {
         this.#range.mapFile('private', backing.fd, backing.offset);
       }
@@ -92,8 +92,37 @@ export class Ram implements GuestRam {
     });
   }
 
+  /** All of it is zeros again, as when it was made, whatever it was made of; every page counts as written. */
+  zero(): void {
+    this.#range.zero();
+    this.memory.markAll();
+  }
+
+  /**
+   * As {@link zero}, but for bytes that lie elsewhere: those of before stay where they are, with all their contents, for
+   * system calls that are still at them. Whoever knows the addresses must be told: {@link shared}, {@link slots}. What is
+   * returned gives the old ones back.
+   */
+  move(): Closable {
+    const old = this.#range;
+    const moved = this.#owner.own(new SharedRange('guest RAM', old.sizeBytes));
+    if (this.#isMemfd) this.#backByMemfd(moved);
+    const { written, tracking } = this.shared;
+    this.#range = moved;
+    this.shared = { ...shareRam(moved), written, tracking };
+    this.memory.adopt(viewRam(this.shared));
+    this.memory.markAll();
+    return old;
+  }
+
   close(): void {
     this.#owner.close();
+  }
+
+  #backByMemfd(range: SharedRange): void {
+    const fd = memfd('guest-ram', range.sizeBytes);
+    this.#owner.defer(() => close(fd));
+    range.mapFile('shared', fd, 0);
   }
 }
 

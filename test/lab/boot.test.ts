@@ -105,6 +105,37 @@ t.test('a guest ends in each way it can, and the exit code tells which', { timeo
     });
   }
 
+  await t.test('a guest that reboots, or that was reset, is there again', async (t) => {
+    const guest = startGuest(lab, host, {
+      cpus: 2,
+      flags: ['--name', 'again', '--reboot', 'reset', '--on-panic', 'run'],
+    });
+    await guest.session.login(patienceMs);
+    const isNew = async (): Promise<void> => {
+      t.equal(
+        await guest.session.run('ls /tmp/life | wc -l; touch /tmp/life', patienceMs),
+        '0',
+        'nothing of its RAM is left',
+      );
+      t.equal(await guest.session.run('nproc', patienceMs), '2', 'all vCPUs have started');
+      const drift = Number(await guest.session.run('date +%s', patienceMs)) - Date.now() / 1000;
+      t.ok(Math.abs(drift) < 120, `its clock is ${drift} s off`);
+      const seconds = Number(await guest.session.run('cut -d. -f1 /proc/uptime', patienceMs));
+      t.ok(seconds < 120, 'and its uptime began anew');
+    };
+    await isNew();
+    await guest.session.reboot('reboot -f', patienceMs);
+    await isNew();
+    await guest.session.reboot('echo c > /proc/sysrq-trigger', patienceMs);
+    await isNew();
+    await guest.session.reboot('echo b > /proc/sysrq-trigger', patienceMs);
+    await isNew();
+    guest.session.type('poweroff -f');
+    const { status, report } = await guest.ended();
+    t.equal(status, 0);
+    t.match(report, /the guest's kernel panicked[\s\S]*the guest powered off/);
+  });
+
   await t.test('the power button reaches its user space', async (t) => {
     const guest = startGuest(lab, host, { flags: ['--name', 'button'] });
     await guest.session.login(patienceMs);

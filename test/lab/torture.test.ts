@@ -49,7 +49,19 @@ async function tortureHost(t: Test): Promise<{ lab: Lab; host: Host }> {
 /** Starts the busy guest and waits until its services answer. */
 async function startBusyGuest(lab: Lab, host: Host, cpus: number): Promise<void> {
   const guest = host.spawn([
-    ...['node', vmmInHost, 'run', '--name', 'torture', '--kernel', guestFiles.kernel, '--initrd', guestFiles.initrd],
+    ...[
+      'node',
+      vmmInHost,
+      'run',
+      '--name',
+      'torture',
+      '--kernel',
+      guestFiles.kernel,
+      '--initrd',
+      guestFiles.initrd,
+      '--reboot',
+      'exit',
+    ],
     ...['--cpus', String(cpus), '--memory', '256M', '--cmdline', 'console=ttyS0 quiet panic=-1'],
     ...['--disk', `path=${disk}`, '--net', `tap=${tortureNetwork.tap},mac=${tortureNetwork.mac}`],
     ...['--serial', 'file=/tmp/console', ...guestCpuFlags(lab.mode)],

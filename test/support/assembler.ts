@@ -9,6 +9,7 @@ export const port = {
   power: 0x600,
   resetControl: 0xcf9,
   pvpanic: 0x505,
+  pciAddress: 0xcf8,
 } as const;
 
 /**
@@ -96,6 +97,10 @@ export class Assembler {
   /** MOV AL, [address]. */
   loadAl(address: number): this {
     return this.bytes(0xa0).word(address);
+  }
+
+  compareEax(value: number): this {
+    return this.bytes(0x3d).word(value);
   }
 
   compareAx(value: number): this {

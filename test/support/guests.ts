@@ -105,12 +105,16 @@ export function jumpingIntoNothing(): Uint8Array {
 export const crowdBytesPerCpu = 3000;
 
 /**
- * Wakes `cpus - 1` others by INIT and start-up IPIs; all print at once, each its own letter, vCPU 0 `a`. Powers off
- * when the last one is done.
+ * Wakes `cpus - 1` others by INIT and start-up IPIs; all print at once, each its own letter, vCPU 0 `a`. Powers off,
+ * or does `end`, when the last one is done.
  *
  * The others begin in real mode at 0x8000, count themselves at 0x9000 and, when done, at 0x9004.
  */
-export function crowd(cpus: number, bytesPerCpu = crowdBytesPerCpu): Uint8Array {
+export function crowd(
+  cpus: number,
+  bytesPerCpu = crowdBytesPerCpu,
+  end: (guest: Assembler) => void = (guest) => guest.powerOff(),
+): Uint8Array {
   const icrLow = 0xfee0_0300;
   const allButSelf = 0xc_0000;
   const init = 0x4500;
@@ -143,8 +147,8 @@ export function crowd(cpus: number, bytesPerCpu = crowdBytesPerCpu): Uint8Array 
     .repeatEcx('print')
     .label('wait')
     .bytes(0x83, 0x7b, 0x04, cpus - 1) // CMP [EBX+4], imm8
-    .jumpIfNotZero('wait')
-    .powerOff();
+    .jumpIfNotZero('wait');
+  end(guest);
   // 16-bit code from here.
   guest
     .label('other')

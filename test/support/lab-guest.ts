@@ -53,6 +53,8 @@ export function startGuest(lab: Lab, host: Host, options: GuestOptions = {}): La
     ...['node', vmmInHost, 'run', '--kernel', options.kernel ?? guestFiles.kernel, '--initrd', guestFiles.initrd],
     ...['--cpus', String(options.cpus ?? 1), '--memory', '256M'],
     ...['--cmdline', `console=ttyS0 quiet panic=-1 ${options.cmdline ?? ''}`],
+    // A guest that panics, or reboots, is not to go on for ever.
+    ...['--reboot', 'exit'],
     ...guestCpuFlags(lab.mode),
     ...(options.flags ?? []),
   ]);

@@ -3,6 +3,7 @@ import { MiB } from '../../src/memory/address.ts';
 import type { PanicAction } from '../../src/vmm/config/config.ts';
 import { Machine } from '../../src/vmm/machine/machine.ts';
 import { type DevicesConfig, noDevices } from '../../src/vmm/machine/machine-devices.ts';
+import type { BootImages } from '../../src/vmm/machine/machine-shape.ts';
 import { tinyElf } from './tiny-elf.ts';
 import { bundle } from './vmm-process.ts';
 
@@ -19,6 +20,10 @@ export interface MachineOptions {
   readonly program?: URL;
   readonly devices?: DevicesConfig;
   readonly onPanic?: PanicAction;
+  /** Called right before the guest starts. */
+  readonly starts?: () => void;
+  /** A reset begins the guest anew; default: it ends the machine. */
+  readonly reboots?: boolean;
   /** Takes what the operator is told. */
   readonly notice?: (text: string) => void;
 }
@@ -37,7 +42,10 @@ export function bootMachine(t: Test, code: Uint8Array, options: MachineOptions =
     options.notice,
   );
   t.teardown(() => machine.close());
-  machine.boot({ kernel: { name: 'guest', bytes: tinyElf(code) }, commandLine: '' });
+  const images: BootImages = { kernel: { name: 'guest', bytes: tinyElf(code) }, commandLine: '' };
+  if (options.reboots) machine.rebootsFrom({ open: () => ({ ...images, close: () => {} }), close: () => {} });
+  options.starts?.();
+  machine.boot(images);
   return machine;
 }
 

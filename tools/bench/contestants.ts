@@ -88,7 +88,7 @@ const noOffloads = [
 
 function ours({ cpus, memoryMib, commandLine }: GuestSpec, mode: LabMode): string[] {
   return [
-    ...['node', vmmInHost, 'run', '--kernel', guestFiles.kernel, '--initrd', guestFiles.initrd],
+    ...['node', vmmInHost, 'run', '--kernel', guestFiles.kernel, '--initrd', guestFiles.initrd, '--reboot', 'exit'],
     ...['--cmdline', commandLine, '--cpus', String(cpus), '--memory', `${memoryMib}M`],
     ...guestCpuFlags(mode),
   ];

@@ -119,6 +119,10 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     return this.#inFlight;
   }
 
+  get abandoned(): number {
+    return this.#slots.abandoned;
+  }
+
   get writesMemory(): boolean {
     return this.#readsInFlight > 0;
   }
@@ -193,6 +197,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#failures.goOn();
     this.#more = false;
     this.#slots.abandonAll();
+    this.#readsInFlight = 0;
     this.#headsAgain = [];
   }
 

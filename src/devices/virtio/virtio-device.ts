@@ -39,6 +39,8 @@ export interface VirtioDevice {
   kicked(index: number): void;
   /** Requests that somebody else is at, who will say when they are finished. */
   readonly inFlight: number;
+  /** Those of {@link inFlight} that were in flight when the device was reset or loaded; absent: there are never any. */
+  readonly abandoned?: number;
   /**
    * Some of them write guest memory before they are finished. Where none does, and the device is paused, it leaves guest
    * memory alone, whatever is still in flight: what finishes then is answered once it goes on.

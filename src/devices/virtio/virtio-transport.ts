@@ -163,6 +163,26 @@ export class VirtioTransport implements DeviceHost, Closable {
     };
   }
 
+  /**
+   * All is as it was at first, paused: the machine is reset. True: something is in flight all the same, and reads or writes
+   * guest memory where that has been. The driver will not hear of it, and the device takes nothing before it has finished.
+   */
+  powerCycle(): boolean {
+    if (!this.#paused) throw new Error('a device that is not paused is reset');
+    const strands = this.device.inFlight > this.abandoned;
+    if (this.#phase !== 'inactive' && this.#phase !== 'refused') this.device.reset();
+    this.#phase = 'inactive';
+    this.#queues = [];
+    this.#clearRegisters();
+    Atomics.store(this.#cells, cell.wish, wish.none);
+    return strands;
+  }
+
+  /** Requests of a guest that is gone, which are still in flight. */
+  get abandoned(): number {
+    return this.device.abandoned ?? 0;
+  }
+
   close(): void {
     this.device.close();
   }

@@ -19,6 +19,7 @@ import {
   kvmUserspaceMemoryRegion,
 } from './abi.ts';
 import type { InterruptPin } from './interrupt-edge.ts';
+import { irqchipId, KVM_GET_IRQCHIP, kvmIoapicState, kvmIrqchip } from './state-abi.ts';
 
 /** Global system interrupt: a pin of the in-kernel I/O APIC, 0 to 23. */
 export type Gsi = number;
@@ -82,6 +83,15 @@ export class Vm implements Closable {
     const config = kvmPitConfig.allocate();
     config.flags = KVM_PIT_SPEAKER_DUMMY;
     ioctl(this.fd, KVM_CREATE_PIT2, config.$bytes, 'the VM');
+  }
+
+  /** The guest has some pin of the I/O APIC deliver its interrupts. At first all are masked. */
+  get deliversInterrupts(): boolean {
+    const request = kvmIrqchip.allocate();
+    request.chip_id = irqchipId.ioapic;
+    ioctl(this.fd, KVM_GET_IRQCHIP, request.$bytes, 'the I/O APIC');
+    const masked = 1n << 16n;
+    return kvmIoapicState.over(request.chip).redirtbl.some((pin) => (pin & masked) === 0n);
   }
 
   /** Adds a memory slot, or switches the dirty log of one that exists. */

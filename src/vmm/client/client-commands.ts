@@ -90,7 +90,12 @@ function describeSnapshot(report: v.InferOutput<typeof snapshotReport>, stop: bo
 export async function resetCommand(options: ClientOptions): Promise<void> {
   await withMachine(options, async (machine, shutdown) => {
     await machine.ask('system_reset');
-    await tellEnd(machine, await shutdown, options);
+    // It is there again, unless a reset ends it: then it does not answer any more.
+    const status = await Promise.race([shutdown, statusOf(machine).catch(() => shutdown)]);
+    if (typeof status === 'string' || status.state === 'shutdown') return tellEnd(machine, await shutdown, options);
+    const { name, state, pid } = status;
+    if (options.json) print(JSON.stringify({ ...(name === undefined ? {} : { name }), pid, state, reset: true }));
+    else print(`machine ${name ?? pid} was reset, and is ${state}`);
   });
 }
 

@@ -7,6 +7,7 @@ import { nameOfDisk } from '../config/device-config.ts';
 import { Machine } from '../machine/machine.ts';
 import { SnapshotError } from '../snapshot/snapshot-error.ts';
 import { Snapshot } from '../snapshot/snapshot-file.ts';
+import { BootFiles } from './boot-files.ts';
 import { mergeDevices, type RestoreConfig } from './restore-config.ts';
 import { type MachineParts, runMachine } from './run-machine.ts';
 
@@ -15,7 +16,7 @@ export async function restoreCommand(path: string, config: RestoreConfig, progra
   const snapshot = new Snapshot(path);
   try {
     const { config: saved } = snapshot.tail;
-    const parts: MachineParts = { ...mergeDevices(saved, config), rng: saved.rng };
+    const parts: MachineParts = { ...mergeDevices(saved, config), rng: saved.rng, boot: saved.boot };
     requireOverlays(snapshot, parts);
     warnOfChangedDisks(snapshot, parts);
     return await runMachine(config, parts, () => restore(snapshot, parts, config, program));
@@ -39,6 +40,8 @@ function restore(snapshot: Snapshot, { disk, net, rng }: MachineParts, config: R
     (text) => tell(`colo-vmm: ${text}\n`),
   );
   try {
+    // Opened only when it is needed: a host that has them not can run the machine all the same.
+    if (config.reboot === 'reset' && saved.boot !== undefined) machine.rebootsFrom(new BootFiles(saved.boot));
     machine.load(state);
     machine.becomeNewCopy();
     if (!config.paused) machine.resume(config.clock);

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { ConfigError, onPanic, serial } from '../config/config.ts';
+import { ConfigError, onPanic, reboot, serial } from '../config/config.ts';
 import { type DiskConfig, disks, type NetConfig, nets } from '../config/device-config.ts';
 import { parseKeyValues } from '../config/key-values.ts';
 import type { SnapshotConfig } from '../snapshot/snapshot-tail.ts';
@@ -11,6 +11,7 @@ const schema = v.strictObject({
   ),
   control: v.optional(v.pipe(v.string('give a path'), v.nonEmpty('give a path'))),
   'on-panic': onPanic,
+  reboot,
   clock: v.optional(v.picklist(['keep', 'jump'], 'give keep or jump')),
   paused: v.optional(v.boolean(), false),
   disk: v.optional(v.array(v.string()), []),

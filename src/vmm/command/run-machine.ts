@@ -2,6 +2,7 @@ import { closeSync, openSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { FifoOutput } from '../../host/fifo-output.ts';
 import { tell } from '../../host/tell.ts';
+import type { BootPaths } from '../config/boot-paths.ts';
 import { ConfigError, type SerialTarget } from '../config/config.ts';
 import type { DiskConfig, NetConfig, RngConfig } from '../config/device-config.ts';
 import { nameOfDisk } from '../config/device-config.ts';
@@ -31,6 +32,8 @@ export interface MachineParts {
   readonly disk: readonly DiskConfig[];
   readonly net: readonly NetConfig[];
   readonly rng: RngConfig;
+  /** Absent: nobody knows. */
+  readonly boot?: BootPaths | undefined;
 }
 
 /** Stays with a machine, which `make` makes and starts, until it ends. The process's exit code. */
@@ -90,7 +93,7 @@ class Snapshots implements SnapshotTaker {
 }
 
 /** With what was left open by the configuration as it was decided; it is read elsewhere, so paths begin at the root. */
-function snapshotConfig(machine: Machine, { disk, net, rng }: MachineParts): SnapshotConfig {
+function snapshotConfig(machine: Machine, { disk, net, rng, boot }: MachineParts): SnapshotConfig {
   const { cards } = machine.facts;
   return {
     cpus: machine.shape.cpus,
@@ -102,7 +105,12 @@ function snapshotConfig(machine: Machine, { disk, net, rng }: MachineParts): Sna
     })),
     net: net.map((config, index) => ({ ...config, mac: cards[index]?.mac ?? config.mac })),
     rng,
+    ...(boot === undefined ? {} : { boot: rooted(boot) }),
   };
+}
+
+function rooted({ kernel, initrd, ...rest }: BootPaths): BootPaths {
+  return { kernel: resolve(kernel), ...(initrd === undefined ? {} : { initrd: resolve(initrd) }), ...rest };
 }
 
 /** Connects the console and waits for the machine's end. */

@@ -83,6 +83,9 @@ const cpuMask = v.pipe(
   ),
 );
 
+/** What a reset does: the guest begins anew in the same process, or the machine ends. */
+export const reboot = v.optional(v.picklist(['reset', 'exit'], 'give reset or exit'), 'reset');
+
 /** What is done when the guest's kernel says that it panicked: the machine ends, pauses, or runs on as the kernel wants. */
 export type PanicAction = v.InferOutput<typeof onPanic>;
 export const onPanic = v.optional(v.picklist(['exit', 'pause', 'run'], 'give exit, pause or run'), 'exit');
@@ -104,6 +107,7 @@ const schema = v.strictObject({
   ),
   control: v.optional(path),
   'on-panic': onPanic,
+  reboot,
 });
 
 /** A machine's configuration, checked. */

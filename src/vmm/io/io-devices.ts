@@ -4,6 +4,7 @@ import { RawFile } from '../../block/raw-file.ts';
 import { BlockDevice } from '../../devices/block/block-device.ts';
 import type { BlockOperation } from '../../devices/block/file-failures.ts';
 import { NetDevice } from '../../devices/net/net-device.ts';
+import type { RandomSource } from '../../devices/rng/random-source.ts';
 import { RngDevice } from '../../devices/rng/rng-device.ts';
 import { SeededRandom } from '../../devices/rng/seeded-random.ts';
 import { cell, type MmioState, mmioState } from '../../devices/virtio/mmio-state.ts';
@@ -20,7 +21,9 @@ import { type Closable, Owner } from '../../host/ownership.ts';
 import { kernelRandom } from '../../host/random.ts';
 import { TapPort } from '../../host/tap.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
-import { settlePatienceMs } from '../platform/io-control.ts';
+import type { SharedRam } from '../../memory/guest-ram.ts';
+import { viewRam } from '../../memory/ram.ts';
+import { resetPatienceMs, settlePatienceMs } from '../platform/io-control.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
 import { DiskSettling } from './disk-settling.ts';
 import { type IoDeviceState, lastingNames } from './io-device-state.ts';
@@ -52,7 +55,10 @@ export class IoDevices implements DrivenDevices, Closable {
   readonly #slots: IoSlot[] = [];
   readonly #names: readonly string[];
   readonly #settling: DiskSettling;
+  readonly #parts: Omit<IoSurroundings, 'engines' | 'settling'>;
   #engines: DiskEngines | undefined;
+  /** The move of guest memory whose end is to be reported. */
+  #drainedMove: number | undefined;
 
   constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines' | 'settling'>) {
     this.#settling = new DiskSettling({
@@ -69,6 +75,7 @@ export class IoDevices implements DrivenDevices, Closable {
       },
     };
     this.#names = lastingNames(orders);
+    this.#parts = parts;
     try {
       for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
     } catch (error) {
@@ -89,6 +96,7 @@ export class IoDevices implements DrivenDevices, Closable {
 
   settle(): void {
     for (const slot of this.#slots) slot.settle();
+    if (this.#drainedMove !== undefined) this.#tellIfDrained(this.#drainedMove);
   }
 
   get hasMore(): boolean {
@@ -151,8 +159,32 @@ export class IoDevices implements DrivenDevices, Closable {
     for (const slot of this.#slots) slot.announce();
   }
 
+  /**
+   * Makes all devices what they were at first, while the thread is parked: the machine is reset. True: requests of the guest
+   * that is gone are in flight all the same, and reach guest memory where it has been.
+   */
+  powerCycle(): boolean {
+    const deadline = performance.now() + resetPatienceMs;
+    while (!this.idle && performance.now() < deadline) this.#parts.loop.turn(settlingTurnMs);
+    let strands = false;
+    for (const slot of this.#slots) if (slot.powerCycle()) strands = true;
+    return strands;
+  }
+
+  /** Guest memory is there from now on. Reports once that nothing is in flight any more of guests that are gone. */
+  moveMemory(ram: SharedRam, move: number): void {
+    this.#parts.memory.adopt(viewRam(ram));
+    this.#drainedMove = move;
+  }
+
   close(): void {
     this.#owner.close();
+  }
+
+  #tellIfDrained(move: number): void {
+    for (const { transport } of this.#slots) if (transport.abandoned > 0) return;
+    this.#drainedMove = undefined;
+    this.#parts.report({ kind: 'drained', move });
   }
 }
 
@@ -162,6 +194,7 @@ class IoSlot implements Closable {
   readonly #handshake: Handshake;
   readonly #turns: TakesTurns | undefined;
   readonly #announce: (() => void) | undefined;
+  readonly #restart: (() => void) | undefined;
   readonly #name: string;
   readonly #report: (report: IoReport) => void;
   readonly #owner = new Owner();
@@ -178,6 +211,7 @@ class IoSlot implements Closable {
     try {
       let turns: TakesTurns | undefined;
       let announce: (() => void) | undefined;
+      let restart: (() => void) | undefined;
       const transport = new VirtioTransport({
         memory,
         state,
@@ -188,12 +222,14 @@ class IoSlot implements Closable {
           const made = this.#makeDevice(order, state, host, surroundings);
           turns = made.takesTurns;
           announce = made.announce;
+          restart = made.restart;
           return made.device;
         },
       });
       this.transport = this.#owner.own(transport);
       this.#turns = turns;
       this.#announce = announce;
+      this.#restart = restart;
       kicks.forEach((kick, queue) => {
         this.#owner.own(loop.watch(kick, EPOLLIN | EPOLLET, { ready: () => transport.kicked(queue) }));
       });
@@ -201,6 +237,15 @@ class IoSlot implements Closable {
       this.#owner.close();
       throw error;
     }
+  }
+
+  powerCycle(): boolean {
+    const { question } = this.#handshake;
+    const strands = this.transport.powerCycle();
+    this.#restart?.();
+    // A vCPU may be waiting for what its guest wanted of the device.
+    if (question !== undefined) this.#handshake.answer(question);
+    return strands;
   }
 
   settle(): void {
@@ -245,7 +290,7 @@ class IoSlot implements Closable {
     state: MmioState,
     host: DeviceHost,
     surroundings: IoSurroundings,
-  ): { device: VirtioDevice; takesTurns?: TakesTurns; announce?: () => void } {
+  ): { device: VirtioDevice; takesTurns?: TakesTurns; announce?: () => void; restart?: () => void } {
     const { memory, loop } = surroundings;
     switch (order.device.kind) {
       case 'net': {
@@ -258,9 +303,14 @@ class IoSlot implements Closable {
       }
       case 'rng': {
         const { seed } = order.device;
-        const source = seed === undefined ? kernelRandom : this.#owner.own(new SeededRandom(seed));
+        const source: RandomSource = seed === undefined ? kernelRandom : this.#owner.own(new SeededRandom(seed));
         const device = new RngDevice({ memory, source, host });
-        return { device, takesTurns: device };
+        // The same bytes at every start of the guest.
+        const atFirst = source.save?.();
+        const restart = (): void => {
+          if (atFirst !== undefined) source.load?.(atFirst);
+        };
+        return { device, takesTurns: device, restart };
       }
       case 'disk': {
         const device = this.#disk(order.device, state, host, surroundings);

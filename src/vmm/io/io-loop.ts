@@ -29,6 +29,7 @@ const endPatienceMs = 500;
  * To park, reads are finished first: parked means that no system call writes guest memory. Writes and flushes stay in flight
  * for as long as their disk takes, see {@link waitUntilIdle}. Devices are paused as well when the thread parks for the first time.
  *
+ * @param givesUp reads are not waited for any more: their guest is gone
  * @param serve answers the controller's question of that number, while all is parked
  * @param parking called when all has come to stand still, right before the thread parks
  */
@@ -38,8 +39,9 @@ export function runIoLoop(
   devices: DrivenDevices,
   serve?: (number: number) => void,
   parking?: () => void,
+  givesUp: () => boolean = () => false,
 ): void {
-  standStill(control, loop, devices, serve, parking);
+  standStill(control, loop, devices, serve, parking, givesUp);
   for (;;) {
     switch (control.request) {
       case request.end: {
@@ -48,7 +50,7 @@ export function runIoLoop(
         return;
       }
       case request.park:
-        standStill(control, loop, devices, serve, parking);
+        standStill(control, loop, devices, serve, parking, givesUp);
         break;
       default:
         devices.settle();
@@ -75,11 +77,12 @@ function standStill(
   control: ThreadControl,
   loop: EventLoop,
   devices: DrivenDevices,
-  serve?: (number: number) => void,
-  parking?: () => void,
+  serve: ((number: number) => void) | undefined,
+  parking: (() => void) | undefined,
+  givesUp: () => boolean,
 ): void {
   devices.pause();
-  while (control.request === request.park && !devices.isQuiet) {
+  while (control.request === request.park && !devices.isQuiet && !givesUp()) {
     devices.settle();
     loop.turn(lookAgainMs);
   }

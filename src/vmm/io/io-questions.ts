@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
+import type { SharedRam } from '../../memory/guest-ram.ts';
 import { sendNumbered, takeNumbered } from '../thread/questions.ts';
 import type { IoDeviceState } from './io-device-state.ts';
 
@@ -13,11 +14,17 @@ export type IoQuestion =
   /** Loads the states that were prepared last. */
   | { readonly kind: 'load' }
   /** Has the guest tell the network where it is, when it runs. */
-  | { readonly kind: 'announce' };
+  | { readonly kind: 'announce' }
+  /** Makes the devices what they were at first. */
+  | { readonly kind: 'power-cycle' }
+  /** Guest memory is there from now on; `move` counts such moves. What is in flight goes on where it was. */
+  | { readonly kind: 'move-memory'; readonly ram: SharedRam; readonly move: number };
 
 /** What it says. */
 export type IoAnswer =
   | { readonly kind: 'saved'; readonly states: readonly IoDeviceState[] }
+  /** `strands`: requests are in flight of the guest that is gone. */
+  | { readonly kind: 'power-cycled'; readonly states: readonly IoDeviceState[]; readonly strands: boolean }
   | { readonly kind: 'done' }
   | { readonly kind: 'unsettled'; readonly reason: string }
   | { readonly kind: 'refused'; readonly part: string; readonly reason: string };
@@ -30,6 +37,9 @@ export interface SavedDevices {
   /** @throws VmStateError */
   prepareLoad(states: readonly IoDeviceState[]): () => void;
   announce(): void;
+  /** True: requests of the guest that is gone are still in flight, which reach guest memory where it has been. */
+  powerCycle(): boolean;
+  moveMemory(ram: SharedRam, move: number): void;
 }
 
 /** Answers what comes in at `port`: a function to be called with the number of each question. */
@@ -58,6 +68,11 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
         return { kind: 'done' };
       case 'announce':
         devices.announce();
+        return { kind: 'done' };
+      case 'power-cycle':
+        return { kind: 'power-cycled', strands: devices.powerCycle(), states: devices.save() };
+      case 'move-memory':
+        devices.moveMemory(question.ram, question.move);
         return { kind: 'done' };
       default:
         return question satisfies never;

@@ -6,6 +6,8 @@ export type IoReport =
   | { readonly kind: 'tap-gone'; readonly tap: string; readonly text: string }
   /** The guest was told of an I/O error. */
   | { readonly kind: 'disk-failure'; readonly failure: DiskFailure }
+  /** Nothing is in flight any more of guests that were gone when guest memory moved for the `move`th time. */
+  | { readonly kind: 'drained'; readonly move: number }
   /** A disk cannot be written, and the machine is to stop until somebody has mended that. */
   | { readonly kind: 'stop'; readonly text: string; readonly failure: DiskFailure };
 

@@ -2,9 +2,8 @@ import { MessageChannel } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
-import { ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
+import { type IoControl, ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
-import type { ThreadControl } from '../thread/thread-control.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import type { IoDeviceState } from './io-device-state.ts';
 import type { IoAnswer, IoQuestion } from './io-questions.ts';
@@ -20,12 +19,15 @@ export interface IoListener {
 /** The io thread seen from the thread that controls it. */
 export class IoThread extends ControlledThread<IoReport> {
   readonly #wanted: WantedStates;
+  readonly #control: IoControl;
+  /** Requests were stranded since guest memory moved last. */
+  #strands = false;
 
   /** Starts the thread, parked. `io` is made by the caller, who gives it to the vCPU threads as well. */
   constructor(
     program: URL,
     io: SharedIoControl,
-    parts: { ram: SharedRam; devices: readonly DeviceOrder[]; control: ThreadControl },
+    parts: { ram: SharedRam; devices: readonly DeviceOrder[]; control: IoControl },
     listener: IoListener,
   ) {
     const wake = new EventFd(io.wake);
@@ -52,6 +54,7 @@ export class IoThread extends ControlledThread<IoReport> {
       answers: true,
       transfer: [port2],
     });
+    this.#control = parts.control;
     this.#wanted = new WantedStates({ cells, port: port1 });
   }
 
@@ -75,6 +78,35 @@ export class IoThread extends ControlledThread<IoReport> {
       const answer = take() as IoAnswer;
       return answer.kind === 'saved' ? answer.states : [];
     };
+  }
+
+  /** Parks the thread, and waits only `patienceMs` for reads that are in flight: {@link powerCycle} follows. */
+  parkForReset(patienceMs: number): void {
+    this.requestPark();
+    if (this.parksWithin(patienceMs)) return;
+    this.#control.givesUp = true;
+    try {
+      this.waitUntilParked();
+    } finally {
+      this.#control.givesUp = false;
+    }
+  }
+
+  /**
+   * Makes all devices what they were at first, while the thread is parked; the states of that. `strands`: requests are in
+   * flight all the same, and guest memory must stay where it is for them.
+   */
+  powerCycle(): { states: readonly IoDeviceState[]; strands: boolean } {
+    const answer = this.ask({ kind: 'power-cycle' } satisfies IoQuestion) as IoAnswer;
+    if (answer.kind !== 'power-cycled') throw new Error(`the io thread answered ${answer.kind} to a reset`);
+    this.#strands ||= answer.strands;
+    return { states: answer.states, strands: this.#strands };
+  }
+
+  /** Guest memory is there from now on. A report tells when what was in flight has finished: see IoReport. */
+  moveMemory(ram: SharedRam, move: number): void {
+    this.ask({ kind: 'move-memory', ram, move } satisfies IoQuestion);
+    this.#strands = false;
   }
 
   /**

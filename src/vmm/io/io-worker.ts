@@ -6,8 +6,9 @@ import type { Fd } from '../../host/libc.ts';
 import { Owner } from '../../host/ownership.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';
+import { IoControl } from '../platform/io-control.ts';
 import type { ThreadBirth } from '../thread/controlled-thread.ts';
-import { phase, ThreadControl } from '../thread/thread-control.ts';
+import { phase } from '../thread/thread-control.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import { IoDevices } from './io-devices.ts';
 import { runIoLoop } from './io-loop.ts';
@@ -27,19 +28,20 @@ export interface IoBirth extends ThreadBirth {
 /** Body of the io thread. Comes back when the controller wants the thread to end. */
 export function threadMain(): void {
   const birth = workerData as IoBirth;
-  const control = new ThreadControl(birth.control);
+  const control = new IoControl(birth.control);
   const owner = new Owner();
   try {
     const loop = owner.own(new EventLoop());
     // Its only effect is that the loop turns.
     loop.watch(birth.wake, EPOLLIN | EPOLLET, { ready: () => {} });
     const report = (report: IoReport): void => parentPort?.postMessage(report);
-    const devices = owner.own(new IoDevices(birth.devices, { memory: viewRam(birth.ram), loop, report }));
+    const memory = viewRam(birth.ram);
+    const devices = owner.own(new IoDevices(birth.devices, { memory, loop, report }));
     // Requests come by the thousand, through few functions: V8 is to compile those soon. It would first see some ten thousand.
     setFlagsFromString('--interrupt-budget=10000');
     const { questions } = birth;
     const serve = questions === undefined ? undefined : answerQuestions(questions, devices);
-    runIoLoop(control, loop, devices, serve, tellWantedStates(birth.states, devices));
+    runIoLoop(control, loop, devices, serve, tellWantedStates(birth.states, devices), () => control.givesUp);
   } finally {
     owner.close();
     control.phase = phase.ended;

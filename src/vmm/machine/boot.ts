@@ -1,5 +1,5 @@
 import { writeAcpi } from '../../../firmware/acpi/machine-tables.ts';
-import { bootRegisters } from '../../../firmware/boot-registers.ts';
+import { type BootRegisters, bootRegisters } from '../../../firmware/boot-registers.ts';
 import { loadKernel } from '../../../firmware/load-kernel.ts';
 import { writeResetVector } from '../../../firmware/reset-vector.ts';
 import { capability } from '../../host/kvm/abi.ts';
@@ -11,15 +11,14 @@ import type { MachineParts } from './machine-parts.ts';
 import type { BootImages, MachineShape } from './machine-shape.ts';
 
 /**
- * Brings RAM and vCPUs, which have not run, to where a kernel begins: ACPI tables, reset vector, kernel and initrd in RAM,
- * CPUID and registers in the vCPUs.
+ * Brings RAM, which holds nothing, to where a kernel begins: ACPI tables, reset vector, kernel and initrd. What the registers
+ * of vCPU 0 must be for it.
  *
  * @throws KernelImageError
  */
-export function prepareBoot(parts: MachineParts, shape: MachineShape, images: BootImages): void {
-  const { kvm, vm, ram, devices, vcpus } = parts;
+export function loadImages({ ram, devices, vcpus }: MachineParts, images: BootImages): BootRegisters {
   const rsdp = writeAcpi(ram.memory, {
-    cpus: shape.cpus,
+    cpus: vcpus.length,
     serialPorts: [platformMap.serial],
     powerPort: platformMap.power.port,
     powerButton: platformMap.powerButton,
@@ -31,13 +30,18 @@ export function prepareBoot(parts: MachineParts, shape: MachineShape, images: Bo
   writeResetVector(ram.memory, platformMap.power.port);
   // Not imported: loading it takes longer than all else here, and few machines need it.
   const kaslr = images.kaslr === true ? process.getBuiltinModule('node:crypto').randomInt : undefined;
-  const entry = loadKernel(ram.memory, { ...images, rsdp, kaslr });
+  return bootRegisters(loadKernel(ram.memory, { ...images, rsdp, kaslr }));
+}
+
+/** Gives vCPUs that have not run their CPUID and registers. */
+export function prepareVcpus(parts: MachineParts, shape: MachineShape, boot: BootRegisters): void {
+  const { kvm, vm, vcpus } = parts;
   const supported = kvm.supportedCpuid();
   const tscDeadline = vm.check(capability.tscDeadlineTimer) > 0;
   const keepsTsc = parts.keepsTsc();
   for (const vcpu of vcpus) {
     const cpuid = guestCpuid(supported, vcpu.index, { cpus: shape.cpus, tscDeadline, keepsTsc, mask: shape.cpuMask });
-    vcpu.prepare(cpuid, vcpu.index === 0 ? bootRegisters(entry) : undefined);
+    vcpu.prepare(cpuid, vcpu.index === 0 ? boot : undefined);
   }
 }
 

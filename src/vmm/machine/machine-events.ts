@@ -7,6 +7,8 @@ export type MachineEvent =
   | { readonly kind: 'paused' }
   | { readonly kind: 'resumed' }
   | { readonly kind: 'power-button' }
+  /** It has begun anew: the guest's own doing, or somebody's who is named. */
+  | { readonly kind: 'reset'; readonly by?: string }
   | { readonly kind: 'disk-failure'; readonly failure: DiskFailure }
   /** The guest's kernel says so; `action` is what is done about it. */
   | { readonly kind: 'panicked'; readonly action: PanicAction }

@@ -12,10 +12,9 @@ import { identityMapAddress, kvmTssAddress } from '../../memory/layout.ts';
 import { Ram } from '../../memory/ram.ts';
 import type { IoReport } from '../io/io-report.ts';
 import { IoThread } from '../io/io-thread.ts';
-import type { SharedIoControl } from '../platform/io-control.ts';
+import { IoControl, type SharedIoControl } from '../platform/io-control.ts';
 import { newPlatform, pciHost, platformMap, type SharedPlatform, serialPort } from '../platform/platform.ts';
 import type { ControlledThread } from '../thread/controlled-thread.ts';
-import { ThreadControl } from '../thread/thread-control.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import { keepsTsc } from '../vcpu/vcpu-setup.ts';
 import { VcpuThread } from '../vcpu/vcpu-thread.ts';
@@ -50,9 +49,12 @@ export class MachineParts implements Closable {
   readonly vcpus: readonly VcpuThread[];
   /** Absent in a machine without virtio devices. */
   readonly io: IoThread | undefined;
-  readonly #handles: readonly VcpuHandle[];
+  readonly handles: readonly VcpuHandle[];
   readonly #platform: SharedPlatform;
   readonly #owner = new Owner();
+  /** Places where RAM was, to which something may still be in flight. */
+  readonly #oldRam: Closable[] = [];
+  #moves = 0;
   #access: StateAccess | undefined;
   #listener: PartsListener | undefined;
 
@@ -80,7 +82,7 @@ export class MachineParts implements Closable {
       for (const slot of this.ram.slots) this.vm.setMemory(slot);
       this.dirtyPages = new DirtyCollector(this.vm, this.ram);
       this.devices = this.#owner.own(new MachineDevices(this.vm, shape.devices ?? noDevices));
-      const ioControl = new ThreadControl();
+      const ioControl = new IoControl();
       const io: SharedIoControl = { control: ioControl.storage, wake: this.#owner.own(new EventFd()).fd };
       this.serialBell = this.#owner.own(new Doorbell());
       this.#platform = newPlatform({
@@ -104,8 +106,8 @@ export class MachineParts implements Closable {
           },
         );
       }
-      this.#handles = Array.from({ length: shape.cpus }, (_, index) => this.vm.createVcpu(index));
-      for (const handle of this.#handles) {
+      this.handles = Array.from({ length: shape.cpus }, (_, index) => this.vm.createVcpu(index));
+      for (const handle of this.handles) {
         vcpus.push(
           new VcpuThread(program, handle, this.#platform, {
             ended: (report, vcpu) => this.#listener?.guestReported(report, vcpu),
@@ -128,7 +130,7 @@ export class MachineParts implements Closable {
       new StateAccess({
         kvm: this.kvm,
         vm: this.vm,
-        vcpus: this.#handles,
+        vcpus: this.handles,
         serial: this.serial,
         pciHost: pciHost(this.#platform),
         io: this.io,
@@ -140,7 +142,34 @@ export class MachineParts implements Closable {
 
   /** Whether the guest's TSC can be held and set; asked before it runs. */
   keepsTsc(): boolean {
-    return this.#handles[0] !== undefined && keepsTsc(this.#handles[0]);
+    return this.handles[0] !== undefined && keepsTsc(this.handles[0]);
+  }
+
+  /** RAM is zeros again, which take no memory. All threads are parked, and nothing is in flight. */
+  zeroRam(): void {
+    this.#ownRam.zero();
+  }
+
+  /**
+   * Gives RAM, and whoever knows where it is, zeros in another place. The old one stays, with its contents, until
+   * {@link freeOldRam}: system calls of disks are still at it.
+   */
+  moveRam(): void {
+    const { vm } = this;
+    const ram = this.#ownRam;
+    const { slots } = ram;
+    const old = ram.move();
+    this.#oldRam.push(old);
+    for (const slot of slots) vm.setMemory({ ...slot, sizeBytes: 0 });
+    for (const slot of ram.slots) vm.setMemory(slot, ram.memory.tracking);
+    this.io?.moveMemory(ram.shared, ++this.#moves);
+  }
+
+  /** Nothing is at RAM any more where it was before its `move`th move. */
+  freeOldRam(move: number): void {
+    // A later one has been moved away meanwhile: that move's own report is on its way.
+    if (move !== this.#moves) return;
+    for (const old of this.#oldRam.splice(0)) old.close();
   }
 
   /** Lets all threads run for the first time. The io thread first: a vCPU may wait for it. */
@@ -162,6 +191,12 @@ export class MachineParts implements Closable {
   /** After all threads are gone. */
   close(): void {
     this.#owner.close();
+  }
+
+  /** RAM that is this machine's alone, and no checkpoint of another one's. */
+  get #ownRam(): Ram {
+    if (this.ram instanceof Ram) return this.ram;
+    throw new Error('its RAM is the checkpoint of another machine');
   }
 
   get #threads(): ControlledThread<never>[] {

@@ -1,3 +1,4 @@
+import type { Closable } from '../../host/ownership.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
 import type { RamBacking } from '../../memory/ram.ts';
 import type { PanicAction } from '../config/config.ts';
@@ -26,11 +27,20 @@ export interface MachineShape {
   readonly onPanic?: PanicAction;
 }
 
-/** What a machine boots. Needed only while it starts. */
+/** What a machine boots. Needed only while it begins. */
 export interface BootImages {
   readonly kernel: NamedBytes;
   readonly initrd?: NamedBytes;
   readonly commandLine: string;
   /** Move the kernel to a random virtual address; default no. */
   readonly kaslr?: boolean;
+}
+
+/** Images that are in memory until they are closed. */
+export type OpenImages = BootImages & Closable;
+
+/** Where images come from, each time that a machine begins. It closes what it gets, and this too in the end. */
+export interface BootSource extends Closable {
+  /** @throws Error whose message names what is missing */
+  open(): OpenImages;
 }

@@ -12,12 +12,14 @@ import type { OwnDevices } from '../vmstate/image-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import type { PauseTimes } from '../vmstate/pause-times.ts';
 import { Announcement } from './announcement.ts';
-import { prepareBoot, writeGenerationId } from './boot.ts';
+import { loadImages, prepareVcpus, writeGenerationId } from './boot.ts';
 import { type Checkpoint, CheckpointArea } from './checkpoint.ts';
 import { MachineEvents } from './machine-events.ts';
 import { MachineParts } from './machine-parts.ts';
-import type { BootImages, MachineShape } from './machine-shape.ts';
+import type { BootImages, BootSource, MachineShape } from './machine-shape.ts';
 import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
+import { beginAnew } from './reset.ts';
+import { ResetPace } from './reset-pace.ts';
 import { RunControl } from './run-control.ts';
 import { type RunState, RunStateError } from './run-state.ts';
 
@@ -37,6 +39,10 @@ export class Machine implements MonitoredMachine {
   readonly #announcement: Announcement;
   /** It is a copy of another machine, and its guest does not know yet. */
   #isNewCopy = false;
+  readonly #pace = new ResetPace();
+  #bootSource: BootSource | undefined;
+  /** The guest asked for a reset while it is paused. */
+  #resetsLater = false;
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
   /**
@@ -104,8 +110,13 @@ export class Machine implements MonitoredMachine {
   /** Loads the images and starts the guest. @throws KernelImageError */
   boot(images: BootImages): void {
     for (const warning of this.#parts.devices.warnings) this.#notice(warning);
-    prepareBoot(this.#parts, this.shape, images);
+    prepareVcpus(this.#parts, this.shape, loadImages(this.#parts, images));
     this.#control.start();
+  }
+
+  /** Has a reset begin the guest anew from these images, in place of ending the machine. The machine's from now on. */
+  rebootsFrom(source: BootSource): void {
+    this.#bootSource = source;
   }
 
   /**
@@ -239,6 +250,7 @@ export class Machine implements MonitoredMachine {
     if (this.#isNewCopy) this.#tellOfNewCopy();
     this.#control.resume(mode);
     this.events.tell({ kind: 'resumed' });
+    if (this.#resetsLater) this.#reset(undefined);
   }
 
   /**
@@ -283,9 +295,12 @@ export class Machine implements MonitoredMachine {
     this.events.tell({ kind: 'power-button' });
   }
 
-  /** Ends the machine as the guest's own request for a reboot does. No effect once it has ended. */
+  /**
+   * Does what the guest's own request for a reset does: the guest begins anew, and the machine runs or is paused as before.
+   * Without images to boot it ends. No effect once it has ended.
+   */
   reset(by: string): void {
-    this.#end({ kind: 'reset', by });
+    this.#reset(by);
   }
 
   /** Ends the machine from outside. No effect once it has ended. */
@@ -317,6 +332,7 @@ export class Machine implements MonitoredMachine {
     // A thread that still runs uses the memory: leaving it mapped is all that can be done.
     if (!(await this.#parts.joined())) throw new Error('a thread of the machine did not end');
     this.#parts.close();
+    this.#bootSource?.close();
   }
 
   #pauseOnly(): void {
@@ -338,6 +354,10 @@ export class Machine implements MonitoredMachine {
   }
 
   #hear(report: IoReport): void {
+    if (report.kind === 'drained') {
+      this.#parts.freeOldRam(report.move);
+      return;
+    }
     if (report.kind === 'tap-gone') this.#parts.devices.tapIsGone(report.tap);
     if ('failure' in report) this.events.tell({ kind: 'disk-failure', failure: report.failure });
     if (report.kind !== 'disk-failure') this.#notice(report.text);
@@ -345,10 +365,29 @@ export class Machine implements MonitoredMachine {
   }
 
   #hearGuest(report: GuestEnd, vcpu: VcpuThread): void {
-    if (report.kind !== 'panic') {
-      this.#end(report);
-      return;
+    // Of a guest that is gone by now: all were let go when the machine was reset.
+    if (!vcpu.held) return;
+    switch (report.kind) {
+      case 'panic':
+        this.#hearPanic(report, vcpu);
+        break;
+      case 'reset':
+        this.#resetByGuest();
+        break;
+      case 'triple-fault':
+        // What happens to a kernel that was never there is a crash, and has to be told as one.
+        if (this.#bootSource === undefined || !this.#parts.vm.deliversInterrupts) this.#end(report);
+        else {
+          this.#notice(`vcpu ${report.vcpu} triple-faulted, which resets a machine`);
+          this.#resetByGuest();
+        }
+        break;
+      default:
+        this.#end(report);
     }
+  }
+
+  #hearPanic(report: GuestEnd, vcpu: VcpuThread): void {
     if (this.state === 'ended') return;
     const action = this.shape.onPanic ?? 'exit';
     this.events.tell({ kind: 'panicked', action });
@@ -361,6 +400,36 @@ export class Machine implements MonitoredMachine {
     );
     if (action === 'pause') this.#pauseIfRunning();
     vcpu.release();
+  }
+
+  /** A machine that is paused stays what it is, for whoever looks at it or saves it. */
+  #resetByGuest(): void {
+    if (this.state === 'paused' && this.#bootSource !== undefined) this.#resetsLater = true;
+    else this.#reset(undefined);
+  }
+
+  /** @param by absent: the guest itself */
+  #reset(by: string | undefined): void {
+    if (this.state === 'ended') return;
+    this.#resetsLater = false;
+    this.#isNewCopy = false;
+    const end: GuestEnd = { kind: 'reset', ...(by === undefined ? {} : { by }) };
+    const source = this.#bootSource;
+    if (source === undefined) {
+      this.#end(end);
+      return;
+    }
+    try {
+      this.#control.reset((clocks) => beginAnew(this.#parts, source, clocks));
+    } catch (error) {
+      this.#notice(`the machine cannot begin anew: ${error instanceof Error ? error.message : error}`);
+      this.#end(end);
+      return;
+    }
+    this.events.tell(end);
+    if (by === undefined && this.#pace.isLoop(performance.now())) {
+      this.#notice('the guest resets again and again; --reboot exit ends the machine instead');
+    }
   }
 
   #pauseIfRunning(): void {

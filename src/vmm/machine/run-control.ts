@@ -1,5 +1,6 @@
 import { DiskError } from '../../block/disk-error.ts';
 import { DoorbellButton } from '../../host/doorbell.ts';
+import { resetPatienceMs } from '../platform/io-control.ts';
 import { ClockCatchUp } from '../vmstate/clock-catch-up.ts';
 import { type ClockMode, type ClockState, elapsedSince } from '../vmstate/clock-state.ts';
 import { PauseTimes } from '../vmstate/pause-times.ts';
@@ -15,6 +16,9 @@ const watchedMs = 500;
 
 /** A vCPU that does not park within this time is not looked at now, to set its clocks. */
 const catchUpPatienceMs = 200;
+
+/** Times that a reset looks whether vCPUs that waited for a disk have parked: each may have been about to ask for more. */
+const mostTries = 10;
 
 /**
  * Stops and resumes a machine, whoever wants that: its run state, its threads, and the guest's clocks, which are read when
@@ -167,6 +171,42 @@ export class RunControl {
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
     this.times.done('goOn');
     this.#letRun();
+  }
+
+  /**
+   * Has `body` make the machine anew while it is stopped; it runs afterwards if it did before.
+   *
+   * @param body gets what time it is for the guest that ends, and gives what time it is for the one that begins
+   * @throws RunStateError, or whatever stopping it or `body` throws: the machine is of no use then
+   */
+  reset(body: (clocks: ClockState) => ClockState): void {
+    const ran = this.state === 'running';
+    if (ran) this.#stopForReset();
+    const clock = body(this.stoppedClocks);
+    this.#catchUp.start(0n);
+    this.loaded(clock);
+    // Those that asked for it; what others said of the guest that ended is of no concern.
+    for (const vcpu of this.#parts.vcpus) vcpu.release();
+    if (ran) this.resume();
+  }
+
+  /**
+   * As {@link stop}, but for a guest that is gone then: nothing waits long for a disk, not even a vCPU whose guest resets one.
+   */
+  #stopForReset(): void {
+    const { vcpus, io, access } = this.#parts;
+    this.#runState.moveTo('paused');
+    for (const vcpu of vcpus) vcpu.requestPark();
+    if (io !== undefined) {
+      for (let tries = 0; tries < mostTries && !vcpus.every((vcpu) => vcpu.parksWithin(resetPatienceMs)); tries++) {
+        io.parkForReset(resetPatienceMs);
+        io.powerCycle();
+      }
+    }
+    for (const vcpu of vcpus) vcpu.waitUntilParked();
+    io?.parkForReset(resetPatienceMs);
+    this.#clocks = { state: access.readClocks(), readAt: performance.now(), running: true };
+    this.onStill();
   }
 
   /** The machine has ended: its threads are asked to end. False: it had ended before. */

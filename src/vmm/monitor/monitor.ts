@@ -68,7 +68,7 @@ export class Monitor {
   }
 
   #hear(event: MachineEvent): void {
-    if (event.kind === 'resumed') {
+    if (event.kind === 'resumed' || event.kind === 'reset') {
       this.#failedDisks.clear();
       this.#panicked = false;
     }

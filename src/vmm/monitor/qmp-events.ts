@@ -13,6 +13,8 @@ export function qmpEvents(event: MachineEvent): readonly (readonly [EventName, J
       return [['RESUME']];
     case 'power-button':
       return [['POWERDOWN']];
+    case 'reset':
+      return [['RESET', resetOf(event.by)]];
     case 'disk-failure': {
       const { disk, operation, stops, noSpace, reason } = event.failure;
       const data = {
@@ -50,9 +52,7 @@ function shutdownOf(end: GuestEnd): { guest: boolean; reason: string } {
     case 'power-off':
       return { guest: true, reason: 'guest-shutdown' };
     case 'reset':
-      return end.by === undefined
-        ? { guest: true, reason: 'guest-reset' }
-        : { guest: false, reason: 'host-qmp-system-reset' };
+      return resetOf(end.by);
     case 'panic':
     case 'triple-fault':
     case 'internal-error':
@@ -66,6 +66,10 @@ function shutdownOf(end: GuestEnd): { guest: boolean; reason: string } {
     default:
       return end satisfies never;
   }
+}
+
+function resetOf(by: string | undefined): { guest: boolean; reason: string } {
+  return by === undefined ? { guest: true, reason: 'guest-reset' } : { guest: false, reason: 'host-qmp-system-reset' };
 }
 
 function reasonOfStop(by: string): string {

@@ -3,12 +3,33 @@ import { cell, type MmioState } from '../../devices/virtio/mmio-state.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import { Handshake } from '../../host/handshake.ts';
 import type { Fd } from '../../host/libc.ts';
-import { phase, ThreadControl } from '../thread/thread-control.ts';
+import { controlCellBytes, phase, ThreadControl } from '../thread/thread-control.ts';
 
 /** How long disks may take to finish reads that they have begun, and with them a vCPU whose guest resets one. */
 export const ioPatienceMs = 10_000;
 /** How long they may take to finish what may stay in flight, when a user pauses the machine. Less, for the answer has to come. */
 export const settlePatienceMs = ioPatienceMs - 1000;
+
+/** How long a reset waits for disks to finish what is in flight. What takes longer is given up, and the guest's memory moved. */
+export const resetPatienceMs = 300;
+
+/** What the io thread shares with its controller: the cells of every thread, and whether reads are waited for to park. */
+export class IoControl extends ThreadControl {
+  readonly #givesUp: Int32Array<SharedArrayBuffer>;
+
+  constructor(storage = new SharedArrayBuffer(controlCellBytes + 4)) {
+    super(storage);
+    this.#givesUp = new Int32Array(storage, controlCellBytes, 1);
+  }
+
+  get givesUp(): boolean {
+    return Atomics.load(this.#givesUp, 0) === 1;
+  }
+
+  set givesUp(value: boolean) {
+    Atomics.store(this.#givesUp, 0, value ? 1 : 0);
+  }
+}
 
 /** What reaches the io thread from other threads: its control cells, and the eventfd that it waits on. */
 export interface SharedIoControl {

@@ -2,6 +2,7 @@ import { Decoder, Encoder } from 'cbor-x';
 import * as v from 'valibot';
 import { bytes, checkState, list, record } from '../../devices/state-schema.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
+import { type BootPaths, bootPaths } from '../config/boot-paths.ts';
 import { maxCpus } from '../config/config.ts';
 import { disks, nets, rng } from '../config/device-config.ts';
 import { mostVirtioDevices } from '../platform/virtio-slots.ts';
@@ -14,6 +15,8 @@ export interface SnapshotConfig {
   readonly disk: v.InferOutput<typeof disks>;
   readonly net: v.InferOutput<typeof nets>;
   readonly rng: v.InferOutput<typeof rng>;
+  /** What it boots when it is reset; paths begin at the root. Snapshots of earlier versions do not say. */
+  readonly boot?: BootPaths | undefined;
 }
 
 /** The snapshot that another one holds the changes since. */
@@ -59,6 +62,7 @@ const tail = record({
     disk: disks,
     net: nets,
     rng,
+    boot: v.optional(record(bootPaths)),
   }),
   diskTimes: list(time, mostVirtioDevices),
   state: v.unknown(),

@@ -118,6 +118,11 @@ export class ControlledThread<Report> {
     this.#control.request = request.run;
   }
 
+  /** It waits for what becomes of its report. */
+  get held(): boolean {
+    return this.#control.held;
+  }
+
   /** Lets a thread go on that reported something and waits for what becomes of it (see ThreadControl.hold). */
   release(): void {
     this.#control.release();

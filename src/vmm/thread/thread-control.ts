@@ -126,8 +126,13 @@ export class ThreadControl {
   /** Thread side: parks until it is released, and then as long as it is to park anyway. */
   parkWhileHeld(): void {
     this.phase = phase.parked;
-    while (Atomics.load(this.#cells, heldCell) === 1) Atomics.wait(this.#cells, heldCell, 1);
+    while (this.held) Atomics.wait(this.#cells, heldCell, 1);
     this.park();
+  }
+
+  /** The thread waits to be released. */
+  get held(): boolean {
+    return Atomics.load(this.#cells, heldCell) === 1;
   }
 
   /** Controller side: a thread that is held goes on once it is requested to run. A request to end does this too. */

@@ -125,9 +125,23 @@ test('lets a guest that shuts down itself do so', { skip }, async (t) => {
   t.equal((await vmm.ended).code, 0);
 });
 
-test('resets a machine, which ends it as a reboot does', { skip }, async (t) => {
+test('resets a machine, which runs on as a new one', { skip }, async (t) => {
   const place = new Place(t);
-  const vmm = await place.start(spinning('ready'));
+  const vmm = await place.start(echoing('ready'), '--name', 'mine');
+  t.equal((await place.say('reset')).stdout, 'machine mine was reset, and is running\n');
+  await vmm.printed('readyready');
+  t.strictSame(JSON.parse((await place.say('reset', '--json')).stdout), {
+    name: 'mine',
+    pid: vmm.pid,
+    state: 'running',
+    reset: true,
+  });
+  await vmm.printed('readyreadyready');
+});
+
+test('resets a machine, which ends it if that is wanted', { skip }, async (t) => {
+  const place = new Place(t);
+  const vmm = await place.start(spinning('ready'), '--reboot', 'exit');
   const { code, stdout } = await place.say('reset');
   t.equal(code, 0);
   t.equal(stdout, 'the machine was reset, which ends it with exit code 3\n');

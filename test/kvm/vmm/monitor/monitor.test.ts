@@ -12,10 +12,21 @@ const skip = noKvm();
 
 type Test = Parameters<typeof temporaryFolder>[0];
 
-async function start(t: Test, code: Uint8Array) {
+async function start(t: Test, code: Uint8Array, ...flags: string[]) {
   const folder = temporaryFolder(t);
   const control = join(folder, 'control');
-  const args = ['run', '--kernel', kernelFile(folder, code), '--memory', '16M', '--cpus', '2', '--control', control];
+  const args = [
+    'run',
+    '--kernel',
+    kernelFile(folder, code),
+    '--memory',
+    '16M',
+    '--cpus',
+    '2',
+    '--control',
+    control,
+    ...flags,
+  ];
   const vmm = new VmmProcess(args);
   t.teardown(() => vmm.child.kill('SIGKILL'));
   await vmm.printed('ready');
@@ -97,7 +108,7 @@ for (const [how, guest, events, exitCode] of [
   ],
 ] as const) {
   test(`tells its clients that the guest ${how}`, { skip }, async (t) => {
-    const { vmm, control } = await start(t, guest);
+    const { vmm, control } = await start(t, guest, '--reboot', 'exit');
     const client = await new RawClient(t, control).begin();
     vmm.write('x');
     for (const event of events) t.match(await client.next(), event);
@@ -106,8 +117,8 @@ for (const [how, guest, events, exitCode] of [
   });
 }
 
-test('system_reset ends the machine as a reboot does, and says so', { skip }, async (t) => {
-  const { vmm, control } = await start(t, halted('ready'));
+test('system_reset ends the machine as a reboot does, if that is wanted, and says so', { skip }, async (t) => {
+  const { vmm, control } = await start(t, halted('ready'), '--reboot', 'exit');
   const client = await new RawClient(t, control).begin();
   client.socket.write('{"execute":"system_reset","id":1}');
   const data = { guest: false, reason: 'host-qmp-system-reset' };

@@ -21,13 +21,22 @@ test('without flags a machine is as it was, and goes on at once', async (t) => {
     disk: [],
     net: [],
     'on-panic': 'exit',
+    reboot: 'reset',
   });
   t.strictSame(mergeDevices(saved, config), saved);
 });
 
 test('takes every flag', async (t) => {
   const devices = { disk: ['path=a'], net: ['tap=b'] };
-  const flags = { serial: 'none', name: 'web', control: '/x.sock', clock: 'jump', 'on-panic': 'run', ...devices };
+  const flags = {
+    serial: 'none',
+    name: 'web',
+    control: '/x.sock',
+    clock: 'jump',
+    'on-panic': 'run',
+    reboot: 'exit',
+    ...devices,
+  };
   t.strictSame(parseRestoreConfig(flags), { ...flags, serial: { kind: 'none' }, paused: false });
 });
 

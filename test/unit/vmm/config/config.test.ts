@@ -38,6 +38,7 @@ test('needs only a kernel', async (t) => {
     kaslr: 'off',
     'cpu-mask': [],
     'on-panic': 'exit',
+    reboot: 'reset',
   });
 });
 
@@ -129,7 +130,7 @@ test('says which key is missing', async (t) => {
 
 test('says which keys there are when one is unknown', async (t) => {
   const known =
-    'kernel, initrd, cmdline, cpus, memory, serial, disk, net, rng, kaslr, cpu-mask, name, control, on-panic';
+    'kernel, initrd, cmdline, cpus, memory, serial, disk, net, rng, kaslr, cpu-mask, name, control, on-panic, reboot';
   t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });
 
