@@ -24,7 +24,7 @@ import type { StagingArea } from './staging-area.ts';
  *
  * The next checkpoint is {@link write} and {@link zero} with every page that differs in it, and {@link rollBack} with
  * every page that was written here. In this order each page is copied once; the other order is as right. The guest must
- * stand still. Pages are counted in RAM without the hole.
+ * be paused. Pages are counted in RAM without the hole.
  */
 export class CheckpointedMemory implements GuestRam {
   /** The running guest's RAM. */

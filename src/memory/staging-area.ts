@@ -7,7 +7,7 @@ import type { GuestMemory } from './guest-memory.ts';
 import { MappedBytes } from './mapped-bytes.ts';
 
 /**
- * Where dirty pages are copied while the guest stands still, so that it can go on while they are encoded and sent.
+ * Where dirty pages are copied while the guest is paused, so that it can run on while they are encoded and sent.
  *
  *     numbers  n0 n1 n2 ...      RAM page numbers, ascending
  *     bytes    [n0][n1][n2]...   one page each, without gaps

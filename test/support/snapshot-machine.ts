@@ -138,7 +138,7 @@ export class SnapshotRig implements SnapshotMachine {
     };
   }
 
-  whileStill<T>(body: () => T): T {
+  whilePaused<T>(body: () => T): T {
     if (this.state === 'running') this.beforeStill();
     this.calls.push('still');
     return body();

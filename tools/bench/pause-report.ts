@@ -10,7 +10,7 @@ const partsOf = {
   state: ['registers', 'interrupts', 'devices'],
   collect: ['collect'],
   copy: ['copy'],
-  resume: ['goOn'],
+  resume: ['resume'],
 } as const satisfies Record<string, readonly PausePart[]>;
 export const partNames = ['stop', 'state', 'collect', 'copy', 'resume'] as const;
 

@@ -31,7 +31,7 @@ export const frameTypes = [
 
 /**
  * An emulated host gets a nudge this often. The emulator changes the word of pending interrupts from two threads, not
- * always atomically, and so now and then loses one (docs/decisions.md): a host whose timer it lost stands still until
+ * always atomically, and so now and then loses one (docs/decisions.md): a host whose timer it lost does nothing until
  * something else interrupts it.
  */
 export const nudgePeriodMs = 250;

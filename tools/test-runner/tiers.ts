@@ -18,7 +18,7 @@ const minute = 60_000;
 export const tiers: readonly Tier[] = [
   { name: 'unit', parallel: 2, fileTimeoutMs: 3 * minute, slow: false },
   { name: 'kvm', parallel: 1, fileTimeoutMs: 5 * minute, slow: false },
-  { name: 'sim', parallel: 2, fileTimeoutMs: 10 * minute, slow: false },
+  { name: 'sim', parallel: 2, fileTimeoutMs: 25 * minute, slow: false },
   { name: 'fuzz', parallel: 2, fileTimeoutMs: 10 * minute, slow: false },
   { name: 'lab', parallel: 1, fileTimeoutMs: 90 * minute, slow: true },
 ];

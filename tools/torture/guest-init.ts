@@ -13,7 +13,7 @@ export const tortureNetwork = {
  * /init of a guest that is busy with everything that a reload could break, and writes down what goes wrong:
  *
  *     processors   each sums a file up again and again, and compares
- *     clock        a loop of short sleeps looks whether time goes back, and how long it stood still at most
+ *     clock        a loop of short sleeps looks whether time goes back, and how long it did not run at most
  *     disk         fio writes at random and verifies what it wrote
  *     network      an echo server for a stream of the host's, and pings
  *

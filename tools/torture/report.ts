@@ -59,7 +59,7 @@ export function clockDriftMs({ before, after, elapsedMs, stoppedMs }: TortureRes
 /**
  * A task may wait so much longer than the clock jumped: who is charged with a step, a 32nd of the jump, stands back until a
  * handful of others have had as much, in a guest that has a share of one emulated processor. Were a task charged with the
- * whole jump, it would stand still for many times as long.
+ * whole jump, it would not run for many times as long.
  */
 const allowedStallMs = 10_000;
 

@@ -134,7 +134,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   activate(queues: readonly Virtqueue[], features: bigint): void {
     this.#setDriver(queues[0], features);
     this.#paused = false;
-    this.#failures.goOn();
+    this.#failures.resume();
   }
 
   #setDriver(queue: Virtqueue | undefined, features: bigint): void {
@@ -159,7 +159,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     let isOver = false;
     // Requests that finish at once make room for more, which a driver may send without end.
     while (!this.#paused) {
-      isOver = this.#goOn() || this.#takeAgain(queue);
+      isOver = this.#resume() || this.#takeAgain(queue);
       if (!isOver) {
         queue.disableKicks();
         isOver = this.#takeNew(queue);
@@ -181,7 +181,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   resume(): void {
     this.#paused = false;
-    this.#failures.goOn();
+    this.#failures.resume();
     for (const slot of this.#slots.takeHeld()) this.#giveAnswer(slot, 1);
     // Each once: one that fails again is kept again.
     this.#slots.retryKept();
@@ -194,7 +194,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   reset(): void {
     this.#queue = undefined;
     this.#pushed = false;
-    this.#failures.goOn();
+    this.#failures.resume();
     this.#more = false;
     this.#slots.abandonAll();
     this.#readsInFlight = 0;
@@ -280,7 +280,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   }
 
   /** Goes on with requests of which a piece is done. True: the turn is over. Hot path. */
-  #goOn(): boolean {
+  #resume(): boolean {
     for (let slot = this.#slots.takeReady(); slot !== undefined; slot = this.#slots.takeReady()) {
       this.#submit(slot);
       if (this.#isOver(slot)) return true;

@@ -51,7 +51,7 @@ export class FileFailures {
   }
 
   /** The machine goes on, or it is another one: the next request that is kept stops it again. */
-  goOn(): void {
+  resume(): void {
     this.#stopping = false;
   }
 }

@@ -143,7 +143,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
 
   pause(): void {
     if (!this.#running) return;
-    this.#standStill();
+    this.#stop();
     this.#receive.pause();
     this.#transmit.pause();
   }
@@ -157,7 +157,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
   }
 
   reset(): void {
-    this.#standStill();
+    this.#stop();
     this.#active = false;
     this.#receive.stop();
     this.#transmit.stop();
@@ -189,7 +189,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     const features = active?.features ?? 0n;
     checkNetState(saved, features, active !== undefined);
     return () => {
-      this.#standStill();
+      this.#stop();
       this.#active = queues !== undefined;
       this.#features = features;
       if (queues === undefined) {
@@ -208,7 +208,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
   }
 
   close(): void {
-    this.#standStill();
+    this.#stop();
     this.#active = false;
     this.#receive.close();
     this.#transmit.close();
@@ -265,7 +265,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     this.#status.setUint16(0, isSet ? before | bit : before & ~bit, true);
   }
 
-  #standStill(): void {
+  #stop(): void {
     this.#running = false;
     this.#moreToReceive = false;
     this.#moreToSend = false;

@@ -18,7 +18,7 @@ export interface TransportParts {
   readonly state: MmioState;
   readonly shape: VirtioShape;
   readonly interrupt: InterruptSignal;
-  /** Told why the device stands still; at most once between two resets. */
+  /** Told why the device has stopped; at most once between two resets. */
   readonly onFail: (reason: string) => void;
   /** Makes the device. It belongs to the transport. */
   readonly device: (host: DeviceHost) => VirtioDevice;
@@ -84,7 +84,7 @@ export class VirtioTransport implements DeviceHost, Closable {
 
   /**
    * Carries out what the driver wants. False: a reset waits for requests in flight, to be called again when one of them
-   * has finished. A vCPU stands still until this is true.
+   * has finished. A vCPU waits until this is true.
    */
   settle(): boolean {
     switch (Atomics.load(this.#cells, cell.wish)) {
@@ -117,7 +117,7 @@ export class VirtioTransport implements DeviceHost, Closable {
     if (this.#phase === 'active') this.device.resume();
   }
 
-  /** Registers, queues and device. Only while all of it stands still: {@link pause} was called and {@link isQuiet} is true. */
+  /** Registers, queues and device. Only while all of it is paused: {@link pause} was called and {@link isQuiet} is true. */
   save(): TransportState {
     this.#checkStandsStill();
     // No phase is `resetting` here: a reset that is not over is still wanted.
@@ -138,7 +138,7 @@ export class VirtioTransport implements DeviceHost, Closable {
    * before may be lost. Interrupts are not: they were raised before it was saved, and are in the state of the controller that
    * they were raised at. None is raised that the driver did not get.
    *
-   * Only while all of it stands still, from before this call until after that one. Guest memory may be loaded at any time
+   * Only while all of it is paused, from before this call until after that one. Guest memory may be loaded at any time
    * before {@link resume}.
    *
    * @param state checked for types and ranges, which are not looked at again
@@ -304,7 +304,7 @@ export class VirtioTransport implements DeviceHost, Closable {
 
   /**
    * While a device is saved or loaded nothing writes guest memory and nothing is left that its driver wants. The latter cannot
-   * be where vCPUs stand still first: the one that wanted it waited until it was carried out.
+   * be where vCPUs are parked first: the one that wanted it waited until it was carried out.
    */
   #checkStandsStill(): void {
     if (!this.#paused || !this.isQuiet) throw new Error('a device that is not paused and quiet is saved or loaded');

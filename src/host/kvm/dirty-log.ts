@@ -12,7 +12,7 @@ const bitmapOffset = 64;
 
 /**
  * A slot's dirty log where KVM can write it, with the requests that ask for it: one mapping, made once, so that nothing
- * is allocated while the guest stands still.
+ * is allocated while the guest is paused.
  */
 export class DirtyLog implements Closable {
   /** The bitmap as {@link read} found it last: bit b of word w is page 32 * w + b. */

@@ -83,7 +83,7 @@ export class VcpuRegisters extends BasicRegisters {
     return read;
   }
 
-  /** Tells the guest's watchdog, if it looks at kvmclock, that it stood still for a while (section 4.70). */
+  /** Tells the guest's watchdog, if it looks at kvmclock, that it was paused for a while (section 4.70). */
   noteStopped(): void {
     const result = tryIoctl(this.fd, KVM_KVMCLOCK_CTRL, 0);
     // EINVAL: the guest has no kvmclock on.

@@ -122,7 +122,7 @@ async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: Gu
     output,
     () => machine.state === 'paused' || machine.state === 'colo',
   );
-  machine.onStill = () => console.settle();
+  machine.onPaused = () => console.settle();
   let end: GuestEnd | undefined;
   try {
     if (serial.kind === 'stdio') {

@@ -45,7 +45,7 @@ export class SerialConsole {
   /**
    * @param bell rings when the port has something to do, and when the machine goes on
    * @param output a descriptor stays open, and belongs to the caller
-   * @param isHeld whether the machine stands still: then nothing of the port may change
+   * @param isHeld whether the machine is paused: then nothing of the port may change
    */
   constructor(serial: Serial, bell: Doorbell, output: number | FifoOutput, isHeld: () => boolean = () => false) {
     this.#serial = serial;

@@ -31,7 +31,7 @@ const endPatienceMs = 500;
  *
  * @param givesUp reads are not waited for any more: their guest is gone
  * @param serve answers the controller's question of that number, while all is parked
- * @param parking called when all has come to stand still, right before the thread parks
+ * @param parking called when all has stopped, right before the thread parks
  */
 export function runIoLoop(
   control: ThreadControl,
@@ -41,7 +41,7 @@ export function runIoLoop(
   parking?: () => void,
   givesUp: () => boolean = () => false,
 ): void {
-  standStill(control, loop, devices, serve, parking, givesUp);
+  pauseAndPark(control, loop, devices, serve, parking, givesUp);
   for (;;) {
     switch (control.request) {
       case request.end: {
@@ -50,7 +50,7 @@ export function runIoLoop(
         return;
       }
       case request.park:
-        standStill(control, loop, devices, serve, parking, givesUp);
+        pauseAndPark(control, loop, devices, serve, parking, givesUp);
         break;
       default:
         devices.settle();
@@ -73,7 +73,7 @@ export function waitUntilIdle(loop: EventLoop, devices: Pick<DrivenDevices, 'idl
   return true;
 }
 
-function standStill(
+function pauseAndPark(
   control: ThreadControl,
   loop: EventLoop,
   devices: DrivenDevices,

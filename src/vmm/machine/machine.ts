@@ -103,8 +103,8 @@ export class Machine implements MonitoredMachine {
   }
 
   /** Called whenever the machine has been stopped, before anything is made of that. */
-  set onStill(listener: () => void) {
-    this.#control.onStill = listener;
+  set onPaused(listener: () => void) {
+    this.#control.onPaused = listener;
   }
 
   /** Loads the images and starts the guest. @throws KernelImageError */
@@ -231,7 +231,7 @@ export class Machine implements MonitoredMachine {
 
   /**
    * Finishes what is in flight of its disks and flushes them, if it is paused: what a user who pauses it counts on. Takes as
-   * long as the disks do; {@link whileStill} does without.
+   * long as the disks do; {@link whilePaused} does without.
    *
    * @throws DiskError that names the disk; the machine stays paused
    */
@@ -272,13 +272,13 @@ export class Machine implements MonitoredMachine {
   }
 
   /**
-   * Has `body` find the machine standing still, and lets it go on afterwards if it ran before. For what takes so little
+   * Has `body` find the machine paused, and resumes it afterwards if it ran before. For what takes so little
    * time that nobody is told, and that the guest's clocks need not be held. It waits for no disk: writes that are on their
    * way then go on meanwhile, and are saved as not done.
    *
    * @throws whatever `body` throws; RunStateError if the machine neither runs nor is paused
    */
-  whileStill<T>(body: () => T): T {
+  whilePaused<T>(body: () => T): T {
     if (this.state === 'paused') return body();
     this.#control.stop();
     try {

@@ -36,7 +36,7 @@ export interface MonitoredMachine {
   readonly state: RunState;
   readonly facts: MachineFacts;
   readonly events: MachineEvents;
-  /** How long time stood still for the guest, last, in ms. */
+  /** How long the guest's clocks were stopped, last, in ms. */
   readonly heldMs: number;
   /** What the guest's clocks still are behind the time that they are to show, in ms: they go there in steps. */
   readonly clockBehindMs: number;
@@ -44,7 +44,7 @@ export interface MonitoredMachine {
   pause(): void;
   /** Brings the files of disks to where the guest was told they are, if it is paused, and stays so. @throws DiskError */
   settleDisks(): void;
-  /** @param clock what becomes of the time that it stood still; default `keep` */
+  /** @param clock what becomes of the time that it was paused; default `keep` */
   resume(clock?: ClockMode): void;
   save(): MachineState;
   load(state: MachineState): void;

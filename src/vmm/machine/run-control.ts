@@ -26,10 +26,10 @@ const mostTries = 10;
  */
 export class RunControl {
   /** Called whenever all has been stopped, before anything is made of that. */
-  onStill: () => void = () => {};
+  onPaused: () => void = () => {};
   /** How often the machine was resumed. */
   timesResumed = 0;
-  /** How long time stood still for the guest, last: from when its clocks were read until they were set, in ms. */
+  /** How long the guest's clocks were stopped, last: from when its clocks were read until they were set, in ms. */
   heldMs = 0;
   /** Where the time of the last pause went. */
   readonly times = new PauseTimes();
@@ -124,7 +124,7 @@ export class RunControl {
       const realtimeNs = clocks.realtimeNs - this.#catchUp.behindNs;
       this.#clocks = { state: { ...clocks, realtimeNs }, readAt: performance.now(), running: true };
       this.times.done('clocks');
-      this.onStill();
+      this.onPaused();
     } catch (error) {
       // KVM is told nothing, as it is when a machine is resumed: a call on a vCPU waits until its thread leaves the guest,
       // and with it this thread would.
@@ -169,7 +169,7 @@ export class RunControl {
     }
     if (stoppedMs >= watchedMs || isWatched(jumpNs)) access.noteStopped();
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
-    this.times.done('goOn');
+    this.times.done('resume');
     this.#letRun();
   }
 
@@ -206,7 +206,7 @@ export class RunControl {
     for (const vcpu of vcpus) vcpu.waitUntilParked();
     io?.parkForReset(resetPatienceMs);
     this.#clocks = { state: access.readClocks(), readAt: performance.now(), running: true };
-    this.onStill();
+    this.onPaused();
   }
 
   /** The machine has ended: its threads are asked to end. False: it had ended before. */

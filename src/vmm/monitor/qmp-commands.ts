@@ -100,7 +100,7 @@ export const commands: CommandTable = {
       throw new QmpError('GenericError', `the machine is paused, but ${(error as Error).message}`);
     }
   }),
-  // `x-clock` is ours: what becomes of the time that the machine stood still.
+  // `x-clock` is ours: what becomes of the time that the machine was paused.
   cont: command({ 'x-clock': v.optional(v.picklist(['keep', 'jump'])) }, ({ machine }, { 'x-clock': clock }) => {
     if (machine.state === 'paused') machine.resume(clock);
     return {};

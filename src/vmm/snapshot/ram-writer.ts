@@ -60,7 +60,7 @@ export class RamWriter {
 
   /**
    * The checksum of each chunk, as the file has it. Reckoned once at the end, so that a page costs the same however often
-   * it was written, and nothing of it while the guest stands still. Yields between turns.
+   * it was written, and nothing of it while the guest is paused. Yields between turns.
    */
   *checksums(): Generator<undefined, Uint32Array> {
     const { pages } = this.held;

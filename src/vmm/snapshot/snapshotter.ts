@@ -26,7 +26,7 @@ export interface SnapshotMachine {
   readonly timesResumed: number;
   readonly ram: { readonly memory: GuestMemory };
   trackDirtyPages(): PageTracker;
-  whileStill<T>(body: () => T): T;
+  whilePaused<T>(body: () => T): T;
   save(): MachineState;
   pause(): void;
   /** Brings the files of disks to where the guest was told they are, if it is paused. */
@@ -41,7 +41,7 @@ export interface SnapshotOptions {
    * changes are kept track of.
    */
   readonly incremental?: boolean;
-  /** Let the machine stand still from now on, and end it when the snapshot is there. */
+  /** Pause the machine from now on, and end it when the snapshot is there. */
   readonly stop?: boolean;
 }
 
@@ -52,7 +52,7 @@ export interface SnapshotReport {
   readonly base: string | null;
   /** Bytes of RAM in the file. */
   readonly ramBytes: number;
-  /** How long the guest stood still. */
+  /** How long the guest was paused. */
   readonly pauseMs: number;
 }
 
@@ -66,7 +66,7 @@ const mostPasses = 4;
 const bytesToSync = 16 * MiB;
 
 /**
- * Takes snapshots of a machine while it runs: RAM is written first, then, while the guest stands still for a moment, what
+ * Takes snapshots of a machine while it runs: RAM is written first, then, while the guest is paused for a moment, what
  * changed meanwhile, and the state. The file gets its name when all of it is on the disk; until then nobody sees it.
  */
 export class Snapshotter {
@@ -185,7 +185,7 @@ export class Snapshotter {
       if (count(dirty) <= fewPages) break;
     }
     const started = performance.now();
-    const { state, diskTimes, timesResumed } = this.#machine.whileStill(() => {
+    const { state, diskTimes, timesResumed } = this.#machine.whilePaused(() => {
       for (const [index, bitmap] of chain.next().entries()) dirty[index]?.unite(bitmap);
       for (const _ of writer.write(dirty));
       const { timesResumed } = this.#machine;

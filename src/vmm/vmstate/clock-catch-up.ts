@@ -9,7 +9,7 @@ const shortestStepNs = 20_000_000n;
 /** A step is put off at most so many times: there are guests that hear of no timer for long. */
 const mostDelays = 100;
 
-/** What a guest is doing while it stands still to be looked at. */
+/** What a guest is doing while it is parked to be looked at. */
 export interface GuestActivity {
   /** No vCPU runs anything. */
   readonly isIdle: boolean;
@@ -21,7 +21,7 @@ export interface GuestActivity {
  * What a guest's clock is behind the time that it is to show, and how it gets there.
  *
  * A scheduler tells by the clock how long a task has run. If the clock jumps, all of the jump is charged to the task that
- * runs at this moment, and where others want the processor too it stands still until they have had as much: for a day, in a
+ * runs at this moment, and where others want the processor too it does not run until they have had as much: for a day, in a
  * guest of yesterday. So the clock jumps when nothing runs. There is such a moment soon, unless the guest has more to do
  * than it can: then the clock goes in steps that become shorter, so that no task is charged with much, and who is charged
  * with one stands back while the next ones are charged to others.

@@ -17,7 +17,7 @@ export interface ClockState {
 }
 
 /**
- * What becomes of the time that a machine stood still. `keep`: for the guest it has not been. `jump`: its clocks show what
+ * What becomes of the time that a machine was paused. `keep`: for the guest it has not been. `jump`: its clocks show what
  * time it is now, or soon do (ClockCatchUp).
  */
 export type ClockMode = 'keep' | 'jump';
@@ -165,7 +165,7 @@ export class MachineClocks {
 
   /**
    * Notes which vCPUs have armed their timer anew since the clocks were last set, or run nothing. True once that is so of
-   * each that had a timer then. They stand still.
+   * each that had a timer then. They are parked.
    */
   noteSeen(): boolean {
     const deadlines = this.#deadlines();

@@ -5,7 +5,7 @@ import type { VcpuState } from './vcpu-state.ts';
 import type { VmState } from './vm-state.ts';
 
 /**
- * A whole machine that stands still, but for its RAM, which travels beside it, and what its disks hold. Plain data, to be
+ * A whole machine that is paused, but for its RAM, which travels beside it, and what its disks hold. Plain data, to be
  * written as CBOR.
  */
 export interface MachineState {

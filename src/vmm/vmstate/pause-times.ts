@@ -1,4 +1,4 @@
-/** What the time that a machine stands still goes into, besides what its caller does meanwhile. */
+/** What the time of a pause goes into, besides what its caller does meanwhile. */
 export const pauseParts = [
   /** Until all vCPUs are parked. */
   'vcpus',
@@ -17,7 +17,7 @@ export const pauseParts = [
   /** Copying them aside. */
   'copy',
   /** Setting the clocks, until the threads are let go. */
-  'goOn',
+  'resume',
 ] as const;
 export type PausePart = (typeof pauseParts)[number];
 

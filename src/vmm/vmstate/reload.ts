@@ -8,7 +8,7 @@ export interface ReloadedMachine {
   resume(mode?: ClockMode): void;
   save(): MachineState;
   load(state: MachineState): void;
-  /** How long time stood still for its guest, last. */
+  /** How long its guest's clocks were stopped, last. */
   readonly heldMs: number;
 }
 

@@ -42,7 +42,7 @@ const mostMsrs = 1024;
 const mostCpuidRows = 256;
 
 /**
- * Reads and writes the whole state of a machine that stands still: all its threads are parked. The ioctls are made on the
+ * Reads and writes the whole state of a machine that is paused: all its threads are parked. The ioctls are made on the
  * thread that calls, also those of vCPUs (docs/decisions.md).
  */
 export class StateAccess implements GuestActivity, Closable {
@@ -105,7 +105,7 @@ export class StateAccess implements GuestActivity, Closable {
     return this.#clocks.noteSeen();
   }
 
-  /** Advances the guest's clocks, which have not stood still. */
+  /** Advances the guest's clocks, which have not been stopped. */
   advanceClocks(byNs: bigint): void {
     this.#clocks.advance(byNs);
   }
@@ -115,7 +115,7 @@ export class StateAccess implements GuestActivity, Closable {
     return this.#vcpus.every((vcpu) => !vcpu.isRunnable);
   }
 
-  /** Tells the guest's watchdog that it stood still for a while. */
+  /** Tells the guest's watchdog that it was paused for a while. */
   noteStopped(): void {
     for (const vcpu of this.#vcpus) vcpu.noteStopped();
   }

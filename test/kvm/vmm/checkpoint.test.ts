@@ -141,7 +141,7 @@ test('a machine in the hands of fault tolerance is resumed by nobody else', { sk
   const machine = bootMachine(t, spinning());
   machine.hold();
   t.equal(machine.state, 'colo');
-  for (const refused of [() => machine.resume(), () => machine.pause(), () => machine.whileStill(() => {})]) {
+  for (const refused of [() => machine.resume(), () => machine.pause(), () => machine.whilePaused(() => {})]) {
     t.throws(refused, { code: 'RUN_STATE' });
   }
   t.equal(machine.state, 'colo');

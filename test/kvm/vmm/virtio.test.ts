@@ -108,7 +108,7 @@ test('what a guest wrote is in a copy of its paused overlay, and a stop for a mo
       .subarray(pageBytes, 2 * pageBytes)
       .some((byte) => byte !== 0);
   t.notOk(
-    machine.whileStill(() => isAllocated()),
+    machine.whilePaused(() => isAllocated()),
     'the guest has flushed nothing',
   );
   machine.pause();

@@ -350,7 +350,7 @@ export class Secondary {
     this.#setTimer('step', this.#now + this.#settings.stepMs);
     switch (message.kind) {
       case 'checkpoint-request':
-        // In buffered mode the guest stands still already.
+        // In buffered mode the guest is paused already.
         this.#step.move('replied');
         this.#send({ kind: 'checkpoint-reply', epoch: message.epoch });
         return;

@@ -188,7 +188,7 @@ test('a machine that is closed refuses to be stopped or saved', { skip }, async 
   const machine = bootMachine(t, storming('x'));
   await until(() => machine.exits.portOut > 0);
   await machine.close();
-  for (const refused of [() => machine.pause(), () => machine.save(), () => machine.whileStill(() => {})]) {
+  for (const refused of [() => machine.pause(), () => machine.save(), () => machine.whilePaused(() => {})]) {
     t.throws(refused, { code: 'RUN_STATE' });
   }
 });

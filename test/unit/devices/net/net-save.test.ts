@@ -71,7 +71,13 @@ test('sends a packet that the port did not take once, as another card, which ask
 
   const next = netRig(t);
   const own: number[] = [];
-  next.device.toWire.listener = { ...listener, packet: ({ length }) => (own.push(length), 'pass') };
+  next.device.toWire.listener = {
+    ...listener,
+    packet: ({ length }) => {
+      own.push(length);
+      return 'pass';
+    },
+  };
   const state = goOnElsewhere(rig, next);
   t.equal(ownOf(state).nextIsSeen, false, 'that is between this card and its listener');
   t.strictSame(savedState(next), state);
@@ -90,7 +96,13 @@ test('asks its listener also where an earlier version says that another one has 
   rig.transmit.add([{ read: packet(100) }]);
   const state = savedState(rig);
   const own: number[] = [];
-  rig.device.toWire.listener = { packet: ({ length }) => (own.push(length), 'pass'), room: () => {} };
+  rig.device.toWire.listener = {
+    packet: ({ length }) => {
+      own.push(length);
+      return 'pass';
+    },
+    room: () => {},
+  };
   rig.transport.prepareLoad({ ...state, device: { ...ownOf(state), nextIsSeen: true } as NetState })();
   rig.transport.resume();
   t.strictSame(own, [100]);

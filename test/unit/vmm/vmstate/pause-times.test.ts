@@ -12,8 +12,8 @@ t.test('what passes before a part is done counts for it, and not what the caller
   now += 50;
   times.begin();
   now += 2;
-  times.done('goOn');
-  t.strictSame([times.ms('vcpus'), times.ms('io'), times.ms('goOn'), times.ms('clocks')], [3, 1, 2, 0]);
+  times.done('resume');
+  t.strictSame([times.ms('vcpus'), times.ms('io'), times.ms('resume'), times.ms('clocks')], [3, 1, 2, 0]);
 });
 
 t.test('a part that comes twice is added up, until the next pause', async (t) => {
