@@ -156,7 +156,11 @@ test('nor when nobody reads it', { skip, timeout }, async (t) => {
   const place = new Place(t);
   const vmm = await place.run(recitingPatiently());
   vmm.child.stdout?.pause();
-  await forAWhile(3000); // until the pipe is full, and the serial port behind it
+  // Until the pipe is full, and there is output in the serial port behind it.
+  await until(async () => {
+    await place.take('probe.snap');
+    return place.tail('probe.snap').state.serial.sent.length > 0;
+  });
   const taken = place.take('a.snap', '--stop');
   await until(() => existsSync(place.at('a.snap')));
   vmm.child.stdout?.resume();
