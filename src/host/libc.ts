@@ -410,6 +410,16 @@ export function handleSignalWith(signal: number, functionName: string): void {
   const RTLD_DEFAULT = 0;
   const handler = BigInt(dlsymCall(RTLD_DEFAULT, functionName));
   if (handler === 0n) throw new Error(`the C library has no ${functionName}`);
+  handleSignal(signal, handler);
+}
+
+/** Has the kernel ignore `signal` for the whole process: a handler, all that Node offers, is not the same for a terminal. */
+export function ignoreSignal(signal: number): void {
+  const SIG_IGN = 1;
+  handleSignal(signal, BigInt(SIG_IGN));
+}
+
+function handleSignal(signal: number, handler: bigint): void {
   // struct sigaction of glibc: handler 8 bytes, mask 128 bytes, flags int, restorer 8 bytes. No SA_RESTART:
   // the point of the signal is to interrupt a system call.
   const action = new Uint8Array(152);

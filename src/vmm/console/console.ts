@@ -6,6 +6,7 @@ import type { Doorbell } from '../../host/doorbell.ts';
 import type { FifoOutput } from '../../host/fifo-output.ts';
 import { tell } from '../../host/tell.ts';
 import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
+import { TerminalInput } from './terminal-input.ts';
 
 /** Bytes of output that a crash report can show. */
 const tailBytes = 4096;
@@ -40,7 +41,7 @@ export class SerialConsole {
   #input: Uint8Array[] = [];
   #inputBytes = 0;
   #closed = false;
-  #source: typeof process.stdin | undefined;
+  #source: typeof process.stdin | TerminalInput | undefined;
 
   /**
    * @param bell rings when the port has something to do, and when the machine goes on
@@ -71,14 +72,19 @@ export class SerialConsole {
    */
   attachInput(requests: ConsoleRequests): void {
     const stat = fstatSync(0);
-    // Before process.stdin is made, which takes a while.
-    if (stat.isCharacterDevice() && !isatty(0)) return;
+    if (stat.isCharacterDevice()) {
+      // Before process.stdin is made, which takes a while.
+      if (!isatty(0)) return;
+      const keys = new EscapeKeys(requests, tell);
+      this.#source = new TerminalInput(
+        (data) => this.#take(keys.filter(data)),
+        () => requests.inputClosed(),
+      );
+      return;
+    }
     const { stdin } = process;
-    const keys = stdin.isTTY ? new EscapeKeys(requests, tell) : undefined;
-    const hasOwner = !stat.isFile();
-    if (stdin.isTTY) stdin.setRawMode(true);
-    stdin.on('data', (data: Buffer) => this.#take(keys?.filter(data) ?? data));
-    if (hasOwner) {
+    stdin.on('data', (data: Buffer) => this.#take(data));
+    if (!stat.isFile()) {
       stdin.on('end', () => requests.inputClosed());
       stdin.on('error', () => requests.inputClosed());
     }
@@ -97,8 +103,8 @@ export class SerialConsole {
    */
   close(takesRest = true): void {
     this.#closed = true;
-    if (this.#source?.isTTY) this.#source.setRawMode(false);
-    this.#source?.pause().removeAllListeners();
+    if (this.#source instanceof TerminalInput) this.#source.close();
+    else this.#source?.pause().removeAllListeners();
     const deadline = performance.now() + flushLimitMs;
     while (this.#move(takesRest) && performance.now() < deadline) {
       if (this.#pending.length > 0) Atomics.wait(pause, 0, 0, retryPeriodMs);

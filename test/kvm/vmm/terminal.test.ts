@@ -20,15 +20,17 @@ class Terminal {
   readonly #folder: string;
   #screen = '';
 
-  constructor(t: Parameters<typeof temporaryFolder>[0], code: Uint8Array, stderr = '/dev/tty') {
+  /** @param background the VMM starts in the background, and comes to the foreground after a line is typed */
+  constructor(t: Parameters<typeof temporaryFolder>[0], code: Uint8Array, stderr = '/dev/tty', background = false) {
     this.#folder = temporaryFolder(t);
     const kernel = kernelFile(this.#folder, code);
     const file = (name: string): string => join(this.#folder, name);
     const vmm = `'${process.execPath}' '${bundle}' run --kernel '${kernel}' --memory 16M 2>'${stderr}'`;
+    const run = `sh -c 'echo $$ > ${file('pid')}; exec ${vmm.replaceAll("'", '"')}'`;
     const steps = [
       `tty > '${file('tty')}'`,
       `stty -g > '${file('before')}'`,
-      `sh -c 'echo $$ > ${file('pid')}; exec ${vmm.replaceAll("'", '"')}'`,
+      background ? `set -m; ${run} & read line; fg` : run,
       `echo $? > '${file('code')}'`,
       `stty -g > '${file('after')}'`,
     ];
@@ -53,6 +55,10 @@ class Terminal {
     const file = join(this.#folder, 'tty');
     if (!existsSync(file) || readFileSync(file).length === 0) return '';
     return execFileSync('stty', ['-F', this.#read('tty'), '-a'], { encoding: 'utf8' });
+  }
+
+  set(settings: string): void {
+    execFileSync('stty', ['-F', this.#read('tty'), settings]);
   }
 
   get vmmPid(): number {
@@ -86,7 +92,7 @@ async function ready(terminal: Terminal): Promise<void> {
 test('makes the terminal raw for the guest, and gives it back after Ctrl-A x', { skip }, async (t) => {
   const terminal = new Terminal(t, echoing());
   await ready(terminal);
-  for (const off of ['-icanon', '-echo', '-isig']) t.match(terminal.settings, off);
+  for (const off of ['-icanon', '-echo', '-isig', '-opost']) t.match(terminal.settings, off);
 
   terminal.type('\x01x');
 
@@ -126,6 +132,50 @@ test('brings Ctrl-C, Ctrl-D and Ctrl-Z to the guest, and Ctrl-A by Ctrl-A a', { 
   t.equal((await terminal.ended()).code, 0);
 });
 
+test('passes every byte to the terminal as the guest sent it, and begins lines of its own', { skip }, async (t) => {
+  const terminal = new Terminal(t, echoing());
+  await ready(terminal);
+  terminal.type('<\n\r\n>');
+  await terminal.shows('<\n\r\n>');
+  terminal.type('\x01h');
+  await terminal.shows('end the virtual machine\r\n');
+  terminal.type('q');
+  const { after, before } = await terminal.ended();
+  t.equal(after, before);
+});
+
+test('makes the terminal raw again after it was stopped and continued', { skip }, async (t) => {
+  const terminal = new Terminal(t, echoing());
+  await ready(terminal);
+  process.kill(terminal.vmmPid, 'SIGSTOP');
+  await until(() => stateOf(terminal.vmmPid) === 'T');
+  terminal.set('sane');
+  process.kill(terminal.vmmPid, 'SIGCONT');
+  await until(() => terminal.settings.includes('-icanon'));
+  terminal.type('<\x03\n>');
+  await terminal.shows('<\x03\n>');
+  terminal.type('q');
+  const { code, after, before } = await terminal.ended();
+  t.equal(code, 0);
+  t.equal(after, before);
+});
+
+test('runs on in the background of a shell, and has its keys in the foreground', { skip }, async (t) => {
+  const terminal = new Terminal(t, echoing('here I am'), '/dev/tty', true);
+  await terminal.shows('here I am');
+  await forAWhile(500);
+  t.not(stateOf(terminal.vmmPid), 'T');
+  t.notMatch(terminal.settings, '-icanon');
+  terminal.type('\n');
+  await until(() => terminal.settings.includes('-icanon'));
+  terminal.type('<\x03>');
+  await terminal.shows('<\x03>');
+  terminal.type('q');
+  const { code, after, before } = await terminal.ended();
+  t.equal(code, 0);
+  t.equal(after, before);
+});
+
 test('shows its keys on Ctrl-A h', { skip }, async (t) => {
   const terminal = new Terminal(t, echoing());
   await ready(terminal);
@@ -149,6 +199,11 @@ test('ends quietly when its terminal is closed', { skip }, async (t) => {
   t.ok(tookMs < 1000, `took ${tookMs} ms`);
   t.match(readFileSync(stderr, 'utf8'), /^colo-vmm: stopped by [^\n]+\ncolo-vmm: [^\n]+\n$/);
 });
+
+/** One letter, as ps(1) shows it: T is stopped. */
+function stateOf(pid: number): string | undefined {
+  return /\) (\w) /.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+}
 
 /** True if the process has ended, though whoever inherited it may not have noticed. */
 function isGone(pid: number): boolean {
