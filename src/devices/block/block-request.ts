@@ -51,6 +51,8 @@ export class BlockSlot implements BlockRequest {
   /** Of the piece that is on its way. */
   offset = 0;
   length = 0;
+  /** What it costs whoever does it, in bytes moved. */
+  cost = 0;
   readonly chain: DescriptorChain;
   readonly data: IoVector;
   stage: SlotStage = slotStage.free;
@@ -79,21 +81,21 @@ export class BlockSlot implements BlockRequest {
   rewind(): void {
     this.done = 0;
     this.length = 0;
+    this.cost = 0;
     this.flushing = false;
   }
 
-  /** Sets {@link offset} and {@link length} to what is to be done next. Pieces end where ranges of space do. Hot path. */
+  /** Sets {@link offset}, {@link length} and {@link cost} to what is to be done next. Pieces end where ranges of space do. Hot path. */
   nextPiece(): void {
     const from = this.start + this.done;
     const left = this.total - this.done;
-    const most = this.#mostBytes;
     this.offset = from;
-    this.length = left <= most ? left : most - (from % most);
-  }
-
-  /** What the piece on its way costs whoever does it, in bytes moved. */
-  get cost(): number {
-    return this.#isDiscard ? this.length / discardCost : this.length;
+    if (left <= pieceBytes) this.length = left;
+    else {
+      const most = this.#mostBytes;
+      this.length = left <= most ? left : most - (from % most);
+    }
+    this.cost = this.#isDiscard ? this.length / discardCost : this.length;
   }
 
   get #mostBytes(): number {

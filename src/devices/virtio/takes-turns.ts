@@ -59,13 +59,12 @@ export class TurnShare {
   spend(bytes: number, buffers: number): boolean {
     this.#costLeft -= bytes + buffers * bufferCost;
     if (--this.#requestsLeft <= 0 || this.#costLeft <= 0) return true;
-    const done = this.#requests - this.#requestsLeft;
-    return done % requestsToLook === 0 && this.#isLate(done);
+    return this.#requestsLeft % requestsToLook === 0 && this.#isLate();
   }
 
-  #isLate(done: number): boolean {
+  #isLate(): boolean {
     const now = this.#now();
-    if (done === requestsToLook) this.#lookedAt = now;
+    if (this.#requests - this.#requestsLeft <= requestsToLook) this.#lookedAt = now;
     // It may have begun anew in between: then this is over at once, or a little later.
     return now < this.#lookedAt || now - this.#lookedAt >= this.#ms;
   }

@@ -32,7 +32,7 @@ test('buffers are work, also where they hold next to nothing', async (t) => {
 test('a turn is over when it has taken its time, however little it did', async (t) => {
   let now = 1000;
   const share = new TurnShare({
-    requests: 1000,
+    requests: 1024,
     ms: 5,
     now: () => {
       now += 1;
