@@ -123,10 +123,13 @@ export class ThreadControl {
     Atomics.store(this.#cells, heldCell, 1);
   }
 
-  /** Thread side: parks until it is released, and then as long as it is to park anyway. */
+  /**
+   * Thread side: parks until it is released, and then as long as it is to park anyway. A request to end that came before
+   * {@link hold} has released nobody, so the request is looked at as well.
+   */
   parkWhileHeld(): void {
     this.phase = phase.parked;
-    while (this.held) Atomics.wait(this.#cells, heldCell, 1);
+    while (this.held && this.request !== request.end) Atomics.wait(this.#cells, heldCell, 1);
     this.park();
   }
 

@@ -72,6 +72,14 @@ test('a thread that is held runs for no request, and ends', { timeout: 20_000 },
   t.equal(control.request, request.end);
 });
 
+test('a thread that is to end already is not held', { timeout: 20_000 }, async (t) => {
+  const control = new ThreadControl();
+  control.request = request.end;
+  control.hold();
+  control.parkWhileHeld();
+  t.equal(control.request, request.end);
+});
+
 test('a thread that is released stays parked while it is to park', { timeout: 20_000 }, async (t) => {
   const control = new ThreadControl();
   control.request = request.park;
