@@ -62,6 +62,16 @@ function rebooting(name = ''): Uint8Array {
     .assemble();
 }
 
+/** Resolves once the machine has printed `wanted` in all, in however many pieces. */
+function printedBy(machine: ReturnType<typeof bootMachine>): (wanted: string) => Promise<void> {
+  let output = '';
+  return (wanted) =>
+    until(() => {
+      output += takeOutput(machine);
+      return output === wanted;
+    });
+}
+
 /** Resets at once. */
 function resetting(): Uint8Array {
   return new Assembler().print('.').outByte(port.resetControl, 6).halt().assemble();
@@ -71,12 +81,7 @@ test('a guest that resets finds a machine as at first, whoever reset it', { skip
   const machine = bootMachine(t, rebooting(), { reboots: true });
   const events: unknown[] = [];
   machine.events.listen((event) => events.push(event));
-  let output = '';
-  const printed = (wanted: string) =>
-    until(() => {
-      output += takeOutput(machine);
-      return output === wanted;
-    });
+  const printed = printedBy(machine);
   await printed('clean ');
   machine.serial.receive(Buffer.from('r'));
   await printed('clean clean ');
@@ -99,23 +104,25 @@ test('a machine that is paused stays paused when it is reset, and is a new one w
   skip,
 }, async (t) => {
   const machine = bootMachine(t, rebooting(), { reboots: true });
-  await until(() => takeOutput(machine) === 'clean ');
+  const printed = printedBy(machine);
+  await printed('clean ');
   machine.pause();
   machine.serial.receive(Buffer.from('typed before the reset'));
   machine.reset('the test');
   t.equal(machine.state, 'paused');
   t.equal(machine.ram.memory.readU32(ram as never), 0);
   machine.resume();
-  await until(() => takeOutput(machine) === 'clean ');
+  await printed('clean clean ');
 });
 
 test('a reset that a guest asked for waits until the machine is resumed', { skip }, async (t) => {
   const machine = bootMachine(t, rebooting(), { reboots: true });
+  const printed = printedBy(machine);
   let resets = 0;
   machine.events.listen(({ kind }) => {
     if (kind === 'reset') resets++;
   });
-  await until(() => takeOutput(machine) === 'clean ');
+  await printed('clean ');
   machine.serial.receive(Buffer.from('r'));
   // Its vCPU asks for the reset while this thread does nothing; the request is heard when it looks again.
   const deadline = performance.now() + 500;
@@ -125,7 +132,7 @@ test('a reset that a guest asked for waits until the machine is resumed', { skip
   t.equal(resets, 0);
   t.equal(machine.ram.memory.readU32(ram as never), 0x1234_5678, 'what is saved now is one machine');
   machine.resume();
-  await until(() => takeOutput(machine) === 'clean ');
+  await printed('clean clean ');
   t.equal(resets, 1);
 });
 
