@@ -25,7 +25,12 @@ export async function restoreCommand(path: string, config: RestoreConfig, progra
   }
 }
 
-function restore(snapshot: Snapshot, { disk, net, rng }: MachineParts, config: RestoreConfig, program: URL): Machine {
+async function restore(
+  snapshot: Snapshot,
+  { disk, net, rng }: MachineParts,
+  config: RestoreConfig,
+  program: URL,
+): Promise<Machine> {
   const { config: saved, state } = snapshot.tail;
   const machine = new Machine(
     {
@@ -47,8 +52,8 @@ function restore(snapshot: Snapshot, { disk, net, rng }: MachineParts, config: R
     if (!config.paused) machine.resume(config.clock);
     return machine;
   } catch (error) {
-    // Not awaited: the process is about to end, and the threads are parked.
-    void machine.close();
+    // A process that exits while a thread still loads its program is aborted by the library that it loads.
+    await machine.close();
     if (!(error instanceof VmStateError)) throw error;
     throw new SnapshotError(`${snapshot.path}: the machine cannot be restored here: ${error.message}`, {
       cause: error,

@@ -18,12 +18,12 @@ export async function runCommand(config: RunConfig, program: URL): Promise<numbe
   return runMachine(config, { ...config, boot: boots }, () => boot(config, boots, program));
 }
 
-function boot(config: RunConfig, boots: BootPaths, program: URL): Machine {
+async function boot(config: RunConfig, boots: BootPaths, program: URL): Promise<Machine> {
   const files = new BootFiles(boots);
   try {
     const images = files.open();
     try {
-      const machine = start(config, images, program);
+      const machine = await start(config, images, program);
       if (config.reboot === 'exit') files.close();
       else machine.rebootsFrom(files);
       return machine;
@@ -36,7 +36,7 @@ function boot(config: RunConfig, boots: BootPaths, program: URL): Machine {
   }
 }
 
-function start(config: RunConfig, images: OpenImages, program: URL): Machine {
+async function start(config: RunConfig, images: OpenImages, program: URL): Promise<Machine> {
   for (const warning of commandLineWarnings(config.cmdline)) tell(`colo-vmm: ${warning}\n`);
   if (!hasHardwareVirtualisation() && isLinux(images.kernel.bytes)) {
     // A file that no processor would run is what has to be mended first.
@@ -62,8 +62,8 @@ function start(config: RunConfig, images: OpenImages, program: URL): Machine {
     machine.boot(images);
     return machine;
   } catch (error) {
-    // Not awaited: the process is about to end, and the threads are parked.
-    void machine.close();
+    // A process that exits while a thread still loads its program is aborted by the library that it loads.
+    await machine.close();
     throw error;
   }
 }

@@ -40,13 +40,13 @@ export interface MachineParts {
 export async function runMachine(
   { serial, name, control: givenPath }: Attendance,
   parts: MachineParts,
-  make: () => Machine,
+  make: () => Promise<Machine>,
 ): Promise<number> {
   const signals = new StopSignals();
   try {
     const control = await ControlSocket.claim(givenPath ?? controlPath(name ?? process.pid));
     try {
-      const machine = make();
+      const machine = await make();
       const snapshots = new Snapshots(machine, parts);
       try {
         signals.handleWith((signal, code) => machine.stop(signal, code));
