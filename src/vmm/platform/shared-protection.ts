@@ -1,0 +1,54 @@
+import type { Fd } from '../../host/libc.ts';
+
+/**
+ * What the threads of a protected machine share. Whoever protects the machine makes it; the io thread gets it while it is
+ * parked, and the thread that decides what leaves (the colo thread) beside it. Rings are record rings (record-ring.ts).
+ */
+export interface SharedProtection {
+  /** The epoch that the guest runs in: see {@link OpenEpoch}. */
+  readonly epoch: SharedArrayBuffer;
+  /** Button of the doorbell that wakes the colo thread. */
+  readonly bell: Fd;
+  readonly packets: SharedPackets;
+  readonly disks: SharedDisks;
+}
+
+/** Packets between the io thread and the colo thread. */
+export interface SharedPackets {
+  /** How the cards' packets travel now: the io thread looks at it for each packet. */
+  readonly control: SharedArrayBuffer;
+  /** What the guest sent, io to colo. */
+  readonly outbox: SharedArrayBuffer;
+  /** What entered the guest, io to colo. */
+  readonly mirror: SharedArrayBuffer;
+  /** What is to enter the guest before anything new, colo to io. */
+  readonly replay: SharedArrayBuffer;
+}
+
+/** What the guest writes to its disks, io to colo. */
+export interface SharedDisks {
+  readonly control: SharedArrayBuffer;
+  readonly ring: SharedArrayBuffer;
+}
+
+/**
+ * The number of the epoch that the guest runs in (specification B.1). It changes only inside a stop, while no thread of the
+ * guest's runs: so what a thread tags with it belongs to the checkpoint that closes that epoch.
+ */
+export class OpenEpoch {
+  readonly storage: SharedArrayBuffer;
+  readonly #cell: Float64Array<SharedArrayBuffer>;
+
+  constructor(storage = new SharedArrayBuffer(8)) {
+    this.storage = storage;
+    this.#cell = new Float64Array(storage);
+  }
+
+  get number(): number {
+    return this.#cell[0] as number;
+  }
+
+  set number(value: number) {
+    this.#cell[0] = value;
+  }
+}
