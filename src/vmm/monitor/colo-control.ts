@@ -1,0 +1,139 @@
+/** The first word of `status`: is the guest safe? */
+export type ColoHeadline =
+  | 'PROTECTED' // P: S could take over
+  | 'PROTECTING' // S: it could take over
+  | 'PAIRING' // P and S: not yet
+  | 'LISTENING' // S: nobody there to protect
+  | 'UNPROTECTED' // the guest runs alone
+  | 'WAITING' // the peer is lost, and nobody has said who may go on
+  | 'FENCED' // the other side went on
+  | 'ENDED';
+
+/** Of a figure over the last minute, ms. */
+export interface Spread {
+  readonly median: number;
+  readonly worst: number;
+}
+
+/** What `status` shows of a pair, as one side sees it. Times of day in ms since 1970, lengths of time in ms. */
+export interface ColoStatus {
+  readonly pair: string;
+  readonly role: 'primary' | 'secondary';
+  readonly headline: ColoHeadline;
+  readonly since: number;
+  readonly why: string;
+  /** What to do about it, if there is something. */
+  readonly next?: string;
+  readonly phase: string;
+  readonly term: number;
+  /** `plaintext`: by --insecure. */
+  readonly link?: { readonly peer: string; readonly security: 'tls' | 'plaintext'; readonly lastHeardMsAgo?: number };
+  /** Where the peer is, or is waited for. */
+  readonly address: string;
+  readonly mode: 'buffered';
+  readonly epoch: number;
+  /** The last one that S has. */
+  readonly checkpoint?: {
+    readonly epoch: number;
+    readonly msAgo: number;
+    readonly delayMs?: number;
+    readonly reasons?: readonly string[];
+  };
+  /** P: how long the guest was stopped in the last minute, and where the last stop went. */
+  readonly stops?: Spread & {
+    readonly count: number;
+    readonly pages: number;
+    readonly parts: Readonly<Record<string, number>>;
+  };
+  readonly held?: { readonly packets: number; readonly bytes: number; readonly oldestMs: number };
+  readonly disk?: {
+    readonly logBytes: number;
+    readonly error?: string;
+    readonly synchronising?: {
+      readonly totalBytes: number;
+      readonly comparedBytes: number;
+      readonly sentBytes: number;
+      readonly secondsLeft?: number;
+    };
+  };
+  readonly arbiter: {
+    readonly name: string;
+    /** How long its last answer took, and how long ago that was; absent: there was none. */
+    readonly answeredInMs?: number;
+    readonly answeredMsAgo?: number;
+    /** Why the last question got no answer. */
+    readonly problem?: string;
+  };
+}
+
+/** A line of the log, for a person and for programs. */
+export interface ColoEvent {
+  /** Milliseconds since 1970, and by the side's monotonic clock. */
+  readonly at: number;
+  readonly monotonicMs: number;
+  /** The first column of `colo-vmm events`. */
+  readonly topic: ColoTopic;
+  readonly text: string;
+}
+
+export type ColoTopic =
+  | 'pair' // who pairs with whom, and what is copied
+  | 'protection' // begins, ends, and why
+  | 'peer' // the connection, and silence
+  | 'consent'
+  | 'arbiter'
+  | 'takeover'
+  | 'speaking' // who is the network's guest
+  | 'checkpoint'
+  | 'guest'
+  | 'message'; // spec A.9
+
+/** What an operator may ask of a side. `sure`: the operator is the arbiter. */
+export type ColoCommand =
+  | { readonly name: 'protect' }
+  | { readonly name: 'unprotect' }
+  | { readonly name: 'checkpoint' }
+  | { readonly name: 'set-checkpoint-delay'; readonly delayMs: number }
+  | { readonly name: 'lost-heartbeat'; readonly sure: boolean }
+  | { readonly name: 'failover'; readonly sure: boolean };
+
+/** QEMU's words for who a side is, was, and why it is not any more (spec A.1). */
+export interface ColoModes {
+  readonly mode: 'none' | 'primary' | 'secondary';
+  readonly lastMode: 'none' | 'primary' | 'secondary';
+  readonly reason: 'none' | 'request' | 'error' | 'processing';
+}
+
+/** How a machine that may be protected is asked to be. Values as on the command line. */
+export interface ProtectOptions {
+  readonly standby: string;
+  readonly arbiter: string;
+  /** `dir=FOLDER`; absent with `insecure`. */
+  readonly tls?: string;
+  readonly insecure?: boolean;
+  readonly name?: string;
+  readonly state?: string;
+  readonly detectionMs?: number;
+  readonly checkpointDelayMs?: number;
+}
+
+/** Fault tolerance of a machine, as its monitor sees it. */
+export interface ColoControl {
+  /** Absent: nobody protects this machine, nor ever did. */
+  readonly modes: ColoModes;
+  /** @returns why it is refused; undefined if it is not */
+  command(command: ColoCommand): Promise<string | undefined>;
+  /** Undefined: the machine was never in a pair. */
+  status(): Promise<ColoStatus | undefined>;
+  /** @param all with messages and checkpoints */
+  events(all: boolean): Promise<readonly ColoEvent[]>;
+  /** Begins to protect a machine that runs. @throws ConfigError, or an Error with one sentence */
+  protect(options: ProtectOptions): Promise<void>;
+  /** Has `listener` told of each event, and of QMP's COLO_EXIT. */
+  listen(listener: ColoListener): void;
+}
+
+export interface ColoListener {
+  happened(event: ColoEvent): void;
+  exited(mode: 'primary' | 'secondary', reason: string): void;
+}
