@@ -1,0 +1,207 @@
+import { isIPv6 } from 'node:net';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import * as v from 'valibot';
+import { ConfigError } from '../../vmm/config/config.ts';
+import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import { type ArbiterConfig, parseArbiter } from '../arbiter/arbiter-config.ts';
+import { defaultSettings, type Settings } from '../core/settings.ts';
+import { loadKeySet } from '../keys/key-set.ts';
+import type { LinkSecurity } from '../link/peer-security.ts';
+
+/** Where a side is reached. IPv6 addresses have no brackets here. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What a host of a pair has to know, whichever side it is. */
+export interface HostConfig {
+  readonly pair: string;
+  readonly settings: Settings;
+  readonly security: LinkSecurity;
+  readonly arbiter: ArbiterConfig;
+  /** Where the term is kept (spec B.6). */
+  readonly stateDirectory: string;
+}
+
+export interface PrimaryConfig extends HostConfig {
+  readonly standby: HostPort;
+  /** Tries until the guest is protected, and again whenever it is not any more. */
+  readonly insists: boolean;
+}
+
+export interface SecondaryConfig extends HostConfig {
+  readonly listen: HostPort;
+}
+
+/** What both sides are told, as on the command line. */
+export type HostOptions = Omit<ProtectOptions, 'standby'>;
+
+const detectionRange = 'give 40 to 60000 milliseconds';
+const delayRange = 'give 10 to 86400000 milliseconds';
+
+const tlsForm = 'write it like dir=/etc/colo-vmm/web, the folder of this host that colo-vmm keys made';
+
+const tls = v.pipe(
+  v.string(tlsForm),
+  v.regex(/^dir=./s, tlsForm),
+  v.transform((text) => text.slice('dir='.length)),
+);
+
+const milliseconds = (least: number, most: number, range: string) =>
+  v.pipe(
+    v.number(range),
+    v.check((value) => Number.isInteger(value) && value >= least && value <= most, range),
+  );
+
+const name = v.pipe(
+  v.string('give the name of the pair'),
+  v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes'),
+  // It is the name of a folder, too.
+  v.regex(/[^.]/, 'a name of dots alone is none'),
+);
+
+const hostEntries = {
+  name,
+  arbiter: v.string('give manual or etcd:URL'),
+  tls: v.optional(tls),
+  insecure: v.optional(v.boolean('give true or false'), false),
+  state: v.optional(v.pipe(v.string('give a directory'), v.nonEmpty('give a directory'))),
+  detectionMs: v.optional(milliseconds(40, 60_000, detectionRange), defaultSettings.detectMs),
+  checkpointDelayMs: v.optional(milliseconds(10, 86_400_000, delayRange), defaultSettings.checkpointDelayMs),
+};
+
+const primarySchema = v.strictObject({ ...hostEntries, standby: hostPort('b.example:7000') });
+const secondarySchema = v.strictObject({ ...hostEntries, listen: hostPort('0.0.0.0:7000') });
+
+/** What to say of a key that has to be given. */
+const missing: Readonly<Record<string, string>> = {
+  name: 'give the name of the pair, the same on both hosts',
+  standby: 'give HOST:PORT of the standby, such as b.example:7000',
+  listen: 'give ADDRESS:PORT to wait on for the primary, such as 0.0.0.0:7000',
+  arbiter:
+    'when the hosts lose each other, somebody has to say which one goes on, or both would. Give etcd:URL, or manual: an operator says it (colo-vmm failover)',
+};
+
+/** Flags whose keys have a unit in their names. */
+const flags: Readonly<Record<string, string>> = {
+  detectionMs: 'detection',
+  checkpointDelayMs: 'checkpoint-delay',
+};
+
+/**
+ * The primary's side of a pair. Files that are named are read.
+ *
+ * @param options values as on the command line
+ * @throws ConfigError for the first thing that is wrong
+ */
+export function parsePrimary(options: unknown, insists: boolean): PrimaryConfig {
+  const { standby, ...given } = checked(primarySchema, options);
+  return { ...hostConfig(given), standby, insists };
+}
+
+/** As {@link parsePrimary}, of the other side. @throws ConfigError */
+export function parseSecondary(options: unknown): SecondaryConfig {
+  const { listen, ...given } = checked(secondarySchema, options);
+  return { ...hostConfig(given), listen };
+}
+
+function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby'>): HostConfig {
+  const { name: pair, arbiter, detectionMs, checkpointDelayMs, state } = given;
+  return {
+    pair,
+    settings: {
+      ...defaultSettings,
+      heartbeatMs: detectionMs / 4,
+      detectMs: detectionMs,
+      leaseMs: (detectionMs * 3) / 4,
+      checkpointDelayMs,
+    },
+    security: security(given),
+    arbiter: parseArbiter(arbiter),
+    stateDirectory: resolve(state ?? defaultStateDirectory(pair)),
+  };
+}
+
+function security({
+  name: pair,
+  tls: folder,
+  insecure,
+}: {
+  readonly name: string;
+  readonly tls?: string | undefined;
+  readonly insecure: boolean;
+}): LinkSecurity {
+  if (insecure) {
+    if (folder !== undefined) throw new ConfigError('--insecure: --tls is given too; give one of them');
+    return { kind: 'plaintext' };
+  }
+  if (folder === undefined) {
+    throw new ConfigError(
+      "--tls is missing: give dir=FOLDER with this host's keys, which colo-vmm keys makes; or --insecure: then nothing is encrypted, and whoever reaches the port is believed",
+    );
+  }
+  const keys = loadKeySet(folder);
+  if (keys.pair !== pair) {
+    throw new ConfigError(
+      `--name ${pair}: the keys in ${folder} are of the pair "${keys.pair}"; give --name ${keys.pair}, or another --tls dir=`,
+    );
+  }
+  return { kind: 'tls', keys };
+}
+
+/** Where what must outlive the process is kept, for whoever runs it. */
+export function defaultStateDirectory(pair: string): string {
+  if (process.geteuid?.() === 0) return join('/var/lib/colo-vmm', pair);
+  return join(process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'colo-vmm', pair);
+}
+
+/** Such as `b.example:7000` and `[2001:db8::1]:7000`. */
+export function showHostPort({ host, port }: HostPort): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function hostPort(example: string) {
+  return v.pipe(
+    v.string(`give HOST:PORT, such as ${example}`),
+    v.rawTransform<string, HostPort>(({ dataset, addIssue, NEVER }) => {
+      const found = parseHostPort(dataset.value, example);
+      if (typeof found !== 'string') return found;
+      addIssue({ message: found });
+      return NEVER;
+    }),
+  );
+}
+
+/** @returns what is wrong with `text`, if something is */
+function parseHostPort(text: string, example: string): HostPort | string {
+  const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^[\]]*)):(\d{1,5})$/s.exec(text) ?? [];
+  if (digits === undefined) return `give HOST:PORT, such as ${example}`;
+  const port = Number(digits);
+  if (port < 1 || port > 65_535) return 'a port is 1 to 65535';
+  if (bracketed !== undefined) {
+    return isIPv6(bracketed) ? { host: bracketed, port } : `"${bracketed}" is no IPv6 address`;
+  }
+  const host = plain ?? '';
+  if (host.includes(':')) return 'an IPv6 address is in brackets, such as [2001:db8::1]:7000';
+  if (!/^[\w-]+(\.[\w-]+)*\.?$/.test(host) || host.length > 253) return `give HOST:PORT, such as ${example}`;
+  return { host, port };
+}
+
+/** @throws ConfigError for the first thing that is wrong */
+function checked<Schema extends v.GenericSchema>(schema: Schema, options: unknown): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, options, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const item = issue.path?.[0];
+  const key = String(item?.key ?? '');
+  const flag = `--${flags[key] ?? key}`;
+  if (issue.type === 'strict_object' && issue.expected === 'never') throw new ConfigError(`${flag}: no such key`);
+  if (item?.value === undefined) throw new ConfigError(`${flag} is missing: ${missing[key] ?? issue.message}`);
+  throw new ConfigError(`${flag} ${shown(item.value)}: ${issue.message}`);
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}

@@ -1,0 +1,158 @@
+import { join } from 'node:path';
+import { test } from 'tap';
+import {
+  defaultStateDirectory,
+  parsePrimary,
+  parseSecondary,
+  showHostPort,
+} from '../../../../src/colo/command/pair-config.ts';
+import { keysCommand } from '../../../../src/colo/keys/keys-command.ts';
+import { ConfigError } from '../../../../src/vmm/config/config.ts';
+
+const primary = { name: 'web', standby: 'b.example:7000', arbiter: 'manual', insecure: true };
+const secondary = { name: 'web', listen: '0.0.0.0:7000', arbiter: 'manual', insecure: true };
+
+/** Why options are refused. */
+function refusal(parse: () => unknown): string {
+  try {
+    parse();
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  return 'they are accepted';
+}
+
+test('what nobody says has its default', async (t) => {
+  t.strictSame(parsePrimary(primary, true), {
+    pair: 'web',
+    settings: {
+      heartbeatMs: 50,
+      detectMs: 200,
+      leaseMs: 150,
+      clockRateError: 0.05,
+      stepMs: 5000,
+      askAgainMs: 250,
+      checkpointDelayMs: 20_000,
+      guestShare: 0.7,
+      livePasses: 2,
+      diskLogBytes: 64 * 1024 * 1024,
+    },
+    security: { kind: 'plaintext' },
+    arbiter: { kind: 'manual' },
+    stateDirectory: defaultStateDirectory('web'),
+    standby: { host: 'b.example', port: 7000 },
+    insists: true,
+  });
+  t.match(parseSecondary(secondary), { pair: 'web', listen: { host: '0.0.0.0', port: 7000 } });
+});
+
+test('heartbeats and consent follow from how soon silence is to be noticed', async (t) => {
+  t.match(parsePrimary({ ...primary, detectionMs: 1000, checkpointDelayMs: 500 }, false), {
+    settings: { heartbeatMs: 250, detectMs: 1000, leaseMs: 750, checkpointDelayMs: 500 },
+    insists: false,
+  });
+});
+
+for (const [text, host, port] of [
+  ['10.0.0.2:1', '10.0.0.2', 1],
+  ['b:65535', 'b', 65_535],
+  ['[2001:db8::1]:7000', '2001:db8::1', 7000],
+  ['[fe80::1%eth0]:7000', 'fe80::1%eth0', 7000],
+] as const) {
+  test(`takes ${text}`, async (t) => {
+    const { standby } = parsePrimary({ ...primary, standby: text }, true);
+    t.strictSame(standby, { host, port });
+    t.equal(showHostPort(standby), text);
+  });
+}
+
+for (const [text, reason] of [
+  ['', 'give HOST:PORT, such as b.example:7000'],
+  ['b.example', 'give HOST:PORT, such as b.example:7000'],
+  [':7000', 'give HOST:PORT, such as b.example:7000'],
+  ['b example:7000', 'give HOST:PORT, such as b.example:7000'],
+  ['b.example:http', 'give HOST:PORT, such as b.example:7000'],
+  ['http://b.example:7000', 'an IPv6 address is in brackets, such as [2001:db8::1]:7000'],
+  ['2001:db8::1:7000', 'an IPv6 address is in brackets, such as [2001:db8::1]:7000'],
+  ['[10.0.0.2]:7000', '"10.0.0.2" is no IPv6 address'],
+  ['b.example:0', 'a port is 1 to 65535'],
+  ['b.example:65536', 'a port is 1 to 65535'],
+] as const) {
+  test(`refuses the address "${text}"`, async (t) => {
+    t.equal(
+      refusal(() => parsePrimary({ ...primary, standby: text }, true)),
+      `--standby ${text}: ${reason}`,
+    );
+  });
+}
+
+for (const [change, message] of [
+  [{ name: undefined }, /^--name is missing: give the name of the pair, the same on both hosts$/],
+  [{ name: 'a/b' }, /^--name a\/b: give up to 64 letters/],
+  [{ name: '..' }, /^--name \.\.: a name of dots alone/],
+  [{ standby: undefined }, /^--standby is missing: give HOST:PORT of the standby/],
+  [{ arbiter: undefined }, /^--arbiter is missing: .*which one goes on.*etcd:URL, or manual/],
+  [{ arbiter: 'nobody' }, /^--arbiter nobody: give manual or etcd:/],
+  [
+    { insecure: undefined },
+    /^--tls is missing: give dir=FOLDER .*colo-vmm keys.*--insecure: then nothing is encrypted/,
+  ],
+  [{ tls: 'dir=keys' }, /^--insecure: --tls is given too; give one of them$/],
+  [{ insecure: false, tls: '/etc/colo' }, /^--tls \/etc\/colo: write it like dir=/],
+  [{ insecure: false, tls: 'dir=' }, /^--tls dir=: write it like dir=/],
+  [{ insecure: false, tls: 'dir=/nowhere' }, /^--tls dir=\/nowhere: there is no pair.pem/],
+  [{ insecure: 'on' }, /^--insecure on: give true or false$/],
+  [{ detectionMs: 39 }, /^--detection 39: give 40 to 60000 milliseconds$/],
+  [{ detectionMs: '200' }, /^--detection 200: give 40/],
+  [{ detectionMs: Number.NaN }, /^--detection .*: give 40/],
+  [{ checkpointDelayMs: 9 }, /^--checkpoint-delay 9: give 10 to 86400000 milliseconds$/],
+  [{ state: '' }, /^--state : give a directory$/],
+  [{ speed: 1 }, /^--speed: no such key$/],
+] as const) {
+  test(`refuses ${JSON.stringify(change)}`, async (t) => {
+    t.match(
+      refusal(() => parsePrimary({ ...primary, ...change }, true)),
+      message,
+    );
+  });
+}
+
+test('a standby has to say where it waits, and names no other one', async (t) => {
+  t.match(
+    refusal(() => parseSecondary({ ...secondary, listen: undefined })),
+    /^--listen is missing: give ADDRESS:PORT/,
+  );
+  t.match(
+    refusal(() => parseSecondary({ ...secondary, standby: 'b:7000' })),
+    /^--standby: no such key$/,
+  );
+});
+
+test('keys are those of the pair', async (t) => {
+  const [folder = ''] = await keysCommand(join(t.testdir(), 'keys'), { pair: 'web', hosts: 'a,b', days: '10' });
+  const options = { ...primary, insecure: false, tls: `dir=${folder}` };
+  t.match(parsePrimary(options, true).security, { kind: 'tls', keys: { pair: 'web', host: 'a' } });
+  t.equal(
+    refusal(() => parsePrimary({ ...options, name: 'db' }, true)),
+    `--name db: the keys in ${folder} are of the pair "web"; give --name web, or another --tls dir=`,
+  );
+});
+
+test('state is kept where it outlives the machine, for root and for others', async (t) => {
+  const { geteuid } = process;
+  const { XDG_STATE_HOME: home } = process.env;
+  t.teardown(() => {
+    process.geteuid = geteuid as () => number;
+    if (home === undefined) delete process.env.XDG_STATE_HOME;
+    else process.env.XDG_STATE_HOME = home;
+  });
+  process.geteuid = () => 0;
+  t.equal(defaultStateDirectory('web'), '/var/lib/colo-vmm/web');
+  process.geteuid = () => 1000;
+  process.env.XDG_STATE_HOME = '/home/me/state';
+  t.equal(defaultStateDirectory('web'), '/home/me/state/colo-vmm/web');
+  delete process.env.XDG_STATE_HOME;
+  t.match(defaultStateDirectory('web'), /\/\.local\/state\/colo-vmm\/web$/);
+  t.equal(parsePrimary({ ...primary, state: 'here' }, true).stateDirectory, join(process.cwd(), 'here'));
+});
