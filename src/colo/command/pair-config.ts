@@ -2,7 +2,7 @@ import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as v from 'valibot';
-import { ConfigError } from '../../vmm/config/config.ts';
+import { ConfigError, type RunConfig } from '../../vmm/config/config.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { type ArbiterConfig, parseArbiter } from '../arbiter/arbiter-config.ts';
 import { defaultSettings, type Settings } from '../core/settings.ts';
@@ -35,8 +35,8 @@ export interface SecondaryConfig extends HostConfig {
   readonly listen: HostPort;
 }
 
-/** What both sides are told, as on the command line. */
-export type HostOptions = Omit<ProtectOptions, 'standby'>;
+/** What a host is told of its pair. Values as on the command line. */
+export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen', unknown>>>;
 
 const detectionRange = 'give 40 to 60000 milliseconds';
 const delayRange = 'give 10 to 86400000 milliseconds';
@@ -93,18 +93,25 @@ const flags: Readonly<Record<string, string>> = {
 /**
  * The primary's side of a pair. Files that are named are read.
  *
- * @param options values as on the command line
  * @throws ConfigError for the first thing that is wrong
  */
-export function parsePrimary(options: unknown, insists: boolean): PrimaryConfig {
+export function parsePrimary(options: PairOptions, insists: boolean): PrimaryConfig {
   const { standby, ...given } = checked(primarySchema, options);
   return { ...hostConfig(given), standby, insists };
 }
 
 /** As {@link parsePrimary}, of the other side. @throws ConfigError */
-export function parseSecondary(options: unknown): SecondaryConfig {
+export function parseSecondary(options: PairOptions): SecondaryConfig {
   const { listen, ...given } = checked(secondarySchema, options);
   return { ...hostConfig(given), listen };
+}
+
+/** What `run` and `standby` were told of their pair. */
+export function pairOptions(
+  config: Pick<RunConfig, 'name' | 'arbiter' | 'tls' | 'insecure' | 'state' | 'detection' | 'checkpoint-delay'>,
+): PairOptions {
+  const { name: pair, arbiter, tls: keys, insecure, state, detection, 'checkpoint-delay': delay } = config;
+  return { name: pair, arbiter, tls: keys, insecure, state, detectionMs: detection, checkpointDelayMs: delay };
 }
 
 function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby'>): HostConfig {

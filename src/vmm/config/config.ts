@@ -90,24 +90,53 @@ export const reboot = v.optional(v.picklist(['reset', 'exit'], 'give reset or ex
 export type PanicAction = v.InferOutput<typeof onPanic>;
 export const onPanic = v.optional(v.picklist(['exit', 'pause', 'run'], 'give exit, pause or run'), 'exit');
 
+const machineName = v.optional(
+  v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
+);
+
+const milliseconds = v.optional(
+  v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.transform(parseCount))], 'give a number of milliseconds'),
+    v.check((count) => !Number.isNaN(count), 'give a number of milliseconds'),
+  ),
+);
+
+/** Keys of a host of a pair. Only their types are checked here: what they mean is src/colo's, loaded where one is given. */
+const pairKeys = {
+  arbiter: v.optional(v.string('give manual or etcd:URL')),
+  tls: v.optional(v.string('give dir=FOLDER')),
+  insecure: v.optional(v.boolean('give true or false')),
+  state: v.optional(path),
+  detection: milliseconds,
+  'checkpoint-delay': milliseconds,
+};
+
+/** Keys of whoever attends to a machine on this host, wherever it began. */
+export const hostKeys = {
+  serial: v.optional(serial, 'stdio'),
+  disk: v.optional(disks, []),
+  net: v.optional(nets, []),
+  name: machineName,
+  control: v.optional(path),
+  'on-panic': onPanic,
+  ...pairKeys,
+};
+
+/** Instructions that give two copies of a guest different answers (spec B.9). */
+const unequalFeatures = ['rdrand', 'rdseed'];
+
 const schema = v.strictObject({
   kernel: path,
   initrd: v.optional(path),
   cmdline: v.optional(v.string('give a string'), defaultCommandLine),
   cpus: v.optional(cpus, 1),
   memory: v.optional(memory, '256M'),
-  serial: v.optional(serial, 'stdio'),
-  disk: v.optional(disks, []),
-  net: v.optional(nets, []),
   rng: v.optional(rng, 'none'),
   kaslr: v.optional(v.picklist(['on', 'off'], 'is on or off'), 'off'),
   'cpu-mask': v.optional(cpuMask, ''),
-  name: v.optional(
-    v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
-  ),
-  control: v.optional(path),
-  'on-panic': onPanic,
   reboot,
+  ...hostKeys,
+  standby: v.optional(v.string('give HOST:PORT')),
 });
 
 /** A machine's configuration, checked. */
@@ -117,15 +146,36 @@ export type RunConfig = v.InferOutput<typeof schema>;
 export type ConfigKey = keyof typeof schema.entries;
 
 /**
- * Checks a configuration. `flags` win over the file.
+ * Checks the configuration of `run`. `flags` win over the file.
  *
  * @throws ConfigError for the first thing that is wrong
  */
 export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: string): RunConfig {
+  const config = checkConfig(schema, flags, file, { kernel: 'give a bzImage or an ELF vmlinux' });
+  if (config.standby !== undefined) {
+    return { ...config, 'cpu-mask': [...new Set([...config['cpu-mask'], ...unequalFeatures])] };
+  }
+  const alone = Object.keys(pairKeys).find((key) => config[key as keyof typeof pairKeys] !== undefined);
+  if (alone !== undefined) throw new ConfigError(`--${alone}: it needs --standby HOST:PORT, the host to protect it`);
+  return config;
+}
+
+/**
+ * Checks a configuration against `schema`. `flags` win over the file.
+ *
+ * @param missing what to say of keys that have to be there
+ * @throws ConfigError for the first thing that is wrong
+ */
+export function checkConfig<Entries extends v.ObjectEntries>(
+  schema: v.StrictObjectSchema<Entries, undefined>,
+  flags: Readonly<Record<string, unknown>>,
+  file: string | undefined,
+  missing: Readonly<Record<string, string>>,
+): v.InferOutput<v.StrictObjectSchema<Entries, undefined>> {
   const fromFile = file === undefined ? {} : readConfigFile(file);
   const result = v.safeParse(schema, { ...fromFile, ...flags }, { abortEarly: true });
   if (result.success) return result.output;
-  const [issue] = result.issues;
+  const [issue] = result.issues as [v.BaseIssue<unknown>];
   const key = String(issue.path?.[0]?.key ?? '');
   const where = key in flags ? `--${key}` : file === undefined ? `--${key}` : `${file}: "${key}"`;
   const inDevice = issue.path?.[2]?.key;
@@ -136,9 +186,7 @@ export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: str
   if (issue.type === 'strict_object') {
     const known = Object.keys(schema.entries);
     if (!known.includes(key)) throw new ConfigError(`${where}: no such key; known are ${known.join(', ')}`);
-    throw new ConfigError(
-      `--${key} is missing: ${key === 'kernel' ? 'give a bzImage or an ELF vmlinux' : 'give a value'}`,
-    );
+    throw new ConfigError(`--${key} is missing: ${missing[key] ?? 'give a value'}`);
   }
   const value = issue.path?.[0]?.value;
   const shown = typeof value === 'string' || typeof value === 'number' ? ` ${value}` : '';

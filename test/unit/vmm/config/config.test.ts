@@ -130,7 +130,8 @@ test('says which key is missing', async (t) => {
 
 test('says which keys there are when one is unknown', async (t) => {
   const known =
-    'kernel, initrd, cmdline, cpus, memory, serial, disk, net, rng, kaslr, cpu-mask, name, control, on-panic, reboot';
+    'kernel, initrd, cmdline, cpus, memory, rng, kaslr, cpu-mask, reboot, serial, disk, net, name, control, on-panic, ' +
+    'arbiter, tls, insecure, state, detection, checkpoint-delay, standby';
   t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });
 
@@ -169,3 +170,17 @@ test('names the file when it is not to be read, is no JSON, or no object', async
     t.equal(refusal({}, file), `--config ${file}: holds no JSON object; give {"kernel": "...", ...}`);
   }
 });
+
+test('a guest that is to be protected has no instructions that differ from host to host', async (t) => {
+  const pair = { ...kernel, standby: 'b.example:7000' };
+  t.strictSame(parseConfig(pair)['cpu-mask'], ['rdrand', 'rdseed']);
+  t.strictSame(parseConfig({ ...pair, 'cpu-mask': 'avx,rdseed' })['cpu-mask'], ['avx', 'rdseed', 'rdrand']);
+});
+
+for (const key of ['arbiter', 'tls', 'insecure', 'state', 'detection', 'checkpoint-delay']) {
+  test(`--${key} means nothing without a standby`, async (t) => {
+    const value = key === 'insecure' ? true : '500';
+    t.equal(refusal({ ...kernel, [key]: value }), `--${key}: it needs --standby HOST:PORT, the host to protect it`);
+    t.equal(refusal({ ...kernel, [key]: value, standby: 'b:7000' }), 'it is accepted');
+  });
+}

@@ -1,0 +1,30 @@
+import * as v from 'valibot';
+import { checkConfig, hostKeys, type RunConfig } from '../../vmm/config/config.ts';
+import { pairOptions, parseSecondary, type SecondaryConfig } from './pair-config.ts';
+
+const schema = v.strictObject({ ...hostKeys, listen: v.optional(v.string('give ADDRESS:PORT')) });
+
+/**
+ * A standby: what the machine's owner decides on this host, and its side of the pair. CPUs, memory and what was booted are the
+ * primary's.
+ */
+export type StandbyConfig = Pick<RunConfig, 'serial' | 'disk' | 'net' | 'control' | 'on-panic'> & {
+  /** Of the machine and of the pair. */
+  readonly name: string;
+  readonly pair: SecondaryConfig;
+};
+
+/** Keys of `standby`: the names of its flags, and of the entries of a configuration file. */
+export type StandbyKey = keyof typeof schema.entries;
+
+/**
+ * Checks the configuration of `standby`, and reads the files that it names. `flags` win over the file.
+ *
+ * @throws ConfigError for the first thing that is wrong
+ */
+export function parseStandbyConfig(flags: Readonly<Record<string, unknown>>, file?: string): StandbyConfig {
+  const config = checkConfig(schema, flags, file, {});
+  const { listen, serial, disk, net, control, 'on-panic': onPanic } = config;
+  const pair = parseSecondary({ ...pairOptions(config), listen });
+  return { serial, disk, net, control, 'on-panic': onPanic, name: pair.pair, pair };
+}
