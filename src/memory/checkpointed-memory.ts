@@ -97,14 +97,16 @@ export class CheckpointedMemory implements GuestRam {
 
   /** The staged pages become the checkpoint's. Pages that the guest wrote are to be rolled back as well: {@link rollBack}. */
   load(staged: StagingArea): void {
-    staged.forEachRun((place, firstNumber, pages) => this.write(firstNumber, staged.slice(place, pages)));
+    staged.forEachRun((place, firstNumber, pages) => {
+      this.#requirePages(firstNumber, pages);
+      staged.copyOut(place, this.#checkpoint.address + firstNumber * pageSize, pages);
+      this.#refreshCopies(firstNumber, pages);
+    });
   }
 
   /** Makes pages of the checkpoint zero, which cost nothing until they are touched. @throws RangeError outside of RAM */
   zero(firstPage: number, pages: number): void {
-    if (!(firstPage >= 0 && pages >= 0 && (firstPage + pages) * pageSize <= this.#checkpoint.sizeBytes)) {
-      throw new RangeError(`pages [${firstPage}, +${pages}) are not in RAM of ${this.#checkpoint.sizeBytes} bytes`);
-    }
+    this.#requirePages(firstPage, pages);
     if (pages === 0) return;
     const how = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
     const result = this.#calls.allocate(this.#checkpoint.fd, how, firstPage * pageSize, pages * pageSize);
@@ -114,6 +116,12 @@ export class CheckpointedMemory implements GuestRam {
 
   close(): void {
     this.#owner.close();
+  }
+
+  #requirePages(firstPage: number, pages: number): void {
+    if (!(firstPage >= 0 && pages >= 0 && (firstPage + pages) * pageSize <= this.#checkpoint.sizeBytes)) {
+      throw new RangeError(`pages [${firstPage}, +${pages}) are not in RAM of ${this.#checkpoint.sizeBytes} bytes`);
+    }
   }
 
   /** The running guest does not see through a copy what becomes of the checkpoint. */

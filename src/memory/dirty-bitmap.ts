@@ -43,6 +43,14 @@ export class DirtyBitmap {
     Atomics.or(this.words, page >>> 5, 1 << (page & 31));
   }
 
+  /**
+   * Takes the mark of one page, so that whoever reads the page after this misses nothing: a write that is not seen then is
+   * marked later. Hot path.
+   */
+  unmark(page: number): void {
+    Atomics.and(this.words, page >>> 5, ~(1 << (page & 31)));
+  }
+
   has(page: number): boolean {
     return (((this.words[page >>> 5] ?? 0) >>> (page & 31)) & 1) === 1;
   }
@@ -61,6 +69,11 @@ export class DirtyBitmap {
     for (let word = nextMarkedWord(words, 0); word < words.length; word = nextMarkedWord(words, word + 1)) {
       Atomics.or(this.words, word, words[word] as number);
     }
+  }
+
+  /** Marks every page. */
+  markAll(): void {
+    this.markBytes(0, this.pages * pageSize);
   }
 
   clear(): void {

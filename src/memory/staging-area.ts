@@ -1,10 +1,20 @@
-import { copyMemory, dropPages, populate, viewMemory } from '../host/libc.ts';
-import { AnonymousMapping } from '../host/mapping.ts';
-import { type Closable, Owner } from '../host/ownership.ts';
+import { copyMemory, dropPages, populate } from '../host/libc.ts';
+import { SharedRange } from '../host/mapping.ts';
+import type { Closable } from '../host/ownership.ts';
 import { pageSize } from './address.ts';
 import type { DirtyBitmap } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
-import { MappedBytes } from './mapped-bytes.ts';
+import { SharedBytes } from './shared-bytes.ts';
+
+/** What another thread of this process needs to read what is staged. Its memory stays valid as long as it is held. */
+export interface SharedStaging {
+  readonly bytes: SharedArrayBuffer;
+  /** Where the first page begins in {@link bytes}. */
+  readonly start: number;
+  readonly capacity: number;
+  /** As {@link StagingArea.numbers}. */
+  readonly numbers: SharedArrayBuffer;
+}
 
 /**
  * Where dirty pages are copied while the guest is paused, so that it can run on while they are encoded and sent.
@@ -19,25 +29,25 @@ export class StagingArea implements Closable {
   /** Most pages it can hold. */
   readonly capacity: number;
   /** The pages' numbers; the first {@link count} are valid. A page's number is its place in RAM without the hole. */
-  readonly numbers: Uint32Array;
-  readonly #bytes: MappedBytes;
+  readonly numbers: Uint32Array<SharedArrayBuffer>;
+  readonly #range: SharedRange;
+  readonly #bytes: SharedBytes;
   readonly #address: number;
-  readonly #owner = new Owner();
   #count = 0;
 
   /** @param capacity pages of RAM */
   constructor(capacity: number) {
     this.capacity = capacity;
-    try {
-      const bytes = this.#owner.own(new AnonymousMapping('staging area', capacity * pageSize));
-      const numbers = this.#owner.own(new AnonymousMapping('staged page numbers', capacity * 4));
-      this.#address = bytes.address;
-      this.#bytes = new MappedBytes(bytes.address, bytes.sizeBytes);
-      this.numbers = new Uint32Array(viewMemory(numbers.address, capacity * 4));
-    } catch (error) {
-      this.#owner.close();
-      throw error;
-    }
+    this.numbers = new Uint32Array(new SharedArrayBuffer(capacity * 4));
+    this.#range = new SharedRange('staging area', capacity * pageSize);
+    this.#address = this.#range.address;
+    this.#bytes = new SharedBytes(this.#range);
+  }
+
+  /** For another thread, which must not read it while pages are staged. */
+  get shared(): SharedStaging {
+    const { buffer: bytes, start } = this.#range;
+    return { bytes, start, capacity: this.capacity, numbers: this.numbers.buffer };
   }
 
   /** Pages that are staged. */
@@ -106,6 +116,6 @@ export class StagingArea implements Closable {
   }
 
   close(): void {
-    this.#owner.close();
+    this.#range.close();
   }
 }

@@ -13,7 +13,7 @@ import type { MachineState } from '../vmstate/machine-state.ts';
 import type { PauseTimes } from '../vmstate/pause-times.ts';
 import { Announcement } from './announcement.ts';
 import { loadImages, prepareVcpus, writeGenerationId } from './boot.ts';
-import { type Checkpoint, CheckpointArea } from './checkpoint.ts';
+import { type Checkpoint, CheckpointArea, type CheckpointState } from './checkpoint.ts';
 import { MachineEvents } from './machine-events.ts';
 import { MachineParts } from './machine-parts.ts';
 import type { BootImages, BootSource, MachineShape } from './machine-shape.ts';
@@ -153,14 +153,16 @@ export class Machine implements MonitoredMachine {
    * Takes a checkpoint: stops the machine if it runs, copies aside what changed in RAM since the last one, reads its state,
    * and resumes it. All of it before this returns. What it returns lies in `area` and in the machine, until the next one.
    *
+   * @param closeEpoch called last, while nothing of the guest runs: what the guest does from then on is in no part of this
    * @throws RunStateError if the machine neither runs nor is stopped
    */
-  capture(area: CheckpointArea): Checkpoint {
+  capture(area: CheckpointArea, closeEpoch: () => void = () => {}): Checkpoint {
     const { access, io } = this.#parts;
     const { times } = this.#control;
     const wasRunning = this.state === 'running';
     area.clear();
     if (wasRunning) this.#control.stop('paused', true);
+    else times.restart();
     let own: OwnDevices;
     let takeDevices: () => readonly IoDeviceState[];
     try {
@@ -175,6 +177,7 @@ export class Machine implements MonitoredMachine {
       area.collect();
       times.done('collect');
       area.copy();
+      closeEpoch();
       times.done('copy');
     } finally {
       if (wasRunning) this.#control.resume();
@@ -184,13 +187,13 @@ export class Machine implements MonitoredMachine {
 
   /**
    * Loads a checkpoint, which was checked as if a stranger wrote it (StateImage.from, checkIoDeviceStates), into the machine,
-   * which is stopped or has never run: its state, then its pages.
+   * which is stopped or has never run: its state, then its pages, unless RAM has them already.
    *
    * @throws VmStateError, and the machine is as it was; RunStateError
    */
-  apply({ pages, image, own, devices }: Checkpoint): void {
+  apply({ pages, image, own, devices }: CheckpointState & Partial<Checkpoint>): void {
     this.#parts.access.loadImage(image, own, devices, this.#control.clocksBeforeLoad);
-    this.ram.load(pages);
+    if (pages !== undefined) this.ram.load(pages);
     this.#control.loaded(image.clock);
   }
 
@@ -203,13 +206,14 @@ export class Machine implements MonitoredMachine {
    * Lets a machine that was held run.
    *
    * @param mode what becomes of the time in between, for the guest
+   * @param passedNs with `keep`: so much of it has passed for the guest all the same, in nanoseconds
    * @throws RunStateError if it is not held, or has nothing to run yet
    */
-  release(mode: ClockMode = 'keep'): void {
+  release(mode: ClockMode = 'keep', passedNs = 0n): void {
     if (this.state !== 'colo' || this.#control.clocksBeforeLoad === undefined) {
       throw new RunStateError(this.state, 'running');
     }
-    this.#control.resume(mode);
+    this.#control.resume(mode, passedNs);
     this.events.tell({ kind: 'resumed' });
   }
 
@@ -297,10 +301,10 @@ export class Machine implements MonitoredMachine {
 
   /**
    * Does what the guest's own request for a reset does: the guest begins anew, and the machine runs or is paused as before.
-   * Without images to boot it ends. No effect once it has ended.
+   * Without images to boot it ends. No effect once it has ended, or while it is in the hands of fault tolerance.
    */
   reset(by: string): void {
-    this.#reset(by);
+    if (this.state !== 'colo') this.#reset(by);
   }
 
   /** Ends the machine from outside. No effect once it has ended. */

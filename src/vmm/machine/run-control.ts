@@ -150,9 +150,10 @@ export class RunControl {
    * Lets all go on.
    *
    * @param mode absent: so little time has passed that the clocks are left alone, if they run
+   * @param passedNs with `keep`: what has passed for the guest all the same
    * @throws RunStateError if it is not stopped
    */
-  resume(mode?: ClockMode): void {
+  resume(mode?: ClockMode, passedNs = 0n): void {
     const clocks = this.#clocks;
     this.times.begin();
     this.#runState.moveTo('running');
@@ -160,10 +161,10 @@ export class RunControl {
     this.#clocks = undefined;
     const { access } = this.#parts;
     const stoppedMs = performance.now() - this.#stoppedAt;
-    let jumpNs = 0n;
+    let jumpNs = passedNs;
     if (clocks !== undefined && !(clocks.running && mode === undefined)) {
       if (mode === 'jump') this.#catchUp.start(elapsedSince(clocks.state));
-      jumpNs = this.#catchUp.next(access);
+      jumpNs += this.#catchUp.next(access);
       access.setClocks(clocks.state, jumpNs);
       this.heldMs = performance.now() - clocks.readAt;
     }
