@@ -1,10 +1,9 @@
-import { fdatasyncSync, readSync, writeSync } from 'node:fs';
+import { fdatasyncSync, writeSync } from 'node:fs';
 import { type IoVector, IoVectors } from '../host/io-vector.ts';
 import { type Fd, viewMemory } from '../host/libc.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 import type { BlockRequest } from './block-backend.ts';
-import { DiskError } from './disk-error.ts';
 import { type OverlayLayout, overlayBlockBytes as pageBytes } from './overlay-file.ts';
 import type { RawFile } from './raw-file.ts';
 
@@ -14,6 +13,9 @@ import type { RawFile } from './raw-file.ts';
  * A flush makes a copy of the pages that changed, syncs the data, writes the copies, syncs again. The copies hold only
  * bits whose data was written before the first sync, so no bit is ever in the file before its data; and none at all once
  * a sync has failed, for after that none succeeds (see {@link RawFile.lost}).
+ *
+ * The bits, and which pages of them the file does not have yet, are shared by all threads that have the overlay open. Of those
+ * one at a time may change it, and flush.
  */
 export class AllocationMap implements Closable {
   readonly #owner = new Owner();
@@ -22,8 +24,7 @@ export class AllocationMap implements Closable {
   readonly #copy: Uint8Array;
   readonly #copyAddress: number;
   readonly #isChanged: Uint8Array;
-  #changed: number[] = [];
-  #writing: number[] = [];
+  readonly #writing: number[] = [];
   readonly #layout: OverlayLayout;
   readonly #file: RawFile;
   readonly #fd: Fd;
@@ -34,24 +35,19 @@ export class AllocationMap implements Closable {
   #phase: 'idle' | 'data' | 'pages' | 'bits' = 'idle';
   #position = 0;
 
-  constructor(file: RawFile, fd: Fd, layout: OverlayLayout, path: string) {
+  /** @param shared what {@link openOverlay} read */
+  constructor(file: RawFile, fd: Fd, layout: OverlayLayout, shared: SharedArrayBuffer) {
     this.#file = file;
     this.#fd = fd;
     this.#layout = layout;
-    this.#isChanged = new Uint8Array(layout.bitmapBytes / pageBytes);
+    this.#bits = new Uint8Array(shared, 0, layout.bitmapBytes);
+    this.#isChanged = new Uint8Array(shared, layout.bitmapBytes);
     try {
-      const bits = this.#owner.own(new AnonymousMapping('bitmap', layout.bitmapBytes));
       const copy = this.#owner.own(new AnonymousMapping('bitmap copy', layout.bitmapBytes));
       const data = this.#owner.own(new IoVectors(1, 1)).vectors[0] as IoVector;
-      this.#bits = new Uint8Array(viewMemory(bits.address, layout.bitmapBytes));
       this.#copy = new Uint8Array(viewMemory(copy.address, layout.bitmapBytes));
       this.#copyAddress = copy.address;
       this.#page = new PageRequest(this, data);
-      for (let at = 0; at < layout.bitmapBytes; ) {
-        const count = readSync(fd, this.#bits, at, layout.bitmapBytes - at, layout.bitmapOffset + at);
-        if (count === 0) throw new DiskError(`overlay ${path} is truncated within its bitmap; restore it from a copy`);
-        at += count;
-      }
     } catch (error) {
       this.#owner.close();
       throw error;
@@ -77,7 +73,7 @@ export class AllocationMap implements Closable {
       const changed = bits | (1 << (block & 7));
       if (changed === bits) continue;
       this.#bits[at] = changed;
-      this.#markChanged(Math.floor(at / pageBytes));
+      this.#isChanged[Math.floor(at / pageBytes)] = 1;
     }
   }
 
@@ -90,7 +86,7 @@ export class AllocationMap implements Closable {
   /** A step of the flush is done. */
   advance(result: number): void {
     if (result < 0) {
-      for (const page of this.#writing) this.#markChanged(page);
+      for (const page of this.#writing) this.#isChanged[page] = 1;
       this.#finish(result);
     } else if (this.#phase === 'data' && this.#writing.length > 0) {
       this.#phase = 'pages';
@@ -99,27 +95,26 @@ export class AllocationMap implements Closable {
     else this.#finish(0);
   }
 
-  /**
-   * Writes what has changed, waiting for it, and gives everything back. Nothing may be in flight. Where data was lost its
-   * bits stay as they are in the file: nobody can tell any more which ones have their data there.
-   */
+  /** Writes what has changed, waiting for it. Nothing may be in flight. Where data was lost the bits stay as they are in the
+   * file: nobody can tell any more which ones have their data there. */
+  writeBack(): void {
+    if (this.#file.lost !== 0) return;
+    const pages = this.#takeChanged();
+    if (pages.length === 0) return;
+    fdatasyncSync(this.#fd);
+    for (const page of pages) this.#writePage(page);
+    fdatasyncSync(this.#fd);
+  }
+
+  /** Nothing may be in flight. */
   close(): void {
-    try {
-      if (this.#changed.length > 0 && this.#file.lost === 0) {
-        fdatasyncSync(this.#fd);
-        for (const page of this.#changed) this.#writePage(page);
-        fdatasyncSync(this.#fd);
-        this.#changed = [];
-      }
-    } finally {
-      this.#owner.close();
-    }
+    this.#owner.close();
   }
 
   #writePage(page: number): void {
     const start = page * pageBytes;
     for (let at = start; at < start + pageBytes; ) {
-      at += writeSync(this.#fd, this.#bits, at, start + pageBytes - at, this.#layout.bitmapOffset + at);
+      at += writeSync(this.#fd, this.#copy, at, start + pageBytes - at, this.#layout.bitmapOffset + at);
     }
   }
 
@@ -127,14 +122,7 @@ export class AllocationMap implements Closable {
     const spent = this.#current;
     this.#current = this.#next;
     this.#next = spent;
-    const written = this.#writing;
-    this.#writing = this.#changed;
-    this.#changed = written;
-    for (const page of this.#writing) {
-      const at = page * pageBytes;
-      this.#isChanged[page] = 0;
-      this.#copy.set(this.#bits.subarray(at, at + pageBytes), at);
-    }
+    this.#writing.push(...this.#takeChanged());
     this.#position = 0;
     this.#phase = 'data';
     this.#file.flush(this.#page);
@@ -170,10 +158,16 @@ export class AllocationMap implements Closable {
     if (this.#next.length > 0) this.#begin();
   }
 
-  #markChanged(page: number): void {
-    if (this.#isChanged[page] === 1) return;
-    this.#isChanged[page] = 1;
-    this.#changed.push(page);
+  /** The pages that the file does not have yet; a copy of them is made. */
+  #takeChanged(): number[] {
+    const pages: number[] = [];
+    for (let page = this.#isChanged.indexOf(1); page >= 0; page = this.#isChanged.indexOf(1, page + 1)) {
+      const at = page * pageBytes;
+      this.#isChanged[page] = 0;
+      this.#copy.set(this.#bits.subarray(at, at + pageBytes), at);
+      pages.push(page);
+    }
+    return pages;
   }
 }
 

@@ -2,11 +2,11 @@ import type { EventFd } from '../host/eventfd.ts';
 import { FileCalls } from '../host/file-calls.ts';
 import type { IoVector } from '../host/io-vector.ts';
 import type { Fd } from '../host/libc.ts';
-import type { BatchListener, Completion, DiskEngine } from './disk-engine.ts';
+import type { BatchListener, Completion, WatchedEngine } from './disk-engine.ts';
 import type { UringEngine } from './uring-engine.ts';
 
 /** Calls on files that never wait, made at once; completions come in the batches of the engine for all the others. */
-export class AtOnceCalls implements DiskEngine {
+export class AtOnceCalls implements WatchedEngine {
   readonly #calls = new FileCalls();
   readonly #engine: UringEngine;
 

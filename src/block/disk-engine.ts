@@ -16,17 +16,11 @@ export interface BatchListener {
 
 /**
  * How system calls on files are made, for all disks of one thread. Calls are collected until {@link start}; their
- * completions come from {@link start} and {@link reap}, never from the call that submits. Nothing is allocated for a
- * request.
+ * completions come later, never from the call that submits.
  *
  * Vectors and the memory they name belong to the engine until the completion.
  */
 export interface DiskEngine extends Closable {
-  /**
-   * Counts completions that nobody has seen yet. The thread watches it, edge-triggered (it is never read), and calls
-   * {@link reap}.
-   */
-  readonly completions: EventFd;
   /** Calls submitted and not yet finished. */
   readonly inFlight: number;
   /** From `data.offset` of the file. */
@@ -40,10 +34,19 @@ export interface DiskEngine extends Closable {
   /** Hands what was collected to the kernel and delivers what is done at once. Inside of a completion it does nothing:
    * what completions submit is started after them anyway. */
   start(): void;
-  /** Delivers what is done. */
-  reap(): void;
   /** `listener` hears of each batch of completions, whoever caused it. */
   listen(listener: BatchListener): void;
   /** Nothing may be in flight. */
   close(): void;
+}
+
+/** An engine whose thread asks for completions: they come from {@link start} and {@link reap}. Nothing is allocated for a request. */
+export interface WatchedEngine extends DiskEngine {
+  /**
+   * Counts completions that nobody has seen yet. The thread watches it, edge-triggered (it is never read), and calls
+   * {@link reap}.
+   */
+  readonly completions: EventFd;
+  /** Delivers what is done. */
+  reap(): void;
 }

@@ -3,7 +3,7 @@ import type { EventFd } from '../host/eventfd.ts';
 import { IoUringUnavailableError } from '../host/io-uring.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 import { AtOnceCalls } from './at-once-calls.ts';
-import type { BatchListener, DiskEngine } from './disk-engine.ts';
+import type { BatchListener, DiskEngine, WatchedEngine } from './disk-engine.ts';
 import { PlainEngine } from './plain-engine.ts';
 import { UringEngine } from './uring-engine.ts';
 
@@ -21,8 +21,8 @@ export class DiskEngines implements EngineChooser, Closable {
   /** Why there is no io_uring; undefined if there is. */
   readonly withoutUring: string | undefined;
   readonly #owner = new Owner();
-  readonly #waiting: DiskEngine;
-  readonly #atOnce: DiskEngine;
+  readonly #waiting: WatchedEngine;
+  readonly #atOnce: WatchedEngine;
 
   constructor() {
     try {

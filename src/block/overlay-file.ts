@@ -11,7 +11,8 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { bytes, struct, u32, u64 } from '../host/layout.ts';
-import type { Fd } from '../host/libc.ts';
+import { type Fd, viewMemory } from '../host/libc.ts';
+import { AnonymousMapping } from '../host/mapping.ts';
 import { DiskError } from './disk-error.ts';
 import { type DiskFile, openDiskFile } from './disk-file.ts';
 import { overlayMagic } from './disk-format.ts';
@@ -61,6 +62,8 @@ export function overlayLayout(sizeBytes: number): OverlayLayout {
 export interface OpenOverlay {
   readonly file: DiskFile;
   readonly layout: OverlayLayout;
+  /** The bitmap as it is now, for all threads that have it open: see AllocationMap. */
+  readonly map: SharedArrayBuffer;
 }
 
 /**
@@ -72,7 +75,8 @@ export function openOverlay(path: string, sizeBytes: number, options: { direct?:
   createOverlay(path, sizeBytes);
   const file = openDiskFile(path, { ...options, raw: true });
   try {
-    return { file, layout: checkOverlay(path, file.fd, file.sizeBytes, sizeBytes) };
+    const layout = checkOverlay(path, file.fd, file.sizeBytes, sizeBytes);
+    return { file, layout, map: readMap(path, file.fd, layout) };
   } catch (error) {
     closeSync(file.fd);
     throw error;
@@ -147,6 +151,26 @@ function checkOverlay(path: string, fd: Fd, fileBytes: number, sizeBytes: number
     );
   }
   return layout;
+}
+
+/** The bitmap, and a byte for each page of it. Read through memory that direct I/O takes. */
+function readMap(path: string, fd: Fd, { bitmapOffset, bitmapBytes }: OverlayLayout): SharedArrayBuffer {
+  const map = new SharedArrayBuffer(bitmapBytes + bitmapBytes / overlayBlockBytes);
+  const bits = new Uint8Array(map);
+  const pieceBytes = Math.min(bitmapBytes, 1 << 20);
+  const mapping = new AnonymousMapping('bitmap', pieceBytes);
+  try {
+    const piece = new Uint8Array(viewMemory(mapping.address, pieceBytes));
+    for (let at = 0; at < bitmapBytes; ) {
+      const count = readSync(fd, piece, 0, Math.min(pieceBytes, bitmapBytes - at), bitmapOffset + at);
+      if (count === 0) throw new DiskError(`overlay ${path} is truncated within its bitmap; restore it from a copy`);
+      bits.set(piece.subarray(0, count), at);
+      at += count;
+    }
+  } finally {
+    mapping.close();
+  }
+  return map;
 }
 
 function header(sizeBytes: number): Uint8Array {

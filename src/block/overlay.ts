@@ -68,12 +68,12 @@ export class Overlay implements BlockBackend {
   }
 
   /** @param owner closes what the overlay stands on, after it: the base, and the descriptor */
-  constructor({ file, layout }: OpenOverlay, base: BlockBackend, engines: EngineChooser, owner: Owner) {
+  constructor({ file, layout, map }: OpenOverlay, base: BlockBackend, engines: EngineChooser, owner: Owner) {
     const top = owner.own(new RawFile(file, engines));
     this.#owner = owner;
     this.#base = base;
     this.#top = top;
-    this.#map = owner.own(new AllocationMap(top, file.fd, layout, file.path));
+    this.#map = owner.own(new AllocationMap(top, file.fd, layout, map));
     this.#dataOffset = layout.dataOffset;
     this.sizeBytes = base.sizeBytes;
   }
@@ -119,6 +119,15 @@ export class Overlay implements BlockBackend {
 
   /** Writes the bits that no flush has written, and closes the base too. */
   close(): void {
+    try {
+      this.#map.writeBack();
+    } finally {
+      this.#owner.close();
+    }
+  }
+
+  /** As {@link close}, but leaves the bits to another thread that has the overlay open. */
+  leave(): void {
     this.#owner.close();
   }
 

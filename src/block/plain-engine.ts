@@ -2,14 +2,14 @@ import { EventFd } from '../host/eventfd.ts';
 import { FileCalls } from '../host/file-calls.ts';
 import type { IoVector } from '../host/io-vector.ts';
 import type { Fd } from '../host/libc.ts';
-import type { BatchListener, Completion, DiskEngine } from './disk-engine.ts';
+import type { BatchListener, Completion, WatchedEngine } from './disk-engine.ts';
 import { DoneQueue } from './done-queue.ts';
 
 /**
  * Disk calls made at once, on the thread that submits them: for hosts without io_uring. A slow disk then holds up
  * everything that this thread does.
  */
-export class PlainEngine implements DiskEngine {
+export class PlainEngine implements WatchedEngine {
   readonly completions = new EventFd();
   inFlight = 0;
   readonly #calls = new FileCalls();

@@ -3,7 +3,7 @@ import { IoUring } from '../host/io-uring.ts';
 import type { IoVector } from '../host/io-vector.ts';
 import type { Fd } from '../host/libc.ts';
 import { Owner } from '../host/ownership.ts';
-import type { BatchListener, Completion, DiskEngine } from './disk-engine.ts';
+import type { BatchListener, Completion, WatchedEngine } from './disk-engine.ts';
 import { DoneQueue } from './done-queue.ts';
 
 /** Submissions that one system call takes; more are submitted in several. */
@@ -13,7 +13,7 @@ const ringEntries = 256;
  * Disk calls through io_uring: reads from the page cache finish within the one system call that starts a batch, whatever
  * would wait does so in the kernel's own threads.
  */
-export class UringEngine implements DiskEngine {
+export class UringEngine implements WatchedEngine {
   readonly completions: EventFd;
   inFlight = 0;
   readonly #owner = new Owner();

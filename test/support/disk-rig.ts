@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { BlockBackend, BlockRequest } from '../../src/block/block-backend.ts';
-import type { DiskEngine } from '../../src/block/disk-engine.ts';
+import type { WatchedEngine } from '../../src/block/disk-engine.ts';
 import type { EngineChooser } from '../../src/block/disk-engines.ts';
 import { PlainEngine } from '../../src/block/plain-engine.ts';
 import { type IoVector, IoVectors } from '../../src/host/io-vector.ts';
@@ -12,7 +12,7 @@ import { AnonymousMapping } from '../../src/host/mapping.ts';
 import { Owner } from '../../src/host/ownership.ts';
 
 /** Every file by one engine. */
-export function only(engine: DiskEngine): EngineChooser {
+export function only(engine: WatchedEngine): EngineChooser {
   return { engineFor: () => engine };
 }
 
@@ -37,13 +37,13 @@ export class TestRequest implements BlockRequest {
 export class DiskRig {
   readonly folder: string;
   readonly owner = new Owner();
-  readonly engine: DiskEngine;
+  readonly engine: WatchedEngine;
   readonly memory: Uint8Array;
   readonly address: number;
   readonly #vectors: readonly IoVector[];
   #next = 0;
 
-  constructor(t: Test, engine: DiskEngine = new PlainEngine(), parent = tmpdir()) {
+  constructor(t: Test, engine: WatchedEngine = new PlainEngine(), parent = tmpdir()) {
     t.teardown(() => this.owner.close());
     this.folder = mkdtempSync(join(parent, 'colo-disk-'));
     this.owner.defer(() => rmSync(this.folder, { recursive: true }));

@@ -1,11 +1,11 @@
-import type { BatchListener, Completion, DiskEngine } from '../../src/block/disk-engine.ts';
+import type { BatchListener, Completion, WatchedEngine } from '../../src/block/disk-engine.ts';
 import { EventFd } from '../../src/host/eventfd.ts';
 import { FileCalls } from '../../src/host/file-calls.ts';
 import type { IoVector } from '../../src/host/io-vector.ts';
 import type { Fd } from '../../src/host/libc.ts';
 
 /** Makes the calls that it was given in any order, one with each {@link reap}, as a kernel might. */
-export class ShuffledEngine implements DiskEngine {
+export class ShuffledEngine implements WatchedEngine {
   readonly completions = new EventFd();
   readonly #random: (limit: number) => number;
   readonly #calls = new FileCalls();

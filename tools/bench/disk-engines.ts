@@ -1,6 +1,6 @@
 import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { DiskEngine } from '../../src/block/disk-engine.ts';
+import type { WatchedEngine } from '../../src/block/disk-engine.ts';
 import { PlainEngine } from '../../src/block/plain-engine.ts';
 import { UringEngine } from '../../src/block/uring-engine.ts';
 import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/epoll.ts';
@@ -93,12 +93,12 @@ export function benchDiskEngines(rounds: number, progress: (line: string) => voi
 }
 
 class Runner {
-  readonly engine: DiskEngine;
+  readonly engine: WatchedEngine;
   readonly fd: Fd;
   readonly #epoll: Epoll;
   readonly #lanes: readonly Lane[];
 
-  constructor(engine: DiskEngine, fd: Fd, owner: Owner) {
+  constructor(engine: WatchedEngine, fd: Fd, owner: Owner) {
     this.engine = engine;
     this.fd = fd;
     this.#epoll = owner.own(new Epoll());

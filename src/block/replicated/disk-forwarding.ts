@@ -16,13 +16,7 @@ import {
   mostChangeBytes,
   writeRecordBytes,
 } from './disk-ring.ts';
-import { ForwardedDisk } from './forwarded-disk.ts';
-
-/** Where a protected disk's changes go. */
-export interface ChangeSink {
-  take(disk: ForwardedDisk, request: BlockRequest, kind: ChangeKind): void;
-  flush(disk: ForwardedDisk, request: BlockRequest): void;
-}
+import { type ChangeSink, ForwardedDisk } from './forwarded-disk.ts';
 
 /** What forwarding begins with. */
 export interface ForwardingParts {

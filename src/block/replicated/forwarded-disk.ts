@@ -1,7 +1,12 @@
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import { ChangeOrder } from '../change-order.ts';
-import type { ChangeSink } from './disk-forwarding.ts';
-import { changeKind, mostAlignment } from './disk-ring.ts';
+import { type ChangeKind, changeKind, mostAlignment } from './disk-ring.ts';
+
+/** Where a protected disk's changes go. */
+export interface ChangeSink {
+  take(disk: ForwardedDisk, request: BlockRequest, kind: ChangeKind): void;
+  flush(disk: ForwardedDisk, request: BlockRequest): void;
+}
 
 /**
  * A disk whose changes go to a standby's too, while there is one. Otherwise, and for reads always, it is the disk's own backend

@@ -2,7 +2,7 @@ import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
-import type { DiskEngine } from '../../../src/block/disk-engine.ts';
+import type { WatchedEngine } from '../../../src/block/disk-engine.ts';
 import { PlainEngine } from '../../../src/block/plain-engine.ts';
 import { UringEngine } from '../../../src/block/uring-engine.ts';
 import { EPOLLET, EPOLLIN, Epoll } from '../../../src/host/epoll.ts';
@@ -30,7 +30,7 @@ class Result {
 }
 
 /** An engine, a file, memory and vectors over it. */
-function rig(t: Test, engine: DiskEngine, content: Uint8Array) {
+function rig(t: Test, engine: WatchedEngine, content: Uint8Array) {
   const owner = new Owner();
   t.teardown(() => owner.close());
   owner.own(engine);
@@ -66,7 +66,7 @@ function rig(t: Test, engine: DiskEngine, content: Uint8Array) {
   return { engine, path, fd, memory, vector, settle };
 }
 
-const engines: [name: string, make: (entries?: number) => DiskEngine, skip: string | false][] = [
+const engines: [name: string, make: (entries?: number) => WatchedEngine, skip: string | false][] = [
   ['plain', () => new PlainEngine(), false],
   ['io_uring', (entries) => new UringEngine(entries), noUring()],
 ];

@@ -1,6 +1,6 @@
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { type Test, test } from 'tap';
-import type { DiskEngine } from '../../../src/block/disk-engine.ts';
+import type { WatchedEngine } from '../../../src/block/disk-engine.ts';
 import { Overlay } from '../../../src/block/overlay.ts';
 import { overlayHeader } from '../../../src/block/overlay-file.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
@@ -22,7 +22,7 @@ function baseContent(sizeBytes: number): Buffer {
 class OverlayRig extends DiskRig {
   readonly content: Buffer;
 
-  constructor(t: Test, sizeBytes: number, engine?: DiskEngine) {
+  constructor(t: Test, sizeBytes: number, engine?: WatchedEngine) {
     super(t, engine);
     this.content = baseContent(sizeBytes);
     writeFileSync(this.path('base'), this.content);

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { type Test, test } from 'tap';
-import type { Completion, DiskEngine } from '../../../src/block/disk-engine.ts';
+import type { Completion, WatchedEngine } from '../../../src/block/disk-engine.ts';
 import { type DiskFile, openDiskFile } from '../../../src/block/disk-file.ts';
 import { Overlay } from '../../../src/block/overlay.ts';
 import { openOverlay } from '../../../src/block/overlay-file.ts';
@@ -65,7 +65,7 @@ function numbered(sectors: number): Buffer {
   return content;
 }
 
-function parts(t: Test, engine: DiskEngine, rig: DiskRig, file: RawFile | Overlay, content: Buffer): void {
+function parts(t: Test, engine: WatchedEngine, rig: DiskRig, file: RawFile | Overlay, content: Buffer): void {
   for (const [offset, length] of [
     [0, sector],
     [sector, sector],
@@ -104,11 +104,11 @@ test('the same through an overlay of files that take whole blocks only', async (
   const content = numbered(48);
   writeFileSync(rig.path('base'), content);
   const base = new RawFile(strictFile(rig, rig.path('base'), true), rig.engines);
-  const { file, layout } = openOverlay(rig.path('top'), content.length);
+  const { file, layout, map } = openOverlay(rig.path('top'), content.length);
   rig.owner.defer(() => closeSync(file.fd));
   const below = new Owner();
   below.own(base);
-  const top = { file: { ...file, alignment: block }, layout };
+  const top = { file: { ...file, alignment: block }, layout, map };
   const overlay = rig.owner.own(new Overlay(top, base, rig.engines, below));
   parts(t, engine, rig, overlay, content);
   t.equal(engine.refused, 0);

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { test } from 'tap';
-import type { Completion, DiskEngine } from '../../../src/block/disk-engine.ts';
+import type { Completion, WatchedEngine } from '../../../src/block/disk-engine.ts';
 import { DiskEngines } from '../../../src/block/disk-engines.ts';
 import { PlainEngine } from '../../../src/block/plain-engine.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
@@ -159,7 +159,7 @@ test('a full file system is told as such', async (t) => {
 });
 
 test('direct I/O takes memory as it comes, in whatever pieces', async (t) => {
-  const engine: DiskEngine = new PlainEngine();
+  const engine: WatchedEngine = new PlainEngine();
   const rig = new DiskRig(t, engine, '/var/tmp');
   writeFileSync(rig.path('disk'), pattern(2 * MiB));
   let file: RawFile;
@@ -265,7 +265,7 @@ test('files in memory are accessed at once, others by the engine that waits', as
   const engines = new DiskEngines();
   t.teardown(() => engines.close());
   const device = engines.engineFor('/dev/null', false);
-  t.equal(device.completions, engines.completions);
+  t.equal((device as WatchedEngine).completions, engines.completions);
   if (engines.withoutUring === undefined) t.not(engines.engineFor('/dev/shm', true), device);
   else t.equal(engines.engineFor('/dev/shm', true), device);
 });
