@@ -49,6 +49,8 @@ export type PrimaryEvent =
   | { readonly kind: 'connect-failed'; readonly reason: string }
   /** Both sides' disks have the same bytes, other than writes that are forwarded. */
   | { readonly kind: 'disks-in-step' }
+  /** They cannot have: a sentence with the remedy. */
+  | { readonly kind: 'disks-not-in-step'; readonly reason: string }
   /** A live pass is on its way; `pages` were written again meanwhile. */
   | { readonly kind: 'passed'; readonly epoch: Epoch; readonly worthAnother: boolean }
   /** The guest was stopped for `stoppedMs`, and runs on in the next epoch. */

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { machineShapeSchema } from './machine-shape.ts';
-import type { MessageKind } from './messages.ts';
+import { comparedBlockBytes, hashBytes, type MessageKind, mostComparedBytes } from './messages.ts';
 import type { Role } from './numbers.ts';
 
 /** One TLS connection each: what is urgent never waits behind bulk (spec B.5). */
@@ -94,6 +94,21 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     limitBytes: 17,
   },
   'disk-end': { code: 51, stream: 'disk', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
+  'disk-compare': {
+    code: 52,
+    stream: 'disk',
+    from: 'primary',
+    numbers: { disk: 'u8', offset: 'u53', lengthBytes: 'u53' },
+    limitBytes: 17,
+  },
+  'disk-hashes': {
+    code: 53,
+    stream: 'disk',
+    from: 'secondary',
+    numbers: { disk: 'u8', offset: 'u53' },
+    rest: 'data',
+    limitBytes: 9 + (mostComparedBytes / comparedBlockBytes) * hashBytes,
+  },
 
   output: {
     code: 64,

@@ -136,6 +136,7 @@ export interface DiskWrite {
   readonly offset: number;
   readonly data: Uint8Array;
 }
+/** Zeros from then on. `disk-discard`: the space may be given back. */
 export interface DiskErase {
   readonly kind: 'disk-discard' | 'disk-zeroes';
   readonly epoch: Epoch;
@@ -149,6 +150,32 @@ export interface DiskEnd {
   readonly epoch: Epoch;
   readonly items: number;
 }
+
+/** The first copy: P wants to know what S has there, after all that P sent before. Only in epoch 0. */
+export interface DiskCompare {
+  readonly kind: 'disk-compare';
+  readonly epoch: Epoch;
+  readonly disk: number;
+  /** A multiple of {@link comparedBlockBytes}. */
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+/** S to P: the answer to `disk-compare`. */
+export interface DiskHashes {
+  readonly kind: 'disk-hashes';
+  readonly epoch: Epoch;
+  readonly disk: number;
+  readonly offset: number;
+  /** SHA-256 of each block, one after the other; zeros for a block of zeros. */
+  readonly data: Uint8Array;
+}
+
+/** Disks are compared in blocks of this size, whose last one on a disk may be shorter. */
+export const comparedBlockBytes = 64 * 1024;
+/** Most bytes of a disk that one `disk-compare` asks for. */
+export const mostComparedBytes = 1024 * 1024;
+/** Bytes of a hash. */
+export const hashBytes = 32;
 
 // Packets (spec B.15). Stream: packets.
 
@@ -196,7 +223,10 @@ export type DiskRecord = DiskWrite | DiskErase;
 /** What belongs to an epoch and travels beside the control stream. */
 export type EpochItem = Pages | PagesEnd | VmState | DiskRecord | DiskEnd | Packet | PacketsEnd | OutputLeft;
 
-export type Message = ControlMessage | EpochItem;
+/** What the two sides say about unequal disks, which concerns no core. */
+export type DiskComparison = DiskCompare | DiskHashes;
+
+export type Message = ControlMessage | EpochItem | DiskComparison;
 
 export type MessageKind = Message['kind'];
 

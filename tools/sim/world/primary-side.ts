@@ -4,7 +4,7 @@ import { Primary, type PrimaryOptions } from '../../../src/colo/core/primary/pri
 import type { Rules } from '../../../src/colo/core/rules.ts';
 import type { Message } from '../../../src/colo/protocol/messages.ts';
 import { type Epoch, epoch, next } from '../../../src/colo/protocol/numbers.ts';
-import type { Answer, DiskRequest, Request } from './fake-guest.ts';
+import { type Answer, blockCount, type DiskRequest, type Request } from './fake-guest.ts';
 import { toBytes } from './numbers-as-bytes.ts';
 import { Side } from './side.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -23,6 +23,8 @@ export class PrimarySide extends Side<PrimaryEvent> {
   #packetItems = 0;
   #pagesItems = 0;
   #outputWaits = false;
+  /** The first copy that is under way. */
+  #copy = 0;
   #captured: { readonly pages: number[]; readonly state: number[] } = { pages: [], state: [] };
 
   constructor(world: Surroundings, options: PrimaryOptions, rules: Rules) {
@@ -49,14 +51,9 @@ export class PrimarySide extends Side<PrimaryEvent> {
         this.attached = false;
         this.pumpDisk();
         return;
-      case 'synchronise-disks': {
-        const blocks = [...this.guest.blocks];
-        world.agenda.after(world.random.between(1, 6), () => {
-          world.diskCopied(blocks);
-          this.post({ kind: 'disks-in-step' });
-        });
+      case 'synchronise-disks':
+        world.agenda.after(world.random.between(1, 6), () => this.process(() => this.#synchronise(++this.#copy, 0)));
         return;
-      }
       case 'live-pass':
         this.#pass(effect.epoch);
         return;
@@ -94,6 +91,26 @@ export class PrimarySide extends Side<PrimaryEvent> {
     this.send({ kind: 'output', epoch: this.epoch, card: 0, data: toBytes([client, number, index, hash, clock]) });
   }
 
+  /** The first copy: a block is sent as it is now, among the writes, as far as S's log has room. */
+  #synchronise(copy: number, from: number): void {
+    for (let block = from; block < blockCount; block++) {
+      if (copy !== this.#copy || !this.attached || this.session === undefined) return;
+      if (this.primary.diskWindow.mustWait) {
+        this.world.agenda.after(1, () => this.process(() => this.#synchronise(copy, block)));
+        return;
+      }
+      this.#forward(block, this.guest.blocks[block] as number);
+    }
+    this.post({ kind: 'disks-in-step' });
+  }
+
+  #forward(block: number, value: number): void {
+    this.#diskItems++;
+    const data = toBytes([block, value]);
+    this.send({ kind: 'disk-write', epoch: this.epoch, disk: 0, offset: block * writeBytes, data });
+    if (this.primary.diskWindow.forward(writeBytes)) this.post({ kind: 'disk-log-half' });
+  }
+
   protected override pumpDisk(): void {
     for (const request of this.guest.queue) {
       if (request.taken) continue;
@@ -102,19 +119,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
         return;
       }
       this.guest.taken(request);
-      if (this.attached) {
-        this.#diskItems++;
-        const { block, value } = request;
-        const message: Message = {
-          kind: 'disk-write',
-          epoch: this.epoch,
-          disk: 0,
-          offset: block * writeBytes,
-          data: toBytes([block, value]),
-        };
-        this.send(message);
-        if (this.primary.diskWindow.forward(writeBytes)) this.post({ kind: 'disk-log-half' });
-      }
+      if (this.attached) this.#forward(request.block, request.value);
       this.disk.write(request.block, request.value, (error) => this.#written(request, error));
     }
   }

@@ -5,7 +5,7 @@ import type { Effect, SecondaryEvent } from '../../../src/colo/core/events.ts';
 import type { Rules } from '../../../src/colo/core/rules.ts';
 import { Secondary, type SecondaryOptions } from '../../../src/colo/core/secondary/secondary.ts';
 import type { EpochItem, Message } from '../../../src/colo/protocol/messages.ts';
-import { type Epoch, noCheckpoint } from '../../../src/colo/protocol/numbers.ts';
+import { type Epoch, epoch, noCheckpoint } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
 import { type Answer, blockCount, type DiskRequest, FakeGuest, pageCount, type Request } from './fake-guest.ts';
 import { fromBytes } from './numbers-as-bytes.ts';
@@ -60,6 +60,8 @@ export class SecondarySide extends Side<SecondaryEvent> {
     switch (effect.kind) {
       case 'attach':
         this.#log = new DiskLog(this.#diskLogBytes, this.#rules);
+        // Until the first checkpoint the disk is being copied: nothing has to be kept aside.
+        this.#log.commit(epoch(0));
         this.#keep = new PacketKeep(1e6, this.#rules);
         this.#forgetStaging();
         this.#inputs = [];
@@ -133,14 +135,6 @@ export class SecondarySide extends Side<SecondaryEvent> {
     if (message.kind === 'vmstate-send') this.#arrivals.set(message.epoch, this.world.agenda.now);
   }
 
-  /** The first copy of P's disk. */
-  receiveDisk(blocks: readonly number[]): void {
-    for (let block = 0; block < blockCount; block++) {
-      this.disk.cached[block] = blocks[block] as number;
-      this.disk.durable[block] = blocks[block] as number;
-    }
-  }
-
   #forgetStaging(): void {
     this.#stagedPages = [];
     this.#stagedState = [];
@@ -159,6 +153,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
         try {
           const half = this.#log.append({ epoch: item.epoch, bytes: item.data.length, block, value });
           if (half) this.post({ kind: 'disk-log-half' });
+          this.#layDown();
         } catch (error) {
           if (!(error instanceof ProtocolError)) throw error;
           this.world.overran();
@@ -262,7 +257,10 @@ export class SecondarySide extends Side<SecondaryEvent> {
           this.diskFailed(error);
           return;
         }
-        if (log !== this.#log) return;
+        if (log !== this.#log) {
+          this.#layDown();
+          return;
+        }
         log.laid();
         this.post({ kind: 'disk-laid', bytes: log.laidBytes });
         this.#layDown();

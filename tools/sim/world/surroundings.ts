@@ -34,7 +34,6 @@ export interface Surroundings {
 
   captured(epoch: Epoch, guest: FakeGuest, state: readonly number[]): void;
   wasReset(): void;
-  diskCopied(blocks: readonly number[]): void;
   checkEqual(epoch: Epoch, ram: readonly number[], state: readonly number[], disk: readonly number[]): void;
   checkTakeover(
     side: SideView,

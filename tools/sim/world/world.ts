@@ -201,11 +201,6 @@ export class World implements Surroundings {
     this.resetAt = this.agenda.now;
   }
 
-  /** The first copy of P's disk is on S's. */
-  diskCopied(blocks: readonly number[]): void {
-    this.secondary.receiveDisk(blocks);
-  }
-
   /** C.4: S's RAM, device state and disk equal P's at the stop. */
   checkEqual(epoch: Epoch, ram: readonly number[], state: readonly number[], disk: readonly number[]): void {
     const truth = this.#truths.get(epoch);

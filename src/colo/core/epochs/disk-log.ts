@@ -81,9 +81,10 @@ export class DiskLog<R extends Logged> {
     if (last !== undefined && last.epoch > this.#committed) this.#committed = last.epoch;
   }
 
-  /** The write that is to be laid down next. */
-  nextToLay(): R | undefined {
-    return this.isLaid ? undefined : this.#records[0];
+  /** The write that is to be laid down next, if the `begun` before it are being laid down. */
+  nextToLay(begun = 0): R | undefined {
+    const next = this.#records[begun];
+    return next === undefined || next.epoch > this.#committed ? undefined : next;
   }
 
   /** That write is on the disk. */

@@ -20,6 +20,11 @@ export class DiskWindow {
     return this.#forwarded - this.#laid;
   }
 
+  /** Bytes that S has laid down, as far as it said. */
+  get laidBytes(): number {
+    return this.#laid;
+  }
+
   /** The next write must wait. */
   get mustWait(): boolean {
     return this.#rules.diskMustWait(this.outstandingBytes, this.#bound);

@@ -128,6 +128,9 @@ export class Primary {
       case 'disks-in-step':
         if (this.phase === 'synchronising') this.#pass();
         return;
+      case 'disks-not-in-step':
+        if (this.phase === 'synchronising') this.#lose(event.reason);
+        return;
       case 'passed':
         this.#passed(event.epoch, event.worthAnother);
         return;

@@ -40,6 +40,8 @@ export const everyMessage: readonly Message[] = [
   { kind: 'disk-discard', epoch: n, disk: 0, offset: 4096, lengthBytes: 8192 },
   { kind: 'disk-zeroes', epoch: n, disk: 0, offset: 4096, lengthBytes: 8192 },
   { kind: 'disk-end', epoch: n, items: 12 },
+  { kind: 'disk-compare', epoch: n, disk: 0, offset: 65536, lengthBytes: 131072 },
+  { kind: 'disk-hashes', epoch: n, disk: 0, offset: 65536, data },
   { kind: 'output', epoch: n, card: 0, data },
   { kind: 'input', epoch: n, card: 3, data },
   { kind: 'packets-end', epoch: n, items: 5 },
