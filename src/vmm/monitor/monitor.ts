@@ -2,6 +2,9 @@ import type { MachineEvent } from '../machine/machine-events.ts';
 import type { MonitoredMachine } from '../machine/monitored-machine.ts';
 import type { RunState } from '../machine/run-state.ts';
 import type { SnapshotOptions, SnapshotReport } from '../snapshot/snapshotter.ts';
+import { migrationStatus } from './colo/migration-info.ts';
+import { MigrationSettings } from './colo/migration-settings.ts';
+import type { ColoControl } from './colo-control.ts';
 import { type EventName, qmpEvents } from './qmp-events.ts';
 import type { Json } from './qmp-protocol.ts';
 
@@ -25,16 +28,26 @@ export interface MonitorOptions {
   readonly name?: string;
   /** Absent: there are none to be had. */
   readonly snapshots?: SnapshotTaker;
+  /** Makes the machine's fault tolerance when somebody first asks for it. Absent: it cannot be protected. */
+  readonly makeColo?: () => Promise<ColoControl>;
+  /** The machine is a standby's, which comes into being when a primary does: QMP's `inmigrate`. */
+  readonly awaited?: boolean;
   /** Microseconds since 1970. */
   readonly clock?: () => number;
 }
 
 /** What all clients of a machine share: the machine, what is known of its disks, and who hears of events. */
 export class Monitor {
-  readonly machine: MonitoredMachine;
+  readonly migration = new MigrationSettings();
   readonly name: string | undefined;
   readonly snapshots: SnapshotTaker | undefined;
+  readonly #makeColo: (() => Promise<ColoControl>) | undefined;
   readonly #clock: () => number;
+  #machine: MonitoredMachine;
+  #awaited: boolean;
+  #colo: ColoControl | undefined;
+  /** As clients heard it last. */
+  #migration = 'none';
   readonly #subscribers = new Set<(event: Json) => void>();
   /** The guest's kernel panicked, and the machine was paused for it. */
   #panicked = false;
@@ -42,16 +55,67 @@ export class Monitor {
   readonly #failedDisks = new Map<string, IoStatus>();
 
   constructor(machine: MonitoredMachine, options: MonitorOptions = {}) {
-    this.machine = machine;
     this.name = options.name;
     this.snapshots = options.snapshots;
     this.#clock = options.clock ?? (() => (performance.timeOrigin + performance.now()) * 1000);
-    machine.events.listen((event) => this.#hear(event));
+    this.#makeColo = options.makeColo;
+    this.#awaited = options.awaited ?? false;
+    this.#machine = machine;
+    machine.events.listen((event) => this.#hear(machine, event));
+  }
+
+  get machine(): MonitoredMachine {
+    return this.#machine;
+  }
+
+  /** The machine is still to come. */
+  get awaited(): boolean {
+    return this.#awaited && this.#machine.state === 'created';
+  }
+
+  /**
+   * Looks after another machine from now on: a standby's comes into being with its primary, and goes with it.
+   *
+   * @param awaited `machine` stands for one that is still to come
+   */
+  attend(machine: MonitoredMachine, awaited = false): void {
+    this.#machine = machine;
+    this.#awaited = awaited;
+    this.#failedDisks.clear();
+    this.#panicked = false;
+    machine.events.listen((event) => this.#hear(machine, event));
+  }
+
+  /** Fault tolerance of the machine; absent until somebody asks for it. */
+  get colo(): ColoControl | undefined {
+    return this.#colo;
+  }
+
+  set colo(control: ColoControl) {
+    this.#colo = control;
+    control.listen({
+      happened: (event) => {
+        this.#send('X_COLO_EVENT', { ...event });
+        if (this.migration.events) void this.#tellMigration(control);
+      },
+      exited: (mode, reason) => this.#send('COLO_EXIT', { mode, reason }),
+    });
+  }
+
+  /** The machine's fault tolerance, made now if nobody asked for it before; undefined if it cannot be protected. */
+  async protector(): Promise<ColoControl | undefined> {
+    if (this.#colo === undefined && this.#makeColo !== undefined) {
+      const made = await this.#makeColo();
+      // Two clients may have asked at once.
+      if (this.#colo === undefined) this.colo = made;
+    }
+    return this.#colo;
   }
 
   /** QMP's RunState. */
   get status(): string {
     const { state } = this.machine;
+    if (this.awaited) return 'inmigrate';
     if (state === 'paused' && this.#panicked) return 'guest-panicked';
     return state === 'paused' && this.#failedDisks.size > 0 ? 'io-error' : statusNames[state];
   }
@@ -67,7 +131,8 @@ export class Monitor {
     return () => this.#subscribers.delete(subscriber);
   }
 
-  #hear(event: MachineEvent): void {
+  #hear(machine: MonitoredMachine, event: MachineEvent): void {
+    if (machine !== this.#machine) return;
     if (event.kind === 'resumed' || event.kind === 'reset') {
       this.#failedDisks.clear();
       this.#panicked = false;
@@ -77,6 +142,14 @@ export class Monitor {
       this.#failedDisks.set(event.failure.disk, event.failure.noSpace ? 'nospace' : 'failed');
     }
     for (const [name, data] of qmpEvents(event)) this.#send(name, data);
+  }
+
+  /** QMP's MIGRATION, for clients that want it, when it is not what they heard last. */
+  async #tellMigration(control: ColoControl): Promise<void> {
+    const status = migrationStatus(await control.status(), control.modes);
+    if (status === this.#migration) return;
+    this.#migration = status;
+    this.#send('MIGRATION', { status });
   }
 
   #send(event: EventName, data: Json | undefined): void {

@@ -1,46 +1,9 @@
 import * as v from 'valibot';
+import { coloCommands, refuseIfHeld } from './colo/colo-commands.ts';
 import type { Monitor } from './monitor.ts';
-import { type Json, monitorName, QmpError, version } from './qmp-protocol.ts';
+import { type Command, type CommandTable, command } from './qmp-command.ts';
+import { monitorName, QmpError, version } from './qmp-protocol.ts';
 import { queryBlock, queryCpusFast, queryMachine, queryName, queryStatus } from './qmp-queries.ts';
-
-/** What a command gives back: at once, or later. Nothing else of the same client runs meanwhile. */
-export type Result = object | Promise<object>;
-
-/** Takes what a command does once its answer has been sent. */
-export type Afterwards = (effect: () => void) => void;
-
-/** A command that checks its arguments and runs. @throws QmpError for wrong arguments */
-export type Command = (monitor: Monitor, given: Json, afterwards: Afterwards) => Result;
-
-export type CommandTable = Readonly<Record<string, Command>>;
-
-/** A command with arguments as the schema's entries say. */
-export function command<const Entries extends v.ObjectEntries>(
-  entries: Entries,
-  run: (monitor: Monitor, given: v.InferOutput<v.StrictObjectSchema<Entries, undefined>>) => Result,
-): Command {
-  const schema = v.strictObject(entries);
-  return (monitor, given) => {
-    const checked = v.safeParse(schema, given, { abortEarly: true });
-    if (!checked.success) throw new QmpError('GenericError', complaint(checked.issues[0]));
-    return run(monitor, checked.output);
-  };
-}
-
-/** QEMU's words for an argument that will not do. */
-function complaint(issue: v.BaseIssue<unknown>): string {
-  const name = (issue.path ?? [])
-    .map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
-    .join('')
-    .replace(/^\./, '');
-  if (issue.type === 'strict_object')
-    return `Parameter '${name}' is ${issue.expected === 'never' ? 'unexpected' : 'missing'}`;
-  if (issue.type === 'picklist' && typeof issue.input !== 'string') {
-    return `Invalid parameter type for '${name}', expected: string`;
-  }
-  if (issue.type === 'picklist') return `Parameter '${name}' does not accept value '${issue.input}'`;
-  return `Invalid parameter type for '${name}', expected: ${issue.expected?.toLowerCase()}`;
-}
 
 const query = (run: (monitor: Monitor) => object): Command => command({}, run);
 
@@ -53,15 +16,16 @@ const order = (run: (monitor: Monitor) => void): Command =>
 
 /** An order that is answered before it is carried out, and so before its events, as QEMU does with what ends a machine. */
 const orderAfterwards =
-  (run: (monitor: Monitor) => void): Command =>
+  (run: (monitor: Monitor) => void, refuse: (monitor: Monitor) => void = () => {}): Command =>
   (monitor, given, afterwards) => {
-    const answer = order(() => {})(monitor, given, afterwards);
+    const answer = order(refuse)(monitor, given, afterwards);
     afterwards(() => run(monitor));
     return answer;
   };
 
 /** A test of saving and loading: the guest must not notice. */
-async function reloadMachine({ machine }: Monitor): Promise<object> {
+async function reloadMachine({ machine, colo }: Monitor): Promise<object> {
+  if (colo !== undefined && colo.modes.mode !== 'none') throw new QmpError('GenericError', 'the machine is in a pair');
   if (machine.state !== 'running') throw new QmpError('GenericError', 'the machine does not run');
   const { reload } = await import('../vmstate/reload.ts');
   const { stateBytes, stoppedMs } = reload(machine);
@@ -69,13 +33,15 @@ async function reloadMachine({ machine }: Monitor): Promise<object> {
 }
 
 async function takeSnapshot(
-  { snapshots }: Monitor,
+  monitor: Monitor,
   {
     path,
     incremental = false,
     stop = false,
   }: { path: string; incremental?: boolean | undefined; stop?: boolean | undefined },
 ): Promise<object> {
+  refuseIfHeld(monitor);
+  const { snapshots } = monitor;
   if (snapshots === undefined) throw new QmpError('GenericError', 'this machine takes no snapshots');
   const report = await snapshots.take(path, { incremental, stop });
   return { path: report.path, base: report.base, 'ram-bytes': report.ramBytes, 'pause-ms': report.pauseMs };
@@ -91,7 +57,9 @@ export const commands: CommandTable = {
   'query-block': query(queryBlock),
   'x-query-machine': query(queryMachine),
   // As in QEMU, stopping what stands and continuing what runs are no errors.
-  stop: order(({ machine }) => {
+  stop: order((monitor) => {
+    refuseIfHeld(monitor);
+    const { machine } = monitor;
     try {
       if (machine.state === 'running') machine.pause();
       else machine.settleDisks();
@@ -101,7 +69,9 @@ export const commands: CommandTable = {
     }
   }),
   // `x-clock` is ours: what becomes of the time that the machine was paused.
-  cont: command({ 'x-clock': v.optional(v.picklist(['keep', 'jump'])) }, ({ machine }, { 'x-clock': clock }) => {
+  cont: command({ 'x-clock': v.optional(v.picklist(['keep', 'jump'])) }, (monitor, { 'x-clock': clock }) => {
+    refuseIfHeld(monitor);
+    const { machine } = monitor;
     if (machine.state === 'paused') machine.resume(clock);
     return {};
   }),
@@ -110,7 +80,8 @@ export const commands: CommandTable = {
     { path: v.string(), incremental: v.optional(v.boolean()), stop: v.optional(v.boolean()) },
     takeSnapshot,
   ),
-  system_powerdown: orderAfterwards(({ machine }) => machine.pressPowerButton()),
-  system_reset: orderAfterwards(({ machine }) => machine.reset(monitorName)),
+  system_powerdown: orderAfterwards(({ machine }) => machine.pressPowerButton(), refuseIfHeld),
+  system_reset: orderAfterwards(({ machine }) => machine.reset(monitorName), refuseIfHeld),
   quit: orderAfterwards(({ machine }) => machine.stop(monitorName, 0)),
+  ...coloCommands,
 };

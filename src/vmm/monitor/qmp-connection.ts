@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { JsonSplitter } from './json-splitter.ts';
 import type { Monitor } from './monitor.ts';
-import type { CommandTable } from './qmp-commands.ts';
+import type { CommandTable } from './qmp-command.ts';
 import { greeting, type Json } from './qmp-protocol.ts';
 import { QmpSession } from './qmp-session.ts';
 

@@ -2,7 +2,9 @@ import type { MachineEvent } from '../machine/machine-events.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import { type Json, monitorName } from './qmp-protocol.ts';
 
-export type EventName = 'STOP' | 'RESUME' | 'RESET' | 'SHUTDOWN' | 'POWERDOWN' | 'BLOCK_IO_ERROR' | 'GUEST_PANICKED';
+export type EventName =
+  | ('STOP' | 'RESUME' | 'RESET' | 'SHUTDOWN' | 'POWERDOWN' | 'BLOCK_IO_ERROR' | 'GUEST_PANICKED')
+  | ('COLO_EXIT' | 'MIGRATION' | 'X_COLO_EVENT');
 
 /** What clients are told when something happens to the machine, in this order. */
 export function qmpEvents(event: MachineEvent): readonly (readonly [EventName, Json?])[] {

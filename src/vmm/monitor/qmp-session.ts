@@ -1,7 +1,8 @@
 import * as v from 'valibot';
 import type { JsonPiece } from './json-splitter.ts';
 import type { Monitor } from './monitor.ts';
-import { type Command, type CommandTable, command, commands } from './qmp-commands.ts';
+import { type Command, type CommandTable, command } from './qmp-command.ts';
+import { commands } from './qmp-commands.ts';
 import { type Json, QmpError } from './qmp-protocol.ts';
 
 /** One client's conversation. Until it has negotiated it can do nothing else, and hears of no event. */

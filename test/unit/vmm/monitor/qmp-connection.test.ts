@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'tap';
 import { Monitor } from '../../../../src/vmm/monitor/monitor.ts';
-import { type CommandTable, command } from '../../../../src/vmm/monitor/qmp-commands.ts';
+import { type CommandTable, command } from '../../../../src/vmm/monitor/qmp-command.ts';
 import { QmpConnection } from '../../../../src/vmm/monitor/qmp-connection.ts';
 import { QmpError } from '../../../../src/vmm/monitor/qmp-protocol.ts';
 import { FakeMachine } from '../../../support/fake-machine.ts';

@@ -1,0 +1,148 @@
+import * as v from 'valibot';
+import type { ColoCommand, ColoControl, ColoModes } from '../colo-control.ts';
+import type { Monitor } from '../monitor.ts';
+import { type CommandTable, command } from '../qmp-command.ts';
+import { QmpError } from '../qmp-protocol.ts';
+import { migrationInfo } from './migration-info.ts';
+import { capabilities } from './migration-settings.ts';
+
+/** QEMU's word for a machine in no pair. */
+const noColo = "The feature 'colo' is not enabled";
+
+const noModes: ColoModes = { mode: 'none', lastMode: 'none', reason: 'none' };
+
+/** Who the machine's side is; nobody, if there is none. */
+function modesOf({ colo }: Monitor): ColoModes {
+  return colo?.modes ?? noModes;
+}
+
+/** @throws QmpError if fault tolerance, and nobody else, has this machine run */
+export function refuseIfHeld(monitor: Monitor): void {
+  const holder = holderOf(monitor);
+  if (holder !== undefined) throw new QmpError('GenericError', holder);
+}
+
+/** Why the machine is not anybody's to stop and resume. */
+function holderOf(monitor: Monitor): string | undefined {
+  if (monitor.awaited) return 'this standby waits for its primary: there is no guest yet';
+  if (monitor.machine.state !== 'colo') return undefined;
+  return modesOf(monitor).mode === 'secondary'
+    ? 'this machine is the standby of its pair: its guest runs on the primary'
+    : 'this machine was fenced: its pair went on elsewhere, and this guest stays stopped';
+}
+
+/** @throws QmpError with the reason why it is refused */
+async function tell({ colo }: Monitor, order: ColoCommand): Promise<object> {
+  const refusal = colo === undefined ? noColo : await colo.command(order);
+  if (refusal !== undefined) throw new QmpError('GenericError', refusal);
+  return {};
+}
+
+/** @throws QmpError if nobody here knows how to protect a machine */
+async function protectorOf(monitor: Monitor): Promise<ColoControl> {
+  const colo = await monitor.protector();
+  if (colo === undefined) throw new QmpError('GenericError', 'this machine cannot be protected');
+  return colo;
+}
+
+interface Replication {
+  readonly enable: boolean;
+  readonly primary: boolean;
+  readonly failover?: boolean | undefined;
+}
+
+/** A pair replicates its disks from its beginning to its end: there is nothing to start, and to stop it is to end the pair. */
+function setReplication(monitor: Monitor, { enable, primary, failover }: Replication): object {
+  if (enable && failover !== undefined) {
+    throw new QmpError('GenericError', "Parameter 'failover' is only for stopping replication");
+  }
+  const { mode } = modesOf(monitor);
+  if (mode === 'none') return {};
+  if (enable && primary !== (mode === 'primary')) {
+    throw new QmpError('GenericError', `The parameter mode's value is invalid, needs ${mode}`);
+  }
+  if (enable) throw new QmpError('GenericError', 'Block replication is running or done');
+  return tell(monitor, failover === true ? { name: 'lost-heartbeat', sure: false } : { name: 'unprotect' });
+}
+
+const capabilityList = v.array(v.strictObject({ capability: v.picklist(capabilities), state: v.boolean() }));
+
+/** Commands about fault tolerance: QEMU 7.2's in its names and words, and ours, which begin with `x-colo` (spec A.8). */
+export const coloCommands: CommandTable = {
+  'query-colo-status': command({}, (monitor) => {
+    const { mode, lastMode, reason } = modesOf(monitor);
+    return { mode, 'last-mode': lastMode, reason };
+  }),
+  'x-colo-lost-heartbeat': command({}, (monitor) => {
+    if (modesOf(monitor).mode === 'none') throw new QmpError('GenericError', noColo);
+    return tell(monitor, { name: 'lost-heartbeat', sure: false });
+  }),
+  'xen-set-replication': command(
+    { enable: v.boolean(), primary: v.boolean(), failover: v.optional(v.boolean()) },
+    setReplication,
+  ),
+  'query-xen-replication-status': command({}, async ({ colo }) => {
+    const error = (await colo?.status())?.disk?.error;
+    return error === undefined ? { error: false } : { error: true, desc: error };
+  }),
+  'xen-colo-do-checkpoint': command({}, (monitor) =>
+    modesOf(monitor).mode === 'none' ? {} : tell(monitor, { name: 'checkpoint' }),
+  ),
+
+  'query-migrate': command({}, async ({ colo }) =>
+    colo === undefined ? {} : migrationInfo(await colo.status(), colo.modes),
+  ),
+  'query-migrate-capabilities': command({}, ({ migration }) => migration.capabilities()),
+  'migrate-set-capabilities': command({ capabilities: capabilityList }, (monitor, given) => {
+    if (modesOf(monitor).mode !== 'none') {
+      throw new QmpError('GenericError', "There's a migration process in progress");
+    }
+    monitor.migration.setCapabilities(given.capabilities);
+    return {};
+  }),
+  'query-migrate-parameters': command({}, async ({ migration, colo }) => {
+    const delayMs = (await colo?.status())?.checkpoint?.delayMs;
+    return { ...migration.parameters(), ...(delayMs === undefined ? {} : { 'x-checkpoint-delay': delayMs }) };
+  }),
+  'migrate-set-parameters': (monitor, given) => {
+    const { migration, colo } = monitor;
+    migration.setParameters(given);
+    const { checkpointDelayMs: delayMs } = migration;
+    if (!('x-checkpoint-delay' in given) || delayMs === undefined || colo === undefined) return {};
+    return tell(monitor, { name: 'set-checkpoint-delay', delayMs });
+  },
+
+  'x-colo-status': command({}, async ({ colo }) => (await colo?.status()) ?? {}),
+  'x-colo-events': command({ all: v.optional(v.boolean()) }, async ({ colo }, { all = false }) => [
+    ...((await colo?.events(all)) ?? []),
+  ]),
+  'x-colo-protect': command(
+    {
+      standby: v.string(),
+      arbiter: v.string(),
+      tls: v.optional(v.string()),
+      insecure: v.optional(v.boolean()),
+      name: v.optional(v.string()),
+      state: v.optional(v.string()),
+      'detection-ms': v.optional(v.number()),
+      'checkpoint-delay-ms': v.optional(v.number()),
+    },
+    async (monitor, { 'detection-ms': detectionMs, 'checkpoint-delay-ms': delayMs, ...given }) => {
+      const options = { ...given, detectionMs, checkpointDelayMs: delayMs ?? monitor.migration.checkpointDelayMs };
+      await (await protectorOf(monitor)).protect(withoutAbsent(options));
+      return {};
+    },
+  ),
+  'x-colo-unprotect': command({}, (monitor) => tell(monitor, { name: 'unprotect' })),
+  'x-colo-checkpoint': command({}, (monitor) => tell(monitor, { name: 'checkpoint' })),
+  'x-colo-failover': command({ sure: v.optional(v.boolean()) }, (monitor, { sure = false }) =>
+    tell(monitor, { name: 'failover', sure }),
+  ),
+};
+
+type Present<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
+
+/** The members that have a value. */
+function withoutAbsent<T extends object>(options: T): Present<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Present<T>;
+}

@@ -1,0 +1,79 @@
+import type {
+  ColoCommand,
+  ColoControl,
+  ColoEvent,
+  ColoListener,
+  ColoModes,
+  ColoStatus,
+  ProtectOptions,
+} from '../../src/vmm/monitor/colo-control.ts';
+
+/** A primary that is protected, an hour and two minutes. */
+export const protectedStatus: ColoStatus = {
+  pair: 'web',
+  role: 'primary',
+  headline: 'PROTECTED',
+  since: Date.UTC(2026, 10, 28, 14, 2, 11),
+  why: 'its standby has all of it',
+  phase: 'protected',
+  term: 1,
+  link: { peer: 'b.example', security: 'tls', lastHeardMsAgo: 12 },
+  address: 'b.example:7000',
+  mode: 'buffered',
+  epoch: 15_205,
+  checkpoint: { epoch: 15_204, msAgo: 180, delayMs: 500, reasons: ['output'] },
+  stops: {
+    median: 0.9,
+    worst: 2.1,
+    count: 119,
+    pages: 611,
+    parts: { pause: 0.2, state: 0.2, pages: 0.4, resume: 0.1 },
+  },
+  held: { packets: 2, bytes: 1434, oldestMs: 2 },
+  disk: { logBytes: 98_304 },
+  arbiter: { name: 'etcd http://c:2379', answeredInMs: 3, answeredMsAgo: 400 },
+};
+
+/** Fault tolerance without a pair, for a monitor: it notes what it is asked, and says what a test has it say. */
+export class FakeColo implements ColoControl {
+  modes: ColoModes = { mode: 'primary', lastMode: 'none', reason: 'none' };
+  current: ColoStatus | undefined = protectedStatus;
+  /** What it refuses a command with. */
+  refusal: string | undefined;
+  readonly asked: (ColoCommand | ProtectOptions)[] = [];
+  readonly log: ColoEvent[] = [];
+  #listener: ColoListener | undefined;
+
+  async command(command: ColoCommand): Promise<string | undefined> {
+    this.asked.push(command);
+    return this.refusal;
+  }
+
+  async status(): Promise<ColoStatus | undefined> {
+    return this.current;
+  }
+
+  async events(all: boolean): Promise<readonly ColoEvent[]> {
+    return this.log.filter(({ topic }) => all || (topic !== 'message' && topic !== 'checkpoint'));
+  }
+
+  async protect(options: ProtectOptions): Promise<void> {
+    this.asked.push(options);
+    if (this.refusal !== undefined) throw new Error(this.refusal);
+  }
+
+  listen(listener: ColoListener): void {
+    this.#listener = listener;
+  }
+
+  /** Something happens. */
+  happen(event: ColoEvent): void {
+    this.log.push(event);
+    this.#listener?.happened(event);
+  }
+
+  exit(mode: 'primary' | 'secondary', reason: ColoModes['reason']): void {
+    this.modes = { mode: 'none', lastMode: mode, reason };
+    this.#listener?.exited(mode, reason);
+  }
+}

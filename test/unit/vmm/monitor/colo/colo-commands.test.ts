@@ -1,0 +1,295 @@
+import { test } from 'tap';
+import { AwaitedMachine } from '../../../../../src/vmm/machine/awaited-machine.ts';
+import type { ColoControl } from '../../../../../src/vmm/monitor/colo-control.ts';
+import { Monitor } from '../../../../../src/vmm/monitor/monitor.ts';
+import type { Json } from '../../../../../src/vmm/monitor/qmp-protocol.ts';
+import { QmpSession } from '../../../../../src/vmm/monitor/qmp-session.ts';
+import { FakeColo, protectedStatus } from '../../../../support/fake-colo.ts';
+import { FakeMachine } from '../../../../support/fake-machine.ts';
+
+/** A negotiated client of a monitor, and the events that it hears. */
+class Client {
+  readonly events: Json[] = [];
+  readonly #session: QmpSession;
+
+  constructor(monitor: Monitor) {
+    this.#session = new QmpSession(monitor, ({ event, data }) => this.events.push({ event, data }));
+    this.#session.answer({ text: '{"execute":"qmp_capabilities"}' });
+  }
+
+  async execute(name: string, given?: object): Promise<Json> {
+    const answer = await this.#session.answer({ text: JSON.stringify({ execute: name, arguments: given }) });
+    this.#session.answered();
+    return answer;
+  }
+
+  /** What a command gives back. */
+  async returned(name: string, given?: object): Promise<unknown> {
+    const answer = await this.execute(name, given);
+    if ('error' in answer) throw new Error(JSON.stringify(answer));
+    return answer.return;
+  }
+
+  /** Why a command is refused. */
+  async refusal(name: string, given?: object): Promise<unknown> {
+    const { error } = (await this.execute(name, given)) as { error?: { class: string; desc: string } };
+    return error?.class === 'GenericError' ? error.desc : error;
+  }
+}
+
+function paired(machine = new FakeMachine()) {
+  const monitor = new Monitor(machine);
+  const colo = new FakeColo();
+  monitor.colo = colo;
+  return { monitor, machine, colo, client: new Client(monitor) };
+}
+
+function alone() {
+  const monitor = new Monitor(new FakeMachine());
+  return { monitor, client: new Client(monitor) };
+}
+
+test('a machine in no pair answers as a QEMU without COLO', async (t) => {
+  const { client } = alone();
+  t.strictSame(await client.returned('query-colo-status'), { mode: 'none', 'last-mode': 'none', reason: 'none' });
+  t.strictSame(await client.returned('query-xen-replication-status'), { error: false });
+  t.strictSame(await client.returned('xen-colo-do-checkpoint'), {});
+  t.strictSame(await client.returned('query-migrate'), {});
+  t.strictSame(await client.returned('x-colo-status'), {});
+  t.strictSame(await client.returned('x-colo-events'), []);
+  for (const name of ['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-failover', 'x-colo-checkpoint']) {
+    t.equal(await client.refusal(name), "The feature 'colo' is not enabled", name);
+  }
+  const nothing = { enable: true, primary: true };
+  t.strictSame(await client.returned('xen-set-replication', nothing), {});
+  t.strictSame(await client.returned('xen-set-replication', { ...nothing, enable: false, failover: true }), {});
+});
+
+test('says who a side is and was, and why it is not any more', async (t) => {
+  const { client, colo } = paired();
+  t.strictSame(await client.returned('query-colo-status'), { mode: 'primary', 'last-mode': 'none', reason: 'none' });
+  colo.exit('primary', 'request');
+  t.strictSame(await client.returned('query-colo-status'), { mode: 'none', 'last-mode': 'primary', reason: 'request' });
+  t.strictSame(client.events, [{ event: 'COLO_EXIT', data: { mode: 'primary', reason: 'request' } }]);
+});
+
+for (const [name, given, asks] of [
+  ['x-colo-lost-heartbeat', undefined, { name: 'lost-heartbeat', sure: false }],
+  ['xen-set-replication', { enable: false, primary: true, failover: true }, { name: 'lost-heartbeat', sure: false }],
+  ['xen-set-replication', { enable: false, primary: true, failover: false }, { name: 'unprotect' }],
+  ['xen-set-replication', { enable: false, primary: true }, { name: 'unprotect' }],
+  ['xen-colo-do-checkpoint', undefined, { name: 'checkpoint' }],
+  ['migrate-set-parameters', { 'x-checkpoint-delay': 500 }, { name: 'set-checkpoint-delay', delayMs: 500 }],
+  ['migrate-set-parameters', { 'x-checkpoint-delay': 0 }, { name: 'set-checkpoint-delay', delayMs: 10 }],
+  ['x-colo-unprotect', undefined, { name: 'unprotect' }],
+  ['x-colo-checkpoint', undefined, { name: 'checkpoint' }],
+  ['x-colo-failover', undefined, { name: 'failover', sure: false }],
+  ['x-colo-failover', { sure: true }, { name: 'failover', sure: true }],
+] as const) {
+  test(`${name} ${JSON.stringify(given)} asks the pair, and says why it is refused`, async (t) => {
+    const { client, colo } = paired();
+    t.strictSame(await client.returned(name, given), {});
+    t.strictSame(colo.asked, [asks]);
+    colo.refusal = 'COLO failover is already activated';
+    t.equal(await client.refusal(name, given), 'COLO failover is already activated');
+  });
+}
+
+for (const [given, desc] of [
+  [{ enable: true, primary: true, failover: false }, "Parameter 'failover' is only for stopping replication"],
+  [{ enable: true, primary: true }, 'Block replication is running or done'],
+  [{ enable: true, primary: false }, "The parameter mode's value is invalid, needs primary"],
+  [{ enable: true }, "Parameter 'primary' is missing"],
+  [{ enable: 1, primary: true }, "Invalid parameter type for 'enable', expected: boolean"],
+] as const) {
+  test(`refuses xen-set-replication ${JSON.stringify(given)}`, async (t) => {
+    const { client, colo } = paired();
+    t.equal(await client.refusal('xen-set-replication', given), desc);
+    t.strictSame(colo.asked, []);
+  });
+}
+
+test('an error of the disks is told by the replication status', async (t) => {
+  const { client, colo } = paired();
+  colo.current = { ...protectedStatus, disk: { logBytes: 0, error: 'root: EIO' } };
+  t.strictSame(await client.returned('query-xen-replication-status'), { error: true, desc: 'root: EIO' });
+});
+
+test('capabilities that are ours can be set, all others are off', async (t) => {
+  const { client, colo } = paired();
+  const set = (capability: string, state: unknown): object => ({ capabilities: [{ capability, state }] });
+  const inPair = "There's a migration process in progress";
+  t.equal(await client.refusal('migrate-set-capabilities', set('x-colo', true)), inPair);
+  colo.exit('primary', 'request');
+  t.strictSame(await client.returned('migrate-set-capabilities', set('x-colo', true)), {});
+  t.strictSame(await client.returned('migrate-set-capabilities', set('xbzrle', false)), {});
+  const both = {
+    capabilities: [
+      { capability: 'x-colo', state: false },
+      { capability: 'multifd', state: true },
+    ],
+  };
+  t.equal(await client.refusal('migrate-set-capabilities', both), "Capability 'multifd' is not supported");
+  const found = (await client.returned('query-migrate-capabilities')) as { capability: string; state: boolean }[];
+  t.equal(found.length, 21);
+  t.strictSame(
+    found.filter(({ state }) => state),
+    [{ capability: 'x-colo', state: true }],
+    'all of a list, or none of it',
+  );
+  t.equal(
+    await client.refusal('migrate-set-capabilities', set('x-colo', 1)),
+    "Invalid parameter type for 'capabilities[0].state', expected: boolean",
+  );
+});
+
+for (const [given, desc] of [
+  [{ 'x-checkpoint-delay': -1 }, "Parameter 'x-checkpoint-delay' expects uint32_t"],
+  [{ 'x-checkpoint-delay': 2 ** 32 }, "Parameter 'x-checkpoint-delay' expects uint32_t"],
+  [{ 'x-checkpoint-delay': 1.5 }, "Parameter 'x-checkpoint-delay' expects uint64"],
+  [{ 'x-checkpoint-delay': '500' }, "Parameter 'x-checkpoint-delay' expects uint64"],
+  [{ 'downtime-limit': 2_000_001 }, /expects an integer in the range of 0 to/],
+  [{ 'compress-wait-thread': 1 }, "Invalid parameter type for 'compress-wait-thread', expected: boolean"],
+  [{ 'tls-creds': 1 }, "Invalid parameter type for 'tls-creds', expected: string"],
+  [{ nothing: 1 }, "Parameter 'nothing' is unexpected"],
+  [{ constructor: 1 }, "Parameter 'constructor' is unexpected"],
+  [{ 'max-bandwidth': 5, nothing: 1 }, "Parameter 'nothing' is unexpected"],
+] as const) {
+  test(`refuses the parameters ${JSON.stringify(given)}`, async (t) => {
+    const { client, colo } = paired();
+    const before = await client.returned('query-migrate-parameters');
+    t.match(await client.refusal('migrate-set-parameters', given), desc);
+    t.strictSame(await client.returned('query-migrate-parameters'), before, 'and nothing has changed');
+    t.strictSame(colo.asked, []);
+  });
+}
+
+test('parameters are kept, and the delay is the one of the pair', async (t) => {
+  const { client } = paired();
+  await client.returned('migrate-set-parameters', { 'max-bandwidth': 2 ** 30, 'tls-creds': null });
+  t.match(await client.returned('query-migrate-parameters'), {
+    'max-bandwidth': 2 ** 30,
+    'tls-creds': '',
+    'x-checkpoint-delay': 500,
+  });
+});
+
+for (const [phase, lastMode, info] of [
+  ['connecting', 'none', { status: 'setup' }],
+  ['synchronising', 'none', { status: 'active' }],
+  ['protected', 'none', { status: 'colo' }],
+  ['waiting', 'none', { status: 'colo' }],
+  ['unprotected', 'none', { status: 'failed', 'error-desc': 'its standby has all of it' }],
+  ['unprotected', 'primary', { status: 'completed' }],
+  ['listening', 'none', {}],
+  ['protecting', 'none', { status: 'colo' }],
+  ['live', 'secondary', { status: 'completed' }],
+] as const) {
+  test(`calls the migration of a side that is ${phase} after ${lastMode} ${JSON.stringify(info)}`, async (t) => {
+    const { client, colo } = paired();
+    colo.current = { ...protectedStatus, phase };
+    colo.modes = { mode: 'none', lastMode, reason: 'none' };
+    t.strictSame(await client.returned('query-migrate'), info);
+  });
+}
+
+test('events of the pair are told, and MIGRATION to who wants it, when it changes', async (t) => {
+  const { client, colo, monitor } = paired();
+  const event = { at: 1_700_000_000_000, monotonicMs: 5, topic: 'protection', text: 'PROTECTED' } as const;
+  const told = { event: 'X_COLO_EVENT', data: event };
+  colo.happen(event);
+  await client.returned('query-status');
+  t.strictSame(client.events.splice(0), [told]);
+  monitor.migration.setCapabilities([{ capability: 'events', state: true }]);
+  colo.happen(event);
+  colo.happen(event);
+  await client.returned('x-colo-status');
+  t.strictSame(client.events, [told, told, { event: 'MIGRATION', data: { status: 'colo' } }]);
+});
+
+test('status and events are told as they are', async (t) => {
+  const { client, colo } = paired();
+  colo.happen({ at: 1, monotonicMs: 1, topic: 'peer', text: 'silent for 200 ms' });
+  colo.happen({ at: 2, monotonicMs: 2, topic: 'message', text: 'checkpoint-request 7 sent' });
+  t.strictSame(await client.returned('x-colo-status'), protectedStatus);
+  t.strictSame(await client.returned('x-colo-events'), colo.log.slice(0, 1));
+  t.strictSame(await client.returned('x-colo-events', { all: true }), colo.log);
+});
+
+test('a machine is protected with what is given, and with the delay that was set before', async (t) => {
+  const colo = new FakeColo();
+  let made = 0;
+  const makeColo = async (): Promise<ColoControl> => {
+    made++;
+    return colo;
+  };
+  const client = new Client(new Monitor(new FakeMachine(), { makeColo }));
+  await client.returned('migrate-set-parameters', { 'x-checkpoint-delay': 700 });
+  const options = { standby: 'b:7000', arbiter: 'manual', insecure: true };
+  await client.returned('x-colo-protect', options);
+  await client.returned('x-colo-protect', { ...options, 'detection-ms': 400, 'checkpoint-delay-ms': 900 });
+  t.strictSame(colo.asked, [
+    { ...options, checkpointDelayMs: 700 },
+    { ...options, detectionMs: 400, checkpointDelayMs: 900 },
+  ]);
+  t.equal(made, 1);
+  colo.refusal = 'this machine is protected already';
+  t.equal(await client.refusal('x-colo-protect', options), 'this machine is protected already');
+  t.equal(await client.refusal('x-colo-protect', {}), "Parameter 'standby' is missing");
+});
+
+test('a machine that nobody can protect says so', async (t) => {
+  const { client } = alone();
+  t.equal(
+    await client.refusal('x-colo-protect', { standby: 'b:7000', arbiter: 'manual' }),
+    'this machine cannot be protected',
+  );
+});
+
+for (const [mode, says] of [
+  ['secondary', 'this machine is the standby of its pair: its guest runs on the primary'],
+  ['none', 'this machine was fenced: its pair went on elsewhere, and this guest stays stopped'],
+] as const) {
+  test(`a machine held by fault tolerance as ${mode} is nobody's to stop, resume or reset`, async (t) => {
+    const { client, machine, colo } = paired(new FakeMachine('colo'));
+    colo.modes = { ...colo.modes, mode };
+    t.match(await client.returned('query-status'), { status: 'colo', running: false });
+    for (const name of ['stop', 'cont', 'system_reset', 'system_powerdown']) t.equal(await client.refusal(name), says);
+    t.equal(await client.refusal('x-snapshot', { path: 'web.snap' }), says);
+    t.strictSame(machine.calls, []);
+    await client.returned('quit');
+    t.strictSame(machine.calls, ['stop by the monitor 0'], 'but anybody may end it');
+  });
+}
+
+test('a standby waits for its machine, which then is the one that is asked', async (t) => {
+  const ends: unknown[] = [];
+  const awaited = new AwaitedMachine({ disks: [], cards: [] }, (by) => ends.push(by));
+  const monitor = new Monitor(awaited, { awaited: true });
+  const client = new Client(monitor);
+  t.strictSame(await client.returned('query-status'), { running: false, singlestep: false, status: 'inmigrate' });
+  t.equal(await client.refusal('cont'), 'this standby waits for its primary: there is no guest yet');
+  t.match(await client.returned('x-query-machine'), { cpus: 0, disks: [] });
+
+  const machine = new FakeMachine('colo');
+  monitor.attend(machine);
+  t.match(await client.returned('query-status'), { status: 'colo' });
+  machine.state = 'running';
+  await client.returned('stop');
+  t.strictSame(machine.calls, ['pause']);
+  t.strictSame(client.events.splice(0), [{ event: 'STOP', data: undefined }]);
+
+  const next = new AwaitedMachine({ disks: [], cards: [] }, (by) => ends.push(by));
+  monitor.attend(next, true);
+  machine.resume();
+  t.strictSame(client.events, [], 'what was made for a primary that has gone is not heard any more');
+  t.match(await client.returned('query-status'), { status: 'inmigrate' });
+  await client.returned('quit');
+  await client.returned('quit');
+  t.strictSame(ends, ['the monitor']);
+});
+
+test('a machine in a pair is not reloaded in place', async (t) => {
+  const { client } = paired();
+  t.equal(await client.refusal('x-reload'), 'the machine is in a pair');
+});
