@@ -52,10 +52,12 @@ export interface ReferencePages {
   offsetOf(page: number): number;
 }
 
-/** Pages to encode: ascending numbers, and their bytes one after the other. */
+/** Pages to encode: ascending numbers, and their bytes. */
 export interface PageBatch {
   readonly numbers: Uint32Array;
   readonly bytes: Uint8Array;
+  /** `bytes` are RAM from this page on. Absent: they are the pages' own, one after the other. */
+  readonly origin?: number;
 }
 
 /** Most bytes that `pages` pages take. */
@@ -74,7 +76,7 @@ export class PageEncoder {
    * page is read once to be judged and copied once, adjacent pages together.
    */
   encode(batch: PageBatch, target: Uint8Array, reference?: ReferencePages): number {
-    const { numbers, bytes } = batch;
+    const { numbers, bytes, origin } = batch;
     if (this.#kinds.length < numbers.length) this.#kinds = new Uint8Array(numbers.length * 2);
     const kinds = this.#kinds;
     const source = asBuffer(bytes);
@@ -83,7 +85,7 @@ export class PageEncoder {
     let runs = 0;
     for (let index = 0; index < numbers.length; index++) {
       const page = numbers[index] as number;
-      const offset = index * pageSize;
+      const offset = (origin === undefined ? index : page - origin) * pageSize;
       let kind: PageKind = pageKind.raw;
       if (isZero(source, offset)) kind = pageKind.zero;
       else if (referenceBytes !== undefined && reference !== undefined) {
@@ -100,7 +102,7 @@ export class PageEncoder {
     view.setUint32(0, runs, true);
     view.setUint32(4, rawPages, true);
     this.#writeRuns(numbers, view);
-    return this.#copyRaw(numbers.length, bytes, target, headerBytes + runs * runBytes);
+    return this.#copyRaw(batch, target, headerBytes + runs * runBytes);
   }
 
   #writeRuns(numbers: Uint32Array, view: DataView): void {
@@ -117,16 +119,25 @@ export class PageEncoder {
     }
   }
 
-  /** Raw pages that follow each other in the batch are one copy, wherever they are in RAM. */
-  #copyRaw(pages: number, bytes: Uint8Array, target: Uint8Array, at: number): number {
+  /** Raw pages whose bytes follow each other are one copy, wherever they are in RAM. */
+  #copyRaw({ numbers, bytes, origin }: PageBatch, target: Uint8Array, at: number): number {
     const kinds = this.#kinds;
+    const placeOf = (index: number): number => (origin === undefined ? index : (numbers[index] as number) - origin);
     let end = at;
-    for (let index = 0; index < pages; index++) {
+    for (let index = 0; index < numbers.length; index++) {
       if (kinds[index] !== pageKind.raw) continue;
       const first = index;
-      while (index + 1 < pages && kinds[index + 1] === pageKind.raw) index++;
-      target.set(bytes.subarray(first * pageSize, (index + 1) * pageSize), end);
-      end += (index + 1 - first) * pageSize;
+      const place = placeOf(first);
+      while (
+        index + 1 < numbers.length &&
+        kinds[index + 1] === pageKind.raw &&
+        placeOf(index + 1) === place + index + 1 - first
+      ) {
+        index++;
+      }
+      const pages = index + 1 - first;
+      target.set(bytes.subarray(place * pageSize, (place + pages) * pageSize), end);
+      end += pages * pageSize;
     }
     return end;
   }

@@ -1,0 +1,173 @@
+import { pageSize } from '../../memory/address.ts';
+import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
+import type { SharedRam } from '../../memory/guest-ram.ts';
+import { maxEncodedBytes, type PageBatch, PageEncoder } from '../../memory/page-codec.ts';
+import { SharedBytes } from '../../memory/shared-bytes.ts';
+import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
+import type { Pages, PagesEnd, VmState } from '../protocol/messages.ts';
+import type { Epoch } from '../protocol/numbers.ts';
+import { Turns } from './turns.ts';
+import { isWorthAnother } from './worth-another.ts';
+
+export interface PageSenderParts {
+  readonly shared: SharedCheckpoints;
+  /**
+   * Sends a message; data in it may change once this returns.
+   *
+   * @returns false if {@link PageSender.drained} is to be waited for
+   */
+  readonly send: (message: Pages | PagesEnd | VmState) => boolean;
+  /** Asks the main thread for a live look: CheckpointSource.collect. */
+  readonly collect: () => Promise<Collected>;
+}
+
+/** How a live pass went. */
+export interface Passed {
+  readonly epoch: Epoch;
+  readonly worthAnother: boolean;
+  /** Pages that it sent, and that were written again meanwhile. */
+  readonly sent: number;
+  readonly left: number;
+}
+
+/** Pages of a frame: with all that stands around them less than 1 MiB. */
+const framePages = 255;
+/** Bytes of a piece of device state. */
+const pieceBytes = 256 * 1024;
+/** Longest stretch of RAM that is one array: see SharedBytes. */
+const stretchPages = 2 ** 31 / pageSize;
+
+/**
+ * Sends P's RAM and device state, on the colo thread: one for each pairing. It waits for room on the link and lets others have
+ * their turn after a millisecond. Once it is closed, or the link is, it sends nothing more.
+ */
+export class PageSender {
+  readonly #parts: PageSenderParts;
+  readonly #live: readonly DirtyBitmap[];
+  readonly #staged: SharedBytes;
+  readonly #stagedNumbers: Uint32Array;
+  readonly #encoder = new PageEncoder();
+  readonly #numbers = new Uint32Array(framePages);
+  readonly #frame = new Uint8Array(maxEncodedBytes(framePages));
+  readonly #turns = new Turns();
+  #ram: { readonly shared: SharedRam; readonly bytes: SharedBytes } | undefined;
+  /** `pages` items of the open epoch. */
+  #items = 0;
+  #hasRoom = false;
+  #roomCame: () => void = () => {};
+  #closed = false;
+
+  constructor(parts: PageSenderParts) {
+    this.#parts = parts;
+    const { live, regions, staging } = parts.shared;
+    this.#live = regions.map(({ pages }, index) => new DirtyBitmap(pages, live[index]));
+    this.#staged = new SharedBytes({
+      buffer: staging.bytes,
+      start: staging.start,
+      sizeBytes: staging.capacity * pageSize,
+    });
+    this.#stagedNumbers = new Uint32Array(staging.numbers);
+  }
+
+  /**
+   * Sends the pages that are marked, all of RAM at first, while the guest writes them: what it writes after they were read is
+   * marked again. Resolves when they are handed to the link; undefined if this was closed meanwhile.
+   */
+  async livePass(epoch: Epoch): Promise<Passed | undefined> {
+    const { ram } = await this.#parts.collect();
+    if (this.#closed) return undefined;
+    this.#useRam(ram);
+    this.#turns.restart();
+    let sent = 0;
+    for (const [index, { firstPage }] of this.#parts.shared.regions.entries()) {
+      const marked = this.#live[index] as DirtyBitmap;
+      for (let page = marked.nextMarked(0); page < marked.pages; page = marked.nextMarked(page)) {
+        const first = page;
+        let count = 0;
+        for (; page < marked.pages && page - first < stretchPages && count < framePages; count++) {
+          marked.unmark(page);
+          this.#numbers[count] = firstPage + page;
+          page = marked.nextMarked(page + 1);
+        }
+        sent += count;
+        if (!(await this.#sendPages(epoch, this.#liveBatch(count)))) return undefined;
+      }
+    }
+    const { marked: left } = await this.#parts.collect();
+    return this.#closed ? undefined : { epoch, worthAnother: isWorthAnother(sent, left), sent, left };
+  }
+
+  /**
+   * Sends what was captured, and that the epoch's pages are all on their way. Resolves when all of it is handed to the link;
+   * false if this was closed meanwhile.
+   */
+  async transmit(epoch: Epoch, { pages, state }: Pick<Captured, 'pages' | 'state'>): Promise<boolean> {
+    this.#turns.restart();
+    for (let place = 0; place < pages; place += framePages) {
+      const count = Math.min(framePages, pages - place);
+      const batch = {
+        numbers: this.#stagedNumbers.subarray(place, place + count),
+        bytes: this.#staged.slice(place * pageSize, count * pageSize),
+      };
+      if (!(await this.#sendPages(epoch, batch))) return false;
+    }
+    if (!(await this.#send({ kind: 'pages-end', epoch, items: this.#items }))) return false;
+    this.#items = 0;
+    for (let at = 0; at < state.sizeBytes; at += pieceBytes) {
+      const data = new Uint8Array(state.storage, at, Math.min(pieceBytes, state.sizeBytes - at));
+      if (!(await this.#send({ kind: 'vmstate', epoch, data }))) return false;
+    }
+    return !this.#closed;
+  }
+
+  /** There is room on the link again. */
+  drained(): void {
+    this.#hasRoom = true;
+    this.#roomCame();
+  }
+
+  /** Ends what is under way: nothing more is sent, nor read. */
+  close(): void {
+    this.#closed = true;
+    this.#roomCame();
+  }
+
+  #useRam(shared: SharedRam): void {
+    if (this.#ram?.shared.address === shared.address) return;
+    const { bytes: buffer, start } = shared;
+    this.#ram = { shared, bytes: new SharedBytes({ buffer, start, sizeBytes: this.#parts.shared.ramBytes }) };
+  }
+
+  /** The first `count` numbers as pages in RAM itself. */
+  #liveBatch(count: number): PageBatch {
+    const numbers = this.#numbers.subarray(0, count);
+    const origin = numbers[0] as number;
+    const pages = (numbers[count - 1] as number) - origin + 1;
+    const bytes = (this.#ram as { readonly bytes: SharedBytes }).bytes.slice(origin * pageSize, pages * pageSize);
+    return { numbers, bytes, origin };
+  }
+
+  /** Where the other side has a page already, it could be sent as unchanged or as a difference: see PageEncoder.encode. */
+  #sendPages(epoch: Epoch, batch: PageBatch): Promise<boolean> {
+    const length = this.#encoder.encode(batch, this.#frame);
+    this.#items++;
+    return this.#send({ kind: 'pages', epoch, data: this.#frame.subarray(0, length) });
+  }
+
+  /** Resolves when more may be sent; false once this is closed. */
+  async #send(message: Pages | PagesEnd | VmState): Promise<boolean> {
+    if (this.#closed) return false;
+    this.#hasRoom = false;
+    if (this.#parts.send(message)) {
+      await this.#turns.next();
+    } else {
+      while (!this.#hasRoom && !this.#closed) {
+        await new Promise<void>((resolve) => {
+          this.#roomCame = resolve;
+        });
+      }
+      this.#turns.restart();
+    }
+    return !this.#closed;
+  }
+}

@@ -1,0 +1,80 @@
+import { encode } from 'cbor-x';
+import { test } from 'tap';
+import { decodeState, StateEncoder } from '../../../../src/colo/machine/checkpoint-state.ts';
+import { StateImage } from '../../../../src/vmm/vmstate/state-image.ts';
+import { brokenStates } from '../../../support/broken-states.ts';
+import { randomNumbers } from '../../../support/random.ts';
+import { emptyMachineState } from '../../../support/snapshot-machine.ts';
+
+const { serial } = emptyMachineState(4096);
+const image = new StateImage({ cpus: 2, msrRows: 3, cpuidRows: 1, xsaveBytes: 4096 });
+image.memoryBytes = 4096;
+image.setMsr(1, 2, 0x277, 77n);
+
+const bytesOf = (sent: Uint8Array): Uint8Array => {
+  const { storage, sizeBytes } = new StateEncoder().encode({
+    image,
+    own: { serial: { ...serial, sent }, pciAddress: 5 },
+    devices: [],
+  });
+  return new Uint8Array(storage, 0, sizeBytes).slice();
+};
+
+test('a state arrives as it was', async (t) => {
+  const { image: arrived, own, devices } = decodeState(bytesOf(Uint8Array.of(1, 2)));
+  t.ok(Buffer.from(arrived.bytes).equals(Buffer.from(image.bytes)));
+  t.strictSame(own, { serial: { ...serial, sent: Uint8Array.of(1, 2) }, pciAddress: 5 });
+  t.strictSame(devices, []);
+});
+
+test('an encoder writes over what it wrote before, in the same memory if there is room', async (t) => {
+  const encoder = new StateEncoder();
+  const state = (bytes: number) => ({
+    image,
+    own: { serial: { ...serial, sent: new Uint8Array(bytes) }, pciAddress: 5 },
+    devices: [],
+  });
+  const first = encoder.encode(state(0));
+  const second = encoder.encode(state(100));
+  t.equal(second.storage, first.storage);
+  t.ok(second.sizeBytes > first.sizeBytes);
+  const { storage, sizeBytes } = encoder.encode(state(60_000));
+  t.equal(decodeState(new Uint8Array(storage, 0, sizeBytes)).own.serial.sent.length, 60_000);
+});
+
+test('bytes of a stranger are refused in one line, or are a state', async (t) => {
+  const good = bytesOf(Uint8Array.of(1));
+  const refused = (bytes: Uint8Array): void => {
+    t.throws(() => decodeState(bytes), { code: 'VM_STATE', message: /^[^\n]+$/ });
+  };
+  refused(new Uint8Array(0));
+  refused(good.subarray(0, 3));
+  refused(good.subarray(0, good.length - 1));
+  refused(Uint8Array.from([...good, 0]));
+  refused(Uint8Array.of(255, 255, 255, 255, 0));
+  const random = randomNumbers(3);
+  for (let round = 0; round < 3000; round++) {
+    const bad = good.slice();
+    const at = random(2) === 0 ? random(64) : good.length - 1 - random(300);
+    bad[at] = (bad[at] as number) ^ (1 << random(8));
+    try {
+      decodeState(bad);
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'VM_STATE') t.fail(`${error} at byte ${at}`);
+    }
+  }
+});
+
+test('device state with something that does not belong there is refused', async (t) => {
+  const head = bytesOf(new Uint8Array(0)).subarray(0, 4 + image.bytes.length);
+  for (const { value, change, hopeless } of brokenStates({ version: 1, serial, pciAddress: 5, devices: [] })) {
+    const bytes = Buffer.concat([head, encode(value)]);
+    try {
+      decodeState(bytes);
+      // CBOR knows no difference between a missing value and undefined in lists.
+      if (hopeless) t.fail(`${change} was taken`);
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'VM_STATE') t.fail(`${change}: ${error}`);
+    }
+  }
+});
