@@ -28,24 +28,20 @@ export interface MonitorOptions {
   readonly name?: string;
   /** Absent: there are none to be had. */
   readonly snapshots?: SnapshotTaker;
-  /** Makes the machine's fault tolerance when somebody first asks for it. Absent: it cannot be protected. */
-  readonly makeColo?: () => Promise<ColoControl>;
-  /** The machine is a standby's, which comes into being when a primary does: QMP's `inmigrate`. */
-  readonly awaited?: boolean;
+  /** The machine's fault tolerance. Absent: it cannot be protected. With it, a machine that is created is a standby's. */
+  readonly colo?: ColoControl | undefined;
   /** Microseconds since 1970. */
   readonly clock?: () => number;
 }
 
 /** What all clients of a machine share: the machine, what is known of its disks, and who hears of events. */
 export class Monitor {
+  readonly machine: MonitoredMachine;
+  readonly colo: ColoControl | undefined;
   readonly migration = new MigrationSettings();
   readonly name: string | undefined;
   readonly snapshots: SnapshotTaker | undefined;
-  readonly #makeColo: (() => Promise<ColoControl>) | undefined;
   readonly #clock: () => number;
-  #machine: MonitoredMachine;
-  #awaited: boolean;
-  #colo: ColoControl | undefined;
   /** As clients heard it last. */
   #migration = 'none';
   readonly #subscribers = new Set<(event: Json) => void>();
@@ -58,64 +54,18 @@ export class Monitor {
     this.name = options.name;
     this.snapshots = options.snapshots;
     this.#clock = options.clock ?? (() => (performance.timeOrigin + performance.now()) * 1000);
-    this.#makeColo = options.makeColo;
-    this.#awaited = options.awaited ?? false;
-    this.#machine = machine;
-    machine.events.listen((event) => this.#hear(machine, event));
-  }
-
-  get machine(): MonitoredMachine {
-    return this.#machine;
-  }
-
-  /** The machine is still to come. */
-  get awaited(): boolean {
-    return this.#awaited && this.#machine.state === 'created';
-  }
-
-  /**
-   * Looks after another machine from now on: a standby's comes into being with its primary, and goes with it.
-   *
-   * @param awaited `machine` stands for one that is still to come
-   */
-  attend(machine: MonitoredMachine, awaited = false): void {
-    this.#machine = machine;
-    this.#awaited = awaited;
-    this.#failedDisks.clear();
-    this.#panicked = false;
-    machine.events.listen((event) => this.#hear(machine, event));
-  }
-
-  /** Fault tolerance of the machine; absent until somebody asks for it. */
-  get colo(): ColoControl | undefined {
-    return this.#colo;
-  }
-
-  set colo(control: ColoControl) {
-    this.#colo = control;
-    control.listen({
-      happened: (event) => {
-        this.#send('X_COLO_EVENT', { ...event });
-        if (this.migration.events) void this.#tellMigration(control);
-      },
-      exited: (mode, reason) => this.#send('COLO_EXIT', { mode, reason }),
-    });
-  }
-
-  /** The machine's fault tolerance, made now if nobody asked for it before; undefined if it cannot be protected. */
-  async protector(): Promise<ColoControl | undefined> {
-    if (this.#colo === undefined && this.#makeColo !== undefined) {
-      const made = await this.#makeColo();
-      // Two clients may have asked at once.
-      if (this.#colo === undefined) this.colo = made;
-    }
-    return this.#colo;
+    this.machine = machine;
+    this.colo = options.colo;
+    machine.events.listen((event) => this.#hear(event));
+    if (options.colo !== undefined) this.#hearOf(options.colo);
   }
 
   /** QMP's RunState. */
   get status(): string {
     const { state } = this.machine;
-    if (this.awaited) return 'inmigrate';
+    if (state === 'created' && this.colo !== undefined) {
+      return this.colo.modes.mode === 'secondary' ? 'colo' : 'inmigrate';
+    }
     if (state === 'paused' && this.#panicked) return 'guest-panicked';
     return state === 'paused' && this.#failedDisks.size > 0 ? 'io-error' : statusNames[state];
   }
@@ -131,8 +81,17 @@ export class Monitor {
     return () => this.#subscribers.delete(subscriber);
   }
 
-  #hear(machine: MonitoredMachine, event: MachineEvent): void {
-    if (machine !== this.#machine) return;
+  #hearOf(colo: ColoControl): void {
+    colo.listen({
+      happened: (event) => {
+        this.#send('X_COLO_EVENT', { ...event });
+        if (this.migration.events) void this.#tellMigration(colo);
+      },
+      exited: (mode, reason) => this.#send('COLO_EXIT', { mode, reason }),
+    });
+  }
+
+  #hear(event: MachineEvent): void {
     if (event.kind === 'resumed' || event.kind === 'reset') {
       this.#failedDisks.clear();
       this.#panicked = false;
@@ -145,8 +104,8 @@ export class Monitor {
   }
 
   /** QMP's MIGRATION, for clients that want it, when it is not what they heard last. */
-  async #tellMigration(control: ColoControl): Promise<void> {
-    const status = migrationStatus(await control.status(), control.modes);
+  async #tellMigration(colo: ColoControl): Promise<void> {
+    const status = migrationStatus(await colo.status(), colo.modes);
     if (status === this.#migration) return;
     this.#migration = status;
     this.#send('MIGRATION', { status });

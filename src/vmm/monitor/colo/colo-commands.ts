@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { ColoCommand, ColoControl, ColoModes } from '../colo-control.ts';
+import type { ColoCommand, ColoModes } from '../colo-control.ts';
 import type { Monitor } from '../monitor.ts';
 import { type CommandTable, command } from '../qmp-command.ts';
 import { QmpError } from '../qmp-protocol.ts';
@@ -24,8 +24,9 @@ export function refuseIfHeld(monitor: Monitor): void {
 
 /** Why the machine is not anybody's to stop and resume. */
 function holderOf(monitor: Monitor): string | undefined {
-  if (monitor.awaited) return 'this standby waits for its primary: there is no guest yet';
-  if (monitor.machine.state !== 'colo') return undefined;
+  const { status } = monitor;
+  if (status === 'inmigrate') return 'this standby waits for its primary: there is no guest yet';
+  if (status !== 'colo') return undefined;
   return modesOf(monitor).mode === 'secondary'
     ? 'this machine is the standby of its pair: its guest runs on the primary'
     : 'this machine was fenced: its pair went on elsewhere, and this guest stays stopped';
@@ -36,13 +37,6 @@ async function tell({ colo }: Monitor, order: ColoCommand): Promise<object> {
   const refusal = colo === undefined ? noColo : await colo.command(order);
   if (refusal !== undefined) throw new QmpError('GenericError', refusal);
   return {};
-}
-
-/** @throws QmpError if nobody here knows how to protect a machine */
-async function protectorOf(monitor: Monitor): Promise<ColoControl> {
-  const colo = await monitor.protector();
-  if (colo === undefined) throw new QmpError('GenericError', 'this machine cannot be protected');
-  return colo;
 }
 
 interface Replication {
@@ -128,8 +122,10 @@ export const coloCommands: CommandTable = {
       'checkpoint-delay-ms': v.optional(v.number()),
     },
     async (monitor, { 'detection-ms': detectionMs, 'checkpoint-delay-ms': delayMs, ...given }) => {
-      const options = { ...given, detectionMs, checkpointDelayMs: delayMs ?? monitor.migration.checkpointDelayMs };
-      await (await protectorOf(monitor)).protect(withoutAbsent(options));
+      const { colo, migration } = monitor;
+      if (colo === undefined) throw new QmpError('GenericError', 'this machine cannot be protected');
+      const options = { ...given, detectionMs, checkpointDelayMs: delayMs ?? migration.checkpointDelayMs };
+      await colo.protect(withoutAbsent(options));
       return {};
     },
   ),
