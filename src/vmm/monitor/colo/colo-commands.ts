@@ -99,10 +99,10 @@ export const coloCommands: CommandTable = {
     return { ...migration.parameters(), ...(delayMs === undefined ? {} : { 'x-checkpoint-delay': delayMs }) };
   }),
   'migrate-set-parameters': (monitor, given) => {
-    const { migration, colo } = monitor;
+    const { migration } = monitor;
     migration.setParameters(given);
     const { checkpointDelayMs: delayMs } = migration;
-    if (!('x-checkpoint-delay' in given) || delayMs === undefined || colo === undefined) return {};
+    if (!('x-checkpoint-delay' in given) || delayMs === undefined || modesOf(monitor).mode === 'none') return {};
     return tell(monitor, { name: 'set-checkpoint-delay', delayMs });
   },
 

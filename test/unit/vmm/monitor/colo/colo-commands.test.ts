@@ -215,6 +215,7 @@ test('status and events are told as they are', async (t) => {
 
 test('a machine is protected with what is given, and with the delay that was set before', async (t) => {
   const { client, colo } = paired();
+  colo.modes = { ...colo.modes, mode: 'none' };
   await client.returned('migrate-set-parameters', { 'x-checkpoint-delay': 700 });
   const options = { standby: 'b:7000', arbiter: 'manual', insecure: true };
   await client.returned('x-colo-protect', options);
