@@ -1,7 +1,11 @@
 import * as v from 'valibot';
+import type { ColoStatus } from '../monitor/colo-control.ts';
 import type { MachineInfo, StatusInfo } from '../monitor/qmp-queries.ts';
 import type { MachineConnection } from './machine-connection.ts';
+import { pairStatus } from './pair-answers.ts';
+import { renderPair } from './pair-status.ts';
 import { MonitorError } from './qmp-client.ts';
+import { duration, size } from './quantities.ts';
 
 /** What `status --json` prints. */
 export interface MachineStatus {
@@ -24,6 +28,8 @@ export interface MachineStatus {
   }[];
   readonly cards: readonly { readonly tap: string; readonly mac: string; readonly gone: boolean }[];
   readonly control: string;
+  /** Absent: it was never in a pair. */
+  readonly pair?: ColoStatus;
 }
 
 const count = v.pipe(v.number(), v.minValue(0));
@@ -60,6 +66,7 @@ export async function stateOf(machine: MachineConnection): Promise<string> {
 export async function statusOf(machine: MachineConnection): Promise<MachineStatus> {
   const state = await stateOf(machine);
   const info = checked(machine, machineInfo, await machine.ask('x-query-machine'));
+  const pair = checked(machine, pairStatus, await machine.ask('x-colo-status'));
   const { name, pid, cpus, disks, cards } = info;
   return {
     ...(name === undefined ? {} : { name }),
@@ -79,10 +86,12 @@ export async function statusOf(machine: MachineConnection): Promise<MachineStatu
     })),
     cards,
     control: machine.path,
+    ...(pair === undefined ? {} : { pair }),
   };
 }
 
-function checked<Schema extends v.GenericSchema>(
+/** What a machine says, as `schema` has it. @throws MonitorError if it is something else */
+export function checked<Schema extends v.GenericSchema>(
   { path }: MachineConnection,
   schema: Schema,
   answer: unknown,
@@ -92,8 +101,12 @@ function checked<Schema extends v.GenericSchema>(
   return result.output;
 }
 
-/** The same for a person, a fact a line. */
-export function renderStatus(machine: MachineStatus): string[] {
+/** The same for a person, a fact a line: of its pair first, if it is in one. @param now ms since 1970 */
+export function renderStatus(machine: MachineStatus, now = Date.now()): string[] {
+  return [...(machine.pair === undefined ? [] : [...renderPair(machine.pair, now), '']), ...renderMachine(machine)];
+}
+
+function renderMachine(machine: MachineStatus): string[] {
   const facts: (readonly [string, string])[] = [
     ['name', machine.name ?? '(none)'],
     ['state', machine.state],
@@ -118,27 +131,4 @@ export function renderStatus(machine: MachineStatus): string[] {
   ];
   const width = Math.max(...facts.map(([name]) => name.length));
   return facts.map(([name, fact]) => `${name.padEnd(width)}  ${fact}`);
-}
-
-const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
-
-/** In the largest unit that leaves it whole, or nearly. */
-function size(bytes: number): string {
-  let [value, unit] = [bytes, 0];
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
-  return `${Number(value.toFixed(1))} ${units[unit]}`;
-}
-
-function duration(seconds: number): string {
-  const parts = [
-    [Math.floor(seconds / 86_400), 'd'],
-    [Math.floor(seconds / 3600) % 24, 'h'],
-    [Math.floor(seconds / 60) % 60, 'min'],
-    [Math.floor(seconds) % 60, 's'],
-  ] as const;
-  const first = parts.findIndex(([value]) => value > 0);
-  return parts
-    .slice(first === -1 ? -1 : first)
-    .map(([value, unit]) => `${value} ${unit}`)
-    .join(' ');
 }

@@ -56,6 +56,8 @@ export interface ColoStatus {
       readonly secondsLeft?: number;
     };
   };
+  /** How long it would take now until the standby speaks: to notice the loss, then until consent is over, then to load. */
+  readonly failover?: { readonly detectionMs: number; readonly consentMs: number; readonly loadMs?: number };
   readonly arbiter: {
     readonly name: string;
     /** How long its last answer took, and how long ago that was; absent: there was none. */

@@ -1,0 +1,80 @@
+import * as v from 'valibot';
+import type { ColoEvent, ColoHeadline, ColoStatus, ColoTopic } from '../monitor/colo-control.ts';
+
+/** What a machine says about its pair, checked as a stranger's word. */
+
+const count = v.pipe(v.number(), v.finite());
+const text = v.string();
+
+const headlines = [
+  ...(['PROTECTED', 'PROTECTING', 'PAIRING', 'LISTENING'] as const),
+  ...(['UNPROTECTED', 'WAITING', 'FENCED', 'ENDED'] as const),
+] satisfies readonly ColoHeadline[];
+
+const topics = [
+  ...(['pair', 'protection', 'peer', 'consent', 'arbiter'] as const),
+  ...(['takeover', 'speaking', 'checkpoint', 'guest', 'message'] as const),
+] satisfies readonly ColoTopic[];
+
+const status = v.object({
+  pair: text,
+  role: v.picklist(['primary', 'secondary']),
+  headline: v.picklist(headlines),
+  since: count,
+  why: text,
+  next: v.exactOptional(text),
+  phase: text,
+  term: count,
+  link: v.exactOptional(
+    v.object({ peer: text, security: v.picklist(['tls', 'plaintext']), lastHeardMsAgo: v.exactOptional(count) }),
+  ),
+  address: text,
+  mode: v.literal('buffered'),
+  epoch: v.number(),
+  checkpoint: v.exactOptional(
+    v.object({
+      epoch: v.number(),
+      msAgo: count,
+      delayMs: v.exactOptional(count),
+      reasons: v.exactOptional(v.array(text)),
+    }),
+  ),
+  stops: v.exactOptional(v.object({ median: count, worst: count, count, pages: count, parts: v.record(text, count) })),
+  held: v.exactOptional(v.object({ packets: count, bytes: count, oldestMs: count })),
+  disk: v.exactOptional(
+    v.object({
+      logBytes: count,
+      error: v.exactOptional(text),
+      synchronising: v.exactOptional(
+        v.object({ totalBytes: count, comparedBytes: count, sentBytes: count, secondsLeft: v.exactOptional(count) }),
+      ),
+    }),
+  ),
+  failover: v.exactOptional(v.object({ detectionMs: count, consentMs: count, loadMs: v.exactOptional(count) })),
+  arbiter: v.object({
+    name: text,
+    answeredInMs: v.exactOptional(count),
+    answeredMsAgo: v.exactOptional(count),
+    problem: v.exactOptional(text),
+  }),
+}) satisfies v.GenericSchema<unknown, ColoStatus>;
+
+/** The answer to `x-colo-status`: nothing in it, and the machine was never in a pair. */
+export const pairStatus: v.GenericSchema<unknown, ColoStatus | undefined> = v.union([
+  status,
+  v.pipe(
+    v.strictObject({}),
+    v.transform(() => undefined),
+  ),
+]);
+
+/** Of `X_COLO_EVENT`. */
+export const pairEvent = v.object({
+  at: count,
+  monotonicMs: v.number(),
+  topic: v.picklist(topics),
+  text,
+}) satisfies v.GenericSchema<unknown, ColoEvent>;
+
+/** The answer to `x-colo-events`. */
+export const pairEvents = v.array(pairEvent);

@@ -1,0 +1,166 @@
+import type { ColoEvent, ColoHeadline, ColoStatus } from '../monitor/colo-control.ts';
+import { count, dayAndTime, milliseconds, printable, roughly, size, timeOfDay } from './quantities.ts';
+
+type Fact = readonly [label: string, text: string];
+
+/** Columns of the first line before who is where. */
+const headlineWidth = 46;
+const labelWidth = 15;
+const indent = '      ';
+const dayMs = 86_400_000;
+
+/** Words for a checkpoint's reasons (src/colo/core). */
+const reasonWords: Readonly<Record<string, string>> = {
+  delay: 'the delay was over',
+  output: 'output waited',
+  command: 'somebody asked',
+  parameter: 'a parameter was changed',
+  'disk-log': "the standby's disk log was half full",
+  reset: 'the guest was reset',
+  end: 'the guest ended',
+};
+
+/**
+ * A pair for a person: the first line says whether its guest is safe, then why and what to do, then a fact a line.
+ *
+ * @param now ms since 1970
+ */
+export function renderPair(status: ColoStatus, now: number): string[] {
+  const { pair, headline, since } = status;
+  const begun = now - since >= dayMs ? dayAndTime(since) : timeOfDay(since);
+  const first = `${pair}   ${headline} since ${begun} (${roughly(Math.max(0, now - since) / 1000)})`;
+  return [
+    `${first.padEnd(headlineWidth)}   ${placeOf(status)}`,
+    ...facts(status).map(([label, text]) => `${indent}${label.padEnd(labelWidth)}${text}`),
+  ].map(printable);
+}
+
+/** Which side this is, and where the other one is. */
+function placeOf({ role, headline, link, address, term, held }: ColoStatus): string {
+  const peer = link?.peer ?? address;
+  const places: Readonly<Record<ColoHeadline, string>> = {
+    PROTECTED: `primary, here; standby ${peer}, term ${term}`,
+    PROTECTING: `standby, here; primary ${peer}, term ${term}`,
+    PAIRING: role === 'primary' ? `primary, here; to be protected by ${peer}` : `standby, here; primary ${peer}`,
+    LISTENING: `standby, here; nobody to protect yet, waits on ${address}`,
+    UNPROTECTED: `${role === 'primary' ? 'alone' : 'survivor'}, here; term ${term}`,
+    WAITING:
+      role === 'primary'
+        ? `primary, here; the guest runs on, its output is held (${held?.packets ?? 0} packets)`
+        : 'standby, here; it may not take over yet',
+    FENCED:
+      role === 'primary'
+        ? 'was primary, here; the guest is stopped'
+        : 'was standby, here; the primary goes on without it',
+    ENDED: `was ${role === 'primary' ? 'primary' : 'standby'}, here`,
+  };
+  return places[headline];
+}
+
+function facts(status: ColoStatus): Fact[] {
+  const { headline, why, next, checkpoint, link, mode } = status;
+  const safe = headline === 'PROTECTED' || headline === 'PROTECTING';
+  return [
+    ...dangers(status).map((danger): Fact => ['but', danger]),
+    ...(safe ? [] : [['why', why] as const]),
+    ...(next === undefined ? [] : [['next', next] as const]),
+    ...(checkpoint === undefined ? [] : [['checkpoint', checkpointFact(checkpoint)] as const]),
+    ...stopFacts(status),
+    ...(safe ? [['mode', mode] as const] : []),
+    ...heldFacts(status),
+    ...diskFacts(status),
+    ...(link === undefined ? [] : [['link', linkFact(link)] as const]),
+    ['arbiter', arbiterFact(status)],
+    ...failoverFacts(status),
+  ];
+}
+
+/** What would go wrong though nothing has yet. */
+function dangers({ headline, arbiter, link, disk }: ColoStatus): string[] {
+  const needed = headline === 'PROTECTED' || headline === 'PROTECTING' || headline === 'PAIRING';
+  return [
+    ...(needed && arbiter.problem !== undefined
+      ? ['the arbiter gives no answer: if the hosts lose each other now, the guest waits until it does']
+      : []),
+    ...(link?.security === 'plaintext'
+      ? ['nothing is encrypted (--insecure): whoever reaches the port is believed']
+      : []),
+    ...(needed && disk?.error !== undefined ? [`a disk has failed: ${disk.error}`] : []),
+  ];
+}
+
+function checkpointFact({ epoch, msAgo, delayMs, reasons = [] }: NonNullable<ColoStatus['checkpoint']>): string {
+  const rhythm = delayMs === undefined ? [] : [`every ${milliseconds(delayMs)} at least`];
+  const last = [`epoch ${count(epoch)}`, `${milliseconds(msAgo)} ago`, ...rhythm].join(', ');
+  const why = reasons.map((reason) => reasonWords[reason] ?? reason).join(', ');
+  return why === '' ? last : `${last}; the last one: ${why}`;
+}
+
+function stopFacts({ stops }: ColoStatus): Fact[] {
+  if (stops === undefined) return [];
+  const { median, worst, pages } = stops;
+  const parts = Object.entries(stops.parts).map(([part, ms]) =>
+    part === 'pages' ? `${count(pages)} pages ${ms.toFixed(1)}` : `${part} ${ms.toFixed(1)}`,
+  );
+  const where = parts.length === 0 ? '' : `   (${parts.join(', ')})`;
+  return [
+    [
+      'guest stopped',
+      `${milliseconds(median)} median, ${milliseconds(worst)} worst, ${count(stops.count)} times in the last minute${where}`,
+    ],
+  ];
+}
+
+function heldFacts({ held }: ColoStatus): Fact[] {
+  if (held === undefined) return [];
+  if (held.packets === 0) return [['held', 'nothing']];
+  return [['held', `${count(held.packets)} packets, ${size(held.bytes)}, oldest ${milliseconds(held.oldestMs)}`]];
+}
+
+function diskFacts({ disk, headline }: ColoStatus): Fact[] {
+  if (disk === undefined) return [];
+  if (disk.error !== undefined) return [['disk', `FAILED: ${disk.error}`]];
+  const { synchronising: sync } = disk;
+  if (sync !== undefined) {
+    const { totalBytes, comparedBytes, sentBytes, secondsLeft } = sync;
+    const left = secondsLeft === undefined ? '' : `, about ${roughly(Math.ceil(secondsLeft))} left`;
+    const progress = `${size(comparedBytes)} of ${size(totalBytes)} compared, ${size(sentBytes)} differed and copied`;
+    return [['disk', `copying: ${progress}${left}`]];
+  }
+  const inStep = headline === 'PROTECTED' || headline === 'PROTECTING' ? 'in step; ' : '';
+  return [['disk', `${inStep}${size(disk.logBytes)} not committed`]];
+}
+
+function linkFact({ security, lastHeardMsAgo }: NonNullable<ColoStatus['link']>): string {
+  const heard = lastHeardMsAgo === undefined ? '' : `, heard ${milliseconds(lastHeardMsAgo)} ago`;
+  return `${security === 'tls' ? 'TLS 1.3' : 'PLAINTEXT'}${heard}`;
+}
+
+function arbiterFact({ arbiter }: ColoStatus): string {
+  const { name, answeredInMs, answeredMsAgo, problem } = arbiter;
+  if (name === 'manual') return 'manual: an operator says who goes on (colo-vmm failover)';
+  const ago = answeredMsAgo === undefined ? undefined : milliseconds(answeredMsAgo);
+  if (problem !== undefined) {
+    return `${name} GIVES NO ANSWER: ${problem}; ${ago === undefined ? 'it never did' : `the last one came ${ago} ago`}`;
+  }
+  if (ago === undefined) return `${name}, not asked yet`;
+  return `${name}, answered ${ago} ago${answeredInMs === undefined ? '' : ` in ${milliseconds(answeredInMs)}`}`;
+}
+
+function failoverFacts({ failover }: ColoStatus): Fact[] {
+  if (failover === undefined) return [];
+  const { detectionMs, consentMs, loadMs } = failover;
+  const parts = [
+    `detection ${milliseconds(detectionMs)}`,
+    `consent ${milliseconds(consentMs)}`,
+    ...(loadMs === undefined ? [] : [`load ${milliseconds(loadMs)}`]),
+  ];
+  const total = detectionMs + consentMs + (loadMs ?? 0);
+  return [['a failover now', `would take about ${milliseconds(total)}: ${parts.join(', ')}`]];
+}
+
+/** An event, a line. */
+export function renderEvent({ at, topic, text }: ColoEvent): string {
+  const ms = String(Math.floor(at % 1000)).padStart(3, '0');
+  return printable(`${timeOfDay(at)}.${ms}  ${topic.padEnd(10)}  ${text}`);
+}

@@ -1,0 +1,221 @@
+import { test } from 'tap';
+import * as v from 'valibot';
+import { pairEvent, pairStatus } from '../../../../src/vmm/client/pair-answers.ts';
+import { renderEvent, renderPair } from '../../../../src/vmm/client/pair-status.ts';
+import type { ColoStatus } from '../../../../src/vmm/monitor/colo-control.ts';
+import { protectedStatus } from '../../../support/fake-colo.ts';
+
+process.env.TZ = 'UTC';
+
+/** Two hours and ten minutes later. */
+const now = protectedStatus.since + 7_800_500;
+
+/** What most sides have that protect nobody. */
+const { link: _link, checkpoint: _checkpoint, stops, held: _held, disk: _disk, ...bare } = protectedStatus;
+
+function lines(status: ColoStatus): string[] {
+  checkShape(status);
+  return renderPair(status, now);
+}
+
+/** What is drawn is what a client takes from a machine. */
+function checkShape(status: ColoStatus): void {
+  v.parse(pairStatus, JSON.parse(JSON.stringify(status)));
+}
+
+test('a guest that is safe', async (t) => {
+  t.strictSame(lines(protectedStatus), [
+    'web   PROTECTED since 14:02:11 (2 h 10 min)      primary, here; standby b.example, term 1',
+    '      checkpoint     epoch 15,204, 180 ms ago, every 500 ms at least; the last one: output waited',
+    '      guest stopped  0.9 ms median, 2.1 ms worst, 119 times in the last minute   (pause 0.2, state 0.2, 611 pages 0.4, resume 0.1)',
+    '      mode           buffered',
+    '      held           2 packets, 1.4 KiB, oldest 2 ms',
+    '      disk           in step; 96 KiB not committed',
+    '      link           TLS 1.3, heard 12 ms ago',
+    '      arbiter        etcd http://c:2379, answered 400 ms ago in 3 ms',
+  ]);
+});
+
+test('what a failover would cost now', async (t) => {
+  const failover = { detectionMs: 200, consentMs: 60, loadMs: 4 };
+  t.equal(
+    lines({ ...protectedStatus, failover }).at(-1),
+    '      a failover now would take about 264 ms: detection 200 ms, consent 60 ms, load 4 ms',
+  );
+});
+
+const standby = { ...bare, role: 'secondary', address: '0.0.0.0:7000' } as const;
+const peer = { peer: 'a.example', security: 'tls' } as const;
+
+for (const [what, status, first] of [
+  [
+    'a standby that could take over',
+    { ...standby, headline: 'PROTECTING', link: peer },
+    'PROTECTING since 14:02:11 (2 h 10 min)     standby, here; primary a.example, term 1',
+  ],
+  [
+    'a primary that pairs',
+    { ...bare, headline: 'PAIRING', link: { ...peer, peer: 'b.example' } },
+    'PAIRING since 14:02:11 (2 h 10 min)        primary, here; to be protected by b.example',
+  ],
+  [
+    'a standby that pairs',
+    { ...standby, headline: 'PAIRING', link: peer },
+    'PAIRING since 14:02:11 (2 h 10 min)        standby, here; primary a.example',
+  ],
+  [
+    'a standby that nobody has asked',
+    { ...standby, headline: 'LISTENING' },
+    'LISTENING since 14:02:11 (2 h 10 min)      standby, here; nobody to protect yet, waits on 0.0.0.0:7000',
+  ],
+  [
+    'a guest that is not protected',
+    { ...bare, headline: 'UNPROTECTED' },
+    'UNPROTECTED since 14:02:11 (2 h 10 min)    alone, here; term 1',
+  ],
+  [
+    'a survivor',
+    { ...standby, headline: 'UNPROTECTED', term: 2 },
+    'UNPROTECTED since 14:02:11 (2 h 10 min)    survivor, here; term 2',
+  ],
+  [
+    'a primary that may not go on alone',
+    { ...bare, headline: 'WAITING', held: { packets: 41, bytes: 9000, oldestMs: 8000 } },
+    'WAITING since 14:02:11 (2 h 10 min)        primary, here; the guest runs on, its output is held (41 packets)',
+  ],
+  [
+    'a standby that may not take over',
+    { ...standby, headline: 'WAITING' },
+    'WAITING since 14:02:11 (2 h 10 min)        standby, here; it may not take over yet',
+  ],
+  [
+    'a primary whose pair went on elsewhere',
+    { ...bare, headline: 'FENCED' },
+    'FENCED since 14:02:11 (2 h 10 min)         was primary, here; the guest is stopped',
+  ],
+  [
+    'a standby whose primary went on',
+    { ...standby, headline: 'FENCED' },
+    'FENCED since 14:02:11 (2 h 10 min)         was standby, here; the primary goes on without it',
+  ],
+  [
+    'a side that has ended',
+    { ...standby, headline: 'ENDED' },
+    'ENDED since 14:02:11 (2 h 10 min)          was standby, here',
+  ],
+] as const satisfies readonly (readonly [string, ColoStatus, string])[]) {
+  test(`${what}: where, since when, why and what to do`, async (t) => {
+    const [drawn, ...more] = lines({ ...status, why: 'that happened', next: 'do this' });
+    t.equal(drawn, `web   ${first}`);
+    const safe = status.headline === 'PROTECTING';
+    t.equal(more[0], safe ? '      next           do this' : '      why            that happened');
+    t.ok(more.includes('      next           do this'));
+  });
+}
+
+test('what began on another day says which', async (t) => {
+  const [first] = renderPair(protectedStatus, protectedStatus.since + 90_000_000);
+  t.match(first, /PROTECTED since 2026-11-28 14:02:11 \(1 d 1 h\)/);
+});
+
+for (const [what, status, line] of [
+  [
+    'an arbiter that does not answer',
+    { ...protectedStatus, arbiter: { name: 'etcd http://c:2379', problem: 'ECONNREFUSED', answeredMsAgo: 190_000 } },
+    'arbiter        etcd http://c:2379 GIVES NO ANSWER: ECONNREFUSED; the last one came 3 min 10 s ago',
+  ],
+  [
+    'an arbiter that never answered',
+    { ...bare, headline: 'PAIRING', arbiter: { name: 'etcd http://c:2379', problem: 'ECONNREFUSED' } },
+    'arbiter        etcd http://c:2379 GIVES NO ANSWER: ECONNREFUSED; it never did',
+  ],
+  [
+    'an operator who is the arbiter',
+    { ...protectedStatus, arbiter: { name: 'manual' } },
+    'arbiter        manual: an operator says who goes on (colo-vmm failover)',
+  ],
+  [
+    'a link that anybody can read',
+    { ...protectedStatus, link: { peer: '10.0.0.2', security: 'plaintext' } },
+    'but            nothing is encrypted (--insecure): whoever reaches the port is believed',
+  ],
+  [
+    'disks that are not equal yet',
+    {
+      ...bare,
+      headline: 'PAIRING',
+      disk: {
+        logBytes: 0,
+        synchronising: { totalBytes: 2 ** 33, comparedBytes: 2 ** 31, sentBytes: 2 ** 30, secondsLeft: 39.2 },
+      },
+    },
+    'disk           copying: 2 GiB of 8 GiB compared, 1 GiB differed and copied, about 40 s left',
+  ],
+  [
+    'disks of which nobody knows yet how long they take',
+    {
+      ...bare,
+      headline: 'PAIRING',
+      disk: { logBytes: 0, synchronising: { totalBytes: 1024, comparedBytes: 0, sentBytes: 0 } },
+    },
+    'disk           copying: 0 B of 1 KiB compared, 0 B differed and copied',
+  ],
+  [
+    'a disk that has failed',
+    { ...protectedStatus, disk: { logBytes: 0, error: 'root: EIO' } },
+    'disk           FAILED: root: EIO',
+  ],
+  [
+    'no output that waits',
+    { ...protectedStatus, held: { packets: 0, bytes: 0, oldestMs: 0 } },
+    'held           nothing',
+  ],
+] as const satisfies readonly (readonly [string, ColoStatus, string])[]) {
+  test(`shows ${what}`, async (t) => {
+    const drawn = lines(status);
+    t.ok(drawn.includes(`      ${line}`), drawn.join('\n'));
+  });
+}
+
+test('a safe guest whose arbiter is silent is told to be less so, before anything else', async (t) => {
+  const arbiter = { name: 'etcd http://c:2379', problem: 'ECONNREFUSED' };
+  t.match(
+    lines({ ...protectedStatus, arbiter })[1],
+    /^ +but +the arbiter gives no answer: if the hosts lose each other/,
+  );
+  t.notMatch(
+    lines({ ...bare, headline: 'UNPROTECTED', arbiter }).join('\n'),
+    /^ +but/m,
+    'but not where none is needed',
+  );
+});
+
+test('what a peer says cannot move the cursor', async (t) => {
+  const evil = 'cannot\u001b[2J\r\nweb   PROTECTED\u202e';
+  const drawn = lines({ ...bare, headline: 'UNPROTECTED', why: evil });
+  t.equal(drawn[1], '      why            cannot [2J web   PROTECTED ');
+});
+
+test('draws an event with its time of day', async (t) => {
+  const at = Date.UTC(2026, 10, 28, 16, 12, 39) + 5.7;
+  t.equal(
+    renderEvent({ at, monotonicMs: 1, topic: 'peer', text: 'silent for 200 ms' }),
+    '16:12:39.005  peer        silent for 200 ms',
+  );
+});
+
+for (const [what, change] of [
+  ['no headline', { headline: 'SAFE' }],
+  ['a number that is none', { term: null }],
+  ['a text that is none', { why: 5 }],
+  ['parts of a stop that are no times', { stops: { ...stops, parts: { pause: 'long' } } }],
+] as const) {
+  test(`does not take ${what} for a status`, async (t) => {
+    t.notOk(v.is(pairStatus, { ...protectedStatus, ...change }));
+  });
+}
+
+test('nothing is the status of who is in no pair', async (t) => {
+  t.equal(v.parse(pairStatus, {}), undefined);
+  t.notOk(v.is(pairEvent, { at: 1, monotonicMs: 2, topic: 'rumour', text: '' }));
+});
