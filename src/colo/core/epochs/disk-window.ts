@@ -20,9 +20,9 @@ export class DiskWindow {
     return this.#forwarded - this.#laid;
   }
 
-  /** Bytes that S has laid down, as far as it said. */
-  get laidBytes(): number {
-    return this.#laid;
+  /** What need not be sent at once should wait, and leave the room to the guest. */
+  get isHalfFull(): boolean {
+    return this.outstandingBytes * 2 >= this.#bound;
   }
 
   /** The next write must wait. */

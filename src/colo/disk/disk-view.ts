@@ -1,0 +1,62 @@
+import type { BlockBackend } from '../../block/block-backend.ts';
+import type { EngineChooser } from '../../block/disk-engines.ts';
+import type { DiskFile } from '../../block/disk-file.ts';
+import { Overlay } from '../../block/overlay.ts';
+import type { OpenOverlay } from '../../block/overlay-file.ts';
+import { RawFile } from '../../block/raw-file.ts';
+import { type Closable, Owner } from '../../host/ownership.ts';
+import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
+
+/** One of the machine's disks, as another thread gets it: the descriptors stay their owner's. Its number is its place. */
+export interface DiskView {
+  readonly id: string;
+  readonly file: DiskFile;
+  readonly overlay?: OpenOverlay;
+}
+
+/** The disks among a machine's devices, in their order. */
+export function diskViews(orders: readonly DeviceOrder[]): DiskView[] {
+  return orders.flatMap(({ device }) => {
+    if (device.kind !== 'disk') return [];
+    const { id, file, overlay } = device;
+    return [overlay === undefined ? { id, file } : { id, file, overlay }];
+  });
+}
+
+/** A disk that is open on this thread too. */
+export interface OpenDisk {
+  readonly id: string;
+  /** What is written: the overlay, where there is one. */
+  readonly path: string;
+  readonly backend: BlockBackend;
+}
+
+/** Opens a machine's disks on this thread. What the machine's own thread writes is seen here, and the other way round. */
+export class OpenDisks implements Closable {
+  readonly disks: readonly OpenDisk[];
+  readonly #owner = new Owner();
+
+  constructor(views: readonly DiskView[], engines: EngineChooser) {
+    try {
+      this.disks = views.map((view) => this.#open(view, engines));
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
+
+  #open({ id, file, overlay: top }: DiskView, engines: EngineChooser): OpenDisk {
+    const raw = new RawFile(file, engines);
+    if (top === undefined) return { id, path: file.path, backend: this.#owner.own(raw) };
+    const below = new Owner();
+    below.own(raw);
+    const overlay = new Overlay(top, raw, engines, below);
+    // Bits that no flush has written are the machine's own thread's to write.
+    this.#owner.defer(() => overlay.leave());
+    return { id, path: top.file.path, backend: overlay };
+  }
+}

@@ -1,0 +1,307 @@
+import type { EngineChooser } from '../../block/disk-engines.ts';
+import { EventLoopEngine } from '../../block/event-loop-engine.ts';
+import { changeKind, changeRecord, DiskRingControl, loggedBytes } from '../../block/replicated/disk-ring.ts';
+import { errnoName } from '../../host/errno.ts';
+import { RecordConsumer } from '../../host/record-ring.ts';
+import type { SharedDisks } from '../../vmm/platform/shared-protection.ts';
+import type { DiskWindow } from '../core/epochs/disk-window.ts';
+import type { PrimaryEvent } from '../core/events.ts';
+import type { DiskHashes, Message } from '../protocol/messages.ts';
+import { type Epoch, epoch, next } from '../protocol/numbers.ts';
+import { isZero } from './block-hashes.ts';
+import { type DiskView, OpenDisks } from './disk-view.ts';
+import type { SyncProgress } from './sync-plan.ts';
+import { type SentChange, SyncRaces } from './sync-races.ts';
+import { Synchronisation, type SyncPort } from './synchronisation.ts';
+
+export interface PrimaryDisksParts {
+  /** The io thread has the other end. */
+  readonly shared: SharedDisks;
+  /** All of the machine's. */
+  readonly disks: readonly DiskView[];
+  readonly window: DiskWindow;
+  /** Sends, having taken a copy of its data; false: wait for {@link PrimaryDisks.drained}. */
+  readonly send: (message: Message) => boolean;
+  readonly post: (event: PrimaryEvent) => void;
+  /** This side's clock, ms. */
+  readonly now: () => number;
+  readonly wakeIo: () => void;
+  /** How calls on the disks' files are made; default on other threads. */
+  readonly engines?: EngineChooser;
+}
+
+/** Changes that are sent before the event loop gets its turn. */
+const turnChanges = 64;
+
+/** A change in the ring that was sent. */
+interface Sent extends SentChange {
+  /** What to give back once it and all before it are done. */
+  readonly position: number;
+}
+
+/** It is over: nobody is there to send to. */
+class AbortedError extends Error {}
+
+/** P's disks, from when the machine is attached until it is detached. One protection: it begins with epoch 0. */
+export class PrimaryDisks {
+  /** What went wrong first; it stays. */
+  error: string | undefined;
+  readonly #parts: PrimaryDisksParts;
+  readonly #control: DiskRingControl;
+  readonly #consumer: RecordConsumer;
+  readonly #view: DataView;
+  readonly #words: Int32Array;
+  readonly #open: OpenDisks;
+  readonly #races = new SyncRaces();
+  readonly #sent: Sent[] = [];
+  #epoch: Epoch = epoch(0);
+  /** All changes of this epoch are in the ring. */
+  #captured: Epoch = epoch(-1);
+  #items = 0;
+  /** The consumer stands at a change that was not sent. */
+  #hasChange = false;
+  #mayWrite = true;
+  #holds = 0;
+  #laid = 0;
+  /** Bytes that were sent other than through the ring. */
+  #synced = 0;
+  #isOver = false;
+  /** Both sides' disks are equal: nobody has to know any more what is under way. */
+  #inStep = false;
+  #synchronisation: Synchronisation | undefined;
+  /** Resolved once nothing uses the disks any more. */
+  #running: Promise<void> = Promise.resolve();
+  #movers: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
+
+  constructor(parts: PrimaryDisksParts) {
+    this.#parts = parts;
+    this.#control = new DiskRingControl(parts.shared.control);
+    this.#consumer = new RecordConsumer(parts.shared.ring, parts.wakeIo);
+    const { bytes } = this.#consumer;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#words = new Int32Array(bytes.buffer, bytes.byteOffset);
+    this.#open = new OpenDisks(parts.disks, parts.engines ?? new EventLoopEngine());
+    this.work();
+  }
+
+  /** Bytes that S has been sent and did not lay down, as far as is known. */
+  get outstandingBytes(): number {
+    return this.#parts.window.outstandingBytes;
+  }
+
+  /** While disks are being made equal. */
+  get progress(): SyncProgress | undefined {
+    return this.#synchronisation?.progress();
+  }
+
+  /** The doorbell rang. */
+  work(): void {
+    if (this.#isOver) return;
+    this.#lookForFailure();
+    this.#giveBack();
+    this.#pump();
+    this.#moved();
+  }
+
+  /** There is room on the way again. */
+  drained(): void {
+    this.#mayWrite = true;
+    this.work();
+  }
+
+  /** S said how much it has laid down since pairing. */
+  laid(bytes: number): void {
+    this.#laid = Math.max(this.#laid, bytes);
+    this.#settle();
+    this.work();
+  }
+
+  /** The epoch's last change is in the ring: its end is sent after that. */
+  epochCaptured(epoch: Epoch): void {
+    this.#captured = epoch;
+    this.work();
+  }
+
+  /** Makes S's disks equal. Posts `disks-in-step`, or `disks-not-in-step`. */
+  synchronise(): void {
+    if (this.#isOver || this.#synchronisation !== undefined) return;
+    const synchronisation = new Synchronisation(this.#port());
+    this.#synchronisation = synchronisation;
+    this.#running = synchronisation.run().then(
+      () => {
+        this.#synchronisation = undefined;
+        this.#inStep = true;
+        this.#parts.post({ kind: 'disks-in-step' });
+      },
+      (error: Error) => {
+        this.#synchronisation = undefined;
+        if (error instanceof AbortedError) return;
+        this.#parts.post({ kind: 'disks-not-in-step', reason: error.message });
+      },
+    );
+  }
+
+  /** What S has on its disks. @throws ProtocolError */
+  hashes(message: DiskHashes): void {
+    if (this.#isOver) return;
+    this.#synchronisation?.answered(message);
+    this.#moved();
+  }
+
+  /** Nothing more is sent, nor taken from the ring: the io thread is about to be told that there is no standby. */
+  abort(): void {
+    this.#isOver = true;
+    const movers = this.#movers;
+    this.#movers = [];
+    for (const { reject } of movers) reject(new AbortedError());
+  }
+
+  /** The machine is detached. */
+  close(): void {
+    this.abort();
+    void this.#running.finally(() => this.#open.close());
+  }
+
+  #port(): SyncPort {
+    const mayAsk = (): boolean => this.#mayWrite;
+    const maySend = (): boolean => this.#mayWrite && !this.#parts.window.isHalfFull;
+    const isComplete = (): boolean => this.#control.isComplete;
+    return {
+      disks: this.#open.disks,
+      races: this.#races,
+      get isComplete() {
+        return isComplete();
+      },
+      get mayAsk() {
+        return mayAsk();
+      },
+      get maySend() {
+        return maySend();
+      },
+      now: this.#parts.now,
+      moved: () =>
+        new Promise((resolve, reject) => {
+          if (this.#isOver) reject(new AbortedError());
+          else this.#movers.push({ resolve, reject });
+        }),
+      ask: ({ disk, offset, lengthBytes }) =>
+        this.#send({ kind: 'disk-compare', epoch: this.#epoch, disk, offset, lengthBytes }),
+      send: (disk, offset, block) => this.#sendBlock(disk, offset, block),
+      hold: () => {
+        this.#holds++;
+      },
+      release: () => {
+        this.#holds--;
+        if (this.#holds === 0) this.work();
+      },
+    };
+  }
+
+  #moved(): void {
+    const movers = this.#movers;
+    this.#movers = [];
+    for (const { resolve } of movers) resolve();
+  }
+
+  #lookForFailure(): void {
+    const { failure } = this.#control;
+    if (failure === undefined || this.error !== undefined) return;
+    const id = this.#parts.disks[failure.disk]?.id ?? failure.disk;
+    this.error = `disk ${id} cannot be written: ${errnoName(failure.errno)}`;
+    this.#parts.post({ kind: 'disk-failed', error: this.error });
+  }
+
+  /** Sends changes in order, as far as there is room. */
+  #pump(): void {
+    for (let count = 0; count < turnChanges; count++) {
+      if (!this.#mayWrite || this.#isOver || this.#holds > 0) return;
+      if (!this.#hasChange) this.#hasChange = this.#consumer.next();
+      if (!this.#hasChange || this.#consumer.tag > this.#epoch) {
+        if (this.#captured >= this.#epoch) this.#endEpoch();
+        // What belongs to the next epoch waits until that is captured; what is not there yet rings the bell.
+        else if (this.#hasChange || this.#consumer.sleep()) return;
+        continue;
+      }
+      if (this.#parts.window.mustWait) return;
+      this.#forward();
+    }
+    setImmediate(() => this.work());
+  }
+
+  #endEpoch(): void {
+    this.#send({ kind: 'disk-end', epoch: this.#epoch, items: this.#items });
+    this.#epoch = next(this.#epoch);
+    this.#items = 0;
+  }
+
+  /** Sends the change that the consumer stands at. */
+  #forward(): void {
+    const { kind, tag, offset: at, position, bytes } = this.#consumer;
+    const view = this.#view;
+    const disk = view.getUint32(at + changeRecord.disk, true);
+    const offset = view.getFloat64(at + changeRecord.offset, true);
+    const lengthBytes = view.getFloat64(at + changeRecord.length, true);
+    const doneAt = (at + changeRecord.done) >> 2;
+    this.#hasChange = false;
+    const isDone = (): boolean => Atomics.load(this.#words, doneAt) === 1;
+    const sent: Sent = { disk, first: offset, end: offset + lengthBytes, position, isDone };
+    this.#sent.push(sent);
+    if (!this.#inStep) this.#races.sent(sent);
+    const place = { epoch: epoch(tag), disk, offset };
+    if (kind === changeKind.write) {
+      const dataAt = at + view.getUint32(at + changeRecord.dataAt, true);
+      this.#sendChange(
+        { kind: 'disk-write', ...place, data: bytes.subarray(dataAt, dataAt + lengthBytes) },
+        lengthBytes,
+      );
+    } else {
+      this.#sendChange({ kind: kind === changeKind.erase ? 'disk-discard' : 'disk-zeroes', ...place, lengthBytes }, 0);
+    }
+    // It may be done long since.
+    if (this.#sent.length === 1) this.#giveBack();
+  }
+
+  #sendBlock(disk: number, offset: number, block: Uint8Array): void {
+    const place = { epoch: this.#epoch, disk, offset };
+    const zero = isZero(block);
+    if (zero) this.#sendChange({ kind: 'disk-discard', ...place, lengthBytes: block.length }, 0);
+    else this.#sendChange({ kind: 'disk-write', ...place, data: block }, block.length);
+    this.#synced += loggedBytes(zero ? 0 : block.length);
+    this.#settle();
+  }
+
+  #sendChange(message: Message, dataBytes: number): void {
+    this.#items++;
+    this.#send(message);
+    if (this.#parts.window.forward(loggedBytes(dataBytes))) this.#parts.post({ kind: 'disk-log-half' });
+  }
+
+  #send(message: Message): void {
+    this.#mayWrite = this.#parts.send(message) && this.#mayWrite;
+  }
+
+  /** The io thread counts by this what it may put into the ring. */
+  #settle(): void {
+    if (this.#control.settle(this.#laid - this.#synced)) this.#parts.wakeIo();
+  }
+
+  /** Gives records back, in order, that were sent and are done; and asks to be told of the next one. */
+  #giveBack(): void {
+    const sent = this.#sent;
+    for (;;) {
+      let count = 0;
+      while (count < sent.length && (sent[count] as Sent).isDone()) count++;
+      const last = sent[count - 1];
+      if (last !== undefined) {
+        // Its words are the io thread's again: what races know of it has to go first.
+        this.#races.forget();
+        sent.splice(0, count);
+        this.#consumer.giveBack(last.position);
+      }
+      const first = sent[0];
+      if (first === undefined) return;
+      this.#control.waitForDone();
+      if (!first.isDone()) return;
+    }
+  }
+}

@@ -1,0 +1,386 @@
+import { ChangeOrder } from '../../block/change-order.ts';
+import type { EngineChooser } from '../../block/disk-engines.ts';
+import { EventLoopEngine } from '../../block/event-loop-engine.ts';
+import { loggedBytes } from '../../block/replicated/disk-ring.ts';
+import { removeMark, takesMark, writeMark } from '../../block/standby-mark.ts';
+import { errnoName } from '../../host/errno.ts';
+import { Owner } from '../../host/ownership.ts';
+import { DiskLog, type Logged } from '../core/epochs/disk-log.ts';
+import type { SecondaryEvent } from '../core/events.ts';
+import type { Rules } from '../core/rules.ts';
+import type { Settings } from '../core/settings.ts';
+import { messageTable } from '../protocol/message-table.ts';
+import {
+  comparedBlockBytes,
+  type DiskCompare,
+  type DiskRecord,
+  type Message,
+  mostComparedBytes,
+} from '../protocol/messages.ts';
+import { type Epoch, epoch, noCheckpoint, type Term } from '../protocol/numbers.ts';
+import { ProtocolError } from '../protocol/protocol-error.ts';
+import { hashesOf } from './block-hashes.ts';
+import { DiskBuffer } from './disk-buffer.ts';
+import { type DiskView, type OpenDisk, OpenDisks } from './disk-view.ts';
+
+export interface StandbyDisksParts {
+  /** All of the machine's. Its own thread leaves them alone until {@link StandbyDisks.handOver}. */
+  readonly disks: readonly DiskView[];
+  readonly settings: Pick<Settings, 'diskLogBytes'>;
+  readonly rules: Rules;
+  readonly pair: string;
+  readonly term: Term;
+  readonly post: (event: SecondaryEvent) => void;
+  /** False: wait for {@link StandbyDisks.drained}. */
+  readonly send: (message: Message) => boolean;
+  /** How calls on the disks' files are made; default on other threads. */
+  readonly engines?: EngineChooser;
+}
+
+/** Changes that are laid down at a time. */
+const layers = 4;
+/** Ranges that are hashed at a time, and questions that may wait. */
+const readers = 2;
+const mostQuestions = 64;
+/** Disks count in these. */
+const sectorBytes = 512;
+
+interface Change extends Logged {
+  readonly record: DiskRecord;
+  state: 'waiting' | 'begun' | 'done';
+}
+
+/** A question of P's, and the changes that came before it. */
+interface Question {
+  readonly asked: DiskCompare;
+  readonly after: number;
+}
+
+/**
+ * S's disks, for one pairing. What P writes is kept in the core's log until its epoch is committed, then laid down in order, in
+ * the background. The first copy, all of it in epoch 0, is laid down as it comes.
+ */
+export class StandbyDisks {
+  /** What went wrong first; it stays. */
+  error: string | undefined;
+  readonly #parts: StandbyDisksParts;
+  readonly #owner = new Owner();
+  readonly #open: readonly OpenDisk[];
+  readonly #orders: readonly ChangeOrder[];
+  readonly #log: DiskLog<Change>;
+  readonly #idleLayers: DiskBuffer[] = [];
+  readonly #idleReaders: DiskBuffer[] = [];
+  readonly #questions: Question[] = [];
+  #logBytes = 0;
+  /** Changes of the log, from the oldest on, that are being laid down, or done. */
+  #begun = 0;
+  /** Changes that came, and that are on the disk, since pairing. */
+  #staged = 0;
+  #laid = 0;
+  #standsAt = noCheckpoint;
+  /** What is staged is not this disk's any more. */
+  #isOver = false;
+  #isClosed = false;
+  #mayWrite = true;
+  #mark: 'none' | 'being written' | 'copying' | 'whole' = 'none';
+  #busy = 0;
+  #waiters: (() => void)[] = [];
+
+  constructor(parts: StandbyDisksParts) {
+    this.#parts = parts;
+    this.#log = new DiskLog(parts.settings.diskLogBytes, parts.rules);
+    // Until the first checkpoint the disk is being copied: nothing has to be kept aside.
+    this.#log.commit(epoch(0));
+    try {
+      this.#open = this.#owner.own(new OpenDisks(parts.disks, parts.engines ?? new EventLoopEngine())).disks;
+      for (let count = 0; count < layers; count++) {
+        this.#idleLayers.push(this.#owner.own(new DiskBuffer(messageTable['disk-write'].limitBytes)));
+      }
+      for (let count = 0; count < readers; count++) {
+        this.#idleReaders.push(this.#owner.own(new DiskBuffer(mostComparedBytes)));
+      }
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
+    this.#orders = this.#open.map(() => new ChangeOrder());
+  }
+
+  /** Bytes of P's writes that are not on the disk. */
+  get logBytes(): number {
+    return this.#logBytes;
+  }
+
+  /** Nothing is under way on the disks. */
+  get isIdle(): boolean {
+    return this.#busy === 0;
+  }
+
+  /** A change of P's, in order. @throws ProtocolError if no such change could be P's */
+  stage(record: DiskRecord): void {
+    const lengthBytes = record.kind === 'disk-write' ? record.data.length : record.lengthBytes;
+    const { backend } = this.#diskOf(record, lengthBytes);
+    if (backend.readOnly) {
+      throw new ProtocolError(
+        'invalid-message',
+        `the peer sent ${record.kind} to disk ${record.disk}, which is only read`,
+      );
+    }
+    const isWrite = record.kind === 'disk-write';
+    const bytes = loggedBytes(isWrite ? lengthBytes : 0);
+    const kept = isWrite ? { ...record, data: record.data.slice() } : record;
+    const isHalf = this.#log.append({ epoch: record.epoch, bytes, record: kept, state: 'waiting' });
+    this.#logBytes += bytes;
+    this.#staged++;
+    if (isHalf) this.#parts.post({ kind: 'disk-log-half' });
+    this.#lay();
+  }
+
+  /** P asks what is there. It is answered once all that came before is on the disk. @throws ProtocolError */
+  compare(asked: DiskCompare): void {
+    const { offset, lengthBytes } = asked;
+    if (asked.epoch !== 0 || this.#standsAt !== noCheckpoint) {
+      throw new ProtocolError('out-of-order', 'the peer sent disk-compare after its first checkpoint');
+    }
+    this.#diskOf(asked, lengthBytes);
+    if (offset % comparedBlockBytes !== 0 || lengthBytes > mostComparedBytes) {
+      throw new ProtocolError('invalid-message', `the peer asks for hashes of ${lengthBytes} bytes from ${offset} on`);
+    }
+    if (this.#questions.length >= mostQuestions) {
+      throw new ProtocolError('too-large', `the peer asks more than ${mostQuestions} questions at a time`);
+    }
+    this.#questions.push({ asked, after: this.#staged });
+    this.#answer();
+  }
+
+  /** There is room on the way again. */
+  drained(): void {
+    this.#mayWrite = true;
+    this.#answer();
+  }
+
+  /** The writes of that epoch, and of those before it, belong to the disk. */
+  commit(committed: Epoch): void {
+    this.#log.commit(committed);
+    this.#standsAt = committed;
+    if (this.error === undefined) this.#parts.post({ kind: 'disk-committed', epoch: committed });
+    this.#lay();
+    this.#markWhole();
+  }
+
+  /** What does not belong to that checkpoint is dropped. */
+  discard(beyond: Epoch): void {
+    this.#log.discard(beyond);
+    this.#questions.length = 0;
+    if (beyond === noCheckpoint) this.#isOver = true;
+    const { records } = this.#log;
+    this.#begun = 0;
+    while (records[this.#begun] !== undefined && records[this.#begun]?.state !== 'waiting') this.#begun++;
+    this.#logBytes = records.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#lay();
+    this.#wake();
+  }
+
+  /**
+   * Resolves once all that is committed is on the disk and nothing uses it here: the machine's own thread may. Durable is what its
+   * first flush makes so.
+   *
+   * @throws Error if the disk has failed; nothing uses it then either
+   */
+  async handOver(): Promise<void> {
+    while (this.#busy > 0 || !(this.#log.isLaid || this.error !== undefined)) await this.#moved();
+    if (this.error !== undefined) throw new Error(this.error);
+    if (this.#isOver || this.#standsAt === noCheckpoint) return;
+    await Promise.all(this.#marked().map(removeMark));
+  }
+
+  /** Also while something is under way, which is finished before anything is given back. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#isOver = true;
+    this.#closeIfIdle();
+  }
+
+  #closeIfIdle(): void {
+    if (this.#isClosed && this.#busy === 0) this.#owner.close();
+  }
+
+  #diskOf({ kind, disk, offset }: DiskRecord | DiskCompare, lengthBytes: number): OpenDisk {
+    const found = this.#open[disk];
+    if (found === undefined)
+      throw new ProtocolError('invalid-message', `the peer sent ${kind} to disk ${disk}: there is none`);
+    const isWhole = offset % sectorBytes === 0 && lengthBytes % sectorBytes === 0 && lengthBytes > 0;
+    if (!isWhole || offset + lengthBytes > found.backend.sizeBytes) {
+      throw new ProtocolError(
+        'invalid-message',
+        `the peer sent ${kind} of ${lengthBytes} bytes at ${offset} to disk ${disk}, which has ${found.backend.sizeBytes}`,
+      );
+    }
+    return found;
+  }
+
+  // Laying down
+
+  /** Begins to lay down what is next, as far as there are buffers. */
+  #lay(): void {
+    if (this.error !== undefined || this.#isClosed) return;
+    if (this.#log.nextToLay(this.#begun) === undefined || !this.#isMarked()) return;
+    for (let buffer = this.#idleLayers.pop(); buffer !== undefined; buffer = this.#idleLayers.pop()) {
+      const next = this.#log.nextToLay(this.#begun);
+      if (next === undefined) {
+        this.#idleLayers.push(buffer);
+        return;
+      }
+      this.#begun++;
+      next.state = 'begun';
+      this.#busy++;
+      this.#layDown(next, buffer);
+    }
+  }
+
+  #layDown(change: Change, buffer: DiskBuffer): void {
+    const { record } = change;
+    const { id, backend } = this.#open[record.disk] as OpenDisk;
+    const order = this.#orders[record.disk] as ChangeOrder;
+    const lengthBytes = record.kind === 'disk-write' ? record.data.length : record.lengthBytes;
+    const go = (): void => {
+      if (record.kind === 'disk-write') buffer.bytes.set(record.data);
+      const made =
+        record.kind === 'disk-write'
+          ? buffer.write(backend, record.offset, lengthBytes)
+          : buffer.writeZeroes(backend, record.offset, lengthBytes, record.kind === 'disk-discard');
+      backend.start();
+      void made.then((result) => {
+        order.end(ordered);
+        this.#idleLayers.push(buffer);
+        this.#busy--;
+        change.state = 'done';
+        if (result < 0) this.#fail(`disk ${id} cannot be written: ${errnoName(-result)}`);
+        this.#retire();
+      });
+    };
+    // Changes of the same bytes one after the other; all others as the disk takes them.
+    const { offset } = record;
+    const ordered = { first: offset, end: offset + lengthBytes, merges: true, waits: false, go };
+    if (order.begin(ordered)) go();
+  }
+
+  /** What is done, from the oldest on, leaves the log. */
+  #retire(): void {
+    const before = this.#laid;
+    for (let first = this.#log.records[0]; first?.state === 'done'; first = this.#log.records[0]) {
+      if (this.error !== undefined) break;
+      this.#log.laid();
+      this.#logBytes -= first.bytes;
+      this.#begun--;
+      this.#laid++;
+    }
+    if (this.#laid > before) this.#parts.post({ kind: 'disk-laid', bytes: this.#log.laidBytes });
+    this.#lay();
+    this.#answer();
+    this.#markWhole();
+    this.#wake();
+  }
+
+  // Questions
+
+  #answer(): void {
+    while (this.#mayWrite && this.error === undefined && !this.#isOver) {
+      const question = this.#questions[0];
+      if (question === undefined || question.after > this.#laid) return;
+      const buffer = this.#idleReaders.pop();
+      if (buffer === undefined) return;
+      this.#questions.shift();
+      this.#busy++;
+      void this.#hash(question.asked, buffer);
+    }
+  }
+
+  async #hash({ epoch, disk, offset, lengthBytes }: DiskCompare, buffer: DiskBuffer): Promise<void> {
+    const { id, backend } = this.#open[disk] as OpenDisk;
+    const result = await buffer.read(backend, offset, lengthBytes);
+    if (result < 0) this.#fail(`disk ${id} cannot be read: ${errnoName(-result)}`);
+    else if (!this.#isOver) {
+      const data = hashesOf(buffer.bytes.subarray(0, lengthBytes));
+      this.#mayWrite = this.#parts.send({ kind: 'disk-hashes', epoch, disk, offset, data }) && this.#mayWrite;
+    }
+    this.#idleReaders.push(buffer);
+    this.#busy--;
+    this.#answer();
+    this.#wake();
+  }
+
+  // The marks beside the disks
+
+  #marked(): string[] {
+    return this.#open.filter(({ path, backend }) => !backend.readOnly && takesMark(path)).map(({ path }) => path);
+  }
+
+  /** They say that the disks are being copied; if not, that is begun, and laying down goes on after it. */
+  #isMarked(): boolean {
+    if (this.#mark === 'none') {
+      this.#mark = 'being written';
+      void this.#act(async () => {
+        const { pair, term } = this.#parts;
+        await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term })));
+        this.#mark = 'copying';
+      }, 'cannot be marked as a copy');
+    }
+    return this.#mark !== 'being written';
+  }
+
+  /** Once: all of a checkpoint is on the disks. What comes later is laid down on a whole disk. */
+  #markWhole(): void {
+    if (this.#mark !== 'copying' || this.#standsAt === noCheckpoint || !this.#log.isLaid || this.#isOver) return;
+    this.#mark = 'whole';
+    const { pair, term } = this.#parts;
+    const standsAt = this.#standsAt;
+    void this.#act(async () => {
+      const results = await Promise.all(this.#open.map((disk) => flushed(disk)));
+      if (results.some((result) => result < 0)) throw new Error('a flush failed');
+      await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term, epoch: standsAt })));
+    }, 'cannot be marked as whole');
+  }
+
+  /** Something that takes its time, and uses the disks. */
+  async #act(act: () => Promise<void>, failed: string): Promise<void> {
+    this.#busy++;
+    try {
+      await act();
+    } catch (error) {
+      this.#fail(`a disk ${failed}: ${(error as Error).message}`);
+    }
+    this.#busy--;
+    this.#retire();
+  }
+
+  #fail(error: string): void {
+    if (this.error !== undefined) return;
+    this.error = error;
+    this.#parts.post({ kind: 'disk-failed', error });
+  }
+
+  // Waiting
+
+  #moved(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  #wake(): void {
+    this.#closeIfIdle();
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const resolve of waiters) resolve();
+  }
+}
+
+async function flushed({ backend }: OpenDisk): Promise<number> {
+  if (backend.readOnly) return 0;
+  const buffer = new DiskBuffer(sectorBytes);
+  try {
+    return await buffer.flush(backend);
+  } finally {
+    buffer.close();
+  }
+}

@@ -1,0 +1,175 @@
+import { DiskError } from '../../block/disk-error.ts';
+import { errnoName } from '../../host/errno.ts';
+import { Owner } from '../../host/ownership.ts';
+import { comparedBlockBytes, type DiskHashes, hashBytes, mostComparedBytes } from '../protocol/messages.ts';
+import { ProtocolError } from '../protocol/protocol-error.ts';
+import { blockCount, blockOf, hashesOf, sameBlock } from './block-hashes.ts';
+import { DiskBuffer } from './disk-buffer.ts';
+import type { OpenDisk } from './disk-view.ts';
+import { type DiskRange, SyncPlan, type SyncProgress } from './sync-plan.ts';
+import type { SyncRaces } from './sync-races.ts';
+
+/** Ranges that are asked for, read or sent at a time. */
+const lanes = 4;
+
+/** How the first copy reaches S, and what it has to wait for. */
+export interface SyncPort {
+  readonly disks: readonly OpenDisk[];
+  readonly races: SyncRaces;
+  /** Every change of P's guest that is under way is forwarded. */
+  readonly isComplete: boolean;
+  /** There is room on the way. */
+  readonly mayAsk: boolean;
+  /** There is room on the way and in S's log. */
+  readonly maySend: boolean;
+  now(): number;
+  /** Resolves when one of these may be otherwise, or a change is done. Rejects once it is over. */
+  moved(): Promise<void>;
+  ask(range: DiskRange): void;
+  /** Sends a block as it is now, a change of the open epoch like any other. */
+  send(disk: number, offset: number, block: Uint8Array): void;
+  /** From now on no change of the guest's is sent, until {@link release}. They wait in the ring. */
+  hold(): void;
+  release(): void;
+}
+
+/**
+ * Makes S's disks equal to P's while P's guest runs (design: disks): a range at a time S is asked for hashes, and blocks that
+ * differ are sent.
+ *
+ * Hashes that are equal settle a block, whatever is under way: all that the guest changes in it meanwhile reaches S after the
+ * question, and both disks in the same order. One that differs is sent as it was read, if it may be (see SyncRaces). If
+ * not, changes of the guest are held for as long as it is read once more and sent: so one that the guest never leaves alone
+ * is sent too.
+ */
+export class Synchronisation {
+  readonly #port: SyncPort;
+  readonly #plan: SyncPlan;
+  /** Questions by what they ask for. */
+  readonly #questions = new Map<string, (hashes: Uint8Array) => void>();
+
+  constructor(port: SyncPort) {
+    this.#port = port;
+    this.#plan = new SyncPlan(
+      port.disks.map(({ backend }) => backend.sizeBytes),
+      port.now(),
+    );
+  }
+
+  progress(): SyncProgress {
+    return this.#plan.progress(this.#port.now());
+  }
+
+  /** @throws DiskError if a disk cannot be read, or is only read and differs; what `moved` rejects with */
+  async run(): Promise<void> {
+    const owner = new Owner();
+    try {
+      while (!this.#port.isComplete) await this.#port.moved();
+      const buffers = Array.from({ length: lanes }, () => owner.own(new DiskBuffer(mostComparedBytes)));
+      // All of them, also when one has failed: buffers must not go while something is read into them.
+      const ends = await Promise.allSettled(buffers.map((buffer) => this.#lane(buffer)));
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    } finally {
+      owner.close();
+    }
+  }
+
+  /** @throws ProtocolError if nobody asked for that */
+  answered({ disk, offset, data }: DiskHashes): void {
+    const name = `${disk}:${offset}`;
+    const answer = this.#questions.get(name);
+    if (answer === undefined) {
+      throw new ProtocolError('out-of-order', `the peer sent disk-hashes of disk ${disk} that nobody asked for`);
+    }
+    this.#questions.delete(name);
+    answer(data);
+  }
+
+  async #lane(buffer: DiskBuffer): Promise<void> {
+    for (let range = this.#plan.next(); range !== undefined; range = this.#plan.next()) {
+      const hashes = await this.#ask(range);
+      await this.#settle(range, hashes, buffer);
+      this.#plan.compared(range);
+    }
+  }
+
+  async #ask(range: DiskRange): Promise<Uint8Array> {
+    const port = this.#port;
+    while (!port.mayAsk) await port.moved();
+    let hashes: Uint8Array | undefined;
+    this.#questions.set(`${range.disk}:${range.offset}`, (data) => {
+      hashes = data;
+    });
+    port.ask(range);
+    while (hashes === undefined) await port.moved();
+    const { length } = hashes;
+    if (length !== blockCount(range.lengthBytes) * hashBytes) {
+      throw new ProtocolError(
+        'invalid-message',
+        `the peer sent ${length} bytes of hashes of ${range.lengthBytes} bytes`,
+      );
+    }
+    return hashes;
+  }
+
+  async #settle(range: DiskRange, theirs: Uint8Array, buffer: DiskBuffer): Promise<void> {
+    const port = this.#port;
+    const { disk, offset, lengthBytes } = range;
+    const again: number[] = [];
+    const read = port.races.begin(disk, offset, lengthBytes);
+    try {
+      const bytes = await this.#read(range, buffer);
+      const ours = hashesOf(bytes);
+      for (let index = 0; index < blockCount(lengthBytes); index++) {
+        if (sameBlock(ours, theirs, index)) continue;
+        this.#mustBeWritable(disk);
+        while (!port.maySend) await port.moved();
+        if (read.maySend(index)) this.#send(disk, offset, bytes, index);
+        else again.push(index);
+      }
+    } finally {
+      port.races.end(read);
+    }
+    for (const index of again) await this.#sendHeld(range, index, buffer);
+  }
+
+  async #sendHeld({ disk, offset, lengthBytes }: DiskRange, index: number, buffer: DiskBuffer): Promise<void> {
+    const port = this.#port;
+    const first = index * comparedBlockBytes;
+    const block = {
+      disk,
+      offset: offset + first,
+      lengthBytes: Math.min(comparedBlockBytes, lengthBytes - first),
+    };
+    port.hold();
+    try {
+      while (port.races.isPending(disk, block.offset, block.lengthBytes)) await port.moved();
+      const bytes = await this.#read(block, buffer);
+      while (!port.maySend) await port.moved();
+      this.#send(disk, block.offset, bytes, 0);
+    } finally {
+      port.release();
+    }
+  }
+
+  #send(disk: number, offset: number, bytes: Uint8Array, index: number): void {
+    const block = blockOf(bytes, index);
+    this.#port.send(disk, offset + index * comparedBlockBytes, block);
+    this.#plan.sent(block.length);
+  }
+
+  async #read({ disk, offset, lengthBytes }: DiskRange, buffer: DiskBuffer): Promise<Uint8Array> {
+    const { id, path, backend } = this.#port.disks[disk] as OpenDisk;
+    const result = await buffer.read(backend, offset, lengthBytes);
+    if (result < 0) throw new DiskError(`disk ${id}, ${path}, cannot be read: ${errnoName(-result)}`);
+    return buffer.bytes.subarray(0, lengthBytes);
+  }
+
+  #mustBeWritable(disk: number): void {
+    const { id, path, backend } = this.#port.disks[disk] as OpenDisk;
+    if (!backend.readOnly) return;
+    throw new DiskError(
+      `disk ${id} is only read and has other bytes there: copy ${path} to the standby, and protect again`,
+    );
+  }
+}

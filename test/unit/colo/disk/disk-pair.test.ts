@@ -1,0 +1,166 @@
+import { existsSync } from 'node:fs';
+import { test } from 'tap';
+import { markWarning } from '../../../../src/block/standby-mark.ts';
+import { noCheckpoint } from '../../../../src/colo/protocol/numbers.ts';
+import { randomNumbers } from '../../../support/random.ts';
+import { DiskPair } from './disk-pair.ts';
+
+const KiB = 1024;
+const diskBytes = 2304 * KiB;
+
+/** Sectors that tell their number. */
+function numbered(sizeBytes: number, seed: number): Buffer {
+  const content = Buffer.alloc(sizeBytes);
+  for (let at = 0; at < sizeBytes; at += 512) content.writeUInt32LE(seed + at, at);
+  return content;
+}
+
+/** A random guest on a pair of disks that is copied; what went wrong, or an empty string. */
+async function copyWhileWriting(pair: DiskPair, content: Buffer, random: (limit: number) => number): Promise<string> {
+  const expected = Buffer.from(content);
+  pair.primary.synchronise();
+  for (let count = 50 + random(300); count > 0; count--) {
+    const what = random(12);
+    // Few places, so that changes meet each other and what is copied.
+    const [offset, length] = [random(40) * 512, (1 + random(100)) * 512];
+    if (what < 8 || !pair.mayWrite) await pair.step(what);
+    else if (what === 8) {
+      pair.erase(0, offset, length, random(2) === 0 ? 'discard' : 'zeroes');
+      expected.fill(0, offset, offset + length);
+    } else {
+      const value = 1 + random(255);
+      pair.write(0, offset, Buffer.alloc(length, value));
+      expected.fill(value, offset, offset + length);
+    }
+  }
+  await pair.settle();
+  const { primary, standby } = pair.content(0);
+  if (!pair.has('disks-in-step')) return `not in step: ${JSON.stringify(pair.told)}`;
+  if (!pair.requests.every(({ result }) => result === 0)) return 'a request failed';
+  if (!primary.equals(expected)) return 'the disk of the primary is not what its guest wrote';
+  return standby.equals(expected) ? '' : 'the disks differ';
+}
+
+test('whatever the guest writes while its disk is copied, both disks are equal afterwards', async (t) => {
+  const content = numbered(diskBytes, 7);
+  // Some blocks differ, the first ones most of all.
+  const stale = Buffer.from(content)
+    .fill(1, 0, 200 * KiB)
+    .fill(0, 1024 * KiB, 1100 * KiB);
+  for (let seed = 1; seed <= 40; seed++) {
+    const random = randomNumbers(seed);
+    const pair = new DiskPair(t, [{ primary: content, standby: stale }], random, 256 * KiB);
+    pair.room = 1 + random(4);
+    const wrong = await copyWhileWriting(pair, content, random);
+    t.equal(wrong, '', `seed ${seed}`);
+  }
+});
+
+test('a standby stands at the last checkpoint, whatever its primary wrote since', async (t) => {
+  const random = randomNumbers(5);
+  const pair = new DiskPair(
+    t,
+    [
+      { primary: numbered(diskBytes, 1), standby: numbered(diskBytes, 1) },
+      { primary: Buffer.alloc(diskBytes), standby: Buffer.alloc(diskBytes), kind: 'overlay' },
+    ],
+    random,
+  );
+  pair.primary.synchronise();
+  await pair.settle();
+  t.ok(pair.has('disks-in-step'));
+  // The first checkpoint closes the epoch of the copy.
+  pair.capture();
+  await pair.settle();
+  let atCheckpoint = pair.content(0).primary;
+  for (let round = 0; round < 5; round++) {
+    for (let count = 0; count < 10; count++) {
+      pair.write(0, random(100) * 512, Buffer.alloc(512 * (1 + random(30)), random(256)));
+      pair.write(1, random(100) * 512, Buffer.alloc(512 * (1 + random(30)), random(256)));
+      await pair.step(random(8));
+    }
+    await pair.settle();
+    t.ok(pair.content(0).standby.equals(atCheckpoint), `round ${round}: nothing of the open epoch`);
+    pair.capture();
+    await pair.settle();
+    t.ok(pair.content(0).standby.equals(pair.content(0).primary), `round ${round}: all of the closed one`);
+    atCheckpoint = pair.content(0).standby;
+  }
+  pair.write(0, 0, Buffer.alloc(4096, 0xee));
+  await pair.settle();
+  const before = pair.standby.logBytes;
+  t.ok(before > 0);
+  const stands = pair.told.filter(({ kind }) => kind === 'disk-committed').length - 1;
+  pair.standby.discard(stands as never);
+  await pair.standby.handOver();
+  t.equal(pair.standby.logBytes, 0);
+  t.ok(pair.content(0).standby.equals(atCheckpoint));
+});
+
+test('a disk is marked as a copy until its standby has taken over', async (t) => {
+  const pair = new DiskPair(
+    t,
+    [{ primary: numbered(diskBytes, 1), standby: Buffer.alloc(diskBytes) }],
+    randomNumbers(1),
+  );
+  const { standby: path } = pair.path(0);
+  t.equal(markWarning(path), undefined);
+  pair.primary.synchronise();
+  await pair.settle();
+  t.match(markWarning(path), /being copied .* pair web and is not whole/);
+  pair.capture();
+  await pair.settle();
+  t.match(markWarning(path), /standby's disk of the pair web/);
+  await pair.standby.handOver();
+  t.equal(existsSync(`${path}.standby`), false);
+});
+
+test('a pairing that is over leaves its mark', async (t) => {
+  const pair = new DiskPair(
+    t,
+    [{ primary: numbered(diskBytes, 1), standby: Buffer.alloc(diskBytes) }],
+    randomNumbers(1),
+  );
+  pair.primary.synchronise();
+  await pair.settle();
+  pair.standby.discard(noCheckpoint);
+  await pair.standby.handOver();
+  t.match(markWarning(pair.path(0).standby), /is not whole/);
+});
+
+test('a disk that is only read must be equal, and is compared', async (t) => {
+  const content = numbered(diskBytes, 1);
+  const equal = new DiskPair(t, [{ primary: content, standby: content, kind: 'read-only' }], randomNumbers(1));
+  equal.primary.synchronise();
+  await equal.settle();
+  t.ok(equal.has('disks-in-step'));
+  const other = Buffer.from(content).fill(9, 70 * KiB, 71 * KiB);
+  const pair = new DiskPair(t, [{ primary: content, standby: other, kind: 'read-only' }], randomNumbers(1));
+  pair.primary.synchronise();
+  await pair.settle();
+  t.match(pair.told, [{ kind: 'disks-not-in-step', reason: /disk0 is only read .* copy .*primary-0 to the standby/ }]);
+});
+
+test('an overlay is copied as its guest sees it', async (t) => {
+  const pair = new DiskPair(
+    t,
+    [{ primary: numbered(diskBytes, 1), standby: numbered(diskBytes, 1), kind: 'overlay' }],
+    randomNumbers(3),
+  );
+  pair.write(0, 66 * KiB, Buffer.alloc(5 * KiB, 7));
+  pair.primary.synchronise();
+  for (let count = 0; count < 40; count++) await pair.step(count);
+  pair.write(0, 300 * KiB, Buffer.alloc(512, 8));
+  await pair.settle();
+  t.ok(pair.has('disks-in-step'));
+  pair.capture();
+  await pair.settle();
+  await pair.standby.handOver();
+  const { overlay } = pair.view(0).standby;
+  t.ok(overlay);
+  const bits = new Uint8Array(overlay?.map ?? new SharedArrayBuffer(0));
+  t.ok(
+    bits.some((byte) => byte !== 0),
+    'the machine sees which blocks are there',
+  );
+});
