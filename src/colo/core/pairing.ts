@@ -6,14 +6,25 @@ import type { MachineShape } from '../protocol/machine-shape.ts';
  */
 export function differences(primary: MachineShape, standby: MachineShape): string[] {
   const found: string[] = [];
+  if (primary.cpuVendor !== standby.cpuVendor) {
+    found.push(
+      `its processor is of ${standby.cpuVendor}, the guest's of ${primary.cpuVendor}. Use a standby with one of the same maker`,
+    );
+  }
   const missing = primary.cpuFeatures.filter((feature) => !standby.cpuFeatures.includes(feature));
   if (missing.length > 0) {
     const list = missing.join(', ');
+    const remedy = missing.some(isUnnamed)
+      ? 'Use another standby'
+      : `Start the guest with --cpu-mask ${missing.join(',')}, or use another standby`;
+    found.push(`its processor lacks ${list}. ${remedy}`);
+  }
+  if (primary.xsaveBytes !== standby.xsaveBytes) {
     found.push(
-      `its processor lacks ${list}. Start the guest with --cpu-mask ${missing.join(',')}, or use another standby`,
+      `its processor's registers take ${standby.xsaveBytes} bytes, here ${primary.xsaveBytes}. Use a standby with the same processor`,
     );
   }
-  if (primary.tscKhz !== standby.tscKhz && !standby.tscScaling) {
+  if (!isSameFrequency(primary.tscKhz, standby.tscKhz) && !standby.tscScaling) {
     found.push(
       `its time stamp counter runs at ${standby.tscKhz} kHz, the guest's at ${primary.tscKhz}, and it cannot scale. Use a standby that can`,
     );
@@ -44,6 +55,18 @@ export function differences(primary: MachineShape, standby: MachineShape): strin
     );
   }
   return found;
+}
+
+/** A feature that no flag can hide: cpu-features.ts has no name for it. */
+function isUnnamed(feature: string): boolean {
+  return feature.startsWith('CPUID ');
+}
+
+/** Frequencies that differ by less are the same oscillator's, measured twice. */
+const sameFrequencyPpm = 250;
+
+function isSameFrequency(left: number, right: number): boolean {
+  return Math.abs(left - right) * 1e6 <= right * sameFrequencyPpm;
 }
 
 function mebibytes(bytes: number): string {

@@ -1,10 +1,13 @@
 import type { Serial } from '../../devices/serial.ts';
 import type { Doorbell } from '../../host/doorbell.ts';
+import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
 import type { DirtyTracker } from '../../memory/dirty-collector.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
+import type { DeviceOrder } from '../io/device-orders.ts';
 import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { IoReport } from '../io/io-report.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
+import type { GuestProcessor } from '../vcpu/processor-match.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
 import type { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import type { ClockMode } from '../vmstate/clock-state.ts';
@@ -310,6 +313,25 @@ export class Machine implements MonitoredMachine {
   /** Ends the machine from outside. No effect once it has ended. */
   stop(by: string, exitCode: number): void {
     this.#end({ kind: 'stopped', by, exitCode });
+  }
+
+  /** Files and TAPs behind its devices, for who serves them beside the io thread. Open until the machine is closed. */
+  get deviceOrders(): readonly DeviceOrder[] {
+    return this.#parts.devices.orders;
+  }
+
+  /**
+   * The processor that the guest was told it has, and bytes of its extended registers. Stops the machine for a moment.
+   *
+   * @throws RunStateError if it neither runs nor is paused
+   */
+  get processor(): GuestProcessor & { readonly xsaveBytes: number } {
+    const { handles, access } = this.#parts;
+    return this.whilePaused(() => ({
+      cpuid: handles[0] === undefined ? [] : cpuidOf(handles[0]),
+      tscKhz: this.#control.stoppedClocks.tscKhz,
+      xsaveBytes: access.image.shape.xsaveBytes,
+    }));
   }
 
   get facts(): MachineFacts {

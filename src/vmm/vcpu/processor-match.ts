@@ -89,6 +89,20 @@ export function processorMismatch(guest: GuestProcessor, host: HostProcessor): s
   return undefined;
 }
 
+/** Names of all features that a CPUID shows a guest, or a host could show; those that no flag hides begin with `CPUID `. */
+export function featureNames(cpuid: readonly CpuidAnswer[], tscDeadline: boolean): string[] {
+  const host: HostProcessor = { cpuid: [], tscKhz: 0, scalesTsc: false, tscDeadline: false };
+  const names = missingFeatures({ cpuid, tscKhz: 0 }, host);
+  const deadline = nameOf(cpuFeatures.tsc_deadline_timer as CpuFeature);
+  const others = names.filter((name) => name !== deadline);
+  return tscDeadline ? [...others, deadline] : others;
+}
+
+/** A guest was told that it has the timer of the TSC. */
+export function showsTscDeadline(cpuid: readonly CpuidAnswer[]): boolean {
+  return has(cpuid, cpuFeatures.tsc_deadline_timer as CpuFeature);
+}
+
 function missingFeatures(guest: GuestProcessor, host: HostProcessor): string[] {
   const missing: string[] = [];
   for (const { leaf, subleaf, register, leftOut = 0 } of featureRegisters) {
@@ -119,8 +133,8 @@ function bits(cpuid: readonly CpuidAnswer[], leaf: number, subleaf: number, regi
   return rows.reduce((all, row) => all | row[register], 0);
 }
 
-/** The twelve characters of leaf 0. */
-function vendorOf(cpuid: readonly CpuidAnswer[]): string {
+/** Who made a processor: the twelve characters of leaf 0. */
+export function vendorOf(cpuid: readonly CpuidAnswer[]): string {
   return String.fromCharCode(
     ...(['ebx', 'edx', 'ecx'] as const).flatMap((register) => {
       const word = bits(cpuid, 0, 0, register);

@@ -48,7 +48,18 @@ function forSecondary(world: World): Candidate[] {
     [
       {
         kind: 'welcome',
-        shape: { cpus: 1, memoryBytes: 1, cpuFeatures: [], tscKhz: 1, tscScaling: true, disks: [], cards: [] },
+        shape: {
+          cpus: 1,
+          memoryBytes: 1,
+          cpuVendor: '',
+          xsaveBytes: 0,
+          cpuFeatures: [],
+          tscKhz: 1,
+          tscScaling: true,
+          disks: [],
+          cards: [],
+          rng: 'none',
+        },
       },
       ours,
     ],

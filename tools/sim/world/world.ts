@@ -49,11 +49,14 @@ interface Truth {
 export const shape: MachineShape = {
   cpus: 1,
   memoryBytes: 1 << 20,
+  cpuVendor: 'GenuineIntel',
+  xsaveBytes: 4096,
   cpuFeatures: ['sse2'],
   tscKhz: 2_000_000,
   tscScaling: true,
   disks: [{ id: 'root', path: 'root.img', sizeBytes: 4096, readOnly: false }],
   cards: [{ tap: 'tap0' }],
+  rng: 'none',
 };
 
 /** Two hosts, what is between them, an arbiter and clients, and an eye on the invariants of spec section C. */

@@ -6,11 +6,14 @@ import { epoch } from '../../../../src/colo/protocol/numbers.ts';
 export const shape: MachineShape = {
   cpus: 2,
   memoryBytes: 512 << 20,
+  cpuVendor: 'GenuineIntel',
+  xsaveBytes: 4096,
   cpuFeatures: ['sse4_2', 'avx2'],
   tscKhz: 2_400_000,
   tscScaling: true,
   disks: [{ id: 'root', path: 'web.img', sizeBytes: 8 * 2 ** 30, readOnly: false }],
   cards: [{ tap: 'tap0', mac: '02:00:00:00:00:01' }],
+  rng: 'host',
 };
 
 const data = Uint8Array.from([1, 2, 3, 250]);

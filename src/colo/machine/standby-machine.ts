@@ -1,0 +1,175 @@
+import * as v from 'valibot';
+import { pageSize } from '../../memory/address.ts';
+import type { SharedRam } from '../../memory/guest-ram.ts';
+import { minimumRamBytes } from '../../memory/layout.ts';
+import { maxCpus, type PanicAction } from '../../vmm/config/config.ts';
+import { type DiskConfig, disks, type NetConfig, nameOfDisk, nets } from '../../vmm/config/device-config.ts';
+import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
+import { Machine } from '../../vmm/machine/machine.ts';
+import type { MachineShape } from '../protocol/machine-shape.ts';
+import { ProtocolError } from '../protocol/protocol-error.ts';
+import { decodeState } from './checkpoint-state.ts';
+import type { StandbyDevices } from './machine-shapes.ts';
+import { movedClock, nanoseconds } from './moved-clock.ts';
+
+/** What the owner of a standby decides; all else is the primary's. */
+export interface StandbyMachineConfig extends StandbyDevices {
+  readonly 'on-panic'?: PanicAction;
+}
+
+/** What the main thread shares with the colo thread so that this one keeps S's RAM, disks and packets. */
+export interface SharedStandby {
+  readonly ram: SharedRam;
+  /** Open as long as the machine is. */
+  readonly devices: readonly DeviceOrder[];
+}
+
+/** How long a takeover's parts took on the main thread, in ms. */
+export interface ReviveTimes {
+  /** Checking the state. */
+  readonly checkMs: number;
+  /** Loading it into KVM and the devices. */
+  readonly loadMs: number;
+}
+
+/**
+ * The machine of a standby, on the main thread: made when a pair is made, it holds nothing, in run state `colo`, until a takeover
+ * gives it the state of the last checkpoint; its RAM has been filled by then (memory/page-receiver.ts). One for each pairing.
+ *
+ * Its console is mute: what its guest had printed and the primary's console not is the primary's.
+ */
+export class StandbyMachine {
+  readonly machine: Machine;
+  /** When the state's clock was moved, on this process's clock in ms. */
+  #movedAt = 0;
+  #closed: Promise<void> | undefined;
+
+  /**
+   * @param shape of the primary, which {@link differences} has found nothing wrong with
+   * @throws ProtocolError if no machine has this shape; ConfigError, DiskError, TapError, KvmUnavailableError, SystemError
+   */
+  constructor(
+    shape: MachineShape,
+    config: StandbyMachineConfig,
+    program: URL,
+    notice: (text: string) => void = () => {},
+  ) {
+    const { cpus, memoryBytes, rng } = shape;
+    if (!(cpus >= 1 && cpus <= maxCpus)) throw impossible(`${cpus} vCPUs`);
+    if (!(memoryBytes >= minimumRamBytes && memoryBytes % pageSize === 0))
+      throw impossible(`${memoryBytes} bytes of RAM`);
+    this.machine = new Machine(
+      {
+        cpus,
+        memoryBytes,
+        cpuMask: [],
+        devices: {
+          disks: disksOf(shape, config),
+          nets: cardsOf(shape, config),
+          // What it is at comes with the state.
+          rng: rng === 'seed' ? { kind: 'seed', seed: 0 } : { kind: rng },
+        },
+        ...(config['on-panic'] === undefined ? {} : { onPanic: config['on-panic'] }),
+      },
+      program,
+      notice,
+    );
+    this.machine.hold();
+  }
+
+  get shared(): SharedStandby {
+    return { ram: this.machine.ram.shared, devices: this.machine.deviceOrders };
+  }
+
+  /**
+   * Loads the state of a checkpoint whose RAM is in place, to see that it can be. The machine stays held. After the first
+   * checkpoint: what a takeover would fail of is said before anybody counts on one, and a takeover is faster.
+   *
+   * @throws VmStateError that says what is wrong, and the machine is as it was
+   */
+  rehearse(state: Uint8Array): ReviveTimes {
+    return this.#load(state, 0);
+  }
+
+  /**
+   * Loads the state of the checkpoint that RAM has. The guest's clocks go on `moveMs` later (spec B.12), and on from there
+   * until {@link resume}. It is the same machine, not a copy: its generation id stays.
+   *
+   * @param moveMs what has passed since the checkpoint's stop, until now
+   * @throws VmStateError that says what is wrong, and the machine is as it was
+   */
+  revive(state: Uint8Array, moveMs: number): ReviveTimes {
+    this.#movedAt = performance.now();
+    return this.#load(state, moveMs);
+  }
+
+  /** Tells the network that the guest's addresses are here, and has the guest do so when it runs. After {@link revive}. */
+  announce(): void {
+    this.machine.announce();
+  }
+
+  /** The guest runs. After {@link revive}. @throws RunStateError if the machine has ended */
+  resume(): void {
+    this.machine.release('keep', nanoseconds(performance.now() - this.#movedAt));
+  }
+
+  /** Ends the machine at any time, and waits for its threads. The colo thread uses nothing of it any more. */
+  discard(): Promise<void> {
+    this.#closed ??= this.machine.close();
+    return this.#closed;
+  }
+
+  #load(bytes: Uint8Array, moveMs: number): ReviveTimes {
+    const began = performance.now();
+    const state = decodeState(bytes);
+    state.image.clock = movedClock(state.image.clock, moveMs);
+    const checked = performance.now();
+    this.machine.apply(state);
+    this.#dropSent();
+    return { checkMs: checked - began, loadMs: performance.now() - checked };
+  }
+
+  /** As if it had been printed. */
+  #dropSent(): void {
+    const chunk = new Uint8Array(4096);
+    while (this.machine.serial.takeSent(chunk) > 0);
+  }
+}
+
+/** In the primary's order, by their ids. */
+function disksOf(shape: MachineShape, config: StandbyMachineConfig): DiskConfig[] {
+  const chosen = shape.disks.map(({ id, readOnly, sectorBytes }) => {
+    const own = config.disk.find((candidate, index) => nameOfDisk(candidate, index) === id);
+    if (own === undefined) throw impossible(`a disk ${id}, which this host does not have`);
+    const { sector: _, ...rest } = own;
+    return { ...rest, id, readonly: readOnly, ...(sectorBytes === undefined ? {} : { sector: sectorBytes }) };
+  });
+  return checked(disks, chosen);
+}
+
+function cardsOf(shape: MachineShape, config: StandbyMachineConfig): NetConfig[] {
+  const chosen = shape.cards.map(({ mac, mtu, offload }, index) => {
+    const own = config.net[index];
+    if (own === undefined) throw impossible(`${shape.cards.length} network cards, and this host has ${index}`);
+    const { mtu: _, ...rest } = own;
+    return {
+      ...rest,
+      ...(mac === undefined ? {} : { mac }),
+      ...(mtu === undefined ? {} : { mtu }),
+      offload: offload ?? rest.offload,
+    };
+  });
+  return checked(nets, chosen);
+}
+
+/** With what the peer says in it. */
+function checked<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw impossible(`a device whose ${String(issue.path?.[1]?.key ?? 'shape')} ${issue.message}`);
+}
+
+function impossible(what: string): ProtocolError {
+  return new ProtocolError('unequal-pair', `the primary's machine has ${what}`);
+}
