@@ -5,6 +5,7 @@ import { type Closable, Owner } from '../../host/ownership.ts';
 import { RecordProducer } from '../../host/record-ring.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import type { Change } from '../change-order.ts';
+import type { BatchListener } from '../disk-engine.ts';
 import { gather } from '../scratch.ts';
 import {
   type ChangeKind,
@@ -39,7 +40,7 @@ const blockBytes = 4096;
  *
  * Whatever finds no room waits, in order, in flight for its device, and goes on with {@link woken}.
  */
-export class DiskForwarding implements ChangeSink, Closable {
+export class DiskForwarding implements ChangeSink, BatchListener, Closable {
   readonly #disks: ForwardedDisk[] = [];
   readonly #owner = new Owner();
   readonly #idle: Forwarded[] = [];
@@ -92,7 +93,7 @@ export class DiskForwarding implements ChangeSink, Closable {
     this.#startAll();
   }
 
-  /** There may be room again, or earlier requests may be done. To be called whenever the thread is woken, and after each batch. */
+  /** There may be room again. To be called whenever the thread is woken. */
   woken(): void {
     if (this.#link === undefined || (this.#waiting.length === 0 && this.#earlier === undefined)) return;
     this.#lookForEarlier();
@@ -101,6 +102,11 @@ export class DiskForwarding implements ChangeSink, Closable {
     while (gone < this.#waiting.length && this.#forward(this.#waiting[gone] as Forwarded)) gone++;
     this.#waiting.splice(0, gone);
     if (gone > 0) this.#startAll();
+  }
+
+  /** What protection waited for may be done. The thread's engines tell of it. */
+  batchFinished(): void {
+    if (this.#earlier !== undefined) this.woken();
   }
 
   /** Hot path. */

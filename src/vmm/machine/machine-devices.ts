@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { openDiskFile } from '../../block/disk-file.ts';
 import { overlayGeometry } from '../../block/overlay.ts';
 import { openOverlay } from '../../block/overlay-file.ts';
+import { markWarning } from '../../block/standby-mark.ts';
 import { blockShape, sectorBytes } from '../../devices/block/block-shape.ts';
 import { macBytes, netConfig, netShape } from '../../devices/net/net-shape.ts';
 import { rarpRequest } from '../../devices/net/rarp.ts';
@@ -116,6 +117,8 @@ export class MachineDevices implements Closable {
           `sectors of ${sector ?? sectorBytes}: give sector=${file.tableSector}`,
       );
     }
+    const mark = config.readonly ? undefined : markWarning(overlayPath ?? path);
+    if (mark !== undefined) this.warnings.push(`disk ${id}: ${mark}`);
     const order = { kind: 'disk', id, file, sector, writeErrors: werror } as const;
     if (overlayPath === undefined) return place(`disk ${id}`, blockShape(file, sector), order);
     if (config.readonly) throw new ConfigError(`disk ${id}: an overlay is there to be written; leave out readonly=on`);

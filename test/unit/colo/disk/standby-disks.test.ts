@@ -1,0 +1,208 @@
+import { closeSync, readFileSync, writeFileSync } from 'node:fs';
+import { type Test, test } from 'tap';
+import { openDiskFile } from '../../../../src/block/disk-file.ts';
+import { EventLoopEngine } from '../../../../src/block/event-loop-engine.ts';
+import type { SecondaryEvent } from '../../../../src/colo/core/events.ts';
+import { specification } from '../../../../src/colo/core/rules.ts';
+import { hashesOf } from '../../../../src/colo/disk/block-hashes.ts';
+import { StandbyDisks } from '../../../../src/colo/disk/standby-disks.ts';
+import type { DiskRecord, Message } from '../../../../src/colo/protocol/messages.ts';
+import { epoch, noCheckpoint, term } from '../../../../src/colo/protocol/numbers.ts';
+import { ENOSPC } from '../../../../src/host/errno.ts';
+import type { Fd } from '../../../../src/host/libc.ts';
+import { DiskRig } from '../../../support/disk-rig.ts';
+
+const KiB = 1024;
+const diskBytes = 256 * KiB;
+
+/** An engine whose disk may be full. */
+class FillingEngine extends EventLoopEngine {
+  isFull = false;
+
+  override write(fd: Fd, ...rest: Parameters<EventLoopEngine['write']> extends [Fd, ...infer R] ? R : never): void {
+    const [data, completion] = rest;
+    if (this.isFull) setImmediate(() => completion.finished(-ENOSPC));
+    else super.write(fd, data, completion);
+  }
+}
+
+class Rig extends DiskRig {
+  readonly standby: StandbyDisks;
+  readonly told: SecondaryEvent[] = [];
+  readonly sent: Message[] = [];
+  readonly diskEngine = new FillingEngine();
+  mayWrite = true;
+
+  constructor(t: Test, { direct = false, logBytes = 1 << 20 } = {}) {
+    super(t, undefined, process.cwd());
+    writeFileSync(this.path('disk'), Buffer.alloc(diskBytes, 1));
+    writeFileSync(this.path('fixed'), Buffer.alloc(diskBytes, 2));
+    const disks = [
+      { id: 'root', file: openDiskFile(this.path('disk'), { direct }) },
+      { id: 'fixed', file: openDiskFile(this.path('fixed'), { readOnly: true }) },
+    ];
+    for (const { file } of disks) this.owner.defer(() => closeSync(file.fd));
+    this.standby = new StandbyDisks({
+      disks,
+      settings: { diskLogBytes: logBytes },
+      rules: specification,
+      pair: 'web',
+      term: term(1),
+      post: (event) => this.told.push(event),
+      send: (message) => {
+        this.sent.push(message);
+        return this.mayWrite;
+      },
+      engines: this.diskEngine,
+    });
+    this.owner.defer(() => this.standby.close());
+  }
+
+  get content(): Buffer {
+    return readFileSync(this.path('disk'));
+  }
+
+  kinds(): string[] {
+    return this.told.map(({ kind }) => kind);
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  async rest(): Promise<void> {
+    await this.until(() => this.standby.isIdle);
+  }
+}
+
+function write(offset: number, length: number, value: number, n = 0): DiskRecord {
+  return { kind: 'disk-write', epoch: epoch(n), disk: 0, offset, data: new Uint8Array(length).fill(value) };
+}
+
+for (const direct of [false, true]) {
+  test(`what is committed is laid down in order${direct ? ', on a direct file too' : ''}`, async (t) => {
+    const rig = new Rig(t, { direct });
+    const { standby } = rig;
+    standby.stage(write(512, 1024, 2));
+    await rig.until(() => rig.content[512] === 2);
+    standby.commit(epoch(0));
+    t.ok(rig.kinds().includes('disk-committed'));
+    await rig.rest();
+    standby.stage(write(0, 4096, 3, 1));
+    standby.stage({ kind: 'disk-discard', epoch: epoch(1), disk: 0, offset: 1024, lengthBytes: 1024 });
+    standby.stage(write(1024, 512, 4, 1));
+    await rig.rest();
+    t.equal(rig.content[0], 1, 'nothing of the open epoch');
+    t.ok(standby.logBytes > 4096);
+    standby.commit(epoch(1));
+    await standby.handOver();
+    const expected = Buffer.alloc(diskBytes, 1).fill(3, 0, 4096).fill(0, 1024, 2048).fill(4, 1024, 1536);
+    t.ok(rig.content.equals(expected));
+    t.equal(standby.logBytes, 0);
+  });
+}
+
+test('a write is kept as it came, whatever becomes of its buffer', async (t) => {
+  const rig = new Rig(t);
+  const record = write(0, 512, 9) as DiskRecord & { kind: 'disk-write' };
+  rig.standby.stage(record);
+  record.data.fill(0);
+  await rig.until(() => rig.content[0] !== 1);
+  await rig.rest();
+  t.equal(rig.content[0], 9);
+});
+
+test('what no primary sends is refused', async (t) => {
+  const { standby } = new Rig(t);
+  const refused = (record: Partial<DiskRecord>, message: RegExp): void => {
+    t.throws(() => standby.stage({ ...write(0, 512, 1), ...record } as DiskRecord), { code: 'COLO_PROTOCOL', message });
+  };
+  refused({ disk: 7 }, /disk 7: there is none/);
+  refused({ disk: 1 }, /disk 1, which is only read/);
+  refused({ offset: diskBytes }, /which has 262144/);
+  refused({ offset: 2 ** 52 }, /which has 262144/);
+  refused({ offset: 100 }, /512 bytes at 100/);
+  refused({ data: new Uint8Array(0) }, /of 0 bytes/);
+  const erase = { kind: 'disk-zeroes', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: diskBytes + 512 } as const;
+  t.throws(() => standby.stage(erase), /which has 262144/);
+  const ask = { kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: 512 } as const;
+  t.throws(() => standby.compare({ ...ask, offset: 512 }), /from 512 on/);
+  t.throws(() => standby.compare({ ...ask, disk: 2 }), /there is none/);
+  t.throws(() => standby.compare({ ...ask, epoch: epoch(1) }), /after its first checkpoint/);
+});
+
+test('more than the log holds is refused, and half of it told of', async (t) => {
+  const rig = new Rig(t, { logBytes: 8 * KiB });
+  rig.standby.commit(epoch(0));
+  rig.standby.stage(write(0, 4096, 1, 1));
+  t.ok(rig.kinds().includes('disk-log-half'));
+  rig.standby.stage(write(0, 4096, 1, 1));
+  t.throws(() => rig.standby.stage(write(0, 512, 1, 1)), /more than the 8192 bytes/);
+});
+
+test('questions are answered after what came before them, and not while there is no room', async (t) => {
+  const rig = new Rig(t);
+  rig.mayWrite = false;
+  rig.standby.stage(write(0, 65536, 5));
+  rig.standby.compare({ kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: 131072 });
+  rig.standby.compare({ kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 131072, lengthBytes: 4096 });
+  rig.standby.compare({ kind: 'disk-compare', epoch: epoch(0), disk: 1, offset: 0, lengthBytes: 65536 });
+  await rig.until(() => rig.sent.length > 0);
+  await rig.rest();
+  const [first] = rig.sent;
+  t.match(first, { kind: 'disk-hashes', disk: 0, offset: 0 });
+  const expected = hashesOf(Buffer.alloc(131072, 1).fill(5, 0, 65536));
+  t.strictSame(Buffer.from((first as { data: Uint8Array }).data), Buffer.from(expected));
+  const before = rig.sent.length;
+  t.ok(before <= 2, 'those that were read already');
+  rig.standby.drained();
+  await rig.until(() => rig.sent.length === 3);
+  t.ok(rig.sent.length === 3);
+});
+
+test('a peer that asks without end is refused', async (t) => {
+  const { standby } = new Rig(t);
+  const ask = { kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: 512 } as const;
+  t.throws(() => {
+    for (let count = 0; count < 200; count++) standby.compare(ask);
+  }, /more than 64 questions/);
+});
+
+test('a full disk ends it: it is told once, nothing is committed after it, and no takeover has it', async (t) => {
+  const rig = new Rig(t);
+  rig.diskEngine.isFull = true;
+  rig.standby.stage(write(0, 512, 2));
+  rig.standby.stage(write(512, 512, 2));
+  await rig.until(() => rig.standby.error !== undefined);
+  await rig.rest();
+  t.equal(rig.standby.error, 'disk root cannot be written: ENOSPC');
+  t.equal(rig.kinds().filter((kind) => kind === 'disk-failed').length, 1);
+  rig.standby.commit(epoch(0));
+  t.notOk(rig.kinds().includes('disk-committed'));
+  await t.rejects(rig.standby.handOver(), /ENOSPC/);
+});
+
+test('a takeover drops what is not committed, and waits for what is', async (t) => {
+  const rig = new Rig(t);
+  rig.standby.stage(write(0, 65536, 2));
+  rig.standby.commit(epoch(0));
+  for (let count = 0; count < 20; count++) rig.standby.stage(write(count * 4096, 4096, 3 + count, 1));
+  rig.standby.stage(write(0, 512, 0xee, 2));
+  rig.standby.commit(epoch(1));
+  rig.standby.discard(epoch(1));
+  await rig.standby.handOver();
+  const { content } = rig;
+  t.strictSame(
+    Array.from({ length: 20 }, (_, index) => content[index * 4096]),
+    Array.from({ length: 20 }, (_, index) => 3 + index),
+  );
+});
+
+test('a pairing that is over lays down nothing more, and may be closed at any time', async (t) => {
+  const rig = new Rig(t);
+  for (let count = 0; count < 50; count++) rig.standby.stage(write(count * 4096, 4096, 2));
+  rig.standby.discard(noCheckpoint);
+  rig.standby.close();
+  await rig.rest();
+  t.equal(rig.content[49 * 4096], 1);
+});
