@@ -1,38 +1,32 @@
 import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import type { KeysOptions } from './colo/keys/keys-command.ts';
+import {
+  type Flag,
+  machineFlags,
+  protectFlags,
+  repeatedFlags,
+  restoredDeviceFlags,
+  restoreFlags,
+  runFlags,
+} from './command-line/flags.ts';
+import {
+  eventsHelp,
+  failoverHelp,
+  keysHelp,
+  protectHelp,
+  restoreHelp,
+  runHelp,
+  snapshotHelp,
+  statusHelp,
+} from './command-line/help.ts';
 import { tell } from './host/tell.ts';
-import type { ConfigKey } from './vmm/config/config.ts';
 
 const description = `A virtual machine monitor for KVM, in TypeScript.
 
   colo-vmm run --kernel vmlinuz --initrd root.cpio --memory 256M --cpus 2
   colo-vmm status
   colo-vmm doctor`;
-
-const runHelp = `
-In a terminal:
-  Ctrl-A x ends the machine, Ctrl-A p presses its power button, Ctrl-A h helps.
-
-Exit codes:
-  0    the guest powered off (or you ended it with Ctrl-A x)
-  1    bad input, or the VMM failed; one line says why
-  2    the guest crashed: a triple fault, or a state that KVM cannot run
-  3    the guest asked for a reboot, with --reboot exit
-  4    the guest's kernel panicked (with --on-panic exit, and if it has a driver for pvpanic)
-  128+n  ended by signal n (129 also when standard input closes)
-
-Disks:
-  werror sets what happens when a write fails: report it to the guest, stop the machine, or (enospc, the default)
-  stop it when the host's disk is full and report all other errors. A stopped machine retries the write on colo-vmm resume.
-  A flush that fails is always reported to the guest.
-  path= is a raw disk; a file that looks like an image of another format is refused unless format=raw is given.
-  sector= is the sector size that the guest sees (default 512, whatever the host's device has).
-  With overlay=FILE the disk itself is only read, and FILE holds what the guest writes; it is made if it is not there.
-
-Examples:
-  colo-vmm run --kernel /boot/vmlinuz --initrd root.cpio --cmdline 'console=ttyS0 quiet' --memory 512M --cpus 2
-  colo-vmm run --kernel vmlinuz --cmdline 'console=ttyS0 root=/dev/vda rw' --disk path=root.img --net tap=tap0`;
 
 declare const __COLO_VMM_VERSION__: string;
 
@@ -48,8 +42,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 
   const defineRun = (): void => {
     const run = cli.command('run').description('boot a guest; runs in the foreground until it ends');
-    for (const [key, argument, help] of runFlags) run.option(`--${key} ${argument}`, help);
-    for (const [key, argument, help] of repeatedFlags) run.option(`--${key} ${argument}`, help, collect);
+    takeFlags(run, runFlags);
+    takeFlags(run, repeatedFlags, collect);
     run
       .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
       .addHelpText('after', runHelp)
@@ -65,8 +59,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     const restore = cli
       .command('restore <snapshot>')
       .description('resume a machine from a snapshot; runs in the foreground until it ends');
-    for (const [key, argument, help] of restoreFlags) restore.option(`--${key} ${argument}`, help);
-    for (const [key, argument, help] of restoredDeviceFlags) restore.option(`--${key} ${argument}`, help, collect);
+    takeFlags(restore, restoreFlags);
+    takeFlags(restore, restoredDeviceFlags, collect);
     restore
       .option('--paused', 'restore it paused, until colo-vmm resume')
       .addHelpText('after', restoreHelp)
@@ -100,6 +94,9 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   const defineMachineCommand = (name: MachineCommand, help: string): void => {
     const command = cli.command(name).description(help);
     for (const [flag, text] of machineFlags) command.option(flag, text);
+    if (name === 'status') {
+      command.option('--watch', 'show it again every second, until the machine ends').addHelpText('after', statusHelp);
+    }
     if (name === 'resume') {
       command.option(
         '--clock <mode>',
@@ -114,6 +111,30 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     }
     command.action(async () => {
       const client = await import('./vmm/client/client-commands.ts');
+      await client[`${name}Command`](command.opts());
+    });
+  };
+
+  const definePairCommand = (name: PairCommand, help: string): void => {
+    const command = cli.command(name).description(help);
+    for (const [flag, text] of machineFlags) command.option(flag, text);
+    if (name === 'protect') {
+      takeFlags(command, protectFlags);
+      command.addHelpText('after', protectHelp);
+    }
+    if (name === 'failover') {
+      command
+        .option('--i-am-sure', 'the other host is off, or cut off: this one goes on without asking the arbiter')
+        .addHelpText('after', failoverHelp);
+    }
+    if (name === 'events') {
+      command
+        .option('--follow', 'stay, and print what happens until the machine ends')
+        .option('--all', 'with checkpoints and messages')
+        .addHelpText('after', eventsHelp);
+    }
+    command.action(async () => {
+      const client = await import('./vmm/client/pair-commands.ts');
       await client[`${name}Command`](command.opts());
     });
   };
@@ -148,6 +169,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     restore: defineRestore,
     snapshot: defineSnapshot,
     ...Object.fromEntries(machineCommands.map(([name, help]) => [name, () => defineMachineCommand(name, help)])),
+    ...Object.fromEntries(pairCommands.map(([name, help]) => [name, () => definePairCommand(name, help)])),
     keys: defineKeys,
     doctor: defineDoctor,
   };
@@ -176,114 +198,6 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 
 const standardDescriptors = [0, 1, 2];
 
-const rebootHelp =
-  'reset or exit: whether a reset by the guest or by colo-vmm reset starts the guest again in the same process, or ends the machine (default reset)';
-const onPanicHelp =
-  'exit, pause or run: what to do when the kernel of the guest says that it panicked (default exit, with exit code 4)';
-
-const runFlags: readonly (readonly [ConfigKey, string, string])[] = [
-  ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
-  ['initrd', '<file>', 'initial RAM disk'],
-  ['cmdline', '<text>', 'kernel command line, in place of the default "console=ttyS0 panic=-1 ..."'],
-  ['cpus', '<n>', 'virtual CPUs, 1 to 8 (default 1)'],
-  [
-    'memory',
-    '<size>',
-    'guest RAM, such as 256M or 2G (default 256M); ,shared=on backs it by a memfd that other programs can map',
-  ],
-  [
-    'rng',
-    '<source>',
-    'virtio entropy device: host, seed=NUMBER (the same bytes at every start) or none (default none)',
-  ],
-  ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
-  [
-    'kaslr',
-    '<on|off>',
-    'load the kernel at a random virtual address (default off: the same address at every start; a kernel that unpacks itself is told nokaslr)',
-  ],
-  ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
-  ['reboot', '<action>', rebootHelp],
-  ['on-panic', '<action>', onPanicHelp],
-  ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
-  ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
-];
-
-/** Flags that may be given several times. */
-const repeatedFlags: readonly (readonly [ConfigKey, string, string])[] = [
-  [
-    'disk',
-    '<keys>',
-    'virtio disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop][,sector=512|4096][,format=raw]; may be repeated',
-  ],
-  [
-    'net',
-    '<keys>',
-    'virtio network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; may be repeated',
-  ],
-];
-
-const restoreFlags = [
-  [
-    'clock',
-    '<mode>',
-    'keep (default): the guest clock continues from the snapshot; jump: it is set to the current time',
-  ],
-  ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'],
-  ['reboot', '<action>', rebootHelp],
-  ['on-panic', '<action>', onPanicHelp],
-  ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
-  ['control', '<path>', 'path of the control socket (QMP), in place of the one for its name'],
-] as const;
-
-const restoredDeviceFlags = [
-  [
-    'disk',
-    '<keys>',
-    'replace keys of a disk in the snapshot, such as id=NAME,path=FILE (without id: the next disk); may be repeated',
-  ],
-  ['net', '<keys>', 'replace keys of a network card in the snapshot, in order, such as tap=NAME; may be repeated'],
-] as const;
-
-const snapshotHelp = `
-The guest keeps running while its memory is written, and is paused only briefly at the end. The file replaces an older
-snapshot of that name, and appears only once all of it is on the disk; if writing fails or the VMM dies, no file is left.
-Interrupting this command does not interrupt the snapshot.
-
-Disks are not in it: restore needs disks with the contents that they had at that moment. So end the machine with --stop,
-or copy its disks while it is paused.
-
-Restoring an incremental snapshot needs every file since the last full one. A full one is written automatically when one of
-those files is gone or was replaced, or when there are 100. The report says which kind was written.
-
-Examples:
-  colo-vmm snapshot --stop web.snap
-  colo-vmm snapshot --vm web --incremental monday.snap
-  colo-vmm pause && cp --sparse=always root.img root.copy && colo-vmm snapshot web.snap && colo-vmm resume`;
-
-const restoreHelp = `
-The machine has the CPUs, memory, disks, network cards and entropy device that it had. Its disks must have the contents that
-they had when the snapshot was taken. All files of the snapshot are verified first, and must not change while the machine
-runs: guest memory is mapped from them and read on demand.
-
-Terminal and exit codes are as with colo-vmm run.
-
-Examples:
-  colo-vmm snapshot --vm web --stop web.snap
-  colo-vmm restore web.snap --name web
-  colo-vmm restore web.snap --disk id=root,path=copy.img --net tap=tap7
-  colo-vmm restore web.snap --paused`;
-
-const keysHelp = `
-Each host gets a folder with its private key, its certificate and the pair's authority: copy it to that host, readable by root
-only, and name it there with --tls dir=. Whoever has it can take part in the pair.
-
-FOLDER/authority signs them. It is needed again only to add a host: keep it where no host of the pair can read it.
-
-Examples:
-  colo-vmm keys --pair web --hosts a.example,b.example web-keys
-  colo-vmm keys --pair web --hosts c.example web-keys             # a third one, later`;
-
 /** Commands that talk to a running machine. */
 const machineCommands = [
   ['status', 'show the state, CPUs, memory, disks and network cards of a running machine'],
@@ -295,11 +209,24 @@ const machineCommands = [
 
 type MachineCommand = (typeof machineCommands)[number][0];
 
-const machineFlags = [
-  ['--vm <name>', 'name of the machine, or its process id; not needed while only one runs'],
-  ['--control <path>', 'path of its control socket, in place of a name'],
-  ['--json', 'print JSON'],
+/** Those that are about its pair. */
+const pairCommands = [
+  ['protect', 'protect the guest of a running machine by a standby on another host'],
+  ['unprotect', 'let the standby go; the guest runs on, unprotected'],
+  ['checkpoint', 'make a checkpoint now'],
+  ['failover', 'say that the other host is lost, and that this one goes on'],
+  ['events', "show what happened to a machine's pair"],
 ] as const;
+
+type PairCommand = (typeof pairCommands)[number][0];
+
+function takeFlags(command: Command, flags: readonly Flag[], take?: typeof collect): void {
+  for (const [key, argument, help] of flags) {
+    const flag = argument === '' ? `--${key}` : `--${key} ${argument}`;
+    if (take === undefined) command.option(flag, help);
+    else command.option(flag, help, take);
+  }
+}
 
 function collect(value: string, earlier: readonly string[] = []): string[] {
   return [...earlier, value];

@@ -1,13 +1,13 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
-import { MachineConnection, within } from './machine-connection.ts';
+import { type MachineConnection, within } from './machine-connection.ts';
 import { renderStatus, stateOf, statusOf } from './machine-status.ts';
 import { MonitorError } from './qmp-client.ts';
-import { chooseMachine, type MachineChoice } from './running-machines.ts';
+import { watchStatus } from './watch-status.ts';
+import { type ClientOptions, print, withMachine } from './with-machine.ts';
 
-/** What the commands that talk to a running machine have in common. */
-export interface ClientOptions extends MachineChoice {
-  readonly json?: boolean;
+export interface StatusOptions extends ClientOptions {
+  readonly watch?: boolean;
 }
 
 export interface StopOptions extends ClientOptions {
@@ -37,8 +37,12 @@ const snapshotReport = v.object({
 });
 
 /** Body of `colo-vmm status`. */
-export async function statusCommand(options: ClientOptions): Promise<void> {
-  await withMachine(options, async (machine) => {
+export async function statusCommand(options: StatusOptions): Promise<void> {
+  await withMachine(options, async (machine, shutdown) => {
+    if (options.watch) {
+      await watchStatus(machine, options.json === true);
+      return tellEnd(machine, await shutdown, options);
+    }
     const status = await statusOf(machine);
     if (options.json) print(JSON.stringify(status, null, 2));
     else for (const line of renderStatus(status)) print(line);
@@ -109,8 +113,9 @@ export async function stopCommand(options: StopOptions): Promise<void> {
     }
     const state = await stateOf(machine);
     if (state !== 'running') {
+      const first = state === 'colo' || state === 'inmigrate' ? '' : 'resume it first, or ';
       throw new MonitorError(
-        `${machine.path}: the machine is ${state}, and its guest cannot shut down; resume it first, or stop it with --force`,
+        `${machine.path}: the machine is ${state}, and its guest cannot shut down; ${first}stop it with --force`,
       );
     }
     await machine.ask('system_powerdown');
@@ -125,28 +130,6 @@ export async function stopCommand(options: StopOptions): Promise<void> {
 function secondsOf(text: string): number {
   if (!/^\d{1,6}(\.\d+)?$/.test(text)) throw new MonitorError(`--timeout ${text}: give a number of seconds`);
   return Number(text);
-}
-
-/** Connects with the machine that is meant. `shutdown` gives QMP's reason once it has ended. */
-async function withMachine(
-  options: ClientOptions,
-  use: (machine: MachineConnection, shutdown: Promise<string>) => Promise<void>,
-): Promise<void> {
-  let ended: (reason: string) => void = () => {};
-  const shutdown = new Promise<string>((resolve) => {
-    ended = resolve;
-  });
-  const hear = (name: string, data: unknown): void => {
-    if (name === 'SHUTDOWN') ended((data as { reason?: string } | undefined)?.reason ?? 'unknown');
-  };
-  const machine = await MachineConnection.open(await chooseMachine(options), hear);
-  // A VMM that dies says nothing.
-  void machine.client.ended.then(() => ended('killed'));
-  try {
-    await use(machine, shutdown);
-  } finally {
-    machine.close();
-  }
 }
 
 async function tellState(machine: MachineConnection, { json }: ClientOptions): Promise<void> {
@@ -172,8 +155,4 @@ async function tellEnd(machine: MachineConnection, reason: string, { json }: Cli
     throw new MonitorError(`${machine.path}: the machine has ended, but its process does not exit`);
   if (json) print(JSON.stringify({ ended: true, reason }));
   else print(ends[reason] ?? `the machine has ended: ${reason}`);
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

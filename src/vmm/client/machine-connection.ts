@@ -51,6 +51,18 @@ export class MachineConnection {
     );
   }
 
+  /** What `answer` gives; undefined if there is none because the VMM let go of the connection. @throws as `answer` */
+  async unlessEnded<T>(answer: Promise<T>): Promise<T | undefined> {
+    try {
+      return await answer;
+    } catch (error) {
+      const ended = this.client.ended.then(() => true);
+      // It is told of that at once, or not at all.
+      if ((await within(ended, 100)) === true) return undefined;
+      throw error;
+    }
+  }
+
   close(): void {
     this.#socket.destroy();
   }

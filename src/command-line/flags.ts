@@ -1,0 +1,123 @@
+import type { StandbyKey } from '../colo/command/standby-config.ts';
+import type { ConfigKey } from '../vmm/config/config.ts';
+
+const rebootHelp =
+  'reset or exit: whether a reset by the guest or by colo-vmm reset starts the guest again in the same process, or ends the machine (default reset)';
+const onPanicHelp =
+  'exit, pause or run: what to do when the kernel of the guest says that it panicked (default exit, with exit code 4)';
+
+/** A flag: its name, its argument if it takes one, and what it means. */
+export type Flag<Key extends string = string> = readonly [key: Key, argument: string, help: string];
+
+const serialFlag = ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'] as const;
+const controlFlag = [
+  'control',
+  '<path>',
+  'path of the control socket (QMP), in place of the one for its name',
+] as const;
+
+/** How a host knows its peer, and whom it asks. */
+const pairFlags = [
+  [
+    'arbiter',
+    '<who>',
+    'who says which host goes on when they lose each other: etcd:URL[,URL...], or manual: an operator, by colo-vmm failover',
+  ],
+  ['tls', '<dir=folder>', "this host's keys, made by colo-vmm keys"],
+  ['insecure', '', 'no keys: nothing is encrypted, and whoever reaches the port is believed'],
+  [
+    'state',
+    '<folder>',
+    'what must outlive this process (default /var/lib/colo-vmm/NAME for root, else ~/.local/state/colo-vmm/NAME)',
+  ],
+  ['detection', '<ms>', 'a peer that is silent for so long is lost, 40 to 60000; the same on both hosts (default 200)'],
+  ['checkpoint-delay', '<ms>', 'a checkpoint at least this often; output asks for more of them (default 20000)'],
+] as const satisfies readonly Flag[];
+
+export const runFlags: readonly Flag<ConfigKey>[] = [
+  ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
+  ['initrd', '<file>', 'initial RAM disk'],
+  ['cmdline', '<text>', 'kernel command line, in place of the default "console=ttyS0 panic=-1 ..."'],
+  ['cpus', '<n>', 'virtual CPUs, 1 to 8 (default 1)'],
+  [
+    'memory',
+    '<size>',
+    'guest RAM, such as 256M or 2G (default 256M); ,shared=on backs it by a memfd that other programs can map',
+  ],
+  [
+    'rng',
+    '<source>',
+    'virtio entropy device: host, seed=NUMBER (the same bytes at every start) or none (default none)',
+  ],
+  serialFlag,
+  [
+    'kaslr',
+    '<on|off>',
+    'load the kernel at a random virtual address (default off: the same address at every start; a kernel that unpacks itself is told nokaslr)',
+  ],
+  ['cpu-mask', '<names>', 'CPU features to hide from the guest, such as xsave,avx,avx2'],
+  ['reboot', '<action>', rebootHelp],
+  ['on-panic', '<action>', onPanicHelp],
+  ['name', '<name>', 'name of the machine, of its control socket (default: the process id), and of its pair'],
+  controlFlag,
+];
+
+/** Flags that may be given several times. */
+export const repeatedFlags: readonly Flag<ConfigKey>[] = [
+  [
+    'disk',
+    '<keys>',
+    'virtio disk: path=FILE[,id=NAME][,readonly=on][,direct=on][,overlay=FILE][,werror=enospc|report|stop][,sector=512|4096][,format=raw]; may be repeated',
+  ],
+  [
+    'net',
+    '<keys>',
+    'virtio network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; may be repeated',
+  ],
+];
+
+export const restoreFlags = [
+  [
+    'clock',
+    '<mode>',
+    'keep (default): the guest clock continues from the snapshot; jump: it is set to the current time',
+  ],
+  serialFlag,
+  ['reboot', '<action>', rebootHelp],
+  ['on-panic', '<action>', onPanicHelp],
+  ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
+  controlFlag,
+] as const;
+
+export const restoredDeviceFlags = [
+  [
+    'disk',
+    '<keys>',
+    'replace keys of a disk in the snapshot, such as id=NAME,path=FILE (without id: the next disk); may be repeated',
+  ],
+  ['net', '<keys>', 'replace keys of a network card in the snapshot, in order, such as tap=NAME; may be repeated'],
+] as const;
+
+/** Of `standby`: what the machine's owner decides on that host. */
+export const standbyFlags: readonly Flag<StandbyKey>[] = [
+  ['name', '<name>', 'name of the pair, of the machine and of its control socket'],
+  ['listen', '<address:port>', 'where it waits for the primary, such as 0.0.0.0:7000'],
+  ...pairFlags.filter(([key]) => key !== 'checkpoint-delay'),
+  serialFlag,
+  ['on-panic', '<action>', onPanicHelp],
+  controlFlag,
+];
+
+/** Of `protect`. */
+export const protectFlags: readonly Flag[] = [
+  ['standby', '<host:port>', 'the colo-vmm standby that waits there'],
+  ['name', '<name>', "name of the pair (default: the machine's)"],
+  ...pairFlags,
+];
+
+/** Of all commands that talk to a running machine. */
+export const machineFlags = [
+  ['--vm <name>', 'name of the machine, or its process id; not needed while only one runs'],
+  ['--control <path>', 'path of its control socket, in place of a name'],
+  ['--json', 'print JSON'],
+] as const;
