@@ -2,9 +2,11 @@ import { test } from 'tap';
 import { type CpuFeature, cpuFeatures } from '../../../../src/vmm/config/cpu-features.ts';
 import {
   type CpuidAnswer,
+  featureNames,
   type GuestProcessor,
   type HostProcessor,
   processorMismatch,
+  showsTscDeadline,
 } from '../../../../src/vmm/vcpu/processor-match.ts';
 
 const intel = { ebx: 0x756e_6547, edx: 0x4965_6e69, ecx: 0x6c65_746e };
@@ -117,4 +119,23 @@ test('a TSC that the guest was told is invariant runs as fast as it did, or the 
 test('two measurements of one oscillator are the same frequency', async (t) => {
   t.equal(processorMismatch(guest({ tscKhz: 2_600_600 }), host()), undefined);
   t.not(processorMismatch(guest({ tscKhz: 2_600_700 }), host()), undefined);
+});
+
+test('tells every feature that a guest was shown, by the name that hides it or by its place', async (t) => {
+  const row = (leaf: number, registers: object) => ({
+    function: leaf,
+    index: 0,
+    eax: 0,
+    ebx: 0,
+    ecx: 0,
+    edx: 0,
+    ...registers,
+  });
+  const cpuid = [row(1, { ecx: (1 << 0) | (1 << 24) | (1 << 27), edx: 1 }), row(7, { ebx: 1 << 5 })];
+  t.strictSame(
+    featureNames(cpuid, false),
+    ['sse3', 'CPUID 0x1.0 edx bit 0', 'avx2'],
+    'what follows registers is no feature',
+  );
+  t.strictSame(featureNames(cpuid, showsTscDeadline(cpuid)).at(-1), 'tsc_deadline_timer');
 });
