@@ -84,14 +84,60 @@ const script: readonly string[] = [
   ),
 ];
 
+const setCapabilities = (list: string): string =>
+  `{"execute":"migrate-set-capabilities","arguments":{"capabilities":${list}}}`;
+const setParameters = (given: string): string => `{"execute":"migrate-set-parameters","arguments":{${given}}}`;
+
+/** About fault tolerance, of a machine in no pair. */
+const coloScript: readonly string[] = [
+  '{"execute":"qmp_capabilities"}',
+  ...['query-colo-status', 'x-colo-lost-heartbeat', 'query-xen-replication-status', 'xen-colo-do-checkpoint'].flatMap(
+    (name) => [`{"execute":"${name}"}`, `{"execute":"${name}","arguments":{"x":1}}`],
+  ),
+  ...[
+    '',
+    '"enable":true',
+    '"enable":true,"primary":true',
+    '"enable":true,"primary":true,"failover":true',
+    '"enable":true,"primary":false,"failover":false',
+    '"enable":false,"primary":true,"failover":true',
+    '"enable":false,"primary":false',
+    '"enable":1,"primary":false',
+  ].map((given) => `{"execute":"xen-set-replication","arguments":{${given}}}`),
+  ...['query-migrate', 'query-migrate-capabilities', 'query-migrate-parameters'].map((name) => `{"execute":"${name}"}`),
+  '{"execute":"migrate-set-capabilities"}',
+  ...[
+    '[]',
+    '{}',
+    '["x-colo"]',
+    '[{"capability":"x-colo"}]',
+    '[{"capability":"x-colo","state":1}]',
+    '[{"capability":5,"state":true}]',
+    '[{"capability":"nothing","state":true}]',
+    '[{"capability":"x-colo","state":true}]',
+    '[{"capability":"xbzrle","state":false},{"capability":"events","state":true}]',
+  ].map(setCapabilities),
+  '{"execute":"migrate-set-parameters"}',
+  ...['500', '0', '-1', '4294967296', '4294967295', '1.5', '"500"', 'null'].map((delay) =>
+    setParameters(`"x-checkpoint-delay":${delay}`),
+  ),
+  setParameters('"max-bandwidth":1073741824,"downtime-limit":2000'),
+  ...['"downtime-limit":200000000', '"compress-wait-thread":1', '"tls-creds":null', '"nothing":1'].map(setParameters),
+  ...['query-migrate-capabilities', 'query-migrate-parameters', 'query-migrate'].map((name) => `{"execute":"${name}"}`),
+];
+
 /** The other side of a monitor. */
 interface Monitored {
   readonly output: Readable;
   readonly input: Writable;
 }
 
-/** What a monitor says to each line of the script, told by an id that follows the line; and to `last` at its end. */
-async function transcript({ output, input }: Monitored, last: string): Promise<{ line: string; said: unknown[] }[]> {
+/** What a monitor says to each line of a script, told by an id that follows the line; and to `last` at its end. */
+async function transcript(
+  { output, input }: Monitored,
+  lines: readonly string[],
+  last: string,
+): Promise<{ line: string; said: unknown[] }[]> {
   const splitter = new JsonSplitter(1 << 24);
   const messages: unknown[] = [];
   let heard = (): void => {};
@@ -115,19 +161,19 @@ async function transcript({ output, input }: Monitored, last: string): Promise<{
     }
   };
   await until(() => messages.length > 0);
-  const lines = [{ line: '(greeting)', said: messages.splice(0).map(withoutCapabilities) }];
-  for (const [index, line] of script.entries()) {
+  const heardSoFar = [{ line: '(greeting)', said: messages.splice(0).map(withoutCapabilities) }];
+  for (const [index, line] of lines.entries()) {
     const end = `end ${index}`;
     // The empty line is where QEMU begins anew after a line that it could make nothing of.
     input.write(`${line}\n\n{"execute":"","id":"${end}"}\n`);
     await until(() => messages.some((message) => (message as { id?: unknown }).id === end));
     messages.pop();
-    lines.push({ line, said: messages.splice(0) });
+    heardSoFar.push({ line, said: messages.splice(0) });
   }
   input.write(`${last}\n`);
   await until(() => false);
-  lines.push({ line: last, said: messages.splice(0) });
-  return lines;
+  heardSoFar.push({ line: last, said: messages.splice(0) });
+  return heardSoFar;
 }
 
 /** A value's shape: members and types; of a list the shapes in it, each once. */
@@ -231,17 +277,22 @@ function diskFile(t: Test): string {
   return path;
 }
 
-test('answers a script of good and bad commands in the shapes of QEMU 7.2', { skip, timeout: 120_000 }, async (t) => {
-  const quit = '{"execute":"quit","id":"quit"}';
-  const theirs = await transcript(await qemu(t, set as PackageSet, diskFile(t)), quit);
-  const mine = await transcript(await ours(t, diskFile(t)), quit);
-  t.equal(mine.length, theirs.length);
-  for (const [index, { line, said }] of theirs.entries()) {
-    const expected = shapesOf(answeredFirst.test(line) ? answersFirst(said) : said);
-    t.ok(expected.length > 0, 'QEMU says something');
-    t.strictSame(shapesOf(mine[index]?.said ?? []), expected, line);
-  }
-});
+for (const [what, lines] of [
+  ['a script of good and bad commands', script],
+  ['commands about fault tolerance', coloScript],
+] as const) {
+  test(`answers ${what} in the shapes of QEMU 7.2`, { skip, timeout: 120_000 }, async (t) => {
+    const quit = '{"execute":"quit","id":"quit"}';
+    const theirs = await transcript(await qemu(t, set as PackageSet, diskFile(t)), lines, quit);
+    const mine = await transcript(await ours(t, diskFile(t)), lines, quit);
+    t.equal(mine.length, theirs.length);
+    for (const [index, { line, said }] of theirs.entries()) {
+      const expected = shapesOf(answeredFirst.test(line) ? answersFirst(said) : said);
+      t.ok(expected.length > 0, 'QEMU says something');
+      t.strictSame(shapesOf(mine[index]?.said ?? []), expected, line);
+    }
+  });
+}
 
 /** What a machine says until it has ended, in shapes, when it is reset and, if `quits`, then told to quit. */
 async function saidOfReset({ input, output }: Monitored, quits: boolean): Promise<unknown[]> {
