@@ -5,7 +5,6 @@ import { type Closable, Owner } from '../../host/ownership.ts';
 import { RecordProducer } from '../../host/record-ring.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import type { Change } from '../change-order.ts';
-import type { BatchListener } from '../disk-engine.ts';
 import { gather } from '../scratch.ts';
 import {
   type ChangeKind,
@@ -40,7 +39,7 @@ const blockBytes = 4096;
  *
  * Whatever finds no room waits, in order, in flight for its device, and goes on with {@link woken}.
  */
-export class DiskForwarding implements ChangeSink, BatchListener, Closable {
+export class DiskForwarding implements ChangeSink, Closable {
   readonly #disks: ForwardedDisk[] = [];
   readonly #owner = new Owner();
   readonly #idle: Forwarded[] = [];
@@ -93,7 +92,7 @@ export class DiskForwarding implements ChangeSink, BatchListener, Closable {
     this.#startAll();
   }
 
-  /** There may be room again. To be called whenever the thread is woken. */
+  /** There may be room again, or earlier requests may be done. To be called whenever the thread is woken. */
   woken(): void {
     if (this.#link === undefined || (this.#waiting.length === 0 && this.#earlier === undefined)) return;
     this.#lookForEarlier();
@@ -102,11 +101,6 @@ export class DiskForwarding implements ChangeSink, BatchListener, Closable {
     while (gone < this.#waiting.length && this.#forward(this.#waiting[gone] as Forwarded)) gone++;
     this.#waiting.splice(0, gone);
     if (gone > 0) this.#startAll();
-  }
-
-  /** What protection waited for may be done. The thread's engines tell of it. */
-  batchFinished(): void {
-    if (this.#earlier !== undefined) this.woken();
   }
 
   /** Hot path. */

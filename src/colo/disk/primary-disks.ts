@@ -113,6 +113,8 @@ export class PrimaryDisks {
   laid(bytes: number): void {
     this.#laid = Math.max(this.#laid, bytes);
     this.#settle();
+    // Has it look whether what was under way before protection is done by now.
+    if (!this.#control.isComplete) this.#parts.wakeIo();
     this.work();
   }
 

@@ -10,7 +10,7 @@ import { type DiskRange, SyncPlan, type SyncProgress } from './sync-plan.ts';
 import type { SyncRaces } from './sync-races.ts';
 
 /** Ranges that are asked for, read or sent at a time. */
-const lanes = 4;
+const lanes = 2;
 
 /** How the first copy reaches S, and what it has to wait for. */
 export interface SyncPort {

@@ -1,0 +1,176 @@
+import { closeSync, writeFileSync } from 'node:fs';
+import { type Test, test } from 'tap';
+import { openDiskFile } from '../../../../src/block/disk-file.ts';
+import { DiskForwarding } from '../../../../src/block/replicated/disk-forwarding.ts';
+import { loggedBytes } from '../../../../src/block/replicated/disk-ring.ts';
+import type { ForwardedDisk } from '../../../../src/block/replicated/forwarded-disk.ts';
+import { DiskWindow } from '../../../../src/colo/core/epochs/disk-window.ts';
+import type { PrimaryEvent } from '../../../../src/colo/core/events.ts';
+import { specification } from '../../../../src/colo/core/rules.ts';
+import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
+import { newSharedDisks } from '../../../../src/colo/disk/shared-disks.ts';
+import type { Message } from '../../../../src/colo/protocol/messages.ts';
+import { epoch } from '../../../../src/colo/protocol/numbers.ts';
+import { EIO } from '../../../../src/host/errno.ts';
+import { DiskRig, type TestRequest } from '../../../support/disk-rig.ts';
+import { FakeBackend } from '../../../support/fake-backend.ts';
+
+const diskBytes = 1 << 20;
+
+class Rig extends DiskRig {
+  readonly backend = new FakeBackend(diskBytes);
+  readonly forwarding = new DiskForwarding();
+  readonly disk: ForwardedDisk;
+  readonly primary: PrimaryDisks;
+  readonly sent: Message[] = [];
+  readonly told: PrimaryEvent[] = [];
+  readonly epoch = { number: 0 };
+  mayWrite = true;
+  earlier = 0;
+  woken = 0;
+
+  constructor(t: Test, { logBytes = 1 << 20, earlier = 0 } = {}) {
+    super(t);
+    this.earlier = earlier;
+    writeFileSync(this.path('disk'), Buffer.alloc(diskBytes));
+    const file = openDiskFile(this.path('disk'));
+    this.owner.defer(() => closeSync(file.fd));
+    this.owner.own(this.forwarding);
+    this.disk = this.forwarding.add(this.backend, 1);
+    const shared = newSharedDisks(logBytes);
+    this.primary = new PrimaryDisks({
+      shared,
+      disks: [{ id: 'root', file }],
+      window: new DiskWindow(logBytes, specification),
+      send: (message) => {
+        this.sent.push('data' in message ? { ...message, data: message.data.slice() } : message);
+        return this.mayWrite;
+      },
+      post: (event) => this.told.push(event),
+      now: () => performance.now(),
+      wakeIo: () => {
+        this.woken++;
+        this.forwarding.woken();
+      },
+    });
+    this.owner.defer(() => this.primary.close());
+    const parts = { storage: shared, epoch: this.epoch, ring: () => this.primary.work() };
+    this.forwarding.attach(
+      parts,
+      () => this.earlier + this.requests.filter(({ result }) => result === undefined).length,
+    );
+  }
+
+  readonly requests: TestRequest[] = [];
+
+  change(offset: number, length: number, value: number): TestRequest {
+    const at = (this.requests.length % 16) * 65536;
+    this.memory.fill(value, at, at + length);
+    const request = this.request(offset, [at, length]);
+    this.requests.push(request);
+    this.disk.write(request);
+    this.disk.start();
+    return request;
+  }
+
+  kinds(): string[] {
+    return this.sent.map((message) => ('epoch' in message ? `${message.kind} ${message.epoch}` : message.kind));
+  }
+}
+
+test('changes are sent with their epoch, and its end after the last of them', async (t) => {
+  const rig = new Rig(t);
+  rig.change(0, 512, 1);
+  rig.change(512, 512, 2);
+  // The stop: what is tagged later must not come before the epoch's end.
+  rig.epoch.number = 1;
+  rig.change(1024, 512, 3);
+  t.strictSame(rig.kinds(), ['disk-write 0', 'disk-write 0']);
+  rig.primary.epochCaptured(epoch(0));
+  t.strictSame(rig.kinds(), ['disk-write 0', 'disk-write 0', 'disk-end 0', 'disk-write 1']);
+  t.match(rig.sent[2], { kind: 'disk-end', items: 2 });
+  t.match(rig.sent[3], { disk: 0, offset: 1024, data: new Uint8Array(512).fill(3) });
+  rig.epoch.number = 2;
+  rig.primary.epochCaptured(epoch(1));
+  t.match(rig.sent.at(-1), { kind: 'disk-end', items: 1 });
+});
+
+test('nothing is sent while there is no room, and all of it then', async (t) => {
+  const rig = new Rig(t);
+  rig.mayWrite = false;
+  rig.change(0, 512, 1);
+  rig.change(512, 512, 2);
+  rig.primary.epochCaptured(epoch(0));
+  t.strictSame(rig.kinds(), ['disk-write 0']);
+  rig.mayWrite = true;
+  rig.primary.drained();
+  t.strictSame(rig.kinds(), ['disk-write 0', 'disk-write 0', 'disk-end 0']);
+});
+
+test("the guest waits while the standby's log is full, and goes on as it is laid down", async (t) => {
+  const rig = new Rig(t, { logBytes: 2 * loggedBytes(4096) });
+  for (let index = 0; index < 4; index++) rig.change(index * 4096, 4096, index);
+  t.equal(rig.sent.length, 2);
+  t.equal(rig.primary.outstandingBytes, 2 * loggedBytes(4096));
+  t.match(rig.told, [{ kind: 'disk-log-half' }]);
+  t.equal(rig.forwarding.waiting, 2);
+  rig.primary.laid(loggedBytes(4096));
+  t.equal(rig.woken > 0, true);
+  t.equal(rig.forwarding.waiting, 1);
+});
+
+test('a disk of the primary that fails is told of once', async (t) => {
+  const rig = new Rig(t);
+  rig.backend.resultOf = () => -EIO;
+  rig.change(0, 512, 1);
+  rig.change(512, 512, 1);
+  rig.backend.settle();
+  const failed = rig.told.filter(({ kind }) => kind === 'disk-failed');
+  t.strictSame(failed, [{ kind: 'disk-failed', error: 'disk root cannot be written: EIO' }]);
+  t.equal(rig.primary.error, 'disk root cannot be written: EIO');
+});
+
+test('room in the ring is given back only for what is on the disk', async (t) => {
+  const rig = new Rig(t, { logBytes: 1 << 30 });
+  // More than the ring holds.
+  const requests = Array.from({ length: 20 * 16 }, (_, index) => rig.change((index % 16) * 65536, 65536, index % 250));
+  t.ok(rig.forwarding.waiting > 0);
+  while (requests.some(({ result }) => result === undefined)) {
+    rig.backend.settle();
+    rig.disk.start();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.equal(rig.forwarding.waiting, 0);
+  t.equal(rig.kinds().filter((kind) => kind === 'disk-write 0').length, requests.length);
+});
+
+test('the first copy begins once all that was under way before is done', async (t) => {
+  const rig = new Rig(t, { earlier: 1 });
+  rig.primary.synchronise();
+  rig.primary.laid(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.strictSame(rig.kinds(), []);
+  rig.earlier = 0;
+  rig.primary.laid(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.strictSame(rig.kinds(), ['disk-compare 0']);
+  t.match(rig.primary.progress, { totalBytes: diskBytes, comparedBytes: 0 });
+});
+
+test('answers that nobody asked for are refused', async (t) => {
+  const { primary } = new Rig(t);
+  primary.synchronise();
+  const hashes = { kind: 'disk-hashes', epoch: epoch(0), disk: 0, offset: 512, data: new Uint8Array(32) } as const;
+  t.throws(() => primary.hashes(hashes), { code: 'COLO_PROTOCOL' });
+});
+
+test('nothing is sent or told once it is over', async (t) => {
+  const rig = new Rig(t);
+  rig.primary.synchronise();
+  rig.primary.abort();
+  rig.change(0, 512, 1);
+  rig.primary.epochCaptured(epoch(0));
+  await new Promise((resolve) => setImmediate(resolve));
+  t.notOk(rig.kinds().includes('disk-write 0'));
+  t.strictSame(rig.told, []);
+});
