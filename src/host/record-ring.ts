@@ -78,6 +78,12 @@ export class RecordProducer {
     this.#head = Atomics.load(this.#memory.cells, headCell);
   }
 
+  /** The consumer has given all records back. */
+  get isEmpty(): boolean {
+    const { cells } = this.#memory;
+    return Atomics.load(cells, headCell) === cells[tailCell];
+  }
+
   /** All bytes of records: where {@link reserve} says, a payload is written. */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     return this.#memory.bytes;
@@ -132,7 +138,9 @@ export class RecordProducer {
   waitForRoom(): boolean {
     const { cells } = this.#memory;
     Atomics.store(cells, waitsCell, 1);
-    if (Atomics.load(cells, headCell) === this.#head) return true;
+    const head = Atomics.load(cells, headCell);
+    if (head === this.#head) return true;
+    this.#head = head;
     Atomics.store(cells, waitsCell, 0);
     return false;
   }
@@ -186,6 +194,11 @@ export class RecordConsumer {
     this.offset = at + headerBytes;
     this.#cursor = (this.#cursor + spanOf(this.length)) | 0;
     return true;
+  }
+
+  /** There is no record behind the one that was read last. */
+  get isEmpty(): boolean {
+    return Atomics.load(this.#memory.cells, tailCell) === this.#cursor;
   }
 
   /** What to {@link giveBack} once all records up to the last one read have been dealt with. */

@@ -119,6 +119,11 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     return this.#inFlight;
   }
 
+  /** Those of {@link inFlight} that are no reads. */
+  get changesInFlight(): number {
+    return this.#inFlight - this.#readsInFlight;
+  }
+
   get abandoned(): number {
     return this.#slots.abandoned;
   }

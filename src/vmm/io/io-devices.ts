@@ -24,10 +24,13 @@ import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';
 import { resetPatienceMs, settlePatienceMs } from '../platform/io-control.ts';
+import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
+import { CardPort } from './card-port.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
 import { DiskSettling } from './disk-settling.ts';
 import { type IoDeviceState, lastingNames } from './io-device-state.ts';
 import type { DrivenDevices } from './io-loop.ts';
+import { IoProtection } from './io-protection.ts';
 import type { DiskFailure, IoReport } from './io-report.ts';
 
 /** What the devices of the io thread work with. */
@@ -39,6 +42,8 @@ export interface IoSurroundings {
   readonly engines: () => DiskEngines;
   /** Knows every disk. */
   readonly settling: DiskSettling;
+  /** Knows every card, and stands in front of every disk. */
+  readonly protection: IoProtection;
 }
 
 /** While it settles disks, the thread looks this often how long that takes. */
@@ -55,12 +60,13 @@ export class IoDevices implements DrivenDevices, Closable {
   readonly #slots: IoSlot[] = [];
   readonly #names: readonly string[];
   readonly #settling: DiskSettling;
-  readonly #parts: Omit<IoSurroundings, 'engines' | 'settling'>;
+  readonly #parts: IoParts;
+  readonly #protection = new IoProtection();
   #engines: DiskEngines | undefined;
   /** The move of guest memory whose end is to be reported. */
   #drainedMove: number | undefined;
 
-  constructor(orders: readonly DeviceOrder[], parts: Omit<IoSurroundings, 'engines' | 'settling'>) {
+  constructor(orders: readonly DeviceOrder[], parts: IoParts) {
     this.#settling = new DiskSettling({
       idle: () => this.idle,
       turn: () => parts.loop.turn(settlingTurnMs),
@@ -69,6 +75,7 @@ export class IoDevices implements DrivenDevices, Closable {
     const surroundings: IoSurroundings = {
       ...parts,
       settling: this.#settling,
+      protection: this.#protection,
       engines: () => {
         this.#engines ??= this.#makeEngines(parts);
         return this.#engines;
@@ -77,6 +84,7 @@ export class IoDevices implements DrivenDevices, Closable {
     this.#names = lastingNames(orders);
     this.#parts = parts;
     try {
+      this.#owner.own(this.#protection);
       for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
     } catch (error) {
       this.#owner.close();
@@ -84,7 +92,7 @@ export class IoDevices implements DrivenDevices, Closable {
     }
   }
 
-  #makeEngines({ loop, report }: Omit<IoSurroundings, 'engines' | 'settling'>): DiskEngines {
+  #makeEngines({ loop, report }: IoParts): DiskEngines {
     const engines = this.#owner.own(new DiskEngines());
     if (engines.withoutUring !== undefined) {
       const text = `disks are slow, and hold up the network: ${engines.withoutUring}`;
@@ -159,6 +167,26 @@ export class IoDevices implements DrivenDevices, Closable {
     for (const slot of this.#slots) slot.announce();
   }
 
+  /** While the thread is parked: packets are mirrored and changes of disks forwarded from now on. */
+  protect(shared: SharedProtection): void {
+    this.#protection.attach(shared, () => this.#slots.reduce((sum, slot) => sum + slot.changesInFlight, 0));
+  }
+
+  /** While the thread is parked: undoes {@link protect}. */
+  unprotect(): void {
+    this.#protection.detach();
+  }
+
+  /** While the thread is parked: these packets enter the guest before anything new. */
+  replay(packets: readonly ReplayedPacket[]): void {
+    this.#protection.replay(packets);
+  }
+
+  /** The thread was woken. */
+  woken(): void {
+    this.#protection.woken();
+  }
+
   /**
    * Makes all devices what they were at first, while the thread is parked: the machine is reset. True: requests of the guest
    * that is gone are in flight all the same, and reach guest memory where it has been.
@@ -188,6 +216,9 @@ export class IoDevices implements DrivenDevices, Closable {
   }
 }
 
+/** What the machine gives its devices. */
+type IoParts = Omit<IoSurroundings, 'engines' | 'settling' | 'protection'>;
+
 /** One device with its transport, and everything of it that the event loop watches. */
 class IoSlot implements Closable {
   readonly transport: VirtioTransport;
@@ -198,6 +229,7 @@ class IoSlot implements Closable {
   readonly #name: string;
   readonly #report: (report: IoReport) => void;
   readonly #owner = new Owner();
+  #changes: () => number = () => 0;
   #noticesLeft = mostNotices;
   #nextFailure = 0;
 
@@ -257,6 +289,11 @@ class IoSlot implements Closable {
     this.#announce?.();
   }
 
+  /** Requests of a disk that are in flight and no reads. */
+  get changesInFlight(): number {
+    return this.#changes();
+  }
+
   get hasMore(): boolean {
     return this.#turns?.hasMore ?? false;
   }
@@ -295,11 +332,14 @@ class IoSlot implements Closable {
     switch (order.device.kind) {
       case 'net': {
         const { tap, name } = order.device;
-        const port = new TapPort(tap);
+        const tapPort = new TapPort(tap);
+        const port = new CardPort(tapPort);
         const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
+        surroundings.protection.addCard({ device, port });
         const readiness = new TapReadiness(device, () => this.#tapIsGone(name));
-        this.#owner.own(port.watch(loop, readiness));
-        return { device, takesTurns: device, announce: () => readiness.announce() };
+        this.#owner.own(tapPort.watch(loop, readiness));
+        const restart = (): void => port.forgetReplay();
+        return { device, takesTurns: device, announce: () => readiness.announce(), restart };
       }
       case 'rng': {
         const { seed } = order.device;
@@ -314,6 +354,7 @@ class IoSlot implements Closable {
       }
       case 'disk': {
         const device = this.#disk(order.device, state, host, surroundings);
+        this.#changes = () => device.changesInFlight;
         return { device, takesTurns: device };
       }
       default:
@@ -324,7 +365,9 @@ class IoSlot implements Closable {
   #disk(order: DiskOrder, state: MmioState, host: DeviceHost, surroundings: IoSurroundings): BlockDevice {
     const engines = surroundings.engines();
     const file = new RawFile(order.file, engines);
-    const backend = order.overlay === undefined ? file : new Overlay(order.overlay, file, engines, ownerOf(file));
+    const own = order.overlay === undefined ? file : new Overlay(order.overlay, file, engines, ownerOf(file));
+    const { alignment } = order.overlay?.file ?? order.file;
+    const backend = surroundings.protection.disks.add(own, alignment);
     const device = new BlockDevice({
       backend,
       memory: surroundings.memory,
@@ -349,7 +392,7 @@ class IoSlot implements Closable {
       },
     });
     engines.listen(device);
-    surroundings.settling.add(this.#name, backend);
+    surroundings.settling.add(this.#name, own);
     return device;
   }
 }

@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
+import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
 import { sendNumbered, takeNumbered } from '../thread/questions.ts';
 import type { IoDeviceState } from './io-device-state.ts';
 
@@ -15,6 +16,11 @@ export type IoQuestion =
   | { readonly kind: 'load' }
   /** Has the guest tell the network where it is, when it runs. */
   | { readonly kind: 'announce' }
+  /** Packets are mirrored and changes of disks forwarded from now on; and not any more. */
+  | { readonly kind: 'protect'; readonly shared: SharedProtection }
+  | { readonly kind: 'unprotect' }
+  /** These packets enter the guest before anything new. */
+  | { readonly kind: 'replay'; readonly packets: readonly ReplayedPacket[] }
   /** Makes the devices what they were at first. */
   | { readonly kind: 'power-cycle' }
   /** Guest memory is there from now on; `move` counts such moves. What is in flight goes on where it was. */
@@ -37,6 +43,9 @@ export interface SavedDevices {
   /** @throws VmStateError */
   prepareLoad(states: readonly IoDeviceState[]): () => void;
   announce(): void;
+  protect(shared: SharedProtection): void;
+  unprotect(): void;
+  replay(packets: readonly ReplayedPacket[]): void;
   /** True: requests of the guest that is gone are still in flight, which reach guest memory where it has been. */
   powerCycle(): boolean;
   moveMemory(ram: SharedRam, move: number): void;
@@ -68,6 +77,15 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
         return { kind: 'done' };
       case 'announce':
         devices.announce();
+        return { kind: 'done' };
+      case 'protect':
+        devices.protect(question.shared);
+        return { kind: 'done' };
+      case 'unprotect':
+        devices.unprotect();
+        return { kind: 'done' };
+      case 'replay':
+        devices.replay(question.packets);
         return { kind: 'done' };
       case 'power-cycle':
         return { kind: 'power-cycled', strands: devices.powerCycle(), states: devices.save() };

@@ -3,6 +3,7 @@ import { VmStateError } from '../../devices/vm-state-error.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { type IoControl, ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
+import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import type { IoDeviceState } from './io-device-state.ts';
@@ -135,6 +136,21 @@ export class IoThread extends ControlledThread<IoReport> {
   /** Loads what was prepared last. */
   loadDevices(): void {
     this.ask({ kind: 'load' } satisfies IoQuestion);
+  }
+
+  /** Has packets be mirrored and changes of disks forwarded from now on. The thread is parked. */
+  protect(shared: SharedProtection): void {
+    this.ask({ kind: 'protect', shared } satisfies IoQuestion);
+  }
+
+  /** Undoes {@link protect}. The thread is parked. */
+  unprotect(): void {
+    this.ask({ kind: 'unprotect' } satisfies IoQuestion);
+  }
+
+  /** Has these packets enter the guest before anything new. The thread is parked. */
+  replay(packets: readonly ReplayedPacket[]): void {
+    this.ask({ kind: 'replay', packets } satisfies IoQuestion);
   }
 
   /** Has each card's driver tell its neighbours where it is, once it runs. The thread is parked. */

@@ -32,11 +32,15 @@ export function threadMain(): void {
   const owner = new Owner();
   try {
     const loop = owner.own(new EventLoop());
-    // Its only effect is that the loop turns.
-    loop.watch(birth.wake, EPOLLIN | EPOLLET, { ready: () => {} });
     const report = (report: IoReport): void => parentPort?.postMessage(report);
     const memory = viewRam(birth.ram);
     const devices = owner.own(new IoDevices(birth.devices, { memory, loop, report }));
+    // That the loop turns is all that most calls are for.
+    const woken = (): void => {
+      control.turned();
+      devices.woken();
+    };
+    loop.watch(birth.wake, EPOLLIN | EPOLLET, { ready: woken });
     // Requests come by the thousand, through few functions: V8 is to compile those soon. It would first see some ten thousand.
     setFlagsFromString('--interrupt-budget=10000');
     const { questions } = birth;

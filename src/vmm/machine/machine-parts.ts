@@ -49,6 +49,8 @@ export class MachineParts implements Closable {
   readonly vcpus: readonly VcpuThread[];
   /** Absent in a machine without virtio devices. */
   readonly io: IoThread | undefined;
+  /** How other threads reach it. */
+  readonly ioReach: SharedIoControl;
   readonly handles: readonly VcpuHandle[];
   readonly #platform: SharedPlatform;
   readonly #owner = new Owner();
@@ -84,6 +86,7 @@ export class MachineParts implements Closable {
       this.devices = this.#owner.own(new MachineDevices(this.vm, shape.devices ?? noDevices));
       const ioControl = new IoControl();
       const io: SharedIoControl = { control: ioControl.storage, wake: this.#owner.own(new EventFd()).fd };
+      this.ioReach = io;
       this.serialBell = this.#owner.own(new Doorbell());
       this.#platform = newPlatform({
         vm: this.vm.fd,

@@ -6,6 +6,8 @@ import type { GuestRam } from '../../memory/guest-ram.ts';
 import type { DeviceOrder } from '../io/device-orders.ts';
 import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { IoReport } from '../io/io-report.ts';
+import type { SharedIoControl } from '../platform/io-control.ts';
+import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import type { GuestProcessor } from '../vcpu/processor-match.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
@@ -293,6 +295,38 @@ export class Machine implements MonitoredMachine {
     } finally {
       this.#control.resume();
     }
+  }
+
+  /**
+   * Has its packets mirrored and changes of its disks forwarded from now on, tagged with the open epoch. What protected it
+   * before does not any more.
+   *
+   * @throws RunStateError if it has ended
+   */
+  protect(shared: SharedProtection): void {
+    this.#whileParked(() => this.#parts.io?.protect(shared));
+  }
+
+  /** Undoes {@link protect}. @throws RunStateError if it has ended */
+  unprotect(): void {
+    this.#whileParked(() => this.#parts.io?.unprotect());
+  }
+
+  /** Has these packets enter the guest before anything new. @throws RunStateError if it has ended */
+  replay(packets: readonly ReplayedPacket[]): void {
+    this.#whileParked(() => this.#parts.io?.replay(packets));
+  }
+
+  /** How the io thread is reached; undefined in a machine without devices. */
+  get ioReach(): SharedIoControl | undefined {
+    const { io, ioReach } = this.#parts;
+    return io === undefined ? undefined : ioReach;
+  }
+
+  #whileParked(body: () => void): void {
+    if (this.state === 'running') this.whilePaused(body);
+    else if (this.state === 'ended') throw new RunStateError('ended', 'colo');
+    else body();
   }
 
   /** Asks the guest to shut down, as a person at the machine would. */

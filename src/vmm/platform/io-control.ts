@@ -16,10 +16,22 @@ export const resetPatienceMs = 300;
 /** What the io thread shares with its controller: the cells of every thread, and whether reads are waited for to park. */
 export class IoControl extends ThreadControl {
   readonly #givesUp: Int32Array<SharedArrayBuffer>;
+  readonly #turns: Int32Array<SharedArrayBuffer>;
 
-  constructor(storage = new SharedArrayBuffer(controlCellBytes + 4)) {
+  constructor(storage = new SharedArrayBuffer(controlCellBytes + 8)) {
     super(storage);
     this.#givesUp = new Int32Array(storage, controlCellBytes, 1);
+    this.#turns = new Int32Array(storage, controlCellBytes + 4, 1);
+  }
+
+  /** How often the thread has been woken by a call, as a number that only grows, modulo 2^32. */
+  get turns(): number {
+    return Atomics.load(this.#turns, 0);
+  }
+
+  /** Thread side. */
+  turned(): void {
+    Atomics.add(this.#turns, 0, 1);
   }
 
   get givesUp(): boolean {

@@ -21,8 +21,14 @@ export interface SharedPackets {
   readonly outbox: SharedArrayBuffer;
   /** What entered the guest, io to colo. */
   readonly mirror: SharedArrayBuffer;
-  /** What is to enter the guest before anything new, colo to io. */
-  readonly replay: SharedArrayBuffer;
+}
+
+/** A packet that is to enter a guest which has taken over before anything new does (spec B.15). */
+export interface ReplayedPacket {
+  /** Number of the card among the machine's. */
+  readonly card: number;
+  /** Header and frame. */
+  readonly packet: Uint8Array;
 }
 
 /** What the guest writes to its disks, io to colo. */

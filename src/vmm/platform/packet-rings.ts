@@ -1,0 +1,51 @@
+import { recordRingStorage } from '../../host/record-ring.ts';
+import type { SharedPackets } from './shared-protection.ts';
+
+/**
+ * Rings of packets between the io thread and the colo thread. A record's kind is the card's number and 1, its tag the epoch, its
+ * payload the packet: header and frame.
+ */
+
+/** Some hundred of the longest packets, or some ten thousand of the shortest. */
+const ringBytes = 8 * 1024 * 1024;
+
+/**
+ * How packets travel. `direct`: past the rings. `mirrored`: all that the guest sends goes into the outbox and no further, all
+ * that enters it into the mirror too. `draining`: as `direct` once the outbox is empty, so that nothing overtakes.
+ */
+export const packetMode = { direct: 0, mirrored: 1, draining: 2 } as const;
+export type PacketMode = (typeof packetMode)[keyof typeof packetMode];
+
+/** The cell that says how packets travel. */
+export class PacketControl {
+  readonly storage: SharedArrayBuffer;
+  readonly #cell: Int32Array<SharedArrayBuffer>;
+
+  constructor(storage = new SharedArrayBuffer(4)) {
+    this.storage = storage;
+    this.#cell = new Int32Array(storage);
+  }
+
+  get mode(): PacketMode {
+    return Atomics.load(this.#cell, 0) as PacketMode;
+  }
+
+  set mode(mode: PacketMode) {
+    Atomics.store(this.#cell, 0, mode);
+  }
+}
+
+/** Rings for one protection, in which packets are mirrored. */
+export function newSharedPackets(): SharedPackets {
+  const control = new PacketControl();
+  control.mode = packetMode.mirrored;
+  return { control: control.storage, outbox: recordRingStorage(ringBytes), mirror: recordRingStorage(ringBytes) };
+}
+
+export function kindOfCard(card: number): number {
+  return card + 1;
+}
+
+export function cardOfKind(kind: number): number {
+  return kind - 1;
+}
