@@ -63,9 +63,10 @@ export class CheckpointSource {
    * machine that its user has paused stays paused, and is captured all the same. No pass reads RAM meanwhile, and nobody what
    * was captured before.
    *
+   * @param exitCode of a guest that has ended; its machine is held, as the guest left it
    * @throws RunStateError if the machine has ended, or never ran; the epoch stays open then, as after any other error
    */
-  capture(epoch: Epoch): Captured {
+  capture(epoch: Epoch, exitCode?: number): Captured {
     if (this.#epoch.number !== epoch) {
       throw new Error(`epoch ${epoch} cannot be closed: the guest runs in epoch ${this.#epoch.number}`);
     }
@@ -83,7 +84,7 @@ export class CheckpointSource {
     return {
       epoch,
       pages: checkpoint.pages.count,
-      state: this.#encoder.encode(checkpoint),
+      state: this.#encoder.encode(exitCode === undefined ? checkpoint : { ...checkpoint, exitCode }),
       stoppedMs: runs ? Object.values(parts).reduce((sum, ms) => sum + ms, 0) : 0,
       parts,
     };

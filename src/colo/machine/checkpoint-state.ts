@@ -1,7 +1,7 @@
 import { Decoder, Encoder } from 'cbor-x';
 import * as v from 'valibot';
 import { checkSerialPortState } from '../../devices/serial-port-state-schema.ts';
-import { checkState, record, u32 } from '../../devices/state-schema.ts';
+import { checkState, record, u8, u32 } from '../../devices/state-schema.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { checkIoDeviceStates } from '../../vmm/io/io-device-state-schema.ts';
 import type { CheckpointState } from '../../vmm/machine/checkpoint.ts';
@@ -12,7 +12,7 @@ import { StateImage } from '../../vmm/vmstate/state-image.ts';
  *
  *     0        u32   bytes of the image, little-endian
  *     4        the image: what KVM keeps (state-image.ts)
- *     4 + n    CBOR: { serial, pciAddress, devices }, as in snapshots
+ *     4 + n    CBOR: { serial, pciAddress, devices } as in snapshots, { exitCode } of a guest that has ended
  */
 const headBytes = 4;
 
@@ -26,7 +26,13 @@ const devices = record({
   serial: v.unknown(),
   pciAddress: u32,
   devices: v.unknown(),
+  exitCode: v.nullable(u8),
 });
+
+/** A state, and how its guest has ended, if it has: whoever takes it over has nothing to run (spec B.13). */
+export interface GuestState extends CheckpointState {
+  readonly exitCode?: number;
+}
 
 /** A state's bytes, in memory that threads share. */
 export interface EncodedState {
@@ -39,8 +45,8 @@ export interface EncodedState {
 export class StateEncoder {
   #storage = new SharedArrayBuffer(0);
 
-  encode({ image, own, devices: states }: CheckpointState): EncodedState {
-    const rest = encoder.encode({ version, ...own, devices: states });
+  encode({ image, own, devices: states, exitCode }: GuestState): EncodedState {
+    const rest = encoder.encode({ version, ...own, devices: states, exitCode: exitCode ?? null });
     const sizeBytes = headBytes + image.bytes.length + rest.length;
     if (this.#storage.byteLength < sizeBytes) this.#storage = new SharedArrayBuffer(2 * sizeBytes);
     const bytes = new Uint8Array(this.#storage);
@@ -56,7 +62,7 @@ export class StateEncoder {
  *
  * @throws VmStateError that names the part and what is wrong with it
  */
-export function decodeState(bytes: Uint8Array): CheckpointState {
+export function decodeState(bytes: Uint8Array): GuestState {
   if (bytes.length < headBytes) throw new VmStateError('checkpoint', `has ${bytes.length} bytes`);
   const imageBytes = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getUint32(0, true);
   if (bytes.length - headBytes < imageBytes) {
@@ -69,10 +75,11 @@ export function decodeState(bytes: Uint8Array): CheckpointState {
   } catch (error) {
     throw new VmStateError('checkpoint', `is no CBOR: ${error instanceof Error ? error.message : error}`);
   }
-  const { serial, pciAddress, devices: states } = checkState('checkpoint', version, devices, rest);
+  const { serial, pciAddress, devices: states, exitCode } = checkState('checkpoint', version, devices, rest);
   return {
     image,
     own: { serial: checkSerialPortState(serial), pciAddress },
     devices: checkIoDeviceStates(states),
+    ...(exitCode === null ? {} : { exitCode }),
   };
 }

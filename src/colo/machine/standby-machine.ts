@@ -24,12 +24,14 @@ export interface SharedStandby {
   readonly devices: readonly DeviceOrder[];
 }
 
-/** How long a takeover's parts took on the main thread, in ms. */
-export interface ReviveTimes {
+/** What became of a state, and how long it took on the main thread, in ms. */
+export interface Revived {
   /** Checking the state. */
   readonly checkMs: number;
   /** Loading it into KVM and the devices. */
   readonly loadMs: number;
+  /** The guest had ended, so: it is not to run, and the machine ends with this. */
+  readonly exitCode?: number;
 }
 
 /**
@@ -87,7 +89,7 @@ export class StandbyMachine {
    *
    * @throws VmStateError that says what is wrong, and the machine is as it was
    */
-  rehearse(state: Uint8Array): ReviveTimes {
+  rehearse(state: Uint8Array): Revived {
     return this.#load(state, 0);
   }
 
@@ -98,7 +100,7 @@ export class StandbyMachine {
    * @param moveMs what has passed since the checkpoint's stop, until now
    * @throws VmStateError that says what is wrong, and the machine is as it was
    */
-  revive(state: Uint8Array, moveMs: number): ReviveTimes {
+  revive(state: Uint8Array, moveMs: number): Revived {
     this.#movedAt = performance.now();
     return this.#load(state, moveMs);
   }
@@ -119,14 +121,15 @@ export class StandbyMachine {
     return this.#closed;
   }
 
-  #load(bytes: Uint8Array, moveMs: number): ReviveTimes {
+  #load(bytes: Uint8Array, moveMs: number): Revived {
     const began = performance.now();
     const state = decodeState(bytes);
     state.image.clock = movedClock(state.image.clock, moveMs);
     const checked = performance.now();
     this.machine.apply(state);
     this.#dropSent();
-    return { checkMs: checked - began, loadMs: performance.now() - checked };
+    const times = { checkMs: checked - began, loadMs: performance.now() - checked };
+    return state.exitCode === undefined ? times : { ...times, exitCode: state.exitCode };
   }
 
   /** As if it had been printed. */

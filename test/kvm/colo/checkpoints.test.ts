@@ -88,7 +88,7 @@ function pair(t: Test, code: Uint8Array) {
     t.equal(ramHash(standby.machine.ram.memory), open.ramAtStop.get(n), 'no load of state changes it');
     t.equal(loadedStateHash(standby.machine, state), stateHash(state), `state at checkpoint ${n}`);
   };
-  return { primary, standby, source, receiver, checkpoint };
+  return { primary, standby, source, sender, receiver, checkpoint };
 }
 
 const counterOf = ({ ram }: { readonly ram: StandbyMachine['machine']['ram'] }): number =>
@@ -145,6 +145,20 @@ test('a guest that is paused by its user is captured, and stays paused', { skip 
   primary.resume();
   await checkpoint(2, 1);
   t.equal(primary.state, 'running');
+});
+
+test('a guest that has ended is held and captured, and its standby knows that there is nothing to run', {
+  skip,
+}, async (t) => {
+  const { primary, standby, receiver, source, sender, checkpoint } = pair(t, counting(true));
+  await checkpoint(0, 1);
+  primary.hold();
+  const captured = source.capture(epoch(1), 3);
+  t.equal(captured.stoppedMs, 0);
+  t.equal(primary.state, 'colo');
+  await sender.transmit(epoch(1), captured);
+  await receiver.load(epoch(1));
+  t.equal(standby.revive(receiver.stateOf(epoch(1)), 0).exitCode, 3);
 });
 
 test('a machine that has ended is not captured, and the epoch stays open', { skip }, async (t) => {

@@ -27,6 +27,17 @@ test('a state arrives as it was', async (t) => {
   t.strictSame(devices, []);
 });
 
+test('a guest that has ended says so, and how', async (t) => {
+  const state = { image, own: { serial, pciAddress: 5 }, devices: [] };
+  const roundTrip = (exitCode?: number) => {
+    const { storage, sizeBytes } = new StateEncoder().encode(exitCode === undefined ? state : { ...state, exitCode });
+    return decodeState(new Uint8Array(storage, 0, sizeBytes)).exitCode;
+  };
+  t.equal(roundTrip(), undefined);
+  t.equal(roundTrip(0), 0);
+  t.equal(roundTrip(4), 4);
+});
+
 test('an encoder writes over what it wrote before, in the same memory if there is room', async (t) => {
   const encoder = new StateEncoder();
   const state = (bytes: number) => ({
@@ -67,7 +78,13 @@ test('bytes of a stranger are refused in one line, or are a state', async (t) =>
 
 test('device state with something that does not belong there is refused', async (t) => {
   const head = bytesOf(new Uint8Array(0)).subarray(0, 4 + image.bytes.length);
-  for (const { value, change, hopeless } of brokenStates({ version: 1, serial, pciAddress: 5, devices: [] })) {
+  for (const { value, change, hopeless } of brokenStates({
+    version: 1,
+    serial,
+    pciAddress: 5,
+    devices: [],
+    exitCode: 3,
+  })) {
     const bytes = Buffer.concat([head, encode(value)]);
     try {
       decodeState(bytes);
