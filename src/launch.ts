@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
 import { isMainThread, workerData } from 'node:worker_threads';
 import { guardAgainstDebugger } from './debugger-guard.ts';
-import type { ThreadBirth } from './vmm/thread/controlled-thread.ts';
+import type { ThreadKind } from './vmm/thread/controlled-thread.ts';
 
 /**
  * Where every thread of the process begins: the main thread with the command line, all others with the program of their kind.
@@ -16,7 +16,7 @@ import type { ThreadBirth } from './vmm/thread/controlled-thread.ts';
 if (isMainThread) {
   guardAgainstDebugger();
   void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
-} else load<{ threadMain(): void }>((workerData as ThreadBirth).thread).threadMain();
+} else load<{ threadMain(): void }>((workerData as { readonly thread: ThreadKind }).thread).threadMain();
 
 function load<Exports>(name: string): Exports {
   const file = `${__dirname}/${name}.cjs`;

@@ -1,4 +1,4 @@
-// Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a worker thread, vcpu.cjs or io.cjs, which
+// Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a worker thread, vcpu.cjs, io.cjs or colo.cjs, which
 // hold all sources and libraries, from the code caches that are made here. koffi's addon lies beside them.
 import { chmodSync, copyFileSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -63,7 +63,12 @@ await build({
   ...options,
   plugins: [koffiBeside, certificatesApart],
   external: ['./certificates.cjs'],
-  entryPoints: { main: 'src/cli.ts', vcpu: 'src/vmm/vcpu/vcpu-worker.ts', io: 'src/vmm/io/io-worker.ts' },
+  entryPoints: {
+    main: 'src/cli.ts',
+    vcpu: 'src/vmm/vcpu/vcpu-worker.ts',
+    io: 'src/vmm/io/io-worker.ts',
+    colo: 'src/colo/thread/colo-worker.ts',
+  },
   // A function, for launch.ts to call.
   banner: { js: '(function (exports, require, module, __dirname) {' },
   footer: { js: '})' },
@@ -78,7 +83,7 @@ const command = join(root, 'node_modules', '.bin', 'colo-vmm');
 rmSync(command, { force: true });
 symlinkSync('../../dist/colo-vmm.cjs', command);
 
-for (const name of ['main', 'vcpu', 'io']) {
+for (const name of ['main', 'vcpu', 'io', 'colo']) {
   writeFileSync(join(dist, `${name}.cache`), codeCache(readFileSync(join(dist, `${name}.cjs`), 'utf8')));
 }
 

@@ -8,6 +8,7 @@ if (isMainThread) {
   const { main } = await import('../src/cli.ts');
   await main(process.argv, new URL(import.meta.url));
 } else {
-  const { threadMain } = await import(`../src/vmm/${workerData.thread}/${workerData.thread}-worker.ts`);
+  const programs = { vcpu: 'vmm/vcpu/vcpu', io: 'vmm/io/io', colo: 'colo/thread/colo' };
+  const { threadMain } = await import(`../src/${programs[workerData.thread]}-worker.ts`);
   threadMain();
 }

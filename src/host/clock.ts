@@ -14,3 +14,13 @@ export function monotonicMs(): number {
   clockGettime(CLOCK_MONOTONIC, timespec);
   return ((timespec[0] as number) & 0x7_ffff) * 1000 + (((timespec[2] as number) / 1_000_000) | 0);
 }
+
+const CLOCK_BOOTTIME = 7;
+
+/** Milliseconds since the host began, with those that it slept: what a promise for a time is measured by. */
+export function bootTimeMs(): number {
+  clockGettime ??= libc.func('clock_gettime', 'int', ['int', 'void *']) as unknown as NonNullable<typeof clockGettime>;
+  clockGettime(CLOCK_BOOTTIME, timespec);
+  // Seconds of 2^32 and more are 136 years.
+  return ((timespec[0] as number) >>> 0) * 1000 + (timespec[2] as number) / 1_000_000;
+}

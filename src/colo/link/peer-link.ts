@@ -23,6 +23,9 @@ export interface LinkListener {
 /** When a process ends, the kernel closes its connections one after the other: as long may it take. */
 const closingMs = 100;
 
+/** A peer that does not read the last words has so long for them. */
+const lastWordsMs = 500;
+
 /** All connections to the peer, as one. */
 export class PeerLink {
   readonly peer: PeerIdentity;
@@ -86,7 +89,29 @@ export class PeerLink {
     this.#stream(stream).resume();
   }
 
-  /** Closes all connections at once. A primary gives up every consent before it does this (spec B.6). */
+  /**
+   * Closes all connections, the one for control once what was sent on it is with the kernel: an answer and a refusal are for the
+   * peer to read. Nothing more is received. A primary gives up every consent before it does this (spec B.6).
+   */
+  close(): void {
+    this.#ended = true;
+    clearTimeout(this.#closing);
+    for (const stream of this.#streams.values()) stream.silence();
+    for (const [name, socket] of this.#sockets) {
+      if (name !== 'control') {
+        socket.destroy();
+        continue;
+      }
+      const patience = setTimeout(() => socket.destroy(), lastWordsMs);
+      socket.once('close', () => clearTimeout(patience));
+      // The peer's end comes when it has read all of it.
+      socket.once('end', () => socket.destroy());
+      socket.resume();
+      socket.end();
+    }
+  }
+
+  /** Closes all connections at once, whatever was sent. A primary gives up every consent before it does this (spec B.6). */
   destroy(): void {
     this.#ended = true;
     clearTimeout(this.#closing);

@@ -84,6 +84,11 @@ export class PeerStream {
     this.#socket.resume();
   }
 
+  /** Nothing more is received, and nothing more is said of the connection. */
+  silence(): void {
+    this.#ended = true;
+  }
+
   /** Closes the connection without a word; nothing more is received. */
   destroy(): void {
     this.#ended = true;
@@ -91,6 +96,7 @@ export class PeerStream {
   }
 
   #take(chunk: Buffer): void {
+    if (this.#ended) return;
     try {
       this.#reader.push(chunk);
     } catch (error) {

@@ -9,13 +9,18 @@ import type { OpenImages } from '../machine/machine-shape.ts';
 import { BootFiles } from './boot-files.ts';
 import { commandLineWarnings } from './command-line-warnings.ts';
 import { hasHardwareVirtualisation, isLinux } from './hardware.ts';
+import type { Protector } from './protection.ts';
 import { runMachine } from './run-machine.ts';
 
-/** Body of `colo-vmm run`: a machine from its configuration to its end. The process's exit code. */
-export async function runCommand(config: RunConfig, program: URL): Promise<number> {
+/**
+ * Body of `colo-vmm run`: a machine from its configuration to its end. The process's exit code.
+ *
+ * @param protector who can protect it
+ */
+export async function runCommand(config: RunConfig, program: URL, protector?: Protector): Promise<number> {
   const { kernel, initrd, cmdline, kaslr } = config;
   const boots: BootPaths = { kernel, initrd, cmdline, kaslr };
-  return runMachine(config, { ...config, boot: boots }, () => boot(config, boots, program));
+  return runMachine(config, { ...config, boot: boots }, () => boot(config, boots, program), protector);
 }
 
 async function boot(config: RunConfig, boots: BootPaths, program: URL): Promise<Machine> {

@@ -14,6 +14,7 @@ import { Monitor, type SnapshotTaker } from '../monitor/monitor.ts';
 import type { SnapshotConfig } from '../snapshot/snapshot-tail.ts';
 import type { SnapshotOptions, SnapshotReport, Snapshotter } from '../snapshot/snapshotter.ts';
 import { crashReport, describeEnd, exitCodeOf, type GuestEnd, snapshotStop } from '../vcpu/guest-end.ts';
+import { type MachineProtection, ProtectionOnDemand, type Protector } from './protection.ts';
 import { runSummary } from './run-summary.ts';
 import { StopSignals } from './stop-signals.ts';
 
@@ -36,31 +37,29 @@ export interface MachineParts {
   readonly boot?: BootPaths | undefined;
 }
 
-/** Stays with a machine, which `make` makes and starts, until it ends. The process's exit code. */
+/**
+ * Stays with a machine, which `make` makes and starts, until it ends. The process's exit code.
+ *
+ * @param protector who can protect it
+ */
 export async function runMachine(
   { serial, name, control: givenPath }: Attendance,
   parts: MachineParts,
   make: () => Promise<Machine>,
+  protector?: Protector,
 ): Promise<number> {
   const signals = new StopSignals();
   try {
     const control = await ControlSocket.claim(givenPath ?? controlPath(name ?? process.pid));
     try {
       const machine = await make();
+      const colo =
+        protector && new ProtectionOnDemand(() => protector.make(machine, (text) => tell(`colo-vmm: ${text}\n`)));
+      if (protector?.atOnce === true) await colo?.make();
       const snapshots = new Snapshots(machine, parts);
-      try {
-        signals.handleWith((signal, code) => machine.stop(signal, code));
-        control.serve(new Monitor(machine, { snapshots, ...(name === undefined ? {} : { name }) }));
-        const { end, consoleTail } = await attend(machine, serial);
-        const summary = runSummary(machine, process.uptime());
-        for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {
-          tell(`colo-vmm: ${line}\n`);
-        }
-        return exitCodeOf(end);
-      } finally {
-        await snapshots.close();
-        await machine.close();
-      }
+      const named = name === undefined ? {} : { name };
+      control.serve(new Monitor(machine, { snapshots, ...named, ...(colo === undefined ? {} : { colo }) }));
+      return await attendMachine(machine, { serial, snapshots, signals, colo });
     } finally {
       control.close();
     }
@@ -69,8 +68,36 @@ export async function runMachine(
   }
 }
 
+/** What a machine that runs is attended to with. */
+export interface MachineAttendance {
+  readonly serial: SerialTarget;
+  readonly snapshots: Snapshots;
+  readonly signals: StopSignals;
+  readonly colo: Pick<MachineProtection, 'close'> | undefined;
+}
+
+/** Stays with a machine that runs until it ends, and closes it. The process's exit code. */
+export async function attendMachine(
+  machine: Machine,
+  { serial, snapshots, signals, colo }: MachineAttendance,
+): Promise<number> {
+  try {
+    signals.handleWith((signal, code) => machine.stop(signal, code, true));
+    const { end, consoleTail } = await attend(machine, serial);
+    const summary = runSummary(machine, process.uptime());
+    for (const line of [describeEnd(end), ...crashReport(end, consoleTail), summary]) {
+      tell(`colo-vmm: ${line}\n`);
+    }
+    return exitCodeOf(end);
+  } finally {
+    await colo?.close();
+    await snapshots.close();
+    await machine.close();
+  }
+}
+
 /** Takes a machine's snapshots. What that needs is loaded for the first one: most machines have none. */
-class Snapshots implements SnapshotTaker {
+export class Snapshots implements SnapshotTaker {
   readonly #machine: Machine;
   readonly #parts: MachineParts;
   #snapshotter: Snapshotter | undefined;

@@ -46,6 +46,9 @@ export class Machine implements MonitoredMachine {
   #isNewCopy = false;
   readonly #pace = new ResetPace();
   #bootSource: BootSource | undefined;
+  #keeper: ((end: GuestEnd) => void) | undefined;
+  /** The guest has ended, and the machine is kept for its keeper. */
+  #keptEnd: GuestEnd | undefined;
   /** The guest asked for a reset while it is paused. */
   #resetsLater = false;
   #resolveEnded: (end: GuestEnd) => void = () => {};
@@ -345,8 +348,24 @@ export class Machine implements MonitoredMachine {
   }
 
   /** Ends the machine from outside. No effect once it has ended. */
-  stop(by: string, exitCode: number): void {
-    this.#end({ kind: 'stopped', by, exitCode });
+  stop(by: string, exitCode: number, bySignal = false): void {
+    this.#end({ kind: 'stopped', by, exitCode, ...(bySignal ? { bySignal } : {}) });
+  }
+
+  /**
+   * Has `keeper` told when the guest ends, in place of the machine: that is held then, as its guest left it, until
+   * {@link finishEnd}. A standby is to have the last of it, and what the guest said last is to leave (spec B.13). What ends this
+   * VMM and not the guest, a signal or a failure of ours, ends the machine at once. Undefined: nobody is told any more.
+   */
+  keepEnd(keeper: ((end: GuestEnd) => void) | undefined): void {
+    this.#keeper = keeper;
+  }
+
+  /** Ends a machine whose end was kept. */
+  finishEnd(): void {
+    const end = this.#keptEnd;
+    this.#keeper = undefined;
+    if (end !== undefined) this.#end(end);
   }
 
   /** Files and TAPs behind its devices, for who serves them beside the io thread. Open until the machine is closed. */
@@ -388,6 +407,7 @@ export class Machine implements MonitoredMachine {
 
   /** Ends the machine if need be, waits for its threads, gives everything back. */
   async close(): Promise<void> {
+    this.#keeper = undefined;
     this.stop('its owner', 0);
     // A thread that still runs uses the memory: leaving it mapped is all that can be done.
     if (!(await this.#parts.joined())) throw new Error('a thread of the machine did not end');
@@ -401,10 +421,27 @@ export class Machine implements MonitoredMachine {
   }
 
   #end(end: GuestEnd): void {
+    if (this.#keeps(end)) return;
     if (!this.#control.end()) return;
     this.#announcement.stop();
     this.#resolveEnded(end);
     this.events.tell({ kind: 'ended', end });
+  }
+
+  #keeps(end: GuestEnd): boolean {
+    const keeper = this.#keeper;
+    if (keeper === undefined || this.state === 'ended' || end.kind === 'vmm-failure') return false;
+    if (end.kind === 'stopped' && end.bySignal === true) return false;
+    if (this.#keptEnd !== undefined) return true;
+    try {
+      this.hold();
+    } catch (error) {
+      this.#notice(`the machine cannot be stopped for its end: ${error instanceof Error ? error.message : error}`);
+      return false;
+    }
+    this.#keptEnd = end;
+    keeper(end);
+    return true;
   }
 
   #tellOfNewCopy(): void {

@@ -22,7 +22,7 @@ export type GuestEnd =
   | { readonly kind: 'entry-failure'; readonly vcpu: number; readonly reason: bigint; readonly registers: RegisterDump }
   | { readonly kind: 'unknown-exit'; readonly vcpu: number; readonly reason: number; readonly registers: RegisterDump }
   /** Somebody outside asked: a signal, the console's escape, the monitor. */
-  | { readonly kind: 'stopped'; readonly by: string; readonly exitCode: number }
+  | { readonly kind: 'stopped'; readonly by: string; readonly exitCode: number; readonly bySignal?: boolean }
   /** A thread of ours failed. */
   | { readonly kind: 'vmm-failure'; readonly what: string };
 

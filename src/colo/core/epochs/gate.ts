@@ -68,6 +68,11 @@ export class Gate<P> {
     if (mode === 'shut') this.#held.length = 0;
   }
 
+  /** The packet that {@link next} gave was not written: it is the oldest again. */
+  putBack(packet: P, epoch: Epoch): void {
+    if (this.#mode !== 'shut') this.#held.unshift({ packet, epoch });
+  }
+
   /** The packet to write now, if one may be written now. `now` is read for this call. */
   next(now: number): P | undefined {
     const first = this.#held[0];

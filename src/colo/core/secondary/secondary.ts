@@ -216,7 +216,7 @@ export class Secondary {
 
   #hello(hello: Hello, term: Term): void {
     if (this.phase !== 'listening') throw outOfOrder(hello.kind, this.#expected());
-    const refusal = this.#refusal(hello, term);
+    const refusal = this.refusal(hello, term);
     if (refusal !== undefined) {
       this.#send({ kind: 'refusal', reason: refusal });
       this.#do({ kind: 'close' });
@@ -228,7 +228,8 @@ export class Secondary {
     else this.#do({ kind: 'write-term', term });
   }
 
-  #refusal({ version, pair, shape }: Hello, term: Term): string | undefined {
+  /** Why this standby will not have that primary, which greets it in that term; undefined if it will. Changes nothing. */
+  refusal({ version, pair, shape }: Hello, term: Term): string | undefined {
     const own = this.#options;
     if (version !== protocolVersion) {
       return `it speaks version ${protocolVersion} of the protocol, not ${version}: run the same colo-vmm on both`;

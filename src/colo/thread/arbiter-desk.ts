@@ -1,0 +1,112 @@
+import type { ColoStatus } from '../../vmm/monitor/colo-control.ts';
+import type { Arbiter, Verdict } from '../arbiter/arbiter.ts';
+import type { ArbiterConfig } from '../arbiter/arbiter-config.ts';
+import { EtcdArbiter } from '../arbiter/etcd-arbiter.ts';
+import type { ArbiterAnswer } from '../core/events.ts';
+
+/** One question to an arbiter may take so long; the core asks again anyway. */
+const patienceMs = 2000;
+/** An arbiter is looked at this often while it is not needed, so that an operator hears of it before it is. */
+const checkPeriodMs = 5000;
+
+/**
+ * Asks the pair's arbiter (spec B.6) on behalf of a core, and looks now and then whether it is there.
+ *
+ * A manual arbiter is the operator: the answer is yes to who is asked by an operator's command, and unknown before.
+ */
+export class ArbiterDesk {
+  readonly #pair: string;
+  readonly #arbiter: Arbiter | undefined;
+  readonly #holder: string;
+  readonly #changed: (problem: string | undefined) => void;
+  #timer: NodeJS.Timeout | undefined;
+  /** The term that the arbiter does not know yet. */
+  #unregistered: number | undefined;
+  #answeredInMs: number | undefined;
+  #answeredAt: number | undefined;
+  #problem: string | undefined;
+
+  /**
+   * @param holder who this process is to the arbiter: no process is ever granted what another one was
+   * @param changed the arbiter stopped answering, for that reason, or answers again
+   */
+  constructor(pair: string, config: ArbiterConfig, holder: string, changed: (problem: string | undefined) => void) {
+    this.#pair = pair;
+    this.#holder = holder;
+    this.#changed = changed;
+    this.#arbiter = config.kind === 'etcd' ? new EtcdArbiter({ ...config.etcd, patienceMs }) : undefined;
+  }
+
+  /** What `status` says of it. */
+  get facts(): ColoStatus['arbiter'] {
+    return {
+      name: this.#arbiter?.name ?? 'manual',
+      ...(this.#answeredInMs === undefined ? {} : { answeredInMs: this.#answeredInMs }),
+      ...(this.#answeredAt === undefined ? {} : { answeredMsAgo: performance.now() - this.#answeredAt }),
+      ...(this.#problem === undefined ? {} : { problem: this.#problem }),
+    };
+  }
+
+  /** Looks at the arbiter from now on. Resolves after the first look. */
+  async watch(): Promise<void> {
+    if (this.#arbiter === undefined) return;
+    await this.#check();
+    this.#timer = setInterval(() => void this.#check(), checkPeriodMs);
+    this.#timer.unref();
+  }
+
+  /**
+   * Both sides are paired in this term: later claims begin from it. Without an answer it is tried again at each look.
+   *
+   * @returns what the arbiter said; undefined if it did not answer, or if the arbiter is an operator
+   */
+  async register(term: number): Promise<Verdict | undefined> {
+    this.#unregistered = term;
+    const verdict = await this.#ask((arbiter) => arbiter.register({ pair: this.#pair, term, holder: this.#holder }));
+    if (verdict === undefined) return undefined;
+    this.#unregistered = undefined;
+    if (verdict.kind === 'refused') {
+      this.#setProblem(`${this.#arbiter?.name} knows this pair in term ${verdict.term}, this side is in term ${term}`);
+    }
+    return verdict;
+  }
+
+  /** Asks for a term. */
+  async claim(term: number, byOperator: boolean): Promise<ArbiterAnswer> {
+    if (this.#arbiter === undefined) return byOperator ? 'yes' : 'unknown';
+    const verdict = await this.#ask((arbiter) => arbiter.claim({ pair: this.#pair, term, holder: this.#holder }));
+    if (verdict === undefined) return 'unknown';
+    return verdict.kind === 'granted' ? 'yes' : 'no';
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#arbiter?.close();
+  }
+
+  async #check(): Promise<void> {
+    if (this.#unregistered !== undefined) await this.register(this.#unregistered);
+    else await this.#ask((arbiter) => arbiter.check(this.#pair));
+  }
+
+  async #ask<T>(question: (arbiter: Arbiter) => Promise<T>): Promise<T | undefined> {
+    if (this.#arbiter === undefined) return undefined;
+    const begun = performance.now();
+    try {
+      const answer = await question(this.#arbiter);
+      this.#answeredAt = performance.now();
+      this.#answeredInMs = this.#answeredAt - begun;
+      this.#setProblem(undefined);
+      return answer;
+    } catch (error) {
+      this.#setProblem((error as Error).message);
+      return undefined;
+    }
+  }
+
+  #setProblem(problem: string | undefined): void {
+    const changed = (problem === undefined) !== (this.#problem === undefined);
+    this.#problem = problem;
+    if (changed) this.#changed(problem);
+  }
+}

@@ -1,0 +1,38 @@
+import { ConfigError } from '../../vmm/config/config.ts';
+import type { HostConfig } from '../command/pair-config.ts';
+import { ArbiterDesk } from './arbiter-desk.ts';
+import { TermStore } from './term-store.ts';
+
+/**
+ * Begins a new term as its primary, before the guest says a word: if the pair's other side has taken over since this one ran
+ * last, the arbiter knows (spec B.6), and the guest must not run twice. With a manual arbiter, that is for the operator to know.
+ *
+ * @param holder who this process is to the arbiter
+ * @throws ConfigError that says what to do
+ */
+export async function beginTerm(config: HostConfig, holder: string): Promise<void> {
+  const terms = new TermStore(config.stateDirectory);
+  const term = terms.term + 1;
+  const desk = new ArbiterDesk(config.pair, config.arbiter, holder, () => {});
+  try {
+    if (config.arbiter.kind !== 'manual') {
+      const verdict = await desk.register(term);
+      if (verdict === undefined) {
+        throw new ConfigError(
+          `--arbiter: ${desk.facts.problem}; without its answer nobody knows whether the other side of the pair runs this guest. ` +
+            'Mend that, or, if the other side is certainly off: --arbiter manual',
+        );
+      }
+      if (verdict.kind === 'refused') {
+        throw new ConfigError(
+          `the pair "${config.pair}" is in term ${verdict.term}, this machine was in term ${terms.term}: the other side has ` +
+            'taken over since, and runs the guest. Make this machine its standby: colo-vmm standby --name ' +
+            `${config.pair} --listen ... (${terms.path} has the term)`,
+        );
+      }
+    }
+    await terms.write(term);
+  } finally {
+    desk.close();
+  }
+}

@@ -1,0 +1,23 @@
+import type { HostConfig, PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
+import type { MachineShape } from '../protocol/machine-shape.ts';
+
+/** What the colo thread is born with. */
+export type ColoBirth = (
+  | { readonly role: 'primary'; readonly config: PrimaryConfig }
+  | { readonly role: 'secondary'; readonly config: SecondaryConfig }
+) & {
+  readonly thread: 'colo';
+  /** What P's machine is, or what S's could be. */
+  readonly shape: MachineShape;
+  /** Who this process is to an arbiter: an id that no other process ever had. */
+  readonly holder: string;
+  /** Of the thread that owns the machine: see SignsOfLife. */
+  readonly turns: SharedArrayBuffer;
+};
+
+/** What every host has. */
+export type HostBirth = HostConfig & {
+  readonly holder: string;
+  /** This side's clock, ms. */
+  readonly now: () => number;
+};

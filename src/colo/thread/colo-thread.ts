@@ -1,0 +1,64 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { Calls, CallsClosedError, type CallTable, type Handlers } from './calls.ts';
+import type { ColoBirth } from './colo-birth.ts';
+import type { ColoCalls } from './machine-calls.ts';
+import { TurnCounter } from './signs-of-life.ts';
+
+/** The colo thread, seen from the thread that owns the machine. */
+export class ColoThread<In extends CallTable> {
+  readonly calls: Calls<ColoCalls, In>;
+  readonly #worker: Worker;
+  readonly #turns: TurnCounter;
+  readonly #exited: Promise<unknown>;
+  #closed = false;
+
+  /**
+   * @param program the file whose top runs the process's threads when it is loaded in a worker
+   * @param died the thread is gone: a defect of ours
+   */
+  constructor(
+    program: URL,
+    birth:
+      | Omit<Extract<ColoBirth, { role: 'primary' }>, 'thread' | 'turns'>
+      | Omit<Extract<ColoBirth, { role: 'secondary' }>, 'thread' | 'turns'>,
+    handlers: Handlers<In>,
+    died: (reason: string) => void,
+  ) {
+    this.#turns = new TurnCounter(birth.config.settings.heartbeatMs / 3);
+    this.#worker = new Worker(program, {
+      workerData: { ...birth, thread: 'colo', turns: this.#turns.storage } satisfies ColoBirth,
+      name: 'colo',
+      stdout: true,
+      stderr: true,
+    });
+    // Node's warnings (of TLS, say) are for developers, and would stand in the middle of the guest's console.
+    this.#worker.stdout.resume();
+    this.#worker.stderr.resume();
+    this.calls = new Calls(this.#worker, handlers);
+    const gone = (reason: string): void => {
+      this.#turns.close();
+      this.calls.close();
+      if (!this.#closed) died(reason);
+      this.#closed = true;
+    };
+    this.#worker.on('error', (error) => gone(error.stack ?? error.message));
+    this.#worker.on('exit', (code) => gone(`its thread ended with exit code ${code}`));
+    this.#exited = once(this.#worker, 'exit').catch(() => undefined);
+  }
+
+  /** Ends the thread, which lets its connections go. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#turns.close();
+    this.calls.close();
+    await this.#worker.terminate();
+    await this.#exited;
+  }
+}
+
+/** What there is to say when the colo thread does not answer any more; other errors are thrown again. */
+export function unlessClosed(error: unknown): undefined {
+  if (error instanceof CallsClosedError) return undefined;
+  throw error;
+}

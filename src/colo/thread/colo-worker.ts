@@ -1,0 +1,67 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { bootTimeMs } from '../../host/clock.ts';
+import { Doorbell } from '../../host/doorbell.ts';
+import { type CallPort, Calls, type Handlers } from './calls.ts';
+import type { ColoBirth } from './colo-birth.ts';
+import type { HostListener } from './host.ts';
+import type { ColoCalls, CommonMachineCalls, PrimaryMachineCalls, SecondaryMachineCalls } from './machine-calls.ts';
+import { PrimaryHost } from './primary-host.ts';
+import { SecondaryHost } from './secondary-host.ts';
+import { CountingThread, SignsOfLife } from './signs-of-life.ts';
+
+/** Body of the colo thread, which decides what leaves: a host for one side of a pair, with Node's own event loop. */
+export function threadMain(): void {
+  const birth = workerData as ColoBirth;
+  const port = parentPort as CallPort;
+  const bell = new Doorbell();
+  const signs = new SignsOfLife();
+  signs.watch('main', new CountingThread(birth.turns));
+
+  let host: PrimaryHost | SecondaryHost | undefined;
+  const serving: Handlers<ColoCalls> = {
+    command: (command) => host?.command(command),
+    status: () => (host as PrimaryHost | SecondaryHost).status(),
+    events: ({ all }) => host?.log.recent(all) ?? [],
+    guestReset: () => host?.post({ kind: 'guest-reset' } as never),
+    guestEnded: ({ exitCode }) => host?.post({ kind: 'guest-ended', exitCode }),
+    diskFailed: ({ error }) => host?.post({ kind: 'disk-failed', error }),
+  };
+  const parts = { shape: birth.shape, signs };
+  if (birth.role === 'primary') {
+    const calls = new Calls<PrimaryMachineCalls, ColoCalls>(port, serving);
+    const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
+    const primary = new PrimaryHost(config, { ...parts, bell: bell.button, calls }, toOwner(calls));
+    host = primary;
+    primary.start();
+  } else {
+    const calls = new Calls<SecondaryMachineCalls, ColoCalls>(port, serving);
+    const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
+    const standBy = (): void => {
+      host?.close();
+      const secondary = new SecondaryHost(config, { ...parts, calls, again: standBy }, toOwner(calls));
+      host = secondary;
+      secondary.start().catch((error: Error) => calls.tell('failed', { reason: error.message }));
+    };
+    standBy();
+  }
+
+  void listen(bell, () => {
+    if (host instanceof PrimaryHost) host.rang();
+  });
+}
+
+async function listen(bell: Doorbell, rang: () => void): Promise<void> {
+  for (;;) {
+    await bell.next();
+    rang();
+  }
+}
+
+/** What the thread that owns the machine is told. */
+function toOwner(calls: Pick<Calls<CommonMachineCalls, ColoCalls>, 'tell'>): HostListener {
+  return {
+    logged: (event) => calls.tell('logged', event),
+    coloExit: (mode, reason) => calls.tell('coloExit', { mode, reason }),
+    failed: (error) => calls.tell('failed', { reason: error.stack ?? error.message }),
+  };
+}

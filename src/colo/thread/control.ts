@@ -1,0 +1,67 @@
+import type {
+  ColoCommand,
+  ColoControl,
+  ColoEvent,
+  ColoListener,
+  ColoModes,
+  ColoStatus,
+  ProtectOptions,
+} from '../../vmm/monitor/colo-control.ts';
+import type { Calls, CallTable } from './calls.ts';
+import { unlessClosed } from './colo-thread.ts';
+import type { ColoCalls } from './machine-calls.ts';
+
+/** What a side is, was, and why it is not any more, in QEMU's words (spec A.1). */
+class Modes {
+  current: ColoModes = { mode: 'none', lastMode: 'none', reason: 'none' };
+
+  enter(mode: 'primary' | 'secondary'): void {
+    this.current = { ...this.current, mode, reason: 'none' };
+  }
+
+  leave(mode: 'primary' | 'secondary', reason: ColoModes['reason']): void {
+    this.current = { mode: 'none', lastMode: mode, reason };
+  }
+}
+
+/** Fault tolerance as the monitor of either side sees it; the colo thread, while there is one, knows the rest. */
+export abstract class SideControl implements ColoControl {
+  protected readonly sides = new Modes();
+  readonly #listeners = new Set<ColoListener>();
+
+  get modes(): ColoModes {
+    return this.sides.current;
+  }
+
+  listen(listener: ColoListener): void {
+    this.#listeners.add(listener);
+  }
+
+  async command(command: ColoCommand): Promise<string | undefined> {
+    const { calls } = this;
+    if (calls === undefined) return "The feature 'colo' is not enabled";
+    return calls.call('command', command).catch(unlessClosed);
+  }
+
+  async status(): Promise<ColoStatus | undefined> {
+    return this.calls?.call('status', undefined).catch(unlessClosed);
+  }
+
+  async events(all: boolean): Promise<readonly ColoEvent[]> {
+    return (await this.calls?.call('events', { all }).catch(unlessClosed)) ?? [];
+  }
+
+  abstract protect(options: ProtectOptions): Promise<void>;
+
+  /** Absent: there is no colo thread. */
+  protected abstract get calls(): Calls<ColoCalls, CallTable> | undefined;
+
+  protected happened(event: ColoEvent): void {
+    for (const listener of this.#listeners) listener.happened(event);
+  }
+
+  protected exited(mode: 'primary' | 'secondary', reason: string): void {
+    this.sides.leave(mode, reason as ColoModes['reason']);
+    for (const listener of this.#listeners) listener.exited(mode, reason);
+  }
+}

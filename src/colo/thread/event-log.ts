@@ -1,0 +1,33 @@
+import type { ColoEvent, ColoTopic } from '../../vmm/monitor/colo-control.ts';
+
+/** As many are kept for who asks later. Messages of checkpoints come by the hundred a second, and are kept apart. */
+const kept = 1000;
+
+/** What has happened, newest last; bounded. */
+export class EventLog {
+  readonly #told: (event: ColoEvent) => void;
+  readonly #now: () => number;
+  readonly #events: ColoEvent[] = [];
+  readonly #messages: ColoEvent[] = [];
+
+  /** @param told called with each event as it happens, but for messages and checkpoints */
+  constructor(now: () => number, told: (event: ColoEvent) => void) {
+    this.#now = now;
+    this.#told = told;
+  }
+
+  add(topic: ColoTopic, text: string): void {
+    const event: ColoEvent = { at: Date.now(), monotonicMs: this.#now(), topic, text };
+    const frequent = topic === 'message' || topic === 'checkpoint';
+    const list = frequent ? this.#messages : this.#events;
+    list.push(event);
+    if (list.length > kept) list.shift();
+    if (!frequent) this.#told(event);
+  }
+
+  /** Everything that is kept, in order. @param all with messages and checkpoints */
+  recent(all: boolean): ColoEvent[] {
+    if (!all) return [...this.#events];
+    return [...this.#events, ...this.#messages].sort((one, other) => one.monotonicMs - other.monotonicMs);
+  }
+}

@@ -1,0 +1,249 @@
+import type { ColoEvent } from '../../vmm/monitor/colo-control.ts';
+import type { CommonEvent, Effect, Notice } from '../core/events.ts';
+import type { LinkEnd, PeerLink } from '../link/peer-link.ts';
+import type { Frame } from '../protocol/frame.ts';
+import { type StreamName, streamOf } from '../protocol/message-table.ts';
+import type { Message } from '../protocol/messages.ts';
+import { type Role, type Term, term as termOf } from '../protocol/numbers.ts';
+import { ProtocolError } from '../protocol/protocol-error.ts';
+import { Alarms } from './alarms.ts';
+import { ArbiterDesk } from './arbiter-desk.ts';
+import type { HostBirth } from './colo-birth.ts';
+import { EventLog } from './event-log.ts';
+import { Lane } from './lane.ts';
+import type { SignsOfLife } from './signs-of-life.ts';
+import { TermStore } from './term-store.ts';
+
+/** A core, whichever of the two. */
+export interface Core<E> {
+  readonly phase: string;
+  readonly step: string;
+  readonly term: Term;
+  handle(event: E, now: number): readonly Effect[];
+}
+
+/** What a host tells the thread that owns the machine. */
+export interface HostListener {
+  logged(event: ColoEvent): void;
+  /** QMP's COLO_EXIT. */
+  coloExit(mode: Role, reason: string): void;
+  /** It cannot go on: a defect, or the machine's thread is gone. */
+  failed(error: Error): void;
+}
+
+/**
+ * One side of a pair: gives a core its events, one after the other, and does what it wants done. What has to do with the link,
+ * with time, the gate and the arbiter is done at once; what takes the machine's time goes into a lane, in order, beside it.
+ */
+export abstract class Host<E extends { readonly kind: string }> {
+  readonly log: EventLog;
+  protected readonly core: Core<E | CommonEvent>;
+  protected readonly role: Role;
+  protected readonly birth: HostBirth;
+  protected readonly lane: Lane;
+  protected link: PeerLink | undefined;
+  /** Why it is as it is, and since when (ms since 1970). */
+  protected since = Date.now();
+  protected why = 'it has just begun';
+  protected lastHeard: number | undefined;
+  readonly #listener: HostListener;
+  readonly #alarms: Alarms;
+  readonly #arbiter: ArbiterDesk;
+  readonly #terms: TermStore;
+  readonly #signs: SignsOfLife;
+  readonly #inbox: (E | CommonEvent)[] = [];
+  #pumping = false;
+  #refusal: string | undefined;
+  #ended = false;
+
+  constructor(
+    role: Role,
+    birth: HostBirth,
+    signs: SignsOfLife,
+    listener: HostListener,
+    makeCore: (term: Term) => Core<E | CommonEvent>,
+  ) {
+    this.role = role;
+    this.birth = birth;
+    this.#signs = signs;
+    this.#listener = listener;
+    this.log = new EventLog(
+      () => this.now,
+      (event) => listener.logged(event),
+    );
+    this.#terms = new TermStore(birth.stateDirectory);
+    this.core = makeCore(termOf(this.#terms.term));
+    this.lane = new Lane((error) => this.laneFailed(error));
+    this.#alarms = new Alarms(
+      () => this.now,
+      (timer) => this.post({ kind: 'timer', timer, turned: this.#signs.turned() }),
+    );
+    this.#arbiter = new ArbiterDesk(birth.pair, birth.arbiter, birth.holder, (problem) => {
+      this.log.add('arbiter', problem ?? `${this.#arbiter.facts.name} answers again`);
+    });
+  }
+
+  /** This side's clock, ms. It goes on while the host sleeps. */
+  get now(): number {
+    return this.birth.now();
+  }
+
+  get arbiter(): ArbiterDesk {
+    return this.#arbiter;
+  }
+
+  /** Takes an event: at once, or after the one that is being dealt with. */
+  post(event: E | CommonEvent): void {
+    if (this.#ended) return;
+    this.#inbox.push(event);
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      for (let next = this.#inbox.shift(); next !== undefined && !this.#ended; next = this.#inbox.shift()) {
+        for (const effect of this.core.handle(next, this.now)) this.#execute(effect);
+      }
+    } catch (error) {
+      this.#listener.failed(error as Error);
+    } finally {
+      this.#pumping = false;
+    }
+  }
+
+  /** Takes a command of an operator's. @returns why it is refused; undefined if it is not */
+  command(command: Extract<CommonEvent, { kind: 'command' }>['command']): string | undefined {
+    this.#refusal = undefined;
+    this.post({ kind: 'command', command });
+    return this.#refusal;
+  }
+
+  close(): void {
+    this.#ended = true;
+    this.#alarms.clear();
+    this.#arbiter.close();
+    this.link?.destroy();
+  }
+
+  /** A link is there: from now on its frames and its end are this core's. */
+  protected adopt(link: PeerLink): void {
+    this.link = link;
+    link.listen({
+      received: (frame) => {
+        if (this.link === link) this.received(frame);
+      },
+      drained: (stream) => {
+        if (this.link === link) this.drained(stream);
+      },
+      ended: (end) => {
+        if (this.link === link) this.#linkEnded(end);
+      },
+    });
+  }
+
+  protected received(frame: Frame): void {
+    const { kind } = frame.message;
+    if (kind === 'heartbeat') this.lastHeard = this.now;
+    else if (streamOf(kind) === 'control') this.log.add('message', `<- ${nameOf(frame.message)}`);
+    this.post({ kind: 'frame', frame });
+  }
+
+  /** Sends on the stream of the message; false: wait until that has drained. True as well when nobody is there to wait for. */
+  protected send(message: Message, term: Term = this.core.term): boolean {
+    const { kind } = message;
+    if (kind !== 'heartbeat' && streamOf(kind) === 'control') this.log.add('message', `-> ${nameOf(message)}`);
+    return this.link?.send({ role: this.role, term, message }) ?? true;
+  }
+
+  /** Does something that may find the peer's bytes wrong. */
+  protected distrusting(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.post({ kind: 'peer-broke', error });
+    }
+  }
+
+  /** The headline of `status` is a new one. */
+  protected become(why: string): void {
+    this.since = Date.now();
+    this.why = why;
+  }
+
+  protected abstract drained(stream: StreamName): void;
+  protected abstract execute(effect: Effect): void;
+  protected abstract noticed(notice: Notice): void;
+  /** Something of the lane failed, which nobody expected to. */
+  protected abstract laneFailed(error: Error): void;
+
+  #linkEnded(end: LinkEnd): void {
+    this.link = undefined;
+    this.log.add('peer', end.kind === 'closed' ? 'closed the connection' : `the connection failed: ${end.reason}`);
+    this.post({ kind: 'closed', by: end.kind === 'closed' ? 'peer' : 'network' });
+  }
+
+  #execute(effect: Effect): void {
+    switch (effect.kind) {
+      case 'send':
+        this.send(effect.message, effect.term);
+        return;
+      case 'close': {
+        const { link } = this;
+        this.link = undefined;
+        link?.close();
+        return;
+      }
+      case 'timer':
+        this.#alarms.set(effect.timer, effect.at);
+        return;
+      case 'ask-arbiter':
+        this.#ask(effect.term, effect.byOperator);
+        return;
+      case 'write-term':
+        this.#write(effect.term);
+        return;
+      case 'refuse':
+        this.#refusal = effect.error;
+        return;
+      case 'tell':
+        this.#tell(effect.notice);
+        return;
+      default:
+        this.execute(effect);
+    }
+  }
+
+  #ask(term: Term, byOperator: boolean): void {
+    this.log.add('arbiter', `asked for term ${term}`);
+    void this.#arbiter.claim(term, byOperator).then((answer) => {
+      if (answer !== 'unknown') this.log.add('arbiter', answer);
+      this.post({ kind: 'arbiter', term, answer });
+    });
+  }
+
+  #write(term: Term): void {
+    this.#terms.write(term).then(
+      () => this.post({ kind: 'term-written', term }),
+      (error: Error) => {
+        this.log.add('protection', `the term cannot be written to ${this.#terms.path}: ${error.message}`);
+        this.post({ kind: 'term-failed', term });
+      },
+    );
+  }
+
+  #tell(notice: Notice): void {
+    switch (notice.kind) {
+      case 'colo-exit':
+        this.#listener.coloExit(notice.mode, notice.reason);
+        break;
+      case 'protected':
+        void this.#arbiter.register(notice.term);
+        break;
+      default:
+    }
+    this.noticed(notice);
+  }
+}
+
+function nameOf(message: Message): string {
+  return 'epoch' in message ? `${message.kind} ${message.epoch}` : message.kind;
+}

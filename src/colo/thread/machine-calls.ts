@@ -1,0 +1,85 @@
+import type { SharedRam } from '../../memory/guest-ram.ts';
+import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
+import type { ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-control.ts';
+import type { SharedIoControl } from '../../vmm/platform/io-control.ts';
+import type { ReplayedPacket, SharedProtection } from '../../vmm/platform/shared-protection.ts';
+import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
+import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { Epoch, Role } from '../protocol/numbers.ts';
+
+/** Of a call that gives or answers nothing. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a handler may end without a word
+type Nothing = void;
+
+/** What the colo thread needs of a machine, which belongs to the same process. */
+export interface MachineViews {
+  /** Open as long as the machine is. */
+  readonly devices: readonly DeviceOrder[];
+  /** Absent in a machine without devices. */
+  readonly io: SharedIoControl | undefined;
+}
+
+export interface PrimaryViews extends MachineViews {
+  readonly memory: SharedCheckpoints;
+}
+
+export interface SecondaryViews extends MachineViews {
+  readonly memory: SharedRam;
+}
+
+/** What the colo thread asks of the thread that owns P's machine. Each is one synchronous act there. */
+export type PrimaryMachineCalls = {
+  /** Pages are tracked, writes forwarded and packets mirrored from now on. */
+  readonly attach: { readonly given: SharedProtection; readonly answer: PrimaryViews };
+  /** Collects what changed in RAM while the guest runs; the marks are in shared memory then. Pages that are marked. */
+  readonly collect: { readonly given: Nothing; readonly answer: Collected };
+  /** Stops, copies aside, begins the next epoch and resumes. */
+  readonly capture: { readonly given: { readonly epoch: Epoch }; readonly answer: Captured };
+  /** Undoes `attach`. */
+  readonly detach: { readonly given: Nothing; readonly answer: Nothing };
+  /** The guest never runs here again. */
+  readonly hold: { readonly given: Nothing; readonly answer: Nothing };
+} & CommonMachineCalls;
+
+/** What the colo thread asks of the thread that owns S's machine. */
+export type SecondaryMachineCalls = {
+  /** Makes a machine that can take over one of that shape. */
+  readonly make: {
+    readonly given: { readonly shape: MachineShape };
+    readonly answer: SecondaryViews;
+  };
+  /** The machine is not needed any more. */
+  readonly discard: { readonly given: Nothing; readonly answer: Nothing };
+  /**
+   * Device state into the machine, whose RAM is in place. Its clock is moved by what passed since `stoppedAt`, by this side's
+   * clock. How long that took, ms.
+   */
+  readonly revive: {
+    readonly given: { readonly state: Uint8Array; readonly stoppedAt: number };
+    readonly answer: { readonly loadMs: number; readonly movedMs: number };
+  };
+  readonly announce: { readonly given: Nothing; readonly answer: Nothing };
+  readonly resume: { readonly given: Nothing; readonly answer: Nothing };
+  /** These packets enter the guest before anything new. */
+  readonly replay: { readonly given: readonly ReplayedPacket[]; readonly answer: Nothing };
+} & CommonMachineCalls;
+
+export type CommonMachineCalls = {
+  readonly exit: { readonly given: { readonly exitCode: number }; readonly answer: Nothing };
+  /** For whoever watches: the log, QMP's events. */
+  readonly logged: { readonly given: ColoEvent; readonly answer: Nothing };
+  readonly coloExit: { readonly given: { readonly mode: Role; readonly reason: string }; readonly answer: Nothing };
+  readonly failed: { readonly given: { readonly reason: string }; readonly answer: Nothing };
+};
+
+/** What the thread that owns the machine asks of the colo thread. */
+export type ColoCalls = {
+  /** Why it is refused; undefined if it is not. */
+  readonly command: { readonly given: ColoCommand; readonly answer: string | undefined };
+  readonly status: { readonly given: Nothing; readonly answer: ColoStatus };
+  /** @param all with messages and checkpoints (spec A.9) */
+  readonly events: { readonly given: { readonly all: boolean }; readonly answer: readonly ColoEvent[] };
+  readonly guestReset: { readonly given: Nothing; readonly answer: Nothing };
+  readonly guestEnded: { readonly given: { readonly exitCode: number }; readonly answer: Nothing };
+  readonly diskFailed: { readonly given: { readonly error: string }; readonly answer: Nothing };
+};

@@ -1,0 +1,159 @@
+import { randomUUID } from 'node:crypto';
+import { ConfigError } from '../../vmm/config/config.ts';
+import type { Machine } from '../../vmm/machine/machine.ts';
+import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
+import { exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
+import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
+import { CheckpointSource } from '../machine/checkpoint-source.ts';
+import { shapeOfMachine } from '../machine/machine-shapes.ts';
+import { beginTerm } from './begin-term.ts';
+import type { Calls, CallTable, Handlers } from './calls.ts';
+import { ColoThread } from './colo-thread.ts';
+import { SideControl } from './control.ts';
+import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
+
+/** What a guest said last has so long to leave when it ends; less if it is ended, for a VMM that is told to stop stops soon. */
+const endPatienceMs = 5000;
+const stopPatienceMs = 800;
+
+/** The primary's side, on the thread that owns the machine. */
+export class PrimaryControl extends SideControl {
+  readonly #machine: Machine;
+  readonly #program: URL;
+  readonly #name: string | undefined;
+  readonly #holder: string;
+  readonly #notice: (text: string) => void;
+  #thread: ColoThread<PrimaryMachineCalls> | undefined;
+  #source: CheckpointSource | undefined;
+  #attached = false;
+  #ending: NodeJS.Timeout | undefined;
+
+  /**
+   * @param name of the machine, and of its pair unless that is given
+   * @param holder who this process is to an arbiter: an id that no other process ever had
+   * @param notice takes a line for the operator
+   */
+  constructor(
+    machine: Machine,
+    program: URL,
+    { name, holder = randomUUID() }: { readonly name?: string | undefined; readonly holder?: string },
+    notice: (text: string) => void,
+  ) {
+    super();
+    this.#holder = holder;
+    this.#machine = machine;
+    this.#program = program;
+    this.#name = name;
+    this.#notice = notice;
+    machine.events.listen((event) => {
+      if (event.kind === 'reset') this.#thread?.calls.tell('guestReset', undefined);
+      if (event.kind === 'disk-failure' && event.failure.operation !== 'read' && this.#attached) {
+        const { disk, operation, reason } = event.failure;
+        this.#thread?.calls.tell('diskFailed', { error: `${disk}: a ${operation} failed: ${reason}` });
+      }
+    });
+  }
+
+  /** @throws ConfigError; Error if it is protected already */
+  async protect(options: ProtectOptions): Promise<void> {
+    if (this.#thread !== undefined) {
+      const refusal = await this.command({ name: 'protect' });
+      if (refusal !== undefined) throw new Error(refusal);
+      return;
+    }
+    const config = parsePrimary({ ...options, name: options.name ?? this.#name }, false);
+    await beginTerm(config, this.#holder);
+    this.start(config);
+  }
+
+  /** Starts the colo thread, which protects the machine from now on. Its term has begun: see beginTerm. */
+  start(config: PrimaryConfig): void {
+    const { state } = this.#machine;
+    if (state !== 'running' && state !== 'paused')
+      throw new ConfigError(`a machine that is ${state} cannot be protected`);
+    this.#thread = new ColoThread(
+      this.#program,
+      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine) },
+      this.#handlers(),
+      (reason) => this.#died(reason),
+    );
+  }
+
+  /** Before the machine is closed. */
+  async close(): Promise<void> {
+    const thread = this.#thread;
+    this.#thread = undefined;
+    clearTimeout(this.#ending);
+    await thread?.close();
+    this.#source?.detach();
+  }
+
+  protected override get calls(): Calls<ColoCalls, CallTable> | undefined {
+    return this.#thread?.calls as Calls<ColoCalls, CallTable> | undefined;
+  }
+
+  #handlers(): Handlers<PrimaryMachineCalls> {
+    const machine = this.#machine;
+    return {
+      attach: (shared) => {
+        this.#source?.detach();
+        const source = new CheckpointSource(machine, new OpenEpoch(shared.epoch));
+        this.#source = source;
+        machine.protect(shared);
+        machine.keepEnd((end) => this.#guestEnded(end));
+        this.#attached = true;
+        this.sides.enter('primary');
+        return { memory: source.shared, devices: machine.deviceOrders, io: machine.ioReach };
+      },
+      collect: () => this.#sourceNow.collect(),
+      capture: ({ epoch }) => this.#sourceNow.capture(epoch),
+      detach: () => {
+        this.#attached = false;
+        machine.keepEnd(undefined);
+        if (machine.state !== 'ended') machine.unprotect();
+        this.#source?.detach();
+        this.#source = undefined;
+        return undefined;
+      },
+      hold: () => {
+        if (machine.state !== 'ended') machine.hold();
+        return undefined;
+      },
+      exit: () => machine.finishEnd(),
+      logged: (event) => {
+        this.happened(event);
+        if (event.topic !== 'consent') this.#notice(event.text);
+        return undefined;
+      },
+      coloExit: ({ mode, reason }) => {
+        this.exited(mode, reason);
+        return undefined;
+      },
+      failed: ({ reason }) => {
+        this.#died(reason);
+        return undefined;
+      },
+    };
+  }
+
+  /** Its last answers are to leave, and its standby ends with it. */
+  #guestEnded(end: GuestEnd): void {
+    this.#thread?.calls.tell('guestEnded', { exitCode: exitCodeOf(end) });
+    const patienceMs = end.kind === 'stopped' ? stopPatienceMs : endPatienceMs;
+    this.#ending = setTimeout(() => this.#machine.finishEnd(), patienceMs);
+  }
+
+  get #sourceNow(): CheckpointSource {
+    if (this.#source === undefined) throw new Error('the machine is not protected');
+    return this.#source;
+  }
+
+  /** Whoever decided what leaves is gone. A guest whose output is held can only be ended: its standby has all of it. */
+  #died(reason: string): void {
+    this.#notice(`protection failed: ${reason}`);
+    this.#machine.finishEnd();
+    if (this.#attached) this.#machine.stop('a failure of its protection', 1);
+    else this.exited('primary', 'error');
+  }
+}

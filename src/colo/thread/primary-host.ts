@@ -1,0 +1,412 @@
+import type { Fd } from '../../host/libc.ts';
+import type { ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
+import { newSharedPackets } from '../../vmm/platform/packet-rings.ts';
+import { OpenEpoch, type SharedProtection } from '../../vmm/platform/shared-protection.ts';
+import type { PrimaryConfig } from '../command/pair-config.ts';
+import type { Effect, Notice, PrimaryEvent } from '../core/events.ts';
+import { Primary } from '../core/primary/primary.ts';
+import { specification } from '../core/rules.ts';
+import { diskViews } from '../disk/disk-view.ts';
+import { PrimaryDisks } from '../disk/primary-disks.ts';
+import { newSharedDisks } from '../disk/shared-disks.ts';
+import { PrimaryPackets } from '../gate/primary-packets.ts';
+import { tapsOf } from '../gate/tap-writer.ts';
+import { dial } from '../link/dial.ts';
+import type { Captured } from '../machine/shared-checkpoints.ts';
+import { PageSender } from '../memory/page-sender.ts';
+import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { StreamName } from '../protocol/message-table.ts';
+import type { Message } from '../protocol/messages.ts';
+import type { Epoch } from '../protocol/numbers.ts';
+import type { Calls } from './calls.ts';
+import type { HostBirth } from './colo-birth.ts';
+import { Host, type HostListener } from './host.ts';
+import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
+import { RecentFigures } from './recent-figures.ts';
+import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
+
+/** How long connecting may take until the standby counts as not there. */
+const dialPatienceMs = 3000;
+/** `run --standby` tries again after so long: at first soon, then less often. */
+const firstRetryMs = 1000;
+const longestRetryMs = 10_000;
+
+/** What serves the guest while it is protected, or about to be. */
+interface Attached {
+  readonly packets: PrimaryPackets;
+  readonly disks: PrimaryDisks;
+  readonly pages: PageSender;
+}
+
+/** The primary's side of a pair, on the colo thread. */
+export class PrimaryHost extends Host<PrimaryEvent> {
+  readonly #config: PrimaryConfig;
+  readonly #calls: Calls<PrimaryMachineCalls, ColoCalls>;
+  readonly #bell: Fd;
+  readonly #signs: SignsOfLife;
+  readonly #primary: Primary;
+  #attached: Attached | undefined;
+  #captured: Captured | undefined;
+  #dialling: AbortController | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #retryMs = firstRetryMs;
+  #insists: boolean;
+  readonly #stops = new RecentFigures();
+  #lastReasons: readonly string[] = [];
+  #lastCheckpointAt: number | undefined;
+  #delayMs: number;
+
+  constructor(
+    config: PrimaryConfig & HostBirth,
+    {
+      calls,
+      bell,
+      shape,
+      signs,
+    }: {
+      readonly calls: Calls<PrimaryMachineCalls, ColoCalls>;
+      /** Button of the doorbell that {@link PrimaryHost.rang} is called for. */
+      readonly bell: Fd;
+      readonly shape: MachineShape;
+      readonly signs: SignsOfLife;
+    },
+    listener: HostListener,
+  ) {
+    let primary: Primary | undefined;
+    super('primary', config, signs, listener, (term) => {
+      primary = new Primary({ pair: config.pair, shape, term, settings: config.settings });
+      return primary;
+    });
+    this.#primary = primary as unknown as Primary;
+    this.#config = config;
+    this.#calls = calls;
+    this.#bell = bell;
+    this.#signs = signs;
+    this.#insists = config.insists;
+    this.#delayMs = config.settings.checkpointDelayMs;
+  }
+
+  /** Begins to protect the guest. */
+  start(): void {
+    void this.arbiter.watch();
+    this.command({ name: 'protect' });
+  }
+
+  override command(command: Parameters<Host<PrimaryEvent>['command']>[0]): string | undefined {
+    if (command.name === 'unprotect') this.#insists = false;
+    const refusal = super.command(command);
+    if (command.name === 'set-checkpoint-delay' && refusal === undefined) this.#delayMs = command.delayMs;
+    return refusal;
+  }
+
+  /** The doorbell rang: the io thread has something for the rings' readers. */
+  rang(): void {
+    this.#attached?.packets.work();
+    this.#attached?.disks.work();
+  }
+
+  override close(): void {
+    clearTimeout(this.#retry);
+    this.#dialling?.abort();
+    this.#attached?.pages.close();
+    super.close();
+  }
+
+  status(): ColoStatus {
+    const { now } = this;
+    const { packets, disks } = this.#attached ?? {};
+    const stops = this.#stops.summary(now);
+    const synchronising = disks?.progress;
+    const next = this.#next();
+    return {
+      pair: this.#config.pair,
+      role: 'primary',
+      headline: headlines[this.#primary.phase],
+      since: this.since,
+      why: this.why,
+      ...(next === undefined ? {} : { next }),
+      phase: this.#primary.phase,
+      term: this.#primary.term,
+      address: `${this.#config.standby.host}:${this.#config.standby.port}`,
+      ...(this.link === undefined
+        ? {}
+        : {
+            link: {
+              peer: this.link.peer.host,
+              security: this.link.secure ? 'tls' : 'plaintext',
+              ...(this.lastHeard === undefined ? {} : { lastHeardMsAgo: now - this.lastHeard }),
+            },
+          }),
+      mode: 'buffered',
+      epoch: this.#primary.openEpoch,
+      ...(this.#lastCheckpointAt === undefined
+        ? {}
+        : {
+            checkpoint: {
+              epoch: this.#primary.openEpoch - 1,
+              msAgo: now - this.#lastCheckpointAt,
+              delayMs: this.#delayMs,
+              reasons: this.#lastReasons,
+            },
+          }),
+      ...(stops === undefined || this.#captured === undefined
+        ? {}
+        : { stops: { ...stops, pages: this.#captured.pages, parts: this.#captured.parts } }),
+      ...(packets === undefined ? {} : { held: packets.facts }),
+      ...(disks === undefined
+        ? {}
+        : {
+            disk: {
+              logBytes: disks.outstandingBytes,
+              ...(disks.error === undefined ? {} : { error: disks.error }),
+              ...(synchronising === undefined ? {} : { synchronising }),
+            },
+          }),
+      arbiter: this.arbiter.facts,
+    };
+  }
+
+  protected override drained(stream: StreamName): void {
+    const attached = this.#attached;
+    if (stream === 'packets') attached?.packets.drained();
+    else if (stream === 'disk') attached?.disks.drained();
+    else if (stream === 'pages') attached?.pages.drained();
+  }
+
+  protected override received(frame: Parameters<Host<PrimaryEvent>['received']>[0]): void {
+    const { message } = frame;
+    // What the two sides say about unequal disks concerns no core.
+    if (message.kind === 'disk-hashes') {
+      this.distrusting(() => this.#attached?.disks.hashes(message));
+      return;
+    }
+    super.received(frame);
+    if (message.kind === 'heartbeat') this.#attached?.disks.laid(message.laidBytes);
+  }
+
+  protected override execute(effect: Effect): void {
+    const attached = this.#attached;
+    switch (effect.kind) {
+      case 'connect':
+        this.#connect();
+        return;
+      case 'attach':
+        this.lane.do(() => this.#attach());
+        return;
+      case 'detach':
+        attached?.pages.close();
+        attached?.disks.abort();
+        this.lane.do(() => this.#detach());
+        return;
+      case 'synchronise-disks':
+        this.lane.do(() => this.#attached?.disks.synchronise());
+        return;
+      case 'live-pass':
+        this.lane.do(() => this.#pass(effect.epoch));
+        return;
+      case 'capture':
+        this.lane.do(() => this.#capture(effect.epoch));
+        return;
+      case 'transmit':
+        if (this.#captured !== undefined)
+          attached?.pages.transmit(effect.epoch, this.#captured).catch((error: Error) => this.laneFailed(error));
+        return;
+      case 'hold':
+        attached?.packets.hold();
+        return;
+      case 'permit':
+        attached?.packets.permit(effect.through, effect.until);
+        return;
+      case 'open':
+        attached?.packets.open();
+        return;
+      case 'shut':
+        attached?.packets.shut();
+        return;
+      case 'pause-guest':
+        this.lane.do(() => this.#calls.call('hold', undefined));
+        return;
+      case 'exit':
+        this.lane.do(() => this.#exit(effect.exitCode));
+        return;
+      default:
+        throw new Error(`a primary has no effect ${effect.kind}`);
+    }
+  }
+
+  protected override noticed(notice: Notice): void {
+    switch (notice.kind) {
+      case 'protected':
+        this.#retryMs = firstRetryMs;
+        this.become('its standby has all of it');
+        this.log.add('protection', `PROTECTED by ${this.link?.peer.host} (term ${notice.term})`);
+        return;
+      case 'not-protected':
+        if (notice.why !== this.why) this.log.add('protection', `UNPROTECTED: ${notice.why}`);
+        this.become(notice.why);
+        this.#tryAgain();
+        return;
+      case 'peer-lost':
+        this.become(notice.why);
+        this.log.add('peer', notice.why);
+        return;
+      case 'survivor':
+        this.become(`${this.why}; this side may go on alone`);
+        this.log.add('protection', `UNPROTECTED, survivor in term ${notice.term}`);
+        return;
+      case 'fenced':
+        this.#insists = false;
+        this.become(notice.why);
+        this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`);
+        return;
+      case 'checkpoint':
+        this.#lastReasons = notice.reasons;
+        this.#lastCheckpointAt = this.now;
+        this.log.add('checkpoint', `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
+        return;
+      case 'colo-exit':
+        if (notice.reason !== 'error' || this.#primary.phase === 'unprotected') this.#tryAgain();
+        return;
+      default:
+        notice satisfies never;
+    }
+  }
+
+  /** What the machine's thread could not do is not there: nobody can be protected by it. */
+  protected override laneFailed(error: Error): void {
+    this.log.add('protection', `protection fails: ${error.message}`);
+    this.post({ kind: 'closed', by: 'network' });
+  }
+
+  #next(): string | undefined {
+    const { phase } = this.#primary;
+    if (phase === 'waiting') {
+      return `mend the network; or, if ${this.#config.standby.host} is certainly off: colo-vmm failover --i-am-sure`;
+    }
+    if (phase === 'unprotected') {
+      return this.#insists
+        ? `it is tried again; start the standby there: colo-vmm standby --name ${this.#config.pair} --listen ...`
+        : 'colo-vmm protect --standby HOST:PORT ...';
+    }
+    if (phase === 'fenced') return 'end it: colo-vmm stop --force; then make it the standby: colo-vmm standby ...';
+    return undefined;
+  }
+
+  #connect(): void {
+    const dialling = new AbortController();
+    this.#dialling?.abort();
+    this.#dialling = dialling;
+    const { standby, security } = this.#config;
+    dial({ ...standby, security, role: 'primary', patienceMs: dialPatienceMs, signal: dialling.signal }).then(
+      (link) => {
+        if (this.#dialling !== dialling || this.#primary.phase !== 'connecting') {
+          link.destroy();
+          return;
+        }
+        this.adopt(link);
+        this.log.add('pair', `connected to ${link.peer.host}${link.secure ? '' : ', in plaintext'}`);
+        this.post({ kind: 'connected' });
+      },
+      (error: Error) => {
+        if (this.#dialling === dialling) this.post({ kind: 'connect-failed', reason: error.message });
+      },
+    );
+  }
+
+  /** Whoever insists tries again until the guest is protected. */
+  #tryAgain(): void {
+    clearTimeout(this.#retry);
+    if (!this.#insists) return;
+    this.#retry = setTimeout(() => {
+      if (this.#primary.phase === 'unprotected') this.command({ name: 'protect' });
+    }, this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
+  }
+
+  async #attach(): Promise<void> {
+    const shared: SharedProtection = {
+      epoch: new OpenEpoch().storage,
+      bell: this.#bell,
+      packets: newSharedPackets(),
+      disks: newSharedDisks(this.#config.settings.diskLogBytes),
+    };
+    const views = await this.#calls.call('attach', shared);
+    const io = views.io && new IoThreadSigns(views.io);
+    if (io !== undefined) this.#signs.watch('io', io);
+    const parts = {
+      rules: specification,
+      send: (message: Message): boolean => this.send(message),
+      post: (event: PrimaryEvent): void => this.post(event),
+      now: (): number => this.now,
+      wakeIo: (): void => io?.nudge(),
+    };
+    const packets = new PrimaryPackets({ ...parts, shared: shared.packets, taps: tapsOf(views.devices) });
+    const disks = new PrimaryDisks({
+      ...parts,
+      shared: shared.disks,
+      disks: diskViews(views.devices),
+      window: this.#primary.diskWindow,
+    });
+    const pages = new PageSender({
+      shared: views.memory,
+      send: parts.send,
+      collect: () => this.#calls.call('collect', undefined),
+    });
+    this.#attached = { packets, disks, pages };
+  }
+
+  async #detach(): Promise<void> {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    // A side that is fenced keeps its gate, which is shut: nothing gets past it.
+    if (this.#primary.phase === 'fenced') return;
+    await attached.packets.detach();
+    await this.#calls.call('detach', undefined);
+    attached.disks.close();
+    attached.packets.close();
+    this.#signs.forget('io');
+    this.#attached = undefined;
+    this.#captured = undefined;
+  }
+
+  /** Not waited for in the lane: whatever ends protection ends it. */
+  #pass(epoch: Epoch): void {
+    const { pages } = this.#attached ?? {};
+    pages?.livePass(epoch).then(
+      (passed) => {
+        if (passed !== undefined) this.post({ kind: 'passed', epoch, worthAnother: passed.worthAnother });
+      },
+      (error: Error) => this.laneFailed(error),
+    );
+  }
+
+  async #capture(epoch: Epoch): Promise<void> {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    const captured = await this.#calls.call('capture', { epoch });
+    this.#captured = captured;
+    attached.packets.epochCaptured(epoch);
+    attached.disks.epochCaptured(epoch);
+    this.#stops.add(captured.stoppedMs, this.now);
+    this.post({ kind: 'captured', epoch, stateBytes: captured.state.sizeBytes, stoppedMs: captured.stoppedMs });
+  }
+
+  async #exit(exitCode: number): Promise<void> {
+    // What may leave leaves first.
+    await this.#attached?.packets.detach();
+    await this.#calls.call('exit', { exitCode });
+  }
+}
+
+const headlines: Readonly<Record<Primary['phase'], ColoHeadline>> = {
+  unprotected: 'UNPROTECTED',
+  connecting: 'UNPROTECTED',
+  greeting: 'UNPROTECTED',
+  synchronising: 'PAIRING',
+  seeding: 'PAIRING',
+  protected: 'PROTECTED',
+  ending: 'PROTECTED',
+  waiting: 'WAITING',
+  fenced: 'FENCED',
+  ended: 'ENDED',
+};

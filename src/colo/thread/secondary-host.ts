@@ -1,0 +1,419 @@
+import type { ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
+import type { SecondaryConfig } from '../command/pair-config.ts';
+import type { Effect, Notice, SecondaryEvent } from '../core/events.ts';
+import { specification } from '../core/rules.ts';
+import { Secondary } from '../core/secondary/secondary.ts';
+import { diskViews } from '../disk/disk-view.ts';
+import { StandbyDisks } from '../disk/standby-disks.ts';
+import { KeptPackets } from '../gate/kept-packets.ts';
+import { tapsOf } from '../gate/tap-writer.ts';
+import type { PeerLink } from '../link/peer-link.ts';
+import { PeerListener } from '../link/peer-listener.ts';
+import { decodeState } from '../machine/checkpoint-state.ts';
+import { PageReceiver } from '../memory/page-receiver.ts';
+import type { Frame } from '../protocol/frame.ts';
+import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { StreamName } from '../protocol/message-table.ts';
+import type { EpochItem, Hello } from '../protocol/messages.ts';
+import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
+import type { Calls } from './calls.ts';
+import type { HostBirth } from './colo-birth.ts';
+import { Host, type HostListener } from './host.ts';
+import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
+import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
+
+/** A connection that is part of no link after so long is dropped. */
+const strangerPatienceMs = 5000;
+
+/** What holds a checkpoint of P's machine. */
+interface Attached {
+  readonly packets: KeptPackets;
+  readonly disks: StandbyDisks;
+  readonly pages: PageReceiver;
+}
+
+/** The secondary's side of a pair, on the colo thread. */
+export class SecondaryHost extends Host<SecondaryEvent> {
+  readonly #config: SecondaryConfig;
+  readonly #calls: Calls<SecondaryMachineCalls, ColoCalls>;
+  readonly #signs: SignsOfLife;
+  readonly #again: () => void;
+  readonly #secondary: Secondary;
+  #listener: PeerListener | undefined;
+  #attached: Attached | undefined;
+  #lastReceivedAt: number | undefined;
+  #paired: string | undefined;
+
+  constructor(
+    config: SecondaryConfig & HostBirth,
+    {
+      calls,
+      shape,
+      signs,
+      again,
+    }: {
+      readonly calls: Calls<SecondaryMachineCalls, ColoCalls>;
+      readonly shape: MachineShape;
+      readonly signs: SignsOfLife;
+      /** This side is over; another one may take its place. */
+      readonly again: () => void;
+    },
+    listener: HostListener,
+  ) {
+    let secondary: Secondary | undefined;
+    super('secondary', config, signs, listener, (term) => {
+      secondary = new Secondary({ pair: config.pair, shape, term, settings: config.settings });
+      return secondary;
+    });
+    this.#secondary = secondary as unknown as Secondary;
+    this.#config = config;
+    this.#calls = calls;
+    this.#signs = signs;
+    this.#again = again;
+    this.why = 'no primary has come yet';
+  }
+
+  /** Waits for a primary. The port. @throws LinkError */
+  async start(): Promise<number> {
+    await this.arbiter.watch();
+    const { listen, security } = this.#config;
+    this.#listener = await PeerListener.start({
+      ...listen,
+      security,
+      role: 'secondary',
+      patienceMs: strangerPatienceMs,
+      linked: (link) => this.#linked(link),
+      refused: (reason) => this.log.add('peer', reason),
+    });
+    const { name, answeredInMs, problem } = this.arbiter.facts;
+    const answers = problem ?? (answeredInMs === undefined ? name : `${name} answers in ${answeredInMs.toFixed(0)} ms`);
+    this.log.add(
+      'pair',
+      `waiting for a primary on ${listen.host}:${this.#listener.port}; arbiter ${answers}; term ${this.#secondary.term}`,
+    );
+    return this.#listener.port;
+  }
+
+  override close(): void {
+    this.#listener?.close();
+    super.close();
+  }
+
+  status(): ColoStatus {
+    const { now } = this;
+    const { phase, term, received } = this.#secondary;
+    const { disks } = this.#attached ?? {};
+    const next = this.#next();
+    return {
+      pair: this.#config.pair,
+      role: 'secondary',
+      headline: headlines[phase],
+      since: this.since,
+      why: this.why,
+      ...(next === undefined ? {} : { next }),
+      phase,
+      term,
+      address: `${this.#config.listen.host}:${this.#listener?.port ?? this.#config.listen.port}`,
+      ...(this.link === undefined
+        ? {}
+        : {
+            link: {
+              peer: this.link.peer.host,
+              security: this.link.secure ? 'tls' : 'plaintext',
+              ...(this.lastHeard === undefined ? {} : { lastHeardMsAgo: now - this.lastHeard }),
+            },
+          }),
+      mode: 'buffered',
+      epoch: received + 1,
+      ...(this.#lastReceivedAt === undefined || received === noCheckpoint
+        ? {}
+        : { checkpoint: { epoch: received, msAgo: now - this.#lastReceivedAt } }),
+      ...(disks === undefined
+        ? {}
+        : { disk: { logBytes: disks.logBytes, ...(disks.error === undefined ? {} : { error: disks.error }) } }),
+      arbiter: this.arbiter.facts,
+    };
+  }
+
+  protected override drained(stream: StreamName): void {
+    if (stream === 'disk') this.#attached?.disks.drained();
+  }
+
+  protected override received(frame: Frame): void {
+    const { message } = frame;
+    if (message.kind === 'hello' && this.#secondary.phase === 'listening') {
+      this.#greeted(frame, message);
+      return;
+    }
+    if (message.kind === 'disk-compare') {
+      this.distrusting(() => this.#attached?.disks.compare(message));
+      return;
+    }
+    super.received(frame);
+  }
+
+  protected override execute(effect: Effect): void {
+    const attached = this.#attached;
+    switch (effect.kind) {
+      case 'attach':
+        return; // done before the core heard of the primary
+      case 'stage':
+        this.#stage(effect.item);
+        return;
+      case 'discard':
+        this.#discard(effect.beyond);
+        return;
+      case 'load':
+        this.#lastReceivedAt = this.now;
+        this.lane.do(() => this.#load(effect.epoch));
+        return;
+      case 'commit-disk':
+        attached?.packets.committed(effect.epoch);
+        attached?.disks.commit(effect.epoch);
+        return;
+      case 'revive':
+        this.lane.do(() => this.#revive(effect.epoch, effect.stoppedAt));
+        return;
+      case 'open':
+      case 'shut':
+        return; // nothing of this side's guest goes through a gate here: it runs, or it does not
+      case 'announce':
+        this.lane.do(() => this.#calls.call('announce', undefined));
+        return;
+      case 'send-kept':
+        this.lane.do(async () => {
+          const count = await this.#attached?.packets.sendKept(effect.epoch);
+          this.log.add('takeover', `${count ?? 0} kept packets sent`);
+        });
+        return;
+      case 'replay-input':
+        this.lane.do(async () => {
+          const packets = this.#attached?.packets.inputsToReplay(effect.epoch) ?? [];
+          await this.#calls.call('replay', packets);
+          this.log.add('takeover', `${packets.length} packets given to the guest again`);
+        });
+        return;
+      case 'resume-guest':
+        this.lane.do(() => this.#resume());
+        return;
+      case 'exit':
+        this.lane.do(() => this.#calls.call('exit', { exitCode: effect.exitCode }));
+        return;
+      default:
+        throw new Error(`a secondary has no effect ${effect.kind}`);
+    }
+  }
+
+  protected override noticed(notice: Notice): void {
+    switch (notice.kind) {
+      case 'protected':
+        this.become('it has all of its primary');
+        this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`);
+        return;
+      case 'not-protected':
+        this.become(notice.why);
+        this.log.add('protection', `waiting for a primary again: ${notice.why}`);
+        return;
+      case 'peer-lost':
+        this.become(notice.why);
+        this.log.add('peer', notice.why);
+        return;
+      case 'survivor':
+        this.become(`${this.#paired} was lost: ${this.why}`);
+        this.log.add('takeover', `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`);
+        return;
+      case 'fenced':
+        this.become(notice.why);
+        this.log.add('protection', notice.why);
+        // Its primary runs on alone, and may want a standby again.
+        this.lane.do(() => this.#again());
+        return;
+      case 'checkpoint':
+        return;
+      case 'colo-exit':
+        if (notice.reason === 'error') {
+          this.become(notice.why);
+          this.log.add('protection', notice.why);
+        }
+        return;
+      default:
+        notice satisfies never;
+    }
+  }
+
+  protected override laneFailed(error: Error): void {
+    this.log.add('protection', `this machine cannot take over: ${error.message}`);
+    this.post({ kind: 'load-failed', epoch: this.#secondary.received, reason: error.message });
+  }
+
+  #next(): string | undefined {
+    const { phase } = this.#secondary;
+    if (phase === 'claiming') {
+      return `mend the network; or, if ${this.#paired} is certainly off: colo-vmm failover --i-am-sure`;
+    }
+    if (phase === 'live') return 'start a standby that names this pair (docs/operating.md, After a failover)';
+    if (phase === 'failed' || phase === 'refused') return 'end it, and start it again: colo-vmm standby ...';
+    return undefined;
+  }
+
+  #linked(link: PeerLink): void {
+    if (this.link !== undefined || this.#secondary.phase !== 'listening') {
+      const reason =
+        this.#secondary.phase === 'live'
+          ? 'it has taken over, and is the primary now'
+          : `it stands by for ${this.#paired ?? 'another machine'} already`;
+      link.listen({ received: () => {}, drained: () => {}, ended: () => {} });
+      link.send({ role: 'secondary', term: this.#secondary.term, message: { kind: 'refusal', reason } });
+      link.close();
+      this.log.add('peer', `${link.peer.host} was turned away: ${reason}`);
+      return;
+    }
+    this.#paired = link.peer.host;
+    this.log.add('pair', `${link.peer.host} has connected${link.secure ? '' : ', in plaintext'}`);
+    this.adopt(link);
+  }
+
+  /** The machine is made before the core hears of it: heartbeats begin with the welcome. */
+  #greeted(frame: Frame, hello: Hello): void {
+    const { link } = this;
+    this.lane.do(async () => {
+      if (this.link !== link) return;
+      const refused = this.#secondary.refusal(hello, frame.term);
+      if (refused === undefined) {
+        try {
+          await this.#attach(hello.shape);
+        } catch (error) {
+          const reason = `its machine cannot be made there: ${(error as Error).message}`;
+          this.log.add('pair', `${this.#paired} is refused: ${reason}`);
+          this.send({ kind: 'refusal', reason });
+          this.link = undefined;
+          link?.close();
+          return;
+        }
+      }
+      if (this.link === link) super.received(frame);
+      else await this.#close();
+    });
+  }
+
+  async #attach(shape: MachineShape): Promise<void> {
+    await this.#close();
+    const views = await this.#calls.call('make', { shape });
+    if (views.io !== undefined) this.#signs.watch('io', new IoThreadSigns(views.io));
+    this.#attached = {
+      packets: new KeptPackets(tapsOf(views.devices), specification),
+      disks: new StandbyDisks({
+        disks: diskViews(views.devices),
+        settings: this.#config.settings,
+        rules: specification,
+        pair: this.#config.pair,
+        term: this.#secondary.term,
+        post: (event) => this.post(event),
+        send: (message) => this.send(message),
+      }),
+      pages: new PageReceiver(views.memory, decodeState),
+    };
+    const { cpus, memoryBytes, disks, cards } = shape;
+    this.log.add(
+      'pair',
+      `${this.#paired} pairs: ${cpus} vCPUs, ${memoryBytes / 2 ** 20} MiB, ${disks.length} disks, ${cards.length} cards`,
+    );
+  }
+
+  #stage(item: EpochItem): void {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    const { packets, disks, pages } = attached;
+    this.distrusting(() => {
+      switch (item.kind) {
+        case 'pages':
+        case 'pages-end':
+        case 'vmstate':
+          pages.stage(item);
+          return;
+        case 'disk-write':
+        case 'disk-discard':
+        case 'disk-zeroes':
+          disks.stage(item);
+          return;
+        case 'output':
+        case 'input':
+          packets.stage(item);
+          return;
+        case 'output-left':
+          packets.left(item.epoch);
+          return;
+        case 'disk-end':
+        case 'packets-end':
+          return;
+        default:
+          item satisfies never;
+      }
+    });
+  }
+
+  #discard(beyond: Epoch): void {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    attached.pages.discard(beyond);
+    attached.disks.discard(beyond);
+    if (beyond === noCheckpoint) {
+      attached.packets.clear();
+      this.lane.do(() => this.#close());
+    }
+  }
+
+  async #load(epoch: Epoch): Promise<void> {
+    const { pages } = this.#attached ?? {};
+    if (pages === undefined) return;
+    try {
+      if (await pages.load(epoch)) this.post({ kind: 'loaded', epoch });
+    } catch (error) {
+      this.post({ kind: 'load-failed', epoch, reason: (error as Error).message });
+    }
+  }
+
+  async #revive(epoch: Epoch, stoppedAt: number): Promise<void> {
+    const attached = this.#attached;
+    if (attached === undefined) throw new Error('there is no machine');
+    await attached.disks.handOver();
+    attached.packets.drainTaps();
+    const state = attached.pages.stateOf(epoch);
+    const { loadMs, movedMs } = await this.#calls.call('revive', { state, stoppedAt });
+    this.log.add('takeover', `epoch ${epoch} loaded in ${loadMs.toFixed(1)} ms; clock moved ${movedMs.toFixed(0)} ms`);
+  }
+
+  async #resume(): Promise<void> {
+    await this.#calls.call('resume', undefined);
+    this.log.add('speaking', 'the guest runs here');
+    this.#listener?.close();
+    this.#attached?.pages.close();
+    this.#attached?.disks.close();
+  }
+
+  /** The machine of a pairing that is over. */
+  async #close(): Promise<void> {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    this.#attached = undefined;
+    this.#signs.forget('io');
+    attached.pages.close();
+    await attached.disks.handOver().catch(() => {});
+    attached.disks.close();
+    await this.#calls.call('discard', undefined);
+  }
+}
+
+const headlines: Readonly<Record<Secondary['phase'], ColoHeadline>> = {
+  listening: 'LISTENING',
+  greeting: 'PAIRING',
+  seeding: 'PAIRING',
+  ready: 'PAIRING',
+  protecting: 'PROTECTING',
+  leaving: 'PROTECTING',
+  claiming: 'WAITING',
+  live: 'UNPROTECTED',
+  refused: 'FENCED',
+  failed: 'ENDED',
+  ended: 'ENDED',
+};

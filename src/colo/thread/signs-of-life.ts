@@ -1,0 +1,99 @@
+import { EventFd } from '../../host/eventfd.ts';
+import { IoControl, type SharedIoControl } from '../../vmm/platform/io-control.ts';
+import { phase } from '../../vmm/thread/thread-control.ts';
+
+/** A thread that is looked at. */
+export interface WatchedThread {
+  /** It has turned since this was asked last. */
+  turned(): boolean;
+  /** Has it turn if it sleeps. */
+  nudge(): void;
+}
+
+/**
+ * Whether the threads of this VMM turn (spec B.5): a heartbeat vouches for all of them, so each counts its turns, and the colo
+ * thread compares that with what it was at the heartbeat before.
+ */
+export class SignsOfLife {
+  readonly #watched = new Map<string, WatchedThread>();
+
+  /** Watches a thread from now on; of a name at most one. */
+  watch(name: string, thread: WatchedThread): void {
+    this.#watched.set(name, thread);
+    thread.nudge();
+  }
+
+  forget(name: string): void {
+    this.#watched.delete(name);
+  }
+
+  /** All have turned since this was asked last. */
+  turned(): boolean {
+    let all = true;
+    for (const thread of this.#watched.values()) {
+      if (!thread.turned()) all = false;
+      thread.nudge();
+    }
+    return all;
+  }
+}
+
+/** A thread with an event loop of Node's, which counts its turns in a cell by itself: see TurnCounter. */
+export class CountingThread implements WatchedThread {
+  readonly #cell: Int32Array<SharedArrayBuffer>;
+  #last: number;
+
+  constructor(turns: SharedArrayBuffer) {
+    this.#cell = new Int32Array(turns, 0, 1);
+    this.#last = Atomics.load(this.#cell, 0) - 1;
+  }
+
+  turned(): boolean {
+    const now = Atomics.load(this.#cell, 0);
+    const turned = now !== this.#last;
+    this.#last = now;
+    return turned;
+  }
+
+  nudge(): void {}
+}
+
+/** The io thread of a machine. While it is parked somebody has it in hand, and it need not turn. */
+export class IoThreadSigns implements WatchedThread {
+  readonly #control: IoControl;
+  readonly #wake: EventFd;
+  #last: number;
+
+  constructor({ control, wake }: SharedIoControl) {
+    this.#control = new IoControl(control);
+    this.#wake = new EventFd(wake);
+    this.#last = this.#control.turns - 1;
+  }
+
+  turned(): boolean {
+    const now = this.#control.turns;
+    const turned = now !== this.#last || this.#control.phase !== phase.running;
+    this.#last = now;
+    return turned;
+  }
+
+  nudge(): void {
+    this.#wake.signal();
+  }
+}
+
+/** Counts the turns of the thread that it is made on. */
+export class TurnCounter {
+  readonly storage = new SharedArrayBuffer(4);
+  readonly #timer: NodeJS.Timeout;
+
+  /** @param periodMs well below a heartbeat's */
+  constructor(periodMs: number) {
+    const cell = new Int32Array(this.storage);
+    this.#timer = setInterval(() => Atomics.add(cell, 0, 1), periodMs).unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+}

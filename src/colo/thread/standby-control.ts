@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto';
+import { bootTimeMs } from '../../host/clock.ts';
+import type { Machine } from '../../vmm/machine/machine.ts';
+import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import type { SecondaryConfig } from '../command/pair-config.ts';
+import { shapeOfHost } from '../machine/machine-shapes.ts';
+import { StandbyMachine, type StandbyMachineConfig } from '../machine/standby-machine.ts';
+import type { Calls, CallTable, Handlers } from './calls.ts';
+import { ColoThread } from './colo-thread.ts';
+import { SideControl } from './control.ts';
+import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
+
+/** What a standby tells its owner. */
+export interface StandbyListener {
+  notice(text: string): void;
+  /** It has taken over: this machine runs. */
+  live(machine: Machine): void;
+  /** It ends, in order, with that exit code. */
+  ended(exitCode: number): void;
+}
+
+/** The secondary's side, on the thread that owns the machine. */
+export class StandbyControl extends SideControl {
+  readonly #thread: ColoThread<SecondaryMachineCalls>;
+  readonly #config: StandbyMachineConfig;
+  readonly #program: URL;
+  #made: StandbyMachine | undefined;
+  readonly #listener: StandbyListener;
+
+  constructor(config: SecondaryConfig, machine: StandbyMachineConfig, program: URL, listener: StandbyListener) {
+    super();
+    this.#listener = listener;
+    this.#config = machine;
+    this.#program = program;
+    this.#thread = new ColoThread(
+      program,
+      { role: 'secondary', config, holder: randomUUID(), shape: shapeOfHost(machine) },
+      this.#handlers(),
+      (reason) => this.#died(reason),
+    );
+  }
+
+  override protect(_options: ProtectOptions): Promise<void> {
+    return Promise.reject(new Error('this is the standby of its pair'));
+  }
+
+  /** Lets the primary go on without it, and everything else go. */
+  async close(): Promise<void> {
+    await this.#thread.close();
+    await this.#made?.discard();
+  }
+
+  protected override get calls(): Calls<ColoCalls, CallTable> {
+    return this.#thread.calls as Calls<ColoCalls, CallTable>;
+  }
+
+  #handlers(): Handlers<SecondaryMachineCalls> {
+    return {
+      make: async ({ shape }) => {
+        await this.#discard();
+        const made = new StandbyMachine(shape, this.#config, this.#program, (text) => this.#listener.notice(text));
+        this.#made = made;
+        this.sides.enter('secondary');
+        const { ram, devices } = made.shared;
+        return { memory: ram, devices, io: made.machine.ioReach };
+      },
+      discard: () => this.#discard(),
+      revive: ({ state, stoppedAt }) => {
+        const movedMs = bootTimeMs() - stoppedAt;
+        const { checkMs, loadMs } = this.#machine.revive(state, movedMs);
+        return { loadMs: checkMs + loadMs, movedMs };
+      },
+      replay: (packets) => this.#machine.machine.replay(packets),
+      announce: () => this.#machine.announce(),
+      resume: () => {
+        this.#machine.resume();
+        this.#listener.live(this.#machine.machine);
+      },
+      exit: ({ exitCode }) => {
+        this.#listener.ended(exitCode);
+        return undefined;
+      },
+      logged: (event) => {
+        this.happened(event);
+        if (event.topic !== 'consent') this.#listener.notice(event.text);
+        return undefined;
+      },
+      coloExit: ({ mode, reason }) => {
+        this.exited(mode, reason);
+        return undefined;
+      },
+      failed: ({ reason }) => {
+        this.#died(reason);
+        return undefined;
+      },
+    };
+  }
+
+  get #machine(): StandbyMachine {
+    if (this.#made === undefined) throw new Error('there is no machine');
+    return this.#made;
+  }
+
+  async #discard(): Promise<void> {
+    const made = this.#made;
+    this.#made = undefined;
+    await made?.discard();
+  }
+
+  #died(reason: string): void {
+    this.#listener.notice(reason);
+    this.#listener.ended(1);
+  }
+}

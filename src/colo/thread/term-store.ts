@@ -1,0 +1,85 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { ConfigError } from '../../vmm/config/config.ts';
+
+const schema = v.object({
+  term: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+});
+
+/**
+ * The term of a pair as this side knows it, in a file that survives a loss of power (spec B.6: a term is on disk before it is
+ * used).
+ */
+export class TermStore {
+  readonly path: string;
+  #term: number;
+  #writing: Promise<unknown> = Promise.resolve();
+
+  /**
+   * @param directory made if it is not there
+   * @throws ConfigError if there is something else than a term
+   */
+  constructor(directory: string) {
+    this.path = join(directory, 'term.json');
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      this.#term = read(this.path) ?? 0;
+    } catch (error) {
+      throw new ConfigError(`--state ${directory}: ${(error as Error).message}`);
+    }
+  }
+
+  get term(): number {
+    return this.#term;
+  }
+
+  /** On return the term is on the disk. One after the other. */
+  write(term: number): Promise<void> {
+    const write = this.#writing.then(async () => {
+      await replaceFile(this.path, `${JSON.stringify({ term })}\n`);
+      this.#term = term;
+    });
+    this.#writing = write.catch(() => {});
+    return write;
+  }
+}
+
+function read(path: string): number | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    parsed = undefined;
+  }
+  const result = v.safeParse(schema, parsed);
+  if (result.success) return result.output.term;
+  throw new Error(`${path} does not hold the term of a pair; if this machine is to be a new standby, remove it`);
+}
+
+/** The file is the old one or the new one, whenever the power fails. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const partial = `${path}.new`;
+  const file = await open(partial, 'w', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(partial, path);
+  const directory = await open(dirname(path), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}

@@ -1,0 +1,45 @@
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'tap';
+import { TermStore } from '../../../../src/colo/thread/term-store.ts';
+
+test('a term that was written is there for the next process', async (t) => {
+  const folder = join(t.testdir(), 'state');
+  const store = new TermStore(folder);
+  t.equal(store.term, 0);
+  await store.write(3);
+  t.equal(store.term, 3);
+  t.equal(new TermStore(folder).term, 3);
+  t.strictSame(readdirSync(folder), ['term.json']);
+});
+
+test('writes come one after the other, and the last one stays', async (t) => {
+  const folder = t.testdir();
+  const store = new TermStore(folder);
+  await Promise.all([store.write(1), store.write(2), store.write(3)]);
+  t.equal(new TermStore(folder).term, 3);
+});
+
+test('a file that holds no term is named, with what to do', (t) => {
+  const folder = t.testdir();
+  for (const text of ['', '{"term": -1}', '{"term": "7"}', 'null']) {
+    writeFileSync(join(folder, 'term.json'), text);
+    t.throws(
+      () => new TermStore(folder),
+      { code: 'CONFIG', message: /--state .*term\.json does not hold.*remove it/ },
+      text,
+    );
+  }
+  t.end();
+});
+
+test('a write that fails is told, and the term stays what it was', async (t) => {
+  const folder = t.testdir();
+  const store = new TermStore(folder);
+  await store.write(1);
+  // A folder where the partial file is to be: root writes through permissions.
+  t.testdir({ 'term.json.new': {}, 'term.json': '{"term":1}' });
+  await t.rejects(store.write(2), { code: 'EISDIR' });
+  t.equal(store.term, 1);
+  t.equal(new TermStore(folder).term, 1);
+});
