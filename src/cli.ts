@@ -9,6 +9,7 @@ import {
   restoredDeviceFlags,
   restoreFlags,
   runFlags,
+  standbyFlags,
 } from './command-line/flags.ts';
 import {
   eventsHelp,
@@ -18,9 +19,11 @@ import {
   restoreHelp,
   runHelp,
   snapshotHelp,
+  standbyHelp,
   statusHelp,
 } from './command-line/help.ts';
 import { tell } from './host/tell.ts';
+import type { Protector } from './vmm/command/protection.ts';
 
 const description = `A virtual machine monitor for KVM, in TypeScript.
 
@@ -50,8 +53,35 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       .action(async (_options: unknown, command: Command) => {
         const { config: file, ...flags } = flagsOf(command);
         const { parseConfig } = await import('./vmm/config/config.ts');
-        const { runCommand } = await import('./vmm/command/run-command.ts');
-        exitCode = await runCommand(parseConfig(flags, file), program);
+        const parsed = parseConfig(flags, file);
+        if (parsed.standby === undefined) {
+          const { runCommand } = await import('./vmm/command/run-command.ts');
+          exitCode = await runCommand(parsed, program, protectorOnDemand(parsed.name, program));
+          return;
+        }
+        const { pairOptions, parsePrimary } = await import('./colo/command/pair-config.ts');
+        const pair = parsePrimary({ ...pairOptions(parsed), standby: parsed.standby }, true);
+        const { protectedRunCommand } = await import('./colo/command/protected-run.ts');
+        exitCode = await protectedRunCommand(parsed, pair, program);
+      });
+  };
+
+  const defineStandby = (): void => {
+    const standby = cli
+      .command('standby')
+      .description(
+        'wait for the guest of another host, and take it over when that host is lost; runs in the foreground',
+      );
+    takeFlags(standby, standbyFlags);
+    takeFlags(standby, repeatedFlags, collect);
+    standby
+      .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
+      .addHelpText('after', standbyHelp)
+      .action(async (_options: unknown, command: Command) => {
+        const { config: file, ...flags } = flagsOf(command);
+        const { parseStandbyConfig } = await import('./colo/command/standby-config.ts');
+        const { standbyCommand } = await import('./colo/command/standby-command.ts');
+        exitCode = await standbyCommand(parseStandbyConfig(flags, file), program);
       });
   };
 
@@ -169,6 +199,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     restore: defineRestore,
     snapshot: defineSnapshot,
     ...Object.fromEntries(machineCommands.map(([name, help]) => [name, () => defineMachineCommand(name, help)])),
+    standby: defineStandby,
     ...Object.fromEntries(pairCommands.map(([name, help]) => [name, () => definePairCommand(name, help)])),
     keys: defineKeys,
     doctor: defineDoctor,
@@ -197,6 +228,17 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 }
 
 const standardDescriptors = [0, 1, 2];
+
+/** Protects a machine when somebody asks for it. What that takes is loaded then: most machines never are. */
+function protectorOnDemand(name: string | undefined, program: URL): Protector {
+  return {
+    atOnce: false,
+    make: async (machine, notice) => {
+      const { protector } = await import('./colo/command/protected-run.ts');
+      return protector(name, program).make(machine, notice);
+    },
+  };
+}
 
 /** Commands that talk to a running machine. */
 const machineCommands = [

@@ -31,8 +31,13 @@ const pairFlags = [
     'what must outlive this process (default /var/lib/colo-vmm/NAME for root, else ~/.local/state/colo-vmm/NAME)',
   ],
   ['detection', '<ms>', 'a peer that is silent for so long is lost, 40 to 60000; the same on both hosts (default 200)'],
-  ['checkpoint-delay', '<ms>', 'a checkpoint at least this often; output asks for more of them (default 20000)'],
 ] as const satisfies readonly Flag[];
+
+const checkpointDelayFlag = [
+  'checkpoint-delay',
+  '<ms>',
+  'a checkpoint at least this often; output asks for more of them (default 20000)',
+] as const;
 
 export const runFlags: readonly Flag<ConfigKey>[] = [
   ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
@@ -60,6 +65,13 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, of its control socket (default: the process id), and of its pair'],
   controlFlag,
+  [
+    'standby',
+    '<host:port>',
+    'protect the guest by the colo-vmm standby that waits there; RDRAND and RDSEED are hidden from it',
+  ],
+  ...pairFlags,
+  checkpointDelayFlag,
 ];
 
 /** Flags that may be given several times. */
@@ -102,7 +114,7 @@ export const restoredDeviceFlags = [
 export const standbyFlags: readonly Flag<StandbyKey>[] = [
   ['name', '<name>', 'name of the pair, of the machine and of its control socket'],
   ['listen', '<address:port>', 'where it waits for the primary, such as 0.0.0.0:7000'],
-  ...pairFlags.filter(([key]) => key !== 'checkpoint-delay'),
+  ...pairFlags,
   serialFlag,
   ['on-panic', '<action>', onPanicHelp],
   controlFlag,
@@ -113,6 +125,7 @@ export const protectFlags: readonly Flag[] = [
   ['standby', '<host:port>', 'the colo-vmm standby that waits there'],
   ['name', '<name>', "name of the pair (default: the machine's)"],
   ...pairFlags,
+  checkpointDelayFlag,
 ];
 
 /** Of all commands that talk to a running machine. */

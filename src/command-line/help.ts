@@ -93,8 +93,8 @@ Examples:
   colo-vmm protect --vm web --standby 10.0.0.2:7000 --insecure --arbiter manual`;
 
 export const failoverHelp = `
-Says on this host that the other one is lost, for an arbiter that is an operator (--arbiter manual), and for one that does not
-answer. While the other side is well it is refused.
+Says on this host that the other one is lost, and that this one is to go on: with --arbiter manual that is the yes it waits for;
+any other arbiter is asked. On a primary whose standby is well it is refused. On a standby it moves the guest here.
 
 With --i-am-sure the operator is the arbiter: this host goes on whatever anybody else says. If the other one goes on as well, clients
 see two machines with one address, and what one of them did is lost. So first make sure that it is off, or cut off from all clients.

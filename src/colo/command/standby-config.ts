@@ -2,7 +2,10 @@ import * as v from 'valibot';
 import { checkConfig, hostKeys, type RunConfig } from '../../vmm/config/config.ts';
 import { pairOptions, parseSecondary, type SecondaryConfig } from './pair-config.ts';
 
-const schema = v.strictObject({ ...hostKeys, listen: v.optional(v.string('give ADDRESS:PORT')) });
+// Checkpoints are the primary's to make.
+const { 'checkpoint-delay': _, ...standbyKeys } = hostKeys;
+
+const schema = v.strictObject({ ...standbyKeys, listen: v.optional(v.string('give ADDRESS:PORT')) });
 
 /**
  * A standby: what the machine's owner decides on this host, and its side of the pair. CPUs, memory and what was booted are the
