@@ -52,11 +52,11 @@ export type SecondaryMachineCalls = {
   readonly discard: { readonly given: Nothing; readonly answer: Nothing };
   /**
    * Device state into the machine, whose RAM is in place. Its clock is moved by what passed since `stoppedAt`, by this side's
-   * clock. How long that took, ms.
+   * clock. How long that took, ms; and its exit code if the guest had ended: then there is nothing to run.
    */
   readonly revive: {
     readonly given: { readonly state: Uint8Array; readonly stoppedAt: number };
-    readonly answer: { readonly loadMs: number; readonly movedMs: number };
+    readonly answer: { readonly loadMs: number; readonly movedMs: number; readonly exitCode?: number };
   };
   readonly announce: { readonly given: Nothing; readonly answer: Nothing };
   readonly resume: { readonly given: Nothing; readonly answer: Nothing };

@@ -28,6 +28,8 @@ export class PrimaryControl extends SideControl {
   #source: CheckpointSource | undefined;
   #attached = false;
   #ending: NodeJS.Timeout | undefined;
+  /** The guest has ended, and is kept until its last answers have left. */
+  #endedWith: number | undefined;
 
   /**
    * @param name of the machine, and of its pair unless that is given
@@ -107,7 +109,7 @@ export class PrimaryControl extends SideControl {
         return { memory: source.shared, devices: machine.deviceOrders, io: machine.ioReach };
       },
       collect: () => this.#sourceNow.collect(),
-      capture: ({ epoch }) => this.#sourceNow.capture(epoch),
+      capture: ({ epoch }) => this.#sourceNow.capture(epoch, this.#endedWith),
       detach: () => {
         this.#attached = false;
         machine.keepEnd(undefined);
@@ -139,7 +141,9 @@ export class PrimaryControl extends SideControl {
 
   /** Its last answers are to leave, and its standby ends with it. */
   #guestEnded(end: GuestEnd): void {
-    this.#thread?.calls.tell('guestEnded', { exitCode: exitCodeOf(end) });
+    const exitCode = exitCodeOf(end);
+    this.#endedWith = exitCode;
+    this.#thread?.calls.tell('guestEnded', { exitCode });
     const patienceMs = end.kind === 'stopped' ? stopPatienceMs : endPatienceMs;
     this.#ending = setTimeout(() => this.#machine.finishEnd(), patienceMs);
   }

@@ -43,6 +43,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #attached: Attached | undefined;
   #lastReceivedAt: number | undefined;
   #paired: string | undefined;
+  /** The guest of the checkpoint that was taken over had ended. */
+  #endedWith: number | undefined;
 
   constructor(
     config: SecondaryConfig & HostBirth,
@@ -379,11 +381,17 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     await attached.disks.handOver();
     attached.packets.drainTaps();
     const state = attached.pages.stateOf(epoch);
-    const { loadMs, movedMs } = await this.#calls.call('revive', { state, stoppedAt });
+    const { loadMs, movedMs, exitCode } = await this.#calls.call('revive', { state, stoppedAt });
+    this.#endedWith = exitCode;
     this.log.add('takeover', `epoch ${epoch} loaded in ${loadMs.toFixed(1)} ms; clock moved ${movedMs.toFixed(0)} ms`);
   }
 
   async #resume(): Promise<void> {
+    if (this.#endedWith !== undefined) {
+      this.log.add('guest', 'it had ended, and there is nothing to run');
+      this.post({ kind: 'guest-ended', exitCode: this.#endedWith });
+      return;
+    }
     await this.#calls.call('resume', undefined);
     this.log.add('speaking', 'the guest runs here');
     this.#listener?.close();

@@ -67,8 +67,8 @@ export class StandbyControl extends SideControl {
       discard: () => this.#discard(),
       revive: ({ state, stoppedAt }) => {
         const movedMs = bootTimeMs() - stoppedAt;
-        const { checkMs, loadMs } = this.#machine.revive(state, movedMs);
-        return { loadMs: checkMs + loadMs, movedMs };
+        const { checkMs, loadMs, exitCode } = this.#machine.revive(state, movedMs);
+        return { loadMs: checkMs + loadMs, movedMs, ...(exitCode === undefined ? {} : { exitCode }) };
       },
       replay: (packets) => this.#machine.machine.replay(packets),
       announce: () => this.#machine.announce(),
