@@ -36,6 +36,8 @@ interface Attached {
   readonly packets: PrimaryPackets;
   readonly disks: PrimaryDisks;
   readonly pages: PageSender;
+  /** Without any there is no io thread that would answer. */
+  readonly hasDevices: boolean;
 }
 
 /** The primary's side of a pair, on the colo thread. */
@@ -199,7 +201,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.lane.do(() => this.#detach());
         return;
       case 'synchronise-disks':
-        this.lane.do(() => this.#attached?.disks.synchronise());
+        this.lane.do(() => this.#synchronise());
         return;
       case 'live-pass':
         this.lane.do(() => this.#pass(effect.epoch));
@@ -352,7 +354,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       send: parts.send,
       collect: () => this.#calls.call('collect', undefined),
     });
-    this.#attached = { packets, disks, pages };
+    this.#attached = { packets, disks, pages, hasDevices: io !== undefined };
   }
 
   async #detach(): Promise<void> {
@@ -367,6 +369,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#signs.forget('io');
     this.#attached = undefined;
     this.#captured = undefined;
+  }
+
+  #synchronise(): void {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    if (attached.hasDevices) attached.disks.synchronise();
+    else this.post({ kind: 'disks-in-step' });
   }
 
   /** Not waited for in the lane: whatever ends protection ends it. */
