@@ -54,6 +54,8 @@ export abstract class Host<E extends { readonly kind: string }> {
   readonly #inbox: (E | CommonEvent)[] = [];
   #pumping = false;
   #refusal: string | undefined;
+  /** The term that the arbiter was asked for last. */
+  #askedFor: Term | undefined;
   #ended = false;
 
   constructor(
@@ -213,7 +215,9 @@ export abstract class Host<E extends { readonly kind: string }> {
   }
 
   #ask(term: Term, byOperator: boolean): void {
-    this.log.add('arbiter', `asked for term ${term}`);
+    // It is asked again and again while it does not answer.
+    if (term !== this.#askedFor) this.log.add('arbiter', `asked for term ${term}`);
+    this.#askedFor = term;
     void this.#arbiter.claim(term, byOperator).then((answer) => {
       if (answer !== 'unknown') this.log.add('arbiter', answer);
       this.post({ kind: 'arbiter', term, answer });
