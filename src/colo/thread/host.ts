@@ -235,15 +235,7 @@ export abstract class Host<E extends { readonly kind: string }> {
   }
 
   #tell(notice: Notice): void {
-    switch (notice.kind) {
-      case 'colo-exit':
-        this.#listener.coloExit(notice.mode, notice.reason);
-        break;
-      case 'protected':
-        void this.#arbiter.register(notice.term);
-        break;
-      default:
-    }
+    if (notice.kind === 'colo-exit') this.#listener.coloExit(notice.mode, notice.reason);
     this.noticed(notice);
   }
 }

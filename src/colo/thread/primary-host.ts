@@ -240,6 +240,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     switch (notice.kind) {
       case 'protected':
         this.#retryMs = firstRetryMs;
+        void this.arbiter.register(notice.term);
         this.become('its standby has all of it');
         this.log.add('protection', `PROTECTED by ${this.link?.peer.host} (term ${notice.term})`);
         return;
