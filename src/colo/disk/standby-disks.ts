@@ -84,6 +84,9 @@ export class StandbyDisks {
   #mayWrite = true;
   #mark: 'none' | 'being written' | 'copying' | 'whole' = 'none';
   #busy = 0;
+  /** Marks that are being written, and when they are. */
+  #marks = 0;
+  #marking: Promise<void> = Promise.resolve();
   #waiters: (() => void)[] = [];
 
   constructor(parts: StandbyDisksParts) {
@@ -113,7 +116,7 @@ export class StandbyDisks {
 
   /** Nothing is under way on the disks. */
   get isIdle(): boolean {
-    return this.#busy === 0;
+    return this.#busy === 0 && this.#marks === 0;
   }
 
   /** A change of P's, in order. @throws ProtocolError if no such change could be P's */
@@ -188,10 +191,17 @@ export class StandbyDisks {
    * @throws Error if the disk has failed; nothing uses it then either
    */
   async handOver(): Promise<void> {
-    while (this.#busy > 0 || !(this.#log.isLaid || this.error !== undefined)) await this.#moved();
+    while (this.#isInUse || !(this.#log.isLaid || this.error !== undefined)) await this.#moved();
     if (this.error !== undefined) throw new Error(this.error);
     if (this.#isOver || this.#standsAt === noCheckpoint) return;
-    await Promise.all(this.#marked().map(removeMark));
+    const removed = this.#marking.then(() => Promise.all(this.#marked().map(removeMark)));
+    if (this.#marks === 0) await removed;
+    else removed.catch(() => {});
+  }
+
+  /** A flush that only a mark waits for does the machine's own thread no harm, except that an overlay takes one at a time. */
+  get #isInUse(): boolean {
+    return this.#busy > 0 || (this.#marks > 0 && this.#parts.disks.some(({ overlay }) => overlay !== undefined));
   }
 
   /** Also while something is under way, which is finished before anything is given back. */
@@ -203,7 +213,7 @@ export class StandbyDisks {
   }
 
   #closeIfIdle(): void {
-    if (this.#isClosed && this.#busy === 0) this.#owner.close();
+    if (this.#isClosed && this.isIdle) this.#owner.close();
   }
 
   #diskOf({ kind, disk, offset }: DiskRecord | DiskCompare, lengthBytes: number): OpenDisk {
@@ -321,11 +331,11 @@ export class StandbyDisks {
   #isMarked(): boolean {
     if (this.#mark === 'none') {
       this.#mark = 'being written';
-      void this.#act(async () => {
+      this.#write('as a copy', async () => {
         const { pair, term } = this.#parts;
         await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term })));
         this.#mark = 'copying';
-      }, 'cannot be marked as a copy');
+      });
     }
     return this.#mark !== 'being written';
   }
@@ -336,22 +346,26 @@ export class StandbyDisks {
     this.#mark = 'whole';
     const { pair, term } = this.#parts;
     const standsAt = this.#standsAt;
-    void this.#act(async () => {
+    this.#write('as whole', async () => {
       const results = await Promise.all(this.#open.map((disk) => flushed(disk)));
       if (results.some((result) => result < 0)) throw new Error('a flush failed');
       await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term, epoch: standsAt })));
-    }, 'cannot be marked as whole');
+    });
   }
 
-  /** Something that takes its time, and uses the disks. */
-  async #act(act: () => Promise<void>, failed: string): Promise<void> {
-    this.#busy++;
-    try {
-      await act();
-    } catch (error) {
-      this.#fail(`a disk ${failed}: ${(error as Error).message}`);
-    }
-    this.#busy--;
+  #write(how: string, write: () => Promise<void>): void {
+    this.#marks++;
+    this.#marking = this.#marking.then(write).then(
+      () => this.#written(),
+      (error: Error) => {
+        this.#fail(`a disk cannot be marked ${how}: ${error.message}`);
+        this.#written();
+      },
+    );
+  }
+
+  #written(): void {
+    this.#marks--;
     this.#retire();
   }
 
