@@ -8,6 +8,7 @@ export type Mode = 'safety' | 'liveness';
 
 /** As an operator would set them, but for what makes a run long without telling more. */
 export const simulatedSettings: Settings = {
+  arbiter: 'manual',
   heartbeatMs: 40,
   detectMs: 160,
   leaseMs: 130,

@@ -115,7 +115,8 @@ export function pairOptions(
 }
 
 function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby'>): HostConfig {
-  const { name: pair, arbiter, detectionMs, checkpointDelayMs, state } = given;
+  const { name: pair, detectionMs, checkpointDelayMs, state } = given;
+  const arbiter = parseArbiter(given.arbiter);
   return {
     pair,
     settings: {
@@ -124,9 +125,11 @@ function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby'>)
       detectMs: detectionMs,
       leaseMs: (detectionMs * 3) / 4,
       checkpointDelayMs,
+      // Each host may reach a cluster by its own addresses, and with its own password.
+      arbiter: arbiter.kind === 'manual' ? 'manual' : `etcd (${arbiter.etcd.prefix})`,
     },
     security: security(given),
-    arbiter: parseArbiter(arbiter),
+    arbiter,
     stateDirectory: resolve(state ?? defaultStateDirectory(pair)),
   };
 }

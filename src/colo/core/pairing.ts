@@ -1,4 +1,21 @@
 import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { Hello } from '../protocol/messages.ts';
+import type { Settings } from './settings.ts';
+
+/**
+ * What the two sides were told differently, of which both must know the same (spec B.6): consent that ends later for P than
+ * for S, or a yes from two arbiters, would let both speak.
+ */
+export function disagreements(hello: Pick<Hello, 'detectMs' | 'arbiter'>, own: Settings): string[] {
+  return [
+    ...(hello.detectMs === own.detectMs
+      ? []
+      : [`it was started with --detection ${own.detectMs}, the primary with ${hello.detectMs}. Give both the same`]),
+    ...(hello.arbiter === own.arbiter
+      ? []
+      : [`its arbiter is ${own.arbiter}, the primary's ${hello.arbiter}. Give both the same --arbiter`]),
+  ];
+}
 
 /**
  * Why this standby could not take over that machine (spec B.14): sentences, each with the remedy. None: the two are equal in

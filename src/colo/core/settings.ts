@@ -8,6 +8,8 @@ export interface Settings {
   readonly leaseMs: number;
   /** How much faster or slower one side's clock may run than the other's. 0.05 is far more than crystals do. */
   readonly clockRateError: number;
+  /** Who says which side may go on alone (spec B.6): `manual`, or where it keeps the term. The same on both sides. */
+  readonly arbiter: string;
   /** A message of a checkpoint that is awaited for so long will not come. */
   readonly stepMs: number;
   /** An arbiter that did not answer is asked again after so long. */
@@ -27,6 +29,7 @@ export const defaultSettings: Settings = {
   detectMs: 200,
   leaseMs: 150,
   clockRateError: 0.05,
+  arbiter: 'manual',
   stepMs: 5000,
   askAgainMs: 250,
   checkpointDelayMs: 20_000,

@@ -37,7 +37,7 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     code: 1,
     stream: 'control',
     from: 'primary',
-    rest: v.strictObject({ version: count, pair: text, shape: machineShapeSchema }),
+    rest: v.strictObject({ version: count, pair: text, shape: machineShapeSchema, detectMs: count, arbiter: text }),
     limitBytes: 64 * KiB,
   },
   welcome: {

@@ -19,6 +19,9 @@ export interface Hello {
   /** The name both sides were started with. */
   readonly pair: string;
   readonly shape: MachineShape;
+  /** What must be the same on both sides, or two could speak: how soon silence counts, ms, and who says who goes on (spec B.6). */
+  readonly detectMs: number;
+  readonly arbiter: string;
 }
 
 /** S can take over this machine. */

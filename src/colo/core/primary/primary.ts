@@ -249,7 +249,8 @@ export class Primary {
   #greet(): void {
     this.#phase.move('greeting');
     const { pair, shape } = this.#options;
-    this.#send({ kind: 'hello', version: protocolVersion, pair, shape });
+    const { detectMs, arbiter } = this.#settings;
+    this.#send({ kind: 'hello', version: protocolVersion, pair, shape, detectMs, arbiter });
     this.#setTimer('step', this.#now + this.#settings.stepMs);
   }
 

@@ -18,7 +18,7 @@ import { ConsentGiven } from '../fencing/consent.ts';
 import { newFailover } from '../fencing/failover.ts';
 import { Heartbeat } from '../fencing/heartbeat.ts';
 import { StateMachine } from '../moves.ts';
-import { differences } from '../pairing.ts';
+import { differences, disagreements } from '../pairing.ts';
 import { type Rules, specification } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import { type SecondaryPhase, type SecondaryStep, secondaryMoves, secondarySteps } from './secondary-phase.ts';
@@ -229,14 +229,15 @@ export class Secondary {
   }
 
   /** Why this standby will not have that primary, which greets it in that term; undefined if it will. Changes nothing. */
-  refusal({ version, pair, shape }: Hello, term: Term): string | undefined {
+  refusal(hello: Hello, term: Term): string | undefined {
+    const { version, pair, shape } = hello;
     const own = this.#options;
     if (version !== protocolVersion) {
       return `it speaks version ${protocolVersion} of the protocol, not ${version}: run the same colo-vmm on both`;
     }
     if (pair !== own.pair) return `it stands by for the pair "${own.pair}", not "${pair}"`;
     if (term < this.#term) return `its pair is in term ${this.#term} already, that machine in term ${term}`;
-    const found = differences(shape, own.shape);
+    const found = [...disagreements(hello, this.#settings), ...differences(shape, own.shape)];
     return found.length === 0 ? undefined : found.join('; ');
   }
 

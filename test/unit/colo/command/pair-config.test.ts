@@ -31,6 +31,7 @@ test('what nobody says has its default', async (t) => {
       detectMs: 200,
       leaseMs: 150,
       clockRateError: 0.05,
+      arbiter: 'manual',
       stepMs: 5000,
       askAgainMs: 250,
       checkpointDelayMs: 20_000,
@@ -155,4 +156,10 @@ test('state is kept where it outlives the machine, for root and for others', asy
   delete process.env.XDG_STATE_HOME;
   t.match(defaultStateDirectory('web'), /\/\.local\/state\/colo-vmm\/web$/);
   t.equal(parsePrimary({ ...primary, state: 'here' }, true).stateDirectory, join(process.cwd(), 'here'));
+});
+
+test('both sides know the arbiter by the same name, however they reach it', async (t) => {
+  const named = (arbiter: string): string => parsePrimary({ ...primary, arbiter }, true).settings.arbiter;
+  t.equal(named('etcd:http://c1:2379,http://c2:2379'), named('etcd:http://c2:2379'));
+  t.not(named('etcd:http://c1:2379,prefix=/other/'), named('etcd:http://c1:2379'));
 });

@@ -5,7 +5,14 @@ import { shape } from '../../protocol/messages.ts';
 import { gives, newSecondary, protectingSecondary, settings } from '../scripted.ts';
 
 const e = epoch;
-const hello = { kind: 'hello', version: protocolVersion, pair: 'web', shape } as const;
+const hello = {
+  kind: 'hello',
+  version: protocolVersion,
+  pair: 'web',
+  shape,
+  detectMs: 200,
+  arbiter: 'manual',
+} as const;
 const heartbeat = { kind: 'heartbeat', clock: 77, echo: Number.NaN, laidBytes: 0 } as const;
 const takeover = ['discard', 'revive', 'open', 'announce', 'send-kept', 'replay-input', 'resume-guest'];
 const kinds = (effects: readonly string[]) => effects.map((effect) => effect.split(' ')[0] ?? '');
@@ -30,6 +37,13 @@ for (const [what, changed, theirTerm, reason] of [
   ['another version', { ...hello, version: 2 }, term(3), /version 1 of the protocol, not 2/],
   ['another pair', { ...hello, pair: 'mail' }, term(3), /stands by for the pair "web", not "mail"/],
   ['a term that is over', hello, term(2), /in term 3 already/],
+  ['another idea of silence', { ...hello, detectMs: 1000 }, term(3), /--detection 200, the primary with 1000/],
+  [
+    'another arbiter',
+    { ...hello, arbiter: 'etcd (/x/)' },
+    term(3),
+    /its arbiter is manual, the primary's etcd \(\/x\/\)/,
+  ],
   ['a larger machine', { ...hello, shape: { ...shape, memoryBytes: 2 ** 40 } }, term(3), /memory/],
 ] as const) {
   test(`refuses ${what} before anything is touched`, async (t) => {
