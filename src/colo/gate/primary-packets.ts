@@ -23,23 +23,31 @@ export interface PrimaryPacketsParts {
   readonly wakeIo: () => void;
 }
 
-/** A packet in the outbox, which stays there until it has left. */
+/** A packet in the outbox, which stays there until it has left. The object is used again for another one. */
 interface Outgoing {
-  readonly card: number;
-  readonly epoch: Epoch;
-  readonly offset: number;
-  readonly length: number;
+  card: number;
+  offset: number;
+  length: number;
   /** What to give back when it has left. */
-  readonly position: number;
-  readonly since: number;
+  position: number;
+  /** When it came out of the ring. */
+  since: number;
 }
 
-/** Packets that are dealt with before the event loop gets its turn. */
+/** Packets that are dealt with before the event loop gets its turn: heartbeats must not wait. */
 const turnPackets = 256;
 /** A TAP that is full is tried again after so long, ms. */
 const fullMs = 1;
 
-/** P's packets, from when the machine is attached until it is detached. One protection: it begins with epoch 0. */
+/**
+ * P's packets, for one protection: from when the machine is attached, in epoch 0, until it is detached.
+ *
+ *     outbox --> to S as `output` --> gate --> TAP, each by the gate's word at that moment; only then its place is free
+ *     mirror --> to S as `input`
+ *
+ * Both rings are read as far as there is room on the way to S, and not beyond the epoch that is open on its stream. What is not
+ * read stays, and the guest waits with what finds no room: so memory is bounded, however long output is held.
+ */
 export class PrimaryPackets {
   readonly #parts: PrimaryPacketsParts;
   readonly #control: PacketControl;
@@ -47,16 +55,20 @@ export class PrimaryPackets {
   readonly #mirror: RecordConsumer;
   readonly #taps: TapWriter;
   readonly #gate: Gate<Outgoing>;
+  readonly #idle: Outgoing[] = [];
   /** A record that a ring's reader stands at and that was not taken. */
   #outgoing = false;
   #incoming = false;
+  /** Behind the last record of the outbox that was taken. */
+  #taken: number;
+  /** The epoch that is open on the stream. */
   #epoch = epoch(0);
   /** All packets up to this epoch's are in the rings. */
   #captured = noCheckpoint;
   #items = 0;
   /** S gets them too. */
   #mirrors = true;
-  #mayWrite = true;
+  #maySend = true;
   #bytes = 0;
   #outputWaits = false;
   #left = noCheckpoint;
@@ -69,37 +81,45 @@ export class PrimaryPackets {
     this.#control = new PacketControl(parts.shared.control);
     this.#outbox = new RecordConsumer(parts.shared.outbox, parts.wakeIo);
     this.#mirror = new RecordConsumer(parts.shared.mirror, parts.wakeIo);
+    this.#taken = this.#outbox.position;
     this.#taps = new TapWriter(parts.taps);
     this.#gate = new Gate<Outgoing>('direct', parts.rules);
     this.work();
   }
 
-  /** What is held back, for `status`. */
-  get facts(): { readonly packets: number; readonly bytes: number; readonly oldestMs: number } {
-    const [oldest] = this.#gate.waiting();
-    return {
-      packets: this.#gate.held,
-      bytes: this.#bytes,
-      oldestMs: oldest === undefined ? 0 : this.#parts.now() - oldest.since,
-    };
+  /** What is held back, for `status`; `lost`: packets that no TAP would have. */
+  get facts(): {
+    readonly packets: number;
+    readonly bytes: number;
+    readonly oldestMs: number;
+    readonly lost: number;
+  } {
+    const { oldest, held } = this.#gate;
+    const oldestMs = oldest === undefined ? 0 : this.#parts.now() - oldest.since;
+    return { packets: held, bytes: this.#bytes, oldestMs, lost: this.#taps.lost };
   }
 
   /** The doorbell rang. */
   work(): void {
-    if (this.#closed) return;
-    const more = this.#takeOutgoing() || this.#takeIncoming();
-    this.#endEpoch();
+    if (this.#closed || this.#gate.mode === 'shut') return;
+    const moreOut = this.#takeOutgoing();
+    const moreIn = this.#takeIncoming();
+    const more = moreOut || moreIn;
+    if (!more) this.#endEpoch();
     this.#release();
     if (more) this.#later();
   }
 
-  /** There is room on the way again. */
+  /** There is room on the way again, or the way is gone and whatever is sent goes nowhere. */
   drained(): void {
-    this.#mayWrite = true;
+    this.#maySend = true;
     this.work();
   }
 
-  /** The epoch's last packet is in the rings: its end is sent after that. */
+  /**
+   * The epoch's last packet is in the rings: the epoch ends on its stream behind that. What is of the next one is not looked at
+   * before this returns.
+   */
   epochCaptured(epoch: Epoch): void {
     this.#captured = epoch;
     this.work();
@@ -120,21 +140,26 @@ export class PrimaryPackets {
   /** All leaves, as it comes. */
   open(): void {
     this.#gate.set('direct');
-    this.#release();
-  }
-
-  /** Nothing leaves, ever. */
-  shut(): void {
-    this.#gate.set('shut');
-    this.#bytes = 0;
-    this.#outbox.giveBack();
     this.work();
   }
 
-  /** S gets nothing any more, and the io thread sends by itself as soon as nothing can be overtaken. Resolves then. */
+  /** Nothing leaves, ever. What was taken is dropped; what comes fills its ring, and then waits where it is. */
+  shut(): void {
+    this.#gate.set('shut');
+    this.#bytes = 0;
+    this.#outbox.giveBack(this.#taken);
+    this.#tellIfEmptied();
+  }
+
+  /**
+   * S gets nothing any more. If the gate is open, the io thread sends by itself as soon as nothing can be overtaken, and this
+   * resolves when all is out; else nothing more will leave, and it resolves at once.
+   */
   async detach(): Promise<void> {
     this.#mirrors = false;
+    if (this.#gate.mode !== 'direct') return;
     this.#control.mode = packetMode.draining;
+    this.#parts.wakeIo();
     this.work();
     if (this.#isEmpty) return;
     await new Promise<void>((resolve) => {
@@ -142,23 +167,24 @@ export class PrimaryPackets {
     });
   }
 
-  /** The io thread does not use the rings any more. What is in them still leaves. */
+  /** The io thread does not use the rings any more. */
   close(): void {
     this.work();
     this.#closed = true;
     clearTimeout(this.#again as NodeJS.Timeout);
     clearImmediate(this.#again as NodeJS.Immediate);
-    this.#emptied?.();
+    this.#tellIfEmptied();
   }
 
   get #isEmpty(): boolean {
-    return this.#gate.held === 0 && !this.#outgoing;
+    return this.#gate.held === 0 && !this.#outgoing && this.#outbox.isEmpty;
   }
 
-  /** Takes what is in the outbox, as far as there is room on the way. True: there may be more. */
+  /** Takes what is in the outbox, as far as it may. True: there may be more. Hot path. */
   #takeOutgoing(): boolean {
     const ring = this.#outbox;
-    for (let count = 0; count < turnPackets; ) {
+    const now = this.#parts.now();
+    for (let left = turnPackets; left > 0; ) {
       if (!this.#outgoing) this.#outgoing = ring.next();
       if (!this.#outgoing) {
         if (ring.sleep()) return false;
@@ -166,33 +192,30 @@ export class PrimaryPackets {
       }
       if (!this.#mayTake(ring.tag)) return false;
       this.#outgoing = false;
-      count++;
-      const { kind, offset, length, position } = ring;
-      const packet: Outgoing = {
-        card: cardOfKind(kind),
-        epoch: epoch(ring.tag),
-        offset,
-        length,
-        position,
-        since: this.#parts.now(),
-      };
+      left--;
+      const { kind, tag, offset, length, position } = ring;
+      const card = cardOfKind(kind);
       if (this.#mirrors) {
-        const data = ring.bytes.subarray(offset, offset + length);
-        this.#send({ kind: 'output', epoch: packet.epoch, card: packet.card, data });
+        this.#send({ kind: 'output', epoch: epoch(tag), card, data: ring.bytes.subarray(offset, offset + length) });
       }
-      if (this.#gate.mode === 'shut') ring.giveBack(position);
-      else {
-        this.#gate.take(packet, packet.epoch);
-        this.#bytes += length;
-        if (this.#gate.mode === 'holding') this.#tellThatOutputWaits();
-      }
+      const packet = this.#idle.pop() ?? { card, offset, length, position, since: now };
+      packet.card = card;
+      packet.offset = offset;
+      packet.length = length;
+      packet.position = position;
+      packet.since = now;
+      this.#taken = position;
+      this.#bytes += length;
+      this.#gate.take(packet, epoch(tag));
+      if (this.#gate.mode === 'holding') this.#tellThatOutputWaits();
     }
     return true;
   }
 
+  /** The same of the mirror. Hot path. */
   #takeIncoming(): boolean {
     const ring = this.#mirror;
-    for (let count = 0; count < turnPackets; ) {
+    for (let left = turnPackets; left > 0; ) {
       if (!this.#incoming) this.#incoming = ring.next();
       if (!this.#incoming) {
         if (ring.sleep()) return false;
@@ -200,11 +223,11 @@ export class PrimaryPackets {
       }
       if (!this.#mayTake(ring.tag)) return false;
       this.#incoming = false;
-      count++;
-      const { kind, offset, length } = ring;
+      left--;
+      const { kind, tag, offset, length } = ring;
       if (this.#mirrors) {
         const data = ring.bytes.subarray(offset, offset + length);
-        this.#send({ kind: 'input', epoch: epoch(ring.tag), card: cardOfKind(kind), data });
+        this.#send({ kind: 'input', epoch: epoch(tag), card: cardOfKind(kind), data });
       }
       ring.giveBack();
     }
@@ -213,47 +236,43 @@ export class PrimaryPackets {
 
   /** What belongs to the next epoch waits until this one has ended on its stream. */
   #mayTake(tag: number): boolean {
-    return !this.#mirrors || (this.#mayWrite && tag <= this.#epoch);
+    return !this.#mirrors || (this.#maySend && tag <= this.#epoch);
   }
 
   #send(message: Message): void {
     this.#items++;
-    if (!this.#parts.send(message)) this.#mayWrite = false;
+    if (!this.#parts.send(message)) this.#maySend = false;
   }
 
-  /** An epoch that is captured, and of which both rings have nothing more, ends on this stream. */
+  /** Both rings were read as far as they may be: if all of the epoch is in them, it ends here. */
   #endEpoch(): void {
-    if (!this.#mirrors || this.#captured < this.#epoch || !this.#mayWrite) return;
-    if (!this.#isPast(this.#outbox, this.#outgoing) || !this.#isPast(this.#mirror, this.#incoming)) {
-      this.#later();
-      return;
-    }
+    if (!this.#mirrors || !this.#maySend || this.#captured < this.#epoch) return;
     const items = this.#items;
-    if (!this.#parts.send({ kind: 'packets-end', epoch: this.#epoch, items })) this.#mayWrite = false;
+    if (!this.#parts.send({ kind: 'packets-end', epoch: this.#epoch, items })) this.#maySend = false;
     this.#items = 0;
     this.#epoch = next(this.#epoch);
     this.#outputWaits = false;
-    if (this.#outgoing || this.#incoming) this.#later();
+    this.#later();
   }
 
-  /** The ring's reader stands behind all records of the epoch. */
-  #isPast(ring: RecordConsumer, stands: boolean): boolean {
-    if (stands) return ring.tag > this.#epoch;
-    return ring.isEmpty;
-  }
-
-  /** Writes what may be written, each packet by the gate's word at that moment. */
+  /** Writes what may be written, each packet by the gate's word at that moment. Hot path. */
   #release(): void {
-    for (;;) {
-      const packet = this.#gate.next(this.#parts.now());
+    const { bytes } = this.#outbox;
+    for (let left = turnPackets; ; left--) {
+      const packet = this.#gate.peek(this.#parts.now());
       if (packet === undefined) break;
-      const { card, offset, length, position } = packet;
-      if (this.#taps.write(card, this.#outbox.bytes.subarray(offset, offset + length)) === 'full') {
-        this.#gate.putBack(packet, packet.epoch);
-        this.#again ??= setTimeout(() => this.#go(), fullMs);
+      if (left === 0) {
+        this.#later();
         return;
       }
+      const { card, offset, length, position } = packet;
+      if (this.#taps.write(card, bytes.subarray(offset, offset + length)) === 'full') {
+        this.#again ??= setTimeout(() => this.#goOn(), fullMs);
+        return;
+      }
+      this.#gate.written();
       this.#bytes -= length;
+      this.#idle.push(packet);
       this.#outbox.giveBack(position);
     }
     const { left, mode } = this.#gate;
@@ -261,10 +280,7 @@ export class PrimaryPackets {
       this.#left = left;
       this.#parts.post({ kind: 'output-left', epoch: left });
     }
-    if (this.#isEmpty && this.#emptied !== undefined) {
-      this.#emptied();
-      this.#emptied = undefined;
-    }
+    if (this.#isEmpty) this.#tellIfEmptied();
   }
 
   #tellThatOutputWaits(): void {
@@ -273,11 +289,16 @@ export class PrimaryPackets {
     this.#parts.post({ kind: 'output-waits' });
   }
 
-  #later(): void {
-    this.#again ??= setImmediate(() => this.#go());
+  #tellIfEmptied(): void {
+    this.#emptied?.();
+    this.#emptied = undefined;
   }
 
-  #go(): void {
+  #later(): void {
+    this.#again ??= setImmediate(() => this.#goOn());
+  }
+
+  #goOn(): void {
     this.#again = undefined;
     this.work();
   }

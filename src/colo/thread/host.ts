@@ -192,6 +192,8 @@ export abstract class Host<E extends { readonly kind: string }> {
         const { link } = this;
         this.link = undefined;
         link?.close();
+        // The guest must not wait for room on a way that is gone: what is sent from now on goes nowhere.
+        this.drained('packets');
         return;
       }
       case 'timer':

@@ -1,5 +1,6 @@
 import { type Epoch, noCheckpoint } from '../../protocol/numbers.ts';
 import type { Rules } from '../rules.ts';
+import { Fifo } from './fifo.ts';
 
 interface Kept<P> {
   readonly epoch: Epoch;
@@ -14,8 +15,9 @@ interface Kept<P> {
 export class PacketKeep<P> {
   readonly #bound: number;
   readonly #rules: Rules;
-  #outputs: Kept<P>[] = [];
-  #inputs: Kept<P>[] = [];
+  /** Epochs only grow in each (EpochOrder). */
+  readonly #outputs = new Fifo<Kept<P>>();
+  readonly #inputs = new Fifo<Kept<P>>();
   #bytes = 0;
   #left = noCheckpoint;
   /** Packets dropped at the bound. */
@@ -43,34 +45,41 @@ export class PacketKeep<P> {
   /** P's output up to this epoch is out. */
   left(epoch: Epoch): void {
     this.#left = epoch;
-    this.#outputs = this.#drop(this.#outputs, (kept) => kept.epoch <= epoch);
+    this.#drop(this.#outputs, epoch);
   }
 
   /** A checkpoint contains all input up to this epoch. */
   committed(epoch: Epoch): void {
-    this.#inputs = this.#drop(this.#inputs, (kept) => kept.epoch <= epoch);
+    this.#drop(this.#inputs, epoch);
   }
 
   /** What S sends before anything new, in order. */
   outputsToSend(standsAt: Epoch): P[] {
     return this.#outputs
+      .toArray()
       .filter((kept) => this.#rules.sendsKept(kept.epoch, standsAt, this.#left))
       .map((kept) => kept.packet);
   }
 
   /** What enters S's guest before anything new, in order. */
   inputsToReplay(standsAt: Epoch): P[] {
-    return this.#inputs.filter((kept) => this.#rules.replays(kept.epoch, standsAt)).map((kept) => kept.packet);
+    return this.#inputs
+      .toArray()
+      .filter((kept) => this.#rules.replays(kept.epoch, standsAt))
+      .map((kept) => kept.packet);
   }
 
   clear(): void {
-    this.#outputs = [];
-    this.#inputs = [];
+    this.#outputs.clear();
+    this.#inputs.clear();
     this.#bytes = 0;
+    this.#left = noCheckpoint;
   }
 
-  #drop(list: Kept<P>[], gone: (kept: Kept<P>) => boolean): Kept<P>[] {
-    for (const kept of list) if (gone(kept)) this.#bytes -= kept.bytes;
-    return list.filter((kept) => !gone(kept));
+  #drop(list: Fifo<Kept<P>>, through: Epoch): void {
+    for (let kept = list.first; kept !== undefined && kept.epoch <= through; kept = list.first) {
+      this.#bytes -= kept.bytes;
+      list.shift();
+    }
   }
 }

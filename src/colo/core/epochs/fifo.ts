@@ -1,0 +1,48 @@
+/** Below so many places that are free at the front, they stay. */
+const fewPlaces = 64;
+
+/** First in, first out, however many there are: Array.shift moves all that is behind in a long one. */
+export class Fifo<T> {
+  readonly #items: (T | undefined)[] = [];
+  #first = 0;
+
+  get length(): number {
+    return this.#items.length - this.#first;
+  }
+
+  /** The oldest. */
+  get first(): T | undefined {
+    return this.#items[this.#first];
+  }
+
+  /** The newest. */
+  get last(): T | undefined {
+    return this.length === 0 ? undefined : this.#items.at(-1);
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  /** Takes the oldest. */
+  shift(): T | undefined {
+    if (this.length === 0) return undefined;
+    const item = this.#items[this.#first];
+    this.#items[this.#first++] = undefined;
+    if (this.#first >= fewPlaces && this.#first * 2 >= this.#items.length) {
+      this.#items.splice(0, this.#first);
+      this.#first = 0;
+    }
+    return item;
+  }
+
+  clear(): void {
+    this.#items.length = 0;
+    this.#first = 0;
+  }
+
+  /** All of them, oldest first. */
+  toArray(): T[] {
+    return this.#items.slice(this.#first) as T[];
+  }
+}
