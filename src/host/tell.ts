@@ -16,3 +16,8 @@ export function tell(text: string): void {
 export function tellRaw(raw: boolean): void {
   isRaw = raw;
 }
+
+/** Without what would move a terminal's cursor: texts may have come from a peer. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ');
+}

@@ -88,8 +88,12 @@ export class StandbyFace implements MonitoredMachine, SnapshotTaker {
   }
 
   stop(by: string, exitCode: number): void {
-    if (this.#machine === undefined) this.#quit(exitCode);
-    else this.#machine.stop(by, exitCode);
+    if (this.#machine !== undefined) {
+      this.#machine.stop(by, exitCode);
+      return;
+    }
+    this.events.tell({ kind: 'ended', end: { kind: 'stopped', by, exitCode } });
+    this.#quit(exitCode);
   }
 
   #live(wanted: RunState): Machine {

@@ -1,3 +1,4 @@
+import { printable } from '../../host/tell.ts';
 import type { ColoEvent, ColoTopic } from '../../vmm/monitor/colo-control.ts';
 
 /** As many are kept for who asks later. Messages of checkpoints come by the hundred a second, and are kept apart. */
@@ -17,7 +18,8 @@ export class EventLog {
   }
 
   add(topic: ColoTopic, text: string): void {
-    const event: ColoEvent = { at: Date.now(), monotonicMs: this.#now(), topic, text };
+    // A peer's words may be in it.
+    const event: ColoEvent = { at: Date.now(), monotonicMs: this.#now(), topic, text: printable(text) };
     const frequent = topic === 'message' || topic === 'checkpoint';
     const list = frequent ? this.#messages : this.#events;
     list.push(event);

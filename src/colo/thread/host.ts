@@ -1,5 +1,8 @@
-import type { ColoEvent } from '../../vmm/monitor/colo-control.ts';
+import { printable } from '../../host/tell.ts';
+import type { ColoEvent, ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { CommonEvent, Effect, Notice } from '../core/events.ts';
+import { consentLengthMs } from '../core/fencing/consent.ts';
+import type { Settings } from '../core/settings.ts';
 import type { LinkEnd, PeerLink } from '../link/peer-link.ts';
 import type { Frame } from '../protocol/frame.ts';
 import { type StreamName, streamOf } from '../protocol/message-table.ts';
@@ -42,8 +45,9 @@ export abstract class Host<E extends { readonly kind: string }> {
   protected readonly birth: HostBirth;
   protected readonly lane: Lane;
   protected link: PeerLink | undefined;
-  /** Why it is as it is, and since when (ms since 1970). */
+  /** How long the headline has been what it is (ms since 1970), and why it is. */
   protected since = Date.now();
+  #headline: ColoHeadline | undefined;
   protected why = 'it has just begun';
   protected lastHeard: number | undefined;
   readonly #listener: HostListener;
@@ -103,6 +107,9 @@ export abstract class Host<E extends { readonly kind: string }> {
     try {
       for (let next = this.#inbox.shift(); next !== undefined && !this.#ended; next = this.#inbox.shift()) {
         for (const effect of this.core.handle(next, this.now)) this.#execute(effect);
+        if (this.headline === this.#headline) continue;
+        this.#headline = this.headline;
+        this.since = Date.now();
       }
     } catch (error) {
       this.#listener.failed(error as Error);
@@ -165,12 +172,13 @@ export abstract class Host<E extends { readonly kind: string }> {
     }
   }
 
-  /** The headline of `status` is a new one. */
+  /** It is as it is for that reason. */
   protected become(why: string): void {
-    this.since = Date.now();
-    this.why = why;
+    this.why = printable(why);
   }
 
+  /** The first word of `status`. */
+  protected abstract get headline(): ColoHeadline;
   protected abstract drained(stream: StreamName): void;
   protected abstract execute(effect: Effect): void;
   protected abstract noticed(notice: Notice): void;
@@ -240,6 +248,12 @@ export abstract class Host<E extends { readonly kind: string }> {
     if (notice.kind === 'colo-exit') this.#listener.coloExit(notice.mode, notice.reason);
     this.noticed(notice);
   }
+}
+
+/** What it costs a client that a side is lost, without the load (spec B.11). */
+export function failoverCost(settings: Settings): NonNullable<ColoStatus['failover']> {
+  const { detectMs } = settings;
+  return { detectionMs: detectMs, consentMs: Math.max(0, consentLengthMs(settings) - detectMs) };
 }
 
 function nameOf(message: Message): string {

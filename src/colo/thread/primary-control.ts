@@ -5,6 +5,7 @@ import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
+import { refusals } from '../core/commands.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../machine/machine-shapes.ts';
 import { beginTerm } from './begin-term.ts';
@@ -21,6 +22,7 @@ const stopPatienceMs = 800;
 export class PrimaryControl extends SideControl {
   readonly #machine: Machine;
   readonly #program: URL;
+  #config: PrimaryConfig | undefined;
   readonly #name: string | undefined;
   readonly #holder: string;
   readonly #notice: (text: string) => void;
@@ -57,15 +59,26 @@ export class PrimaryControl extends SideControl {
     });
   }
 
-  /** @throws ConfigError; Error if it is protected already */
+  /** @throws ConfigError; Error if it is protected already, or about to be */
   async protect(options: ProtectOptions): Promise<void> {
-    if (this.#thread !== undefined) {
-      const refusal = await this.command({ name: 'protect' });
-      if (refusal !== undefined) throw new Error(refusal);
-      return;
+    const insists = this.#config?.insists ?? false;
+    const config = parsePrimary({ ...options, name: options.name ?? this.#name }, insists);
+    const thread = this.#thread;
+    if (thread !== undefined) {
+      const phase = (await this.status())?.phase ?? 'unprotected';
+      if (phase !== 'unprotected') {
+        const refusal = await this.command({ name: 'protect' });
+        // It is not refused if protection has ended in this moment; then it begins anew as it was.
+        if (refusal !== undefined) throw new Error(refusal);
+        return;
+      }
+      if (this.#attached) throw new Error('the last attempt to protect this machine is not undone yet; try again');
     }
-    const config = parsePrimary({ ...options, name: options.name ?? this.#name }, false);
     await beginTerm(config, this.#holder);
+    if (this.#thread !== thread) throw new Error(refusals.protecting);
+    // What it was told before is another standby, perhaps.
+    this.#thread = undefined;
+    await thread?.close();
     this.start(config);
   }
 
@@ -74,6 +87,7 @@ export class PrimaryControl extends SideControl {
     const { state } = this.#machine;
     if (state !== 'running' && state !== 'paused')
       throw new ConfigError(`a machine that is ${state} cannot be protected`);
+    this.#config = config;
     this.#thread = new ColoThread(
       this.#program,
       { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine) },

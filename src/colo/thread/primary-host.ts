@@ -20,7 +20,7 @@ import type { Message } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
 import type { HostBirth } from './colo-birth.ts';
-import { Host, type HostListener } from './host.ts';
+import { failoverCost, Host, type HostListener } from './host.ts';
 import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
 import { RecentFigures } from './recent-figures.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
@@ -123,7 +123,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     return {
       pair: this.#config.pair,
       role: 'primary',
-      headline: headlines[this.#primary.phase],
+      headline: this.headline,
       since: this.since,
       why: this.why,
       ...(next === undefined ? {} : { next }),
@@ -164,8 +164,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
               ...(synchronising === undefined ? {} : { synchronising }),
             },
           }),
+      ...(this.#primary.phase === 'protected' ? { failover: failoverCost(this.#config.settings) } : {}),
       arbiter: this.arbiter.facts,
     };
+  }
+
+  protected override get headline(): ColoHeadline {
+    return headlines[this.#primary.phase];
   }
 
   protected override drained(stream: StreamName): void {

@@ -18,7 +18,7 @@ import type { EpochItem, Hello } from '../protocol/messages.ts';
 import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
 import type { HostBirth } from './colo-birth.ts';
-import { Host, type HostListener } from './host.ts';
+import { failoverCost, Host, type HostListener } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 
@@ -109,7 +109,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     return {
       pair: this.#config.pair,
       role: 'secondary',
-      headline: headlines[phase],
+      headline: this.headline,
       since: this.since,
       why: this.why,
       ...(next === undefined ? {} : { next }),
@@ -133,8 +133,13 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       ...(disks === undefined
         ? {}
         : { disk: { logBytes: disks.logBytes, ...(disks.error === undefined ? {} : { error: disks.error }) } }),
+      ...(phase === 'protecting' ? { failover: failoverCost(this.#config.settings) } : {}),
       arbiter: this.arbiter.facts,
     };
+  }
+
+  protected override get headline(): ColoHeadline {
+    return headlines[this.#secondary.phase];
   }
 
   protected override drained(stream: StreamName): void {

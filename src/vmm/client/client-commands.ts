@@ -113,10 +113,11 @@ export async function stopCommand(options: StopOptions): Promise<void> {
     }
     const state = await stateOf(machine);
     if (state !== 'running') {
-      const first = state === 'colo' || state === 'inmigrate' ? '' : 'resume it first, or ';
-      throw new MonitorError(
-        `${machine.path}: the machine is ${state}, and its guest cannot shut down; ${first}stop it with --force`,
-      );
+      const why =
+        state === 'colo' || state === 'inmigrate'
+          ? 'no guest runs here that could shut down; end it with --force'
+          : `the machine is ${state}, and its guest cannot shut down; resume it first, or stop it with --force`;
+      throw new MonitorError(`${machine.path}: ${why}`);
     }
     await machine.ask('system_powerdown');
     const inTime = await within(shutdown, graceMs);

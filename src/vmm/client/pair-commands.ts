@@ -1,12 +1,13 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
+import { printable } from '../../host/tell.ts';
 import type { ColoEvent, ColoStatus } from '../monitor/colo-control.ts';
 import type { MachineConnection } from './machine-connection.ts';
 import { checked } from './machine-status.ts';
 import { pairEvent, pairEvents, pairStatus } from './pair-answers.ts';
 import { renderEvent } from './pair-status.ts';
 import { MonitorError } from './qmp-client.ts';
-import { printable, size } from './quantities.ts';
+import { size } from './quantities.ts';
 import { type ClientOptions, endWithReader, later, print, withMachine } from './with-machine.ts';
 
 /** Flags of `protect`, as given. */
@@ -51,10 +52,7 @@ export async function protectCommand(flags: ProtectFlags): Promise<void> {
       '--arbiter is missing: when the hosts lose each other, somebody has to say which one goes on. Give etcd:URL, or manual',
     );
   }
-  let failed = false;
   const hear = (event: ColoEvent): void => {
-    // The end of an attempt is an event, too; a machine that nobody has protected yet is no failure.
-    if (event.topic === 'protection') failed = true;
     if (!flags.json) print(renderEvent(event));
   };
   await withMachine(
@@ -64,7 +62,7 @@ export async function protectCommand(flags: ProtectFlags): Promise<void> {
       const ended = shutdown.then((): never => {
         throw new MonitorError(`${machine.path}: the machine has ended`);
       });
-      const found = await Promise.race([ended, protection(machine, () => failed, flags.json === true)]);
+      const found = await Promise.race([ended, protection(machine, flags.json === true)]);
       if (flags.json) print(JSON.stringify(found));
     },
     listener(hear),
@@ -72,14 +70,13 @@ export async function protectCommand(flags: ProtectFlags): Promise<void> {
 }
 
 /** Waits until the machine is protected. @throws MonitorError with the reason why it is not */
-async function protection(machine: MachineConnection, failed: () => boolean, quiet: boolean): Promise<ColoStatus> {
+async function protection(machine: MachineConnection, quiet: boolean): Promise<ColoStatus> {
   let shown = '';
   for (;;) {
-    // Before the question: what is heard while it is asked may be news of the next attempt.
-    const over = failed();
     const status = await pairOf(machine);
     if (status?.headline === 'PROTECTED') return status;
-    if (over && status?.headline === 'UNPROTECTED') {
+    // It has been connecting since the order was taken: this attempt is over.
+    if (status?.phase === 'unprotected') {
       throw new MonitorError(`the machine is not protected: ${printable(status.why)}`);
     }
     const progress = status === undefined ? '' : progressOf(status);

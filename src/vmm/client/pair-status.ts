@@ -1,5 +1,6 @@
+import { printable } from '../../host/tell.ts';
 import type { ColoEvent, ColoHeadline, ColoStatus } from '../monitor/colo-control.ts';
-import { count, dayAndTime, milliseconds, printable, roughly, size, timeOfDay } from './quantities.ts';
+import { count, dayAndTime, milliseconds, roughly, size, timeOfDay } from './quantities.ts';
 
 type Fact = readonly [label: string, text: string];
 
@@ -62,7 +63,7 @@ function facts(status: ColoStatus): Fact[] {
   const safe = headline === 'PROTECTED' || headline === 'PROTECTING';
   return [
     ...dangers(status).map((danger): Fact => ['but', danger]),
-    ...(safe ? [] : [['why', why] as const]),
+    ...(safe || headline === 'PAIRING' ? [] : [['why', why] as const]),
     ...(next === undefined ? [] : [['next', next] as const]),
     ...(checkpoint === undefined ? [] : [['checkpoint', checkpointFact(checkpoint)] as const]),
     ...stopFacts(status),

@@ -88,7 +88,8 @@ export class QmpClient {
     if (error === undefined) waiting?.resolve(value);
     else {
       const { class: errorClass, desc } = error as Json;
-      waiting?.reject(new MonitorError(`QMP: ${errorClass}: ${desc}`));
+      // What has a class of its own is about the protocol; all others are sentences for a person.
+      waiting?.reject(new MonitorError(errorClass === 'GenericError' ? String(desc) : `QMP: ${errorClass}: ${desc}`));
     }
   }
 

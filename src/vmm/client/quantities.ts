@@ -56,8 +56,3 @@ export function dayAndTime(ms: number): string {
 function twoDigits(value: number): string {
   return String(value).padStart(2, '0');
 }
-
-/** Without what would move a terminal's cursor: texts may have come from a peer. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ');
-}

@@ -67,7 +67,11 @@ export class ConsentGiven {
 
   /** No earlier than this is it worth asking again. */
   askAt(now: number): number {
-    const { leaseMs, clockRateError } = this.#settings;
-    return Math.max(now + 1, this.#lastAnswered + leaseMs * (1 + 3 * clockRateError));
+    return Math.max(now + 1, this.#lastAnswered + consentLengthMs(this.#settings));
   }
+}
+
+/** When S looks whether consent is over, ms after its last answer: later than the rule says, whichever clock is the slower one. */
+export function consentLengthMs({ leaseMs, clockRateError }: Pick<Settings, 'leaseMs' | 'clockRateError'>): number {
+  return leaseMs * (1 + 3 * clockRateError);
 }

@@ -131,9 +131,13 @@ export const coloCommands: CommandTable = {
   ),
   'x-colo-unprotect': command({}, (monitor) => tell(monitor, { name: 'unprotect' })),
   'x-colo-checkpoint': command({}, (monitor) => tell(monitor, { name: 'checkpoint' })),
-  'x-colo-failover': command({ sure: v.optional(v.boolean()) }, (monitor, { sure = false }) =>
-    tell(monitor, { name: 'failover', sure }),
-  ),
+  'x-colo-failover': command({ sure: v.optional(v.boolean()) }, async (monitor, { sure = false }) => {
+    const refusal = await monitor.colo?.command({ name: 'failover', sure });
+    if (monitor.colo !== undefined && refusal === undefined) return {};
+    // A person asks, who need not know QEMU's words.
+    const nothing = refusal === undefined || refusal === noColo;
+    throw new QmpError('GenericError', nothing ? 'nothing is protected here that could fail over' : refusal);
+  }),
 };
 
 type Present<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };

@@ -141,13 +141,12 @@ test('protect stays until the guest is protected, and says what is done', async 
 test('protect fails with the reason why the guest is not protected', async (t) => {
   const { colo, control } = await Served.start(t);
   const why = 'the standby cannot take over this machine: its processor lacks avx512f';
-  colo.current = { ...protectedStatus, headline: 'UNPROTECTED', why: 'it has just begun', phase: 'unprotected' };
+  colo.current = { ...protectedStatus, headline: 'UNPROTECTED', why: 'it has just begun', phase: 'connecting' };
   const { error } = await outcome(
     () => protectCommand({ ...options, control }),
     async () => {
       await until(() => colo.asked.length > 0);
       colo.current = { ...protectedStatus, headline: 'UNPROTECTED', why, phase: 'unprotected' };
-      colo.happen(event(1, `UNPROTECTED: ${why}`, 'protection'));
     },
   );
   t.equal(error, `the machine is not protected: ${why}`);

@@ -107,7 +107,7 @@ for (const [what, status, first] of [
   test(`${what}: where, since when, why and what to do`, async (t) => {
     const [drawn, ...more] = lines({ ...status, why: 'that happened', next: 'do this' });
     t.equal(drawn, `web   ${first}`);
-    const safe = status.headline === 'PROTECTING';
+    const safe = status.headline === 'PROTECTING' || status.headline === 'PAIRING';
     t.equal(more[0], safe ? '      next           do this' : '      why            that happened');
     t.ok(more.includes('      next           do this'));
   });

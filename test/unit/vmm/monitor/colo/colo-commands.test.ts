@@ -54,9 +54,10 @@ test('a machine in no pair answers as a QEMU without COLO', async (t) => {
   t.strictSame(await client.returned('query-migrate'), {});
   t.strictSame(await client.returned('x-colo-status'), {});
   t.strictSame(await client.returned('x-colo-events'), []);
-  for (const name of ['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-failover', 'x-colo-checkpoint']) {
+  for (const name of ['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-checkpoint']) {
     t.equal(await client.refusal(name), "The feature 'colo' is not enabled", name);
   }
+  t.equal(await client.refusal('x-colo-failover'), 'nothing is protected here that could fail over');
   const nothing = { enable: true, primary: true };
   t.strictSame(await client.returned('xen-set-replication', nothing), {});
   t.strictSame(await client.returned('xen-set-replication', { ...nothing, enable: false, failover: true }), {});
