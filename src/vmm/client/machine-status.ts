@@ -29,7 +29,7 @@ export interface MachineStatus {
   readonly cards: readonly { readonly tap: string; readonly mac: string; readonly gone: boolean }[];
   readonly control: string;
   /** Absent: it was never in a pair. */
-  readonly pair?: ColoStatus;
+  readonly colo?: ColoStatus;
 }
 
 const count = v.pipe(v.number(), v.minValue(0));
@@ -66,7 +66,7 @@ export async function stateOf(machine: MachineConnection): Promise<string> {
 export async function statusOf(machine: MachineConnection): Promise<MachineStatus> {
   const state = await stateOf(machine);
   const info = checked(machine, machineInfo, await machine.ask('x-query-machine'));
-  const pair = checked(machine, pairStatus, await machine.ask('x-colo-status'));
+  const colo = checked(machine, pairStatus, await machine.ask('x-colo-status'));
   const { name, pid, cpus, disks, cards } = info;
   return {
     ...(name === undefined ? {} : { name }),
@@ -86,7 +86,7 @@ export async function statusOf(machine: MachineConnection): Promise<MachineStatu
     })),
     cards,
     control: machine.path,
-    ...(pair === undefined ? {} : { pair }),
+    ...(colo === undefined ? {} : { colo }),
   };
 }
 
@@ -103,7 +103,7 @@ export function checked<Schema extends v.GenericSchema>(
 
 /** The same for a person, a fact a line: of its pair first, if it is in one. @param now ms since 1970 */
 export function renderStatus(machine: MachineStatus, now = Date.now()): string[] {
-  return [...(machine.pair === undefined ? [] : [...renderPair(machine.pair, now), '']), ...renderMachine(machine)];
+  return [...(machine.colo === undefined ? [] : [...renderPair(machine.colo, now), '']), ...renderMachine(machine)];
 }
 
 function renderMachine(machine: MachineStatus): string[] {

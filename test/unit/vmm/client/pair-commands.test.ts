@@ -235,7 +235,7 @@ test('status has the pair first, and is shown again and again until the machine 
   t.match(lines[0], /^web {3}PROTECTED since 14:02:11/);
   t.ok(lines.includes('name       web'));
   const json = await outcome(() => statusCommand({ control, json: true }));
-  t.strictSame(JSON.parse(json.lines.join('')).pair, protectedStatus);
+  t.strictSame(JSON.parse(json.lines.join('')).colo, protectedStatus);
 
   const watched = await outcome(
     () => statusCommand({ control, watch: true, json: true }),
@@ -245,7 +245,7 @@ test('status has the pair first, and is shown again and again until the machine 
     },
   );
   t.equal(watched.error, undefined);
-  t.match(JSON.parse(watched.lines[0] ?? ''), { pair: { headline: 'PROTECTED' } });
+  t.match(JSON.parse(watched.lines[0] ?? ''), { colo: { headline: 'PROTECTED' } });
   t.strictSame(JSON.parse(watched.lines.at(-1) ?? ''), { ended: true, reason: 'guest-shutdown' });
 });
 
