@@ -99,8 +99,18 @@ function register32(name: string): number {
   return offset;
 }
 
-/** Resets a device, agrees on VERSION_1 alone, gives it the queue, says DRIVER_OK. Jumps to `bad` if it refuses. */
-function setUpDevice(code: Assembler, base: number, bad: string, features = 0): Assembler {
+/**
+ * Resets a device, agrees on VERSION_1 alone, gives it the queue, says DRIVER_OK. Jumps to `bad` if it refuses.
+ *
+ * @param queues where its queues are, by their numbers
+ */
+function setUpDevice(
+  code: Assembler,
+  base: number,
+  bad: string,
+  features = 0,
+  queues: readonly number[] = [queueAddress],
+): Assembler {
   const write = (name: string, value: number): Assembler => code.store(base + register32(name), value);
   write('Status', 0);
   write('Status', 1);
@@ -110,17 +120,19 @@ function setUpDevice(code: Assembler, base: number, bad: string, features = 0): 
   write('DriverFeaturesSel', 1);
   write('DriverFeatures', 1);
   write('Status', 0x0b);
-  write('QueueSel', 0);
-  write('QueueNum', queueEntries);
-  for (const [name, offset] of [
-    ['QueueDesc', queueAt.descriptors],
-    ['QueueDriver', queueAt.avail],
-    ['QueueDevice', queueAt.used],
-  ] as const) {
-    write(`${name}Low`, queueAddress + offset);
-    write(`${name}High`, 0);
+  for (const [queue, address] of queues.entries()) {
+    write('QueueSel', queue);
+    write('QueueNum', queueEntries);
+    for (const [name, offset] of [
+      ['QueueDesc', queueAt.descriptors],
+      ['QueueDriver', queueAt.avail],
+      ['QueueDevice', queueAt.used],
+    ] as const) {
+      write(`${name}Low`, address + offset);
+      write(`${name}High`, 0);
+    }
+    write('QueueReady', 1);
   }
-  write('QueueReady', 1);
   write('Status', 0x0f);
   return code
     .loadEax(base + register32('Status'))
@@ -288,4 +300,45 @@ export function resetting(announce: string): Uint8Array {
     .store(base + register32('QueueNotify'), 0)
     .jump('again');
   return image(code, diskQueue([{ type: 'write', page: 0 }]), []);
+}
+
+/** Bytes of the packets that {@link echoing} sends, with their header, and where in them is what it prints. */
+export const echoed = { bytes: 80, letter: 40 } as const;
+
+/**
+ * Sends every packet that comes in through the network card, number `device` of the machine, back as it is, and prints a letter
+ * of each, without end. Prints `announce` when it has begun.
+ */
+export function echoing(device: number, announce: string): Uint8Array {
+  const base = deviceBase(device);
+  const sendQueue = dataAddress(1);
+  const receive = new Uint8Array(pageBytes);
+  setDescriptor(new DataView(receive.buffer), 0, { address: dataAddress(0), length: pageBytes, flags: WRITE });
+  const send = new Uint8Array(pageBytes);
+  setDescriptor(new DataView(send.buffer), 0, { address: dataAddress(0), length: echoed.bytes, flags: 0 });
+  /** Shows queue `index` its descriptor once more, which is packet EBX, and waits until it is used. */
+  const turn = (index: number, address: number): void => {
+    code
+      .bytes(0x89, 0xd8) // MOV EAX, EBX
+      .bytes(0x66, 0xa3)
+      .word(address + queueAt.avail + 2) // MOV [avail index], AX
+      .store(base + register32('QueueNotify'), index)
+      .label(`used ${index}`)
+      .loadAx(address + queueAt.used + 2)
+      .bytes(0x66, 0x39, 0xd8) // CMP AX, BX
+      .jumpIfNotZero(`used ${index}`);
+  };
+  const code = setUpDevice(new Assembler(), base, 'bad', 0, [queueAddress, sendQueue])
+    .print(announce)
+    .set('ebx', 0)
+    .label('next')
+    .bytes(0x43); // INC EBX
+  turn(0, queueAddress);
+  code
+    .setDx(port.serial)
+    .loadAl(dataAddress(0) + echoed.letter)
+    .out();
+  turn(1, sendQueue);
+  code.jump('next').label('bad').print('BAD').powerOff();
+  return image(code, receive, [new Uint8Array(0), send]);
 }

@@ -72,9 +72,10 @@ export class IoThreadSigns implements WatchedThread {
 
   turned(): boolean {
     const now = this.#control.turns;
-    const turned = now !== this.#last || this.#control.phase !== phase.running;
+    const turned = now !== this.#last;
     this.#last = now;
-    return turned;
+    const does = this.#control.phase;
+    return does !== phase.ended && (turned || does !== phase.running);
   }
 
   nudge(): void {

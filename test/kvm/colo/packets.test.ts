@@ -1,0 +1,201 @@
+import { spawnSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { readFileSync } from 'node:fs';
+import { type Test, test } from 'tap';
+import { specification } from '../../../src/colo/core/rules.ts';
+import { newSharedDisks } from '../../../src/colo/disk/shared-disks.ts';
+import { KeptPackets } from '../../../src/colo/gate/kept-packets.ts';
+import { PrimaryPackets } from '../../../src/colo/gate/primary-packets.ts';
+import { tapsOf } from '../../../src/colo/gate/tap-writer.ts';
+import { shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
+import { StandbyMachine } from '../../../src/colo/machine/standby-machine.ts';
+import type { Message, Packet } from '../../../src/colo/protocol/messages.ts';
+import { epoch } from '../../../src/colo/protocol/numbers.ts';
+import { IoThreadSigns } from '../../../src/colo/thread/signs-of-life.ts';
+import { Doorbell } from '../../../src/host/doorbell.ts';
+import { EventFd } from '../../../src/host/eventfd.ts';
+import { tryRead } from '../../../src/host/libc.ts';
+import type { Machine } from '../../../src/vmm/machine/machine.ts';
+import { IoControl } from '../../../src/vmm/platform/io-control.ts';
+import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';
+import { OpenEpoch, type ReplayedPacket, type SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';
+import { phase } from '../../../src/vmm/thread/thread-control.ts';
+import { noKvm } from '../../support/kvm.ts';
+import { bootMachine, forAWhile, takeOutput, until, vcpuProgram } from '../../support/machines.ts';
+import { freeName, ip, makeInterface, noTaps } from '../../support/taps.ts';
+import { echoed, echoing } from '../../support/virtio-guests.ts';
+
+const skip = noKvm() || noTaps();
+const mac = '02:00:00:00:00:07';
+
+/** A TAP to which the kernel sends nothing by itself. */
+function quietTap(t: Test): string {
+  const name = makeInterface(t, 'tap');
+  ip('link', 'set', name, 'addrgenmode', 'none');
+  return name;
+}
+
+/** Packets whose letters an echoing guest prints. */
+function letters(text: string): ReplayedPacket[] {
+  return Array.from(text, (letter) => {
+    const packet = new Uint8Array(echoed.bytes);
+    packet.fill(0xff, 12, 18);
+    packet.set([2, 0, 0, 0, 0, 9], 18);
+    packet[echoed.letter] = letter.charCodeAt(0);
+    return { card: 0, packet };
+  });
+}
+
+/** Frames that a TAP's interface got from the machine. */
+function framesFrom(tap: string): number {
+  return Number(readFileSync(`/sys/class/net/${tap}/statistics/rx_packets`, 'latin1'));
+}
+
+function sharedProtection(t: Test): { shared: SharedProtection; bell: Doorbell; open: OpenEpoch } {
+  const bell = new Doorbell();
+  t.teardown(() => bell.close());
+  const open = new OpenEpoch();
+  return {
+    shared: { epoch: open.storage, bell: bell.button, packets: newSharedPackets(), disks: newSharedDisks(2 ** 20) },
+    bell,
+    open,
+  };
+}
+
+/** Waits until the machine has printed as much as a text has; whether it is that. */
+function prints(machine: Machine): (text: string) => Promise<boolean> {
+  let all = '';
+  return async (text) => {
+    await until(() => {
+      all += takeOutput(machine);
+      return all.length >= text.length;
+    });
+    return all === text;
+  };
+}
+
+test('a protected guest is heard by the standby first, and speaks for itself when that is over', {
+  skip,
+}, async (t) => {
+  const tap = quietTap(t);
+  const devices = { disks: [], nets: [{ tap, mac, offload: true }], rng: { kind: 'none' } } as const;
+  const machine = bootMachine(t, echoing(0, '>'), { devices });
+  const printed = prints(machine);
+  t.ok(await printed('>'));
+
+  const { shared, bell, open } = sharedProtection(t);
+  machine.protect(shared);
+  machine.replay(letters('abc'));
+  t.ok(await printed('>abc'), 'what is replayed enters the guest');
+  await forAWhile(20);
+  t.equal(framesFrom(tap), 0, 'and nothing of its answers leaves');
+
+  const sent: Message[] = [];
+  const wake = new EventFd(machine.ioReach?.wake);
+  const packets = new PrimaryPackets({
+    shared: shared.packets,
+    taps: tapsOf(machine.deviceOrders),
+    rules: specification,
+    send: (message) => {
+      sent.push('data' in message ? { ...message, data: Uint8Array.from(message.data) } : message);
+      return true;
+    },
+    post: () => {},
+    now: () => performance.now(),
+    wakeIo: () => wake.signal(),
+  });
+  t.teardown(() => packets.close());
+  const spelled = (kind: string): string =>
+    sent
+      .filter((message): message is Packet => message.kind === kind)
+      .map(({ epoch, data }) => `${epoch}${String.fromCharCode(data[echoed.letter] as number)}`)
+      .join(' ');
+  t.strictSame([spelled('input'), spelled('output')], ['0a 0b 0c', '0a 0b 0c']);
+  t.equal(framesFrom(tap), 3, 'the gate is open');
+
+  packets.hold();
+  machine.whilePaused(() => {
+    open.number = 1;
+  });
+  packets.epochCaptured(epoch(0));
+  machine.replay(letters('d'));
+  await until(async () => {
+    if (await bell.next(5)) packets.work();
+    return packets.facts.packets === 1;
+  });
+  t.strictSame([spelled('input'), spelled('output')], ['0a 0b 0c 1d', '0a 0b 0c 1d']);
+  t.strictSame(
+    sent.find(({ kind }) => kind === 'packets-end'),
+    { kind: 'packets-end', epoch: 0, items: 6 },
+  );
+  t.equal(framesFrom(tap), 3);
+  packets.permit(epoch(1), Number.POSITIVE_INFINITY);
+  t.equal(framesFrom(tap), 4);
+
+  packets.open();
+  await packets.detach();
+  machine.unprotect();
+  machine.replay(letters('e'));
+  t.ok(await printed('>abcde'));
+  await until(() => framesFrom(tap) === 5);
+  t.equal(spelled('output'), '0a 0b 0c 1d', 'by itself');
+});
+
+test('the io thread turns when it is nudged, and while it is parked it need not', { skip }, async (t) => {
+  const devices = { disks: [], nets: [{ tap: freeName(), mac, offload: true }], rng: { kind: 'none' } } as const;
+  const machine = bootMachine(t, echoing(0, '>'), { devices });
+  t.ok(await prints(machine)('>'));
+  const { ioReach } = machine;
+  if (ioReach === undefined) throw new Error('it has no io thread');
+  const io = new IoThreadSigns(ioReach);
+  io.turned();
+  t.notOk(io.turned(), 'it sleeps, and nobody has asked it to turn');
+  io.nudge();
+  await until(() => io.turned());
+  machine.pause();
+  t.ok(io.turned() && io.turned());
+  machine.stop('the test', 0);
+  await until(() => new IoControl(ioReach.control).phase === phase.ended);
+  io.turned();
+  t.notOk(io.turned());
+});
+
+test('a standby neither reads its TAP nor is learned from, and throws away what came meanwhile', {
+  skip,
+}, async (t) => {
+  const bridge = makeInterface(t, 'bridge');
+  ip('link', 'set', bridge, 'addrgenmode', 'none', 'up');
+  ip('address', 'add', '198.51.100.1/24', 'broadcast', '198.51.100.255', 'dev', bridge);
+  const primary = bootMachine(t, echoing(0, '>'), {
+    devices: { disks: [], nets: [{ tap: freeName(), mac, offload: true }], rng: { kind: 'none' } },
+  });
+  const tap = freeName();
+  const standby = new StandbyMachine(
+    shapeOfMachine(primary),
+    { disk: [], net: [{ tap, bridge, offload: true }] },
+    vcpuProgram,
+  );
+  t.teardown(() => standby.discard());
+
+  const socket = createSocket('udp4');
+  t.teardown(() => socket.close());
+  await new Promise<void>((resolve) => socket.bind(0, '198.51.100.1', resolve));
+  socket.setBroadcast(true);
+  const framesTo = (): number => Number(readFileSync(`/sys/class/net/${tap}/statistics/tx_packets`, 'latin1'));
+  const readBefore = framesTo();
+  for (let count = 0; count < 3; count++) {
+    await new Promise((resolve) => socket.send('to all', 9, '198.51.100.255', resolve));
+  }
+  await forAWhile(50);
+  t.equal(framesTo(), readBefore, 'nobody reads it');
+
+  const [fd] = tapsOf(standby.machine.deviceOrders);
+  if (fd === undefined) throw new Error('it has no card');
+  t.ok(tryRead(fd, new Uint8Array(2000)) > 42, 'though there is something');
+  new KeptPackets([fd], specification).drainTaps();
+  t.ok(tryRead(fd, new Uint8Array(2000)) < 0);
+  t.equal(framesFrom(tap), 0);
+  const { stdout } = spawnSync('bridge', ['fdb', 'show', 'br', bridge, 'brport', tap], { encoding: 'utf8' });
+  const learned = stdout.split('\n').filter((line) => line !== '' && !line.includes('permanent'));
+  t.strictSame(learned, []);
+});
