@@ -27,7 +27,7 @@ export const protectedStatus: ColoStatus = {
     worst: 2.1,
     count: 119,
     pages: 611,
-    parts: { pause: 0.2, state: 0.2, pages: 0.4, resume: 0.1 },
+    parts: { vcpus: 0.2, devices: 0.2, copy: 0.4, clocks: 0.04, resume: 0.1 },
   },
   held: { packets: 2, bytes: 1434, oldestMs: 2 },
   disk: { logBytes: 98_304 },

@@ -177,6 +177,13 @@ export abstract class Host<E extends { readonly kind: string }> {
     this.why = printable(why);
   }
 
+  /** What an operator can do about a peer that is lost, while nobody says who goes on. */
+  protected remedy(peer: string): string {
+    return this.birth.arbiter.kind === 'manual'
+      ? `make sure that ${peer} is off, or cut off from all clients; then: colo-vmm failover`
+      : `mend the network; or, if ${peer} is certainly off: colo-vmm failover --i-am-sure`;
+  }
+
   /** The first word of `status`. */
   protected abstract get headline(): ColoHeadline;
   protected abstract drained(stream: StreamName): void;
@@ -187,7 +194,8 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   #linkEnded(end: LinkEnd): void {
     this.link = undefined;
-    this.log.add('peer', end.kind === 'closed' ? 'closed the connection' : `the connection failed: ${end.reason}`);
+    // That it was closed, the core says.
+    if (end.kind !== 'closed') this.log.add('peer', `the connection failed: ${end.reason}`);
     this.post({ kind: 'closed', by: end.kind === 'closed' ? 'peer' : 'network' });
   }
 
@@ -226,10 +234,10 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   #ask(term: Term, byOperator: boolean): void {
     // It is asked again and again while it does not answer.
-    if (term !== this.#askedFor) this.log.add('arbiter', `asked for term ${term}`);
+    if (term !== this.#askedFor) this.log.add('arbiter', `the arbiter is asked for term ${term}`);
     this.#askedFor = term;
     void this.#arbiter.claim(term, byOperator).then((answer) => {
-      if (answer !== 'unknown') this.log.add('arbiter', answer);
+      if (answer !== 'unknown') this.log.add('arbiter', `the arbiter says ${answer}`);
       this.post({ kind: 'arbiter', term, answer });
     });
   }

@@ -288,9 +288,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   #next(): string | undefined {
     const { phase } = this.#primary;
-    if (phase === 'waiting') {
-      return `mend the network; or, if ${this.#config.standby.host} is certainly off: colo-vmm failover --i-am-sure`;
-    }
+    if (phase === 'waiting') return this.remedy(this.#config.standby.host);
     if (phase === 'unprotected') {
       return this.#insists
         ? `it is tried again; start the standby there: colo-vmm standby --name ${this.#config.pair} --listen ...`

@@ -255,10 +255,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
 
   #next(): string | undefined {
     const { phase } = this.#secondary;
-    if (phase === 'claiming') {
-      return `mend the network; or, if ${this.#paired} is certainly off: colo-vmm failover --i-am-sure`;
-    }
-    if (phase === 'live') return 'start a standby that names this pair (docs/operating.md, After a failover)';
+    if (phase === 'claiming') return this.remedy(this.#paired ?? 'the primary');
+    if (phase === 'live') return 'it runs alone; to have it protected again: docs/operating.md, After a failover';
     if (phase === 'failed' || phase === 'refused') return 'end it, and start it again: colo-vmm standby ...';
     return undefined;
   }

@@ -61,15 +61,17 @@ function placeOf({ role, headline, link, address, term, held }: ColoStatus): str
 function facts(status: ColoStatus): Fact[] {
   const { headline, why, next, checkpoint, link, mode } = status;
   const safe = headline === 'PROTECTED' || headline === 'PROTECTING';
+  // Of a pair that is over, its last checkpoint tells nothing.
+  const counts = safe || headline === 'PAIRING' || headline === 'WAITING';
   return [
     ...dangers(status).map((danger): Fact => ['but', danger]),
     ...(safe || headline === 'PAIRING' ? [] : [['why', why] as const]),
     ...(next === undefined ? [] : [['next', next] as const]),
-    ...(checkpoint === undefined ? [] : [['checkpoint', checkpointFact(checkpoint)] as const]),
-    ...stopFacts(status),
+    ...(checkpoint === undefined || !counts ? [] : [['checkpoint', checkpointFact(checkpoint)] as const]),
+    ...(counts ? stopFacts(status) : []),
     ...(safe ? [['mode', mode] as const] : []),
-    ...heldFacts(status),
-    ...diskFacts(status),
+    ...(counts ? heldFacts(status) : []),
+    ...(counts || status.disk?.error !== undefined ? diskFacts(status) : []),
     ...(link === undefined ? [] : [['link', linkFact(link)] as const]),
     ['arbiter', arbiterFact(status)],
     ...failoverFacts(status),
@@ -100,9 +102,9 @@ function checkpointFact({ epoch, msAgo, delayMs, reasons = [] }: NonNullable<Col
 function stopFacts({ stops }: ColoStatus): Fact[] {
   if (stops === undefined) return [];
   const { median, worst, pages } = stops;
-  const parts = Object.entries(stops.parts).map(([part, ms]) =>
-    part === 'pages' ? `${count(pages)} pages ${ms.toFixed(1)}` : `${part} ${ms.toFixed(1)}`,
-  );
+  const parts = Object.entries(stops.parts)
+    .filter(([, ms]) => ms >= 0.05)
+    .map(([part, ms]) => `${part === 'copy' ? `${count(pages)} pages` : part} ${ms.toFixed(1)}`);
   const where = parts.length === 0 ? '' : `   (${parts.join(', ')})`;
   return [
     [

@@ -27,7 +27,7 @@ test('a guest that is safe', async (t) => {
   t.strictSame(lines(protectedStatus), [
     'web   PROTECTED since 14:02:11 (2 h 10 min)      primary, here; standby b.example, term 1',
     '      checkpoint     epoch 15,204, 180 ms ago, every 500 ms at least; the last one: output waited',
-    '      guest stopped  0.9 ms median, 2.1 ms worst, 119 times in the last minute   (pause 0.2, state 0.2, 611 pages 0.4, resume 0.1)',
+    '      guest stopped  0.9 ms median, 2.1 ms worst, 119 times in the last minute   (vcpus 0.2, devices 0.2, 611 pages 0.4, resume 0.1)',
     '      mode           buffered',
     '      held           2 packets, 1.4 KiB, oldest 2 ms',
     '      disk           in step; 96 KiB not committed',
@@ -112,6 +112,12 @@ for (const [what, status, first] of [
     t.ok(more.includes('      next           do this'));
   });
 }
+
+test('of a pair that is over, the last checkpoint tells nothing', async (t) => {
+  const drawn = lines({ ...protectedStatus, headline: 'UNPROTECTED', disk: { logBytes: 0, error: 'root: EIO' } });
+  t.notMatch(drawn.join('\n'), /checkpoint|guest stopped|held|mode/);
+  t.ok(drawn.includes('      disk           FAILED: root: EIO'), 'but a disk that has failed does');
+});
 
 test('what began on another day says which', async (t) => {
   const [first] = renderPair(protectedStatus, protectedStatus.since + 90_000_000);
