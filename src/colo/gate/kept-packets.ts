@@ -1,6 +1,6 @@
 import { longestPacket, shortestPacket } from '../../devices/net/packet-port.ts';
 import type { Fd } from '../../host/libc.ts';
-import type { ReplayedPacket } from '../../vmm/platform/shared-protection.ts';
+import { type CardPacket, packReplayed, type ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
 import { PacketKeep } from '../core/epochs/packet-keep.ts';
 import type { Rules } from '../core/rules.ts';
 import type { Packet } from '../protocol/messages.ts';
@@ -22,7 +22,7 @@ const turnPackets = 256;
 
 /** P's packets that may still be on their way (spec B.15), on S. One pairing: it begins with epoch 0. */
 export class KeptPackets {
-  readonly #keep: PacketKeep<ReplayedPacket>;
+  readonly #keep: PacketKeep<CardPacket>;
   readonly #taps: TapWriter;
   readonly #cards: number;
 
@@ -86,8 +86,8 @@ export class KeptPackets {
   }
 
   /** What is to enter the guest before anything new, in order. */
-  inputsToReplay(standsAt: Epoch): readonly ReplayedPacket[] {
-    return this.#keep.inputsToReplay(standsAt);
+  inputsToReplay(standsAt: Epoch): ReplayedPackets {
+    return packReplayed(this.#keep.inputsToReplay(standsAt));
   }
 }
 

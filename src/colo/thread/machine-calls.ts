@@ -2,7 +2,8 @@ import type { SharedRam } from '../../memory/guest-ram.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
 import type { ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { SharedIoControl } from '../../vmm/platform/io-control.ts';
-import type { ReplayedPacket, SharedProtection } from '../../vmm/platform/shared-protection.ts';
+import type { ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
+import type { SharedProtection } from '../../vmm/platform/shared-protection.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Epoch, Role } from '../protocol/numbers.ts';
@@ -61,7 +62,7 @@ export type SecondaryMachineCalls = {
   readonly announce: { readonly given: Nothing; readonly answer: Nothing };
   readonly resume: { readonly given: Nothing; readonly answer: Nothing };
   /** These packets enter the guest before anything new. */
-  readonly replay: { readonly given: readonly ReplayedPacket[]; readonly answer: Nothing };
+  readonly replay: { readonly given: ReplayedPackets; readonly answer: Nothing };
 } & CommonMachineCalls;
 
 export type CommonMachineCalls = {

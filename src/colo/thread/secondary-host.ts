@@ -195,9 +195,9 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         return;
       case 'replay-input':
         this.lane.do(async () => {
-          const packets = this.#attached?.packets.inputsToReplay(effect.epoch) ?? [];
-          await this.#calls.call('replay', packets);
-          this.log.add('takeover', `${packets.length} packets given to the guest again`);
+          const packets = this.#attached?.packets.inputsToReplay(effect.epoch);
+          if (packets !== undefined) await this.#calls.call('replay', packets);
+          this.log.add('takeover', `${packets?.count ?? 0} packets given to the guest again`);
         });
         return;
       case 'resume-guest':

@@ -24,14 +24,15 @@ import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';
 import { resetPatienceMs, settlePatienceMs } from '../platform/io-control.ts';
-import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
-import { CardPort } from './card-port.ts';
+import type { ReplayedPackets } from '../platform/replayed-packets.ts';
+import type { SharedProtection } from '../platform/shared-protection.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
 import { DiskSettling } from './disk-settling.ts';
 import { type IoDeviceState, lastingNames } from './io-device-state.ts';
 import type { DrivenDevices } from './io-loop.ts';
-import { IoProtection } from './io-protection.ts';
 import type { DiskFailure, IoReport } from './io-report.ts';
+import { CardPort } from './protection/card-port.ts';
+import { IoProtection } from './protection/io-protection.ts';
 
 /** What the devices of the io thread work with. */
 export interface IoSurroundings {
@@ -178,7 +179,7 @@ export class IoDevices implements DrivenDevices, Closable {
   }
 
   /** While the thread is parked: these packets enter the guest before anything new. */
-  replay(packets: readonly ReplayedPacket[]): void {
+  replay(packets: ReplayedPackets): void {
     this.#protection.replay(packets);
   }
 

@@ -1,7 +1,8 @@
 import type { MessagePort } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
-import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
+import type { ReplayedPackets } from '../platform/replayed-packets.ts';
+import type { SharedProtection } from '../platform/shared-protection.ts';
 import { sendNumbered, takeNumbered } from '../thread/questions.ts';
 import type { IoDeviceState } from './io-device-state.ts';
 
@@ -20,7 +21,7 @@ export type IoQuestion =
   | { readonly kind: 'protect'; readonly shared: SharedProtection }
   | { readonly kind: 'unprotect' }
   /** These packets enter the guest before anything new. */
-  | { readonly kind: 'replay'; readonly packets: readonly ReplayedPacket[] }
+  | { readonly kind: 'replay'; readonly packets: ReplayedPackets }
   /** Makes the devices what they were at first. */
   | { readonly kind: 'power-cycle' }
   /** Guest memory is there from now on; `move` counts such moves. What is in flight goes on where it was. */
@@ -45,7 +46,7 @@ export interface SavedDevices {
   announce(): void;
   protect(shared: SharedProtection): void;
   unprotect(): void;
-  replay(packets: readonly ReplayedPacket[]): void;
+  replay(packets: ReplayedPackets): void;
   /** True: requests of the guest that is gone are still in flight, which reach guest memory where it has been. */
   powerCycle(): boolean;
   moveMemory(ram: SharedRam, move: number): void;

@@ -3,7 +3,8 @@ import { VmStateError } from '../../devices/vm-state-error.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { type IoControl, ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
-import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
+import type { ReplayedPackets } from '../platform/replayed-packets.ts';
+import type { SharedProtection } from '../platform/shared-protection.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import type { IoDeviceState } from './io-device-state.ts';
@@ -149,7 +150,7 @@ export class IoThread extends ControlledThread<IoReport> {
   }
 
   /** Has these packets enter the guest before anything new. The thread is parked. */
-  replay(packets: readonly ReplayedPacket[]): void {
+  replay(packets: ReplayedPackets): void {
     this.ask({ kind: 'replay', packets } satisfies IoQuestion);
   }
 

@@ -7,7 +7,8 @@ import type { DeviceOrder } from '../io/device-orders.ts';
 import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { IoReport } from '../io/io-report.ts';
 import type { SharedIoControl } from '../platform/io-control.ts';
-import type { ReplayedPacket, SharedProtection } from '../platform/shared-protection.ts';
+import type { ReplayedPackets } from '../platform/replayed-packets.ts';
+import type { SharedProtection } from '../platform/shared-protection.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import type { GuestProcessor } from '../vcpu/processor-match.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
@@ -316,7 +317,7 @@ export class Machine implements MonitoredMachine {
   }
 
   /** Has these packets enter the guest before anything new. @throws RunStateError if it has ended */
-  replay(packets: readonly ReplayedPacket[]): void {
+  replay(packets: ReplayedPackets): void {
     this.#whileParked(() => this.#parts.io?.replay(packets));
   }
 

@@ -23,14 +23,6 @@ export interface SharedPackets {
   readonly mirror: SharedArrayBuffer;
 }
 
-/** A packet that is to enter a guest which has taken over before anything new does (spec B.15). */
-export interface ReplayedPacket {
-  /** Number of the card among the machine's. */
-  readonly card: number;
-  /** Header and frame. */
-  readonly packet: Uint8Array;
-}
-
 /** What the guest writes to its disks, io to colo. */
 export interface SharedDisks {
   readonly control: SharedArrayBuffer;

@@ -18,7 +18,8 @@ import { tryRead } from '../../../src/host/libc.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
 import { IoControl } from '../../../src/vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';
-import { OpenEpoch, type ReplayedPacket, type SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';
+import { packReplayed, type ReplayedPackets } from '../../../src/vmm/platform/replayed-packets.ts';
+import { OpenEpoch, type SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';
 import { phase } from '../../../src/vmm/thread/thread-control.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, forAWhile, takeOutput, until, vcpuProgram } from '../../support/machines.ts';
@@ -36,14 +37,15 @@ function quietTap(t: Test): string {
 }
 
 /** Packets whose letters an echoing guest prints. */
-function letters(text: string): ReplayedPacket[] {
-  return Array.from(text, (letter) => {
+function letters(text: string): ReplayedPackets {
+  const packets = Array.from(text, (letter) => {
     const packet = new Uint8Array(echoed.bytes);
     packet.fill(0xff, 12, 18);
     packet.set([2, 0, 0, 0, 0, 9], 18);
     packet[echoed.letter] = letter.charCodeAt(0);
     return { card: 0, packet };
   });
+  return packReplayed(packets);
 }
 
 /** Frames that a TAP's interface got from the machine. */

@@ -1,5 +1,5 @@
-import type { PacketPort } from '../../devices/net/packet-port.ts';
-import { fillMemory, viewMemory } from '../../host/libc.ts';
+import type { PacketPort } from '../../../devices/net/packet-port.ts';
+import { fillMemory, viewMemory } from '../../../host/libc.ts';
 
 /** struct iovec: address and length, 8 bytes each. */
 const iovecBytes = 16;

@@ -1,10 +1,10 @@
 import { type Test, test } from 'tap';
-import { EAGAIN } from '../../../../src/host/errno.ts';
-import { IoVectors } from '../../../../src/host/io-vector.ts';
-import { viewMemory } from '../../../../src/host/libc.ts';
-import { AnonymousMapping } from '../../../../src/host/mapping.ts';
-import { CardPort } from '../../../../src/vmm/io/card-port.ts';
-import { FakePort, packet } from '../../devices/net/net-rig.ts';
+import { EAGAIN } from '../../../../../src/host/errno.ts';
+import { IoVectors } from '../../../../../src/host/io-vector.ts';
+import { viewMemory } from '../../../../../src/host/libc.ts';
+import { AnonymousMapping } from '../../../../../src/host/mapping.ts';
+import { CardPort } from '../../../../../src/vmm/io/protection/card-port.ts';
+import { FakePort, packet } from '../../../devices/net/net-rig.ts';
 
 /** A port, and somebody who reads it into two ranges. */
 function portRig(t: Test, ranges: readonly [number, number] = [40, 4000]) {

@@ -1,8 +1,8 @@
-import type { PacketListener, PacketRanges, TapPoint, Verdict } from '../../devices/net/packet-tap.ts';
-import { DoorbellButton } from '../../host/doorbell.ts';
-import { RecordProducer } from '../../host/record-ring.ts';
-import { kindOfCard, PacketControl, packetMode } from '../platform/packet-rings.ts';
-import { OpenEpoch, type SharedProtection } from '../platform/shared-protection.ts';
+import type { PacketListener, PacketRanges, TapPoint, Verdict } from '../../../devices/net/packet-tap.ts';
+import { DoorbellButton } from '../../../host/doorbell.ts';
+import { RecordProducer } from '../../../host/record-ring.ts';
+import { kindOfCard, PacketControl, packetMode } from '../../platform/packet-rings.ts';
+import { OpenEpoch, type SharedProtection } from '../../platform/shared-protection.ts';
 
 /** Where a card's packets can be seen: NetDevice. */
 export interface MirroredCard {

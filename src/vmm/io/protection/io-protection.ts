@@ -1,7 +1,8 @@
-import { DiskForwarding } from '../../block/replicated/disk-forwarding.ts';
-import { DoorbellButton } from '../../host/doorbell.ts';
-import type { Closable } from '../../host/ownership.ts';
-import { OpenEpoch, type ReplayedPacket, type SharedProtection } from '../platform/shared-protection.ts';
+import { DiskForwarding } from '../../../block/replicated/disk-forwarding.ts';
+import { DoorbellButton } from '../../../host/doorbell.ts';
+import type { Closable } from '../../../host/ownership.ts';
+import { type ReplayedPackets, replayedOf } from '../../platform/replayed-packets.ts';
+import { OpenEpoch, type SharedProtection } from '../../platform/shared-protection.ts';
 import type { CardPort } from './card-port.ts';
 import { type MirroredCard, PacketMirror } from './packet-mirror.ts';
 
@@ -57,9 +58,9 @@ export class IoProtection implements Closable {
   }
 
   /** These packets enter the guest before anything new. */
-  replay(packets: readonly ReplayedPacket[]): void {
+  replay(packets: ReplayedPackets): void {
     this.#cards.forEach(({ device, port }, number) => {
-      port.replay(packets.filter(({ card }) => card === number).map(({ packet }) => packet));
+      port.replay(replayedOf(packets, number));
       device.portReady();
     });
   }

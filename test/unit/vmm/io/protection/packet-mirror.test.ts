@@ -1,11 +1,16 @@
 import { type Test, test } from 'tap';
-import type { NetState } from '../../../../src/devices/net/net-state.ts';
-import { close, createPipe, tryRead } from '../../../../src/host/libc.ts';
-import { RecordConsumer, recordRingStorage } from '../../../../src/host/record-ring.ts';
-import { PacketMirror } from '../../../../src/vmm/io/packet-mirror.ts';
-import { cardOfKind, newSharedPackets, PacketControl, packetMode } from '../../../../src/vmm/platform/packet-rings.ts';
-import { OpenEpoch } from '../../../../src/vmm/platform/shared-protection.ts';
-import { type NetRig, netRig, packet } from '../../devices/net/net-rig.ts';
+import type { NetState } from '../../../../../src/devices/net/net-state.ts';
+import { close, createPipe, tryRead } from '../../../../../src/host/libc.ts';
+import { RecordConsumer, recordRingStorage } from '../../../../../src/host/record-ring.ts';
+import { PacketMirror } from '../../../../../src/vmm/io/protection/packet-mirror.ts';
+import {
+  cardOfKind,
+  newSharedPackets,
+  PacketControl,
+  packetMode,
+} from '../../../../../src/vmm/platform/packet-rings.ts';
+import { OpenEpoch } from '../../../../../src/vmm/platform/shared-protection.ts';
+import { type NetRig, netRig, packet } from '../../../devices/net/net-rig.ts';
 
 /** Room for two packets of 500 bytes. */
 const smallRing = 2048;
