@@ -12,8 +12,10 @@ import { gpa, MiB } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
 import { IoDevices } from '../../../../src/vmm/io/io-devices.ts';
 import type { IoReport } from '../../../../src/vmm/io/io-report.ts';
+import { packReplayed } from '../../../../src/vmm/platform/replayed-packets.ts';
 import { MockDriver } from '../../../support/mock-driver.ts';
 import { freeName, noTaps } from '../../../support/taps.ts';
+import { packet } from '../../devices/net/net-rig.ts';
 
 const skip = noTaps();
 const statusOffset = 6;
@@ -55,7 +57,7 @@ function cardRig(t: Test) {
   const driver = new MockDriver(registers, ram.memory);
   driver.start();
   const status = (): number => driver.readConfig(statusOffset, 2);
-  return { name, devices, reports, loop, status };
+  return { name, devices, reports, loop, status, driver };
 }
 
 test('a TAP that is deleted takes the carrier with it, and is told of once', { skip }, async (t) => {
@@ -86,4 +88,34 @@ test('a card that comes from elsewhere announces itself, with the carrier of the
   t.equal(status(), 0);
   devices.announce();
   t.equal(status(), linkUp | announce);
+});
+
+test("a guest gets what the other side's got before anything else, and one that begins anew gets nothing of it", {
+  skip,
+}, async (t) => {
+  for (const beginsAnew of [false, true]) {
+    const { devices, driver, loop } = cardRig(t);
+    // Until its TAP is known to have nothing.
+    loop.turn(0);
+    devices.pause();
+    devices.replay(
+      packReplayed([
+        { card: 0, packet: packet(100, 1) },
+        { card: 1, packet: packet(100, 9) },
+        { card: 0, packet: packet(200, 2) },
+      ]),
+    );
+    if (beginsAnew) {
+      devices.powerCycle();
+      driver.start();
+    }
+    const queue = driver.queues[0];
+    for (let count = 0; count < 4; count++) queue?.add([{ write: 2000 }]);
+    devices.resume();
+    for (let turn = 0; turn < 5; turn++) devices.takeTurns();
+    const entered = queue?.collect().map(({ length }) => length);
+    // The kernel may have something to say on a new TAP.
+    const lengths = entered?.filter((length) => length === 100 || length === 200);
+    t.strictSame(lengths, beginsAnew ? [] : [100, 200]);
+  }
 });
