@@ -110,6 +110,8 @@ export abstract class Host<E extends { readonly kind: string }> {
         if (this.headline === this.#headline) continue;
         this.#headline = this.headline;
         this.since = Date.now();
+        // Of this no notice tells.
+        if (this.#headline === 'PAIRING') this.become('disks and memory are being copied');
       }
     } catch (error) {
       this.#listener.failed(error as Error);

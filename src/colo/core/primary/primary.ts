@@ -291,7 +291,9 @@ export class Primary {
 
   #frame({ term, message }: Frame): void {
     if (!hasPeer(this.phase)) return; // what came before the peer heard that this is over
-    if (!this.#rules.acceptsTerm(term, this.#term)) {
+    // Who refuses has not taken the term on, and all that it says ends is this attempt.
+    const isAnswer = message.kind === 'refusal' && this.phase === 'greeting';
+    if (!isAnswer && !this.#rules.acceptsTerm(term, this.#term)) {
       throw new ProtocolError('wrong-term', `the peer sent ${message.kind} of term ${term} in term ${this.#term}`);
     }
     switch (message.kind) {

@@ -217,3 +217,19 @@ test('a parameter change is a checkpoint, and arms the new delay', async (t) => 
     'send checkpoint-request 1',
   ]);
 });
+
+test('a standby that refuses is heard, though it has not taken the term on', async (t) => {
+  const primary = newPrimary();
+  primary.on({ kind: 'command', command: { name: 'protect' } });
+  primary.on({ kind: 'connected' });
+  const refusal = { kind: 'refusal', reason: 'its disk is smaller' } as const;
+  const frame = { role: 'secondary', term: term(0), message: refusal } as const;
+  const told = primary.effects({ kind: 'frame', frame }).filter((effect) => effect.kind === 'tell');
+  t.match(told, [{ notice: { kind: 'not-protected', why: /cannot take over this machine: its disk is smaller/ } }]);
+  const paired = newPrimary();
+  paired.on({ kind: 'command', command: { name: 'protect' } });
+  paired.on({ kind: 'connected' });
+  paired.hears({ kind: 'welcome', shape });
+  const late = paired.effects({ kind: 'frame', frame }).filter((effect) => effect.kind === 'tell');
+  t.match(late, [{ notice: { why: /of term 0 in term 3/ } }], 'whoever has is of that term');
+});
