@@ -1,0 +1,78 @@
+import { test } from 'tap';
+import { noEtcd } from '../../support/etcd.ts';
+import { echoing, recitingPatiently } from '../../support/guests.ts';
+import { noKvm } from '../../support/kvm.ts';
+import { Pair } from '../../support/pair.ts';
+import { kernelFile, runVmm } from '../../support/vmm-process.ts';
+
+const skip = noKvm() || noEtcd();
+
+test('a guest goes on at its standby when the process of its primary is killed', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.standby('--serial', 'stdio,eof=ignore');
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  const before = await pair.status('a', ({ epoch }) => epoch > 0);
+  await primary.endedBySignal('SIGKILL');
+  const after = await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
+  t.equal(after.term, before.term + 1, 'the arbiter gave it the next term');
+  await standby.printed('abcdefghijklmnopqrstuvwxyz');
+  t.notMatch(standby.stdout.slice(0, 26), 'abcdefghijklmnopqrstuvwxyz', 'it goes on, it does not begin');
+  const again = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  const { code, stderr } = await again.ended;
+  t.equal(code, 1);
+  t.match(stderr, /is in term 2, .* the other side has taken over since.*colo-vmm standby/s, 'no guest runs twice');
+});
+
+test('a guest that powers off ends both sides, with its exit code', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.standby();
+  const primary = pair.primary(kernelFile(pair.folder, echoing()));
+  await pair.protected();
+  primary.write('q');
+  const [one, other] = await Promise.all([primary.ended, standby.ended]);
+  t.equal(one.code, 0, one.stderr);
+  t.equal(other.code, 0, other.stderr);
+});
+
+test('a primary whose standby is gone asks the arbiter, and finds its standby again', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.standby();
+  pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  await standby.endedBySignal('SIGKILL');
+  const { why } = await pair.status('a', ({ headline, term }) => headline === 'UNPROTECTED' && term === 2);
+  t.match(why, 'closed the connection');
+  pair.standby();
+  await pair.protected();
+});
+
+test('commands of an operator: refused where they make no sense, done where they do', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  pair.standby();
+  pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  const a = (...words: readonly string[]) => runVmm([...words, '--control', pair.control('a')]);
+  t.match(await a('failover'), { code: 1, stderr: /the standby is well/ });
+  const { epoch } = await pair.status('a', () => true);
+  t.match(await a('checkpoint'), { code: 0 });
+  await pair.status('a', (status) => status.epoch > epoch);
+  t.match(await a('unprotect'), { code: 0 });
+  await pair.status('a', ({ headline }) => headline === 'UNPROTECTED');
+  await pair.status('b', ({ headline }) => headline === 'LISTENING');
+  t.match(await a('unprotect'), { code: 1, stderr: /not protected/ });
+});
+
+test('without an arbiter nobody goes on alone, until an operator says so', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  pair.standby();
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  pair.etcd.freeze();
+  await primary.endedBySignal('SIGKILL');
+  const { next } = await pair.status('b', ({ headline }) => headline === 'WAITING');
+  t.match(next, '--i-am-sure');
+  t.match(await runVmm(['failover', '--i-am-sure', '--control', pair.control('b')]), { code: 0 });
+  const { term } = await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
+  t.equal(term, 2);
+});

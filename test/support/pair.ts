@@ -1,0 +1,94 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
+import { Etcd } from './etcd.ts';
+import { runVmm, temporaryFolder, VmmProcess } from './vmm-process.ts';
+
+/** Two real VMMs on loopback that are a pair, with a real etcd: what a test starts of them. */
+export class Pair {
+  readonly folder: string;
+  readonly port: number;
+  readonly etcd: Etcd;
+  readonly #processes: VmmProcess[] = [];
+
+  private constructor(folder: string, port: number, etcd: Etcd) {
+    this.folder = folder;
+    this.port = port;
+    this.etcd = etcd;
+  }
+
+  /** All that it starts is gone after the test. */
+  static async make(t: { teardown(clean: () => unknown): void }): Promise<Pair> {
+    const pair = new Pair(temporaryFolder(t), await freePort(), await Etcd.start());
+    t.teardown(async () => {
+      for (const vmm of pair.#processes) vmm.child.kill('SIGKILL');
+      await Promise.all(pair.#processes.map((vmm) => vmm.ended));
+      await pair.etcd.close();
+    });
+    const { code, stderr } = await runVmm(['keys', '--pair', 'web', '--hosts', 'a,b', pair.keys()]);
+    if (code !== 0) throw new Error(stderr);
+    return pair;
+  }
+
+  keys(host = ''): string {
+    return join(this.folder, 'keys', host);
+  }
+
+  /** Path of the control socket of that side. */
+  control(side: 'a' | 'b'): string {
+    return join(this.folder, `${side}.sock`);
+  }
+
+  /** Flags of both sides. Detection is generous: a busy machine is no dead one. */
+  #flags(side: 'a' | 'b', more: readonly string[]): string[] {
+    const own = { '--tls': `dir=${this.keys(side)}`, '--arbiter': `etcd:${this.etcd.url}`, '--detection': '1000' };
+    const flags = Object.entries(own).flatMap(([flag, value]) => (more.includes(flag) ? [] : [flag, value]));
+    const insecure = more.includes('--insecure') ? flags.filter((_, index) => index !== 0 && index !== 1) : flags;
+    return [
+      ...['--name', 'web', '--control', this.control(side), '--state', join(this.folder, `${side}.state`)],
+      ...insecure,
+      ...more,
+    ];
+  }
+
+  standby(...more: readonly string[]): VmmProcess {
+    return this.#start(['standby', '--listen', `127.0.0.1:${this.port}`, ...this.#flags('b', more)]);
+  }
+
+  primary(kernel: string, ...more: readonly string[]): VmmProcess {
+    return this.#start(['run', '--kernel', kernel, '--standby', `127.0.0.1:${this.port}`, ...this.#flags('a', more)]);
+  }
+
+  /** Its status, once that is as wanted. @throws if the process ends before */
+  async status(side: 'a' | 'b', wanted: (status: ColoStatus) => boolean): Promise<ColoStatus> {
+    const deadline = Date.now() + 60_000;
+    for (;;) {
+      const { stdout, stderr } = await runVmm(['status', '--control', this.control(side), '--json']);
+      const colo = stdout === '' ? undefined : (JSON.parse(stdout) as { colo?: ColoStatus }).colo;
+      if (colo !== undefined && wanted(colo)) return colo;
+      if (Date.now() > deadline) throw new Error(`${side} is not as wanted: ${JSON.stringify(colo)} ${stderr}`);
+    }
+  }
+
+  async protected(): Promise<void> {
+    await this.status('a', ({ headline }) => headline === 'PROTECTED');
+    await this.status('b', ({ headline }) => headline === 'PROTECTING');
+  }
+
+  #start(args: readonly string[]): VmmProcess {
+    const vmm = new VmmProcess(args);
+    this.#processes.push(vmm);
+    return vmm;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
