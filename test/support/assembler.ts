@@ -48,6 +48,11 @@ export class Assembler {
     return this.bytes(0x0f, 0x85).#reference(label, 'relative');
   }
 
+  /** After a comparison of unsigned numbers: the first one is below the second, or not. */
+  jumpIf(condition: 'below' | 'not below', label: string): this {
+    return this.bytes(0x0f, condition === 'below' ? 0x82 : 0x83).#reference(label, 'relative');
+  }
+
   /** DEC ECX, and on until it is zero. */
   repeatEcx(label: string): this {
     return this.bytes(0x49).jumpIfNotZero(label);

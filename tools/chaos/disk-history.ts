@@ -1,0 +1,48 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import type { Answer } from './guest/service.ts';
+import { decodeRecord, sectorBytes } from './guest/service.ts';
+
+/**
+ * Holds a disk of the small guest against what its clients were told: the records of all answers stand there, one after another
+ * without a gap, and nothing behind them. Everything asked must have been answered.
+ *
+ * @param told by counter
+ * @returns what is wrong, up to a few lines
+ */
+export function compareDisk(path: string, told: ReadonlyMap<bigint, Answer>): string[] {
+  const file = openSync(path, 'r');
+  try {
+    const sectors = BigInt(fstatSync(file).size / sectorBytes);
+    const last = BigInt(told.size);
+    // Older ones were written over.
+    const first = last > sectors ? last - sectors + 1n : 1n;
+    const wrong: string[] = [];
+    for (let counter = first; counter <= last && wrong.length < 10; counter++) {
+      const answer = told.get(counter);
+      const record = recordAt(file, counter % sectors);
+      if (answer === undefined) wrong.push(`nobody was told ${counter}, though ${last} numbers were`);
+      else if (record === undefined) wrong.push(`the record of ${inWords(answer)} is not on the disk`);
+      else if (!same(record, answer)) wrong.push(`the record of ${inWords(answer)} is one of ${inWords(record)}`);
+    }
+    const behind = recordAt(file, (last + 1n) % sectors);
+    if (behind !== undefined && behind.counter > last)
+      wrong.push(`a record of ${inWords(behind)}, which nobody was told`);
+    return wrong;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function recordAt(file: number, sector: bigint): Answer | undefined {
+  const bytes = Buffer.alloc(sectorBytes);
+  readSync(file, bytes, 0, sectorBytes, Number(sector) * sectorBytes);
+  return decodeRecord(bytes);
+}
+
+function same(one: Answer, other: Answer): boolean {
+  return one.client === other.client && one.number === other.number && one.counter === other.counter;
+}
+
+function inWords({ client, number, counter }: Answer): string {
+  return `${counter} (request ${number} of client ${client})`;
+}
