@@ -1,8 +1,11 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'tap';
 import { noEtcd } from '../../support/etcd.ts';
 import { echoing, recitingPatiently } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { Pair } from '../../support/pair.ts';
+import { hammeredPages, hammering } from '../../support/virtio-guests.ts';
 import { kernelFile, runVmm } from '../../support/vmm-process.ts';
 
 const skip = noKvm() || noEtcd();
@@ -75,4 +78,31 @@ test('without an arbiter nobody goes on alone, until an operator says so', { ski
   t.match(await runVmm(['failover', '--i-am-sure', '--control', pair.control('b')]), { code: 0 });
   const { term } = await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
   t.equal(term, 2);
+});
+
+test("the survivor's disk is that of its own history, whatever it was before", { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const [a, b] = [join(pair.folder, 'a.img'), join(pair.folder, 'b.img')];
+  const pageBytes = 4096;
+  const sizeBytes = 4 * 1024 * 1024;
+  const content = Buffer.alloc(sizeBytes, 'what was there before, and is copied at first ');
+  writeFileSync(a, content);
+  writeFileSync(b, new Uint8Array(sizeBytes));
+  const standby = pair.standby('--disk', `path=${b},id=root`);
+  const primary = pair.primary(kernelFile(pair.folder, hammering('round')), '--disk', `path=${a},id=root`);
+  await pair.protected();
+  await pair.status('a', ({ epoch }) => epoch > 0);
+  await primary.endedBySignal('SIGKILL');
+  await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const { stderr } = await standby.endedBySignal('SIGTERM');
+  t.notMatch(stderr, /failed/);
+  const disk = readFileSync(b);
+  const stamps = Array.from({ length: hammeredPages }, (_, place) => disk.readUInt32LE(place * pageBytes));
+  const newest = Math.max(...stamps);
+  // The last write may be on its way.
+  const expected = (last: number) =>
+    Array.from({ length: hammeredPages }, (_, place) => last - ((last - place) & (hammeredPages - 1)));
+  t.strictSame(stamps, expected(newest), 'pages as they were written one after the other, with none missing');
+  t.ok(disk.subarray(hammeredPages * pageBytes).equals(content.subarray(hammeredPages * pageBytes)));
 });
