@@ -82,7 +82,7 @@ export abstract class Host<E extends { readonly kind: string }> {
     this.lane = new Lane((error) => this.laneFailed(error));
     this.#alarms = new Alarms(
       () => this.now,
-      (timer) => this.post({ kind: 'timer', timer, turned: this.#signs.turned() }),
+      (timer) => this.post({ kind: 'timer', timer, turned: timer !== 'heartbeat' || this.#vouches() }),
     );
     this.#arbiter = new ArbiterDesk(birth.pair, birth.arbiter, birth.holder, (problem) => {
       this.log.add('arbiter', problem ?? `${this.#arbiter.facts.name} answers again`);
@@ -188,6 +188,14 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   /** The first word of `status`. */
   protected abstract get headline(): ColoHeadline;
+  /** All threads have turned since the last heartbeat. */
+  #vouches(): boolean {
+    const turned = this.#signs.turned();
+    if (!turned)
+      this.log.add('peer', `no heartbeat: ${this.#signs.still.join(' and ')} did not turn since the last one`);
+    return turned;
+  }
+
   protected abstract drained(stream: StreamName): void;
   protected abstract execute(effect: Effect): void;
   protected abstract noticed(notice: Notice): void;

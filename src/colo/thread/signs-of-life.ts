@@ -16,6 +16,7 @@ export interface WatchedThread {
  */
 export class SignsOfLife {
   readonly #watched = new Map<string, WatchedThread>();
+  #still: string[] = [];
 
   /** Watches a thread from now on; of a name at most one. */
   watch(name: string, thread: WatchedThread): void {
@@ -29,12 +30,17 @@ export class SignsOfLife {
 
   /** All have turned since this was asked last. */
   turned(): boolean {
-    let all = true;
-    for (const thread of this.#watched.values()) {
-      if (!thread.turned()) all = false;
+    this.#still = [];
+    for (const [name, thread] of this.#watched) {
+      if (!thread.turned()) this.#still.push(name);
       thread.nudge();
     }
-    return all;
+    return this.#still.length === 0;
+  }
+
+  /** Those that had not turned when that was asked last. */
+  get still(): readonly string[] {
+    return this.#still;
   }
 }
 

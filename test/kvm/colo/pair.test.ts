@@ -89,9 +89,11 @@ test("the survivor's disk is that of its own history, whatever it was before", {
   writeFileSync(a, content);
   writeFileSync(b, new Uint8Array(sizeBytes));
   const standby = pair.standby('--disk', `path=${b},id=root`);
-  const primary = pair.primary(kernelFile(pair.folder, hammering('round')), '--disk', `path=${a},id=root`);
+  const flags = ['--disk', `path=${a},id=root`, '--checkpoint-delay', '10'];
+  const primary = pair.primary(kernelFile(pair.folder, hammering('round')), ...flags);
   await pair.protected();
-  await pair.status('a', ({ epoch }) => epoch > 0);
+  // Long enough for heartbeats that do not come to be missed.
+  await pair.status('a', ({ epoch }) => epoch > 150);
   await primary.endedBySignal('SIGKILL');
   await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
   await new Promise((resolve) => setTimeout(resolve, 500));
