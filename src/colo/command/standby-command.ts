@@ -9,6 +9,9 @@ import { StandbyControl } from '../thread/standby-control.ts';
 import type { StandbyConfig } from './standby-config.ts';
 import { StandbyFace } from './standby-face.ts';
 
+/** Whoever is told to stop stops soon. */
+const leavePatienceMs = 500;
+
 /** How a standby's life before a takeover ends. */
 type Outcome =
   | { readonly kind: 'live'; readonly machine: Machine }
@@ -40,7 +43,10 @@ export async function standbyCommand(config: StandbyConfig, program: URL): Promi
         signals.handleWith((_signal, code) => decide({ kind: 'ended', exitCode: code }));
         control.serve(new Monitor(face, { name: name ?? pair.pair, colo: standby, snapshots: face }));
         const outcome = await decided;
-        if (outcome.kind === 'ended') return outcome.exitCode;
+        if (outcome.kind === 'ended') {
+          await standby.leave(leavePatienceMs);
+          return outcome.exitCode;
+        }
         return await attendMachine(outcome.machine, {
           serial: config.serial,
           snapshots: face.snapshotsOf(outcome.machine),

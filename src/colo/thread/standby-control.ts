@@ -44,7 +44,18 @@ export class StandbyControl extends SideControl {
     return Promise.reject(new Error('this is the standby of its pair'));
   }
 
-  /** Lets the primary go on without it, and everything else go. */
+  /** Has the primary go on without it, in order: nobody has to be asked then. What takes longer than `patienceMs` is not waited for. */
+  async leave(patienceMs: number): Promise<void> {
+    const deadline = performance.now() + patienceMs;
+    if ((await this.command({ name: 'unprotect' })) !== undefined) return;
+    while (performance.now() < deadline) {
+      const status = await this.status();
+      if (status === undefined || status.headline === 'LISTENING') return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
+  /** Lets everything go. */
   async close(): Promise<void> {
     await this.#thread.close();
     await this.#made?.discard();

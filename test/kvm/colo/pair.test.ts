@@ -66,6 +66,19 @@ test('commands of an operator: refused where they make no sense, done where they
   t.match(await a('unprotect'), { code: 1, stderr: /not protected/ });
 });
 
+test('a standby that is told to stop lets its primary go on: nobody is asked', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.standby();
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  const { code, tookMs } = await standby.endedBySignal('SIGTERM');
+  t.equal(code, 143);
+  t.ok(tookMs < 5000);
+  const { term } = await pair.status('a', ({ headline }) => headline === 'UNPROTECTED');
+  t.equal(term, 1, 'the arbiter gave no new one');
+  t.notMatch(primary.stderr, 'asked for term');
+});
+
 test('without an arbiter nobody goes on alone, until an operator says so', { skip }, async (t) => {
   const pair = await Pair.make(t);
   pair.standby();
