@@ -49,6 +49,8 @@ export type SecondaryMachineCalls = {
     readonly given: { readonly shape: MachineShape };
     readonly answer: SecondaryViews;
   };
+  /** Loads a state, to see that it can be; the machine stays held. */
+  readonly rehearse: { readonly given: Uint8Array; readonly answer: Nothing };
   /** The machine is not needed any more. */
   readonly discard: { readonly given: Nothing; readonly answer: Nothing };
   /**

@@ -372,7 +372,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { pages } = this.#attached ?? {};
     if (pages === undefined) return;
     try {
-      if (await pages.load(epoch)) this.post({ kind: 'loaded', epoch });
+      if (!(await pages.load(epoch))) return;
+      // What a takeover would fail of is found before anybody counts on one.
+      if (epoch === 0) await this.#calls.call('rehearse', pages.stateOf(epoch));
+      this.post({ kind: 'loaded', epoch });
     } catch (error) {
       this.post({ kind: 'load-failed', epoch, reason: (error as Error).message });
     }

@@ -75,6 +75,9 @@ export class StandbyControl extends SideControl {
         const { ram, devices } = made.shared;
         return { memory: ram, devices, io: made.machine.ioReach };
       },
+      rehearse: (state) => {
+        this.#machine.rehearse(state);
+      },
       discard: () => this.#discard(),
       revive: ({ state, stoppedAt }) => {
         const movedMs = bootTimeMs() - stoppedAt;

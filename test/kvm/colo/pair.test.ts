@@ -79,6 +79,40 @@ test('a standby that is told to stop lets its primary go on: nobody is asked', {
   t.notMatch(primary.stderr, 'asked for term');
 });
 
+test('a primary that was frozen finds that it was taken over from, and its guest never runs again', {
+  skip,
+}, async (t) => {
+  const pair = await Pair.make(t);
+  pair.standby();
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  primary.child.kill('SIGSTOP');
+  await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
+  primary.child.kill('SIGCONT');
+  const { why, next } = await pair.status('a', ({ headline }) => headline === 'FENCED');
+  t.match(why, 'the arbiter gave the next term to the other side');
+  t.match(next, 'colo-vmm standby');
+  const said = primary.stdout.length;
+  t.match(await runVmm(['resume', '--control', pair.control('a')]), { code: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.equal(primary.stdout.length, said);
+  const { code } = await primary.endedBySignal('SIGTERM');
+  t.equal(code, 143);
+});
+
+test('a standby that was frozen finds that its primary went on, and stands by again', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.standby();
+  pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  standby.child.kill('SIGSTOP');
+  await pair.status('a', ({ term }) => term === 2);
+  standby.child.kill('SIGCONT');
+  await pair.protected();
+  const { term } = await pair.status('b', () => true);
+  t.equal(term, 2);
+});
+
 test('without an arbiter nobody goes on alone, until an operator says so', { skip }, async (t) => {
   const pair = await Pair.make(t);
   pair.standby();
