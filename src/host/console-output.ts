@@ -1,6 +1,7 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { EAGAIN, EINTR, EPIPE } from './errno.ts';
 import { type Fd, trySend, tryWrite } from './libc.ts';
+import { LogOutput, logSystem } from './log-output.ts';
 import type { Closable } from './ownership.ts';
 import { tell } from './tell.ts';
 
@@ -14,6 +15,8 @@ export class ConsoleOutput implements Closable {
   readonly #fd: number;
   readonly #own: boolean;
   readonly #socket: boolean;
+  /** A regular file is never gone for good. */
+  readonly #log: LogOutput | undefined;
   #closed = false;
 
   constructor(fd: number) {
@@ -30,10 +33,12 @@ export class ConsoleOutput implements Closable {
     }
     this.#own = reopened !== undefined;
     this.#fd = reopened ?? fd;
+    this.#log = stat.isFile() ? new LogOutput(logSystem(fd)) : undefined;
   }
 
   /** Writes what fits now; the count. 0: nothing fits, try later. Once the reader is gone everything is dropped. */
   write(bytes: Uint8Array): number {
+    if (this.#log !== undefined) return this.#log.write(bytes);
     if (this.#closed) return bytes.length;
     const count = this.#socket ? trySend(this.#fd as Fd, bytes) : tryWrite(this.#fd as Fd, bytes);
     if (count >= 0) return count;
@@ -44,6 +49,7 @@ export class ConsoleOutput implements Closable {
   }
 
   close(): void {
+    this.#log?.close();
     if (this.#own) closeSync(this.#fd);
   }
 }
