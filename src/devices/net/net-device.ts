@@ -180,8 +180,10 @@ export class NetDevice implements VirtioDevice, TakesTurns {
 
   prepareLoad(state: DeviceState, { config, active }: LoadSetting): () => void {
     const saved = ofKind<NetState>(state, 'net');
+    const told = new DataView(config.buffer, config.byteOffset);
+    checkMtu(told, this.#shape.config);
     checkConfig(config, this.#shape.config, netConfig, [netConfig.mac, netConfig.status + 2]);
-    const status = new DataView(config.buffer, config.byteOffset).getUint16(netConfig.status, true);
+    const status = told.getUint16(netConfig.status, true);
     if ((status & ~(LINK_UP | ANNOUNCE)) !== 0)
       throw new VmStateError('registers.config.status', `cannot be ${status}`);
     const queues = active === undefined ? undefined : three(active.queues);
@@ -279,6 +281,15 @@ function three(queues: readonly Virtqueue[]): [receive: Virtqueue, transmit: Vir
     throw new RangeError(`a network card has three queues, not ${queues.length}`);
   }
   return [receive, transmit, control];
+}
+
+/** Whether the driver was told of the MTU here, which it never learns anew. @throws VmStateError in the words of who configures cards */
+function checkMtu(saved: DataView, config: Uint8Array): void {
+  const told = saved.getUint16(netConfig.mtu, true);
+  const here = new DataView(config.buffer, config.byteOffset).getUint16(netConfig.mtu, true);
+  if (told === here) return;
+  const rest = `the guest was told of an MTU of ${told}: give mtu=${told}, or start the guest anew`;
+  throw new VmStateError(`mtu=${here}`, `cannot be: ${rest}`);
 }
 
 /** Whether a card can have come to its state with what its driver agreed on. @throws VmStateError */

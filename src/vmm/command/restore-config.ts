@@ -80,10 +80,20 @@ function merged<Device extends object>(
     devices[index] = { ...device, ...keys };
     const checked = v.safeParse(schema, [devices[index]], { abortEarly: true });
     if (!checked.success) throw refuse(explain(checked.issues[0]));
+    if (keys.mac !== undefined && keys.mac.toLowerCase() !== macOf(device)) {
+      throw refuse(
+        'mac cannot be changed: the guest keeps the address that it has; leave mac out, or start the guest anew',
+      );
+    }
   }
   const checked = v.safeParse(schema, devices, { abortEarly: true });
   if (!checked.success) throw new ConfigError(`--${flag}: ${checked.issues[0].message}`);
   return checked.output;
+}
+
+/** The address that a card was given; a random one is in nobody's configuration. */
+function macOf(device: object): string | undefined {
+  return 'mac' in device && typeof device.mac === 'string' ? device.mac.toLowerCase() : undefined;
 }
 
 const plural = { disk: 'disks', net: 'network cards' } as const;

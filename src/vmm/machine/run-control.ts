@@ -27,7 +27,7 @@ const mostTries = 10;
 export class RunControl {
   /** Called whenever all has been stopped, before anything is made of that. */
   onPaused: () => void = () => {};
-  /** How often the machine was resumed. */
+  /** How often the guest ran again after a stop, however short: a checkpoint of a running machine counts. */
   timesResumed = 0;
   /** How long the guest's clocks were stopped, last: from when its clocks were read until they were set, in ms. */
   heldMs = 0;

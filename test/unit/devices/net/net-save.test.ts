@@ -190,11 +190,14 @@ test('refuses a state in which a packet waits, or was seen, with no driver', asy
   }
 });
 
-test('is not loaded with the state of a card with another MTU, by that name', async (t) => {
+test('is not loaded with the state of a card with another MTU, and says which one to give', async (t) => {
   const state = savedState(netRig(t, { mtu: 1400 }));
   const rig = netRig(t, { mtu: 1500 });
   rig.transport.pause();
-  t.throws(() => rig.transport.prepareLoad(state), { code: 'VM_STATE', message: /^registers.config.mtu is not/ });
+  t.throws(() => rig.transport.prepareLoad(state), {
+    code: 'VM_STATE',
+    message: 'mtu=1500 cannot be: the guest was told of an MTU of 1400: give mtu=1400, or start the guest anew',
+  });
 });
 
 test('refuses a state in which requests are taken and not given back, for there never are any', async (t) => {

@@ -114,3 +114,15 @@ test('says so of a snapshot that has no devices', async (t) => {
   t.throws(() => mergeDevices(none, { disk: ['path=a'], net: [] }), { message: /no more disks; it has none$/ });
   t.throws(() => mergeDevices(none, { disk: [], net: ['tap=a'] }), { message: /no more network cards; it has none$/ });
 });
+
+test('a card keeps the address that its guest has: another one is refused, and the same may be given', async (t) => {
+  const other = {
+    code: 'CONFIG',
+    message: /^--net .*: mac cannot be changed: .*; leave mac out, or start the guest anew$/,
+  };
+  t.throws(() => merge([], ['mac=02:00:00:00:00:09']), other);
+  t.strictSame(merge([], ['tap=tap0,mac=02:00:00:00:00:01']), saved);
+  const random = { disk: [], net: [{ tap: 'tap0', offload: true }] };
+  t.throws(() => mergeDevices(random, { disk: [], net: ['tap=tap9,mac=02:00:00:00:00:09'] }), other);
+  t.equal(mergeDevices(random, { disk: [], net: ['tap=tap9'] }).net[0]?.tap, 'tap9');
+});
