@@ -1,8 +1,10 @@
-import { readFileSync, writeSync } from 'node:fs';
+import { fstatSync, readFileSync, writeSync } from 'node:fs';
 import { test } from 'tap';
 import type { Fd } from '../../../src/host/libc.ts';
 import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
+import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
 import { Ram } from '../../../src/memory/ram.ts';
+import { StagingArea } from '../../../src/memory/staging-area.ts';
 import { namelessFile } from '../../support/nameless-file.ts';
 import { inThread } from '../../support/thread.ts';
 
@@ -161,4 +163,128 @@ test('refuses a file that is too short, before a touch beyond its end can be fat
   const plain = new Ram(16 * MiB);
   t.teardown(() => plain.close());
   t.throws(() => plain.overlayFile({ fd, offset: 0 }, 0, 2), TypeError);
+});
+
+/** Places of this process's address space with such bytes behind them, as the kernel lists them. */
+function mapped(what: RegExp): string[] {
+  return readFileSync('/proc/self/maps', 'utf8')
+    .split('\n')
+    .filter((line) => what.test(line));
+}
+
+const ofFile = (fd: Fd): string[] => mapped(new RegExp(` ${fstatSync(fd).ino} `));
+const memfds = (): string[] => mapped(/memfd:guest-ram/);
+
+test('shared RAM is a memfd, of which nothing is left when it is closed; private RAM is none', async (t) => {
+  const before = memfds().length;
+  const ram = new Ram(4 * MiB, 'shared');
+  t.equal(memfds().length, before + 1);
+  ram.close();
+  t.equal(memfds().length, before);
+  const plain = new Ram(4 * MiB);
+  t.equal(memfds().length, before);
+  plain.close();
+});
+
+test('closed RAM is memory given back', async (t) => {
+  const ram = new Ram(64 * MiB);
+  ram.memory.write(gpa(0), new Uint8Array(64 * MiB).fill(1));
+  const full = residentBytes();
+  ram.close();
+  t.ok(full - residentBytes() > 48 * MiB);
+});
+
+for (const [pages, mappings] of [
+  [255, 0],
+  [256, 1],
+] as const) {
+  test(`${pages} pages of another file take ${mappings} mappings`, async (t) => {
+    const base = fileOf(t, 16 * MiB, {});
+    const later = fileOf(t, 16 * MiB, {});
+    const ram = new Ram(16 * MiB, { fd: base, offset: 0 });
+    t.teardown(() => ram.close());
+    ram.overlayFile({ fd: later, offset: 0 }, 8, pages);
+    t.equal(ofFile(later).length, mappings);
+  });
+}
+
+test('the last page of RAM can be overlaid, and nothing less than one', async (t) => {
+  const base = fileOf(t, 16 * MiB, {});
+  const later = fileOf(t, 16 * MiB, { 0: 5 });
+  const ram = new Ram(16 * MiB, { fd: base, offset: 0 });
+  t.teardown(() => ram.close());
+  const last = (16 * MiB) / pageSize - 1;
+  ram.overlayFile({ fd: later, offset: 0 }, last, 1);
+  t.equal(ram.memory.readU32(gpa(16 * MiB - pageSize)), 5);
+  const message = `pages [${last}, +2) are not in RAM of 16777216 bytes`;
+  t.throws(() => ram.overlayFile({ fd: later, offset: 0 }, last, 2), { message });
+  t.throws(() => ram.overlayFile({ fd: later, offset: 0 }, 0, 0), { message: /^pages \[0, \+0\) are not in RAM/ });
+});
+
+for (const backing of ['private', 'shared', 'file'] as const) {
+  test(`zeroed RAM (${backing}) is empty, and each of its pages counts as written`, async (t) => {
+    const fd = fileOf(t, 4 * MiB, { 1: 11 });
+    const ram = new Ram(4 * MiB, backing === 'file' ? { fd, offset: 0 } : backing);
+    t.teardown(() => ram.close());
+    const { memory } = ram;
+    memory.writeU32(gpa(0x3000), 33);
+    memory.tracking = true;
+    ram.zero();
+    t.equal(memory.readU32(gpa(0x1000)), 0);
+    t.equal(memory.readU32(gpa(0x3000)), 0);
+    t.equal(memory.regions[0]?.written.count, (4 * MiB) / pageSize);
+    memory.writeU32(gpa(0x3000), 44);
+    t.equal(memory.readU32(gpa(0x3000)), 44);
+  });
+}
+
+for (const backing of ['private', 'shared'] as const) {
+  test(`${backing} RAM that moves is zeros elsewhere, and the old bytes stay until they are given back`, async (t) => {
+    const before = memfds().length;
+    const ram = new Ram(4 * MiB, backing);
+    t.teardown(() => ram.close());
+    ram.memory.writeU32(gpa(0x3000), 33);
+    const { shared: old, memory } = ram;
+    memory.tracking = true;
+
+    const oldRange = ram.move();
+
+    t.not(ram.shared.address, old.address);
+    t.equal(ram.slots[0]?.hostAddress, ram.shared.address);
+    t.equal(memory.readU32(gpa(0x3000)), 0);
+    t.equal(new DataView(old.bytes, old.start).getUint32(0x3000, true), 33);
+    t.equal(ram.shared.written, old.written, 'marks are where they were');
+    t.equal(ram.shared.tracking, old.tracking);
+    t.equal(memory.regions[0]?.written.count, (4 * MiB) / pageSize);
+    memory.writeU32(gpa(0x3000), 44);
+    t.equal(new DataView(ram.shared.bytes, ram.shared.start).getUint32(0x3000, true), 44);
+    t.equal(memfds().length - before, backing === 'shared' ? 2 : 0, 'it is made of the same as before');
+    oldRange.close();
+    t.equal(new DataView(old.bytes, old.start).getUint32(0x3000, true), 0);
+    t.equal(memory.readU32(gpa(0x3000)), 44);
+  });
+}
+
+test('staged pages are loaded up to the last one of RAM, marked, and none behind it', async (t) => {
+  const pages = (4 * MiB) / pageSize;
+  const [ram, larger] = [new Ram(4 * MiB), new Ram(8 * MiB)];
+  const staging = new StagingArea(2 * pages);
+  t.teardown(() => {
+    for (const each of [staging, ram, larger]) each.close();
+  });
+  const dirty = [new DirtyBitmap(2 * pages)];
+  const stage = (page: number): void => {
+    larger.memory.writeU32(gpa(page * pageSize), page);
+    dirty[0]?.mark(page);
+    staging.copy(larger.memory, dirty);
+  };
+  ram.memory.tracking = true;
+
+  stage(pages - 1);
+  ram.load(staging);
+  t.equal(ram.memory.readU32(gpa(4 * MiB - pageSize)), pages - 1);
+  t.equal(ram.memory.regions[0]?.written.has(pages - 1), true);
+  t.equal(ram.memory.regions[0]?.written.count, 1);
+  stage(pages);
+  t.throws(() => ram.load(staging), { message: `pages [${pages - 1}, +2) are not in RAM of 4194304 bytes` });
 });

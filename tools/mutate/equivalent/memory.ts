@@ -31,6 +31,14 @@ export const equivalentInMemory: EquivalentMutants = {
       why: 'without a region no access comes so far',
     },
   ],
+  'src/memory/ram.ts': [
+    {
+      original: "'private'",
+      replacements: ['""'],
+      places: 3,
+      why: 'a file that is not mapped shared is mapped private, and RAM that is not shared is private',
+    },
+  ],
   'src/memory/page-codec.ts': [
     {
       original: 'this.#kinds.length < numbers.length',
