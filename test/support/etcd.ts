@@ -10,29 +10,42 @@ export function noEtcd(): string | false {
   return spawnSync('etcd', ['--version']).status === 0 ? false : 'no etcd here: apt-get install etcd-server';
 }
 
-/** A real etcd of one member, on a port of loopback that was free. Its data outlive a restart. */
+/** A real etcd of one member, on a port of this host that was free. Its data outlive a restart. It lives no longer than we do. */
 export class Etcd {
   readonly url: string;
   readonly #folder = mkdtempSync(join(tmpdir(), 'colo-vmm-etcd-'));
   readonly #peerUrl: string;
   #process: ChildProcess | undefined;
 
-  private constructor(client: number, peer: number) {
-    this.url = `http://127.0.0.1:${client}`;
+  private constructor(address: string, client: number, peer: number) {
+    this.url = `http://${address}:${client}`;
     this.#peerUrl = `http://127.0.0.1:${peer}`;
   }
 
-  static async start(): Promise<Etcd> {
-    const etcd = new Etcd(await freePort(), await freePort());
+  /** @param address of this host, where clients find it */
+  static async start(address = '127.0.0.1'): Promise<Etcd> {
+    const etcd = new Etcd(address, await freePort(), await freePort());
     await etcd.start();
     return etcd;
   }
 
   async start(): Promise<void> {
     this.#process = spawn(
-      'etcd',
+      'setpriv',
       [
-        ...['--name', 'one', '--data-dir', this.#folder, '--logger', 'zap', '--log-level', 'error'],
+        ...[
+          '--pdeathsig',
+          'KILL',
+          'etcd',
+          '--name',
+          'one',
+          '--data-dir',
+          this.#folder,
+          '--logger',
+          'zap',
+          '--log-level',
+          'error',
+        ],
         ...['--listen-client-urls', this.url, '--advertise-client-urls', this.url],
         ...['--listen-peer-urls', this.#peerUrl, '--initial-advertise-peer-urls', this.#peerUrl],
         ...['--initial-cluster', `one=${this.#peerUrl}`, '--enable-v2=false'],

@@ -93,6 +93,17 @@ export class Clients {
     return this.#latencies.length;
   }
 
+  /** Requests that were asked, each counted once. */
+  get asked(): number {
+    return this.#asked;
+  }
+
+  /** The longest silence is looked for from now on. */
+  forgetSilence(): void {
+    this.#longestSilenceMs = 0;
+    this.#lastAnswerAt = performance.now();
+  }
+
   /** Packets that came, also those that said again what was known. */
   get received(): number {
     return this.#received;

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { Answer } from './guest/service.ts';
 import { decodeRecord, sectorBytes } from './guest/service.ts';
 
@@ -10,33 +10,28 @@ import { decodeRecord, sectorBytes } from './guest/service.ts';
  * @returns what is wrong, up to a few lines
  */
 export function compareDisk(path: string, told: ReadonlyMap<bigint, Answer>): string[] {
-  const file = openSync(path, 'r');
-  try {
-    const sectors = BigInt(fstatSync(file).size / sectorBytes);
-    const last = BigInt(told.size);
-    // Older ones were written over.
-    const first = last > sectors ? last - sectors + 1n : 1n;
-    const wrong: string[] = [];
-    for (let counter = first; counter <= last && wrong.length < 10; counter++) {
-      const answer = told.get(counter);
-      const record = recordAt(file, counter % sectors);
-      if (answer === undefined) wrong.push(`nobody was told ${counter}, though ${last} numbers were`);
-      else if (record === undefined) wrong.push(`the record of ${inWords(answer)} is not on the disk`);
-      else if (!same(record, answer)) wrong.push(`the record of ${inWords(answer)} is one of ${inWords(record)}`);
-    }
-    const behind = recordAt(file, (last + 1n) % sectors);
-    if (behind !== undefined && behind.counter > last)
-      wrong.push(`a record of ${inWords(behind)}, which nobody was told`);
-    return wrong;
-  } finally {
-    closeSync(file);
+  const disk = readFileSync(path);
+  const sectors = BigInt(disk.length / sectorBytes);
+  const last = BigInt(told.size);
+  // Older ones were written over.
+  const first = last > sectors ? last - sectors + 1n : 1n;
+  const wrong: string[] = [];
+  for (let counter = first; counter <= last && wrong.length < 10; counter++) {
+    const answer = told.get(counter);
+    const record = recordAt(disk, counter % sectors);
+    if (answer === undefined) wrong.push(`nobody was told ${counter}, though ${last} numbers were`);
+    else if (record === undefined) wrong.push(`the record of ${inWords(answer)} is not on the disk`);
+    else if (!same(record, answer)) wrong.push(`the record of ${inWords(answer)} is one of ${inWords(record)}`);
   }
+  const behind = recordAt(disk, (last + 1n) % sectors);
+  if (behind !== undefined && behind.counter > last)
+    wrong.push(`a record of ${inWords(behind)}, which nobody was told`);
+  return wrong;
 }
 
-function recordAt(file: number, sector: bigint): Answer | undefined {
-  const bytes = Buffer.alloc(sectorBytes);
-  readSync(file, bytes, 0, sectorBytes, Number(sector) * sectorBytes);
-  return decodeRecord(bytes);
+function recordAt(disk: Buffer, sector: bigint): Answer | undefined {
+  const at = Number(sector) * sectorBytes;
+  return decodeRecord(disk.subarray(at, at + sectorBytes));
 }
 
 function same(one: Answer, other: Answer): boolean {

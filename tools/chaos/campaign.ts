@@ -1,0 +1,203 @@
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Etcd } from '../../test/support/etcd.ts';
+import { randomNumbers } from '../../test/support/random.ts';
+import { Clients } from './clients.ts';
+import { type Fault, faults } from './faults.ts';
+import { Ground } from './ground.ts';
+import { servicePort } from './guest/service.ts';
+import { arbiterAddress, guestAddress, type HostName, Network } from './net/network.ts';
+import { makeKeys, Pair } from './pair/pair.ts';
+import { type RoundResult, runRound } from './round.ts';
+import { Watch } from './watch.ts';
+
+export interface CampaignOptions {
+  readonly rounds: number;
+  readonly seed: number;
+  /** Only faults whose names have this in them. */
+  readonly faults: string;
+  /** Silence that means loss, ms. */
+  readonly detectionMs: number;
+  /** No encryption between the hosts. */
+  readonly insecure: boolean;
+  /** What is left of a round that went wrong comes here. */
+  readonly keep: string;
+  readonly onRound: (round: number, result: RoundResult) => void;
+}
+
+/** A pair becomes protected within so long, ms. */
+const protectionMs = 30_000;
+
+/** Rounds one after another, each with a pair that is protected. It ends with the first one that went wrong. */
+export class Campaign {
+  readonly results: RoundResult[] = [];
+  /** Pairs that were made. */
+  pairs = 0;
+  /** Where what is left of the round that went wrong is. */
+  kept: string | undefined;
+  readonly #options: CampaignOptions;
+  readonly #random: (limit: number) => number;
+  readonly #network: Network;
+  readonly #arbiter: Etcd;
+  readonly #watch: Watch;
+  #pair: Pair | undefined;
+  #clients: Clients | undefined;
+  #history: string[] = [];
+  #stopped = false;
+
+  private constructor(options: CampaignOptions, network: Network, arbiter: Etcd, watch: Watch) {
+    this.#options = options;
+    this.#random = randomNumbers(options.seed);
+    this.#network = network;
+    this.#arbiter = arbiter;
+    this.#watch = watch;
+  }
+
+  /** In a network namespace of its own. */
+  static async open(options: CampaignOptions): Promise<Campaign> {
+    await makeKeys(join(tmpdir(), 'keys'));
+    const network = await Network.make();
+    try {
+      return new Campaign(options, network, await Etcd.start(arbiterAddress), await Watch.open());
+    } catch (error) {
+      await network.close();
+      throw error;
+    }
+  }
+
+  /** Ends after the round at hand. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async run(): Promise<void> {
+    const chosen = faults.filter(({ name }) => name.includes(this.#options.faults));
+    if (chosen.length === 0) throw new Error(`no fault is called ${this.#options.faults}`);
+    let deck: Fault[] = [];
+    for (let round = 1; round <= this.#options.rounds && !this.#stopped; round++) {
+      if (deck.length === 0) deck = this.#shuffled(chosen);
+      const fault = deck.pop() as Fault;
+      const result = await this.#round(round, fault);
+      this.results.push(result);
+      this.#options.onRound(round, result);
+      if (result.violations.length > 0) {
+        this.kept = await this.#keep(round, result);
+        return;
+      }
+      if (result.outcome === 'standby') await this.#endPair();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#endPair();
+    this.#watch.close();
+    await this.#arbiter.close();
+    await this.#network.close();
+  }
+
+  async #round(round: number, fault: Fault): Promise<RoundResult> {
+    this.#note(`round ${round}: ${fault.name}`);
+    const { detectionMs } = this.#options;
+    const note = (text: string): void => this.#note(text);
+    const [pair, clients] = await this.#pairAtHand();
+    if (!(await this.#becomesProtected(pair))) {
+      const violations = [`no protection within ${protectionMs} ms`];
+      return { fault: 'none', outcome: 'primary', silenceMs: 0, answers: 0, retransmissions: 0, violations };
+    }
+    const ground = new Ground(
+      { network: this.#network, arbiter: this.#arbiter, pair, clients, random: this.#random, detectionMs },
+      note,
+    );
+    return runRound(fault, { ground, pair, clients, speakers: this.#watch.speakers, note });
+  }
+
+  /** The pair of the round before, with another standby if it needs one, or another pair. */
+  async #pairAtHand(): Promise<readonly [Pair, Clients]> {
+    let [pair, clients] = [this.#pair, this.#clients];
+    if (pair === undefined || clients === undefined) {
+      [pair, clients] = await this.#newPair();
+    } else if (!(await pair.isProtected()) && !(await this.#isLeftToPair(pair))) {
+      this.#note('another standby');
+      await pair.vmm(pair.standbyHost).kill();
+      pair.startStandby();
+    }
+    return [pair, clients];
+  }
+
+  /** A standby that lost its primary waits for it again, and may find it. */
+  async #isLeftToPair(pair: Pair): Promise<boolean> {
+    const status = (await pair.status())[pair.standbyHost];
+    const waits = status?.headline === 'LISTENING' || status?.headline === 'PAIRING';
+    return waits && this.#random(2) === 0;
+  }
+
+  async #becomesProtected(pair: Pair): Promise<boolean> {
+    const deadline = performance.now() + protectionMs;
+    while (!(await pair.isProtected())) {
+      if (performance.now() > deadline) return false;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    this.#note('protected');
+    return true;
+  }
+
+  async #newPair(): Promise<readonly [Pair, Clients]> {
+    this.#history = this.#history.slice(-1);
+    this.#watch.speakers.begin();
+    await this.#arbiter.wipe();
+    await this.#network.forget();
+    const primary: HostName = this.#random(2) === 0 ? 'a' : 'b';
+    const { insecure, detectionMs } = this.#options;
+    this.pairs++;
+    const pair = Pair.start({
+      folder: join(tmpdir(), `pair-${this.pairs}`),
+      network: this.#network,
+      primary,
+      arbiter: `etcd:${this.#arbiter.url}`,
+      keys: insecure ? undefined : join(tmpdir(), 'keys'),
+      detectionMs,
+    });
+    this.#pair = pair;
+    const count = 1 + this.#random(8);
+    const thinkMs = this.#random(5);
+    this.#note(`another pair, primary on host ${primary}; ${count} clients, ${thinkMs} ms between their requests`);
+    this.#clients = await Clients.open({ address: guestAddress, port: servicePort, clients: count, thinkMs });
+    return [pair, this.#clients];
+  }
+
+  async #endPair(): Promise<void> {
+    this.#clients?.close();
+    const pair = this.#pair;
+    this.#pair = undefined;
+    this.#clients = undefined;
+    if (pair === undefined) return;
+    await pair.close();
+    rmSync(pair.folder, { recursive: true, force: true });
+  }
+
+  /** What both sides logged and remember, their disks, and what was done to them. The folder. */
+  async #keep(round: number, result: RoundResult): Promise<string> {
+    const { seed, keep } = this.#options;
+    const folder = join(keep, `csm-seed-${seed}-round-${round}`);
+    mkdirSync(folder, { recursive: true });
+    for (const vmm of Object.values(this.#pair?.vmms ?? {})) await vmm.keepHistory();
+    if (this.#pair !== undefined)
+      cpSync(this.#pair.folder, folder, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+    writeFileSync(join(folder, 'history.txt'), [...this.#history, ...result.violations, ''].join('\n'));
+    return folder;
+  }
+
+  #note(text: string): void {
+    this.#history.push(`${new Date().toISOString().slice(11, 23)} ${text}`);
+  }
+
+  #shuffled(list: readonly Fault[]): Fault[] {
+    const deck = [...list];
+    for (let index = deck.length - 1; index > 0; index--) {
+      const other = this.#random(index + 1);
+      [deck[index], deck[other]] = [deck[other] as Fault, deck[index] as Fault];
+    }
+    return deck;
+  }
+}

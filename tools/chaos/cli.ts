@@ -1,0 +1,92 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { noEtcd } from '../../test/support/etcd.ts';
+import { noKvm } from '../../test/support/kvm.ts';
+import { Campaign } from './campaign.ts';
+import { inPrivateNetwork } from './net/private-network.ts';
+import { renderReport, reportOf } from './report.ts';
+import type { RoundResult } from './round.ts';
+
+/** `npm run chaos`: real pairs that are killed, frozen and cut off, under clients who check every answer. */
+
+interface SmallOptions {
+  readonly rounds: number;
+  readonly seed: number;
+  readonly faults: string;
+  readonly detection: number;
+  readonly insecure?: boolean;
+  readonly json?: boolean;
+}
+
+const program = new Command('npm run chaos --').description(
+  'Kill, freeze and cut off real pairs, and check every answer that anybody was given.',
+);
+
+program
+  .command('small')
+  .description('The small guest, natively: two VMMs on two hosts that are network namespaces, TLS, etcd.')
+  .option('--rounds <n>', 'rounds, each with one fault', wholeNumber, 50)
+  .option('--seed <n>', 'which faults come when; times are not the same again', wholeNumber, Date.now() % 1_000_000)
+  .option('--faults <word>', 'only faults that have this in their names', '')
+  .option('--detection <ms>', 'silence that means loss', wholeNumber, 200)
+  .option('--insecure', 'no encryption between the hosts')
+  .option('--json', 'print the report as JSON')
+  .action(small);
+
+async function small(options: SmallOptions): Promise<void> {
+  const missing = noKvm() || noEtcd() || (process.getuid?.() === 0 ? false : 'namespaces and TAPs need root');
+  if (missing !== false) throw new Error(missing);
+  const keep = await inPrivateNetwork();
+  const begun = performance.now();
+  const { rounds, seed, detection, insecure = false } = options;
+  let answers = 0;
+  const onRound = (round: number, result: RoundResult): void => {
+    answers += result.answers;
+    const seconds = Math.round((performance.now() - begun) / 1000);
+    const silence = `silent for ${Math.round(result.silenceMs)} ms`;
+    const wrong = result.violations.length > 0 ? `; ${result.violations.length} VIOLATIONS` : '';
+    progress(
+      `${round}/${rounds} in ${seconds} s, ${answers} answers: ${result.fault}: ${result.outcome}, ${silence}${wrong}`,
+    );
+  };
+  const campaign = await Campaign.open({
+    rounds,
+    seed,
+    faults: options.faults,
+    detectionMs: detection,
+    insecure,
+    keep,
+    onRound,
+  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => campaign.stop());
+  try {
+    await campaign.run();
+  } finally {
+    await campaign.close();
+  }
+  const { results, pairs, kept } = campaign;
+  const seconds = (performance.now() - begun) / 1000;
+  const report = reportOf(results, { seed, pairs, seconds, ...(kept === undefined ? {} : { kept }) });
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+  process.stdout.write(options.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : renderReport(report));
+  if (report.violations.length > 0 || report.rounds < rounds) process.exitCode = 1;
+}
+
+/** One line that is written over in a terminal. */
+function progress(line: string): void {
+  process.stderr.write(
+    process.stderr.isTTY ? `\r\x1b[K${line.slice(0, (process.stderr.columns ?? 80) - 1)}` : `${line}\n`,
+  );
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('It is a whole number.');
+  return value;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`chaos: ${(error as Error).message}\n`);
+  process.exitCode = 1;
+}

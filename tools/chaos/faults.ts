@@ -1,0 +1,177 @@
+import type { Ground } from './ground.ts';
+
+/** Who may run the guest after a fault. `either` is one of the two, and on a slow host both may have stayed a pair. */
+export type Expected = 'primary' | 'standby' | 'either';
+
+export interface Fault {
+  readonly name: string;
+  readonly expected: Expected;
+  /** Does it, waits, and mends what can be mended. */
+  readonly happen: (ground: Ground) => Promise<void>;
+}
+
+/** Longer than both sides need to notice, and to be sure that the other one is silent, ms. */
+const longMs = 700;
+/** Up to so long nobody should take a side for lost, on a host that is not busy. */
+const shortMs = 120;
+
+/** Whatever it lasts, somebody serves during it; a while later it is mended. */
+async function served(ground: Ground, mend: () => Promise<void> | void): Promise<void> {
+  const isServed = await ground.isServed();
+  await ground.wait(0, longMs);
+  await mend();
+  if (!isServed) ground.violate('nobody served before it was mended');
+}
+
+function cut(name: string, expected: Expected, ways: (ground: Ground) => Parameters<Ground['cut']>): Fault {
+  return {
+    name,
+    expected,
+    happen: async (ground) => {
+      await ground.cut(...ways(ground));
+      await served(ground, () => ground.mend());
+    },
+  };
+}
+
+/** As {@link cut}, but not for long: nobody need notice. */
+function cutForAWhile(name: string, mostMs: number, ways: (ground: Ground) => Parameters<Ground['cut']>): Fault {
+  return {
+    name,
+    expected: 'either',
+    happen: async (ground) => {
+      await ground.cut(...ways(ground));
+      await ground.wait(5, mostMs);
+      await ground.mend();
+    },
+  };
+}
+
+export const faults: readonly Fault[] = [
+  {
+    name: 'kill the primary',
+    expected: 'standby',
+    happen: (ground) => ground.kill('primary'),
+  },
+  {
+    name: 'kill the standby',
+    expected: 'primary',
+    happen: (ground) => ground.kill('standby'),
+  },
+  {
+    name: "lose the primary's host",
+    expected: 'standby',
+    happen: async (ground) => {
+      const { primary } = ground;
+      await ground.cut(`link from ${primary}`, `arbiter of ${primary}`, `clients of ${primary}`);
+      await ground.kill('primary');
+      await served(ground, () => ground.mend());
+    },
+  },
+  {
+    name: "lose the standby's host",
+    expected: 'primary',
+    happen: async (ground) => {
+      const { standby } = ground;
+      await ground.cut(`link from ${standby}`, `arbiter of ${standby}`, `clients of ${standby}`);
+      await ground.kill('standby');
+      await served(ground, () => ground.mend());
+    },
+  },
+  ...(['primary', 'standby'] as const).flatMap((side): Fault[] => [
+    {
+      name: `freeze the ${side} for long`,
+      expected: side === 'primary' ? 'standby' : 'primary',
+      happen: async (ground) => {
+        ground.freeze(side);
+        await served(ground, () => ground.thaw(side));
+      },
+    },
+    {
+      name: `freeze the ${side} for a moment`,
+      expected: 'either',
+      happen: async (ground) => {
+        ground.freeze(side);
+        await ground.wait(1, shortMs);
+        ground.thaw(side);
+      },
+    },
+    {
+      name: `freeze the ${side} about as long as nobody notices`,
+      expected: 'either',
+      happen: async (ground) => {
+        ground.freeze(side);
+        await ground.wait(ground.detectionMs * 0.6, ground.detectionMs * 2.5);
+        ground.thaw(side);
+      },
+    },
+  ]),
+  {
+    name: 'freeze the primary for a moment, and kill the standby meanwhile',
+    expected: 'primary',
+    happen: async (ground) => {
+      ground.freeze('primary');
+      await ground.wait(0, 30);
+      await ground.kill('standby');
+      await ground.wait(0, 30);
+      ground.thaw('primary');
+    },
+  },
+  cut('cut the link', 'either', ({ primary, standby }) => [`link from ${primary}`, `link from ${standby}`]),
+  cut('cut the link from the primary', 'either', ({ primary }) => [`link from ${primary}`]),
+  cut('cut the link from the standby', 'either', ({ standby }) => [`link from ${standby}`]),
+  cut('cut the primary from the standby and the arbiter', 'standby', ({ primary, standby }) => [
+    `link from ${primary}`,
+    `link from ${standby}`,
+    `arbiter of ${primary}`,
+  ]),
+  cut('cut the standby from the primary and the arbiter', 'primary', ({ primary, standby }) => [
+    `link from ${primary}`,
+    `link from ${standby}`,
+    `arbiter of ${standby}`,
+  ]),
+  {
+    name: 'cut the link and the arbiter, and bring the arbiter back',
+    expected: 'either',
+    happen: async (ground) => {
+      const { primary, standby } = ground;
+      const arbiter = [`arbiter of ${primary}`, `arbiter of ${standby}`] as const;
+      await ground.cut(...arbiter, `link from ${primary}`, `link from ${standby}`);
+      await ground.wait(0, longMs);
+      await ground.restore(...arbiter);
+      await served(ground, () => ground.mend());
+    },
+  },
+  cutForAWhile('cut the link for a moment', shortMs, ({ primary, standby }) => [
+    `link from ${primary}`,
+    `link from ${standby}`,
+  ]),
+  cutForAWhile('cut the arbiter', longMs, ({ primary, standby }) => [`arbiter of ${primary}`, `arbiter of ${standby}`]),
+  cutForAWhile("cut the primary's clients", longMs, ({ primary }) => [`clients of ${primary}`]),
+  cutForAWhile("cut the standby's clients", longMs, ({ standby }) => [`clients of ${standby}`]),
+  {
+    name: 'freeze the arbiter, and kill the primary meanwhile',
+    expected: 'standby',
+    happen: async (ground) => {
+      ground.freezeArbiter();
+      await ground.kill('primary');
+      await ground.wait(0, longMs);
+      ground.thawArbiter();
+    },
+  },
+  {
+    name: 'freeze the arbiter, and kill the standby meanwhile',
+    expected: 'primary',
+    happen: async (ground) => {
+      ground.freezeArbiter();
+      await ground.kill('standby');
+      await ground.wait(0, longMs);
+      ground.thawArbiter();
+    },
+  },
+  {
+    name: 'nothing',
+    expected: 'either',
+    happen: (ground) => ground.wait(100, 500),
+  },
+];

@@ -1,0 +1,136 @@
+import { closeSync, ftruncateSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
+import { runVmm } from '../../../test/support/vmm-process.ts';
+import { servicePort } from '../guest/service.ts';
+import { smallGuest, smallGuestMemory } from '../guest/small-guest.ts';
+import {
+  bridgeOfHost,
+  guestAddress,
+  guestMac,
+  type HostName,
+  linkAddress,
+  type Network,
+  otherHost,
+} from '../net/network.ts';
+import { Vmm } from './vmm.ts';
+
+const diskBytes = 4 << 20;
+const peerPort = 7000;
+const pairName = 'small';
+
+export interface PairOptions {
+  readonly folder: string;
+  readonly network: Network;
+  /** The host of the first primary. */
+  readonly primary: HostName;
+  /** Where etcd is. */
+  readonly arbiter: string;
+  /** Folder with the hosts' keys; undefined: without encryption. */
+  readonly keys: string | undefined;
+  readonly detectionMs: number;
+}
+
+/** Two VMMs that are a pair, one on each host. */
+export class Pair {
+  readonly folder: string;
+  readonly vmms: Partial<Record<HostName, Vmm>> = {};
+  /** Host of the side that began as primary. */
+  readonly primaryHost: HostName;
+  readonly #options: PairOptions;
+  #started = 0;
+
+  private constructor(options: PairOptions) {
+    this.folder = options.folder;
+    this.primaryHost = options.primary;
+    this.#options = options;
+  }
+
+  /** Starts both sides; the guest runs soon, and is protected later. */
+  static start(options: PairOptions): Pair {
+    const pair = new Pair(options);
+    mkdirSync(options.folder, { recursive: true });
+    writeFileSync(pair.#kernel, smallGuest({ address: guestAddress, port: servicePort }));
+    pair.startStandby();
+    pair.#startPrimary();
+    return pair;
+  }
+
+  get standbyHost(): HostName {
+    return otherHost(this.primaryHost);
+  }
+
+  vmm(host: HostName): Vmm {
+    const vmm = this.vmms[host];
+    if (vmm === undefined) throw new Error(`nothing was started on host ${host}`);
+    return vmm;
+  }
+
+  disk(host: HostName): string {
+    return join(this.folder, `disk-${host}.img`);
+  }
+
+  /** Starts a standby, the first one or another one after its predecessor has ended. What is on its disk stays there. */
+  startStandby(): void {
+    const host = this.standbyHost;
+    this.#start(host, ['standby', '--listen', `${linkAddress(host)}:${peerPort}`]);
+  }
+
+  #startPrimary(): void {
+    const boot = ['--kernel', this.#kernel, '--memory', smallGuestMemory, '--reboot', 'exit'];
+    const standby = `${linkAddress(this.standbyHost)}:${peerPort}`;
+    this.#start(this.primaryHost, ['run', ...boot, '--standby', standby]);
+  }
+
+  #start(host: HostName, command: readonly string[]): void {
+    const { arbiter, keys, detectionMs, network, folder } = this.#options;
+    const disk = this.disk(host);
+    makeDisk(disk);
+    const name = `${host}${++this.#started}`;
+    this.vmms[host] = new Vmm({
+      name,
+      folder,
+      namespace: network.host(host),
+      args: [
+        ...command,
+        ...['--name', pairName, '--state', join(folder, `${name}.state`)],
+        ...['--arbiter', arbiter, '--detection', String(detectionMs)],
+        ...(keys === undefined ? ['--insecure'] : ['--tls', `dir=${join(keys, host)}`]),
+        ...['--disk', `path=${disk},id=disk`, '--serial', 'none'],
+        ...['--net', `tap=csmtap,mac=${guestMac},bridge=${bridgeOfHost}`],
+      ],
+    });
+  }
+
+  /** Of both sides. */
+  async status(): Promise<Record<HostName, ColoStatus | undefined>> {
+    const [a, b] = await Promise.all([this.vmms.a?.status(), this.vmms.b?.status()]);
+    return { a, b };
+  }
+
+  /** Both say that the guest is safe. */
+  async isProtected(): Promise<boolean> {
+    const status = await this.status();
+    return status[this.primaryHost]?.headline === 'PROTECTED' && status[this.standbyHost]?.headline === 'PROTECTING';
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(Object.values(this.vmms).map((vmm) => vmm.kill()));
+  }
+
+  get #kernel(): string {
+    return join(this.folder, 'small.elf');
+  }
+}
+
+/** Keys for both hosts, in folders of their names. */
+export async function makeKeys(folder: string): Promise<void> {
+  const { code, stderr } = await runVmm(['keys', '--pair', pairName, '--hosts', 'a,b', folder]);
+  if (code !== 0) throw new Error(stderr);
+}
+
+function makeDisk(path: string): void {
+  const file = openSync(path, 'a');
+  ftruncateSync(file, diskBytes);
+  closeSync(file);
+}

@@ -1,0 +1,112 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { MachineConnection } from '../../../src/vmm/client/machine-connection.ts';
+import { pairStatus } from '../../../src/vmm/client/pair-answers.ts';
+import type { ColoEvent, ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
+import { bundle } from '../../../test/support/vmm-process.ts';
+import type { Namespace } from '../net/namespace.ts';
+
+export interface VmmOptions {
+  /** What it is called in files and messages. */
+  readonly name: string;
+  /** Where its log, its control socket and its history are. */
+  readonly folder: string;
+  readonly namespace: Namespace;
+  readonly args: readonly string[];
+}
+
+/** A colo-vmm process on one of the hosts. It ends with us, whatever happens to us. */
+export class Vmm {
+  readonly name: string;
+  readonly child: ChildProcess;
+  readonly control: string;
+  readonly #log: string;
+  readonly #folder: string;
+  readonly #ended: Promise<unknown>;
+  #connection: Promise<MachineConnection> | undefined;
+  #frozen = false;
+  #killed = false;
+
+  constructor({ name, folder, namespace, args }: VmmOptions) {
+    this.name = name;
+    this.#folder = folder;
+    this.control = join(folder, `${name}.sock`);
+    this.#log = join(folder, `${name}.log`);
+    const log = openSync(this.#log, 'a');
+    try {
+      const [program, given] = namespace.command(
+        ...['setpriv', '--pdeathsig', 'KILL', process.execPath, bundle, ...args, '--control', this.control],
+      );
+      this.child = spawn(program, given, { stdio: ['ignore', log, log], detached: true });
+    } finally {
+      closeSync(log);
+    }
+    this.#ended = once(this.child, 'exit');
+  }
+
+  get isAlive(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Not by us. */
+  get endedByItself(): boolean {
+    return !this.isAlive && !this.#killed;
+  }
+
+  get isFrozen(): boolean {
+    return this.#frozen;
+  }
+
+  /** What it told its operator, and how it ended. */
+  get log(): string {
+    return readFileSync(this.#log, 'utf8');
+  }
+
+  signal(signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): void {
+    this.child.kill(signal);
+    if (signal === 'SIGSTOP') this.#frozen = true;
+    if (signal === 'SIGCONT') this.#frozen = false;
+  }
+
+  /** Of the pair, as this side sees it; undefined if it does not answer (yet). */
+  async status(): Promise<ColoStatus | undefined> {
+    const answer = await this.#ask('x-colo-status');
+    return answer === undefined ? undefined : v.parse(pairStatus, answer);
+  }
+
+  /** Writes all events that it remembers into its folder. */
+  async keepHistory(): Promise<void> {
+    const events = (await this.#ask('x-colo-events', { all: true })) as readonly ColoEvent[] | undefined;
+    if (events === undefined) return;
+    const lines = events.map(
+      ({ at, topic, text }) => `${new Date(at).toISOString().slice(11, 23)} ${topic}: ${text}\n`,
+    );
+    writeFileSync(join(this.#folder, `${this.name}.events`), lines.join(''));
+  }
+
+  /** Gone, at once. */
+  async kill(): Promise<void> {
+    if (this.isAlive) {
+      this.#killed = true;
+      this.child.kill('SIGKILL');
+    }
+    await this.#ended;
+    (await this.#connection?.catch(() => undefined))?.close();
+  }
+
+  async #ask(command: string, given?: object): Promise<unknown> {
+    if (!this.isAlive || this.#frozen) return undefined;
+    this.#connection ??= MachineConnection.open(this.control, () => {}, 1000);
+    try {
+      return await (await this.#connection).ask(command, given);
+    } catch {
+      // Not there yet, or it has just gone.
+      (await this.#connection?.catch(() => undefined))?.close();
+      this.#connection = undefined;
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import type { RoundResult } from './round.ts';
+
+/** Of the rounds with one fault. Times in ms. */
+export interface FaultRow {
+  readonly fault: string;
+  readonly rounds: number;
+  readonly outcomes: Readonly<Record<RoundResult['outcome'], number>>;
+  readonly medianSilenceMs: number;
+  readonly worstSilenceMs: number;
+}
+
+export interface ChaosReport {
+  readonly seed: number;
+  readonly rounds: number;
+  readonly pairs: number;
+  readonly answers: number;
+  readonly retransmissions: number;
+  readonly violations: readonly string[];
+  readonly kept?: string;
+  readonly seconds: number;
+  readonly faults: readonly FaultRow[];
+  /** What sides that may not go on said of themselves, and how often. */
+  readonly losers: Readonly<Record<string, number>>;
+}
+
+export function reportOf(
+  results: readonly RoundResult[],
+  rest: Pick<ChaosReport, 'seed' | 'pairs' | 'seconds' | 'kept'>,
+): ChaosReport {
+  const rows = [...new Set(results.map(({ fault }) => fault))].sort().map((fault): FaultRow => {
+    const rounds = results.filter((result) => result.fault === fault);
+    const silences = rounds.map(({ silenceMs }) => silenceMs).sort((one, other) => one - other);
+    const count = (outcome: RoundResult['outcome']): number =>
+      rounds.filter((round) => round.outcome === outcome).length;
+    return {
+      fault,
+      rounds: rounds.length,
+      outcomes: { primary: count('primary'), standby: count('standby'), both: count('both') },
+      medianSilenceMs: Math.round(silences[silences.length >> 1] ?? 0),
+      worstSilenceMs: Math.round(silences.at(-1) ?? 0),
+    };
+  });
+  const losers: Record<string, number> = {};
+  for (const { loser } of results) if (loser !== undefined) losers[loser] = (losers[loser] ?? 0) + 1;
+  const sum = (of: (result: RoundResult) => number): number => results.reduce((total, result) => total + of(result), 0);
+  return {
+    ...rest,
+    rounds: results.length,
+    answers: sum(({ answers }) => answers),
+    retransmissions: sum(({ retransmissions }) => retransmissions),
+    violations: results.flatMap(({ violations }) => violations),
+    faults: rows,
+    losers,
+  };
+}
+
+export function renderReport(report: ChaosReport): string {
+  const lines = [
+    `${'fault'.padEnd(64)} rounds  primary standby  pair   silence ms: median  worst`,
+    ...report.faults.map(({ fault, rounds, outcomes, medianSilenceMs, worstSilenceMs }) =>
+      [
+        fault.padEnd(64),
+        String(rounds).padStart(6),
+        String(outcomes.primary).padStart(8),
+        String(outcomes.standby).padStart(7),
+        String(outcomes.both).padStart(5),
+        String(medianSilenceMs).padStart(20),
+        String(worstSilenceMs).padStart(6),
+      ].join(' '),
+    ),
+    '',
+    'the side that may not go on said:',
+    ...Object.entries(report.losers).map(([words, count]) => `${String(count).padStart(6)}  ${words}`),
+    '',
+    `${report.rounds} rounds with ${report.pairs} pairs in ${Math.round(report.seconds)} s, seed ${report.seed}; ` +
+      `${report.answers} answers, ${report.retransmissions} retransmissions; ${report.violations.length} violations`,
+  ];
+  if (report.violations.length > 0) lines.push('', ...report.violations.map((line) => `VIOLATION: ${line}`));
+  if (report.kept !== undefined) lines.push(`logs, history and disks: ${report.kept}`);
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,128 @@
+import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
+import type { Clients } from './clients.ts';
+import { compareDisk } from './disk-history.ts';
+import type { Fault } from './faults.ts';
+import { type Ground, patienceMs } from './ground.ts';
+import type { HostName } from './net/network.ts';
+import type { Pair } from './pair/pair.ts';
+import type { Speakers } from './speakers.ts';
+
+/** Who runs the guest after a round. */
+export type Outcome = 'both' | 'primary' | 'standby';
+
+export interface RoundResult {
+  readonly fault: string;
+  readonly outcome: Outcome;
+  /** The longest time in which somebody waited and nobody was answered, ms. */
+  readonly silenceMs: number;
+  readonly answers: number;
+  readonly retransmissions: number;
+  /** What a side that may not go on says of itself. */
+  readonly loser?: string;
+  readonly violations: readonly string[];
+}
+
+export interface RoundParts {
+  readonly ground: Ground;
+  readonly pair: Pair;
+  readonly clients: Clients;
+  readonly speakers: Speakers;
+  readonly note: (text: string) => void;
+}
+
+/** How long clients ask before and after the fault, ms. */
+const askingMs = { least: 30, most: 400 } as const;
+
+/** A fault, at a random moment, and everything that has to be true then and afterwards. The pair is protected. */
+export async function runRound(
+  fault: Fault,
+  { ground, pair, clients, speakers, note }: RoundParts,
+): Promise<RoundResult> {
+  const before = clients.summary;
+  const term = (await pair.status())[pair.primaryHost]?.term;
+  clients.start();
+  await ground.wait(askingMs.least, askingMs.most);
+  clients.forgetSilence();
+  await fault.happen(ground);
+  await ground.mend();
+  note('mended');
+  if (!(await ground.isServed())) ground.violate('nobody serves, though all is mended');
+  const silenceMs = clients.summary.longestSilenceMs;
+  await ground.wait(askingMs.least, askingMs.most);
+  clients.stop();
+  if (!(await clients.settled(patienceMs))) ground.violate(`${clients.waiting} requests were never answered`);
+  const { outcome, loser } = await outcomeOf(fault, ground, pair, term);
+  note(`outcome: ${outcome}${loser === undefined ? '' : `; the other side says ${loser}`}`);
+
+  const survivor = outcome === 'standby' ? pair.standbyHost : pair.primaryHost;
+  if (speakers.speaker !== survivor) ground.violate(`host ${speakers.speaker ?? 'none'} spoke last`);
+  for (const line of compareDisk(pair.disk(survivor), clients.told))
+    ground.violate(`disk of host ${survivor}: ${line}`);
+  for (const line of [...speakers.violations, ...clients.violations]) ground.violate(line);
+  for (const vmm of Object.values(pair.vmms)) {
+    if (vmm.endedByItself) ground.violate(`${vmm.name} has ended: ${vmm.log.trim().split('\n').at(-1)}`);
+  }
+  const after = clients.summary;
+  return {
+    fault: fault.name,
+    outcome,
+    silenceMs,
+    answers: after.answers - before.answers,
+    retransmissions: after.retransmissions - before.retransmissions,
+    ...(loser === undefined ? {} : { loser }),
+    violations: [...ground.violations],
+  };
+}
+
+/**
+ * Waits until both sides know what they are, and says what that is.
+ *
+ * @param term before the fault: a pair in a later one is a primary that went on alone, and has its standby again
+ */
+async function outcomeOf(
+  fault: Fault,
+  ground: Ground,
+  pair: Pair,
+  term: number | undefined,
+): Promise<{ outcome: Outcome; loser?: string }> {
+  const deadline = performance.now() + patienceMs;
+  let status = await pair.status();
+  let found = decided(pair, status);
+  while (found === undefined && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    status = await pair.status();
+    found = decided(pair, status);
+  }
+  if (found === undefined) {
+    const words = (host: HostName): string =>
+      status[host] === undefined ? 'is gone' : `says ${inWords(status[host])} in phase ${status[host].phase}`;
+    ground.violate(`nobody knows who goes on: host a ${words('a')}; host b ${words('b')}`);
+    return { outcome: status[pair.primaryHost] === undefined ? 'standby' : 'primary' };
+  }
+  const outcome = found === 'both' && status[pair.primaryHost]?.term !== term ? 'primary' : found;
+  if (fault.expected !== 'either' && outcome !== fault.expected) {
+    ground.violate(`the outcome is ${outcome}, not ${fault.expected}`);
+  }
+  const loser = outcome === 'primary' ? pair.standbyHost : pair.primaryHost;
+  if (found === 'both' || pair.vmms[loser]?.isAlive !== true) return { outcome };
+  return { outcome, loser: status[loser] === undefined ? 'nothing' : inWords(status[loser]) };
+}
+
+function inWords({ headline, why }: ColoStatus): string {
+  return `${headline}: ${why}`;
+}
+
+/** Undefined: not yet. */
+function decided(pair: Pair, status: Record<HostName, ColoStatus | undefined>): Outcome | undefined {
+  const [primary, standby] = [status[pair.primaryHost]?.headline, status[pair.standbyHost]?.headline];
+  if (primary === 'PROTECTED' && standby === 'PROTECTING') return 'both';
+  // What is alive has to know that it is not the one.
+  const isOut = (host: HostName): boolean => {
+    const headline = status[host]?.headline;
+    if (headline === undefined) return pair.vmms[host]?.isAlive !== true;
+    return headline === 'FENCED' || headline === 'ENDED' || headline === 'LISTENING';
+  };
+  if (primary === 'UNPROTECTED' && isOut(pair.standbyHost)) return 'primary';
+  if (standby === 'UNPROTECTED' && isOut(pair.primaryHost)) return 'standby';
+  return undefined;
+}
