@@ -117,6 +117,27 @@ export const faults: readonly Fault[] = [
       ground.thaw('primary');
     },
   },
+  {
+    name: 'cut the link, and kill the primary meanwhile',
+    expected: 'standby',
+    happen: async (ground) => {
+      await ground.cut(`link from ${ground.primary}`, `link from ${ground.standby}`);
+      await ground.wait(0, ground.detectionMs / 2);
+      await ground.kill('primary');
+      await served(ground, () => ground.mend());
+    },
+  },
+  {
+    name: 'end the standby in order',
+    expected: 'primary',
+    happen: (ground) => ground.end('standby'),
+  },
+  {
+    // The primary hears that its standby has left, and may be the first one to ask the arbiter.
+    name: 'hand the guest over, by command',
+    expected: 'either',
+    happen: (ground) => ground.handOver(),
+  },
   cut('cut the link', 'either', ({ primary, standby }) => [`link from ${primary}`, `link from ${standby}`]),
   cut('cut the link from the primary', 'either', ({ primary }) => [`link from ${primary}`]),
   cut('cut the link from the standby', 'either', ({ standby }) => [`link from ${standby}`]),

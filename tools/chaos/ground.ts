@@ -61,15 +61,28 @@ export class Ground {
     await this.#parts.pair.vmm(host).kill();
   }
 
+  /** As an operator does: SIGTERM. Returns when it is gone. */
+  async end(side: Side): Promise<void> {
+    const host = this[side];
+    this.#note(`the ${side} on host ${host} is told to end`);
+    await this.#parts.pair.vmm(host).end();
+  }
+
+  /** The standby is told to take over from a primary that is well. */
+  async handOver(): Promise<void> {
+    this.#note(`the standby on host ${this.standby} is told to take over`);
+    await this.#parts.pair.vmm(this.standby).command('x-colo-failover');
+  }
+
   freeze(side: Side): void {
     const host = this[side];
     this.#note(`the ${side} on host ${host} is frozen`);
-    this.#parts.pair.vmm(host).signal('SIGSTOP');
+    this.#parts.pair.vmm(host).freeze();
   }
 
   thaw(side: Side): void {
     const host = this[side];
-    this.#parts.pair.vmm(host).signal('SIGCONT');
+    this.#parts.pair.vmm(host).thaw();
     this.#note(`the ${side} on host ${host} is thawed`);
   }
 

@@ -65,10 +65,14 @@ export class Vmm {
     return readFileSync(this.#log, 'utf8');
   }
 
-  signal(signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): void {
-    this.child.kill(signal);
-    if (signal === 'SIGSTOP') this.#frozen = true;
-    if (signal === 'SIGCONT') this.#frozen = false;
+  freeze(): void {
+    this.child.kill('SIGSTOP');
+    this.#frozen = true;
+  }
+
+  thaw(): void {
+    this.child.kill('SIGCONT');
+    this.#frozen = false;
   }
 
   /** Of the pair, as this side sees it; undefined if it does not answer (yet). */
@@ -87,11 +91,26 @@ export class Vmm {
     writeFileSync(join(this.#folder, `${this.name}.events`), lines.join(''));
   }
 
+  /** @throws Error if it is refused */
+  async command(name: string): Promise<void> {
+    this.#connection ??= MachineConnection.open(this.control);
+    await (await this.#connection).ask(name);
+  }
+
   /** Gone, at once. */
-  async kill(): Promise<void> {
+  kill(): Promise<void> {
+    return this.#end('SIGKILL');
+  }
+
+  /** Gone, in order. */
+  end(): Promise<void> {
+    return this.#end('SIGTERM');
+  }
+
+  async #end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
     if (this.isAlive) {
       this.#killed = true;
-      this.child.kill('SIGKILL');
+      this.child.kill(signal);
     }
     await this.#ended;
     (await this.#connection?.catch(() => undefined))?.close();
