@@ -30,6 +30,8 @@ interface Attached {
   readonly packets: KeptPackets;
   readonly disks: StandbyDisks;
   readonly pages: PageReceiver;
+  /** Its pairing is, and all that was staged is thrown away. */
+  isOver: boolean;
 }
 
 /** The secondary's side of a pair, on the colo thread. */
@@ -45,6 +47,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #paired: string | undefined;
   /** The guest of the checkpoint that was taken over had ended. */
   #endedWith: number | undefined;
+  /** The takeover failed: the machine holds no checkpoint that the guest could go on from, and nothing more is done with it. */
+  #isLost = false;
 
   constructor(
     config: SecondaryConfig & HostBirth,
@@ -172,36 +176,36 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         return;
       case 'load':
         this.#lastReceivedAt = this.now;
-        this.lane.do(() => this.#load(effect.epoch));
+        this.lane.do(() => this.#load(effect.epoch, attached));
         return;
       case 'commit-disk':
         attached?.packets.committed(effect.epoch);
         attached?.disks.commit(effect.epoch);
         return;
       case 'revive':
-        this.lane.do(() => this.#revive(effect.epoch, effect.stoppedAt));
+        this.#takingOver(() => this.#revive(effect.epoch, effect.stoppedAt));
         return;
       case 'open':
       case 'shut':
         return; // nothing of this side's guest goes through a gate here: it runs, or it does not
       case 'announce':
-        this.lane.do(() => this.#calls.call('announce', undefined));
+        this.#takingOver(() => this.#calls.call('announce', undefined));
         return;
       case 'send-kept':
-        this.lane.do(async () => {
+        this.#takingOver(async () => {
           const count = await this.#attached?.packets.sendKept(effect.epoch);
           this.log.add('takeover', `${count ?? 0} kept packets sent`);
         });
         return;
       case 'replay-input':
-        this.lane.do(async () => {
+        this.#takingOver(async () => {
           const packets = this.#attached?.packets.inputsToReplay(effect.epoch);
           if (packets !== undefined) await this.#calls.call('replay', packets);
           this.log.add('takeover', `${packets?.count ?? 0} packets given to the guest again`);
         });
         return;
       case 'resume-guest':
-        this.lane.do(() => this.#resume());
+        this.#takingOver(() => this.#resume());
         return;
       case 'exit':
         this.lane.do(() => this.#calls.call('exit', { exitCode: effect.exitCode }));
@@ -317,6 +321,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         send: (message) => this.send(message),
       }),
       pages: new PageReceiver(views.memory, decodeState),
+      isOver: false,
     };
     const { cpus, memoryBytes, disks, cards } = shape;
     this.log.add(
@@ -363,22 +368,44 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     attached.pages.discard(beyond);
     attached.disks.discard(beyond);
     if (beyond === noCheckpoint) {
+      attached.isOver = true;
       attached.packets.clear();
       this.lane.do(() => this.#close());
     }
   }
 
-  async #load(epoch: Epoch): Promise<void> {
-    const { pages } = this.#attached ?? {};
-    if (pages === undefined) return;
+  /** @param attached of the pairing that the checkpoint is of; what becomes of that when it is over is nobody's concern */
+  async #load(epoch: Epoch, attached: Attached | undefined): Promise<void> {
+    if (attached === undefined || attached.isOver) return;
+    const { pages } = attached;
     try {
       if (!(await pages.load(epoch))) return;
       // What a takeover would fail of is found before anybody counts on one.
       if (epoch === 0) await this.#calls.call('rehearse', pages.stateOf(epoch));
-      this.post({ kind: 'loaded', epoch });
+      if (!attached.isOver) this.post({ kind: 'loaded', epoch });
     } catch (error) {
+      if (attached.isOver) return;
       this.post({ kind: 'load-failed', epoch, reason: (error as Error).message });
     }
+  }
+
+  /**
+   * A step of a takeover, after the ones before. Once one fails there is no guest to go on with: the machine may hold the state
+   * of another checkpoint than its RAM and disks, or none, and it must not run, nor say where it is.
+   */
+  #takingOver(step: () => void | Promise<void>): void {
+    this.lane.do(async () => {
+      if (this.#isLost) return;
+      try {
+        await step();
+      } catch (error) {
+        this.#isLost = true;
+        const reason = `the takeover failed, and this side ends: ${(error as Error).message}`;
+        this.become(reason);
+        this.log.add('takeover', reason);
+        await this.#calls.call('exit', { exitCode: 1 });
+      }
+    });
   }
 
   async #revive(epoch: Epoch, stoppedAt: number): Promise<void> {

@@ -1,0 +1,110 @@
+import { MessageChannel } from 'node:worker_threads';
+import type { Test } from 'tap';
+import { defaultSettings } from '../../../../src/colo/core/settings.ts';
+import { StateEncoder } from '../../../../src/colo/machine/checkpoint-state.ts';
+import type { Frame } from '../../../../src/colo/protocol/frame.ts';
+import type { MachineShape } from '../../../../src/colo/protocol/machine-shape.ts';
+import { type Calls, Calls as CallsOf, type CallTable, type Handlers } from '../../../../src/colo/thread/calls.ts';
+import type { HostBirth } from '../../../../src/colo/thread/colo-birth.ts';
+import type { HostListener } from '../../../../src/colo/thread/host.ts';
+import type { ColoCalls } from '../../../../src/colo/thread/machine-calls.ts';
+import { SharedRange } from '../../../../src/host/mapping.ts';
+import type { SharedRam } from '../../../../src/memory/guest-ram.ts';
+import { layOutRam } from '../../../../src/memory/regions.ts';
+import { StateImage } from '../../../../src/vmm/vmstate/state-image.ts';
+import { emptyMachineState } from '../../../support/snapshot-machine.ts';
+
+export const ramBytes = 16 * 4096;
+
+/** A machine without devices. */
+export const shape: MachineShape = {
+  cpus: 1,
+  memoryBytes: ramBytes,
+  cpuVendor: 'GenuineIntel',
+  xsaveBytes: 4096,
+  cpuFeatures: [],
+  tscKhz: 2_000_000,
+  tscScaling: false,
+  disks: [],
+  cards: [],
+  rng: 'none',
+};
+
+/** What a host is born with; nobody is found silent however busy this machine is. */
+export function birth(t: Test): HostBirth {
+  return {
+    pair: 'web',
+    settings: { ...defaultSettings, detectMs: 30_000, stepMs: 30_000, checkpointDelayMs: 60_000 },
+    security: { kind: 'plaintext' },
+    arbiter: { kind: 'manual' },
+    stateDirectory: t.testdir(),
+    holder: 'test',
+    now: () => performance.now(),
+  };
+}
+
+/** The thread that owns the machine: answers calls, of which it keeps the names. */
+export class FakeMachineThread<Out extends CallTable> {
+  /** Of the calls so far, in order. */
+  readonly called: string[] = [];
+  readonly calls: Calls<Out, ColoCalls>;
+
+  constructor(t: Test, handlers: Partial<Handlers<Out>>) {
+    const { port1, port2 } = new MessageChannel();
+    const { called } = this;
+    const all = new Proxy(handlers as Record<string, (given: unknown) => unknown>, {
+      get: (target, name: string) => (given: unknown) => {
+        if (name !== 'logged') called.push(name);
+        return target[name]?.(given);
+      },
+    });
+    new CallsOf(port1, all as unknown as Handlers<CallTable>);
+    this.calls = new CallsOf<Out, ColoCalls>(port2, {} as Handlers<ColoCalls>);
+    t.teardown(() => {
+      port1.close();
+      port2.close();
+    });
+  }
+}
+
+/** Fails the test if a host says that it cannot go on. */
+export function listener(t: Test): HostListener {
+  return { logged: () => {}, coloExit: () => {}, failed: (error) => t.fail(error.message) };
+}
+
+export function someRam(t: Test): SharedRam {
+  const range = new SharedRange('test', ramBytes);
+  t.teardown(() => range.close());
+  const regions = layOutRam(ramBytes);
+  return {
+    address: range.address,
+    bytes: range.buffer,
+    start: range.start,
+    regions,
+    written: regions.map(() => new SharedArrayBuffer(8)),
+    tracking: new SharedArrayBuffer(4),
+  };
+}
+
+/** A device state that can be read. */
+export function someState(): Uint8Array {
+  const image = new StateImage({ cpus: 1, msrRows: 1, cpuidRows: 1, xsaveBytes: 4096 });
+  image.memoryBytes = ramBytes;
+  const { serial } = emptyMachineState(ramBytes);
+  const { storage, sizeBytes } = new StateEncoder().encode({ image, own: { serial, pciAddress: 7 }, devices: [] });
+  return new Uint8Array(storage, 0, sizeBytes).slice();
+}
+
+/** Resolves when it is so; a test that waits in vain is ended by its own timeout. */
+export async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+/** What came from the other side so far, but for heartbeats. */
+export class Received {
+  readonly kinds: string[] = [];
+
+  take({ message }: Frame): void {
+    if (message.kind !== 'heartbeat') this.kinds.push(message.kind);
+  }
+}

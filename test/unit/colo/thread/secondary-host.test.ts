@@ -1,0 +1,124 @@
+import { type Test, test } from 'tap';
+import { dial } from '../../../../src/colo/link/dial.ts';
+import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
+import { type Message, protocolVersion } from '../../../../src/colo/protocol/messages.ts';
+import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
+import type { Handlers } from '../../../../src/colo/thread/calls.ts';
+import type { SecondaryMachineCalls } from '../../../../src/colo/thread/machine-calls.ts';
+import { SecondaryHost } from '../../../../src/colo/thread/secondary-host.ts';
+import { SignsOfLife } from '../../../../src/colo/thread/signs-of-life.ts';
+import { birth, FakeMachineThread, listener, Received, shape, someRam, someState, until } from './host-rig.ts';
+
+/** A standby, and what a primary would do to it. */
+async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls>>) {
+  const memory = someRam(t);
+  const machine = new FakeMachineThread<SecondaryMachineCalls>(t, {
+    make: () => ({ memory, devices: [], io: undefined }),
+    revive: () => ({ loadMs: 0, movedMs: 0 }),
+    ...handlers,
+  });
+  const config = { ...birth(t), listen: { host: '127.0.0.1', port: 0 } };
+  const host = new SecondaryHost(
+    config,
+    { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {} },
+    listener(t),
+  );
+  t.teardown(() => host.close());
+  const port = await host.start();
+  const connect = async () => {
+    const link = await dial({
+      host: '127.0.0.1',
+      port,
+      security: config.security,
+      role: 'primary',
+      patienceMs: 20_000,
+    });
+    t.teardown(() => link.destroy());
+    const received = new Received();
+    link.listen({ received: (frame) => received.take(frame), drained: () => {}, ended: () => {} });
+    const { detectMs, arbiter } = config.settings;
+    say(link, { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs, arbiter });
+    await until(() => received.kinds.includes('welcome'));
+    return { link, received };
+  };
+  return { host, machine, connect };
+}
+
+function say(link: PeerLink, ...messages: readonly Message[]): void {
+  for (const message of messages) link.send({ role: 'primary', term: term(0), message });
+}
+
+/** All of the first checkpoint. */
+function seed(link: PeerLink): void {
+  const first = epoch(0);
+  const state = someState();
+  say(
+    link,
+    { kind: 'disk-end', epoch: first, items: 0 },
+    { kind: 'packets-end', epoch: first, items: 0 },
+    { kind: 'vmstate-send', epoch: first },
+    { kind: 'pages-end', epoch: first, items: 0 },
+    { kind: 'vmstate', epoch: first, data: state },
+    { kind: 'vmstate-size', epoch: first, value: state.length },
+  );
+}
+
+test('a takeover: the state, the announcement, packets, and then the guest', async (t) => {
+  const { host, machine, connect } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  link.destroy();
+  await until(() => host.status().phase === 'claiming');
+  t.equal(host.command({ name: 'failover', sure: false }), undefined);
+  await until(() => machine.called.includes('resume'));
+  t.strictSame(
+    machine.called.filter((name) => name !== 'coloExit'),
+    ['make', 'rehearse', 'revive', 'announce', 'replay', 'resume'],
+  );
+});
+
+test('a takeover that fails at its state runs nothing: the machine may hold an older one', async (t) => {
+  const { host, machine, connect } = await standby(t, {
+    revive: () => {
+      throw new Error('a device refuses its state');
+    },
+  });
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  link.destroy();
+  await until(() => host.status().phase === 'claiming');
+  host.command({ name: 'failover', sure: false });
+  await until(() => machine.called.includes('exit') || machine.called.includes('resume'));
+  t.strictSame(
+    machine.called.filter((name) => name !== 'coloExit'),
+    ['make', 'rehearse', 'revive', 'exit'],
+    'it ends, and neither runs nor says where it is',
+  );
+  t.match(host.status().why, 'a device refuses its state');
+});
+
+test('what becomes of a checkpoint whose primary is gone does not count against the standby', async (t) => {
+  let refuse: (error: Error) => void = () => {};
+  const { host, machine, connect } = await standby(t, {
+    rehearse: () =>
+      new Promise((_resolve, reject) => {
+        refuse = reject;
+      }),
+  });
+  const { link } = await connect();
+  seed(link);
+  await until(() => machine.called.includes('rehearse'));
+  link.destroy();
+  await until(() => host.status().phase === 'listening');
+  refuse(new Error('the machine is gone'));
+  await until(() => machine.called.includes('discard'));
+  t.equal(host.status().phase, 'listening');
+  await connect();
+  t.equal(host.status().phase, 'seeding', 'the next primary is served');
+});
