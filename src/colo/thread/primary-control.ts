@@ -74,8 +74,15 @@ export class PrimaryControl extends SideControl {
       }
       if (this.#attached) throw new Error('the last attempt to protect this machine is not undone yet; try again');
     }
-    await beginTerm(config, this.#holder);
-    if (this.#thread !== thread) throw new Error(refusals.protecting);
+    // It tries no more by itself: a pair that it made meanwhile would be torn apart without a word.
+    await this.command({ name: 'unprotect' });
+    try {
+      await beginTerm(config, this.#holder);
+    } catch (error) {
+      if (insists && this.#thread === thread) await this.command({ name: 'protect' });
+      throw error;
+    }
+    if (this.#thread !== thread || this.#attached) throw new Error(refusals.protecting);
     // What it was told before is another standby, perhaps.
     this.#thread = undefined;
     await thread?.close();

@@ -12,6 +12,7 @@ import { newSharedDisks } from '../disk/shared-disks.ts';
 import { PrimaryPackets } from '../gate/primary-packets.ts';
 import { tapsOf } from '../gate/tap-writer.ts';
 import { dial } from '../link/dial.ts';
+import type { PeerLink } from '../link/peer-link.ts';
 import type { Captured } from '../machine/shared-checkpoints.ts';
 import { PageSender } from '../memory/page-sender.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
@@ -95,7 +96,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   }
 
   override command(command: Parameters<Host<PrimaryEvent>['command']>[0]): string | undefined {
-    if (command.name === 'unprotect') this.#insists = false;
+    if (command.name === 'protect') this.#insists = this.#config.insists;
+    if (command.name === 'unprotect') {
+      this.#insists = false;
+      clearTimeout(this.#retry);
+    }
     const refusal = super.command(command);
     if (command.name === 'set-checkpoint-delay' && refusal === undefined) this.#delayMs = command.delayMs;
     return refusal;
@@ -197,9 +202,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       case 'connect':
         this.#connect();
         return;
-      case 'attach':
-        this.lane.do(() => this.#attach());
+      case 'attach': {
+        const { link } = this;
+        this.lane.do(() => this.#attach(link));
         return;
+      }
       case 'detach':
         attached?.pages.close();
         attached?.disks.abort();
@@ -329,7 +336,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
   }
 
-  async #attach(): Promise<void> {
+  /** @param link of the pairing that this is for: the next one, on another link, has nothing to do with it */
+  async #attach(link: PeerLink | undefined): Promise<void> {
     const shared: SharedProtection = {
       epoch: new OpenEpoch().storage,
       bell: this.#bell,
@@ -338,27 +346,36 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     };
     const views = await this.#calls.call('attach', shared);
     const io = views.io && new IoThreadSigns(views.io);
-    if (io !== undefined) this.#signs.watch('io', io);
     const parts = {
       rules: specification,
-      send: (message: Message): boolean => this.send(message),
+      // What is left of a pairing when the next one begins goes nowhere.
+      send: (message: Message): boolean => (this.link === link ? this.send(message) : true),
       post: (event: PrimaryEvent): void => this.post(event),
       now: (): number => this.now,
       wakeIo: (): void => io?.nudge(),
     };
     const packets = new PrimaryPackets({ ...parts, shared: shared.packets, taps: tapsOf(views.devices) });
-    const disks = new PrimaryDisks({
-      ...parts,
-      shared: shared.disks,
-      disks: diskViews(views.devices),
-      window: this.#primary.diskWindow,
-    });
-    const pages = new PageSender({
-      shared: views.memory,
-      send: parts.send,
-      collect: () => this.#calls.call('collect', undefined),
-    });
-    this.#attached = { packets, disks, pages, hasDevices: io !== undefined };
+    try {
+      const disks = new PrimaryDisks({
+        ...parts,
+        shared: shared.disks,
+        disks: diskViews(views.devices),
+        window: this.#primary.diskWindow,
+      });
+      const pages = new PageSender({
+        shared: views.memory,
+        send: parts.send,
+        collect: () => this.#calls.call('collect', undefined),
+      });
+      this.#attached = { packets, disks, pages, hasDevices: io !== undefined };
+      if (io !== undefined) this.#signs.watch('io', io);
+    } catch (error) {
+      // What the guest says would wait for somebody who never comes.
+      await packets.detach();
+      await this.#calls.call('detach', undefined);
+      packets.close();
+      throw error;
+    }
   }
 
   async #detach(): Promise<void> {

@@ -1,0 +1,141 @@
+import { mock } from 'node:test';
+import { type Test, test } from 'tap';
+import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
+import { PeerListener } from '../../../../src/colo/link/peer-listener.ts';
+import type { SharedCheckpoints } from '../../../../src/colo/machine/shared-checkpoints.ts';
+import type { Message } from '../../../../src/colo/protocol/messages.ts';
+import { term } from '../../../../src/colo/protocol/numbers.ts';
+import type { Handlers } from '../../../../src/colo/thread/calls.ts';
+import type { PrimaryMachineCalls } from '../../../../src/colo/thread/machine-calls.ts';
+import { PrimaryHost } from '../../../../src/colo/thread/primary-host.ts';
+import { SignsOfLife } from '../../../../src/colo/thread/signs-of-life.ts';
+import { Doorbell } from '../../../../src/host/doorbell.ts';
+import { RecordProducer } from '../../../../src/host/record-ring.ts';
+import type { SharedProtection } from '../../../../src/vmm/platform/shared-protection.ts';
+import { birth, FakeMachineThread, listener, Received, ramBytes, shape, someRam, until } from './host-rig.ts';
+
+/** A machine whose RAM has no pages to send. */
+const noPages: SharedCheckpoints = {
+  ramBytes,
+  live: [],
+  regions: [],
+  staging: { bytes: new SharedArrayBuffer(4096), start: 0, capacity: 1, numbers: new SharedArrayBuffer(4) },
+};
+
+/** Whoever a primary meets: each link, and what came on it. */
+interface Met {
+  readonly link: PeerLink;
+  readonly received: Received;
+}
+
+/** A primary, and what a standby would do to it. */
+async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>, insists = false) {
+  const met: Met[] = [];
+  const shared: SharedProtection[] = [];
+  const ram = someRam(t);
+  const machine = new FakeMachineThread<PrimaryMachineCalls>(t, {
+    attach: (given) => {
+      shared.push(given);
+      return { memory: noPages, devices: [], io: undefined };
+    },
+    collect: () => ({ marked: 0, ram }),
+    ...handlers,
+  });
+  const bell = new Doorbell();
+  t.teardown(() => bell.close());
+  const config = birth(t);
+  const standby = await PeerListener.start({
+    host: '127.0.0.1',
+    port: 0,
+    security: config.security,
+    role: 'secondary',
+    patienceMs: 20_000,
+    refused: (reason) => t.fail(reason),
+    linked: (link) => {
+      const received = new Received();
+      link.listen({ received: (frame) => received.take(frame), drained: () => {}, ended: () => {} });
+      met.push({ link, received });
+      t.teardown(() => link.destroy());
+    },
+  });
+  t.teardown(() => standby.close());
+  const host = new PrimaryHost(
+    { ...config, standby: { host: '127.0.0.1', port: standby.port }, insists },
+    { calls: machine.calls, bell: bell.button, shape, signs: new SignsOfLife() },
+    listener(t),
+  );
+  t.teardown(() => host.close());
+  /** Says hello, and is welcome. */
+  const pair = async (): Promise<Met> => {
+    const count = met.length;
+    await until(() => met[count]?.received.kinds.includes('hello') ?? false);
+    const found = met[count] as Met;
+    say(found.link, { kind: 'welcome', shape });
+    return found;
+  };
+  return { host, machine, shared, standby, pair };
+}
+
+function say(link: PeerLink, message: Message): void {
+  link.send({ role: 'secondary', term: term(0), message });
+}
+
+test('what is left of a pairing says nothing to the standby of the next one', async (t) => {
+  let release: () => void = () => {};
+  const { host, machine, shared, pair } = await primary(t, {
+    capture: () =>
+      new Promise((_resolve, reject) => {
+        release = () => reject(new Error('the machine is busy'));
+      }),
+  });
+  host.start();
+  const first = await pair();
+  await until(() => machine.called.includes('capture'));
+  first.link.destroy();
+  await until(() => host.status().phase === 'unprotected');
+  host.command({ name: 'protect' });
+  const second = await pair();
+  await until(() => host.status().phase === 'synchronising');
+  // The guest's output of before: the machine is not detached yet, for its thread is busy.
+  const { packets } = shared[0] as SharedProtection;
+  const outbox = new RecordProducer(packets.outbox, () => {});
+  outbox.reserve(64);
+  outbox.commit(0, 0);
+  host.rang();
+  say(second.link, { kind: 'refusal', reason: 'it was enough' });
+  await until(() => host.status().phase === 'unprotected');
+  t.strictSame(second.received.kinds, ['hello']);
+  release();
+});
+
+test('a machine that was attached in vain is let go: its packets would wait for nobody', async (t) => {
+  const { host, machine, pair } = await primary(t, {
+    attach: () => ({
+      memory: { ...noPages, staging: { ...noPages.staging, capacity: 1e6 } },
+      devices: [],
+      io: undefined,
+    }),
+  });
+  host.start();
+  await pair();
+  await until(() => host.status().phase === 'unprotected');
+  await until(() => host.status().phase === 'unprotected' && machine.called.length >= 2);
+  t.strictSame(machine.called, ['attach', 'detach']);
+});
+
+test('who is told to end protection does not try again', async (t) => {
+  const { host, standby, pair } = await primary(t, {}, true);
+  host.start();
+  const { link } = await pair();
+  await until(() => host.status().phase !== 'greeting');
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  standby.close();
+  link.destroy();
+  while (host.status().phase !== 'unprotected') await new Promise(setImmediate);
+  t.match(host.status().next, 'it is tried again');
+  host.command({ name: 'unprotect' });
+  t.match(host.status().next, 'colo-vmm protect');
+  mock.timers.tick(60_000);
+  t.equal(host.status().phase, 'unprotected');
+});
