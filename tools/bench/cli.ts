@@ -1,10 +1,12 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { inPrivateNetwork } from '../chaos/net/private-network.ts';
 import { benchBlock } from './block.ts';
 import { benchBoot } from './boot.ts';
 import { benchCheckpointedMemory } from './checkpointed-memory.ts';
 import { benchClocks } from './clocks.ts';
 import { benchDirty } from './dirty.ts';
 import { benchDiskEngines } from './disk-engines.ts';
+import { benchFailoverNative, formatFailover } from './failover-native.ts';
 import { benchMemory } from './memory.ts';
 import { benchNet } from './net.ts';
 import { benchNetNative } from './net-native.ts';
@@ -112,6 +114,17 @@ bench(
   `TCP, UDP and round trips over a TAP, exits and CPU time: ours, QEMU microvm without vhost. Ratio: ${ratioMeaning}`,
   ({ rounds }) => benchNet(quietGuest, rounds, progress),
   { format: formatRows, rounds: 3 },
+);
+
+bench(
+  'failover-native',
+  "kill -9 of a pair's primary as a client of the small guest sees it, the guest's stops, and answers a second with and without " +
+    'protection, natively; --rounds: kills',
+  async ({ rounds }) => {
+    await inPrivateNetwork();
+    return benchFailoverNative(rounds, progress);
+  },
+  { format: formatFailover, rounds: 20 },
 );
 
 /** One figure a line. */

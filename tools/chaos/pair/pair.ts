@@ -49,10 +49,18 @@ export class Pair {
   /** Starts both sides; the guest runs soon, and is protected later. */
   static start(options: PairOptions): Pair {
     const pair = new Pair(options);
-    mkdirSync(options.folder, { recursive: true });
-    writeFileSync(pair.#kernel, smallGuest({ address: guestAddress, port: servicePort }));
+    pair.#makeFolder();
     pair.startStandby();
-    pair.#startPrimary();
+    const standby = `${linkAddress(pair.standbyHost)}:${peerPort}`;
+    pair.#start(pair.primaryHost, ['run', ...pair.#boot, '--standby', standby, ...pair.#flags(pair.primaryHost)]);
+    return pair;
+  }
+
+  /** A primary that nobody protects, nor ever will. */
+  static alone(options: Omit<PairOptions, 'arbiter' | 'keys'>): Pair {
+    const pair = new Pair({ ...options, arbiter: 'manual', keys: undefined });
+    pair.#makeFolder();
+    pair.#start(options.primary, ['run', ...pair.#boot]);
     return pair;
   }
 
@@ -73,33 +81,42 @@ export class Pair {
   /** Starts a standby, the first one or another one after its predecessor has ended. What is on its disk stays there. */
   startStandby(): void {
     const host = this.standbyHost;
-    this.#start(host, ['standby', '--listen', `${linkAddress(host)}:${peerPort}`]);
+    this.#start(host, ['standby', '--listen', `${linkAddress(host)}:${peerPort}`, ...this.#flags(host)]);
   }
 
-  #startPrimary(): void {
-    const boot = ['--kernel', this.#kernel, '--memory', smallGuestMemory, '--reboot', 'exit'];
-    const standby = `${linkAddress(this.standbyHost)}:${peerPort}`;
-    this.#start(this.primaryHost, ['run', ...boot, '--standby', standby]);
+  get #boot(): readonly string[] {
+    return ['--kernel', this.#kernel, '--memory', smallGuestMemory, '--reboot', 'exit'];
+  }
+
+  /** What a host is told of its pair. */
+  #flags(host: HostName): string[] {
+    const { arbiter, keys, detectionMs, folder } = this.#options;
+    return [
+      ...['--state', join(folder, `${host}${this.#started + 1}.state`)],
+      ...['--arbiter', arbiter, '--detection', String(detectionMs)],
+      ...(keys === undefined ? ['--insecure'] : ['--tls', `dir=${join(keys, host)}`]),
+    ];
   }
 
   #start(host: HostName, command: readonly string[]): void {
-    const { arbiter, keys, detectionMs, network, folder } = this.#options;
+    const { network, folder } = this.#options;
     const disk = this.disk(host);
     makeDisk(disk);
-    const name = `${host}${++this.#started}`;
     this.vmms[host] = new Vmm({
-      name,
+      name: `${host}${++this.#started}`,
       folder,
       namespace: network.host(host),
       args: [
         ...command,
-        ...['--name', pairName, '--state', join(folder, `${name}.state`)],
-        ...['--arbiter', arbiter, '--detection', String(detectionMs)],
-        ...(keys === undefined ? ['--insecure'] : ['--tls', `dir=${join(keys, host)}`]),
-        ...['--disk', `path=${disk},id=disk`, '--serial', 'none'],
+        ...['--name', pairName, '--disk', `path=${disk},id=disk`, '--serial', 'none'],
         ...['--net', `tap=csmtap,mac=${guestMac},bridge=${bridgeOfHost}`],
       ],
     });
+  }
+
+  #makeFolder(): void {
+    mkdirSync(this.folder, { recursive: true });
+    writeFileSync(this.#kernel, smallGuest({ address: guestAddress, port: servicePort }));
   }
 
   /** Of both sides. */
