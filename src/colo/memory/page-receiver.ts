@@ -26,7 +26,9 @@ export class PageReceiver implements Closable {
   /** The checkpoint that was loaded last, or is being loaded. */
   #standsAt = noCheckpoint;
   #state: Uint8Array | undefined;
-  #pieces: Uint8Array[] = [];
+  /** Device state as it comes: the first so many bytes. A piece may be of any size, so nothing is kept of each. */
+  #gathered = new Uint8Array(0);
+  #gatheredBytes = 0;
   #loading: Generator<undefined> | undefined;
   #closed = false;
 
@@ -54,7 +56,7 @@ export class PageReceiver implements Closable {
         this.#take(item.data);
         return;
       case 'vmstate':
-        this.#pieces.push(Uint8Array.from(item.data));
+        this.#gather(item.data);
         return;
       case 'pages-end':
         return;
@@ -73,8 +75,8 @@ export class PageReceiver implements Closable {
       throw new Error(`checkpoint ${epoch} cannot be loaded by a standby at ${this.#standsAt}`);
     }
     this.#standsAt = epoch;
-    this.#state = Buffer.concat(this.#pieces);
-    this.#pieces = [];
+    this.#state = this.#gathered.slice(0, this.#gatheredBytes);
+    this.#gatheredBytes = 0;
     this.#check(this.#state);
     const steps = this.#staged.copyInto(this.#ram);
     this.#loading = steps;
@@ -94,7 +96,7 @@ export class PageReceiver implements Closable {
    */
   discard(beyond: Epoch): void {
     if (this.#closed || (beyond >= this.#standsAt && this.#loading !== undefined)) return;
-    this.#pieces = [];
+    this.#gatheredBytes = 0;
     this.#loading = undefined;
     if (beyond < this.#standsAt) {
       this.#standsAt = noCheckpoint;
@@ -116,6 +118,17 @@ export class PageReceiver implements Closable {
     this.discard(noCheckpoint);
     this.#closed = true;
     this.#staged.close();
+  }
+
+  #gather(data: Uint8Array): void {
+    const sizeBytes = this.#gatheredBytes + data.length;
+    if (sizeBytes > this.#gathered.length) {
+      const larger = new Uint8Array(Math.max(sizeBytes, 2 * this.#gathered.length));
+      larger.set(this.#gathered.subarray(0, this.#gatheredBytes));
+      this.#gathered = larger;
+    }
+    this.#gathered.set(data, this.#gatheredBytes);
+    this.#gatheredBytes = sizeBytes;
   }
 
   #take(data: Uint8Array): void {

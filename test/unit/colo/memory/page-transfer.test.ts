@@ -316,6 +316,19 @@ test('a state that is none is refused before RAM is touched', async (t) => {
   t.equal(firstOf(1), 0);
 });
 
+test('device state takes what it has bytes, in however many pieces it comes', async (t) => {
+  const { receiver } = standby(t, 4 * MiB);
+  const before = residentBytes();
+  const nothing: PageItem = { kind: 'vmstate', epoch: epoch(0), data: new Uint8Array(0) };
+  for (let count = 0; count < 2_000_000; count++) receiver.stage(nothing);
+  receiver.stage({ ...nothing, data: Uint8Array.of(1, 2) });
+  receiver.stage({ ...nothing, data: Uint8Array.of(3) });
+  const staged = residentBytes() - before;
+  t.ok(staged < 32 * MiB, `${staged} bytes for pieces of nothing`);
+  await receiver.load(epoch(0));
+  t.strictSame([...receiver.stateOf(epoch(0))], [1, 2, 3]);
+});
+
 test('staging never has more than RAM has, and gives memory back after a large checkpoint', async (t) => {
   const { receiver } = standby(t, 64 * MiB);
   await receiver.load(epoch(0));
