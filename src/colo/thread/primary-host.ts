@@ -1,3 +1,4 @@
+import type { EngineChooser } from '../../block/disk-engines.ts';
 import type { Fd } from '../../host/libc.ts';
 import type { ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import { newSharedPackets } from '../../vmm/platform/packet-rings.ts';
@@ -48,6 +49,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #bell: Fd;
   readonly #signs: SignsOfLife;
   readonly #primary: Primary;
+  readonly #dial: typeof dial;
+  readonly #engines: EngineChooser | undefined;
   #attached: Attached | undefined;
   #captured: Captured | undefined;
   #dialling: AbortController | undefined;
@@ -66,12 +69,17 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       bell,
       shape,
       signs,
+      dial: open = dial,
+      engines,
     }: {
       readonly calls: Calls<PrimaryMachineCalls, ColoCalls>;
       /** Button of the doorbell that {@link PrimaryHost.rang} is called for. */
       readonly bell: Fd;
       readonly shape: MachineShape;
       readonly signs: SignsOfLife;
+      readonly dial?: typeof dial;
+      /** How calls on the disks' files are made; default on other threads. */
+      readonly engines?: EngineChooser;
     },
     listener: HostListener,
   ) {
@@ -85,6 +93,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#calls = calls;
     this.#bell = bell;
     this.#signs = signs;
+    this.#dial = open;
+    this.#engines = engines;
     this.#insists = config.insists;
     this.#delayMs = config.settings.checkpointDelayMs;
   }
@@ -310,7 +320,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#dialling?.abort();
     this.#dialling = dialling;
     const { standby, security } = this.#config;
-    dial({ ...standby, security, role: 'primary', patienceMs: dialPatienceMs, signal: dialling.signal }).then(
+    this.#dial({ ...standby, security, role: 'primary', patienceMs: dialPatienceMs, signal: dialling.signal }).then(
       (link) => {
         if (this.#dialling !== dialling || this.#primary.phase !== 'connecting') {
           link.destroy();
@@ -361,6 +371,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         shared: shared.disks,
         disks: diskViews(views.devices),
         window: this.#primary.diskWindow,
+        ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       });
       const pages = new PageSender({
         shared: views.memory,

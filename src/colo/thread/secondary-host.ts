@@ -1,3 +1,4 @@
+import type { EngineChooser } from '../../block/disk-engines.ts';
 import type { ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { SecondaryConfig } from '../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../core/events.ts';
@@ -8,7 +9,7 @@ import { StandbyDisks } from '../disk/standby-disks.ts';
 import { KeptPackets } from '../gate/kept-packets.ts';
 import { tapsOf } from '../gate/tap-writer.ts';
 import type { PeerLink } from '../link/peer-link.ts';
-import { PeerListener } from '../link/peer-listener.ts';
+import { type ListenOptions, PeerListener } from '../link/peer-listener.ts';
 import { decodeState } from '../machine/checkpoint-state.ts';
 import { PageReceiver } from '../memory/page-receiver.ts';
 import type { Frame } from '../protocol/frame.ts';
@@ -22,8 +23,11 @@ import { failoverCost, Host, type HostListener } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 
-/** A connection that is part of no link after so long is dropped. */
+/** A connection that is part of no link after so long is dropped; and a link on which nobody says hello. */
 const strangerPatienceMs = 5000;
+
+/** Waits for links. @throws LinkError */
+export type Listen = (options: ListenOptions) => Promise<Pick<PeerListener, 'port' | 'close'>>;
 
 /** What holds a checkpoint of P's machine. */
 interface Attached {
@@ -40,9 +44,14 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #calls: Calls<SecondaryMachineCalls, ColoCalls>;
   readonly #signs: SignsOfLife;
   readonly #again: () => void;
+  readonly #listen: Listen;
+  readonly #engines: EngineChooser | undefined;
   readonly #secondary: Secondary;
-  #listener: PeerListener | undefined;
+  #listener: Awaited<ReturnType<Listen>> | undefined;
   #attached: Attached | undefined;
+  /** Of whoever said hello and has no answer yet: its machine is being made. */
+  #greeter: PeerLink | undefined;
+  #patience: NodeJS.Timeout | undefined;
   #lastReceivedAt: number | undefined;
   #paired: string | undefined;
   /** The guest of the checkpoint that was taken over had ended. */
@@ -57,12 +66,17 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       shape,
       signs,
       again,
+      listen = PeerListener.start,
+      engines,
     }: {
       readonly calls: Calls<SecondaryMachineCalls, ColoCalls>;
       readonly shape: MachineShape;
       readonly signs: SignsOfLife;
       /** This side is over; another one may take its place. */
       readonly again: () => void;
+      readonly listen?: Listen;
+      /** How calls on the disks' files are made; default on other threads. */
+      readonly engines?: EngineChooser;
     },
     listener: HostListener,
   ) {
@@ -76,6 +90,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#calls = calls;
     this.#signs = signs;
     this.#again = again;
+    this.#listen = listen;
+    this.#engines = engines;
     this.why = 'no primary has come yet';
   }
 
@@ -83,7 +99,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   async start(): Promise<number> {
     await this.arbiter.watch();
     const { listen, security } = this.#config;
-    this.#listener = await PeerListener.start({
+    this.#listener = await this.#listen({
       ...listen,
       security,
       role: 'secondary',
@@ -101,6 +117,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   }
 
   override close(): void {
+    clearTimeout(this.#patience);
     this.#listener?.close();
     super.close();
   }
@@ -224,6 +241,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'not-protected':
         this.become(notice.why);
         this.log.add('protection', `waiting for a primary again: ${notice.why}`);
+        this.#expectGreeting();
         return;
       case 'peer-lost':
         this.become(notice.why);
@@ -280,11 +298,35 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#paired = link.peer.host;
     this.log.add('pair', `${link.peer.host} has connected${link.secure ? '' : ', in plaintext'}`);
     this.adopt(link);
+    this.#expectGreeting();
+  }
+
+  /** Whoever is connected and says nothing keeps others out: not for long. */
+  #expectGreeting(): void {
+    const { link } = this;
+    clearTimeout(this.#patience);
+    if (link === undefined) return;
+    this.#patience = setTimeout(() => {
+      if (this.link !== link || this.#secondary.phase !== 'listening' || this.#greeter === link) return;
+      this.#drop(link, `said nothing for ${strangerPatienceMs} ms`);
+    }, strangerPatienceMs);
+  }
+
+  #drop(link: PeerLink, why: string): void {
+    this.log.add('peer', `${link.peer.host} ${why}: the connection is closed`);
+    this.link = undefined;
+    link.close();
   }
 
   /** The machine is made before the core hears of it: heartbeats begin with the welcome. */
   #greeted(frame: Frame, hello: Hello): void {
     const { link } = this;
+    if (link === undefined) return;
+    if (this.#greeter === link) {
+      this.#drop(link, 'said hello twice');
+      return;
+    }
+    this.#greeter = link;
     this.lane.do(async () => {
       if (this.link !== link) return;
       const refused = this.#secondary.refusal(hello, frame.term);
@@ -296,10 +338,11 @@ export class SecondaryHost extends Host<SecondaryEvent> {
           this.log.add('pair', `${this.#paired} is refused: ${reason}`);
           this.send({ kind: 'refusal', reason });
           this.link = undefined;
-          link?.close();
+          link.close();
           return;
         }
       }
+      if (this.#greeter === link) this.#greeter = undefined;
       if (this.link === link) super.received(frame);
       else await this.#close();
     });
@@ -319,6 +362,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         term: this.#secondary.term,
         post: (event) => this.post(event),
         send: (message) => this.send(message),
+        ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       }),
       pages: new PageReceiver(views.memory, decodeState),
       isOver: false,
