@@ -6,7 +6,8 @@ import { fuzzTargets } from './targets.ts';
 /**
  * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
  * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. `npm run fuzz -- qmp`: hostile
- * clients against the monitor. `npm run fuzz -- snapshot`: spoilt snapshots. The first case that fails ends the run and says
+ * clients against the monitor. `npm run fuzz -- snapshot`: spoilt snapshots. `npm run fuzz -- peer`: peers of a pair that
+ * lose their minds. The first case that fails ends the run and says
  * how to see it again.
  */
 
@@ -57,6 +58,7 @@ for (const { command, description, devices } of commands) {
 const others = [
   { command: 'qmp', description: 'bytes of hostile clients against the monitor' },
   { command: 'snapshot', description: 'spoilt snapshots, with checksums that are right' },
+  { command: 'peer', description: 'peers of a pair that lose their minds' },
 ] as const;
 
 for (const { command, description } of others) {

@@ -5,11 +5,12 @@ import { fuzzQmp, notCoveredByQmp } from './fuzz-qmp.ts';
 import { fuzzSnapshot, snapshotOutcomes } from './fuzz-snapshot.ts';
 import { fuzzVirtio } from './fuzz-virtio.ts';
 import { fuzzSerialState, fuzzVmState, stateOutcomes } from './fuzz-vmstate.ts';
+import { fuzzPeer, notCoveredByPeers } from './peer/fuzz-peer.ts';
 import { fuzzTargets } from './targets.ts';
 
 /** What the thread was told to do. */
 export interface FuzzOrder {
-  readonly command: 'virtio' | 'vmstate' | 'qmp' | 'snapshot';
+  readonly command: 'virtio' | 'vmstate' | 'qmp' | 'snapshot' | 'peer';
   readonly target: string;
   readonly seed: number;
   readonly runs: number;
@@ -44,6 +45,10 @@ export async function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer
     await fuzzSnapshot(options);
     const missing = snapshotOutcomes.filter((outcome) => coverage.of(`snapshot ${outcome}`) === 0);
     return { missing, found: `${coverage.of('snapshot accepted')} snapshots accepted` };
+  }
+  if (order.command === 'peer') {
+    await fuzzPeer(options);
+    return { missing: notCoveredByPeers(coverage), found: `${coverage.of('standby live')} takeovers` };
   }
   if (order.target === 'serial') {
     fuzzSerialState(options);
