@@ -233,4 +233,4 @@ export function portPair(): readonly [CallPort, CallPort] {
 }
 
 /** What a log says of a defect of ours rather than of a peer. */
-export const defect = /TypeError|RangeError|ReferenceError|not a function|undefined|Cannot read|is not iterable/;
+export const defect = /TypeError|RangeError|ReferenceError|not a function|is not defined|Cannot read|is not iterable/;

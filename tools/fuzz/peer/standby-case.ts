@@ -74,6 +74,7 @@ class StandbyRig {
       theirs,
       {
         make: () => ({ memory: ground.ram, devices: ground.devices, io: ground.io }),
+        rehearse: (state) => void decodeState(state),
         discard: () => undefined,
         revive: ({ state }) => {
           const { exitCode } = decodeState(state);
