@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { makeFolders } from '../../host/make-folders.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
 import { keySetFiles, nameIn } from './key-set.ts';
 import { type Credentials, makeAuthority, signHost } from './pair-authority.ts';
@@ -33,7 +34,7 @@ export async function keysCommand(folder: string, options: KeysOptions): Promise
     made.push(path);
   };
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolders(folder);
     const authority = readAuthority(folder, pair) ?? (await newAuthority(folder, pair, days, makeFolder));
     for (const host of hosts) {
       const path = join(folder, host);

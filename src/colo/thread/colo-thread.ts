@@ -42,7 +42,10 @@ export class ColoThread<In extends CallTable> {
       if (!this.#closed) died(reason);
       this.#closed = true;
     };
-    this.#worker.on('error', (error) => gone(error.stack ?? error.message));
+    this.#worker.on('error', (error) => {
+      // What an operator can mend is said in a line.
+      gone(error.name === 'ConfigError' ? error.message : (error.stack ?? error.message));
+    });
     this.#worker.on('exit', (code) => gone(`its thread ended with exit code ${code}`));
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
   }

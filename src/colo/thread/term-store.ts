@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
+import { makeFolders } from '../../host/make-folders.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
 
 const schema = v.object({
@@ -24,7 +25,7 @@ export class TermStore {
   constructor(directory: string) {
     this.path = join(directory, 'term.json');
     try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      makeFolders(directory, 0o700);
       this.#term = read(this.path) ?? 0;
     } catch (error) {
       throw new ConfigError(`--state ${directory}: ${(error as Error).message}`);

@@ -1,6 +1,7 @@
-import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { makeFolders } from '../../host/make-folders.ts';
 import { ConfigError } from '../config/config.ts';
 import { controlDirectory, requireOwnDirectory } from './control-directory.ts';
 import type { Monitor } from './monitor.ts';
@@ -43,7 +44,7 @@ export class ControlSocket {
     const directory = dirname(path);
     try {
       if (directory === controlDirectory()) {
-        mkdirSync(directory, { recursive: true, mode: 0o700 });
+        makeFolders(directory, 0o700);
         requireOwnDirectory(directory);
       } else if (!existsSync(directory)) throw new Error(`there is no directory ${directory}`);
       return new ControlSocket(path, await listen(path));
