@@ -124,6 +124,8 @@ function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby'>)
       heartbeatMs: detectionMs / 4,
       detectMs: detectionMs,
       leaseMs: (detectionMs * 3) / 4,
+      // Where a host may be silent for seconds without being lost, handshakes and checkpoints take longer than anywhere else.
+      stepMs: Math.max(defaultSettings.stepMs, 5 * detectionMs),
       checkpointDelayMs,
       // Each host may reach a cluster by its own addresses, and with its own password.
       arbiter: arbiter.kind === 'manual' ? 'manual' : `etcd (${arbiter.etcd.prefix})`,

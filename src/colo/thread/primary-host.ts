@@ -27,8 +27,6 @@ import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
 import { RecentFigures } from './recent-figures.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 
-/** How long connecting may take until the standby counts as not there. */
-const dialPatienceMs = 3000;
 /** `run --standby` tries again after so long: at first soon, then less often. */
 const firstRetryMs = 1000;
 const longestRetryMs = 10_000;
@@ -319,8 +317,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const dialling = new AbortController();
     this.#dialling?.abort();
     this.#dialling = dialling;
-    const { standby, security } = this.#config;
-    this.#dial({ ...standby, security, role: 'primary', patienceMs: dialPatienceMs, signal: dialling.signal }).then(
+    const { standby, security, settings } = this.#config;
+    this.#dial({ ...standby, security, role: 'primary', patienceMs: settings.stepMs, signal: dialling.signal }).then(
       (link) => {
         if (this.#dialling !== dialling || this.#primary.phase !== 'connecting') {
           link.destroy();

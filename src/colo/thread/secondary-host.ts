@@ -23,9 +23,6 @@ import { failoverCost, Host, type HostListener } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 
-/** A connection that is part of no link after so long is dropped; and a link on which nobody says hello. */
-const strangerPatienceMs = 5000;
-
 /** Waits for links. @throws LinkError */
 export type Listen = (options: ListenOptions) => Promise<Pick<PeerListener, 'port' | 'close'>>;
 
@@ -98,12 +95,12 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   /** Waits for a primary. The port. @throws LinkError */
   async start(): Promise<number> {
     await this.arbiter.watch();
-    const { listen, security } = this.#config;
+    const { listen, security, settings } = this.#config;
     this.#listener = await this.#listen({
       ...listen,
       security,
       role: 'secondary',
-      patienceMs: strangerPatienceMs,
+      patienceMs: settings.stepMs,
       linked: (link) => this.#linked(link),
       refused: (reason) => this.log.add('peer', reason),
     });
@@ -306,10 +303,11 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { link } = this;
     clearTimeout(this.#patience);
     if (link === undefined) return;
+    const { stepMs } = this.#config.settings;
     this.#patience = setTimeout(() => {
       if (this.link !== link || this.#secondary.phase !== 'listening' || this.#greeter === link) return;
-      this.#drop(link, `said nothing for ${strangerPatienceMs} ms`);
-    }, strangerPatienceMs);
+      this.#drop(link, `said nothing for ${stepMs} ms`);
+    }, stepMs);
   }
 
   #drop(link: PeerLink, why: string): void {

@@ -55,6 +55,10 @@ test('heartbeats and consent follow from how soon silence is to be noticed', asy
   });
 });
 
+test('where a host may be silent for seconds, answers and handshakes may take longer, too', async (t) => {
+  t.match(parsePrimary({ ...primary, detectionMs: 3000 }, false), { settings: { stepMs: 15_000 } });
+});
+
 for (const [text, host, port] of [
   ['10.0.0.2:1', '10.0.0.2', 1],
   ['b:65535', 'b', 65_535],
