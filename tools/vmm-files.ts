@@ -17,6 +17,8 @@ export const vmmFiles = [
   'vcpu.cache',
   'io.cjs',
   'io.cache',
+  'colo.cjs',
+  'colo.cache',
   'koffi.node',
 ].map((name) => ({
   source: dist(name),

@@ -9,6 +9,8 @@ import { emulatedPlatform, nativePlatform } from './platform.ts';
 export interface LabOptions {
   /** How many; default 1. */
   readonly hosts?: number;
+  /** One more machine on the hosts' network, for clients and witnesses: see {@link Lab.outside}. */
+  readonly outside?: boolean;
   /** Of each emulated host; default 1024. */
   readonly memoryMib?: number;
   /** Default: the variable LAB, or what this machine can do. */
@@ -25,6 +27,11 @@ export interface LabOptions {
 export interface Lab {
   readonly mode: LabMode;
   readonly hosts: readonly Host[];
+  /**
+   * The machine outside the hosts: namespaces of this one in both modes, so that it is as fast and its clock as good as
+   * this one's. It has none of the files and disks of hosts. Throws in a lab without.
+   */
+  readonly outside: Host;
   /** Disturbs the links between the hosts. Throws in a lab of one, which has none. */
   readonly network: LabNetwork;
   /** The first way in which the lab itself failed; a test that fails after this says nothing about what it tests. */
@@ -37,6 +44,9 @@ const defaultMemoryMib = 1024;
 /** The last byte of an address counts them. */
 const mostHosts = 200;
 
+/** Its name on the network. */
+export const outsideName = 'outside';
+
 /** Starts `options.hosts` hosts at once; resolves when commands run on all of them. On failure nothing is left. */
 export async function startLab(options: LabOptions = {}): Promise<Lab> {
   const count = options.hosts ?? 1;
@@ -45,11 +55,14 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
   }
   const mode = options.mode ?? chooseMode(readModeFacts(), process.env.LAB).mode;
   const names = Array.from({ length: count }, (_, index) => `host${index + 1}`);
+  const hasOutside = options.outside === true;
+  const isNetworked = count > 1 || hasOutside;
   const requests = options.disks ?? [];
   checkDisks(requests);
   const disks = await createDisks(count, requests);
   const platform = await (mode === 'emulated' ? emulatedPlatform : nativePlatform)({
     names,
+    ...(hasOutside ? { outside: outsideName } : {}),
     memoryMib: options.memoryMib ?? defaultMemoryMib,
     disks: disks.map((own) => own.map(({ fd }) => fd)),
     progress: options.progress ?? progressToStderr('lab: '),
@@ -58,27 +71,29 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
     throw error;
   });
   let failure: LabError | undefined;
-  const hosts = names.map(
-    (name, index) =>
-      new Host({
-        name,
-        address: count > 1 ? hostAddress(index) : undefined,
-        disks: requests.map((_, disk) => platform.diskPath(disk)),
-        boot: () => platform.boot(index),
-        prepare: async (host) => {
-          for (const { source, path, mode: bits } of options.files ?? []) await host.push(source, path, bits);
-        },
-        onFailure: (error) => {
-          failure ??= error;
-        },
-      }),
-  );
+  const machine = (name: string, index: number, isOutside: boolean) =>
+    new Host({
+      name,
+      address: isNetworked ? hostAddress(index) : undefined,
+      disks: isOutside ? [] : requests.map((_, disk) => platform.diskPath(disk)),
+      boot: () => platform.boot(index),
+      prepare: async (host) => {
+        if (isOutside) return;
+        for (const { source, path, mode: bits } of options.files ?? []) await host.push(source, path, bits);
+      },
+      onFailure: (error) => {
+        failure ??= error;
+      },
+    });
+  const hosts = names.map((name, index) => machine(name, index, false));
+  const outside = hasOutside ? machine(outsideName, count, true) : undefined;
+  const all = outside === undefined ? hosts : [...hosts, outside];
   const close = async () => {
-    await Promise.all(hosts.map((host) => host.powerLoss()));
+    await Promise.all(all.map((host) => host.powerLoss()));
     await platform.close();
     await closeDisks(disks);
   };
-  const started = await Promise.allSettled(hosts.map((host) => host.powerOn()));
+  const started = await Promise.allSettled(all.map((host) => host.powerOn()));
   const refused = started.find((result) => result.status === 'rejected');
   if (refused !== undefined) {
     await close();
@@ -87,6 +102,10 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
   return {
     mode,
     hosts,
+    get outside() {
+      if (outside === undefined) throw new LabError('this lab has no machine outside its hosts');
+      return outside;
+    },
     get network() {
       if (platform.network === undefined) throw new LabError('a lab of one host has no network');
       return platform.network;

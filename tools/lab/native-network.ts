@@ -14,6 +14,12 @@ import {
   type LinkCondition,
 } from './network.ts';
 
+/** Runs a program of the host tree in the network namespace of process `pid`; what it printed. */
+export function executeInNetworkOf(pid: number, root: string, program: string, ...args: string[]): Promise<string> {
+  const own = commandFromSet(root, `usr/sbin/${program}`, program);
+  return execute('nsenter', [`--net=/proc/${pid}/ns/net`, own.program, ...own.args, ...args]);
+}
+
 /**
  * The network of native hosts. A namespace of its own holds a bridge for each host, and a link between each two bridges
  * that can be cut or made slow alone. The links are isolated ports: frames do not go round.
@@ -105,8 +111,7 @@ export class NativeNetwork implements LabNetwork {
   }
 
   #runIn(pid: number, program: string, ...args: string[]): Promise<string> {
-    const own = commandFromSet(this.#root, `usr/sbin/${program}`, program);
-    return execute('nsenter', [`--net=/proc/${pid}/ns/net`, own.program, ...own.args, ...args]);
+    return executeInNetworkOf(pid, this.#root, program, ...args);
   }
 
   async #set(choice: LinkChoice | undefined, condition: LinkCondition): Promise<void> {

@@ -10,8 +10,9 @@ import { nativeDiskPath, startNativeMachine } from './native-machine.ts';
 import { NativeNetwork } from './native-network.ts';
 import { hostAddress, hostMac, type LabNetwork } from './network.ts';
 import { emulatedDiskPath, outerQemu, outerQemuCommand } from './outer-qemu.ts';
+import { startOutsideMachine } from './outside-machine.ts';
 
-/** What hosts are made from, in one mode. */
+/** What hosts, and the machine outside them, are made from, in one mode. */
 export interface Platform {
   /** Undefined for a lab of one host. */
   readonly network: LabNetwork | undefined;
@@ -25,6 +26,8 @@ export interface Platform {
 
 export interface PlatformOptions {
   readonly names: readonly string[];
+  /** Name of the machine outside the hosts, which has the index after theirs; absent without one. */
+  readonly outside?: string;
   readonly memoryMib: number;
   /** Descriptors of each host's disks. */
   readonly disks: readonly (readonly number[])[];
@@ -32,13 +35,18 @@ export interface PlatformOptions {
 }
 
 export async function emulatedPlatform(options: PlatformOptions): Promise<Platform> {
-  const { names, memoryMib, progress } = options;
+  const { names, outside, memoryMib, progress } = options;
   const image = await hostImage({ progress });
   const qemu = await outerQemu({ progress });
-  const network = names.length > 1 ? await EmulatedNetwork.start(names) : undefined;
+  const ports = outside === undefined ? names : [...names, outside];
+  const network = ports.length > 1 ? await EmulatedNetwork.start(ports) : undefined;
   return {
     network,
     boot: async (index) => {
+      if (index === names.length && outside !== undefined && network !== undefined) {
+        const tree = await hostTree({ progress });
+        return startOutsideMachine({ tree, qemu, name: outside, index, network });
+      }
       const card = network && { address: hostAddress(index), mac: hostMac(index) };
       const disks = options.disks[index] ?? [];
       const name = names[index] ?? '';
@@ -52,10 +60,11 @@ export async function emulatedPlatform(options: PlatformOptions): Promise<Platfo
   };
 }
 
-export async function nativePlatform({ names, disks, progress }: PlatformOptions): Promise<Platform> {
+export async function nativePlatform({ names: hosts, outside, disks, progress }: PlatformOptions): Promise<Platform> {
   if (process.getuid?.() !== 0) {
     throw new LabError('native hosts are namespaces, which need root here; run as root, or set LAB=emulated');
   }
+  const names = outside === undefined ? hosts : [...hosts, outside];
   const tree = await hostTree({ progress });
   const agent = bundle('agent.ts');
   const network = names.length > 1 ? await NativeNetwork.start(names, tree.root) : undefined;

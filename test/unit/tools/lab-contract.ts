@@ -19,6 +19,7 @@ export async function labContract(t: Test, mode: LabMode, source: string): Promi
   const factor = factorOf[mode];
   const lab: Lab = await startLab({
     hosts: 2,
+    outside: true,
     mode,
     files: [{ source, path: '/opt/given', mode: 0o640 }],
     disks: [{ source }, { sizeBytes: scratchBytes }],
@@ -101,6 +102,21 @@ export async function labContract(t: Test, mode: LabMode, source: string): Promi
     t.match(await first.run('ip tuntap add t0 mode tap && ip link add br9 type bridge && ip link del t0'), {
       status: 0,
     });
+  });
+
+  await t.test('the machine outside is on their network, and is none of them', async (t) => {
+    const { outside } = lab;
+    t.match(await outside.run(['hostname']), { stdout: 'outside\n' });
+    t.equal((await outside.run(['test', '-e', '/opt/given'])).status, 1, 'it has no files of hosts');
+    t.same(outside.disks, []);
+    const ping = (host: Host) => outside.run(['ping', '-c', '1', '-W', String(factor), String(host.address)]);
+    for (const host of lab.hosts) t.equal((await ping(host)).status, 0, host.name);
+    await lab.network.cut({ from: 'outside', to: 'host2' });
+    t.equal((await ping(first)).status, 0, 'its links are cut one by one');
+    t.not((await ping(second)).status, 0);
+    t.ok(await reaches());
+    await lab.network.restore();
+    t.equal((await ping(second)).status, 0);
   });
 
   await t.test('a link is cut and restored', async (t) => {
