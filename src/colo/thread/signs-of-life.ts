@@ -8,6 +8,8 @@ export interface WatchedThread {
   turned(): boolean;
   /** Has it turn if it sleeps. */
   nudge(): void;
+  /** The name of another one that waits for this one, for a bounded time, and need not turn meanwhile. */
+  readonly keepsWaiting?: string | undefined;
 }
 
 /**
@@ -34,6 +36,10 @@ export class SignsOfLife {
     for (const [name, thread] of this.#watched) {
       if (!thread.turned()) this.#still.push(name);
       thread.nudge();
+    }
+    if (this.#still.length > 0) {
+      const excused = new Set([...this.#watched.values()].map(({ keepsWaiting }) => keepsWaiting));
+      this.#still = this.#still.filter((name) => !excused.has(name));
     }
     return this.#still.length === 0;
   }
@@ -64,7 +70,10 @@ export class CountingThread implements WatchedThread {
   nudge(): void {}
 }
 
-/** The io thread of a machine. While it is parked somebody has it in hand, and it need not turn. */
+/**
+ * The io thread of a machine. While it is parked somebody has it in hand, and it need not turn. While a user pauses the machine
+ * the main thread waits until it has written and flushed what is in flight: that takes as long as disks do, and is no failure.
+ */
 export class IoThreadSigns implements WatchedThread {
   readonly #control: IoControl;
   readonly #wake: EventFd;
@@ -82,6 +91,10 @@ export class IoThreadSigns implements WatchedThread {
     this.#last = now;
     const does = this.#control.phase;
     return does !== phase.ended && (turned || does !== phase.running);
+  }
+
+  get keepsWaiting(): string | undefined {
+    return this.#control.settles ? 'main' : undefined;
   }
 
   nudge(): void {

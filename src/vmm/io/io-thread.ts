@@ -117,8 +117,13 @@ export class IoThread extends ControlledThread<IoReport> {
    * @returns which disk is not settled, and why; undefined if all are
    */
   settleDisks(): string | undefined {
-    const answer = this.ask({ kind: 'settle-disks' } satisfies IoQuestion) as IoAnswer;
-    return answer.kind === 'unsettled' ? answer.reason : undefined;
+    this.#control.settles = true;
+    try {
+      const answer = this.ask({ kind: 'settle-disks' } satisfies IoQuestion) as IoAnswer;
+      return answer.kind === 'unsettled' ? answer.reason : undefined;
+    } finally {
+      this.#control.settles = false;
+    }
   }
 
   /**

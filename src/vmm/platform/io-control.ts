@@ -17,11 +17,22 @@ export const resetPatienceMs = 300;
 export class IoControl extends ThreadControl {
   readonly #givesUp: Int32Array<SharedArrayBuffer>;
   readonly #turns: Int32Array<SharedArrayBuffer>;
+  readonly #settles: Int32Array<SharedArrayBuffer>;
 
-  constructor(storage = new SharedArrayBuffer(controlCellBytes + 8)) {
+  constructor(storage = new SharedArrayBuffer(controlCellBytes + 12)) {
     super(storage);
     this.#givesUp = new Int32Array(storage, controlCellBytes, 1);
     this.#turns = new Int32Array(storage, controlCellBytes + 4, 1);
+    this.#settles = new Int32Array(storage, controlCellBytes + 8, 1);
+  }
+
+  /** Its controller waits for disks to settle, {@link settlePatienceMs} at most, and does not turn; nothing of the guest runs. */
+  get settles(): boolean {
+    return Atomics.load(this.#settles, 0) === 1;
+  }
+
+  set settles(value: boolean) {
+    Atomics.store(this.#settles, 0, value ? 1 : 0);
   }
 
   /** How often the thread has been woken by a call, as a number that only grows, modulo 2^32. */

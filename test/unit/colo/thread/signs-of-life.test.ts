@@ -1,10 +1,13 @@
 import { test } from 'tap';
 import {
   CountingThread,
+  IoThreadSigns,
   SignsOfLife,
   TurnCounter,
   type WatchedThread,
 } from '../../../../src/colo/thread/signs-of-life.ts';
+import { EventFd } from '../../../../src/host/eventfd.ts';
+import { IoControl } from '../../../../src/vmm/platform/io-control.ts';
 
 test('all threads have turned only if each has since the last look', (t) => {
   const [main, io] = [new SharedArrayBuffer(4), new SharedArrayBuffer(4)];
@@ -38,4 +41,21 @@ test('a thread with an event loop counts by itself, until it is blocked', async 
   t.ok(after > before);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
   t.equal(Atomics.load(cell, 0), after);
+});
+
+test('a main thread that waits for disks, because a user pauses the machine, is no failure', (t) => {
+  const control = new IoControl();
+  const wake = new EventFd();
+  t.teardown(() => wake.close());
+  const signs = new SignsOfLife();
+  signs.watch('main', new CountingThread(new SharedArrayBuffer(4)));
+  signs.watch('io', new IoThreadSigns({ control: control.storage, wake: wake.fd }));
+  signs.turned();
+  t.notOk(signs.turned());
+  t.strictSame(signs.still, ['main']);
+  control.settles = true;
+  t.ok(signs.turned());
+  control.settles = false;
+  t.notOk(signs.turned(), 'for so long, and no longer');
+  t.end();
 });
