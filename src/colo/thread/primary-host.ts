@@ -427,6 +427,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     attached.packets.epochCaptured(epoch);
     attached.disks.epochCaptured(epoch);
     this.#stops.add(captured.stoppedMs, this.now);
+    this.log.add('checkpoint', `${epoch}: the guest was stopped for ${captured.stoppedMs.toFixed(2)} ms, and runs on`);
     this.post({ kind: 'captured', epoch, stateBytes: captured.state.sizeBytes, stoppedMs: captured.stoppedMs });
   }
 
