@@ -31,7 +31,9 @@ export async function beginTerm(config: HostConfig, holder: string): Promise<voi
         );
       }
     }
-    await terms.write(term);
+    await terms.write(term).catch((error: Error) => {
+      throw new ConfigError(`--state: the term cannot be written to ${terms.path}: ${error.message}`);
+    });
   } finally {
     desk.close();
   }

@@ -38,9 +38,17 @@ export function threadMain(): void {
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
     const standBy = (): void => {
       host?.close();
-      const secondary = new SecondaryHost(config, { ...parts, calls, again: standBy }, toOwner(calls));
+      const secondary = new SecondaryHost(config, { ...parts, calls, again: standByAgain }, toOwner(calls));
       host = secondary;
       secondary.start().catch((error: Error) => calls.tell('failed', { reason: error.message }));
+    };
+    const standByAgain = (): void => {
+      try {
+        standBy();
+      } catch (error) {
+        // One that is over and does not say so would be waited for in vain.
+        calls.tell('failed', { reason: (error as Error).message });
+      }
     };
     standBy();
   }

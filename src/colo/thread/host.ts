@@ -58,6 +58,8 @@ export abstract class Host<E extends { readonly kind: string }> {
   readonly #inbox: (E | CommonEvent)[] = [];
   #pumping = false;
   #refusal: string | undefined;
+  /** Why the term could not be written when that was tried last. */
+  #termProblem: string | undefined;
   /** The term that the arbiter was asked for last. */
   #askedFor: Term | undefined;
   #ended = false;
@@ -254,9 +256,16 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   #write(term: Term): void {
     this.#terms.write(term).then(
-      () => this.post({ kind: 'term-written', term }),
+      () => {
+        this.#termProblem = undefined;
+        this.post({ kind: 'term-written', term });
+      },
       (error: Error) => {
-        this.log.add('protection', `the term cannot be written to ${this.#terms.path}: ${error.message}`);
+        // It is tried again and again until there is room.
+        if (error.message !== this.#termProblem) {
+          this.log.add('protection', `the term cannot be written to ${this.#terms.path}: ${error.message}`);
+        }
+        this.#termProblem = error.message;
         this.post({ kind: 'term-failed', term });
       },
     );

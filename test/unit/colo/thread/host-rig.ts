@@ -14,6 +14,8 @@ import { layOutRam } from '../../../../src/memory/regions.ts';
 import { StateImage } from '../../../../src/vmm/vmstate/state-image.ts';
 import { emptyMachineState } from '../../../support/snapshot-machine.ts';
 
+/** Soon, for nobody wants to wait for it. */
+export const askAgainMs = 5;
 export const ramBytes = 16 * 4096;
 
 /** A machine without devices. */
@@ -34,7 +36,7 @@ export const shape: MachineShape = {
 export function birth(t: Test): HostBirth {
   return {
     pair: 'web',
-    settings: { ...defaultSettings, detectMs: 30_000, stepMs: 30_000, checkpointDelayMs: 60_000 },
+    settings: { ...defaultSettings, detectMs: 30_000, stepMs: 30_000, checkpointDelayMs: 60_000, askAgainMs },
     security: { kind: 'plaintext' },
     arbiter: { kind: 'manual' },
     stateDirectory: t.testdir(),

@@ -1,3 +1,5 @@
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { dial } from '../../../../src/colo/link/dial.ts';
 import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
@@ -7,7 +9,17 @@ import type { Handlers } from '../../../../src/colo/thread/calls.ts';
 import type { SecondaryMachineCalls } from '../../../../src/colo/thread/machine-calls.ts';
 import { SecondaryHost } from '../../../../src/colo/thread/secondary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/thread/signs-of-life.ts';
-import { birth, FakeMachineThread, listener, Received, shape, someRam, someState, until } from './host-rig.ts';
+import {
+  askAgainMs,
+  birth,
+  FakeMachineThread,
+  listener,
+  Received,
+  shape,
+  someRam,
+  someState,
+  until,
+} from './host-rig.ts';
 
 /** A standby, and what a primary would do to it. */
 async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls>>) {
@@ -41,7 +53,7 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
     await until(() => received.kinds.includes('welcome'));
     return { link, received };
   };
-  return { host, machine, connect };
+  return { host, machine, connect, stateDirectory: config.stateDirectory };
 }
 
 function say(link: PeerLink, ...messages: readonly Message[]): void {
@@ -121,4 +133,26 @@ test('what becomes of a checkpoint whose primary is gone does not count against 
   t.equal(host.status().phase, 'listening');
   await connect();
   t.equal(host.status().phase, 'seeding', 'the next primary is served');
+});
+
+test('a term for which there is no room is said to be so once, and written when there is', async (t) => {
+  const { host, machine, connect, stateDirectory } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  link.destroy();
+  await until(() => host.status().phase === 'claiming');
+  const inTheWay = join(stateDirectory, 'term.json.new');
+  mkdirSync(inTheWay);
+  const events = host.log.recent.bind(host.log);
+  host.command({ name: 'failover', sure: false });
+  const said = () => events(false).filter(({ text }) => text.includes('the term cannot be written')).length;
+  await until(() => said() > 0);
+  // The alarm that tries again has rung a few times.
+  await new Promise((resolve) => setTimeout(resolve, 20 * askAgainMs));
+  rmdirSync(inTheWay);
+  await until(() => machine.called.includes('resume'));
+  t.equal(said(), 1);
 });
