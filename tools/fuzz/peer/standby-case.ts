@@ -288,7 +288,9 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
     pieces.push(piece('primary', firstTerm, message));
   };
   const beat = (): void => say({ kind: 'heartbeat', clock: ground.time.now, echo: Number.NaN, laidBytes: 0 });
-  say({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  // At times it is another pair's, which is refused.
+  const pair = random(16) === 0 ? 'db' : 'web';
+  say({ kind: 'hello', version: protocolVersion, pair, shape, detectMs: 200, arbiter: 'manual' });
   beat();
   const epoch0 = epochOf(0);
   for (let count = random(3); count > 0; count--) {
