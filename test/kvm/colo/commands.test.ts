@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { truncateSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
@@ -202,5 +203,54 @@ test('run --standby protects its guest as soon as the standby is there', { skip,
   const alone = await hosts.headline('a', 'UNPROTECTED');
   t.match(alone.why, /cannot be reached|it has just begun/);
   await hosts.standby('--insecure');
+  await hosts.headline('a', 'PROTECTED');
+});
+
+test('what is wrong with one of them is said in a line, and the pair that runs goes on', {
+  skip,
+  timeout: 180_000,
+}, async (t) => {
+  const hosts = await Hosts.make(t);
+  await hosts.standby('--insecure', '--disk', hosts.disk('b.img'));
+  await hosts.guest('--disk', hosts.disk('a.img'));
+  const standbyWith = (...flags: readonly string[]): Promise<Ending> =>
+    runVmm([
+      ...['standby', '--name', 'web', '--listen', '127.0.0.1:1', '--serial', 'none', '--insecure'],
+      ...['--control', hosts.file('c'), '--state', hosts.file('c.state'), ...common, ...flags],
+    ]);
+
+  const broken = createHttpServer((_request, response) => response.writeHead(500).end('no')).listen(0, '127.0.0.1');
+  await once(broken, 'listening');
+  t.teardown(() => broken.close());
+  const { port } = broken.address() as { port: number };
+  complains(t, await hosts.protect('--insecure', '--arbiter', `etcd:http://127.0.0.1:${port}`), /--arbiter: .*500/);
+  complains(t, await hosts.protect('--insecure', '--arbiter', 'zookeeper'), /--arbiter zookeeper: /);
+  complains(t, await hosts.protect('--insecure', '--state', '/proc/none'), /--state \/proc\/none: /);
+  complains(t, await standbyWith('--state', '/proc/none'), /--state \/proc\/none: /);
+  complains(t, await standbyWith('--arbiter', 'etcd:ftp://x'), /--arbiter etcd:ftp:\/\/x: /);
+  complains(t, await standbyWith('--listen', `127.0.0.1:${hosts.port}`), /cannot be listened on: EADDRINUSE/);
+  complains(t, await standbyWith('--disk', `path=${hosts.file('none.img')},id=root`), /none\.img/);
+
+  t.equal((await hosts.protect('--insecure')).code, 0, 'nothing of this is in the way');
+  await hosts.headline('b', 'PROTECTING');
+  const scanned = connect(hosts.port, '127.0.0.1').on('error', () => {});
+  scanned.end(Buffer.alloc(100_000, 0xff));
+  // It may be reset, which is no error here.
+  await new Promise((resolve) => scanned.once('close', resolve));
+  const kernel = kernelFile(hosts.folder, spinning('ready'));
+  const other = new VmmProcess([
+    ...['run', '--kernel', kernel, '--memory', '16M', '--name', 'web', '--control', hosts.file('d')],
+  ]);
+  t.teardown(async () => {
+    other.child.kill('SIGKILL');
+    await other.ended;
+  });
+  await other.printed('ready');
+  const second = await runVmm([
+    ...['protect', '--control', hosts.file('d'), '--standby', `127.0.0.1:${hosts.port}`, '--insecure'],
+    ...['--state', hosts.file('d.state'), ...common],
+  ]);
+  complains(t, second, /it stands by for 127\.0\.0\.1 already/);
+  t.equal((await hosts.say('a', 'checkpoint')).code, 0, 'the first one is unharmed');
   await hosts.headline('a', 'PROTECTED');
 });
