@@ -1,0 +1,74 @@
+import {
+  recordAt,
+  recordMagic,
+  requestAt,
+  requestBytes,
+  requestMagic,
+  sectorBytes,
+  servicePort,
+} from '../chaos/guest/service.ts';
+import { buildGuestInitramfs } from '../images/initramfs.ts';
+import { programFiles } from '../images/program-files.ts';
+import type { Progress } from '../packages/progress.ts';
+
+/** The guest on the network of the lab's hosts. */
+export const guestNetwork = { address: '10.77.0.100', bits: 24, mac: '02:00:00:00:00:01' } as const;
+
+/** What the guest says on its serial port when it can be asked. */
+export const serviceReady = 'service: ready';
+
+/**
+ * The service of the chaos guest (tools/chaos/guest/service.ts), as a program of a Linux guest: counts a request, writes it
+ * down, makes it durable, answers.
+ */
+const service = `
+my $fsync = 74;
+my ($counter, %last) = (0);
+open(my $disk, '+<', '/dev/vda') or die "disk: $!";
+my $sectors = sysseek($disk, 0, 2) / ${sectorBytes};
+socket(my $socket, 2, 2, 17) or die "socket: $!";
+bind($socket, pack('S n a4 x8', 2, ${servicePort}, "\\0" x 4)) or die "bind: $!";
+syswrite(STDOUT, "${serviceReady}\\n");
+for (;;) {
+  my $from = recv($socket, my $request, 2048, 0);
+  next if !defined $from || length $request != ${requestBytes};
+  my ($magic, $client, $number) = unpack('L< x4 Q< Q<', $request);
+  next if $magic != ${requestMagic};
+  my $known = $last{$client} // [0, 0];
+  next if $number < $known->[0];
+  if ($number > $known->[0]) {
+    $counter++;
+    my $record = pack('L< x4 Q< Q< Q< x${recordAt.counterAgain - recordAt.counter - 8} Q<', ${recordMagic}, $client, $number, $counter, $counter);
+    sysseek($disk, $counter % $sectors * ${sectorBytes}, 0) or die "seek: $!";
+    syswrite($disk, $record) == ${sectorBytes} or die "write: $!";
+    syscall($fsync, fileno($disk)) == 0 or die "fsync: $!";
+    $last{$client} = $known = [$number, $counter];
+  }
+  send($socket, substr($request, 0, ${requestAt.counter}) . pack('Q<', $known->[1]), 0, $from);
+}
+`;
+
+const init = `#!/bin/sh
+echo 'guest: init'
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+modprobe -a $(cat /etc/modules)
+ip link set lo up
+ip link set eth0 up
+ip address add ${guestNetwork.address}/${guestNetwork.bits} dev eth0
+perl /service.pl
+echo 'guest: the service ended'
+sh
+`;
+
+/** Its initrd: Debian's modules, busybox, perl and the service; the path of a file of the cache. */
+export async function serviceGuestInitrd(progress: Progress): Promise<string> {
+  const perl = await programFiles({ package: 'perl-base', path: 'usr/bin/perl', progress });
+  return buildGuestInitramfs({
+    modules: ['virtio_mmio', 'virtio_blk', 'virtio_net'],
+    files: [...perl, { path: 'service.pl', content: service }],
+    init,
+    progress,
+  });
+}

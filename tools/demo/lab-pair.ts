@@ -1,0 +1,279 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
+import type { ClientsOptions } from '../chaos/clients.ts';
+import { servicePort } from '../chaos/guest/service.ts';
+import { guestCpuFlags } from '../guest-flags.ts';
+import { guestKernel, imageSuites } from '../images/kernel.ts';
+import { bundle } from '../lab/bundle.ts';
+import type { RemoteProcess } from '../lab/connection.ts';
+import type { Host } from '../lab/host.ts';
+import { type Lab, startLab } from '../lab/lab.ts';
+import { fetchPackages } from '../packages/package-set.ts';
+import type { Progress } from '../packages/progress.ts';
+import { vmmBundle, vmmFiles, vmmInHost } from '../vmm-files.ts';
+import type { ClientsReport } from './client-program.ts';
+import { guestNetwork, serviceGuestInitrd } from './guest.ts';
+
+export type Side = 'a' | 'b';
+
+const pairName = 'web';
+const files = {
+  kernel: '/opt/guest/vmlinuz',
+  initrd: '/opt/guest/initrd.cpio',
+  disk: '/tmp/disk.img',
+  serial: '/tmp/serial.log',
+};
+const control = '/run/web.sock';
+const keysInHost = '/etc/colo-vmm';
+const peerPort = 7000;
+const watchMs = 1500;
+const etcdPort = 2379;
+const diskBytes = 4 * 1024 * 1024;
+
+/**
+ * Emulated hosts share the cores of this machine with each other: one that computes may let the other wait for a second. A
+ * host of its own would be asked for 200 ms.
+ */
+export const labDetectionMs = { emulated: 3000, native: 200 } as const;
+
+/** Two hosts of a lab with a guest that is a service on host a, its standby on host b, and outside both clients and etcd. */
+export class LabPair {
+  readonly lab: Lab;
+  readonly detectionMs: number;
+  /** What the VMM of each side has said on standard error. */
+  readonly said: Record<Side, string> = { a: '', b: '' };
+  readonly vmm: Partial<Record<Side, RemoteProcess>> = {};
+  #etcd: RemoteProcess | undefined;
+
+  private constructor(lab: Lab, detectionMs: number) {
+    this.lab = lab;
+    this.detectionMs = detectionMs;
+  }
+
+  /** Hosts up, bridges made, keys in their places, etcd answering. No VMM runs. */
+  static async make(progress: Progress): Promise<LabPair> {
+    const kernel = await guestKernel('cloud', { progress });
+    const initrd = await serviceGuestInitrd(progress);
+    const etcd = await fetchPackages({ names: ['etcd-server'], suites: imageSuites, progress });
+    const lab = await startLab({
+      hosts: 2,
+      outside: true,
+      files: [...vmmFiles, { source: kernel, path: files.kernel }, { source: initrd, path: files.initrd }],
+      progress,
+    });
+    const pair = new LabPair(lab, labDetectionMs[lab.mode]);
+    try {
+      await Promise.all([
+        pair.#startEtcd(join(etcd.root, 'usr/bin/etcd')),
+        pair.#giveKeys(),
+        ...lab.hosts.map(prepare),
+      ]);
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+    return pair;
+  }
+
+  host(side: Side): Host {
+    const host = this.lab.hosts[side === 'a' ? 0 : 1];
+    if (host === undefined) throw new Error('a pair has two hosts');
+    return host;
+  }
+
+  async #startEtcd(program: string): Promise<void> {
+    const { outside } = this.lab;
+    await outside.push(program, '/opt/etcd', 0o755);
+    const url = `http://${outside.address}:${etcdPort}`;
+    this.#etcd = outside.spawn([
+      ...['/opt/etcd', '--data-dir', '/tmp/etcd', '--log-level', 'error', '--enable-v2=false'],
+      ...['--listen-client-urls', url, '--advertise-client-urls', url],
+      ...['--listen-peer-urls', 'http://127.0.0.1:2380'],
+    ]);
+    const said = textOf(this.#etcd.stderr);
+    await until('etcd to answer', 30_000, async () => {
+      const { stdout } = await outside.run(`curl --silent --max-time 2 ${url}/health`);
+      return stdout.includes('"true"');
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}: ${said()}`);
+    });
+  }
+
+  async #giveKeys(): Promise<void> {
+    const folder = await mkdtemp(join(tmpdir(), 'colo-vmm-keys-'));
+    try {
+      const keys = join(folder, 'keys');
+      await promisify(execFile)(process.execPath, [vmmBundle, 'keys', '--pair', pairName, '--hosts', 'a,b', keys]);
+      for (const side of ['a', 'b'] as const) {
+        for (const name of ['pair.pem', 'certificate.pem', 'key.pem']) {
+          await this.host(side).push(join(keys, side, name), `${keysInHost}/${name}`, 0o600);
+        }
+      }
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** The command that is typed on that host. */
+  command(side: Side): string[] {
+    const guest = [
+      ...['--kernel', files.kernel, '--initrd', files.initrd, '--cmdline', 'console=ttyS0 quiet panic=-1'],
+      ...['--cpus', '1', '--memory', '96M', ...guestCpuFlags(this.lab.mode)],
+      ...['--standby', `${this.host('b').address}:${peerPort}`],
+    ];
+    return [
+      ...['node', vmmInHost, ...(side === 'a' ? ['run', ...guest] : ['standby', '--listen', `0.0.0.0:${peerPort}`])],
+      ...['--name', pairName, '--disk', `path=${files.disk}`],
+      ...['--net', `tap=tap0,mac=${guestNetwork.mac},bridge=br0`],
+      ...['--tls', `dir=${keysInHost}`, '--arbiter', `etcd:http://${this.lab.outside.address}:${etcdPort}`],
+      ...['--detection', String(this.detectionMs)],
+      ...['--serial', `file=${files.serial}`, '--state', '/tmp/state', '--control', control],
+    ];
+  }
+
+  /** Types it. `said` is called with each line that it says on standard error. */
+  start(side: Side, said: (line: string) => void = () => {}): RemoteProcess {
+    const vmm = this.host(side).spawn(this.command(side));
+    vmm.stdin.end();
+    vmm.exit.catch(() => {});
+    vmm.stdout.resume();
+    createInterface(vmm.stderr).on('line', (line) => {
+      this.said[side] += `${line}\n`;
+      said(line);
+    });
+    this.vmm[side] = vmm;
+    return vmm;
+  }
+
+  /** `colo-vmm COMMAND` on that host; what it printed. */
+  async ask(side: Side, ...command: readonly string[]): Promise<string> {
+    const { status, stdout, stderr } = await this.host(side).run(['node', vmmInHost, ...command, '--control', control]);
+    if (status !== 0) throw new Error(`colo-vmm ${command.join(' ')} on host ${side}: ${stderr.trim()}`);
+    return stdout;
+  }
+
+  async status(side: Side): Promise<ColoStatus | undefined> {
+    return (JSON.parse(await this.ask(side, 'status', '--json')) as { colo?: ColoStatus }).colo;
+  }
+
+  /**
+   * Calls `seen` every second or two with the status of that side, until it ends. One small program does it all: to start `colo-vmm
+   * status` anew would cost an emulated host seconds.
+   */
+  watch(side: Side, seen: (status: ColoStatus) => void): void {
+    const process = this.host(side).spawn(['node', '-e', watchProgram]);
+    process.exit.catch(() => {});
+    process.stdin.end();
+    process.stderr.resume();
+    createInterface(process.stdout).on('line', (line) => {
+      const { return: status } = JSON.parse(line) as { return?: ColoStatus };
+      if (status?.headline !== undefined) seen(status);
+    });
+  }
+
+  /** Waits until the control socket of that side is there. */
+  async up(side: Side): Promise<void> {
+    await until(`colo-vmm on host ${side} to be there`, 60_000, async () => {
+      const ended = await Promise.race([this.vmm[side]?.exit.then(() => true), sleep(0, false)]);
+      if (ended) throw new Error(`colo-vmm on host ${side} ended: ${this.said[side]}`);
+      return (await this.host(side).run(`test -S ${control}`)).status === 0;
+    });
+  }
+
+  /** What the guest has said on that side's serial port; nothing, as long as it has none. */
+  async serial(side: Side): Promise<string> {
+    return (await this.host(side).run(`cat ${files.serial}`)).stdout;
+  }
+
+  async disk(side: Side): Promise<Buffer> {
+    return this.host(side).pull(files.disk);
+  }
+
+  /** Clients outside both hosts, who ask all the time. */
+  clients(options: Omit<ClientsOptions, 'address' | 'port'>, seen: (report: ClientsReport) => void): LabClients {
+    return new LabClients(this.lab.outside, { ...options, address: guestNetwork.address, port: servicePort }, seen);
+  }
+
+  close(): Promise<void> {
+    return this.lab.close();
+  }
+}
+
+export class LabClients {
+  readonly #process: RemoteProcess;
+  readonly #last: Promise<ClientsReport>;
+
+  constructor(outside: Host, options: ClientsOptions, seen: (report: ClientsReport) => void) {
+    const program = bundle(new URL('./client-program.ts', import.meta.url).href);
+    this.#process = outside.spawn(['node', '--input-type=module', '-e', program, '--', JSON.stringify(options)]);
+    const said = textOf(this.#process.stderr);
+    this.#last = new Promise((resolve, reject) => {
+      createInterface(this.#process.stdout).on('line', (line) => {
+        const report = JSON.parse(line) as ClientsReport;
+        seen(report);
+        if (report.told !== undefined) resolve(report);
+      });
+      void this.#process.exit.then(
+        () => reject(new Error(`the clients ended: ${said()}`)),
+        (error: Error) => reject(error),
+      );
+    });
+    this.#last.catch(() => {});
+  }
+
+  /** Silences until now do not count. */
+  forgetSilence(): void {
+    this.#process.stdin.write('forget\n');
+  }
+
+  /** Nobody asks anything new; resolves when nobody waits any more, or nobody is answered. */
+  stop(): Promise<ClientsReport> {
+    this.#process.stdin.end('stop\n');
+    return this.#last;
+  }
+}
+
+const watchProgram = `
+const socket = require('net').connect('${control}');
+const ask = (execute) => socket.write(JSON.stringify({ execute }) + '\\n');
+ask('qmp_capabilities');
+setInterval(ask, ${watchMs}, 'x-colo-status');
+socket.on('error', () => {}).on('close', () => process.exit()).pipe(process.stdout);
+`;
+
+/** A bridge in place of the card, which never delays a port, and an empty disk. */
+async function prepare(host: Host): Promise<void> {
+  const { status, stderr } = await host.run(`modprobe -a tun bridge
+set -e
+ip link add br0 type bridge forward_delay 0 stp_state 0
+ip link set br0 address $(cat /sys/class/net/eth0/address)
+ip address flush dev eth0
+ip link set eth0 master br0
+ip address add ${host.address}/24 dev br0
+ip link set br0 up
+truncate -s ${diskBytes} ${files.disk}`);
+  if (status !== 0) throw new Error(`${host.name} could not be prepared: ${stderr.trim()}`);
+}
+
+/** Asks until it is so. @throws after `ms` */
+export async function until(what: string, ms: number, isSo: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = performance.now() + ms;
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error(`waited ${ms / 1000} s in vain for ${what}`);
+    await sleep(200);
+  }
+}
+
+function textOf(stream: NodeJS.ReadableStream): () => string {
+  let text = '';
+  stream.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  return () => text.trim();
+}
