@@ -10,7 +10,10 @@ import { labContract } from '../unit/tools/lab-contract.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 t.test('npm start -- boot boots a guest, talks to it and powers it off', { timeout: 0 }, async (t) => {
-  const { status, stdout, stderr } = spawnSync('npm', ['start', '--silent', '--', 'boot'], { cwd: root, encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync('npm', ['start', '--silent', '--', 'boot'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
   t.equal(status, 0, stderr);
   t.match(stdout, /The guest did all of it: booted, answered \d+ commands, kept a file on its disk, served a page/);
 });
