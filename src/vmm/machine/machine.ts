@@ -4,7 +4,6 @@ import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
 import type { DirtyTracker } from '../../memory/dirty-collector.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
 import type { DeviceOrder } from '../io/device-orders.ts';
-import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { IoReport } from '../io/io-report.ts';
 import type { SharedIoControl } from '../platform/io-control.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';
@@ -14,18 +13,18 @@ import type { GuestProcessor } from '../vcpu/processor-match.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
 import type { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import type { ClockMode } from '../vmstate/clock-state.ts';
-import type { OwnDevices } from '../vmstate/image-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import type { PauseTimes } from '../vmstate/pause-times.ts';
 import { Announcement } from './announcement.ts';
 import { loadImages, prepareVcpus, writeGenerationId } from './boot.ts';
+import { capture } from './capture.ts';
 import { type Checkpoint, CheckpointArea, type CheckpointState } from './checkpoint.ts';
+import { EndKeeper } from './end-keeper.ts';
 import { MachineEvents } from './machine-events.ts';
 import { MachineParts } from './machine-parts.ts';
 import type { BootImages, BootSource, MachineShape } from './machine-shape.ts';
 import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
-import { beginAnew } from './reset.ts';
-import { ResetPace } from './reset-pace.ts';
+import { Resets } from './resets.ts';
 import { RunControl } from './run-control.ts';
 import { type RunState, RunStateError } from './run-state.ts';
 
@@ -45,13 +44,8 @@ export class Machine implements MonitoredMachine {
   readonly #announcement: Announcement;
   /** It is a copy of another machine, and its guest does not know yet. */
   #isNewCopy = false;
-  readonly #pace = new ResetPace();
-  #bootSource: BootSource | undefined;
-  #keeper: ((end: GuestEnd) => void) | undefined;
-  /** The guest has ended, and the machine is kept for its keeper. */
-  #keptEnd: GuestEnd | undefined;
-  /** The guest asked for a reset while it is paused. */
-  #resetsLater = false;
+  readonly #resets: Resets;
+  readonly #endKeeper = new EndKeeper(() => this.hold());
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
   /**
@@ -73,6 +67,14 @@ export class Machine implements MonitoredMachine {
       reported: (report) => this.#hear(report),
     });
     this.#control = new RunControl(this.#parts, notice);
+    this.#resets = new Resets(this.#parts, this.#control, {
+      begunAnew: (reset) => {
+        this.#isNewCopy = false;
+        this.events.tell(reset);
+      },
+      ended: (reset) => this.#end(reset),
+      notice,
+    });
     this.#announcement = new Announcement(() => this.#parts.devices.sendRarp());
   }
 
@@ -125,7 +127,7 @@ export class Machine implements MonitoredMachine {
 
   /** Has a reset begin the guest anew from these images, in place of ending the machine. The machine's from now on. */
   rebootsFrom(source: BootSource): void {
-    this.#bootSource = source;
+    this.#resets.source = source;
   }
 
   /**
@@ -166,32 +168,7 @@ export class Machine implements MonitoredMachine {
    * @throws RunStateError if the machine neither runs nor is stopped
    */
   capture(area: CheckpointArea, closeEpoch: () => void = () => {}): Checkpoint {
-    const { access, io } = this.#parts;
-    const { times } = this.#control;
-    const wasRunning = this.state === 'running';
-    area.clear();
-    if (wasRunning) this.#control.stop('paused', true);
-    else times.restart();
-    let own: OwnDevices;
-    let takeDevices: () => readonly IoDeviceState[];
-    try {
-      const clocks = this.#control.stoppedClocks;
-      times.begin();
-      if (!wasRunning) access.readRegisters();
-      access.readRest(clocks);
-      times.done('interrupts');
-      own = access.readOwnDevices();
-      takeDevices = (wasRunning ? io?.wantedStates() : io?.saveDevices()) ?? (() => []);
-      times.done('devices');
-      area.collect();
-      times.done('collect');
-      area.copy();
-      closeEpoch();
-      times.done('copy');
-    } finally {
-      if (wasRunning) this.#control.resume();
-    }
-    return { pages: area.staging, image: access.image, own, devices: takeDevices() };
+    return capture(this.#parts, this.#control, area, closeEpoch);
   }
 
   /**
@@ -263,7 +240,7 @@ export class Machine implements MonitoredMachine {
     if (this.#isNewCopy) this.#tellOfNewCopy();
     this.#control.resume(mode);
     this.events.tell({ kind: 'resumed' });
-    if (this.#resetsLater) this.#reset(undefined);
+    this.#resets.resumed();
   }
 
   /**
@@ -345,7 +322,7 @@ export class Machine implements MonitoredMachine {
    * Without images to boot it ends. No effect once it has ended, or while it is in the hands of fault tolerance.
    */
   reset(by: string): void {
-    if (this.state !== 'colo') this.#reset(by);
+    if (this.state !== 'colo') this.#resets.reset(by);
   }
 
   /** Ends the machine from outside. No effect once it has ended. */
@@ -359,13 +336,12 @@ export class Machine implements MonitoredMachine {
    * VMM and not the guest, a signal or a failure of ours, ends the machine at once. Undefined: nobody is told any more.
    */
   keepEnd(keeper: ((end: GuestEnd) => void) | undefined): void {
-    this.#keeper = keeper;
+    this.#endKeeper.keeper = keeper;
   }
 
   /** Ends a machine whose end was kept. */
   finishEnd(): void {
-    const end = this.#keptEnd;
-    this.#keeper = undefined;
+    const end = this.#endKeeper.take();
     if (end !== undefined) this.#end(end);
   }
 
@@ -408,12 +384,12 @@ export class Machine implements MonitoredMachine {
 
   /** Ends the machine if need be, waits for its threads, gives everything back. */
   async close(): Promise<void> {
-    this.#keeper = undefined;
+    this.#endKeeper.keeper = undefined;
     this.stop('its owner', 0);
     // A thread that still runs uses the memory: leaving it mapped is all that can be done.
     if (!(await this.#parts.joined())) throw new Error('a thread of the machine did not end');
     this.#parts.close();
-    this.#bootSource?.close();
+    this.#resets.close();
   }
 
   #pauseOnly(): void {
@@ -430,19 +406,13 @@ export class Machine implements MonitoredMachine {
   }
 
   #keeps(end: GuestEnd): boolean {
-    const keeper = this.#keeper;
-    if (keeper === undefined || this.state === 'ended' || end.kind === 'vmm-failure') return false;
-    if (end.kind === 'stopped' && end.bySignal === true) return false;
-    if (this.#keptEnd !== undefined) return true;
+    if (this.state === 'ended') return false;
     try {
-      this.hold();
+      return this.#endKeeper.keep(end);
     } catch (error) {
       this.#notice(`the machine cannot be stopped for its end: ${error instanceof Error ? error.message : error}`);
       return false;
     }
-    this.#keptEnd = end;
-    keeper(end);
-    return true;
   }
 
   #tellOfNewCopy(): void {
@@ -470,14 +440,14 @@ export class Machine implements MonitoredMachine {
         this.#hearPanic(report, vcpu);
         break;
       case 'reset':
-        this.#resetByGuest();
+        this.#resets.byGuest();
         break;
       case 'triple-fault':
         // What happens to a kernel that was never there is a crash, and has to be told as one.
-        if (this.#bootSource === undefined || !this.#parts.vm.deliversInterrupts) this.#end(report);
+        if (!this.#resets.beginAnew || !this.#parts.vm.deliversInterrupts) this.#end(report);
         else {
           this.#notice(`vcpu ${report.vcpu} triple-faulted, which resets a machine`);
-          this.#resetByGuest();
+          this.#resets.byGuest();
         }
         break;
       default:
@@ -498,36 +468,6 @@ export class Machine implements MonitoredMachine {
     );
     if (action === 'pause') this.#pauseIfRunning();
     vcpu.release();
-  }
-
-  /** A machine that is paused stays what it is, for whoever looks at it or saves it. */
-  #resetByGuest(): void {
-    if (this.state === 'paused' && this.#bootSource !== undefined) this.#resetsLater = true;
-    else this.#reset(undefined);
-  }
-
-  /** @param by absent: the guest itself */
-  #reset(by: string | undefined): void {
-    if (this.state === 'ended') return;
-    this.#resetsLater = false;
-    this.#isNewCopy = false;
-    const end: GuestEnd = { kind: 'reset', ...(by === undefined ? {} : { by }) };
-    const source = this.#bootSource;
-    if (source === undefined) {
-      this.#end(end);
-      return;
-    }
-    try {
-      this.#control.reset((clocks) => beginAnew(this.#parts, source, clocks));
-    } catch (error) {
-      this.#notice(`the machine cannot begin anew: ${error instanceof Error ? error.message : error}`);
-      this.#end(end);
-      return;
-    }
-    this.events.tell(end);
-    if (by === undefined && this.#pace.isLoop(performance.now())) {
-      this.#notice('the guest resets again and again; --reboot exit ends the machine instead');
-    }
   }
 
   #pauseIfRunning(): void {
