@@ -1,7 +1,7 @@
 import { ConfigError } from '../../vmm/config/config.ts';
 import type { HostConfig } from '../command/pair-config.ts';
-import { ArbiterDesk } from './arbiter-desk.ts';
-import { TermStore } from './term-store.ts';
+import { ArbiterDesk } from '../side/arbiter-desk.ts';
+import { TermStore } from '../side/term-store.ts';
 
 /**
  * Begins a new term as its primary, before the guest says a word: if the pair's other side has taken over since this one ran

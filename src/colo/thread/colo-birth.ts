@@ -1,4 +1,4 @@
-import type { HostConfig, PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
+import type { PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 
 /** What the colo thread is born with. */
@@ -13,11 +13,4 @@ export type ColoBirth = (
   readonly holder: string;
   /** Of the thread that owns the machine: see SignsOfLife. */
   readonly turns: SharedArrayBuffer;
-};
-
-/** What every host has. */
-export type HostBirth = HostConfig & {
-  readonly holder: string;
-  /** This side's clock, ms. */
-  readonly now: () => number;
 };

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { Calls, CallsClosedError, type CallTable, type Handlers } from './calls.ts';
+import { Calls, CallsClosedError, type CallTable, type Handlers } from '../side/calls.ts';
+import type { ColoCalls } from '../side/machine-calls.ts';
+import { TurnCounter } from '../side/signs-of-life.ts';
 import type { ColoBirth } from './colo-birth.ts';
-import type { ColoCalls } from './machine-calls.ts';
-import { TurnCounter } from './signs-of-life.ts';
 
 /** The colo thread, seen from the thread that owns the machine. */
 export class ColoThread<In extends CallTable> {

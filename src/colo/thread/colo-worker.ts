@@ -1,13 +1,18 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/clock.ts';
 import { Doorbell } from '../../host/doorbell.ts';
-import { type CallPort, Calls, type Handlers } from './calls.ts';
+import { type CallPort, Calls, type Handlers } from '../side/calls.ts';
+import type { HostListener } from '../side/host.ts';
+import type {
+  ColoCalls,
+  CommonMachineCalls,
+  PrimaryMachineCalls,
+  SecondaryMachineCalls,
+} from '../side/machine-calls.ts';
+import { PrimaryHost } from '../side/primary-host.ts';
+import { SecondaryHost } from '../side/secondary-host.ts';
+import { CountingThread, SignsOfLife } from '../side/signs-of-life.ts';
 import type { ColoBirth } from './colo-birth.ts';
-import type { HostListener } from './host.ts';
-import type { ColoCalls, CommonMachineCalls, PrimaryMachineCalls, SecondaryMachineCalls } from './machine-calls.ts';
-import { PrimaryHost } from './primary-host.ts';
-import { SecondaryHost } from './secondary-host.ts';
-import { CountingThread, SignsOfLife } from './signs-of-life.ts';
 
 /** Body of the colo thread, which decides what leaves: a host for one side of a pair, with Node's own event loop. */
 export function threadMain(): void {

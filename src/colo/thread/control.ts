@@ -7,9 +7,9 @@ import type {
   ColoStatus,
   ProtectOptions,
 } from '../../vmm/monitor/colo-control.ts';
-import type { Calls, CallTable } from './calls.ts';
+import type { Calls, CallTable } from '../side/calls.ts';
+import type { ColoCalls } from '../side/machine-calls.ts';
 import { unlessClosed } from './colo-thread.ts';
-import type { ColoCalls } from './machine-calls.ts';
 
 /** What a side is, was, and why it is not any more, in QEMU's words (spec A.1). */
 class Modes {

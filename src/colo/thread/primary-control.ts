@@ -8,11 +8,11 @@ import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
 import { refusals } from '../core/commands.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../machine/machine-shapes.ts';
+import type { Calls, CallTable, Handlers } from '../side/calls.ts';
+import type { ColoCalls, PrimaryMachineCalls } from '../side/machine-calls.ts';
 import { beginTerm } from './begin-term.ts';
-import type { Calls, CallTable, Handlers } from './calls.ts';
 import { ColoThread } from './colo-thread.ts';
 import { SideControl } from './control.ts';
-import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
 
 /** What a guest said last has so long to leave when it ends; less if it is ended, for a VMM that is told to stop stops soon. */
 const endPatienceMs = 5000;

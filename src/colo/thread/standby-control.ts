@@ -5,10 +5,10 @@ import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import type { SecondaryConfig } from '../command/pair-config.ts';
 import { shapeOfHost } from '../machine/machine-shapes.ts';
 import { StandbyMachine, type StandbyMachineConfig } from '../machine/standby-machine.ts';
-import type { Calls, CallTable, Handlers } from './calls.ts';
+import type { Calls, CallTable, Handlers } from '../side/calls.ts';
+import type { ColoCalls, SecondaryMachineCalls } from '../side/machine-calls.ts';
 import { ColoThread } from './colo-thread.ts';
 import { SideControl } from './control.ts';
-import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
 
 /** What a standby tells its owner. */
 export interface StandbyListener {

@@ -24,7 +24,7 @@ import { MachineEvents } from './machine-events.ts';
 import { MachineParts } from './machine-parts.ts';
 import type { BootImages, BootSource, MachineShape } from './machine-shape.ts';
 import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
-import { Resets } from './resets.ts';
+import { Resets } from './resets/resets.ts';
 import { RunControl } from './run-control.ts';
 import { type RunState, RunStateError } from './run-state.ts';
 

@@ -11,7 +11,7 @@ import { shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
 import { StandbyMachine } from '../../../src/colo/machine/standby-machine.ts';
 import type { Message, Packet } from '../../../src/colo/protocol/messages.ts';
 import { epoch } from '../../../src/colo/protocol/numbers.ts';
-import { IoThreadSigns } from '../../../src/colo/thread/signs-of-life.ts';
+import { IoThreadSigns } from '../../../src/colo/side/signs-of-life.ts';
 import { Doorbell } from '../../../src/host/doorbell.ts';
 import { EventFd } from '../../../src/host/eventfd.ts';
 import { tryRead } from '../../../src/host/libc.ts';

@@ -70,9 +70,8 @@ test('a standby that is told to stop lets its primary go on: nobody is asked', {
   const standby = pair.standby();
   const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
   await pair.protected();
-  const { code, tookMs } = await standby.endedBySignal('SIGTERM');
+  const { code } = await standby.endedBySignal('SIGTERM');
   t.equal(code, 143);
-  t.ok(tookMs < 5000);
   const { term } = await pair.status('a', ({ headline }) => headline === 'UNPROTECTED');
   t.equal(term, 1, 'the arbiter gave no new one');
   t.notMatch(primary.stderr, 'asked for term');

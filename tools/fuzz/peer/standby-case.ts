@@ -6,10 +6,10 @@ import { type StreamName, streams } from '../../../src/colo/protocol/message-tab
 import { type Message, protocolVersion } from '../../../src/colo/protocol/messages.ts';
 import { epoch as epochOf } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
-import { Calls } from '../../../src/colo/thread/calls.ts';
-import type { ColoCalls, CommonMachineCalls, SecondaryMachineCalls } from '../../../src/colo/thread/machine-calls.ts';
-import { SecondaryHost } from '../../../src/colo/thread/secondary-host.ts';
-import { SignsOfLife } from '../../../src/colo/thread/signs-of-life.ts';
+import { Calls } from '../../../src/colo/side/calls.ts';
+import type { ColoCalls, CommonMachineCalls, SecondaryMachineCalls } from '../../../src/colo/side/machine-calls.ts';
+import { SecondaryHost } from '../../../src/colo/side/secondary-host.ts';
+import { SignsOfLife } from '../../../src/colo/side/signs-of-life.ts';
 import { pageSize } from '../../../src/memory/address.ts';
 import { maxEncodedBytes, PageEncoder } from '../../../src/memory/page-codec.ts';
 import type { Random } from '../fuzz-target.ts';

@@ -5,7 +5,7 @@ import {
   SignsOfLife,
   TurnCounter,
   type WatchedThread,
-} from '../../../../src/colo/thread/signs-of-life.ts';
+} from '../../../../src/colo/side/signs-of-life.ts';
 import { EventFd } from '../../../../src/host/eventfd.ts';
 import { IoControl } from '../../../../src/vmm/platform/io-control.ts';
 

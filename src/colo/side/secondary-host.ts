@@ -1,6 +1,6 @@
 import type { EngineChooser } from '../../block/disk-engines.ts';
-import type { ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
-import type { SecondaryConfig } from '../command/pair-config.ts';
+import type { ColoHeadline } from '../../vmm/monitor/colo-control.ts';
+import { type SecondaryConfig, showHostPort } from '../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../core/events.ts';
 import { specification } from '../core/rules.ts';
 import { Secondary } from '../core/secondary/secondary.ts';
@@ -18,8 +18,7 @@ import type { StreamName } from '../protocol/message-table.ts';
 import type { EpochItem, Hello } from '../protocol/messages.ts';
 import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
-import type { HostBirth } from './colo-birth.ts';
-import { failoverCost, Host, type HostListener } from './host.ts';
+import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 
@@ -106,10 +105,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     });
     const { name, answeredInMs, problem } = this.arbiter.facts;
     const answers = problem ?? (answeredInMs === undefined ? name : `${name} answers in ${answeredInMs.toFixed(0)} ms`);
-    this.log.add(
-      'pair',
-      `waiting for a primary on ${listen.host}:${this.#listener.port}; arbiter ${answers}; term ${this.#secondary.term}`,
-    );
+    this.log.add('pair', `waiting for a primary on ${this.#address}; arbiter ${answers}; term ${this.#secondary.term}`);
     return this.#listener.port;
   }
 
@@ -119,40 +115,18 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     super.close();
   }
 
-  status(): ColoStatus {
-    const { now } = this;
-    const { phase, term, received } = this.#secondary;
+  protected override ownStatus(): OwnStatus {
+    const { received } = this.#secondary;
     const { disks } = this.#attached ?? {};
-    const next = this.#next();
     return {
-      pair: this.#config.pair,
-      role: 'secondary',
-      headline: this.headline,
-      since: this.since,
-      why: this.why,
-      ...(next === undefined ? {} : { next }),
-      phase,
-      term,
-      address: `${this.#config.listen.host}:${this.#listener?.port ?? this.#config.listen.port}`,
-      ...(this.link === undefined
-        ? {}
-        : {
-            link: {
-              peer: this.link.peer.host,
-              security: this.link.secure ? 'tls' : 'plaintext',
-              ...(this.lastHeard === undefined ? {} : { lastHeardMsAgo: now - this.lastHeard }),
-            },
-          }),
-      mode: 'buffered',
+      address: this.#address,
       epoch: received + 1,
       ...(this.#lastReceivedAt === undefined || received === noCheckpoint
         ? {}
-        : { checkpoint: { epoch: received, msAgo: now - this.#lastReceivedAt } }),
+        : { checkpoint: { epoch: received, msAgo: this.now - this.#lastReceivedAt } }),
       ...(disks === undefined
         ? {}
         : { disk: { logBytes: disks.logBytes, ...(disks.error === undefined ? {} : { error: disks.error }) } }),
-      ...(phase === 'protecting' ? { failover: failoverCost(this.#config.settings) } : {}),
-      arbiter: this.arbiter.facts,
     };
   }
 
@@ -272,7 +246,13 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.post({ kind: 'load-failed', epoch: this.#secondary.received, reason: error.message });
   }
 
-  #next(): string | undefined {
+  /** Where it waits; a port that was left to the kernel is known once it does. */
+  get #address(): string {
+    const { host, port } = this.#config.listen;
+    return showHostPort({ host, port: this.#listener?.port ?? port });
+  }
+
+  protected override next(): string | undefined {
     const { phase } = this.#secondary;
     if (phase === 'claiming') return this.remedy(this.#paired ?? 'the primary');
     if (phase === 'live') return 'it runs alone; to have it protected again: docs/operating.md, After a failover';

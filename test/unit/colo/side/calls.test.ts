@@ -1,6 +1,6 @@
 import { MessageChannel } from 'node:worker_threads';
 import { test } from 'tap';
-import { Calls, CallsClosedError } from '../../../../src/colo/thread/calls.ts';
+import { Calls, CallsClosedError } from '../../../../src/colo/side/calls.ts';
 
 type Here = { readonly add: { readonly given: readonly [number, number]; readonly answer: number } };
 type There = { readonly name: { readonly given: undefined; readonly answer: string } };

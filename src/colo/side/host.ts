@@ -1,5 +1,6 @@
 import { printable } from '../../host/tell.ts';
 import type { ColoEvent, ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
+import type { HostConfig } from '../command/pair-config.ts';
 import type { CommonEvent, Effect, Notice } from '../core/events.ts';
 import { consentLengthMs } from '../core/fencing/consent.ts';
 import type { Settings } from '../core/settings.ts';
@@ -11,11 +12,21 @@ import { type Role, type Term, term as termOf } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
 import { Alarms } from './alarms.ts';
 import { ArbiterDesk } from './arbiter-desk.ts';
-import type { HostBirth } from './colo-birth.ts';
 import { EventLog } from './event-log.ts';
 import { Lane } from './lane.ts';
 import type { SignsOfLife } from './signs-of-life.ts';
 import { TermStore } from './term-store.ts';
+
+/** What a host is made with. */
+export type HostBirth = HostConfig & {
+  /** Who this process is to an arbiter: an id that no other process ever had. */
+  readonly holder: string;
+  /** This side's clock, ms. */
+  readonly now: () => number;
+};
+
+/** What `status` shows of one of the two sides only. */
+export type OwnStatus = Pick<ColoStatus, 'address' | 'epoch' | 'checkpoint' | 'stops' | 'held' | 'disk'>;
 
 /** A core, whichever of the two. */
 export interface Core<E> {
@@ -46,10 +57,10 @@ export abstract class Host<E extends { readonly kind: string }> {
   protected readonly lane: Lane;
   protected link: PeerLink | undefined;
   /** How long the headline has been what it is (ms since 1970), and why it is. */
-  protected since = Date.now();
+  #since = Date.now();
   #headline: ColoHeadline | undefined;
   protected why = 'it has just begun';
-  protected lastHeard: number | undefined;
+  #lastHeard: number | undefined;
   readonly #listener: HostListener;
   readonly #alarms: Alarms;
   readonly #arbiter: ArbiterDesk;
@@ -62,6 +73,8 @@ export abstract class Host<E extends { readonly kind: string }> {
   #termProblem: string | undefined;
   /** The term that the arbiter was asked for last. */
   #askedFor: Term | undefined;
+  /** The last term that it said yes or no to. */
+  #answered: Term | undefined;
   #ended = false;
 
   constructor(
@@ -100,6 +113,37 @@ export abstract class Host<E extends { readonly kind: string }> {
     return this.#arbiter;
   }
 
+  /** What an operator sees. */
+  status(): ColoStatus {
+    const { link } = this;
+    const { phase, term } = this.core;
+    const lastHeard = this.#lastHeard;
+    const next = this.next();
+    return {
+      pair: this.birth.pair,
+      role: this.role,
+      headline: this.headline,
+      since: this.#since,
+      why: this.why,
+      ...(next === undefined ? {} : { next }),
+      phase,
+      term,
+      ...(link === undefined
+        ? {}
+        : {
+            link: {
+              peer: link.peer.host,
+              security: link.secure ? 'tls' : 'plaintext',
+              ...(lastHeard === undefined ? {} : { lastHeardMsAgo: this.now - lastHeard }),
+            },
+          }),
+      mode: 'buffered',
+      ...(phase === 'protected' || phase === 'protecting' ? { failover: failoverCost(this.birth.settings) } : {}),
+      arbiter: this.arbiter.facts,
+      ...this.ownStatus(),
+    };
+  }
+
   /** Takes an event: at once, or after the one that is being dealt with. */
   post(event: E | CommonEvent): void {
     if (this.#ended) return;
@@ -111,7 +155,7 @@ export abstract class Host<E extends { readonly kind: string }> {
         for (const effect of this.core.handle(next, this.now)) this.#execute(effect);
         if (this.headline === this.#headline) continue;
         this.#headline = this.headline;
-        this.since = Date.now();
+        this.#since = Date.now();
         // Of this no notice tells.
         if (this.#headline === 'PAIRING') this.become('disks and memory are being copied');
       }
@@ -154,7 +198,7 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   protected received(frame: Frame): void {
     const { kind } = frame.message;
-    if (kind === 'heartbeat') this.lastHeard = this.now;
+    if (kind === 'heartbeat') this.#lastHeard = this.now;
     else if (streamOf(kind) === 'control') this.log.add('message', `<- ${nameOf(frame.message)}`);
     this.post({ kind: 'frame', frame });
   }
@@ -188,8 +232,6 @@ export abstract class Host<E extends { readonly kind: string }> {
       : `mend the network; or, if ${peer} is certainly off: colo-vmm failover --i-am-sure`;
   }
 
-  /** The first word of `status`. */
-  protected abstract get headline(): ColoHeadline;
   /** All threads have turned since the last heartbeat. */
   #vouches(): boolean {
     const turned = this.#signs.turned();
@@ -198,6 +240,11 @@ export abstract class Host<E extends { readonly kind: string }> {
     return turned;
   }
 
+  /** The first word of `status`. */
+  protected abstract get headline(): ColoHeadline;
+  /** What to do about it, if there is something. */
+  protected abstract next(): string | undefined;
+  protected abstract ownStatus(): OwnStatus;
   protected abstract drained(stream: StreamName): void;
   protected abstract execute(effect: Effect): void;
   protected abstract noticed(notice: Notice): void;
@@ -249,7 +296,11 @@ export abstract class Host<E extends { readonly kind: string }> {
     if (term !== this.#askedFor) this.log.add('arbiter', `the arbiter is asked for term ${term}`);
     this.#askedFor = term;
     void this.#arbiter.claim(term, byOperator).then((answer) => {
-      if (answer !== 'unknown') this.log.add('arbiter', `the arbiter says ${answer}`);
+      // A question that was asked again is answered again.
+      if (answer !== 'unknown' && term !== this.#answered) {
+        this.#answered = term;
+        this.log.add('arbiter', `the arbiter says ${answer}`);
+      }
       this.post({ kind: 'arbiter', term, answer });
     });
   }
@@ -278,7 +329,7 @@ export abstract class Host<E extends { readonly kind: string }> {
 }
 
 /** What it costs a client that a side is lost, without the load (spec B.11). */
-export function failoverCost(settings: Settings): NonNullable<ColoStatus['failover']> {
+function failoverCost(settings: Settings): NonNullable<ColoStatus['failover']> {
   const { detectMs } = settings;
   return { detectionMs: detectMs, consentMs: Math.max(0, consentLengthMs(settings) - detectMs) };
 }

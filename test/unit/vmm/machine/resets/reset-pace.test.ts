@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { ResetPace } from '../../../../src/vmm/machine/reset-pace.ts';
+import { ResetPace } from '../../../../../src/vmm/machine/resets/reset-pace.ts';
 
 /** Whether each of these resets, by the minute, is told as one of a loop. */
 function told(...minutes: number[]): boolean[] {

@@ -1,9 +1,9 @@
-import type { GuestEnd } from '../vcpu/guest-end.ts';
-import type { MachineParts } from './machine-parts.ts';
-import type { BootSource } from './machine-shape.ts';
+import type { GuestEnd } from '../../vcpu/guest-end.ts';
+import type { MachineParts } from '../machine-parts.ts';
+import type { BootSource } from '../machine-shape.ts';
+import type { RunControl } from '../run-control.ts';
 import { beginAnew } from './reset.ts';
 import { ResetPace } from './reset-pace.ts';
-import type { RunControl } from './run-control.ts';
 
 /** A reset; by whom, if not by the guest itself. */
 type Reset = Extract<GuestEnd, { kind: 'reset' }>;

@@ -5,10 +5,10 @@ import { dial } from '../../../../src/colo/link/dial.ts';
 import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
 import { type Message, protocolVersion } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
-import type { Handlers } from '../../../../src/colo/thread/calls.ts';
-import type { SecondaryMachineCalls } from '../../../../src/colo/thread/machine-calls.ts';
-import { SecondaryHost } from '../../../../src/colo/thread/secondary-host.ts';
-import { SignsOfLife } from '../../../../src/colo/thread/signs-of-life.ts';
+import type { Handlers } from '../../../../src/colo/side/calls.ts';
+import type { SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
+import { SecondaryHost } from '../../../../src/colo/side/secondary-host.ts';
+import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
 import {
   askAgainMs,
   birth,

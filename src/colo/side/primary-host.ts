@@ -1,9 +1,9 @@
 import type { EngineChooser } from '../../block/disk-engines.ts';
 import type { Fd } from '../../host/libc.ts';
-import type { ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
+import type { ColoHeadline } from '../../vmm/monitor/colo-control.ts';
 import { newSharedPackets } from '../../vmm/platform/packet-rings.ts';
 import { OpenEpoch, type SharedProtection } from '../../vmm/platform/shared-protection.ts';
-import type { PrimaryConfig } from '../command/pair-config.ts';
+import { type PrimaryConfig, showHostPort } from '../command/pair-config.ts';
 import type { Effect, Notice, PrimaryEvent } from '../core/events.ts';
 import { Primary } from '../core/primary/primary.ts';
 import { specification } from '../core/rules.ts';
@@ -21,8 +21,7 @@ import type { StreamName } from '../protocol/message-table.ts';
 import type { Message } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
-import type { HostBirth } from './colo-birth.ts';
-import { failoverCost, Host, type HostListener } from './host.ts';
+import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
 import { RecentFigures } from './recent-figures.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
@@ -127,32 +126,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     super.close();
   }
 
-  status(): ColoStatus {
+  protected override ownStatus(): OwnStatus {
     const { now } = this;
     const { packets, disks } = this.#attached ?? {};
     const stops = this.#stops.summary(now);
     const synchronising = disks?.progress;
-    const next = this.#next();
     return {
-      pair: this.#config.pair,
-      role: 'primary',
-      headline: this.headline,
-      since: this.since,
-      why: this.why,
-      ...(next === undefined ? {} : { next }),
-      phase: this.#primary.phase,
-      term: this.#primary.term,
-      address: `${this.#config.standby.host}:${this.#config.standby.port}`,
-      ...(this.link === undefined
-        ? {}
-        : {
-            link: {
-              peer: this.link.peer.host,
-              security: this.link.secure ? 'tls' : 'plaintext',
-              ...(this.lastHeard === undefined ? {} : { lastHeardMsAgo: now - this.lastHeard }),
-            },
-          }),
-      mode: 'buffered',
+      address: showHostPort(this.#config.standby),
       epoch: this.#primary.openEpoch,
       ...(this.#lastCheckpointAt === undefined
         ? {}
@@ -177,8 +157,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
               ...(synchronising === undefined ? {} : { synchronising }),
             },
           }),
-      ...(this.#primary.phase === 'protected' ? { failover: failoverCost(this.#config.settings) } : {}),
-      arbiter: this.arbiter.facts,
     };
   }
 
@@ -301,7 +279,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.post({ kind: 'closed', by: 'network' });
   }
 
-  #next(): string | undefined {
+  protected override next(): string | undefined {
     const { phase } = this.#primary;
     if (phase === 'waiting') return this.remedy(this.#config.standby.host);
     if (phase === 'unprotected') {

@@ -1,7 +1,7 @@
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
-import { TermStore } from '../../../../src/colo/thread/term-store.ts';
+import { TermStore } from '../../../../src/colo/side/term-store.ts';
 
 test('a term that was written is there for the next process', async (t) => {
   const folder = join(t.testdir(), 'state');

@@ -1,9 +1,9 @@
-import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
-import type { ClockState } from '../vmstate/clock-state.ts';
-import { freshState } from '../vmstate/fresh-state.ts';
-import { loadImages } from './boot.ts';
-import type { MachineParts } from './machine-parts.ts';
-import type { BootSource } from './machine-shape.ts';
+import { cpuidOf } from '../../../host/kvm/cpuid-rows.ts';
+import type { ClockState } from '../../vmstate/clock-state.ts';
+import { freshState } from '../../vmstate/fresh-state.ts';
+import { loadImages } from '../boot.ts';
+import type { MachineParts } from '../machine-parts.ts';
+import type { BootSource } from '../machine-shape.ts';
 
 /**
  * Makes a machine, which is stopped, what it was before it ran first: devices as they are made, RAM of zeros with the images

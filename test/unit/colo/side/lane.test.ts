@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { Lane } from '../../../../src/colo/thread/lane.ts';
+import { Lane } from '../../../../src/colo/side/lane.ts';
 
 test('a piece begins when the one before is over', async (t) => {
   const events: string[] = [];
