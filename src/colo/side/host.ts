@@ -173,11 +173,13 @@ export abstract class Host<E extends { readonly kind: string }> {
     return this.#refusal;
   }
 
-  close(): void {
+  /** Resolves when nothing is written any more. */
+  close(): Promise<void> {
     this.#ended = true;
     this.#alarms.clear();
     this.#arbiter.close();
     this.link?.destroy();
+    return this.#terms.settled();
   }
 
   /** A link is there: from now on its frames and its end are this core's. */

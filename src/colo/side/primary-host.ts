@@ -119,11 +119,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#attached?.disks.work();
   }
 
-  override close(): void {
+  override close(): Promise<void> {
     clearTimeout(this.#retry);
     this.#dialling?.abort();
     this.#attached?.pages.close();
-    super.close();
+    return super.close();
   }
 
   protected override ownStatus(): OwnStatus {

@@ -109,10 +109,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     return this.#listener.port;
   }
 
-  override close(): void {
+  override close(): Promise<void> {
     clearTimeout(this.#patience);
     this.#listener?.close();
-    super.close();
+    return super.close();
   }
 
   protected override ownStatus(): OwnStatus {

@@ -45,6 +45,11 @@ export class TermStore {
     this.#writing = write.catch(() => {});
     return write;
   }
+
+  /** Resolves when what was asked for so far is written, or has failed: before that nobody else may have the directory. */
+  async settled(): Promise<void> {
+    await this.#writing;
+  }
 }
 
 function read(path: string): number | undefined {

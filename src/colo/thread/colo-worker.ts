@@ -41,21 +41,16 @@ export function threadMain(): void {
   } else {
     const calls = new Calls<SecondaryMachineCalls, ColoCalls>(port, serving);
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
-    const standBy = (): void => {
-      host?.close();
+    const standBy = async (): Promise<void> => {
+      await host?.close();
       const secondary = new SecondaryHost(config, { ...parts, calls, again: standByAgain }, toOwner(calls));
       host = secondary;
-      secondary.start().catch((error: Error) => calls.tell('failed', { reason: error.message }));
+      await secondary.start();
     };
-    const standByAgain = (): void => {
-      try {
-        standBy();
-      } catch (error) {
-        // One that is over and does not say so would be waited for in vain.
-        calls.tell('failed', { reason: (error as Error).message });
-      }
-    };
-    standBy();
+    // One that is over and does not say so would be waited for in vain.
+    const failed = (error: Error): void => calls.tell('failed', { reason: error.message });
+    const standByAgain = (): void => void standBy().catch(failed);
+    standByAgain();
   }
 
   void listen(bell, () => {
