@@ -24,6 +24,8 @@ const allowedRooms = {
 const roomsOfColo = {
   protocol: ['protocol'],
   core: ['protocol', 'core'],
+  packet: ['packet'],
+  compare: ['packet', 'compare'],
 };
 
 /** @type {import('dependency-cruiser').IConfiguration} */
