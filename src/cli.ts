@@ -21,6 +21,7 @@ import {
   snapshotHelp,
   standbyHelp,
   statusHelp,
+  switchoverHelp,
 } from './command-line/help.ts';
 import { tell } from './host/tell.ts';
 import type { Protector } from './vmm/command/protection.ts';
@@ -157,6 +158,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
         .option('--i-am-sure', 'the other host is off, or cut off: this one goes on without asking the arbiter')
         .addHelpText('after', failoverHelp);
     }
+    if (name === 'switchover') command.addHelpText('after', switchoverHelp);
     if (name === 'events') {
       command
         .option('--follow', 'stay, and print what happens until the machine ends')
@@ -256,6 +258,7 @@ const pairCommands = [
   ['protect', 'protect the guest of a running machine by a standby on another host'],
   ['unprotect', 'let the standby go; the guest runs on, unprotected'],
   ['checkpoint', 'make a checkpoint now'],
+  ['switchover', 'change the roles in order: the guest runs on the standby, and this process ends'],
   ['failover', 'say that the other host is lost, and that this one goes on'],
   ['events', "show what happened to a machine's pair"],
 ] as const;

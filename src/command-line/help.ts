@@ -8,6 +8,7 @@ Exit codes:
   2    the guest crashed: a triple fault, or a state that KVM cannot run
   3    the guest asked for a reboot, with --reboot exit
   4    the guest's kernel panicked (with --on-panic exit, and if it has a driver for pvpanic)
+  5    the guest was handed over to the standby (colo-vmm switchover)
   128+n  ended by signal n (129 also when standard input closes)
 
 Protection:
@@ -94,7 +95,7 @@ Examples:
 
 export const failoverHelp = `
 Says on this host that the other one is lost, and that this one is to go on: with --arbiter manual that is the yes it waits for;
-any other arbiter is asked. On a primary whose standby is well it is refused. On a standby it moves the guest here.
+any other arbiter is asked. On a primary whose standby is well it is refused. To move a guest, say colo-vmm switchover on its primary.
 
 With --i-am-sure the operator is the arbiter: this host goes on whatever anybody else says. If the other one goes on as well, clients
 see two machines with one address, and what one of them did is lost. So first make sure that it is off, or cut off from all clients.
@@ -102,6 +103,15 @@ see two machines with one address, and what one of them did is lost. So first ma
 Examples:
   colo-vmm failover
   colo-vmm failover --vm web --i-am-sure`;
+
+export const switchoverHelp = `
+For maintenance of the primary's host. A last checkpoint, then the guest runs on the standby, unprotected; clients notice a short
+pause. Nobody is asked, and nothing is lost. This machine's process ends with exit code 5: start colo-vmm standby here then, or
+when the host is back. It is refused where there is no standby that could take over.
+
+Examples:
+  colo-vmm switchover
+  colo-vmm switchover --vm web`;
 
 export const eventsHelp = `
 Times are this host's. With --all, the messages of checkpoints are there too: hundreds a second.

@@ -138,6 +138,39 @@ export const faults: readonly Fault[] = [
     expected: 'either',
     happen: (ground) => ground.handOver(),
   },
+  {
+    name: 'switch over',
+    expected: 'standby',
+    happen: (ground) => ground.switchOver(),
+  },
+  {
+    name: 'switch over without an arbiter',
+    expected: 'standby',
+    happen: async (ground) => {
+      ground.freezeArbiter();
+      await ground.switchOver();
+      await served(ground, () => ground.thawArbiter());
+    },
+  },
+  {
+    name: 'switch over, and kill the primary meanwhile',
+    expected: 'standby',
+    happen: async (ground) => {
+      await ground.switchOver();
+      await ground.wait(0, 30);
+      await ground.kill('primary');
+    },
+  },
+  {
+    name: 'switch over, and cut the link meanwhile',
+    expected: 'either',
+    happen: async (ground) => {
+      await ground.switchOver();
+      await ground.wait(0, 30);
+      await ground.cut(`link from ${ground.primary}`, `link from ${ground.standby}`);
+      await served(ground, () => ground.mend());
+    },
+  },
   cut('cut the link', 'either', ({ primary, standby }) => [`link from ${primary}`, `link from ${standby}`]),
   cut('cut the link from the primary', 'either', ({ primary }) => [`link from ${primary}`]),
   cut('cut the link from the standby', 'either', ({ standby }) => [`link from ${standby}`]),

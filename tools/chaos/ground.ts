@@ -1,3 +1,4 @@
+import { exitCode } from '../../src/vmm/vcpu/guest-end.ts';
 import type { Etcd } from '../../test/support/etcd.ts';
 import type { Clients } from './clients.ts';
 import type { HostName, Network, Way } from './net/network.ts';
@@ -72,6 +73,14 @@ export class Ground {
   async handOver(): Promise<void> {
     this.#note(`the standby on host ${this.standby} is told to take over`);
     await this.#parts.pair.vmm(this.standby).command('x-colo-failover');
+  }
+
+  /** The primary is told to change roles. It ends when that is done, or goes on if it cannot be. */
+  async switchOver(): Promise<void> {
+    this.#note(`the primary on host ${this.primary} is told to change roles`);
+    const vmm = this.#parts.pair.vmm(this.primary);
+    vmm.mayEndWith(exitCode.handedOver);
+    await vmm.command('x-colo-switchover');
   }
 
   freeze(side: Side): void {

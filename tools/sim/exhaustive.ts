@@ -18,8 +18,14 @@ const kinds: readonly (readonly [FaultKind, durationMs: number])[] = [
   ['arbiter-down', 250],
   ['arbiter-mute', 120],
   ['thread-hangs', 400],
+  ['asked-switchover', 0],
 ];
-const oneSided: ReadonlySet<FaultKind> = new Set(['connection-breaks', 'arbiter-down', 'arbiter-mute']);
+const oneSided: ReadonlySet<FaultKind> = new Set([
+  'connection-breaks',
+  'arbiter-down',
+  'arbiter-mute',
+  'asked-switchover',
+]);
 
 /** Until all of this the pair is made and has been through two more checkpoints. */
 const untilMs = 75;

@@ -31,6 +31,7 @@ export const faultKinds = {
   'guest-powers-off': { lasts: false },
   'asked-checkpoint': { lasts: false },
   'asked-delay': { lasts: false },
+  'asked-switchover': { lasts: false },
   'asked-protect': { lasts: false },
   'asked-unprotect': { lasts: false },
   'asked-lost-heartbeat': { lasts: false },

@@ -70,6 +70,21 @@ export const mutants: readonly Mutant[] = [
     section: 'A.2.1',
     broken: { mayTakeOver: (_confirmed, hasCheckpoint) => hasCheckpoint },
   },
+  {
+    name: 'the secondary speaks when it is asked to be ready, not when the primary is silent',
+    section: 'B.6',
+    broken: { mayTakeOffered: () => true },
+  },
+  {
+    name: 'the old primary still releases after it handed the guest over',
+    section: 'B.6',
+    broken: { silentBeforeDone: false },
+  },
+  {
+    name: 'a primary that handed the guest over claims the term when the connection ends',
+    section: 'B.6',
+    broken: { doneIsFinal: false },
+  },
   { name: 'frames of other terms are taken', section: 'B.6', broken: { acceptsTerm: () => true } },
   { name: 'items of any epoch are taken', section: 'B.1', broken: { admits: () => true } },
   {

@@ -40,15 +40,24 @@ export class Totals {
   missing(): string[] {
     const expected = [
       ...Object.keys(faultKinds).map((kind) => `fault: ${kind}`),
-      ...['synchronising', 'seeding', 'protected', 'ending', 'waiting', 'fenced', 'ended'].map(
-        (phase) => `primary ${phase}`,
-      ),
+      ...[
+        'synchronising',
+        'seeding',
+        'protected',
+        'ending',
+        'handing-over',
+        'handed-over',
+        'waiting',
+        'fenced',
+        'ended',
+      ].map((phase) => `primary ${phase}`),
       ...[
         'greeting',
         'seeding',
         'ready',
         'protecting',
         'leaving',
+        'taking-over',
         'claiming',
         'live',
         'refused',
@@ -57,6 +66,7 @@ export class Totals {
       ].map((phase) => `secondary ${phase}`),
       'survivor: primary',
       'survivor: secondary',
+      'switched over',
     ];
     const reached = [...this.counts.keys()];
     return expected.filter((name) => !reached.some((key) => key === name || key.startsWith(`${name}/`)));

@@ -7,6 +7,8 @@ export const refusals = {
   fenced: 'this machine was fenced: its pair went on elsewhere',
   notProtected: 'this machine is not protected',
   standbyIsWell: 'the standby is well: nothing has failed. To end protection: unprotect',
+  switching: 'a switchover is under way',
+  guestEnds: 'the guest has ended',
   notASecondarys: 'this is the secondary of its pair: ask the primary',
   notReady: 'this standby has no checkpoint yet: it cannot take over',
 } as const;

@@ -16,6 +16,8 @@ export type Command =
   | { readonly name: 'protect' }
   | { readonly name: 'unprotect' }
   | { readonly name: 'checkpoint' }
+  /** The roles change in order: S is to run the guest, and P's process to end. */
+  | { readonly name: 'switchover' }
   | { readonly name: 'set-checkpoint-delay'; readonly delayMs: number }
   /** `x-colo-lost-heartbeat`, for both sides: the peer is lost. `sure`: the operator is the arbiter. */
   | { readonly name: 'lost-heartbeat'; readonly sure: boolean }
@@ -119,7 +121,9 @@ export type Effect =
   // Whoever watches.
   | { readonly kind: 'refuse'; readonly command: Command['name']; readonly error: string }
   | { readonly kind: 'tell'; readonly notice: Notice }
-  | { readonly kind: 'exit'; readonly exitCode: number };
+  | { readonly kind: 'exit'; readonly exitCode: number }
+  /** The guest is the other side's, in that term: so it is written down here, and the process ends. */
+  | { readonly kind: 'step-down'; readonly term: Term };
 
 /** For the log, the monitor and `status`. */
 export type Notice =
@@ -134,5 +138,7 @@ export type Notice =
   | { readonly kind: 'not-protected'; readonly why: string }
   | { readonly kind: 'peer-lost'; readonly why: string }
   | { readonly kind: 'survivor'; readonly role: Role; readonly term: Term }
+  /** P: the guest is S's from now on. S: it is this side's, and nobody was lost. */
+  | { readonly kind: 'switched-over'; readonly role: Role; readonly term: Term }
   | { readonly kind: 'fenced'; readonly why: string }
   | { readonly kind: 'checkpoint'; readonly epoch: Epoch; readonly reasons: readonly string[] };

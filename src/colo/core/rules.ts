@@ -47,6 +47,12 @@ export interface Rules {
   readonly mayGoLive: (granted: boolean, peerIsFenced: boolean) => boolean;
   /** S takes over only for a P that counts on it, and from a checkpoint. */
   readonly mayTakeOver: (confirmed: boolean, hasCheckpoint: boolean) => boolean;
+  /** A switchover: S speaks when P has said that it is silent for good, not when P asked it to be ready. */
+  readonly mayTakeOffered: (peerIsDone: boolean) => boolean;
+  /** A switchover: P is silent before it says so. */
+  readonly silentBeforeDone: boolean;
+  /** A switchover: a P that said that it is done claims nothing any more, whatever becomes of S. */
+  readonly doneIsFinal: boolean;
   /** Role and term are part of every message: what is of another term is refused. */
   readonly acceptsTerm: (theirs: Term, ours: Term) => boolean;
 
@@ -109,6 +115,9 @@ export const specification: Rules = {
   mayGoOnAlone: (granted) => granted,
   mayGoLive: (granted, peerIsFenced) => granted && peerIsFenced,
   mayTakeOver: (confirmed, hasCheckpoint) => confirmed && hasCheckpoint,
+  mayTakeOffered: (peerIsDone) => peerIsDone,
+  silentBeforeDone: true,
+  doneIsFinal: true,
   acceptsTerm: (theirs, ours) => theirs === ours,
 
   admits: (epoch, open) => epoch === open,

@@ -8,7 +8,7 @@ import type { Epoch } from './numbers.ts';
  */
 
 /** This program's version of all of it. Sides of different versions refuse each other. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 // Pairing, and its end. Stream: control.
 
@@ -104,6 +104,25 @@ export interface VmstateReceived {
 }
 export interface VmstateLoaded {
   readonly kind: 'vmstate-loaded';
+  readonly epoch: Epoch;
+}
+
+// The roles change in order. Stream: control.
+
+/** P to S: S holds the last checkpoint that this P makes, and is to have the next term on its disk. */
+export interface Handover {
+  readonly kind: 'handover';
+  /** The checkpoint that S takes over from. */
+  readonly epoch: Epoch;
+}
+/** S to P: it has. It may still ask the arbiter for that term, as P may: nobody has given up anything yet. */
+export interface HandoverReady {
+  readonly kind: 'handover-ready';
+  readonly epoch: Epoch;
+}
+/** P to S: P is silent, and never says or claims anything again in this process. From here on the guest is S's. */
+export interface HandoverDone {
+  readonly kind: 'handover-done';
   readonly epoch: Epoch;
 }
 
@@ -210,6 +229,8 @@ export type CheckpointMessage =
   | VmstateReceived
   | VmstateLoaded;
 
+export type HandoverMessage = Handover | HandoverReady | HandoverDone;
+
 export type ControlMessage =
   | Hello
   | Welcome
@@ -219,7 +240,8 @@ export type ControlMessage =
   | Ended
   | Heartbeat
   | CheckpointWanted
-  | CheckpointMessage;
+  | CheckpointMessage
+  | HandoverMessage;
 
 export type DiskRecord = DiskWrite | DiskErase;
 

@@ -222,6 +222,13 @@ export abstract class Host<E extends { readonly kind: string }> {
     }
   }
 
+  /** The guest is the other side's in that term. What is not written down here is still known to the arbiter. */
+  protected async givenAway(term: Term): Promise<void> {
+    await this.#terms.giveAway(term).catch((error: Error) => {
+      this.log.add('protection', `${this.#terms.path} cannot say that the guest was handed over: ${error.message}`);
+    });
+  }
+
   /** It is as it is for that reason. */
   protected become(why: string): void {
     this.why = printable(why);

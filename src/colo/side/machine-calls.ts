@@ -40,6 +40,8 @@ export type PrimaryMachineCalls = {
   readonly detach: { readonly given: Nothing; readonly answer: Nothing };
   /** The guest never runs here again. */
   readonly hold: { readonly given: Nothing; readonly answer: Nothing };
+  /** The guest is the other side's: this process ends. */
+  readonly stepDown: { readonly given: Nothing; readonly answer: Nothing };
 } & CommonMachineCalls;
 
 /** What the colo thread asks of the thread that owns S's machine. */

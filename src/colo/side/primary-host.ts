@@ -226,6 +226,12 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       case 'pause-guest':
         this.lane.do(() => this.#calls.call('hold', undefined));
         return;
+      case 'step-down':
+        this.lane.do(async () => {
+          await this.givenAway(effect.term);
+          await this.#calls.call('stepDown', undefined);
+        });
+        return;
       case 'exit':
         this.lane.do(() => this.#exit(effect.exitCode));
         return;
@@ -255,6 +261,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.become(`${this.why}; this side may go on alone`);
         this.log.add('protection', `UNPROTECTED, survivor in term ${notice.term}`);
         return;
+      case 'switched-over':
+        this.#insists = false;
+        this.become('the guest was handed over to its standby');
+        this.log.add('protection', `HANDED OVER to ${this.link?.peer.host}, in term ${notice.term}: this process ends`);
+        return;
       case 'fenced':
         this.#insists = false;
         this.become(notice.why);
@@ -266,6 +277,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.log.add('checkpoint', `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
         return;
       case 'colo-exit':
+        if (this.#primary.phase === 'handed-over') return;
         if (notice.reason !== 'error' || this.#primary.phase === 'unprotected') this.#tryAgain();
         return;
       default:
@@ -424,6 +436,8 @@ const headlines: Readonly<Record<Primary['phase'], ColoHeadline>> = {
   seeding: 'PAIRING',
   protected: 'PROTECTED',
   ending: 'PROTECTED',
+  'handing-over': 'PROTECTED',
+  'handed-over': 'FENCED',
   waiting: 'WAITING',
   fenced: 'FENCED',
   ended: 'ENDED',

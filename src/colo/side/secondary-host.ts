@@ -222,6 +222,12 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.become(`${this.#paired} was lost: ${this.why}`);
         this.log.add('takeover', `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`);
         return;
+      case 'switched-over':
+        this.become(`${this.#paired} handed the guest over`);
+        this.log.add('takeover', `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`);
+        // It was not asked, and must know when somebody starts the other side as a primary again.
+        void this.arbiter.register(notice.term);
+        return;
       case 'fenced':
         this.become(notice.why);
         this.log.add('protection', notice.why);
@@ -474,6 +480,7 @@ const headlines: Readonly<Record<Secondary['phase'], ColoHeadline>> = {
   ready: 'PAIRING',
   protecting: 'PROTECTING',
   leaving: 'PROTECTING',
+  'taking-over': 'PROTECTING',
   claiming: 'WAITING',
   live: 'UNPROTECTED',
   refused: 'FENCED',

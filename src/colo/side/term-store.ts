@@ -7,6 +7,7 @@ import { ConfigError } from '../../vmm/config/config.ts';
 
 const schema = v.object({
   term: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  elsewhere: v.exactOptional(v.boolean()),
 });
 
 /**
@@ -16,6 +17,7 @@ const schema = v.object({
 export class TermStore {
   readonly path: string;
   #term: number;
+  #isElsewhere = false;
   #writing: Promise<unknown> = Promise.resolve();
 
   /**
@@ -26,7 +28,9 @@ export class TermStore {
     this.path = join(directory, 'term.json');
     try {
       makeFolders(directory, 0o700);
-      this.#term = read(this.path) ?? 0;
+      const found = read(this.path);
+      this.#term = found?.term ?? 0;
+      this.#isElsewhere = found?.elsewhere === true;
     } catch (error) {
       throw new ConfigError(`--state ${directory}: ${(error as Error).message}`);
     }
@@ -36,11 +40,26 @@ export class TermStore {
     return this.#term;
   }
 
+  /** This side handed the guest over in this term, and has not been in a later one since. */
+  get isElsewhere(): boolean {
+    return this.#isElsewhere;
+  }
+
   /** On return the term is on the disk. One after the other. */
   write(term: number): Promise<void> {
+    return this.#write(term, false);
+  }
+
+  /** As {@link write}, of a term in which the guest is the other side's. */
+  giveAway(term: number): Promise<void> {
+    return this.#write(term, true);
+  }
+
+  #write(term: number, elsewhere: boolean): Promise<void> {
     const write = this.#writing.then(async () => {
-      await replaceFile(this.path, `${JSON.stringify({ term })}\n`);
+      await replaceFile(this.path, `${JSON.stringify({ term, ...(elsewhere ? { elsewhere } : {}) })}\n`);
       this.#term = term;
+      this.#isElsewhere = elsewhere;
     });
     this.#writing = write.catch(() => {});
     return write;
@@ -52,7 +71,7 @@ export class TermStore {
   }
 }
 
-function read(path: string): number | undefined {
+function read(path: string): v.InferOutput<typeof schema> | undefined {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -67,7 +86,7 @@ function read(path: string): number | undefined {
     parsed = undefined;
   }
   const result = v.safeParse(schema, parsed);
-  if (result.success) return result.output.term;
+  if (result.success) return result.output;
   throw new Error(`${path} does not hold the term of a pair; if this machine is to be a new standby, remove it`);
 }
 

@@ -12,6 +12,13 @@ import { TermStore } from '../side/term-store.ts';
  */
 export async function beginTerm(config: HostConfig, holder: string): Promise<void> {
   const terms = new TermStore(config.stateDirectory);
+  if (terms.isElsewhere) {
+    throw new ConfigError(
+      `this machine handed the guest of the pair "${config.pair}" over in term ${terms.term}, and its other side may run it. ` +
+        `Make this machine its standby: colo-vmm standby --name ${config.pair} --listen ... If the other side is off for good: ` +
+        `remove "elsewhere" from ${terms.path}`,
+    );
+  }
   const term = terms.term + 1;
   const desk = new ArbiterDesk(config.pair, config.arbiter, holder, () => {});
   try {

@@ -3,7 +3,7 @@ import { ConfigError } from '../../vmm/config/config.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
-import { exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
+import { exitCode, exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
 import { refusals } from '../core/commands.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
@@ -143,6 +143,11 @@ export class PrimaryControl extends SideControl {
         if (machine.state !== 'ended') machine.hold();
         return undefined;
       },
+      stepDown: () => {
+        machine.keepEnd(undefined);
+        machine.stop('a switchover: its guest runs on the other host', exitCode.handedOver);
+        return undefined;
+      },
       exit: () => machine.finishEnd(),
       logged: (event) => {
         this.happened(event);
@@ -162,9 +167,9 @@ export class PrimaryControl extends SideControl {
 
   /** Its last answers are to leave, and its standby ends with it. */
   #guestEnded(end: GuestEnd): void {
-    const exitCode = exitCodeOf(end);
-    this.#endedWith = exitCode;
-    this.#thread?.calls.tell('guestEnded', { exitCode });
+    const code = exitCodeOf(end);
+    this.#endedWith = code;
+    this.#thread?.calls.tell('guestEnded', { exitCode: code });
     const patienceMs = end.kind === 'stopped' ? stopPatienceMs : endPatienceMs;
     this.#ending = setTimeout(() => this.#machine.finishEnd(), patienceMs);
   }

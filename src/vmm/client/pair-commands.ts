@@ -33,6 +33,8 @@ export interface EventsOptions extends ClientOptions {
 
 /** A machine is asked how far it is this often. */
 const periodMs = 250;
+/** As {@link periodMs}, where it takes no longer than a few checkpoints. */
+const switchoverPeriodMs = 20;
 
 /** Body of `colo-vmm protect`. It stays until the machine is protected; that goes on if it is interrupted. */
 export async function protectCommand(flags: ProtectFlags): Promise<void> {
@@ -102,6 +104,24 @@ export async function unprotectCommand(options: ClientOptions): Promise<void> {
 /** Body of `colo-vmm checkpoint`. */
 export async function checkpointCommand(options: ClientOptions): Promise<void> {
   await order(options, 'x-colo-checkpoint', {}, 'a checkpoint is being made');
+}
+
+/** Body of `colo-vmm switchover`. It stays until the guest runs on the other host. */
+export async function switchoverCommand(options: ClientOptions): Promise<void> {
+  await withMachine(options, async (machine) => {
+    await machine.ask('x-colo-switchover');
+    for (;;) {
+      const status = await machine.unlessEnded(pairOf(machine));
+      if (status === undefined) break;
+      if (status.headline !== 'PROTECTED' && status.phase !== 'handed-over' && status.phase !== 'ended') {
+        throw new MonitorError(`the roles were not changed: ${printable(status.why)}; see colo-vmm status`);
+      }
+      await later(switchoverPeriodMs);
+    }
+    print(
+      options.json ? JSON.stringify({ switchedOver: true }) : 'the guest runs on the other host; here it has ended',
+    );
+  });
 }
 
 /** Body of `colo-vmm failover`. */

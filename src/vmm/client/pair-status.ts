@@ -18,6 +18,7 @@ const reasonWords: Readonly<Record<string, string>> = {
   parameter: 'a parameter was changed',
   'disk-log': "the standby's disk log was half full",
   reset: 'the guest was reset',
+  switchover: 'the roles change',
   end: 'the guest ended',
 };
 

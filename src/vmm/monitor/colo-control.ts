@@ -95,6 +95,7 @@ export type ColoCommand =
   | { readonly name: 'protect' }
   | { readonly name: 'unprotect' }
   | { readonly name: 'checkpoint' }
+  | { readonly name: 'switchover' }
   | { readonly name: 'set-checkpoint-delay'; readonly delayMs: number }
   | { readonly name: 'lost-heartbeat'; readonly sure: boolean }
   | { readonly name: 'failover'; readonly sure: boolean };

@@ -52,6 +52,17 @@ test('through every fault clients are answered by one survivor, who has all that
   t.match(by('kill the standby'), [{ primary: 1 }]);
 });
 
+test('a switchover is a short pause, whoever else is lost meanwhile', { skip, timeout: 120_000 }, async (t) => {
+  const names = faults.map(({ name }) => name).filter((name) => name.includes('switch over'));
+  t.ok(names.length >= 4);
+  const { stdout, stderr } = await chaos('--faults', 'switch over', '--rounds', String(names.length), '--json').ended;
+  t.not(stdout, '', stderr);
+  const report = JSON.parse(stdout) as ChaosReport;
+  t.strictSame(report.violations, [], `kept: ${report.kept}`);
+  const found = report.faults.find(({ fault }) => fault === 'switch over');
+  t.match(found?.outcomes, { standby: 1 });
+});
+
 test('what was begun is gone when it is interrupted', { skip, timeout: 120_000 }, async (t) => {
   const before = foldersLeft();
   const { child, ended } = chaos('--rounds', '1000');

@@ -152,9 +152,11 @@ test('protection is ended, and begins again', { skip, timeout: 120_000 }, async 
   await hosts.standby('--insecure');
   await hosts.guest();
   t.equal((await hosts.protect('--insecure')).code, 0);
+  complains(t, await hosts.say('b', 'switchover'), /this is the secondary of its pair: ask the primary/);
   t.equal((await hosts.say('a', 'unprotect')).code, 0);
   await hosts.headline('a', 'UNPROTECTED');
   await hosts.headline('b', 'LISTENING');
+  complains(t, await hosts.say('a', 'switchover'), /this machine is not protected/);
   t.equal((await hosts.protect('--insecure')).code, 0);
   const stopped = await hosts.say('b', 'stop', '--force', '--json');
   t.strictSame(JSON.parse(stopped.stdout), { ended: true, reason: 'host-qmp-quit' }, 'a standby may leave');

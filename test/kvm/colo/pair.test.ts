@@ -37,6 +37,29 @@ test('a guest that powers off ends both sides, with its exit code', { skip }, as
   t.equal(other.code, 0, other.stderr);
 });
 
+test('a switchover moves a guest without asking anybody, and the old primary ends', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.standby('--serial', 'stdio,eof=ignore');
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  const a = (...words: readonly string[]) => runVmm([...words, '--control', pair.control('a')]);
+  await pair.protected();
+  t.match(await runVmm(['switchover', '--control', pair.control('b')]), { code: 1, stderr: /ask the primary/ });
+  pair.etcd.freeze();
+  const moved = await a('switchover');
+  pair.etcd.thaw();
+  t.match(moved, { code: 0, stdout: /the guest runs on the other host/ }, moved.stderr);
+  const { code, stderr } = await primary.ended;
+  t.equal(code, 5, stderr);
+  t.match(stderr, /HANDED OVER to .* in term 2/);
+  t.notMatch(standby.stderr, 'asked for term');
+  const { why } = await pair.status('b', ({ headline, term }) => headline === 'UNPROTECTED' && term === 2);
+  t.match(why, 'handed the guest over');
+  await standby.printed('abcdefghijklmnopqrstuvwxyz');
+  const again = await pair.primary(kernelFile(pair.folder, recitingPatiently())).ended;
+  t.equal(again.code, 1);
+  t.match(again.stderr, /handed the guest of the pair "web" over in term 2.*colo-vmm standby/s, 'no guest runs twice');
+});
+
 test('a primary whose standby is gone asks the arbiter, and finds its standby again', { skip }, async (t) => {
   const pair = await Pair.make(t);
   const standby = pair.standby();

@@ -29,6 +29,7 @@ export class Vmm {
   #connection: Promise<MachineConnection> | undefined;
   #frozen = false;
   #killed = false;
+  #mayEndWith: number | undefined;
 
   constructor({ name, folder, namespace, args }: VmmOptions) {
     this.name = name;
@@ -53,7 +54,12 @@ export class Vmm {
 
   /** Not by us. */
   get endedByItself(): boolean {
-    return !this.isAlive && !this.#killed;
+    return !this.isAlive && !this.#killed && this.child.exitCode !== this.#mayEndWith;
+  }
+
+  /** It may end by itself, with this exit code. */
+  mayEndWith(exitCode: number): void {
+    this.#mayEndWith = exitCode;
   }
 
   get isFrozen(): boolean {

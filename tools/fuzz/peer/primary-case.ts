@@ -114,6 +114,7 @@ class PrimaryRig {
           this.#outbox = undefined;
         },
         hold: () => undefined,
+        stepDown: () => undefined,
         exit: () => undefined,
       },
     );

@@ -142,6 +142,9 @@ export function applyFault(world: World, watchdog: Watchdog, { kind, side: role,
     case 'asked-delay':
       side.post({ kind: 'command', command: { name: 'set-checkpoint-delay', delayMs: 10 + amount * 500 } });
       return;
+    case 'asked-switchover':
+      primary.post({ kind: 'command', command: { name: 'switchover' } });
+      return;
     case 'asked-protect':
       primary.post({ kind: 'command', command: { name: 'protect' } });
       return;

@@ -34,6 +34,11 @@ export class PrimarySide extends Side<PrimaryEvent> {
     this.guestRuns = true;
   }
 
+  override send(message: Message, term = this.primary.term): void {
+    if (message.kind === 'handover-done') this.world.gaveUp();
+    super.send(message, term);
+  }
+
   protected override execute(effect: Effect): void {
     const { world } = this;
     switch (effect.kind) {

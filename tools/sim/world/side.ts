@@ -284,6 +284,10 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
         this.exitCode = step.exitCode;
         this.die(true);
         return;
+      case 'step-down':
+        this.durableTerm = step.term;
+        this.die(true);
+        return;
       default:
         this.execute(step);
     }

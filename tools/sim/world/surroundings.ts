@@ -47,6 +47,8 @@ export interface Surroundings {
   checkDurable(durable: readonly number[], expected: readonly number[], newest: readonly number[]): void;
   servedElsewhere(side: SideView): boolean;
   opened(side: SideView): void;
+  /** The primary says that it is silent for good. */
+  gaveUp(): void;
   speaks(side: SideView): void;
   spoken(side: SideView, answer: Answer): void;
   overran(): void;

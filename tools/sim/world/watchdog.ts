@@ -18,13 +18,25 @@ const waitsForPeer: ReadonlySet<string> = new Set([
   'primary protected/transmitted',
   'primary protected/received',
   'primary ending/idle',
+  'primary handing-over/idle',
+  'primary handed-over/idle',
   'secondary ready/waiting',
   'secondary protecting/replied',
+  'secondary taking-over/waiting',
   'secondary leaving/waiting',
 ]);
 
 /** Phases in which a side counts on its peer: it must find out when the peer is gone. */
-const countsOnPeer: ReadonlySet<string> = new Set(['synchronising', 'seeding', 'protected', 'ready', 'protecting']);
+const countsOnPeer: ReadonlySet<string> = new Set([
+  'synchronising',
+  'seeding',
+  'protected',
+  'handing-over',
+  'handed-over',
+  'ready',
+  'protecting',
+  'taking-over',
+]);
 
 /** C.5: whatever the peer does or does not do, a side that is well reaches a decided state in time. And liveness. */
 export class Watchdog {

@@ -85,6 +85,7 @@ export class World implements Surroundings {
   readonly #pending: Fault[];
   faultsApplied = 0;
   liveAt: number | undefined;
+  #gaveUp = false;
   /** Makes a fault happen. */
   strike: (fault: Fault) => void = () => {};
   /** Hears what the sides tell. */
@@ -184,6 +185,7 @@ export class World implements Surroundings {
 
   told(side: SideView, notice: Notice): void {
     if (notice.kind === 'survivor') this.count(`survivor: ${notice.role}`);
+    if (notice.kind === 'switched-over' && side.role === 'secondary') this.count('switched over');
     if (notice.kind === 'protected') this.count(`protected: ${side.role}`);
     this.notice(side.role, notice);
   }
@@ -288,7 +290,14 @@ export class World implements Surroundings {
     this.speaks(side);
   }
 
+  gaveUp(): void {
+    this.#gaveUp = true;
+  }
+
   speaks(side: SideView): void {
+    if (side.role === 'primary' && this.#gaveUp) {
+      throw new Violation('C.1', 'the primary sends, and said that it is silent for good');
+    }
     const { term } = side.core;
     if (term > side.durableTerm)
       throw new Violation('B.6', `${side.role} speaks in term ${term}, which is not on its disk`);

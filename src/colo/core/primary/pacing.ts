@@ -7,6 +7,7 @@ export type Reason =
   | 'command'
   | 'parameter'
   | 'disk-log' // S's log is half full
+  | 'switchover' // the last one of this primary: S takes over from it
   | 'reset' // the guest began anew (spec B.13)
   | 'end'; // the guest has ended: its last answers are to leave
 
@@ -69,16 +70,17 @@ export class Pacing {
     this.#stoppedMs = stoppedMs;
   }
 
-  /** When the next checkpoint begins, if nothing more happens. */
-  dueAt(): number {
-    if (this.#reasons.size === 0) return this.#lastTrigger + this.#delayMs;
+  /** When the next checkpoint begins, if nothing more happens. A clock that went back makes nothing later. */
+  dueAt(now: number): number {
+    if (this.#reasons.size === 0) return Math.min(this.#lastTrigger, now) + this.#delayMs;
     if (this.#reasons.size > 1 || !this.#reasons.has('output')) return Number.NEGATIVE_INFINITY;
     const { guestShare } = this.#settings;
-    return this.#resumedAt + (this.#stoppedMs * guestShare) / (1 - guestShare);
+    return Math.min(this.#resumedAt, now) + (this.#stoppedMs * guestShare) / (1 - guestShare);
   }
 
   /** The reason can wait until most pages are over (spec B.3). */
   get canWait(): boolean {
-    return this.#reasons.size === 1 && this.#reasons.has('delay');
+    for (const reason of this.#reasons) if (reason !== 'delay' && reason !== 'switchover') return false;
+    return this.#reasons.size > 0;
   }
 }

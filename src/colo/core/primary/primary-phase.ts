@@ -9,6 +9,8 @@ export type PrimaryPhase =
   | 'seeding' // the first checkpoint: output is held, S not yet counted on
   | 'protected'
   | 'ending' // protection ends in order: S is to give up its right
+  | 'handing-over' // S has the last checkpoint, and is to be ready to speak
+  | 'handed-over' // the guest is S's: silent for good
   | 'waiting' // S is lost; the arbiter's yes is awaited, output held
   | 'fenced' // S, or whoever, has the next term: silent for good
   | 'ended';
@@ -19,8 +21,10 @@ export const primaryMoves: Moves<PrimaryPhase> = {
   greeting: ['synchronising', 'unprotected', 'ended'],
   synchronising: ['seeding', 'unprotected', 'ended'],
   seeding: ['protected', 'unprotected', 'ended'],
-  protected: ['ending', 'waiting', 'unprotected', 'fenced'],
+  protected: ['ending', 'handing-over', 'waiting', 'unprotected', 'fenced'],
   ending: ['unprotected', 'waiting', 'fenced', 'ended'],
+  'handing-over': ['handed-over', 'waiting', 'unprotected'],
+  'handed-over': ['ended', 'waiting'],
   waiting: ['unprotected', 'fenced', 'ended'],
   fenced: [],
   ended: [],

@@ -57,6 +57,8 @@ export class Primary {
   #diskError: string | undefined;
   /** What the checkpoint that is under way is for. */
   #reasons: readonly Reason[] = [];
+  /** The roles are to change after the next checkpoint that was wanted for that. */
+  #isSwitching = false;
   #guestEnded: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
   #now = 0;
   #effects: Effect[] = [];
@@ -203,6 +205,9 @@ export class Primary {
         }
         this.#want('command');
         return;
+      case 'switchover':
+        this.#switchOver(command);
+        return;
       case 'set-checkpoint-delay':
         this.#pacing.delayMs = command.delayMs;
         this.#want('parameter');
@@ -233,7 +238,7 @@ export class Primary {
       this.#refuse({ name }, refusals.failingOver);
       return;
     }
-    if (this.phase !== 'protected' && this.phase !== 'ending') {
+    if (this.phase !== 'protected' && this.phase !== 'ending' && this.phase !== 'handing-over') {
       this.#refuse({ name }, refusals.noColo);
       return;
     }
@@ -271,6 +276,7 @@ export class Primary {
   /** S holds a first checkpoint. From this message on P counts on it, and S may take over. */
   #ready(): void {
     this.#phase.move('protected');
+    this.#isSwitching = false;
     this.#setTimer('step', never);
     this.#step.move('idle');
     this.#send({ kind: 'protected' });
@@ -323,6 +329,9 @@ export class Primary {
       case 'vmstate-loaded':
         this.#checkpointMessage(message);
         return;
+      case 'handover-ready':
+        this.#handoverReady(message.epoch);
+        return;
       default:
         throw outOfOrder(message.kind, this.#expected());
     }
@@ -331,6 +340,7 @@ export class Primary {
   /** The message of a checkpoint that is awaited now. */
   #expected(): Message['kind'] | undefined {
     if (this.phase === 'greeting') return 'welcome';
+    if (this.phase === 'handing-over') return 'handover-ready';
     switch (this.step) {
       case 'requested':
         return 'checkpoint-reply';
@@ -368,7 +378,8 @@ export class Primary {
       case 'vmstate-loaded':
         this.#step.move('idle');
         this.#setTimer('step', never);
-        this.#consider();
+        if (this.phase === 'protected' && this.#isSwitching && this.#reasons.includes('switchover')) this.#handOver();
+        else this.#consider();
         return;
     }
   }
@@ -389,7 +400,7 @@ export class Primary {
   /** Begins a checkpoint if one is due, else sets the alarm. */
   #consider(): void {
     if (this.phase !== 'protected' || this.step !== 'idle') return;
-    const due = this.#pacing.dueAt();
+    const due = this.#pacing.dueAt(this.#now);
     if (due > this.#now) {
       this.#setTimer('checkpoint', due);
       return;
@@ -535,7 +546,11 @@ export class Primary {
       this.#giveUpPairing(why);
       return;
     }
-    if (this.phase !== 'protected' && this.phase !== 'ending') return;
+    if (this.phase === 'handed-over' && this.#rules.doneIsFinal) {
+      this.#stepDown();
+      return;
+    }
+    if (!countsOnPeer(this.phase)) return;
     this.#tell({ kind: 'peer-lost', why });
     this.#disconnect();
     const ended = this.#guestEnded;
@@ -548,6 +563,73 @@ export class Primary {
     this.#failover.swap('none', 'require');
     this.#claim.start(this.#term, operator.byOperator, operator.sure, this.#now, this.#effects);
     this.#claimMoved();
+  }
+
+  // The roles change in order
+  //
+  //     P  last checkpoint, LOADED      S stands where P's clients are
+  //     P  handover       ---------->   the next term goes to disk
+  //     P  <---------- handover-ready   until here each may claim that term from the arbiter, if the other is lost
+  //     P  silent for good
+  //     P  handover-done  ---------->   the guest runs there; nobody is asked
+  //
+  // P's guest runs on until it is silent. What it says meanwhile is held and never leaves, what comes for it is mirrored, and
+  // enters S's guest first: as at a takeover, but without a loss to be noticed.
+
+  #switchOver(command: Command): void {
+    let refusal: string | undefined;
+    if (this.phase === 'handing-over' || this.phase === 'handed-over' || this.#isSwitching)
+      refusal = refusals.switching;
+    else if (this.phase !== 'protected') refusal = refusals.notProtected;
+    else if (this.#guestEnded !== undefined) refusal = refusals.guestEnds;
+    if (refusal !== undefined) {
+      this.#refuse(command, refusal);
+      return;
+    }
+    this.#isSwitching = true;
+    this.#want('switchover');
+  }
+
+  #handOver(): void {
+    this.#isSwitching = false;
+    // It has ended since: S's guest ends as well, in order.
+    if (this.#guestEnded !== undefined) {
+      this.#consider();
+      return;
+    }
+    this.#phase.move('handing-over');
+    this.#setTimer('checkpoint', never);
+    this.#send({ kind: 'handover', epoch: this.#lastEpoch() });
+    this.#setTimer('step', this.#now + this.#settings.stepMs);
+  }
+
+  /** S is ready. From here on it alone has a right to this guest. */
+  #handoverReady(epoch: Epoch): void {
+    if (this.phase !== 'handing-over') throw outOfOrder('handover-ready', this.#expected());
+    if (epoch !== this.#lastEpoch()) {
+      throw new ProtocolError(
+        'wrong-epoch',
+        `the peer sent handover-ready of epoch ${epoch}, not ${this.#lastEpoch()}`,
+      );
+    }
+    this.#phase.move('handed-over');
+    if (this.#rules.silentBeforeDone) {
+      this.#consent.withdraw();
+      this.#permit();
+      this.#do({ kind: 'shut' }, { kind: 'pause-guest' });
+    }
+    this.#send({ kind: 'handover-done', epoch });
+    const term = next(this.#term);
+    this.#tell({ kind: 'switched-over', role: 'primary', term });
+    this.#tell({ kind: 'colo-exit', mode: 'primary', reason: 'request', why: 'the roles were changed' });
+    this.#setTimer('step', this.#now + this.#settings.stepMs);
+  }
+
+  /** S has closed the connection, or is silent: either way the guest is not this side's. */
+  #stepDown(): void {
+    this.#disconnect();
+    this.#phase.move('ended');
+    this.#do({ kind: 'step-down', term: next(this.#term) });
   }
 
   /** S was never counted on: it will not take over. */
@@ -629,6 +711,7 @@ export class Primary {
 
   /** S ends protection: it gave up its right before it said so. */
   #peerEnds(reason: string): void {
+    if (this.phase === 'handed-over') return; // said before it heard that it is the guest's
     this.#send({ kind: 'ended' });
     if (isPairing(this.phase)) {
       this.#giveUpPairing(`the standby ended it: ${reason}`);
@@ -682,9 +765,14 @@ function isPairing(phase: PrimaryPhase): boolean {
   return phase === 'connecting' || phase === 'greeting' || phase === 'synchronising' || phase === 'seeding';
 }
 
+/** Without S this side goes on only if it may. */
+function countsOnPeer(phase: PrimaryPhase): boolean {
+  return phase === 'protected' || phase === 'ending' || phase === 'handing-over' || phase === 'handed-over';
+}
+
 /** There is somebody at the other end who may say something. */
 function hasPeer(phase: PrimaryPhase): boolean {
-  return phase === 'protected' || phase === 'ending' || (isPairing(phase) && phase !== 'connecting');
+  return countsOnPeer(phase) || (isPairing(phase) && phase !== 'connecting');
 }
 
 function refusalToProtect(phase: PrimaryPhase): string | undefined {
@@ -699,8 +787,11 @@ function refusalToProtect(phase: PrimaryPhase): string | undefined {
     case 'protected':
     case 'ending':
       return refusals.protectedAlready;
+    case 'handing-over':
+      return refusals.switching;
     case 'waiting':
       return refusals.failingOver;
+    case 'handed-over':
     case 'fenced':
     case 'ended':
       return refusals.fenced;

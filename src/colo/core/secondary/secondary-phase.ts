@@ -7,6 +7,7 @@ export type SecondaryPhase =
   | 'seeding' // RAM and disks are copied
   | 'ready' // it has a checkpoint; P does not count on it yet
   | 'protecting'
+  | 'taking-over' // P hands the guest over, in order
   | 'leaving' // it gave up its right to take over, and said so
   | 'claiming' // P is lost: consent runs out, the arbiter is asked
   | 'live' // it is the guest's machine now
@@ -19,7 +20,8 @@ export const secondaryMoves: Moves<SecondaryPhase> = {
   greeting: ['seeding', 'listening', 'failed', 'ended'],
   seeding: ['ready', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
   ready: ['protecting', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
-  protecting: ['claiming', 'listening', 'leaving', 'failed', 'ended'],
+  protecting: ['taking-over', 'claiming', 'listening', 'leaving', 'failed', 'ended'],
+  'taking-over': ['live', 'claiming', 'listening', 'failed', 'ended'],
   leaving: ['listening', 'failed', 'ended'],
   claiming: ['live', 'refused', 'failed', 'ended'],
   live: ['ended'],

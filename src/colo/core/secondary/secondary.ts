@@ -9,7 +9,7 @@ import {
   type Message,
   protocolVersion,
 } from '../../protocol/messages.ts';
-import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import { type Epoch, next, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import { refusals } from '../commands.ts';
 import type { Command, Effect, Notice, SecondaryEvent, TimerName } from '../events.ts';
@@ -153,7 +153,7 @@ export class Secondary {
         return;
       case 'term-failed':
         if (this.phase === 'greeting') this.#backToListening('the term cannot be written', true);
-        return; // in a claim, the alarm tries again
+        return; // in a claim, and when the guest is handed over, the alarm tries again
       case 'guest-ended':
         if (this.phase === 'live') this.#exit(event.exitCode);
         return;
@@ -175,10 +175,15 @@ export class Secondary {
           this.#refuse(command, refusals.notProtected);
           return;
         }
+        if (this.phase === 'taking-over') {
+          this.#refuse(command, refusals.switching);
+          return;
+        }
         this.#leave('unprotect');
         return;
       case 'protect':
       case 'checkpoint':
+      case 'switchover':
       case 'set-checkpoint-delay':
         this.#refuse(command, refusals.notASecondarys);
         return;
@@ -201,7 +206,7 @@ export class Secondary {
       this.#refuse({ name }, refusals.notReady);
       return;
     }
-    if (this.phase !== 'protecting') {
+    if (this.phase !== 'protecting' && this.phase !== 'taking-over') {
       this.#refuse({ name }, refusals.noColo);
       return;
     }
@@ -245,6 +250,10 @@ export class Secondary {
     if (this.phase === 'greeting' && term === this.#greeted) {
       this.#term = term;
       this.#welcome();
+      return;
+    }
+    if (this.phase === 'taking-over') {
+      this.#handoverReady(term);
       return;
     }
     this.#claim.termWritten(term, this.#effects);
@@ -302,6 +311,12 @@ export class Secondary {
       case 'vmstate-size':
         this.#checkpointMessage(message);
         return;
+      case 'handover':
+        this.#handover(message.epoch);
+        return;
+      case 'handover-done':
+        this.#handoverDone(message.epoch);
+        return;
       case 'pages':
       case 'pages-end':
       case 'vmstate':
@@ -324,6 +339,7 @@ export class Secondary {
   #expected(): Message['kind'] | undefined {
     if (this.phase === 'listening') return 'hello';
     if (this.phase === 'ready') return 'protected';
+    if (this.phase === 'taking-over') return 'handover-done';
     switch (this.step) {
       case 'waiting':
         // The first checkpoint comes unasked.
@@ -460,13 +476,56 @@ export class Secondary {
         this.#tryToGoLive();
         return;
       case 'ask':
-        this.#claim.again(this.#now, this.#effects);
+        if (this.phase === 'taking-over') this.#writeNextTerm();
+        else this.#claim.again(this.#now, this.#effects);
         return;
       case 'checkpoint':
         return;
       default:
         timer satisfies never;
     }
+  }
+
+  // P hands the guest over, in order (primary.ts has it drawn)
+
+  #handover(epoch: Epoch): void {
+    if (this.phase === 'leaving') return; // P reads soon that nobody is here to take it
+    if (this.phase !== 'protecting' || this.step !== 'waiting') throw outOfOrder('handover', this.#expected());
+    this.#checkHandover('handover', epoch);
+    this.#phase.move('taking-over');
+    this.#setTimer('step', this.#now + this.#settings.stepMs);
+    this.#writeNextTerm();
+    if (this.#rules.mayTakeOffered(false)) this.#takeOver();
+  }
+
+  #writeNextTerm(): void {
+    this.#do({ kind: 'write-term', term: next(this.#term) });
+    this.#setTimer('ask', this.#now + this.#settings.askAgainMs);
+  }
+
+  #handoverReady(term: Term): void {
+    if (term !== next(this.#term)) return;
+    this.#setTimer('ask', never);
+    this.#send({ kind: 'handover-ready', epoch: this.#loaded });
+  }
+
+  #handoverDone(epoch: Epoch): void {
+    if (this.phase !== 'taking-over') throw outOfOrder('handover-done', this.#expected());
+    this.#checkHandover('handover-done', epoch);
+    this.#takeOver();
+  }
+
+  #checkHandover(kind: Message['kind'], epoch: Epoch): void {
+    if (epoch === this.#loaded && epoch === this.#received) return;
+    throw new ProtocolError('wrong-epoch', `the peer sent ${kind} of epoch ${epoch}, not ${this.#loaded}`);
+  }
+
+  /** Nobody is asked: P has given the guest away. */
+  #takeOver(): void {
+    this.#disconnect();
+    this.#failover.swap('none', 'require');
+    this.#failover.swap('require', 'active');
+    this.#live(this.#loaded, next(this.#term), 'switched-over');
   }
 
   // P is lost: take over (spec A.4, B.6)
@@ -495,11 +554,13 @@ export class Secondary {
       case 'seeding':
       case 'ready':
       case 'protecting':
+      case 'taking-over':
         break;
       default:
         this.phase satisfies never;
     }
-    if (!this.#rules.mayTakeOver(this.phase === 'protecting', this.#received > noCheckpoint)) {
+    const confirmed = this.phase === 'protecting' || this.phase === 'taking-over';
+    if (!this.#rules.mayTakeOver(confirmed, this.#received > noCheckpoint)) {
       this.#backToListening(why, true);
       return;
     }
@@ -528,13 +589,14 @@ export class Secondary {
       this.#failover.swap('active', 'relaunch');
       return;
     }
-    this.#goLive(standsAt);
+    const term = this.#claim.holds ? this.#claim.term : this.#term;
+    this.#claim.used();
+    this.#live(standsAt, term, 'survivor');
   }
 
   /** Spec A.4, B.12, B.15: state, clock, kept output out, kept input in, guest on. */
-  #goLive(standsAt: Epoch): void {
-    if (this.#claim.holds) this.#term = this.#claim.term;
-    this.#claim.used();
+  #live(standsAt: Epoch, term: Term, how: 'survivor' | 'switched-over'): void {
+    this.#term = term;
     this.#do(
       { kind: 'discard', beyond: standsAt },
       { kind: 'revive', epoch: standsAt, stoppedAt: this.#receivedAt },
@@ -547,7 +609,7 @@ export class Secondary {
     this.#setTimer('consent', never);
     this.#phase.move('live');
     this.#failover.swap('active', 'completed');
-    this.#tell({ kind: 'survivor', role: 'secondary', term: this.#term });
+    this.#tell({ kind: how, role: 'secondary', term });
     this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why: 'took over' });
   }
 
@@ -614,6 +676,7 @@ export class Secondary {
         return;
       case 'listening':
       case 'greeting':
+      case 'taking-over':
       case 'claiming':
         this.#fail(`its disk failed: ${error}`);
         return;
@@ -680,6 +743,7 @@ function hasPeer(phase: SecondaryPhase): boolean {
     case 'seeding':
     case 'ready':
     case 'protecting':
+    case 'taking-over':
     case 'leaving':
       return true;
     default:

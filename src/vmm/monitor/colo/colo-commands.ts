@@ -130,6 +130,7 @@ export const coloCommands: CommandTable = {
     },
   ),
   'x-colo-unprotect': command({}, (monitor) => tell(monitor, { name: 'unprotect' })),
+  'x-colo-switchover': command({}, (monitor) => tell(monitor, { name: 'switchover' })),
   'x-colo-checkpoint': command({}, (monitor) => tell(monitor, { name: 'checkpoint' })),
   'x-colo-failover': command({ sure: v.optional(v.boolean()) }, async (monitor, { sure = false }) => {
     const refusal = await monitor.colo?.command({ name: 'failover', sure });

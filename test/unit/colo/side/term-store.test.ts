@@ -43,3 +43,15 @@ test('a write that fails is told, and the term stays what it was', async (t) => 
   t.equal(store.term, 1);
   t.equal(new TermStore(folder).term, 1);
 });
+
+test('that the guest was handed over stays known until there is a later term', async (t) => {
+  const folder = t.testdir();
+  const store = new TermStore(folder);
+  await store.giveAway(4);
+  t.ok(store.isElsewhere);
+  const next = new TermStore(folder);
+  t.equal(next.term, 4);
+  t.ok(next.isElsewhere);
+  await next.write(5);
+  t.notOk(new TermStore(folder).isElsewhere);
+});

@@ -155,7 +155,7 @@ test('has no name for a machine that was given none', async (t) => {
 /** Those that need a machine with a state, arguments or a pair. */
 const needy = [
   ...['x-reload', 'x-snapshot', 'xen-set-replication', 'migrate-set-capabilities', 'x-colo-protect'],
-  ...['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-checkpoint', 'x-colo-failover'],
+  ...['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-checkpoint', 'x-colo-switchover', 'x-colo-failover'],
 ];
 
 test('lists its commands, answers each of them, and takes no argument that it does not know', async (t) => {

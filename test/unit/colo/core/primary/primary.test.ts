@@ -233,3 +233,56 @@ test('a standby that refuses is heard, though it has not taken the term on', asy
   const late = paired.effects({ kind: 'frame', frame }).filter((effect) => effect.kind === 'tell');
   t.match(late, [{ notice: { why: /of term 0 in term 3/ } }], 'whoever has is of that term');
 });
+
+/** One whose last checkpoint is loaded, and which waits for S to be ready. */
+function handingOver() {
+  const primary = protectedPrimary();
+  const first = primary.on({ kind: 'command', command: { name: 'switchover' } });
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(1) });
+  return { primary, first, last: primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }) };
+}
+
+test('a switchover: a last checkpoint, S is ready, and P is silent for good before it says so', async (t) => {
+  const { primary, first, last } = handingOver();
+  t.same(first, ['send checkpoint-request 1']);
+  t.same(last, ['send handover 1']);
+  t.same(primary.on({ kind: 'output-waits' }), [], 'no checkpoint follows');
+  const done = primary.hears({ kind: 'handover-ready', epoch: e(1) });
+  t.same(done, ['permit 1', 'shut', 'pause-guest', 'send handover-done 1']);
+  t.same(primary.on({ kind: 'closed', by: 'peer' }), ['permit 1', 'close', 'step-down']);
+  t.equal(primary.core.phase, 'ended');
+});
+
+test('a primary that handed its guest over claims nothing, however its standby is lost', async (t) => {
+  const { primary } = handingOver();
+  primary.hears({ kind: 'handover-ready', epoch: e(1) });
+  t.ok(primary.rings('step', settings.stepMs).includes('step-down'));
+});
+
+test('until S is ready, a switchover may still end in a failover of either side', async (t) => {
+  const { primary } = handingOver();
+  t.ok(primary.on({ kind: 'closed', by: 'peer' }).includes('ask-arbiter 4'));
+  primary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(primary.on({ kind: 'term-written', term: term(4) }), ['open', 'detach']);
+});
+
+test('a switchover is refused where there is nobody to take over, and while one is under way', async (t) => {
+  const order = { kind: 'command', command: { name: 'switchover' } } as const;
+  t.same(newPrimary().on(order), ['refuse switchover: this machine is not protected']);
+  t.same(handingOver().primary.on(order), ['refuse switchover: a switchover is under way']);
+  const primary = protectedPrimary();
+  primary.on({ kind: 'guest-ended', exitCode: 0 });
+  t.same(primary.on(order), ['refuse switchover: the guest has ended']);
+});
+
+test('a switchover can wait for live passes: what is left for the stop is short', async (t) => {
+  const primary = protectedPrimary({ livePasses: 1 });
+  t.same(primary.on({ kind: 'command', command: { name: 'switchover' } }), ['live-pass 1']);
+});
+
+test('a standby that is ready for another checkpoint than the last one is lost', async (t) => {
+  const { primary } = handingOver();
+  t.ok(primary.hears({ kind: 'handover-ready', epoch: e(0) }).includes('ask-arbiter 4'));
+});

@@ -34,7 +34,7 @@ test("the primary's term is on disk before it is used", async (t) => {
 });
 
 for (const [what, changed, theirTerm, reason] of [
-  ['another version', { ...hello, version: 2 }, term(3), /version 1 of the protocol, not 2/],
+  ['another version', { ...hello, version: 1 }, term(3), /version 2 of the protocol, not 1/],
   ['another pair', { ...hello, pair: 'mail' }, term(3), /stands by for the pair "web", not "mail"/],
   ['a term that is over', hello, term(2), /in term 3 already/],
   ['another idea of silence', { ...hello, detectMs: 1000 }, term(3), /--detection 200, the primary with 1000/],
@@ -189,4 +189,51 @@ test('commands are refused with what QEMU says, or a sentence', async (t) => {
   t.same(secondary.on(lost), ['close', 'ask-arbiter 4']);
   secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
   t.same(secondary.on(lost), ['refuse lost-heartbeat: COLO failover is already activated']);
+});
+
+test('a guest that is handed over: the next term on disk, and nothing is said before P is done', async (t) => {
+  const secondary = protectingSecondary();
+  t.same(secondary.hears({ kind: 'handover', epoch: e(0) }), ['write-term 4']);
+  t.same(secondary.on({ kind: 'term-failed', term: term(4) }), []);
+  t.same(secondary.rings('ask', settings.askAgainMs), ['write-term 4'], 'it is tried again');
+  t.same(secondary.on({ kind: 'term-written', term: term(4) }), ['send handover-ready 0']);
+  t.equal(secondary.core.term, 3);
+  t.same(secondary.hears({ kind: 'handover-done', epoch: e(0) }), [
+    'close',
+    'discard',
+    'revive 0',
+    'open',
+    'announce',
+    'send-kept 0',
+    'replay-input 0',
+    'resume-guest',
+  ]);
+  t.equal(secondary.core.phase, 'live');
+  t.equal(secondary.core.term, 4);
+});
+
+test('a P that is lost before it is done is taken over from as ever: the arbiter is asked', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears({ kind: 'handover', epoch: e(0) });
+  secondary.on({ kind: 'term-written', term: term(4) });
+  t.same(secondary.on({ kind: 'closed', by: 'peer' }), ['close', 'ask-arbiter 4']);
+  t.equal(secondary.core.phase, 'claiming');
+});
+
+test('a handover of a checkpoint that is not loaded is out of order', async (t) => {
+  for (const message of [
+    { kind: 'handover', epoch: e(1) },
+    { kind: 'handover-done', epoch: e(0) },
+  ] as const) {
+    const secondary = protectingSecondary();
+    t.ok(secondary.hears(message).includes('ask-arbiter 4'));
+  }
+});
+
+test('a standby to which the guest is being handed over cannot leave', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears({ kind: 'handover', epoch: e(0) });
+  t.same(secondary.on({ kind: 'command', command: { name: 'unprotect' } }), [
+    'refuse unprotect: a switchover is under way',
+  ]);
 });

@@ -54,7 +54,7 @@ test('a machine in no pair answers as a QEMU without COLO', async (t) => {
   t.strictSame(await client.returned('query-migrate'), {});
   t.strictSame(await client.returned('x-colo-status'), {});
   t.strictSame(await client.returned('x-colo-events'), []);
-  for (const name of ['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-checkpoint']) {
+  for (const name of ['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-checkpoint', 'x-colo-switchover']) {
     t.equal(await client.refusal(name), "The feature 'colo' is not enabled", name);
   }
   t.equal(await client.refusal('x-colo-failover'), 'nothing is protected here that could fail over');
@@ -81,6 +81,7 @@ for (const [name, given, asks] of [
   ['migrate-set-parameters', { 'x-checkpoint-delay': 0 }, { name: 'set-checkpoint-delay', delayMs: 10 }],
   ['x-colo-unprotect', undefined, { name: 'unprotect' }],
   ['x-colo-checkpoint', undefined, { name: 'checkpoint' }],
+  ['x-colo-switchover', undefined, { name: 'switchover' }],
   ['x-colo-failover', undefined, { name: 'failover', sure: false }],
   ['x-colo-failover', { sure: true }, { name: 'failover', sure: true }],
 ] as const) {
