@@ -72,10 +72,12 @@ export class Pacing {
 
   /** When the next checkpoint begins, if nothing more happens. A clock that went back makes nothing later. */
   dueAt(now: number): number {
-    if (this.#reasons.size === 0) return Math.min(this.#lastTrigger, now) + this.#delayMs;
+    this.#lastTrigger = Math.min(this.#lastTrigger, now);
+    this.#resumedAt = Math.min(this.#resumedAt, now);
+    if (this.#reasons.size === 0) return this.#lastTrigger + this.#delayMs;
     if (this.#reasons.size > 1 || !this.#reasons.has('output')) return Number.NEGATIVE_INFINITY;
     const { guestShare } = this.#settings;
-    return Math.min(this.#resumedAt, now) + (this.#stoppedMs * guestShare) / (1 - guestShare);
+    return this.#resumedAt + (this.#stoppedMs * guestShare) / (1 - guestShare);
   }
 
   /** The reason can wait until most pages are over (spec B.3). */

@@ -17,6 +17,8 @@ test('a trigger arms the delay from its own time', async (t) => {
   pacing.arm(0);
   t.equal(pacing.dueAt(0), settings.checkpointDelayMs);
   t.equal(pacing.dueAt(-700), settings.checkpointDelayMs - 700, 'a clock that went back makes nothing later');
+  t.equal(pacing.dueAt(-600), settings.checkpointDelayMs - 700, 'nor does it put it off again and again');
+  pacing.arm(0);
   pacing.want('command', 500);
   t.same(pacing.stopping(), ['command']);
   t.equal(pacing.dueAt(500), 500 + settings.checkpointDelayMs);
