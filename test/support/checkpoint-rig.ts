@@ -75,6 +75,7 @@ export function checkpointRig(t: Test, sizeBytes: number) {
   const sender = new PageSender({
     shared: source.shared,
     collect: async () => source.collect(),
+    owes: () => {},
     send: (message) => {
       sent.push({ ...message, ...('data' in message ? { data: Uint8Array.from(message.data) } : {}) } as PageItem);
       link(message);

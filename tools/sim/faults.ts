@@ -27,6 +27,7 @@ export const faultKinds = {
   'arbiter-cut': { lasts: true },
   'load-fails': { lasts: true },
   'hostile-peer': { lasts: false },
+  'falls-silent': { lasts: false },
   'guest-resets': { lasts: false },
   'guest-powers-off': { lasts: false },
   'asked-checkpoint': { lasts: false },

@@ -45,6 +45,7 @@ const weights: Readonly<Record<FaultKind, number>> = {
   'arbiter-cut': 3,
   'load-fails': 1,
   'hostile-peer': 8,
+  'falls-silent': 8,
   'guest-resets': 2,
   'guest-powers-off': 1,
   'asked-checkpoint': 1,

@@ -53,6 +53,8 @@ export type PrimaryEvent =
   | { readonly kind: 'disks-in-step' }
   /** They cannot have: a sentence with the remedy. */
   | { readonly kind: 'disks-not-in-step'; readonly reason: string }
+  /** What is being copied waits for the peer, which owes this; undefined: it has moved on. */
+  | { readonly kind: 'copy-waits'; readonly owed: string | undefined }
   /** A live pass is on its way; `pages` were written again meanwhile. */
   | { readonly kind: 'passed'; readonly epoch: Epoch; readonly worthAnother: boolean }
   /** The guest was stopped for `stoppedMs`, and runs on in the next epoch. */
@@ -70,6 +72,8 @@ export type SecondaryEvent =
   /** The staged checkpoint is the guest's RAM now, its device state at hand. */
   | { readonly kind: 'loaded'; readonly epoch: Epoch }
   | { readonly kind: 'load-failed'; readonly epoch: Epoch; readonly reason: string }
+  /** The first copy has moved on otherwise than by an item: P asked what is on a disk, or was told. */
+  | { readonly kind: 'copy-moved' }
   /** The epoch's writes belong to the disk now. */
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
   /** Bytes of committed writes laid down on the disk, since pairing. */

@@ -111,6 +111,7 @@ export class PrimaryDisks {
 
   /** S said how much it has laid down since pairing. */
   laid(bytes: number): void {
+    if (bytes > this.#laid) this.#synchronisation?.peerMoved();
     this.#laid = Math.max(this.#laid, bytes);
     this.#settle();
     // Has it look whether what was under way before protection is done by now.
@@ -181,6 +182,9 @@ export class PrimaryDisks {
         return maySend();
       },
       now: this.#parts.now,
+      owes: (owed) => {
+        if (!this.#isOver) this.#parts.post({ kind: 'copy-waits', owed });
+      },
       moved: () =>
         new Promise((resolve, reject) => {
           if (this.#isOver) reject(new AbortedError());

@@ -314,6 +314,7 @@ export class StandbyDisks {
     else if (!this.#isOver) {
       const data = hashesOf(buffer.bytes.subarray(0, lengthBytes));
       this.#mayWrite = this.#parts.send({ kind: 'disk-hashes', epoch, disk, offset, data }) && this.#mayWrite;
+      this.#parts.post({ kind: 'copy-moved' });
     }
     this.#idleReaders.push(buffer);
     this.#busy--;

@@ -11,6 +11,7 @@ import type { SyncRaces } from './sync-races.ts';
 
 /** Ranges that are asked for, read or sent at a time. */
 const lanes = 2;
+const roomForBlock = 'room for a block, on the disk stream or in its disk log,';
 
 /** How the first copy reaches S, and what it has to wait for. */
 export interface SyncPort {
@@ -23,6 +24,8 @@ export interface SyncPort {
   /** There is room on the way and in S's log. */
   readonly maySend: boolean;
   now(): number;
+  /** The peer owes this before the copy can go on, in words; undefined: nothing. */
+  owes(what: string | undefined): void;
   /** Resolves when one of these may be otherwise, or a change is done. Rejects once it is over. */
   moved(): Promise<void>;
   ask(range: DiskRange): void;
@@ -45,6 +48,8 @@ export interface SyncPort {
 export class Synchronisation {
   readonly #port: SyncPort;
   readonly #plan: SyncPlan;
+  /** What lanes wait for. */
+  readonly #owed: string[] = [];
   /** Questions by what they ask for. */
   readonly #questions = new Map<string, (hashes: Uint8Array) => void>();
 
@@ -74,6 +79,12 @@ export class Synchronisation {
     }
   }
 
+  /** The peer did something, if not yet what is waited for. */
+  peerMoved(): void {
+    const owed = this.#owed.at(-1);
+    if (owed !== undefined) this.#port.owes(owed);
+  }
+
   /** @throws ProtocolError if nobody asked for that */
   answered({ disk, offset, data }: DiskHashes): void {
     const name = `${disk}:${offset}`;
@@ -95,21 +106,34 @@ export class Synchronisation {
 
   async #ask(range: DiskRange): Promise<Uint8Array> {
     const port = this.#port;
-    while (!port.mayAsk) await port.moved();
+    await this.#awaits('room on the disk stream', () => port.mayAsk);
     let hashes: Uint8Array | undefined;
     this.#questions.set(`${range.disk}:${range.offset}`, (data) => {
       hashes = data;
     });
     port.ask(range);
-    while (hashes === undefined) await port.moved();
-    const { length } = hashes;
+    await this.#awaits('disk-hashes', () => hashes !== undefined);
+    const { length } = hashes as unknown as Uint8Array;
     if (length !== blockCount(range.lengthBytes) * hashBytes) {
       throw new ProtocolError(
         'invalid-message',
         `the peer sent ${length} bytes of hashes of ${range.lengthBytes} bytes`,
       );
     }
-    return hashes;
+    return hashes as unknown as Uint8Array;
+  }
+
+  /** Waits for what only the peer can bring about. */
+  async #awaits(what: string, came: () => boolean): Promise<void> {
+    if (came()) return;
+    this.#owed.push(what);
+    this.#port.owes(what);
+    try {
+      while (!came()) await this.#port.moved();
+    } finally {
+      this.#owed.splice(this.#owed.indexOf(what), 1);
+      this.#port.owes(this.#owed.at(-1));
+    }
   }
 
   async #settle(range: DiskRange, theirs: Uint8Array, buffer: DiskBuffer): Promise<void> {
@@ -123,7 +147,7 @@ export class Synchronisation {
       for (let index = 0; index < blockCount(lengthBytes); index++) {
         if (sameBlock(ours, theirs, index)) continue;
         this.#mustBeWritable(disk);
-        while (!port.maySend) await port.moved();
+        await this.#awaits(roomForBlock, () => port.maySend);
         if (read.maySend(index)) this.#send(disk, offset, bytes, index);
         else again.push(index);
       }
@@ -145,7 +169,7 @@ export class Synchronisation {
     try {
       while (port.races.isPending(disk, block.offset, block.lengthBytes)) await port.moved();
       const bytes = await this.#read(block, buffer);
-      while (!port.maySend) await port.moved();
+      await this.#awaits(roomForBlock, () => port.maySend);
       this.#send(disk, block.offset, bytes, 0);
     } finally {
       port.release();

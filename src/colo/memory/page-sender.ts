@@ -19,6 +19,8 @@ export interface PageSenderParts {
   readonly send: (message: Pages | PagesEnd | VmState) => boolean;
   /** Asks the main thread for a live look: CheckpointSource.collect. */
   readonly collect: () => Promise<Collected>;
+  /** The peer owes this before more is sent, in words; undefined: it has moved on. */
+  readonly owes: (what: string | undefined) => void;
 }
 
 /** How a live pass went. */
@@ -161,11 +163,13 @@ export class PageSender {
     if (this.#parts.send(message)) {
       await this.#turns.next();
     } else {
+      this.#parts.owes('room on the pages stream');
       while (!this.#hasRoom && !this.#closed) {
         await new Promise<void>((resolve) => {
           this.#roomCame = resolve;
         });
       }
+      if (!this.#closed) this.#parts.owes(undefined);
       this.#turns.restart();
     }
     return !this.#closed;

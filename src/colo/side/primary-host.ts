@@ -365,6 +365,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         shared: views.memory,
         send: parts.send,
         collect: () => this.#calls.call('collect', undefined),
+        owes: (owed) => parts.post({ kind: 'copy-waits', owed }),
       });
       this.#attached = { packets, disks, pages, hasDevices: io !== undefined };
       if (io !== undefined) this.#signs.watch('io', io);

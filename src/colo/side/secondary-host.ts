@@ -146,6 +146,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     }
     if (message.kind === 'disk-compare') {
       this.distrusting(() => this.#attached?.disks.compare(message));
+      this.post({ kind: 'copy-moved' });
       return;
     }
     super.received(frame);

@@ -68,6 +68,7 @@ function pair(t: Test, code: Uint8Array) {
   const sender = new PageSender({
     shared: source.shared,
     collect: async () => source.collect(),
+    owes: () => {},
     send: (() => {
       const link = throughFrames((item) => receiver.stage(item));
       return (message) => {

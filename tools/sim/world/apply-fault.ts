@@ -130,6 +130,9 @@ export function applyFault(world: World, watchdog: Watchdog, { kind, side: role,
       side.hostile(frame);
       return;
     }
+    case 'falls-silent':
+      network.fallSilent(role);
+      return;
     case 'guest-resets':
       primary.reset();
       return;

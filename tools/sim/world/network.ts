@@ -26,6 +26,8 @@ interface Session {
   readonly closed: Record<Role, boolean>;
   /** A loss of power at this end: what has not arrived by then may never do. */
   readonly lost: Record<Role, boolean>;
+  /** This end says nothing more but heartbeats, and takes no bulk. */
+  readonly silent: Record<Role, boolean>;
 }
 
 /**
@@ -77,6 +79,7 @@ export class PeerNetwork {
       lanes: [lane('primary'), lane('secondary')],
       closed: { primary: false, secondary: false },
       lost: { primary: false, secondary: false },
+      silent: { primary: false, secondary: false },
     };
     this.#session = session;
     this.#travel('primary', 1, () => {
@@ -87,6 +90,7 @@ export class PeerNetwork {
   send(from: Role, frame: Frame): void {
     const session = this.#session;
     if (session === undefined || session.closed[from]) return;
+    if (session.silent[from] && frame.message.kind !== 'heartbeat') return;
     this.frames++;
     const stream = streamOf(frame.message.kind);
     this.#lane(session, from, stream, () => {
@@ -117,6 +121,16 @@ export class PeerNetwork {
     if (session === undefined) return;
     session.closed[side] = true;
     if (this.#random.chance(0.5)) session.lost[side] = true;
+  }
+
+  /** For as long as this connection lasts, this end beats and does nothing else. */
+  fallSilent(side: Role): void {
+    if (this.#session !== undefined) this.#session.silent[side] = true;
+  }
+
+  /** It makes room for bulk. */
+  reads(side: Role): boolean {
+    return this.#session?.silent[side] !== true;
   }
 
   /** The connection breaks. An end that is `untold` finds out by silence alone: its side of it is half open. */

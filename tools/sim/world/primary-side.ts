@@ -97,16 +97,24 @@ export class PrimarySide extends Side<PrimaryEvent> {
   }
 
   /** The first copy: a block is sent as it is now, among the writes, as far as S's log has room. */
-  #synchronise(copy: number, from: number): void {
+  #synchronise(copy: number, from: number, isWaiting = false): void {
     for (let block = from; block < blockCount; block++) {
       if (copy !== this.#copy || !this.attached || this.session === undefined) return;
       if (this.primary.diskWindow.mustWait) {
-        this.world.agenda.after(1, () => this.process(() => this.#synchronise(copy, block)));
+        if (!isWaiting) this.post({ kind: 'copy-waits', owed: 'room in the disk log' });
+        this.world.agenda.after(1, () => this.process(() => this.#synchronise(copy, block, true)));
         return;
       }
+      if (isWaiting) this.#copyMoves();
+      isWaiting = false;
       this.#forward(block, this.guest.blocks[block] as number);
     }
     this.post({ kind: 'disks-in-step' });
+  }
+
+  #copyMoves(): void {
+    this.post({ kind: 'copy-waits', owed: undefined });
+    this.moved();
   }
 
   #forward(block: number, value: number): void {
@@ -170,6 +178,10 @@ export class PrimarySide extends Side<PrimaryEvent> {
 
   #pass(epoch: Epoch): void {
     this.#sendPages(epoch, this.#dirtyPages());
+    if (!this.world.network.reads('secondary')) {
+      this.post({ kind: 'copy-waits', owed: 'room on the pages stream' });
+      return;
+    }
     this.world.agenda.after(this.world.random.between(0.5, 4), () =>
       this.post({ kind: 'passed', epoch, worthAnother: this.guest.dirty.size > 1 }),
     );

@@ -141,6 +141,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
   }
 
   #stage(item: EpochItem): void {
+    this.moved();
     switch (item.kind) {
       case 'pages':
         this.#stagedPages.push(...fromBytes(item.data));
@@ -262,6 +263,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
           return;
         }
         log.laid();
+        if (this.secondary.phase === 'seeding') this.moved();
         this.post({ kind: 'disk-laid', bytes: log.laidBytes });
         this.#layDown();
         this.#tryFlushes();

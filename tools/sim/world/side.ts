@@ -398,6 +398,11 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     else this.post({ kind: 'frame', frame });
   }
 
+  /** What it waits for came, in part: its patience begins anew. */
+  protected moved(): void {
+    this.placeSince = this.world.agenda.now;
+  }
+
   noticePlace(): void {
     const { phase, step } = this.core;
     if (phase === this.#lastPhase && step === this.#lastStep) return;

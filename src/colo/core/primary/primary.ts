@@ -54,6 +54,8 @@ export class Primary {
   #through = noCheckpoint;
   #left = noCheckpoint;
   #passesLeft = 0;
+  /** What the peer owes while something is copied, in words. */
+  #owed: string | undefined;
   #diskError: string | undefined;
   /** What the checkpoint that is under way is for. */
   #reasons: readonly Reason[] = [];
@@ -132,6 +134,9 @@ export class Primary {
         return;
       case 'disks-not-in-step':
         if (this.phase === 'synchronising') this.#lose(event.reason);
+        return;
+      case 'copy-waits':
+        this.#copyWaits(event.owed);
         return;
       case 'passed':
         this.#passed(event.epoch, event.worthAnother);
@@ -437,6 +442,19 @@ export class Primary {
     this.#capture();
   }
 
+  /**
+   * Only the peer's turn is counted (spec B.5): this side's own disks and threads take their time, of which heartbeats tell. Of
+   * a checkpoint that is on its way the peer owes the answer all along.
+   */
+  #copyWaits(owed: string | undefined): void {
+    if (this.phase === 'synchronising' || this.step === 'passing') {
+      this.#owed = owed;
+      this.#setTimer('step', owed === undefined ? never : this.#now + this.#settings.stepMs);
+    } else if (this.step === 'transmitted') {
+      this.#setTimer('step', this.#now + this.#settings.stepMs);
+    }
+  }
+
   #request(): void {
     this.#step.move('requested');
     this.#send({ kind: 'checkpoint-request', epoch: this.#open });
@@ -524,7 +542,7 @@ export class Primary {
         this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now));
         return;
       case 'step':
-        this.#lose(`no ${this.#expected() ?? 'answer'} within ${this.#settings.stepMs} ms`);
+        this.#overdue();
         return;
       case 'checkpoint':
         this.#consider();
@@ -537,6 +555,15 @@ export class Primary {
       default:
         timer satisfies never;
     }
+  }
+
+  /** The peer beats, and does not do what it is its turn to do. */
+  #overdue(): void {
+    const isCopying = this.phase === 'synchronising' || this.step === 'passing';
+    const owed = this.#expected() ?? (isCopying ? this.#owed : undefined) ?? 'answer';
+    const reason = `no ${owed} within ${this.#settings.stepMs} ms`;
+    if (isPairing(this.phase) && this.phase !== 'connecting') this.#send({ kind: 'refusal', reason });
+    this.#lose(reason);
   }
 
   // The peer is lost (spec A.4, B.6)

@@ -129,6 +129,9 @@ export class Secondary {
       case 'loaded':
         this.#ramLoaded(event.epoch);
         return;
+      case 'copy-moved':
+        this.#copyMoved();
+        return;
       case 'load-failed':
         this.#fail(`checkpoint ${event.epoch} cannot be loaded: ${event.reason}`);
         return;
@@ -137,6 +140,7 @@ export class Secondary {
         return;
       case 'disk-laid':
         this.#laidBytes = event.bytes;
+        this.#copyMoved();
         return;
       case 'disk-log-half':
         if (this.phase === 'protecting') this.#send({ kind: 'checkpoint-wanted' });
@@ -271,6 +275,7 @@ export class Secondary {
     this.#laidBytes = 0;
     this.#do({ kind: 'attach' });
     this.#send({ kind: 'welcome', shape: this.#options.shape });
+    this.#copyMoved();
     this.#heartbeat.start(this.#now);
     this.#beat();
   }
@@ -370,6 +375,8 @@ export class Secondary {
       case 'checkpoint-request':
         // In buffered mode the guest is paused already.
         this.#step.move('replied');
+        // P's stop is next, which takes as long as P's disks do: that P is well, its heartbeats say.
+        this.#setTimer('step', never);
         this.#send({ kind: 'checkpoint-reply', epoch: message.epoch });
         return;
       case 'vmstate-send':
@@ -393,10 +400,18 @@ export class Secondary {
     this.#staging.take(item);
     this.#do({ kind: 'stage', item });
     if (this.step === 'staging') this.#setTimer('step', this.#now + this.#settings.stepMs);
+    else this.#copyMoved();
     if (item.kind === 'disk-end' && this.#rules.commitsDisk === 'when-its-stream-ends') {
       this.#do({ kind: 'commit-disk', epoch: item.epoch });
     }
     this.#gathered();
+  }
+
+  /** Something of the first copy came: the next may take as long. */
+  #copyMoved(): void {
+    if (this.phase === 'seeding' && this.step === 'waiting') {
+      this.#setTimer('step', this.#now + this.#settings.stepMs);
+    }
   }
 
   /** Is the checkpoint whole? Then it is this side's, whatever happens. */
@@ -470,7 +485,7 @@ export class Secondary {
           this.#left();
           return;
         }
-        this.#lose(`no ${this.#expected() ?? 'checkpoint'} within ${this.#settings.stepMs} ms`, 'network');
+        this.#overdue();
         return;
       case 'consent':
         this.#tryToGoLive();
@@ -526,6 +541,17 @@ export class Secondary {
     this.#failover.swap('none', 'require');
     this.#failover.swap('require', 'active');
     this.#live(this.#loaded, next(this.#term), 'switched-over');
+  }
+
+  /** P beats, and does not do what it is its turn to do. */
+  #overdue(): void {
+    const { stepMs } = this.#settings;
+    const isCopying = this.phase === 'seeding' && this.step === 'waiting';
+    const reason = isCopying
+      ? `nothing of the first copy came for ${stepMs} ms`
+      : `no ${this.#expected() ?? 'end of the checkpoint'} within ${stepMs} ms`;
+    if (this.phase === 'seeding' || this.phase === 'ready') this.#send({ kind: 'refusal', reason });
+    this.#lose(reason, 'network');
   }
 
   // P is lost: take over (spec A.4, B.6)

@@ -138,7 +138,8 @@ test('a disk that is only read must be equal, and is compared', async (t) => {
   const pair = new DiskPair(t, [{ primary: content, standby: other, kind: 'read-only' }], randomNumbers(1));
   pair.primary.synchronise();
   await pair.settle();
-  t.match(pair.told, [{ kind: 'disks-not-in-step', reason: /disk0 is only read .* copy .*primary-0 to the standby/ }]);
+  const ends = pair.told.filter(({ kind }) => kind === 'disks-not-in-step');
+  t.match(ends, [{ reason: /disk0 is only read .* copy .*primary-0 to the standby/ }]);
 });
 
 test('an overlay is copied as its guest sees it', async (t) => {

@@ -124,6 +124,7 @@ test('a sender waits for room, and turns', async (t) => {
   const sender = new PageSender({
     shared: source.shared,
     collect: async () => source.collect(),
+    owes: () => {},
     send: () => {
       sent++;
       return sent % 2 === 0;
@@ -149,6 +150,7 @@ test('a link that is gone ends what is under way, and the next pairing begins an
   const sender = new PageSender({
     shared: source.shared,
     collect: async () => source.collect(),
+    owes: () => {},
     send: () => {
       sent++;
       return false;
@@ -169,6 +171,7 @@ test('a pass that stops on its way leaves the rest to the capture', async (t) =>
   const first = new PageSender({
     shared: source.shared,
     collect: async () => source.collect(),
+    owes: () => {},
     send: (message) => {
       receiver.stage(message);
       return false;
