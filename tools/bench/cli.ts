@@ -7,6 +7,7 @@ import { benchClocks } from './clocks.ts';
 import { benchDirty } from './dirty.ts';
 import { benchDiskEngines } from './disk-engines.ts';
 import { benchFailoverNative, formatFailover } from './failover-native.ts';
+import { benchIdleNative, formatIdle } from './idle-native.ts';
 import { benchMemory } from './memory.ts';
 import { benchNet } from './net.ts';
 import { benchNetNative } from './net-native.ts';
@@ -125,6 +126,16 @@ bench(
     return benchFailoverNative(rounds, progress);
   },
   { format: formatFailover, rounds: 20 },
+);
+
+bench(
+  'idle-native',
+  'memory and processor time of both sides of a pair that is protected and idle, a checkpoint every 0.5 s; --rounds: minutes',
+  async ({ rounds }) => {
+    await inPrivateNetwork();
+    return benchIdleNative(rounds, progress);
+  },
+  { format: formatIdle, rounds: 30 },
 );
 
 /** One figure a line. */

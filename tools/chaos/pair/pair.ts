@@ -29,6 +29,8 @@ export interface PairOptions {
   /** Folder with the hosts' keys; undefined: without encryption. */
   readonly keys: string | undefined;
   readonly detectionMs: number;
+  /** A checkpoint at least so often; default: as the product has it. */
+  readonly checkpointDelayMs?: number;
 }
 
 /** Two VMMs that are a pair, one on each host. */
@@ -52,7 +54,10 @@ export class Pair {
     pair.#makeFolder();
     pair.startStandby();
     const standby = `${linkAddress(pair.standbyHost)}:${peerPort}`;
-    pair.#start(pair.primaryHost, ['run', ...pair.#boot, '--standby', standby, ...pair.#flags(pair.primaryHost)]);
+    const { checkpointDelayMs } = options;
+    const pace = checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)];
+    const flags = [...pace, ...pair.#flags(pair.primaryHost)];
+    pair.#start(pair.primaryHost, ['run', ...pair.#boot, '--standby', standby, ...flags]);
     return pair;
   }
 
