@@ -1,0 +1,381 @@
+import type { PacketView } from '../packet/packet-view.ts';
+import { advanced, distance } from '../packet/sequence.ts';
+import { tcpFlag } from '../packet/wire.ts';
+import type { ComparedFlow, FlowOutcome } from './compared-flow.ts';
+import type { DivergenceReason } from './divergence.ts';
+import { excerpt } from './excerpt.ts';
+import type { PacketStore, Waiting } from './packet-store.ts';
+import { firstDifference, sameBytes } from './same-bytes.ts';
+import { mostAhead, synKind } from './stream.ts';
+
+const { syn, fin, rst, ack } = tcpFlag;
+
+/**
+ * TCP under strict output commit (spec B.2): a packet of P leaves when S has sent every byte of it, has acknowledged at least as
+ * much, and has sent the same SYN, FIN or RST. Bytes are compared, not segments: how they are cut, sent again or in another order
+ * is no matter, nor are windows and options, but for what SYNs agree on.
+ *
+ * S's packets come in P's sequence numbers (spec A.6), but for its SYN: what S's own numbers are is known to nobody before that.
+ */
+export class Streams {
+  readonly #store: PacketStore;
+  readonly #outcome: FlowOutcome;
+  readonly #packetsPerFlow: number;
+
+  constructor(store: PacketStore, outcome: FlowOutcome, packetsPerFlow: number) {
+    this.#store = store;
+    this.#outcome = outcome;
+    this.#packetsPerFlow = packetsPerFlow;
+  }
+
+  /** P sent a packet. Hot path. */
+  primary(flow: ComparedFlow, view: PacketView, handle: number, now: number): void {
+    const { stream } = flow;
+    const flags = view.tcpFlags;
+    const start = (flags & syn) === 0 ? view.sequence : advanced(view.sequence, 1);
+    this.#notePrimary(flow, view, start);
+    if (flow.diverged) return;
+    if (stream.hasFloor && view.payloadBytes > 0 && distance(start, stream.floor) < 0) {
+      this.#diverge(flow, 'unknown');
+      return;
+    }
+    if (flow.primary.length >= this.#packetsPerFlow) {
+      this.#diverge(flow, 'overflow');
+      return;
+    }
+    const packet = this.#store.take();
+    packet.handle = handle;
+    packet.bytes = view.bytes;
+    packet.at = view.payload;
+    packet.length = view.payloadBytes;
+    packet.sequence = start;
+    packet.acknowledgement = view.acknowledgement;
+    packet.flags = flags;
+    packet.since = now;
+    flow.primary.push(packet);
+    if (view.payloadBytes > 0 || (flags & fin) !== 0) this.#verify(flow);
+    this.#release(flow);
+  }
+
+  /** P sent a packet before a checkpoint that S stands at already: S said it too. */
+  covered(flow: ComparedFlow, view: PacketView): void {
+    const start = (view.tcpFlags & syn) === 0 ? view.sequence : advanced(view.sequence, 1);
+    this.#notePrimary(flow, view, start);
+    if (!flow.diverged) flow.stream.cover();
+  }
+
+  /** S sent a packet, which is only lent. Hot path. */
+  secondary(flow: ComparedFlow, view: PacketView, handle: number, now: number): void {
+    if (!this.#noteSecondary(flow, view)) {
+      this.#outcome.drop(handle);
+      return;
+    }
+    const { stream, secondary } = flow;
+    const start = this.#secondaryStart(flow, view);
+    const end = advanced(start, view.payloadBytes);
+    const isKnown =
+      view.payloadBytes === 0 ||
+      (stream.isBased && (distance(end, stream.verified) <= 0 || distance(start, stream.verified) > mostAhead)) ||
+      isWithin(secondary.last, start, end);
+    if (isKnown) {
+      this.#outcome.drop(handle);
+    } else {
+      const packet = this.#store.take();
+      packet.handle = handle;
+      packet.bytes = view.bytes;
+      packet.at = view.payload;
+      packet.length = view.payloadBytes;
+      packet.sequence = start;
+      packet.since = now;
+      secondary.push(packet);
+    }
+    if (!isKnown || (view.tcpFlags & fin) !== 0) this.#verify(flow);
+    if (!isKnown && secondary.last !== undefined && secondary.last.blockClass < 0) this.#keep(flow, secondary.last);
+    this.#release(flow);
+  }
+
+  /** What P has said, whether or not it leaves: a checkpoint makes it S's. */
+  #notePrimary(flow: ComparedFlow, view: PacketView, start: number): void {
+    const { stream } = flow;
+    const flags = view.tcpFlags;
+    if ((flags & syn) !== 0) this.#primarySyn(flow, view);
+    else if (stream.secondarySyn !== 0 && stream.isNew) this.#secondaryIsEarly(flow);
+    const end = advanced(start, view.payloadBytes);
+    if (view.payloadBytes > 0 || (flags & fin) !== 0) {
+      if (!stream.isBased) stream.baseAt(start);
+      stream.primarySaid((flags & fin) === 0 ? end : advanced(end, 1));
+    }
+    if ((flags & fin) !== 0) {
+      stream.hasPrimaryFin = true;
+      stream.primaryFin = end;
+    }
+    if ((flags & ack) !== 0) stream.primaryAcknowledged(view.acknowledgement);
+    if ((flags & rst) !== 0) stream.primaryReset = true;
+    else if (stream.primaryReset) {
+      // It goes on: whatever was reset was not this connection.
+      stream.primaryReset = false;
+      stream.secondaryReset = false;
+    }
+  }
+
+  /** A SYN of P: sent again, the first of a connection, or the first of one that has the ports of another. */
+  #primarySyn(flow: ComparedFlow, view: PacketView): void {
+    const { stream } = flow;
+    const kind = kindOf(view.tcpFlags);
+    if (stream.primarySyn !== 0 && stream.primaryIsn === view.sequence) {
+      stream.primarySyn |= kind;
+      return;
+    }
+    if (stream.isNew) {
+      if (stream.secondarySyn !== 0) this.#shiftSecondary(flow, distance(view.sequence, stream.secondaryIsn));
+      stream.begin(kind, view.sequence, synShape(view));
+      return;
+    }
+    const waits = flow.primary.length + flow.secondary.length > 0;
+    const { nextSyn, nextIsn, nextShape, hasNextAck, nextAck } = stream;
+    stream.reset();
+    stream.begin(kind, view.sequence, synShape(view));
+    stream.secondaryShape = nextShape;
+    stream.secondarySyn = nextSyn;
+    stream.secondaryIsn = nextIsn;
+    stream.hasSecondaryAck = hasNextAck;
+    stream.secondaryAck = nextAck;
+    if (waits && !flow.diverged) this.#diverge(flow, 'reuse');
+  }
+
+  /** S's numbers become P's: S was first. */
+  #shiftSecondary(flow: ComparedFlow, by: number): void {
+    for (let packet = flow.secondary.first; packet !== undefined; packet = packet.next) {
+      packet.sequence = advanced(packet.sequence, by);
+    }
+    flow.stream.secondaryFin = advanced(flow.stream.secondaryFin, by);
+  }
+
+  /** P is in the midst of a connection, of which nothing was known; S has begun one with the same ports. */
+  #secondaryIsEarly(flow: ComparedFlow): void {
+    const { stream } = flow;
+    stream.nextSyn = stream.secondarySyn;
+    stream.nextIsn = stream.secondaryIsn;
+    stream.nextShape = stream.secondaryShape;
+    stream.hasNextAck = stream.hasSecondaryAck;
+    stream.nextAck = stream.secondaryAck;
+    stream.resetSecondary();
+    for (let packet = flow.secondary.first; packet !== undefined; packet = flow.secondary.first) {
+      this.#forget(flow, packet, undefined);
+    }
+  }
+
+  /** What S has said. False: it is not of P's connection, or comes too late. */
+  #noteSecondary(flow: ComparedFlow, view: PacketView): boolean {
+    if (flow.diverged) return false;
+    const { stream } = flow;
+    const flags = view.tcpFlags;
+    if ((flags & syn) !== 0) {
+      if (!secondarySyn(flow, view)) return false;
+    } else if (stream.primarySyn !== 0 && stream.secondarySyn === 0 && (flags & rst) === 0) {
+      // Of the connection before, which had the same ports.
+      return false;
+    }
+    if ((flags & ack) !== 0) stream.secondaryAcknowledged(view.acknowledgement);
+    if ((flags & fin) !== 0) {
+      stream.hasSecondaryFin = true;
+      stream.secondaryFin = advanced(this.#secondaryStart(flow, view), view.payloadBytes);
+    }
+    if ((flags & rst) !== 0) {
+      stream.secondaryReset = true;
+      stream.hasResetAck = (flags & ack) !== 0;
+      stream.resetAck = view.acknowledgement;
+    }
+    return true;
+  }
+
+  /** Where S's payload begins, in P's numbers as far as those are known. */
+  #secondaryStart({ stream }: ComparedFlow, view: PacketView): number {
+    if ((view.tcpFlags & syn) === 0) return view.sequence;
+    return advanced(stream.primarySyn === 0 ? view.sequence : stream.primaryIsn, 1);
+  }
+
+  /** What P has not said yet is kept, and its bytes are copied: they were lent. */
+  #keep(flow: ComparedFlow, packet: Waiting): void {
+    const { stream } = flow;
+    const known = stream.isBased ? Math.max(0, distance(stream.verified, packet.sequence)) : 0;
+    packet.sequence = advanced(packet.sequence, known);
+    const isKept =
+      flow.secondary.length <= this.#packetsPerFlow &&
+      this.#store.copy(packet, packet.bytes, packet.at + known, Math.max(0, packet.length - known));
+    if (!isKept) this.#diverge(flow, 'overflow');
+  }
+
+  /** Compares what both have said by now. Hot path. */
+  #verify(flow: ComparedFlow): void {
+    const { stream } = flow;
+    if (!stream.isBased) return;
+    for (;;) {
+      const { verified } = stream;
+      const mine = primaryAt(flow, verified);
+      const theirs = this.#secondaryAt(flow, verified);
+      if (mine === undefined || theirs === undefined) {
+        const isPastEnd =
+          (mine !== undefined && stream.hasSecondaryFin && stream.secondaryFin === verified) ||
+          (theirs !== undefined && stream.hasPrimaryFin && stream.primaryFin === verified);
+        if (isPastEnd) this.#differ(flow, 'end', mine, theirs, 0);
+        return;
+      }
+      const mineFrom = distance(verified, mine.sequence);
+      const theirsFrom = distance(verified, theirs.sequence);
+      const length = Math.min(mine.length - mineFrom, theirs.length - theirsFrom);
+      const mineAt = mine.at + mineFrom;
+      const theirsAt = theirs.at + theirsFrom;
+      if (!sameBytes(mine.bytes, mineAt, theirs.bytes, theirsAt, length)) {
+        const same = firstDifference(mine.bytes, mineAt, theirs.bytes, theirsAt, length);
+        this.#differ(flow, 'payload', mine, theirs, same);
+        return;
+      }
+      stream.verified = advanced(verified, length);
+    }
+  }
+
+  /** The packet of S that has the byte at a place. Those that lie before it have been compared, and go. */
+  #secondaryAt(flow: ComparedFlow, place: number): Waiting | undefined {
+    let before: Waiting | undefined;
+    for (let packet = flow.secondary.first; packet !== undefined; ) {
+      const { next } = packet;
+      const from = distance(place, packet.sequence);
+      if (from >= packet.length) this.#forget(flow, packet, before);
+      else if (from >= 0) return packet;
+      else before = packet;
+      packet = next;
+    }
+    return undefined;
+  }
+
+  #forget(flow: ComparedFlow, packet: Waiting, before: Waiting | undefined): void {
+    flow.secondary.remove(packet, before);
+    this.#outcome.drop(packet.handle);
+    this.#store.give(packet);
+  }
+
+  /** Lets out what may leave, in P's order. Hot path. */
+  #release(flow: ComparedFlow): void {
+    const { primary, stream } = flow;
+    for (let packet = primary.first; packet !== undefined; packet = primary.first) {
+      if (!mayLeave(flow, packet)) {
+        const isAtEnd = (packet.flags & fin) !== 0 && stream.hasSecondaryFin && isSaid(flow, packet);
+        const end = advanced(packet.sequence, packet.length);
+        if (isAtEnd && stream.secondaryFin !== end) this.#diverge(flow, 'end');
+        else if (isOtherSyn(flow, packet)) this.#diverge(flow, 'options');
+        else if (stream.secondaryReset && (packet.flags & rst) === 0) this.#diverge(flow, 'reset');
+        return;
+      }
+      // Further numbers of a connection that is reset mean nothing.
+      if ((packet.flags & rst) !== 0) stream.isOpen = false;
+      primary.remove(packet, undefined);
+      this.#outcome.release(packet.handle);
+      this.#store.give(packet);
+    }
+  }
+
+  #differ(
+    flow: ComparedFlow,
+    reason: DivergenceReason,
+    mine: Waiting | undefined,
+    theirs: Waiting | undefined,
+    same: number,
+  ): void {
+    const { stream } = flow;
+    const { primarySyn, primaryIsn, verified } = stream;
+    const place = advanced(verified, same);
+    this.#outcome.diverge(flow, {
+      reason,
+      ...(primarySyn === 0 ? {} : { position: distance(place, primaryIsn) - 1 }),
+      primary: mine === undefined ? noBytes : excerpt(mine, distance(place, mine.sequence)),
+      secondary: theirs === undefined ? noBytes : excerpt(theirs, distance(place, theirs.sequence)),
+    });
+  }
+
+  #diverge(flow: ComparedFlow, reason: DivergenceReason): void {
+    this.#outcome.diverge(flow, { reason, primary: noBytes, secondary: noBytes });
+  }
+}
+
+const noBytes = new Uint8Array(0);
+
+function kindOf(flags: number): number {
+  return (flags & ack) === 0 ? synKind.open : synKind.answer;
+}
+
+/** A SYN of S. False: it begins a connection that P has not begun yet. */
+function secondarySyn({ stream }: ComparedFlow, view: PacketView): boolean {
+  const kind = kindOf(view.tcpFlags);
+  const { sequence, acknowledgement } = view;
+  const isOfThis = sequence === stream.secondaryIsn || (stream.primarySyn !== 0 && sequence === stream.primaryIsn);
+  if (stream.secondarySyn !== 0 && isOfThis) {
+    stream.secondarySyn |= kind;
+    return true;
+  }
+  if (stream.secondarySyn === 0 && (stream.primarySyn !== 0 || stream.isNew)) {
+    stream.secondarySyn = kind;
+    stream.secondaryIsn = sequence;
+    stream.secondaryShape = synShape(view);
+    return true;
+  }
+  stream.nextSyn = stream.nextIsn === sequence ? stream.nextSyn | kind : kind;
+  stream.nextIsn = sequence;
+  stream.nextShape = synShape(view);
+  stream.hasNextAck = kind === synKind.answer;
+  stream.nextAck = acknowledgement;
+  return false;
+}
+
+/** S's SYN agrees on other things than P's. */
+function isOtherSyn({ stream }: ComparedFlow, { flags }: Waiting): boolean {
+  return (flags & syn) !== 0 && stream.secondarySyn !== 0 && stream.secondaryShape !== stream.primaryShape;
+}
+
+/** What the options of a SYN agree on: the window's scale, selective acknowledgements, timestamps. */
+function synShape({ tcpOptions: { windowScale, sackPermitted, timestamps } }: PacketView): number {
+  return (windowScale + 1) | (sackPermitted ? 0x100 : 0) | (timestamps === 0 ? 0 : 0x200);
+}
+
+/** The packet of P that has the byte at a place. */
+function primaryAt(flow: ComparedFlow, place: number): Waiting | undefined {
+  for (let packet = flow.primary.first; packet !== undefined; packet = packet.next) {
+    const from = distance(place, packet.sequence);
+    if (from >= 0 && from < packet.length) return packet;
+  }
+  return undefined;
+}
+
+function isWithin(packet: Waiting | undefined, start: number, end: number): boolean {
+  if (packet === undefined) return false;
+  return distance(start, packet.sequence) >= 0 && distance(end, advanced(packet.sequence, packet.length)) <= 0;
+}
+
+/** S has sent every byte of it. */
+function isSaid({ stream }: ComparedFlow, packet: Waiting): boolean {
+  return packet.length === 0 || distance(advanced(packet.sequence, packet.length), stream.verified) <= 0;
+}
+
+/** The rule of B.2. Hot path. */
+function mayLeave(flow: ComparedFlow, packet: Waiting): boolean {
+  const { stream } = flow;
+  const { flags, acknowledgement } = packet;
+  if (!isSaid(flow, packet)) return false;
+  if ((flags & rst) !== 0) return mayReset(flow, packet);
+  if ((flags & ack) !== 0) {
+    if (!stream.hasSecondaryAck || distance(acknowledgement, stream.secondaryAck) > 0) return false;
+  }
+  if ((flags & syn) !== 0) {
+    if ((stream.secondarySyn & kindOf(flags)) === 0 || stream.secondaryShape !== stream.primaryShape) return false;
+  }
+  if ((flags & fin) === 0) return true;
+  return stream.hasSecondaryFin && stream.secondaryFin === advanced(packet.sequence, packet.length);
+}
+
+/** S has reset it too, and knew as much; a refusal refuses the same. */
+function mayReset({ stream }: ComparedFlow, { flags, acknowledgement }: Waiting): boolean {
+  if (!stream.secondaryReset) return false;
+  if ((flags & ack) === 0) return true;
+  if (stream.hasResetAck && acknowledgement === stream.resetAck) return true;
+  return stream.isOpen && stream.hasSecondaryAck && distance(acknowledgement, stream.secondaryAck) <= 0;
+}

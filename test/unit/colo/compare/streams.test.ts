@@ -1,0 +1,605 @@
+import { test } from 'tap';
+import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
+import { CompareRig } from '../../../support/compare-rig.ts';
+import { type TcpParts, tcpPacket } from '../../../support/packets.ts';
+
+const { syn, ack, fin, rst, psh } = tcpFlag;
+const isn = 1000;
+
+/** Data of a connection, at so many bytes into it. */
+function data(at: number, payload: TcpParts['payload'], parts: TcpParts = {}): Uint8Array {
+  return tcpPacket({ sequence: isn + 1 + at, payload: payload ?? '', ...parts });
+}
+
+function pure(acknowledgement: number, at = 0, parts: TcpParts = {}): Uint8Array {
+  return tcpPacket({ sequence: isn + 1 + at, acknowledgement, ...parts });
+}
+
+/** A connection that a client opened: both answered, each with its own number. */
+function opened(start = isn, settings = {}): CompareRig {
+  const rig = new CompareRig(settings);
+  rig.p(tcpPacket({ sequence: start, acknowledgement: 500, flags: syn | ack }));
+  rig.s(tcpPacket({ sequence: 77_777, acknowledgement: 500, flags: syn | ack }));
+  rig.released.length = 0;
+  rig.dropped.length = 0;
+  return rig;
+}
+
+test('equal bytes leave, whoever is first', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'hello'));
+  t.strictSame(rig.released, [], 'P alone has no say');
+  rig.s(data(0, 'hello'));
+  t.strictSame([rig.released, rig.dropped], [[2], [1002]]);
+  rig.s(data(5, ' world'));
+  t.strictSame(rig.dropped, [1002], 'S waits for P');
+  rig.p(data(5, ' world'));
+  t.strictSame(
+    [rig.released, rig.dropped],
+    [
+      [2, 3],
+      [1002, 1003],
+    ],
+  );
+  t.strictSame(rig.divergences, []);
+  t.match(rig.comparator.sizes, { flows: 1, waiting: 0, storedBytes: 0 });
+  t.match(rig.comparator.facts, { released: 3, dropped: 3, passed: 0, divergences: 0 });
+});
+
+test('a byte that differs wants a checkpoint, and nothing of the connection leaves before', async (t) => {
+  for (const order of ['P first', 'S first']) {
+    const rig = opened();
+    const [mine, theirs] = [data(0, 'the time is 12:00:01 at P'), data(0, 'the time is 12:00:02 at P')];
+    if (order === 'P first') rig.p(mine);
+    rig.s(theirs);
+    if (order !== 'P first') rig.p(mine);
+    t.match(rig.divergences, [{ reason: 'payload', position: 19, flow: 'tcp 192.0.2.1:80 - 198.51.100.7:40112' }]);
+    t.equal(Buffer.from(rig.divergences[0]?.primary ?? []).toString(), '1 at P');
+    t.equal(Buffer.from(rig.divergences[0]?.secondary ?? []).toString(), '2 at P');
+    rig.both(data(25, 'all equal again'));
+    rig.both(pure(500));
+    t.strictSame(rig.released, []);
+    t.equal(rig.divergences.length, 1, 'it is said once');
+    t.equal(rig.dropped.length, 3, 'of S nothing is kept');
+    t.match(rig.comparator.sizes, { waiting: 0, storedBytes: 0 });
+    rig.both(tcpPacket({ sourcePort: 81, flags: syn }));
+    t.equal(rig.released.length, 1, 'other connections go on');
+    rig.checkpoint();
+    rig.both(data(40, 'next'));
+    t.equal(rig.released.length, 2, 'a checkpoint makes it equal');
+  }
+});
+
+test('a difference in a long segment is found, wherever it is', async (t) => {
+  for (const at of [0, 1, 63, 64, 700, 1447]) {
+    const rig = opened();
+    const payload = new Uint8Array(1448).map((_, index) => index);
+    rig.p(data(0, payload));
+    rig.s(data(0, payload.with(at, 255 - (payload[at] as number))));
+    t.match(rig.divergences, [{ reason: 'payload', position: at }]);
+  }
+});
+
+test('segments may be cut in any way', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'abcdefghij'));
+  for (const [at, payload] of ['abc', 'def', 'ghi'].entries()) rig.s(data(3 * at, payload));
+  t.strictSame(rig.released, [], 'a byte is missing');
+  rig.s(data(9, 'jklmnop'));
+  t.strictSame(rig.released, [2]);
+  rig.p(data(10, 'kl'));
+  rig.p(data(12, 'mnop'));
+  t.strictSame(rig.released, [2, 3, 4]);
+  t.strictSame(rig.dropped, [1002, 1003, 1004, 1005]);
+  const big = opened();
+  const bytes = new Uint8Array(64_000).map((_, index) => index * 7);
+  big.p(data(0, bytes, { partialChecksum: true }));
+  for (let at = 0; at < 64_000; at += 1460) big.s(data(at, bytes.subarray(at, at + 1460)));
+  t.strictSame(big.released, [2]);
+  for (let at = 0; at < 64_000; at += 640) big.p(data(64_000 + at, bytes.subarray(at, at + 640)));
+  big.s(data(64_000, bytes));
+  t.equal(big.released.length, 101);
+  t.strictSame([rig.reasons, big.reasons], [[], []]);
+});
+
+test('an acknowledgement does not run ahead of S', async (t) => {
+  const rig = opened();
+  rig.p(pure(600));
+  t.strictSame(rig.released, []);
+  rig.s(pure(599));
+  t.strictSame(rig.released, []);
+  rig.s(pure(600));
+  t.strictSame(rig.released, [2]);
+  rig.p(pure(550));
+  rig.p(pure(600));
+  t.strictSame(rig.released, [2, 3, 4], 'what S has acknowledged already');
+  rig.s(pure(10));
+  rig.p(pure(601));
+  rig.p(data(0, 'x', { acknowledgement: 600 }));
+  rig.s(data(0, 'x', { acknowledgement: 590 }));
+  t.strictSame(rig.released, [2, 3, 4], 'P keeps its order');
+  rig.s(pure(700));
+  t.strictSame(rig.released, [2, 3, 4, 5, 6]);
+});
+
+test('data waits for the acknowledgement that it carries', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'x', { acknowledgement: 501 }));
+  rig.s(data(0, 'x', { acknowledgement: 500 }));
+  t.strictSame(rig.released, []);
+  rig.s(pure(501, 1));
+  t.strictSame(rig.released, [2]);
+});
+
+test('sequence and acknowledgement numbers wrap', async (t) => {
+  const start = 0xfffffff0;
+  const rig = opened(start);
+  const at = (offset: number, payload: string, acknowledgement = 500): Uint8Array =>
+    tcpPacket({ sequence: start + 1 + offset, payload, acknowledgement });
+  rig.p(at(0, '0123456789abcdefghij'));
+  rig.s(at(0, '01234'));
+  rig.s(at(5, '56789abcdefghij'));
+  rig.both(at(20, 'next'));
+  rig.both(at(10, 'abcdef'));
+  t.strictSame(rig.released, [2, 3, 4]);
+  const acks = opened();
+  acks.both(pure(0x7ffffffe));
+  acks.both(pure(0x80000005));
+  acks.both(pure(0xfffffffe));
+  acks.p(pure(3));
+  t.strictSame(acks.released, [2, 3, 4]);
+  acks.s(pure(3));
+  t.strictSame(acks.released, [2, 3, 4, 5]);
+  t.strictSame([rig.reasons, acks.reasons], [[], []]);
+});
+
+test('what was compared may be sent again, by either', async (t) => {
+  const rig = opened();
+  rig.both(data(0, 'hello'));
+  rig.p(data(0, 'hello'));
+  rig.p(data(2, 'llo'));
+  rig.s(data(0, 'hel'));
+  t.strictSame(rig.released, [2, 3, 4]);
+  rig.p(data(3, 'lo, w'));
+  t.strictSame(rig.released, [2, 3, 4], 'three bytes of it are new');
+  rig.s(data(0, 'hello, w'));
+  t.strictSame(rig.released, [2, 3, 4, 5]);
+  rig.s(data(8, 'orld'));
+  rig.s(data(8, 'orld'));
+  rig.s(data(9, 'rl'));
+  t.equal(rig.comparator.sizes.storedBytes, 256, 'kept once');
+  rig.p(data(8, 'or'));
+  rig.p(data(8, 'orld'));
+  t.strictSame(rig.released, [2, 3, 4, 5, 6, 7]);
+  t.match(rig.comparator.sizes, { waiting: 0, storedBytes: 0 });
+  t.equal(rig.dropped.length, 6);
+  t.strictSame(rig.reasons, []);
+});
+
+test('segments may come in another order', async (t) => {
+  const rig = opened();
+  rig.s(data(3, 'def'));
+  rig.s(data(6, 'ghi'));
+  rig.p(data(6, 'ghi'));
+  rig.p(data(0, 'abc'));
+  rig.s(data(0, 'abc'));
+  t.strictSame(rig.released, [], 'the first of P has a hole before it');
+  rig.p(data(3, 'def'));
+  t.strictSame(rig.released, [2, 3, 4]);
+  t.match(rig.comparator.sizes, { waiting: 0, storedBytes: 0 });
+  const other = opened();
+  other.s(data(3, 'dXf'));
+  other.p(data(3, 'def'));
+  t.strictSame(other.reasons, [], 'what is before it comes first');
+  other.both(data(0, 'abc'));
+  t.match(other.divergences, [{ reason: 'payload', position: 4 }]);
+});
+
+test('keep-alives and probes of a closed window', async (t) => {
+  const rig = opened();
+  rig.both(data(0, 'hello'));
+  rig.p(pure(500, 4));
+  rig.p(data(4, [0]));
+  t.strictSame(rig.released, [2, 3, 4], 'in front of what was sent');
+  rig.s(pure(500, 4));
+  rig.s(data(4, [0]));
+  rig.p(data(5, 'w', { window: 0 }));
+  t.strictSame(rig.released, [2, 3, 4], 'a probe with a new byte says something');
+  rig.s(data(5, 'w', { window: 77 }));
+  rig.p(pure(500, 6, { window: 0 }));
+  rig.p(pure(500, 6, { window: 9 }));
+  t.strictSame(rig.released, [2, 3, 4, 5, 6, 7], 'windows are no matter');
+  t.strictSame(rig.reasons, []);
+});
+
+test('headers and options are no matter', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'x', { id: 5, ttl: 64, options: [8, 10, 0, 0, 0, 9, 0, 0, 0, 1], flags: ack | psh }));
+  rig.s(data(0, 'x', { id: 9, ttl: 63, options: [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2], window: 3 }));
+  t.strictSame(rig.released, [2]);
+});
+
+test('a FIN leaves when S has sent it at the same place', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'bye', { flags: ack | fin }));
+  rig.s(data(0, 'bye'));
+  t.strictSame(rig.released, []);
+  rig.s(data(3, '', { flags: ack | fin }));
+  t.strictSame(rig.released, [2]);
+  rig.p(data(0, 'bye', { flags: ack | fin }));
+  rig.p(pure(500, 4));
+  t.strictSame(rig.released, [2, 3, 4], 'and again');
+  t.strictSame(rig.reasons, []);
+  const early = opened();
+  early.s(data(0, 'bye', { flags: ack | fin }));
+  early.p(data(0, 'bye'));
+  t.strictSame(early.released, [2], 'half of it');
+  early.p(data(3, '', { flags: ack | fin }));
+  t.strictSame(early.released, [2, 3]);
+  early.both(pure(501, 4));
+  t.strictSame(early.released, [2, 3, 4], 'the other half goes on');
+});
+
+test('an end elsewhere is a divergence', async (t) => {
+  const sayings: [string, (rig: CompareRig) => void][] = [
+    ['P goes on, S ended before', (rig) => [rig.s(data(0, '', { flags: ack | fin })), rig.p(data(0, 'more'))]],
+    ['P goes on, S ends then', (rig) => [rig.p(data(0, 'more')), rig.s(data(0, '', { flags: ack | fin }))]],
+    ['S goes on, P ended before', (rig) => [rig.p(data(0, '', { flags: ack | fin })), rig.s(data(0, 'more'))]],
+    ['S goes on, P ends then', (rig) => [rig.s(data(0, 'more')), rig.p(data(0, '', { flags: ack | fin }))]],
+    [
+      'S ends before P',
+      (rig) => [rig.s(data(0, 'ab', { flags: ack | fin })), rig.p(data(0, 'abc', { flags: ack | fin }))],
+    ],
+    [
+      'P ends before S',
+      (rig) => [rig.s(data(0, 'abc', { flags: ack | fin })), rig.p(data(0, 'ab', { flags: ack | fin }))],
+    ],
+    [
+      'elsewhere, without data',
+      (rig) => [rig.s(data(7, '', { flags: ack | fin })), rig.p(data(0, '', { flags: ack | fin }))],
+    ],
+  ];
+  for (const [what, say] of sayings) {
+    const rig = opened();
+    say(rig);
+    t.strictSame([rig.released, rig.reasons], [[], ['end']], what);
+  }
+  const rig = opened();
+  rig.s(data(0, 'ab', { flags: ack | fin }));
+  rig.p(data(0, 'abc'));
+  t.match(rig.divergences, [{ position: 2, primary: Buffer.from('c'), secondary: Buffer.alloc(0) }]);
+});
+
+test('a RST leaves when S has sent one and knew as much', async (t) => {
+  const rig = opened();
+  rig.p(pure(500, 0, { flags: rst }));
+  t.strictSame(rig.released, []);
+  rig.s(pure(500, 3, { flags: rst }));
+  t.strictSame(rig.released, [2]);
+  const knowing = opened();
+  knowing.s(pure(600));
+  knowing.s(pure(590, 0, { flags: rst | ack }));
+  knowing.p(pure(600, 0, { flags: rst | ack }));
+  t.strictSame(knowing.released, [2]);
+  const ahead = opened();
+  ahead.s(pure(590, 0, { flags: rst | ack }));
+  ahead.p(pure(600, 0, { flags: rst | ack }));
+  t.strictSame([ahead.released, ahead.reasons], [[], []], 'it waits, and the time decides');
+});
+
+test('S resets and P goes on: a divergence', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'hello'));
+  rig.s(pure(500, 0, { flags: rst }));
+  t.strictSame([rig.released, rig.reasons], [[], ['reset']]);
+  const later = opened();
+  later.s(pure(500, 0, { flags: rst }));
+  later.p(pure(500));
+  t.strictSame([later.released, later.reasons], [[2], []], 'it says nothing new');
+  later.p(pure(501));
+  t.strictSame(later.reasons, ['reset']);
+});
+
+test('a RST of something else does not end the connection', async (t) => {
+  const rig = opened();
+  rig.both(pure(500, 0, { flags: rst }));
+  rig.p(data(0, 'alive'));
+  t.strictSame([rig.released, rig.reasons], [[2], []]);
+  rig.s(data(0, 'alive'));
+  t.strictSame(rig.released, [2, 3]);
+});
+
+test('refusals: each attempt on its own', async (t) => {
+  const rig = new CompareRig();
+  const refusal = (acknowledgement: number): Uint8Array =>
+    tcpPacket({ sequence: 0, acknowledgement, flags: rst | ack });
+  rig.both(refusal(501));
+  rig.p(refusal(501));
+  t.strictSame(rig.released, [1, 2]);
+  rig.p(refusal(400));
+  rig.p(refusal(901));
+  t.strictSame(rig.released, [1, 2], 'S may accept this one');
+  rig.s(refusal(400));
+  t.strictSame(rig.released, [1, 2, 3]);
+  rig.s(refusal(901));
+  t.strictSame(rig.released, [1, 2, 3, 4]);
+  rig.both(tcpPacket({ sequence: isn, acknowledgement: 77, flags: syn | ack }));
+  rig.both(data(0, 'x', { acknowledgement: 77 }));
+  t.strictSame([rig.released.length, rig.reasons], [6, []], 'then it is accepted');
+});
+
+test('P accepts what S refuses, and the reverse', async (t) => {
+  const rig = new CompareRig();
+  rig.p(tcpPacket({ sequence: isn, flags: syn | ack }));
+  rig.s(tcpPacket({ sequence: 0, flags: rst | ack }));
+  t.strictSame([rig.released, rig.reasons], [[], ['reset']]);
+  const other = new CompareRig();
+  other.p(tcpPacket({ sequence: 0, flags: rst | ack }));
+  other.s(tcpPacket({ sequence: isn, flags: syn | ack }));
+  t.strictSame([other.released, other.reasons], [[], []]);
+  other.now = 3000;
+  other.comparator.scan(3000);
+  t.strictSame(other.reasons, ['timeout']);
+});
+
+test('a SYN leaves when S has sent the same kind, and acknowledged as much', async (t) => {
+  for (const first of ['P', 'S'] as const) {
+    const rig = new CompareRig();
+    const mine = tcpPacket({ sequence: isn, flags: syn | ack });
+    const theirs = tcpPacket({ sequence: 0x80000000, flags: syn | ack });
+    if (first === 'P') rig.p(mine);
+    rig.s(theirs);
+    if (first === 'S') rig.p(mine);
+    t.strictSame(rig.released, [1]);
+    rig.p(mine);
+    t.strictSame(rig.released, [1, 2], 'and again');
+    rig.s(theirs);
+    rig.s(tcpPacket({ sequence: isn, flags: syn | ack }));
+    rig.both(data(0, 'data'));
+    t.strictSame([rig.released, rig.reasons], [[1, 2, 3], []], 'S in both numbers');
+  }
+  const ahead = new CompareRig();
+  ahead.s(tcpPacket({ sequence: 5, acknowledgement: 499, flags: syn | ack }));
+  ahead.p(tcpPacket({ sequence: isn, acknowledgement: 500, flags: syn | ack }));
+  t.strictSame(ahead.released, []);
+});
+
+test('connections that the guest opens, also from both ends at once', async (t) => {
+  const rig = new CompareRig();
+  rig.p(tcpPacket({ sequence: isn, flags: syn }));
+  t.strictSame(rig.released, []);
+  rig.s(tcpPacket({ sequence: 42, flags: syn }));
+  t.strictSame(rig.released, [1]);
+  rig.p(tcpPacket({ sequence: isn, flags: syn | ack }));
+  t.strictSame(rig.released, [1], 'simultaneous open answers too');
+  rig.s(tcpPacket({ sequence: 42, flags: syn | ack }));
+  t.strictSame(rig.released, [1, 2]);
+  rig.both(data(0, 'x'));
+  t.strictSame(rig.released, [1, 2, 3]);
+  rig.both(data(1, '', { flags: ack | fin }));
+  rig.both(pure(501, 2));
+  t.strictSame([rig.released.length, rig.reasons], [5, []], 'and closes');
+});
+
+test('data in a SYN', async (t) => {
+  for (const first of ['P', 'S'] as const) {
+    const rig = new CompareRig();
+    const mine = tcpPacket({ sequence: isn, flags: syn, payload: 'fast' });
+    const theirs = tcpPacket({ sequence: 9, flags: syn, payload: 'fast' });
+    if (first === 'S') rig.s(theirs);
+    rig.p(mine);
+    if (first === 'P') rig.s(theirs);
+    t.strictSame([rig.released, rig.reasons], [[1], []], `${first} first`);
+    rig.both(data(4, 'er'));
+    t.strictSame(rig.released, [1, 2]);
+  }
+  const rig = new CompareRig();
+  rig.s(tcpPacket({ sequence: 9, flags: syn, payload: 'fast' }));
+  rig.p(tcpPacket({ sequence: isn, flags: syn, payload: 'fart' }));
+  t.match(rig.divergences, [{ reason: 'payload', position: 2 }]);
+});
+
+test('what SYNs agree on must be the same', async (t) => {
+  const plain = [2, 4, 5, 0xb4];
+  const others = [
+    [3, 3, 7],
+    [4, 2],
+    [8, 10, 0, 0, 0, 1, 0, 0, 0, 0],
+  ];
+  for (const other of others) {
+    for (const first of ['P', 'S'] as const) {
+      const rig = new CompareRig();
+      if (first === 'S') rig.s(tcpPacket({ sequence: 9, flags: syn, options: plain }));
+      rig.p(tcpPacket({ sequence: isn, flags: syn, options: [...plain, ...other] }));
+      if (first === 'P') rig.s(tcpPacket({ sequence: 9, flags: syn, options: plain }));
+      t.strictSame([rig.released, rig.reasons], [[], ['options']]);
+    }
+    const rig = new CompareRig();
+    rig.p(tcpPacket({ sequence: isn, flags: syn, options: [2, 4, 1, 1, ...other] }));
+    rig.s(tcpPacket({ sequence: 9, flags: syn, options: [...plain, ...other] }));
+    t.strictSame([rig.released, rig.reasons], [[1], []], 'sizes of segments are no matter');
+  }
+  const scales = new CompareRig();
+  scales.p(tcpPacket({ sequence: isn, flags: syn, options: [3, 3, 0] }));
+  scales.s(tcpPacket({ sequence: 9, flags: syn }));
+  t.strictSame(scales.reasons, ['options'], 'a scale of 0 is one');
+});
+
+test('ports are used again', async (t) => {
+  for (const first of ['P', 'S'] as const) {
+    const rig = opened();
+    rig.both(data(0, 'old'));
+    rig.both(data(3, '', { flags: ack | fin, acknowledgement: 500 }));
+    const mine = tcpPacket({ sequence: 50_000, acknowledgement: 90, flags: syn | ack });
+    const theirs = tcpPacket({ sequence: 4, acknowledgement: 90, flags: syn | ack });
+    if (first === 'S') rig.s(theirs);
+    if (first === 'S') rig.p(data(0, 'old'));
+    rig.p(mine);
+    if (first === 'P') rig.s(pure(0x7fffffff, 4));
+    if (first === 'P') rig.s(theirs);
+    rig.p(tcpPacket({ sequence: 50_001, acknowledgement: 91 }));
+    rig.both(tcpPacket({ sequence: 50_001, acknowledgement: 90, payload: 'new' }));
+    t.equal(rig.released.length, first === 'S' ? 4 : 3, 'an acknowledgement of the old one does not count');
+    rig.s(tcpPacket({ sequence: 50_004, acknowledgement: 91 }));
+    t.strictSame([rig.released.length, rig.reasons], [first === 'S' ? 6 : 5, []], `${first} first`);
+  }
+});
+
+test('a new connection while the one before waits is a divergence', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'old'));
+  rig.p(tcpPacket({ sequence: 50_000, flags: syn | ack }));
+  t.strictSame([rig.released, rig.reasons], [[], ['reuse']]);
+  rig.checkpoint();
+  rig.both(tcpPacket({ sequence: 50_001, payload: 'new' }));
+  t.equal(rig.released.length, 1);
+  const ahead = opened();
+  ahead.s(data(0, 'old'));
+  ahead.p(tcpPacket({ sequence: 50_000, flags: syn | ack }));
+  t.strictSame(ahead.reasons, ['reuse']);
+});
+
+test('a connection older than the comparison', async (t) => {
+  const rig = new CompareRig();
+  rig.p(pure(500));
+  t.strictSame(rig.released, [], 'nobody knows what S acknowledged');
+  rig.s(pure(500));
+  rig.both(data(100, 'in the midst'));
+  t.strictSame(rig.released, [1, 2]);
+  rig.s(data(112, 'S first'));
+  rig.p(data(112, 'S first'));
+  rig.p(data(104, 'he m'));
+  t.strictSame([rig.released, rig.reasons], [[1, 2, 3, 4], []]);
+  rig.p(data(99, 'older'));
+  t.strictSame([rig.released, rig.reasons], [[1, 2, 3, 4], ['unknown']], 'before what is known');
+  rig.checkpoint();
+  rig.p(data(90, 'older than the checkpoint'));
+  t.strictSame([rig.released, rig.reasons.length], [[1, 2, 3, 4, 6], 1], 'which covers it');
+});
+
+test('S is first in a connection older than the comparison', async (t) => {
+  const rig = new CompareRig();
+  rig.s(data(90, '0123456789in the midst'));
+  rig.p(data(100, 'in the'));
+  rig.s(data(112, 'more'));
+  rig.p(data(106, ' midstmore'));
+  t.strictSame([rig.released, rig.reasons], [[1, 2], []]);
+  const fresh = new CompareRig();
+  fresh.s(tcpPacket({ sequence: 7, acknowledgement: 0x70000000, flags: syn | ack, payload: 'x' }));
+  fresh.p(data(0, 'old', { acknowledgement: 0x60000000 }));
+  fresh.s(data(0, 'old', { acknowledgement: 0x50000000 }));
+  t.strictSame(fresh.released, [], 'a SYN of S is of the next connection');
+  t.equal(fresh.comparator.sizes.storedBytes, 0);
+  fresh.s(data(3, '', { acknowledgement: 0x60000000 }));
+  t.strictSame([fresh.released, fresh.reasons], [[1], []]);
+  fresh.p(tcpPacket({ sequence: isn + 5000, acknowledgement: 0x70000000, flags: syn | ack }));
+  t.strictSame(fresh.released, [1, 2], 'which P begins now');
+});
+
+test('a checkpoint makes what P has said S’s', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'held', { acknowledgement: 600 }));
+  rig.s(data(0, 'he'));
+  rig.p(data(4, '', { flags: ack | fin }));
+  rig.checkpoint();
+  t.match(rig.comparator.sizes, { waiting: 0, storedBytes: 0 });
+  t.strictSame(rig.released, [], 'the gate lets it out');
+  rig.p(data(0, 'held', { acknowledgement: 600 }));
+  rig.p(data(0, 'held', { flags: ack | fin, acknowledgement: 600 }));
+  t.strictSame(rig.released, [4, 5], 'again');
+  rig.p(pure(601, 5));
+  t.strictSame(rig.released, [4, 5], 'more than before the checkpoint');
+  rig.s(pure(601, 5));
+  t.strictSame([rig.released, rig.reasons], [[4, 5, 6], []]);
+});
+
+test('after a checkpoint a stream goes on where P was', async (t) => {
+  const rig = opened();
+  rig.p(data(0, 'abc'));
+  rig.s(data(0, 'abcdef'));
+  rig.checkpoint();
+  rig.s(data(0, 'abc'));
+  rig.s(data(3, 'DEF'));
+  rig.p(data(3, 'DEF'));
+  t.strictSame([rig.released, rig.reasons], [[2, 3], []], 'what S had said further is undone');
+  rig.checkpoint();
+  rig.both(tcpPacket({ sequence: isn, acknowledgement: 500, flags: syn | ack }));
+  t.strictSame([rig.released.length, rig.reasons], [3, []], 'S has the number of P then');
+});
+
+test('packets of S of another epoch say nothing', async (t) => {
+  const rig = opened();
+  rig.checkpoint();
+  rig.p(data(0, 'x'));
+  rig.s(data(0, 'x'), { epoch: 0 });
+  t.strictSame([rig.released, rig.comparator.facts.stale], [[], 1]);
+  rig.s(data(0, 'x'), { epoch: 1 });
+  t.strictSame(rig.released, [2]);
+  rig.checkpoint();
+  rig.p(data(1, 'a new one'), { epoch: 1 });
+  t.strictSame(rig.released, [2], 'of P neither: its checkpoint lets it out');
+});
+
+test('S may be told of a checkpoint before P has been looked at', async (t) => {
+  const rig = opened();
+  rig.both(pure(510));
+  rig.p(data(0, 'waits'));
+  rig.s(data(9, 'next', { acknowledgement: 520 }), { epoch: 1 });
+  t.equal(rig.comparator.epoch, 1);
+  rig.p(data(5, 'late', { acknowledgement: 515 }), { epoch: 0 });
+  rig.p(data(9, 'next', { acknowledgement: 520 }), { epoch: 1 });
+  rig.p(data(5, 'late', { acknowledgement: 515 }), { epoch: 1 });
+  t.strictSame([rig.released, rig.reasons], [[2, 5, 6], []]);
+});
+
+test('what waits too long wants a checkpoint', async (t) => {
+  const rig = opened();
+  rig.now = 100;
+  rig.p(data(0, 'alone'));
+  rig.comparator.scan(3099);
+  t.strictSame(rig.reasons, []);
+  rig.comparator.scan(3100);
+  t.match(rig.divergences, [{ reason: 'timeout', waits: 'primary', primary: Buffer.from('alone') }]);
+  rig.comparator.scan(9000);
+  t.equal(rig.divergences.length, 1);
+  const other = opened();
+  other.now = -1;
+  other.s(data(0, 'alone'));
+  other.comparator.scan(2998);
+  t.strictSame(other.reasons, []);
+  other.comparator.scan(2999);
+  t.match(other.divergences, [{ reason: 'timeout', waits: 'secondary', secondary: Buffer.from('alone') }]);
+  t.strictSame(other.dropped, [1002]);
+});
+
+test('no more waits than there is room for', async (t) => {
+  const rig = opened(isn, { packetsPerFlow: 4 });
+  for (let at = 0; at < 4; at++) rig.p(data(at, 'x'));
+  t.strictSame(rig.reasons, []);
+  rig.p(data(4, 'x'));
+  t.strictSame(rig.reasons, ['overflow']);
+  t.match(rig.comparator.sizes, { waiting: 0 });
+  const theirs = opened(isn, { packetsPerFlow: 4 });
+  for (let at = 0; at < 4; at++) theirs.s(data(at, 'x'));
+  t.strictSame(theirs.reasons, []);
+  theirs.s(data(4, 'x'));
+  t.strictSame(theirs.reasons, ['overflow']);
+  const stored = opened(isn, { storeBytes: 65_536 });
+  stored.s(data(0, new Uint8Array(40_000)));
+  stored.s(data(40_000, new Uint8Array(40_000)));
+  t.strictSame(stored.reasons, ['overflow']);
+  stored.checkpoint();
+  stored.s(data(0, new Uint8Array(40_000)));
+  stored.p(data(0, new Uint8Array(40_000)));
+  t.strictSame([stored.released.length, stored.reasons.length], [1, 1], 'all room is free again');
+});
+
+test('numbers out of any window are not of the connection', async (t) => {
+  const rig = opened();
+  rig.s(data(0x40000002, 'far'));
+  t.equal(rig.comparator.sizes.storedBytes, 0);
+  rig.p(data(0x40000002, 'far'));
+  rig.checkpoint();
+  rig.both(data(0, 'near'));
+  t.strictSame([rig.released, rig.reasons], [[3], []]);
+});
