@@ -81,7 +81,8 @@ export type CommonMachineCalls = {
 export type ColoCalls = {
   /** Why it is refused; undefined if it is not. */
   readonly command: { readonly given: ColoCommand; readonly answer: string | undefined };
-  readonly status: { readonly given: Nothing; readonly answer: ColoStatus };
+  /** Undefined: the side could not begin. */
+  readonly status: { readonly given: Nothing; readonly answer: ColoStatus | undefined };
   /** @param all with messages and checkpoints (spec A.9) */
   readonly events: { readonly given: { readonly all: boolean }; readonly answer: readonly ColoEvent[] };
   readonly guestReset: { readonly given: Nothing; readonly answer: Nothing };

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/clock.ts';
 import { Doorbell } from '../../host/doorbell.ts';
+import { refusals } from '../core/commands.ts';
 import { type CallPort, Calls, type Handlers } from '../side/calls.ts';
 import type { HostListener } from '../side/host.ts';
 import type {
@@ -24,8 +25,9 @@ export function threadMain(): void {
 
   let host: PrimaryHost | SecondaryHost | undefined;
   const serving: Handlers<ColoCalls> = {
-    command: (command) => host?.command(command),
-    status: () => (host as PrimaryHost | SecondaryHost).status(),
+    // A side that could not begin is nobody's: it is about to say so.
+    command: (command) => (host === undefined ? refusals.notProtected : host.command(command)),
+    status: () => host?.status(),
     events: ({ all }) => host?.log.recent(all) ?? [],
     guestReset: () => host?.post({ kind: 'guest-reset' } as never),
     guestEnded: ({ exitCode }) => host?.post({ kind: 'guest-ended', exitCode }),

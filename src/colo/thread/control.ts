@@ -22,6 +22,11 @@ class Modes {
   leave(mode: 'primary' | 'secondary', reason: ColoModes['reason']): void {
     this.current = { mode: 'none', lastMode: mode, reason };
   }
+
+  /** The pair that was being made is none: it never was one that could end. */
+  abandon(): void {
+    this.current = { ...this.current, mode: 'none' };
+  }
 }
 
 /** Fault tolerance as the monitor of either side sees it; the colo thread, while there is one, knows the rest. */

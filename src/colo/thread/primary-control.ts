@@ -133,6 +133,7 @@ export class PrimaryControl extends SideControl {
       capture: ({ epoch }) => this.#sourceNow.capture(epoch, this.#endedWith),
       detach: () => {
         this.#attached = false;
+        this.sides.abandon();
         machine.keepEnd(undefined);
         if (machine.state !== 'ended') machine.unprotect();
         this.#source?.detach();

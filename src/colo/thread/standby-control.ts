@@ -78,7 +78,10 @@ export class StandbyControl extends SideControl {
       rehearse: (state) => {
         this.#machine.rehearse(state);
       },
-      discard: () => this.#discard(),
+      discard: () => {
+        this.sides.abandon();
+        return this.#discard();
+      },
       revive: ({ state, stoppedAt }) => {
         const movedMs = bootTimeMs() - stoppedAt;
         const { checkMs, loadMs, exitCode } = this.#machine.revive(state, movedMs);

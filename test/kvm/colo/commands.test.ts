@@ -8,6 +8,7 @@ import { keysCommand } from '../../../src/colo/keys/keys-command.ts';
 import type { ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
 import { spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
+import { RawClient } from '../../support/qmp-client.ts';
 import { type Ending, kernelFile, runVmm, temporaryFolder, VmmProcess } from '../../support/vmm-process.ts';
 
 const skip = noKvm();
@@ -71,6 +72,18 @@ class Hosts {
   protect(...flags: readonly string[]): Promise<Ending> {
     const standby = ['--standby', `127.0.0.1:${this.port}`, '--state', this.file('a.state'), ...common];
     return this.say('a', 'protect', ...standby, ...flags);
+  }
+
+  /** What QMP's query-colo-status says of that side. */
+  async modes(side: 'a' | 'b'): Promise<unknown> {
+    const client = await new RawClient(this.#test, this.file(side)).begin();
+    client.socket.write('{"execute":"query-colo-status"}\n');
+    for (;;) {
+      const answer = (await client.next()) as { readonly return?: unknown } | undefined;
+      if (answer !== undefined && !('return' in answer)) continue; // an event
+      client.socket.destroy();
+      return answer?.return;
+    }
   }
 
   /** Waits until that side's headline is this one. */
@@ -153,9 +166,13 @@ test('protection is ended, and begins again', { skip, timeout: 120_000 }, async 
   await hosts.guest();
   t.equal((await hosts.protect('--insecure')).code, 0);
   complains(t, await hosts.say('b', 'switchover'), /this is the secondary of its pair: ask the primary/);
+  t.strictSame(await hosts.modes('a'), { mode: 'primary', 'last-mode': 'none', reason: 'none' });
+  t.strictSame(await hosts.modes('b'), { mode: 'secondary', 'last-mode': 'none', reason: 'none' });
   t.equal((await hosts.say('a', 'unprotect')).code, 0);
   await hosts.headline('a', 'UNPROTECTED');
   await hosts.headline('b', 'LISTENING');
+  t.strictSame(await hosts.modes('a'), { mode: 'none', 'last-mode': 'primary', reason: 'request' });
+  t.strictSame(await hosts.modes('b'), { mode: 'none', 'last-mode': 'secondary', reason: 'request' });
   complains(t, await hosts.say('a', 'switchover'), /this machine is not protected/);
   t.equal((await hosts.protect('--insecure')).code, 0);
   const stopped = await hosts.say('b', 'stop', '--force', '--json');

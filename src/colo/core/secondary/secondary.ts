@@ -63,6 +63,8 @@ export class Secondary {
   #receivedAt = 0;
   #stagedAt = 0;
   #laidBytes = 0;
+  /** P counts on it, and nobody was told that this is over. */
+  #protects = false;
   #diskError: string | undefined;
   #turned = true;
   #now = 0;
@@ -273,6 +275,7 @@ export class Secondary {
     this.#received = noCheckpoint;
     this.#loaded = noCheckpoint;
     this.#laidBytes = 0;
+    this.#protects = false;
     this.#do({ kind: 'attach' });
     this.#send({ kind: 'welcome', shape: this.#options.shape });
     this.#copyMoved();
@@ -295,6 +298,7 @@ export class Secondary {
       case 'protected':
         if (this.phase !== 'ready') throw outOfOrder(message.kind, this.#expected());
         this.#phase.move('protecting');
+        this.#protects = true;
         this.#setTimer('step', never);
         this.#tell({ kind: 'protected', term: this.#term });
         return;
@@ -659,6 +663,7 @@ export class Secondary {
 
   #left(): void {
     if (this.#diskError === undefined) {
+      this.#tellOrderlyEnd();
       this.#backToListening('ended in order', true);
       return;
     }
@@ -677,7 +682,14 @@ export class Secondary {
       this.#left();
       return;
     }
+    this.#tellOrderlyEnd();
     this.#backToListening(`the primary ended it: ${reason}`, false);
+  }
+
+  #tellOrderlyEnd(): void {
+    if (!this.#protects) return;
+    this.#protects = false;
+    this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why: 'ended in order' });
   }
 
   #backToListening(why: string, close: boolean): void {
