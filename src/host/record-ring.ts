@@ -201,6 +201,11 @@ export class RecordConsumer {
     return Atomics.load(this.#memory.cells, tailCell) === this.#cursor;
   }
 
+  /** A producer found no room, and waits for what is given back. */
+  get producerWaits(): boolean {
+    return Atomics.load(this.#memory.cells, waitsCell) !== 0;
+  }
+
   /** What to {@link giveBack} once all records up to the last one read have been dealt with. */
   get position(): number {
     return this.#cursor;

@@ -113,6 +113,11 @@ export class DiskRingControl {
     return false;
   }
 
+  /** The io thread waits for room in the standby's log. */
+  get waitsForLog(): boolean {
+    return Atomics.load(this.#flags, waitsForLogCell) !== 0;
+  }
+
   /** Every change that is in flight is in the ring: none is left of those that were asked for before protection began. */
   get isComplete(): boolean {
     return Atomics.load(this.#flags, stateCell) === 1;

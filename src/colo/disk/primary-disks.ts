@@ -89,6 +89,11 @@ export class PrimaryDisks {
     return this.#parts.window.outstandingBytes;
   }
 
+  /** Changes of the guest's wait until S has laid down what it has, or there is room on the way to it. */
+  get guestWaits(): boolean {
+    return this.#control.waitsForLog || this.#consumer.producerWaits;
+  }
+
   /** While disks are being made equal. */
   get progress(): SyncProgress | undefined {
     return this.#synchronisation?.progress();

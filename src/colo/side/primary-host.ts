@@ -153,6 +153,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         : {
             disk: {
               logBytes: disks.outstandingBytes,
+              ...(disks.guestWaits ? { guestWaits: true } : {}),
               ...(disks.error === undefined ? {} : { error: disks.error }),
               ...(synchronising === undefined ? {} : { synchronising }),
             },

@@ -90,6 +90,9 @@ function dangers({ headline, arbiter, link, disk }: ColoStatus): string[] {
       ? ['nothing is encrypted (--insecure): whoever reaches the port is believed']
       : []),
     ...(needed && disk?.error !== undefined ? [`a disk has failed: ${disk.error}`] : []),
+    ...(disk?.guestWaits === true && headline !== 'UNPROTECTED'
+      ? ["the guest's writes to its disks wait: the log of what the standby has not laid down is full"]
+      : []),
   ];
 }
 

@@ -48,6 +48,8 @@ export interface ColoStatus {
   readonly held?: { readonly packets: number; readonly bytes: number; readonly oldestMs: number };
   readonly disk?: {
     readonly logBytes: number;
+    /** P: the guest's writes wait, for the standby's log, or the way to it, is full. */
+    readonly guestWaits?: boolean;
     readonly error?: string;
     readonly synchronising?: {
       readonly totalBytes: number;

@@ -114,9 +114,13 @@ test("the guest waits while the standby's log is full, and goes on as it is laid
   t.equal(rig.primary.outstandingBytes, 2 * loggedBytes(4096));
   t.match(rig.told, [{ kind: 'disk-log-half' }]);
   t.equal(rig.forwarding.waiting, 2);
+  t.equal(rig.primary.guestWaits, true);
   rig.primary.laid(loggedBytes(4096));
   t.equal(rig.woken > 0, true);
   t.equal(rig.forwarding.waiting, 1);
+  rig.primary.laid(4 * loggedBytes(4096));
+  t.equal(rig.forwarding.waiting, 0);
+  t.equal(rig.primary.guestWaits, false, 'and status says so no more');
 });
 
 test('a disk of the primary that fails is told of once', async (t) => {

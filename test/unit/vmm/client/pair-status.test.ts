@@ -141,6 +141,11 @@ for (const [what, status, line] of [
     'arbiter        manual: an operator says who goes on (colo-vmm failover)',
   ],
   [
+    'a guest whose writes wait, while nobody says who goes on',
+    { ...bare, headline: 'WAITING', disk: { logBytes: 2 ** 26, guestWaits: true } },
+    "but            the guest's writes to its disks wait: the log of what the standby has not laid down is full",
+  ],
+  [
     'a link that anybody can read',
     { ...protectedStatus, link: { peer: '10.0.0.2', security: 'plaintext' } },
     'but            nothing is encrypted (--insecure): whoever reaches the port is believed',
