@@ -16,7 +16,10 @@ export interface LinkListener {
   received(frame: Frame): void;
   /** A stream has room again. */
   drained(stream: StreamName): void;
-  /** Once, unless {@link PeerLink.destroy} came first; nothing is received afterwards. */
+  /**
+   * Once, unless {@link PeerLink.destroy} came first; nothing is received afterwards. Whoever hears it destroys the link: its
+   * connections that are open stay so until then, for a primary gives up every consent first (spec B.6).
+   */
   ended(end: LinkEnd): void;
 }
 
@@ -148,7 +151,9 @@ export class PeerLink {
 
   #end(end: LinkEnd): void {
     if (this.#ended) return;
-    this.destroy();
+    this.#ended = true;
+    clearTimeout(this.#closing);
+    for (const stream of this.#streams.values()) stream.silence();
     this.#listener?.ended(end);
   }
 }

@@ -67,6 +67,8 @@ export abstract class Host<E extends { readonly kind: string }> {
   readonly #terms: TermStore;
   readonly #signs: SignsOfLife;
   readonly #inbox: (E | CommonEvent)[] = [];
+  /** Links that ended by themselves, and whose connections are closed once the core has heard of it. */
+  #endedLinks: PeerLink[] = [];
   #pumping = false;
   #refusal: string | undefined;
   /** Why the term could not be written when that was tried last. */
@@ -153,6 +155,7 @@ export abstract class Host<E extends { readonly kind: string }> {
     try {
       for (let next = this.#inbox.shift(); next !== undefined && !this.#ended; next = this.#inbox.shift()) {
         for (const effect of this.core.handle(next, this.now)) this.#execute(effect);
+        if (next.kind === 'closed') this.#destroyEnded();
         if (this.headline === this.#headline) continue;
         this.#headline = this.headline;
         this.#since = Date.now();
@@ -179,6 +182,7 @@ export abstract class Host<E extends { readonly kind: string }> {
     this.#alarms.clear();
     this.#arbiter.close();
     this.link?.destroy();
+    this.#destroyEnded();
     return this.#terms.settled();
   }
 
@@ -193,7 +197,8 @@ export abstract class Host<E extends { readonly kind: string }> {
         if (this.link === link) this.drained(stream);
       },
       ended: (end) => {
-        if (this.link === link) this.#linkEnded(end);
+        if (this.link === link) this.#linkEnded(link, end);
+        else link.destroy();
       },
     });
   }
@@ -260,11 +265,18 @@ export abstract class Host<E extends { readonly kind: string }> {
   /** Something of the lane failed, which nobody expected to. */
   protected abstract laneFailed(error: Error): void;
 
-  #linkEnded(end: LinkEnd): void {
+  /** The peer takes a closed connection for a proof that this side says nothing more: so the core comes first (spec B.6). */
+  #linkEnded(link: PeerLink, end: LinkEnd): void {
     this.link = undefined;
+    this.#endedLinks.push(link);
     // That it was closed, the core says.
     if (end.kind !== 'closed') this.log.add('peer', `the connection failed: ${end.reason}`);
     this.post({ kind: 'closed', by: end.kind === 'closed' ? 'peer' : 'network' });
+  }
+
+  #destroyEnded(): void {
+    for (const link of this.#endedLinks) link.destroy();
+    this.#endedLinks = [];
   }
 
   #execute(effect: Effect): void {

@@ -19,7 +19,7 @@ import { PageSender } from '../memory/page-sender.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
 import type { Message } from '../protocol/messages.ts';
-import type { Epoch } from '../protocol/numbers.ts';
+import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
@@ -123,6 +123,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     clearTimeout(this.#retry);
     this.#dialling?.abort();
     this.#attached?.pages.close();
+    // Nothing that is held leaves once the connections are closed (spec B.6).
+    this.#attached?.packets.permit(noCheckpoint, Number.NEGATIVE_INFINITY);
     return super.close();
   }
 

@@ -273,7 +273,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.#secondary.phase === 'live'
           ? 'it has taken over, and is the primary now'
           : `it stands by for ${this.#paired ?? 'another machine'} already`;
-      link.listen({ received: () => {}, drained: () => {}, ended: () => {} });
+      link.listen({ received: () => {}, drained: () => {}, ended: () => link.destroy() });
       link.send({ role: 'secondary', term: this.#secondary.term, message: { kind: 'refusal', reason } });
       link.close();
       this.log.add('peer', `${link.peer.host} was turned away: ${reason}`);

@@ -11,6 +11,10 @@ class FakeSocket extends EventEmitter {
   destroyed = false;
   /** Writes are answered with "wait" while it is set. */
   full = false;
+  /** More lies unsent than a peer that reads would leave. */
+  overflows = false;
+  /** Called when it is about to be closed. */
+  closing: () => void = () => {};
   readonly #take: (bytes: Uint8Array) => void;
   #waits = false;
 
@@ -20,6 +24,7 @@ class FakeSocket extends EventEmitter {
   }
 
   get writableLength(): number {
+    if (this.overflows) return Number.MAX_SAFE_INTEGER;
     return this.full ? 1 : 0;
   }
 
@@ -48,6 +53,7 @@ class FakeSocket extends EventEmitter {
 
   destroy(): void {
     if (this.destroyed) return;
+    this.closing();
     this.destroyed = true;
     queueMicrotask(() => this.emit('close'));
   }
@@ -82,6 +88,16 @@ export class FakeLink {
   deliver(stream: StreamName, bytes: Uint8Array): void {
     const socket = this.#socket(stream);
     if (!socket.destroyed) socket.emit('data', bytes);
+  }
+
+  /** Is told before each connection is closed by the side that is attacked. */
+  set closing(closing: () => void) {
+    for (const socket of this.#sockets.values()) socket.closing = closing;
+  }
+
+  /** Nobody has read that stream for long. */
+  overflow(stream: StreamName): void {
+    this.#socket(stream).overflows = true;
   }
 
   fill(stream: StreamName): void {
