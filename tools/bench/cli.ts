@@ -4,6 +4,7 @@ import { benchBlock } from './block.ts';
 import { benchBoot } from './boot.ts';
 import { benchCheckpointedMemory } from './checkpointed-memory.ts';
 import { benchClocks } from './clocks.ts';
+import { benchCompareNative } from './compare-native.ts';
 import { benchDirty } from './dirty.ts';
 import { benchDiskEngines } from './disk-engines.ts';
 import { benchFailoverNative, formatFailover } from './failover-native.ts';
@@ -74,6 +75,12 @@ bench(
   'virtio-native',
   'disk and network card without a guest: time and bytes of heap for each request and packet',
   async ({ rounds }) => ({ ...benchVirtioNative(rounds, progress), net: benchNetNative(rounds, progress) }),
+);
+
+bench(
+  'compare-native',
+  'comparing what two guests that agree say, natively: pairs of packets a second on a core, bytes of heap for each',
+  async ({ rounds }) => benchCompareNative(rounds, progress),
 );
 
 bench(

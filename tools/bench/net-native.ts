@@ -91,7 +91,7 @@ function runTraffic(traffic: Traffic, rounds: number): NetNativeRow {
 }
 
 /** Bytes of heap that are taken during an action; the median of many times. */
-function heapGrowth(action: () => void): number {
+export function heapGrowth(action: () => void): number {
   return median(
     Array.from({ length: windows }, () => {
       const before = process.memoryUsage().heapUsed;

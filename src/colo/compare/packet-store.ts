@@ -58,6 +58,10 @@ export class WaitingList {
  */
 export class PacketStore {
   readonly #room: Uint8Array;
+  readonly #roomWords: Int32Array;
+  /** The buffer that was copied from last, in words: it is mostly the same again. */
+  #source: ArrayBufferLike = noBytes.buffer;
+  #sourceWords: Int32Array = new Int32Array(0);
   /** Room that was never cut. */
   #uncut = 0;
   /** Free blocks of each size: where they begin. */
@@ -67,6 +71,7 @@ export class PacketStore {
 
   constructor(bytes: number) {
     this.#room = new Uint8Array(Math.ceil(bytes / pieceBytes) * pieceBytes);
+    this.#roomWords = new Int32Array(this.#room.buffer);
   }
 
   /** Bytes of blocks that are in use. */
@@ -85,16 +90,15 @@ export class PacketStore {
 
   /** Makes the packet's bytes a copy of these. False: there is no room. */
   copy(packet: Waiting, bytes: Uint8Array, at: number, length: number): boolean {
+    // As it lies in words of its buffer, so that whole words can be copied.
+    const shift = (bytes.byteOffset + at) & 3;
     let blockClass = 0;
-    while (blockClass < classBytes.length && length > (classBytes[blockClass] as number)) blockClass++;
-    const place = this.#block(blockClass);
-    if (place === undefined) return false;
-    // Without an object for the piece: most are short.
-    if (length < 128)
-      for (let index = 0; index < length; index++) this.#room[place + index] = bytes[at + index] as number;
-    else this.#room.set(bytes.subarray(at, at + length), place);
+    while (blockClass < classBytes.length && shift + length > (classBytes[blockClass] as number)) blockClass++;
+    const block = this.#block(blockClass);
+    if (block === undefined) return false;
+    this.#copy(bytes, at, length, block + shift);
     packet.bytes = this.#room;
-    packet.at = place;
+    packet.at = block + shift;
     packet.length = length;
     packet.blockClass = blockClass;
     this.#used += classBytes[blockClass] as number;
@@ -104,7 +108,7 @@ export class PacketStore {
   /** The packet waits no more. */
   give(packet: Waiting): void {
     if (packet.blockClass >= 0) {
-      this.#free[packet.blockClass]?.push(packet.at);
+      this.#free[packet.blockClass]?.push(packet.at & ~3);
       this.#used -= classBytes[packet.blockClass] as number;
       packet.blockClass = -1;
       // Nothing lies anywhere: sizes can be chosen anew.
@@ -120,6 +124,24 @@ export class PacketStore {
       list.remove(packet, undefined);
       this.give(packet);
     }
+  }
+
+  /** Without an object for the piece, which `set` would need. Both places are the same within a word. Hot path. */
+  #copy(bytes: Uint8Array, at: number, length: number, to: number): void {
+    const room = this.#room;
+    const wordsFrom = Math.min(length, -to & 3);
+    for (let index = 0; index < wordsFrom; index++) room[to + index] = bytes[at + index] as number;
+    if (bytes.buffer !== this.#source) {
+      this.#source = bytes.buffer;
+      this.#sourceWords = new Int32Array(bytes.buffer, 0, bytes.buffer.byteLength >> 2);
+    }
+    const roomWords = this.#roomWords;
+    const sourceWords = this.#sourceWords;
+    const first = (to + wordsFrom) >> 2;
+    const firstOfSource = (bytes.byteOffset + at + wordsFrom) >> 2;
+    const count = (length - wordsFrom) >> 2;
+    for (let word = 0; word < count; word++) roomWords[first + word] = sourceWords[firstOfSource + word] as number;
+    for (let index = wordsFrom + 4 * count; index < length; index++) room[to + index] = bytes[at + index] as number;
   }
 
   #block(blockClass: number): number | undefined {

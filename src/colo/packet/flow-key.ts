@@ -51,9 +51,12 @@ export class FlowKey {
     words[place.kinds] = (card << 16) | (ip.version << 8) | ip.protocol | fragment;
     words[place.vlans] = view.vlans;
     if (ip.version === 4) {
-      words.fill(0, place.guest, place.ports);
       words[place.guest] = longAt(bytes, guest);
       words[place.other] = longAt(bytes, other);
+      for (let word = 1; word < 4; word++) {
+        words[place.guest + word] = 0;
+        words[place.other + word] = 0;
+      }
     } else {
       for (let word = 0; word < 4; word++) {
         words[place.guest + word] = longAt(bytes, guest + 4 * word);

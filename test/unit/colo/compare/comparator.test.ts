@@ -194,11 +194,11 @@ test('a store gives room until there is none, and all of it back', async (t) => 
   const store = new PacketStore(3 * 65_536 - 5);
   const copies: ReturnType<PacketStore['take']>[] = [];
   const fill = (length: number): number => {
-    const bytes = new Uint8Array(length + 3).fill(length);
+    const bytes = new Uint8Array(length + 4).fill(length);
     let count = 0;
     for (;;) {
       const packet = store.take();
-      if (!store.copy(packet, bytes, 3, length)) {
+      if (!store.copy(packet, bytes, 4, length)) {
         store.give(packet);
         return count;
       }
@@ -230,6 +230,34 @@ test('a store gives room until there is none, and all of it back', async (t) => 
   if (last !== undefined) store.give(last);
   t.equal(fill(256), 1, 'one goes, one comes');
   t.equal(fill(2000), 0);
+});
+
+test('a copy is the same, wherever bytes lie', async (t) => {
+  const store = new PacketStore(65_536);
+  const buffer = new Uint8Array(new SharedArrayBuffer(613)).map((_, index) => index * 7);
+  for (const offset of [0, 1, 2, 3, 5]) {
+    for (const at of [0, 1, 2, 3, 6]) {
+      for (const length of [0, 1, 2, 3, 4, 5, 7, 8, 63, 300, 602]) {
+        const bytes = new Uint8Array(buffer.buffer, offset, 613 - offset);
+        const packet = store.take();
+        t.ok(store.copy(packet, bytes, at, length));
+        t.ok(sameBytes(packet.bytes, packet.at, bytes, at, length), `${length} bytes at ${offset} + ${at}`);
+        t.equal(packet.length, length);
+        store.give(packet);
+      }
+    }
+  }
+  const near = [1, 2].map((value) => {
+    const packet = store.take();
+    store.copy(packet, new Uint8Array(300).fill(value), 3, 253);
+    return packet;
+  });
+  for (const [index, { bytes, at, length }] of near.entries()) {
+    t.ok(
+      bytes.subarray(at, at + length).every((byte) => byte === index + 1),
+      'neighbours stay as they are',
+    );
+  }
 });
 
 test('a list keeps its order', async (t) => {
