@@ -145,6 +145,7 @@ export class Side {
       },
       ended: (end) => {
         this.ends.push(end);
+        link.destroy();
         this.#news.dispatchEvent(new Event('end'));
       },
     });
