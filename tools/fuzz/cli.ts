@@ -7,7 +7,7 @@ import { fuzzTargets } from './targets.ts';
  * `npm run fuzz -- virtio --runs N [--seed S]`: hostile drivers, each made of the numbers of a seed, against virtio
  * devices. `npm run fuzz -- vmstate`: spoilt states, loaded while such drivers use the devices. `npm run fuzz -- qmp`: hostile
  * clients against the monitor. `npm run fuzz -- snapshot`: spoilt snapshots. `npm run fuzz -- peer`: peers of a pair that
- * lose their minds. The first case that fails ends the run and says
+ * lose their minds. `npm run fuzz -- packets`: frames of hostile guests and networks. The first case that fails ends the run and says
  * how to see it again.
  */
 
@@ -59,6 +59,7 @@ const others = [
   { command: 'qmp', description: 'bytes of hostile clients against the monitor' },
   { command: 'snapshot', description: 'spoilt snapshots, with checksums that are right' },
   { command: 'peer', description: 'peers of a pair that lose their minds' },
+  { command: 'packets', description: 'frames of hostile guests and networks, against the comparison of two guests' },
 ] as const;
 
 for (const { command, description } of others) {

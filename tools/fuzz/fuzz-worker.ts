@@ -1,6 +1,7 @@
 import { Coverage } from './coverage.ts';
 import { notCovered } from './expected-coverage.ts';
 import type { FuzzOptions } from './fuzz-ground.ts';
+import { fuzzPackets, notCoveredByPackets } from './fuzz-packets.ts';
 import { fuzzQmp, notCoveredByQmp } from './fuzz-qmp.ts';
 import { fuzzSnapshot, snapshotOutcomes } from './fuzz-snapshot.ts';
 import { fuzzVirtio } from './fuzz-virtio.ts';
@@ -10,7 +11,7 @@ import { fuzzTargets } from './targets.ts';
 
 /** What the thread was told to do. */
 export interface FuzzOrder {
-  readonly command: 'virtio' | 'vmstate' | 'qmp' | 'snapshot' | 'peer';
+  readonly command: 'virtio' | 'vmstate' | 'qmp' | 'snapshot' | 'peer' | 'packets';
   readonly target: string;
   readonly seed: number;
   readonly runs: number;
@@ -49,6 +50,10 @@ export async function fuzzInThread(order: FuzzOrder, progress: SharedArrayBuffer
   if (order.command === 'peer') {
     await fuzzPeer(options);
     return { missing: notCoveredByPeers(coverage), found: `${coverage.of('standby live')} takeovers` };
+  }
+  if (order.command === 'packets') {
+    fuzzPackets(options);
+    return { missing: notCoveredByPackets(coverage), found: `${coverage.of('outcome release')} packets released` };
   }
   if (order.target === 'serial') {
     fuzzSerialState(options);
