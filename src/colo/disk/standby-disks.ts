@@ -96,12 +96,13 @@ export class StandbyDisks {
     this.#log.commit(epoch(0));
     try {
       this.#open = this.#owner.own(new OpenDisks(parts.disks, parts.engines ?? new EventLoopEngine())).disks;
+      // Nothing is larger than a disk.
+      const largest = Math.max(sectorBytes, ...this.#open.map(({ backend }) => backend.sizeBytes));
+      const buffer = (bytes: number): DiskBuffer => this.#owner.own(new DiskBuffer(Math.min(bytes, largest)));
       for (let count = 0; count < layers; count++) {
-        this.#idleLayers.push(this.#owner.own(new DiskBuffer(messageTable['disk-write'].limitBytes)));
+        this.#idleLayers.push(buffer(messageTable['disk-write'].limitBytes));
       }
-      for (let count = 0; count < readers; count++) {
-        this.#idleReaders.push(this.#owner.own(new DiskBuffer(mostComparedBytes)));
-      }
+      for (let count = 0; count < readers; count++) this.#idleReaders.push(buffer(mostComparedBytes));
     } catch (error) {
       this.#owner.close();
       throw error;

@@ -70,7 +70,9 @@ export class Synchronisation {
     const owner = new Owner();
     try {
       while (!this.#port.isComplete) await this.#port.moved();
-      const buffers = Array.from({ length: lanes }, () => owner.own(new DiskBuffer(mostComparedBytes)));
+      const largest = Math.max(comparedBlockBytes, ...this.#port.disks.map(({ backend }) => backend.sizeBytes));
+      const bytes = Math.min(mostComparedBytes, largest);
+      const buffers = Array.from({ length: lanes }, () => owner.own(new DiskBuffer(bytes)));
       // All of them, also when one has failed: buffers must not go while something is read into them.
       const ends = await Promise.allSettled(buffers.map((buffer) => this.#lane(buffer)));
       for (const end of ends) if (end.status === 'rejected') throw end.reason;

@@ -50,7 +50,7 @@ export class PageSender {
   readonly #stagedNumbers: Uint32Array;
   readonly #encoder = new PageEncoder();
   readonly #numbers = new Uint32Array(framePages);
-  readonly #frame = new Uint8Array(maxEncodedBytes(framePages));
+  readonly #frame: Uint8Array;
   readonly #turns = new Turns();
   #ram: { readonly shared: SharedRam; readonly bytes: SharedBytes } | undefined;
   /** `pages` items of the open epoch. */
@@ -61,7 +61,8 @@ export class PageSender {
 
   constructor(parts: PageSenderParts) {
     this.#parts = parts;
-    const { live, regions, staging } = parts.shared;
+    const { live, ramBytes, regions, staging } = parts.shared;
+    this.#frame = new Uint8Array(maxEncodedBytes(Math.min(framePages, ramBytes / pageSize)));
     this.#live = regions.map(({ pages }, index) => new DirtyBitmap(pages, live[index]));
     this.#staged = new SharedBytes({
       buffer: staging.bytes,

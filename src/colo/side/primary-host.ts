@@ -48,6 +48,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #primary: Primary;
   readonly #dial: typeof dial;
   readonly #engines: EngineChooser | undefined;
+  readonly #rings: typeof newRings;
   #attached: Attached | undefined;
   #captured: Captured | undefined;
   #dialling: AbortController | undefined;
@@ -68,6 +69,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       signs,
       dial: open = dial,
       engines,
+      rings = newRings,
     }: {
       readonly calls: Calls<PrimaryMachineCalls, ColoCalls>;
       /** Button of the doorbell that {@link PrimaryHost.rang} is called for. */
@@ -77,6 +79,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       readonly dial?: typeof dial;
       /** How calls on the disks' files are made; default on other threads. */
       readonly engines?: EngineChooser;
+      /** Rings that nothing has been put into; default new ones. */
+      readonly rings?: typeof newRings;
     },
     listener: HostListener,
   ) {
@@ -92,6 +96,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#signs = signs;
     this.#dial = open;
     this.#engines = engines;
+    this.#rings = rings;
     this.#insists = config.insists;
     this.#delayMs = config.settings.checkpointDelayMs;
   }
@@ -342,8 +347,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const shared: SharedProtection = {
       epoch: new OpenEpoch().storage,
       bell: this.#bell,
-      packets: newSharedPackets(),
-      disks: newSharedDisks(this.#config.settings.diskLogBytes),
+      ...this.#rings(this.#config.settings.diskLogBytes),
     };
     const views = await this.#calls.call('attach', shared);
     const io = views.io && new IoThreadSigns(views.io);
@@ -430,6 +434,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     await this.#attached?.packets.detach();
     await this.#calls.call('exit', { exitCode });
   }
+}
+
+/** Between the io thread and this one, for one protection. */
+function newRings(diskLogBytes: number): Pick<SharedProtection, 'packets' | 'disks'> {
+  return { packets: newSharedPackets(), disks: newSharedDisks(diskLogBytes) };
 }
 
 const headlines: Readonly<Record<Primary['phase'], ColoHeadline>> = {

@@ -12,7 +12,7 @@ import { standbyCase } from './standby-case.ts';
 
 /** More than this beside what there was at first is a leak, or an answer to a number of a peer's. */
 const mostMemory = 1 << 30;
-const casesBetweenLooks = 256;
+const casesBetweenLooks = 4096;
 
 /**
  * Peers that are honest until they are not. Of sixteen cases two have a real standby or primary, the others what reads their
@@ -27,7 +27,11 @@ export async function fuzzPeer({ seed: begin, runs, coverage, log, started }: Fu
   if (log === undefined) Error.stackTraceLimit = 0;
   try {
     const before = process.memoryUsage.rss();
-    const watcher = { count: (name: string) => coverage.count(name), log: log ?? (() => {}) };
+    const watcher = {
+      count: (name: string) => coverage.count(name),
+      log: log ?? (() => {}),
+      isLogging: log !== undefined,
+    };
     for (let seed = begin; seed < begin + runs; seed++) {
       started?.(seed);
       log?.(`seed ${seed}`);

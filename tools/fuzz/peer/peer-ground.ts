@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DiskFile, openDiskFile } from '../../../src/block/disk-file.ts';
 import { defaultSettings } from '../../../src/colo/core/settings.ts';
+import { newSharedDisks } from '../../../src/colo/disk/shared-disks.ts';
 import { StateEncoder } from '../../../src/colo/machine/checkpoint-state.ts';
 import type { MachineShape } from '../../../src/colo/protocol/machine-shape.ts';
 import type { CallPort } from '../../../src/colo/side/calls.ts';
@@ -16,6 +17,8 @@ import type { SharedRam } from '../../../src/memory/guest-ram.ts';
 import { layOutRam } from '../../../src/memory/regions.ts';
 import type { DeviceOrder } from '../../../src/vmm/io/device-orders.ts';
 import { IoControl, type SharedIoControl } from '../../../src/vmm/platform/io-control.ts';
+import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';
+import type { SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';
 import { StateImage } from '../../../src/vmm/vmstate/state-image.ts';
 import { ShuffledEngine } from '../../../test/support/shuffled-engine.ts';
 import { emptyMachineState } from '../../../test/support/snapshot-machine.ts';
@@ -47,6 +50,8 @@ export const shape: MachineShape = {
 };
 
 const settings = { ...defaultSettings, diskLogBytes, checkpointDelayMs: 400 };
+/** More than a ring has in front of its records. */
+const ringHeadBytes = 4096;
 /** The term that both sides have. */
 export const firstTerm = 3;
 
@@ -64,6 +69,7 @@ export class PeerGround implements Closable {
   /** A device state that can be read. */
   readonly state: Uint8Array;
   engine: ShuffledEngine;
+  readonly #rings = { packets: newSharedPackets(), disks: newSharedDisks(diskLogBytes) };
   readonly #owner = new Owner();
   readonly #range: SharedRange;
   readonly #memory: Uint8Array;
@@ -158,6 +164,16 @@ export class PeerGround implements Closable {
     };
   }
 
+  /** As new: their positions stand in front, and nothing behind them is read before it is written. */
+  rings(): Pick<SharedProtection, 'packets' | 'disks'> {
+    const { packets, disks } = this.#rings;
+    for (const ring of [packets.outbox, packets.mirror, disks.ring]) new Uint8Array(ring).fill(0, 0, ringHeadBytes);
+    return {
+      packets: { ...packets, control: copyOf(packets.control) },
+      disks: { ...disks, control: copyOf(disks.control) },
+    };
+  }
+
   /** Packets that left, as they were written one after the other. */
   takePackets(): Uint8Array {
     let length = 0;
@@ -170,10 +186,13 @@ export class PeerGround implements Closable {
   /** Until nothing happens any more of its own. */
   async settle(): Promise<void> {
     for (let quiet = 0; quiet < 3; ) {
-      const busy = this.engine.inFlight > 0 || process.getActiveResourcesInfo().some((name) => fileWork.has(name));
+      let busy = this.engine.inFlight > 0;
       while (this.engine.inFlight > 0) this.engine.reap();
       await new Promise((resolve) => realImmediate(resolve));
-      quiet = busy || this.engine.inFlight > 0 ? 0 : quiet + 1;
+      busy ||= this.engine.inFlight > 0;
+      // Dear, so it is asked when all else is quiet.
+      if (!busy && quiet === 2) busy = process.getActiveResourcesInfo().some((name) => fileWork.has(name));
+      quiet = busy ? 0 : quiet + 1;
     }
   }
 
@@ -203,6 +222,12 @@ export class PeerGround implements Closable {
     this.engine.close();
     this.#owner.close();
   }
+}
+
+function copyOf(storage: SharedArrayBuffer): SharedArrayBuffer {
+  const copy = new SharedArrayBuffer(storage.byteLength);
+  new Uint8Array(copy).set(new Uint8Array(storage));
+  return copy;
 }
 
 function ftruncate(path: string, bytes: number): void {

@@ -125,6 +125,7 @@ class PrimaryRig {
         bell: this.#bell.fd,
         shape,
         signs: new SignsOfLife(),
+        rings: () => ground.rings(),
         dial: async () => {
           this.#link = new FakeLink('primary', (frame) => this.#said(frame));
           return this.#link.link;
@@ -268,7 +269,8 @@ class PrimaryRig {
     const random = this.#random;
     if (random(20) === 0) link.fill(pick(streams, random));
     for (const { stream, bytes } of pieces) {
-      this.#watcher.log(`  ${stream}: ${bytes.length} bytes ${Buffer.from(bytes.subarray(0, 40)).toString('hex')}`);
+      if (this.#watcher.isLogging)
+        this.#watcher.log(`  ${stream}: ${bytes.length} bytes ${Buffer.from(bytes.subarray(0, 40)).toString('hex')}`);
       if (stream === 'control') this.#hear(bytes);
       link.deliver(stream, bytes);
     }
