@@ -34,7 +34,7 @@ export interface ThreadOptions<Report> {
   readonly reported: (report: Report) => void;
   /** The thread died: an exception in our own code. */
   readonly failed: (error: Error) => void;
-  /** How long it may take to park, in ms. */
+  /** How long it may take to park, or to end, in ms. */
   readonly parkPatienceMs?: number;
   /** It answers questions while it is parked; default no. */
   readonly answers?: boolean;
@@ -166,7 +166,7 @@ export class ControlledThread<Report> {
   async joined(): Promise<boolean> {
     // A thread that still loads its program cannot be called, and sees the request before it does anything.
     const onItsWay = (now: Phase): boolean => now === phase.ended || now === phase.starting;
-    if (!this.#waitFor(onItsWay, patienceMs)) return false;
+    if (!this.#waitFor(onItsWay, this.#options.parkPatienceMs ?? patienceMs)) return false;
     await this.#exited;
     return true;
   }

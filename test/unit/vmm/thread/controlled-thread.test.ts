@@ -11,12 +11,15 @@ import { gate } from './parked-thread.ts';
 
 type Teardown = { teardown(clean: () => unknown): unknown };
 
+type Started = { control: ThreadControl; thread: ControlledThread<void> };
+
 /** A thread whose body is a function of parked-thread.ts. */
-function start(
-  t: Teardown,
-  name: string,
-  ...args: unknown[]
-): { control: ThreadControl; thread: ControlledThread<void> } {
+function start(t: Teardown, name: string, ...args: unknown[]): Started {
+  // Of which most is spent in vain: a busy machine must not make a thread miss it that does answer.
+  return startWithin(t, 2000, name, ...args);
+}
+
+function startWithin(t: Teardown, parkPatienceMs: number, name: string, ...args: unknown[]): Started {
   const control = new ThreadControl();
   const birth = {
     thread: 'io' as const,
@@ -34,8 +37,7 @@ function start(
     reported: () => {},
     failed: () => {},
     answers: true,
-    // Of which most is spent in vain: a busy machine must not make a thread miss it that does answer.
-    parkPatienceMs: 2000,
+    parkPatienceMs,
   });
   t.teardown(() => thread.requestEnd());
   return { control, thread };
@@ -74,6 +76,13 @@ test('a thread that has died is not taken for parked, and answers nothing', { ti
   t.throws(() => thread.waitUntilParked(), { message: 'tested has ended' });
   t.throws(() => thread.parksWithin(10), { message: 'tested has ended' });
   t.throws(() => thread.ask('anybody there?'), { message: /^tested did not answer/ });
+});
+
+test('a thread that may take long to park may take as long to end', { timeout: 60_000 }, async (t) => {
+  const { thread } = startWithin(t, 30_000, 'endLate', 1500);
+  thread.waitUntilParked();
+  thread.requestEnd();
+  t.equal(await thread.joined(), true);
 });
 
 test('a process that is frozen for longer than its patience goes on as if nothing had been', {

@@ -64,3 +64,11 @@ export function endWhenItRuns(): void {
   control.park();
   control.phase = phase.ended;
 }
+
+/** Body of a thread that takes a while to end when it is told to. */
+export function endLate(ms: number): void {
+  const control = new ThreadControl((workerData as { control: SharedArrayBuffer }).control);
+  control.park();
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  control.phase = phase.ended;
+}
