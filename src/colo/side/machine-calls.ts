@@ -4,6 +4,7 @@ import type { ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-
 import type { SharedIoControl } from '../../vmm/platform/io-control.ts';
 import type { ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
 import type { SharedProtection } from '../../vmm/platform/shared-protection.ts';
+import type { SharedVcpu } from '../../vmm/vcpu/vcpu-control.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Epoch, Role } from '../protocol/numbers.ts';
@@ -22,6 +23,7 @@ export interface MachineViews {
 
 export interface PrimaryViews extends MachineViews {
   readonly memory: SharedCheckpoints;
+  readonly vcpus: readonly SharedVcpu[];
 }
 
 export interface SecondaryViews extends MachineViews {

@@ -24,7 +24,7 @@ import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
 import { RecentFigures } from './recent-figures.ts';
-import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
+import { IoThreadSigns, type SignsOfLife, VcpuSigns } from './signs-of-life.ts';
 
 /** `run --standby` tries again after so long: at first soon, then less often. */
 const firstRetryMs = 1000;
@@ -50,6 +50,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #engines: EngineChooser | undefined;
   readonly #rings: typeof newRings;
   #attached: Attached | undefined;
+  /** Those whose threads are watched. */
+  #vcpus = 0;
   #captured: Captured | undefined;
   #dialling: AbortController | undefined;
   #retry: NodeJS.Timeout | undefined;
@@ -376,6 +378,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       });
       this.#attached = { packets, disks, pages, hasDevices: io !== undefined };
       if (io !== undefined) this.#signs.watch('io', io);
+      for (const vcpu of views.vcpus) this.#signs.watch(`vcpu-${vcpu.handle.index}`, new VcpuSigns(vcpu));
+      this.#vcpus = views.vcpus.length;
     } catch (error) {
       // What the guest says would wait for somebody who never comes.
       await packets.detach();
@@ -395,6 +399,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     attached.disks.close();
     attached.packets.close();
     this.#signs.forget('io');
+    for (let index = 0; index < this.#vcpus; index++) this.#signs.forget(`vcpu-${index}`);
     this.#attached = undefined;
     this.#captured = undefined;
   }

@@ -1,6 +1,9 @@
 import { EventFd } from '../../host/eventfd.ts';
+import { kick } from '../../host/kick.ts';
+import { Vcpu } from '../../host/kvm/vcpu.ts';
 import { IoControl, type SharedIoControl } from '../../vmm/platform/io-control.ts';
 import { phase } from '../../vmm/thread/thread-control.ts';
+import { type SharedVcpu, VcpuControl } from '../../vmm/vcpu/vcpu-control.ts';
 
 /** A thread that is looked at. */
 export interface WatchedThread {
@@ -8,8 +11,8 @@ export interface WatchedThread {
   turned(): boolean;
   /** Has it turn if it sleeps. */
   nudge(): void;
-  /** The name of another one that waits for this one, for a bounded time, and need not turn meanwhile. */
-  readonly keepsWaiting?: string | undefined;
+  /** The thread of that name waits for this one, for a bounded time, and need not turn meanwhile. */
+  keepsWaiting?(name: string): boolean;
 }
 
 /**
@@ -38,8 +41,8 @@ export class SignsOfLife {
       thread.nudge();
     }
     if (this.#still.length > 0) {
-      const excused = new Set([...this.#watched.values()].map(({ keepsWaiting }) => keepsWaiting));
-      this.#still = this.#still.filter((name) => !excused.has(name));
+      const others = [...this.#watched.values()];
+      this.#still = this.#still.filter((name) => !others.some((other) => other.keepsWaiting?.(name) === true));
     }
     return this.#still.length === 0;
   }
@@ -72,7 +75,8 @@ export class CountingThread implements WatchedThread {
 
 /**
  * The io thread of a machine. While it is parked somebody has it in hand, and it need not turn. While a user pauses the machine
- * the main thread waits until it has written and flushed what is in flight: that takes as long as disks do, and is no failure.
+ * the main thread waits until it has written and flushed what is in flight, and while its guest resets a device a vCPU does until
+ * reads are finished: that takes as long as disks do, and is no failure.
  */
 export class IoThreadSigns implements WatchedThread {
   readonly #control: IoControl;
@@ -93,12 +97,49 @@ export class IoThreadSigns implements WatchedThread {
     return does !== phase.ended && (turned || does !== phase.running);
   }
 
-  get keepsWaiting(): string | undefined {
-    return this.#control.settles ? 'main' : undefined;
+  keepsWaiting(name: string): boolean {
+    return name === 'main' ? this.#control.settles : name.startsWith('vcpu-') && this.#control.waiters > 0;
   }
 
   nudge(): void {
     this.#wake.signal();
+  }
+}
+
+/**
+ * A vCPU's thread: it turns whenever it comes out of the guest. One that did not by itself, for its guest computes or sleeps, is
+ * called out; one that does not come then is stuck, whatever its guest does. While it is parked somebody has it in hand.
+ */
+export class VcpuSigns implements WatchedThread {
+  readonly #control: VcpuControl;
+  readonly #vcpu: Pick<Vcpu, 'requestExit'>;
+  readonly #call: (tid: number) => void;
+  #last = -1;
+  /** It was called out of the guest when it was looked at last. */
+  #called = false;
+
+  /** @param parts what calls it out of the guest; default the kernel */
+  constructor(
+    { handle, control }: SharedVcpu,
+    { vcpu = new Vcpu(handle), call = kick }: { vcpu?: Pick<Vcpu, 'requestExit'>; call?: (tid: number) => void } = {},
+  ) {
+    this.#control = new VcpuControl(control);
+    this.#vcpu = vcpu;
+    this.#call = call;
+  }
+
+  turned(): boolean {
+    return !this.#called || this.#control.turns !== this.#last || this.#control.phase !== phase.running;
+  }
+
+  /** Calls only one without an exit since the last time: a busy one has thousands by itself. It is asked for the next look. */
+  nudge(): void {
+    const { turns, tid } = this.#control;
+    this.#called = turns === this.#last && tid !== 0 && this.#control.phase === phase.running;
+    this.#last = turns;
+    if (!this.#called) return;
+    this.#vcpu.requestExit();
+    this.#call(tid);
   }
 }
 

@@ -127,7 +127,7 @@ export class PrimaryControl extends SideControl {
         machine.keepEnd((end) => this.#guestEnded(end));
         this.#attached = true;
         this.sides.enter('primary');
-        return { memory: source.shared, devices: machine.deviceOrders, io: machine.ioReach };
+        return { memory: source.shared, devices: machine.deviceOrders, io: machine.ioReach, vcpus: machine.vcpuReach };
       },
       collect: () => this.#sourceNow.collect(),
       capture: ({ epoch }) => this.#sourceNow.capture(epoch, this.#endedWith),

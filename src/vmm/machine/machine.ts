@@ -10,6 +10,7 @@ import type { ReplayedPackets } from '../platform/replayed-packets.ts';
 import type { SharedProtection } from '../platform/shared-protection.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import type { GuestProcessor } from '../vcpu/processor-match.ts';
+import type { SharedVcpu } from '../vcpu/vcpu-control.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
 import type { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import type { ClockMode } from '../vmstate/clock-state.ts';
@@ -296,6 +297,11 @@ export class Machine implements MonitoredMachine {
   /** Has these packets enter the guest before anything new. @throws RunStateError if it has ended */
   replay(packets: ReplayedPackets): void {
     this.#whileParked(() => this.#parts.io?.replay(packets));
+  }
+
+  /** How the vCPUs are reached. */
+  get vcpuReach(): readonly SharedVcpu[] {
+    return this.#parts.vcpus.map(({ reach }) => reach);
   }
 
   /** How the io thread is reached; undefined in a machine without devices. */

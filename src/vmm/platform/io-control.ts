@@ -18,12 +18,14 @@ export class IoControl extends ThreadControl {
   readonly #givesUp: Int32Array<SharedArrayBuffer>;
   readonly #turns: Int32Array<SharedArrayBuffer>;
   readonly #settles: Int32Array<SharedArrayBuffer>;
+  readonly #waiters: Int32Array<SharedArrayBuffer>;
 
-  constructor(storage = new SharedArrayBuffer(controlCellBytes + 12)) {
+  constructor(storage = new SharedArrayBuffer(controlCellBytes + 16)) {
     super(storage);
     this.#givesUp = new Int32Array(storage, controlCellBytes, 1);
     this.#turns = new Int32Array(storage, controlCellBytes + 4, 1);
     this.#settles = new Int32Array(storage, controlCellBytes + 8, 1);
+    this.#waiters = new Int32Array(storage, controlCellBytes + 12, 1);
   }
 
   /** Its controller waits for disks to settle, {@link settlePatienceMs} at most, and does not turn; nothing of the guest runs. */
@@ -33,6 +35,21 @@ export class IoControl extends ThreadControl {
 
   set settles(value: boolean) {
     Atomics.store(this.#settles, 0, value ? 1 : 0);
+  }
+
+  /** vCPU threads that wait for this one, until disks have finished: {@link ioPatienceMs} at most. */
+  get waiters(): number {
+    return Atomics.load(this.#waiters, 0);
+  }
+
+  /** vCPU side: has `wait` done as one of those. */
+  keepWaiting(wait: () => void): void {
+    Atomics.add(this.#waiters, 0, 1);
+    try {
+      wait();
+    } finally {
+      Atomics.sub(this.#waiters, 0, 1);
+    }
   }
 
   /** How often the thread has been woken by a call, as a number that only grows, modulo 2^32. */
@@ -62,13 +79,13 @@ export interface SharedIoControl {
 
 /** The io thread as a vCPU thread that serves a device's registers sees it. */
 export class IoThreadPort implements TransportPort {
-  readonly #control: ThreadControl;
+  readonly #control: IoControl;
   readonly #wake: EventFd;
   readonly #kicks: readonly EventFd[];
   readonly #handshake: Handshake;
 
   constructor(io: SharedIoControl, state: MmioState, kicks: readonly Fd[]) {
-    this.#control = new ThreadControl(io.control);
+    this.#control = new IoControl(io.control);
     this.#wake = new EventFd(io.wake);
     this.#kicks = kicks.map((fd) => new EventFd(fd));
     this.#handshake = new Handshake(state.cells, cell.asked, cell.answered);
@@ -78,7 +95,7 @@ export class IoThreadPort implements TransportPort {
   synchronize(): void {
     const question = this.#handshake.ask();
     this.#wake.signal();
-    this.#handshake.wait(question, () => this.#control.phase === phase.ended);
+    this.#control.keepWaiting(() => this.#handshake.wait(question, () => this.#control.phase === phase.ended));
   }
 
   notify(index: number): void {

@@ -1,3 +1,4 @@
+import type { VcpuHandle } from '../../host/kvm/vm.ts';
 import { controlCellBytes, ThreadControl } from '../thread/thread-control.ts';
 
 /** Exits that are counted, in the order of their counters. `kick`: the thread was called out of the guest. */
@@ -15,6 +16,12 @@ export const counter: Readonly<Record<ExitKind, number>> = {
   other: 5,
 };
 
+/** How other threads reach a vCPU and the thread that runs it. */
+export interface SharedVcpu {
+  readonly handle: VcpuHandle;
+  readonly control: SharedArrayBuffer;
+}
+
 /** What a vCPU thread shares with its controller: the cells of every thread, and exits by kind, which it alone writes. */
 export class VcpuControl extends ThreadControl {
   readonly counters: Float64Array<SharedArrayBuffer>;
@@ -22,6 +29,13 @@ export class VcpuControl extends ThreadControl {
   constructor(storage = new SharedArrayBuffer(controlCellBytes + exitKinds.length * 8)) {
     super(storage);
     this.counters = new Float64Array(storage, controlCellBytes, exitKinds.length);
+  }
+
+  /** Times that the thread came out of the guest. Allocates nothing. */
+  get turns(): number {
+    let turns = 0;
+    for (let index = 0; index < exitKinds.length; index++) turns += this.counters[index] as number;
+    return turns;
   }
 
   get exits(): ExitCounts {

@@ -6,7 +6,7 @@ import type { VcpuHandle } from '../../host/kvm/vm.ts';
 import { ioPatienceMs } from '../platform/io-control.ts';
 import type { SharedPlatform } from '../platform/platform.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
-import { type ExitCounts, VcpuControl } from './vcpu-control.ts';
+import { type ExitCounts, type SharedVcpu, VcpuControl } from './vcpu-control.ts';
 import { setUpVcpu } from './vcpu-setup.ts';
 import type { VcpuBirth, VcpuReport } from './vcpu-worker.ts';
 
@@ -22,6 +22,8 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
   readonly index: number;
   readonly #vcpu: Vcpu;
   readonly #vcpuControl: VcpuControl;
+  /** How other threads reach it. */
+  readonly reach: SharedVcpu;
 
   /** Starts the thread, parked. */
   constructor(program: URL, handle: VcpuHandle, platform: SharedPlatform, listener: VcpuListener) {
@@ -44,6 +46,7 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
     this.index = handle.index;
     this.#vcpu = vcpu;
     this.#vcpuControl = control;
+    this.reach = { handle, control: control.storage };
   }
 
   /**

@@ -84,6 +84,7 @@ class PrimaryRig {
           return {
             devices: ground.devices,
             io: ground.io,
+            vcpus: [],
             memory: {
               ramBytes: ramPages * 4096,
               live: [live.storage],

@@ -26,7 +26,7 @@ async function protectedPrimary(t: Test) {
   new Uint8Array(storage).set(state);
   const ram = someRam(t);
   const machine = new FakeMachineThread<PrimaryMachineCalls>(t, {
-    attach: () => ({ memory: noPages, devices: [], io: undefined }),
+    attach: () => ({ memory: noPages, devices: [], io: undefined, vcpus: [] }),
     collect: () => ({ marked: 0, ram }),
     capture: () => ({ pages: 0, state: { storage, sizeBytes: state.length }, stoppedMs: 0, parts: {} }) as never,
   });

@@ -36,7 +36,7 @@ async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>
   const machine = new FakeMachineThread<PrimaryMachineCalls>(t, {
     attach: (given) => {
       shared.push(given);
-      return { memory: noPages, devices: [], io: undefined };
+      return { memory: noPages, devices: [], io: undefined, vcpus: [] };
     },
     collect: () => ({ marked: 0, ram }),
     ...handlers,
@@ -114,6 +114,7 @@ test('a machine that was attached in vain is let go: its packets would wait for 
       memory: { ...noPages, staging: { ...noPages.staging, capacity: 1e6 } },
       devices: [],
       io: undefined,
+      vcpus: [],
     }),
   });
   host.start();

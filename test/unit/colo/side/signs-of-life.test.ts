@@ -4,10 +4,13 @@ import {
   IoThreadSigns,
   SignsOfLife,
   TurnCounter,
+  VcpuSigns,
   type WatchedThread,
 } from '../../../../src/colo/side/signs-of-life.ts';
 import { EventFd } from '../../../../src/host/eventfd.ts';
 import { IoControl } from '../../../../src/vmm/platform/io-control.ts';
+import { phase } from '../../../../src/vmm/thread/thread-control.ts';
+import { counter, type ExitKind, VcpuControl } from '../../../../src/vmm/vcpu/vcpu-control.ts';
 
 test('all threads have turned only if each has since the last look', (t) => {
   const [main, io] = [new SharedArrayBuffer(4), new SharedArrayBuffer(4)];
@@ -41,6 +44,78 @@ test('a thread with an event loop counts by itself, until it is blocked', async 
   t.ok(after > before);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
   t.equal(Atomics.load(cell, 0), after);
+});
+
+/** A vCPU thread that runs, and what calls it out of its guest. */
+function someVcpu() {
+  const control = new VcpuControl();
+  control.tid = 7;
+  control.phase = phase.running;
+  const calls: number[] = [];
+  const handle = { index: 0, fd: -1 as never, runAddress: 0, runBytes: 0 };
+  const signs = new VcpuSigns(
+    { handle, control: control.storage },
+    { vcpu: { requestExit: () => calls.push(-1) }, call: (tid) => calls.push(tid) },
+  );
+  const exits = (kind: ExitKind): void => {
+    const at = counter[kind];
+    control.counters[at] = (control.counters[at] as number) + 1;
+  };
+  return { control, calls, signs, exits };
+}
+
+test('a vCPU with exits of its own is not called out of its guest', (t) => {
+  const { calls, signs, exits } = someVcpu();
+  signs.nudge();
+  for (let look = 0; look < 5; look++) {
+    exits('portOut');
+    t.ok(signs.turned());
+    signs.nudge();
+  }
+  t.strictSame(calls, []);
+  t.end();
+});
+
+test('a vCPU whose guest computes is called out, and turns by that', (t) => {
+  const { calls, signs, exits } = someVcpu();
+  signs.nudge();
+  t.ok(signs.turned(), 'nobody has called it yet');
+  signs.nudge();
+  t.strictSame(calls, [-1, 7], 'asked to come out, then called');
+  exits('kick');
+  t.ok(signs.turned());
+  t.end();
+});
+
+test('a vCPU thread that is stuck is found at the look after it was called', (t) => {
+  const { control, signs } = someVcpu();
+  for (let look = 0; look < 2; look++) {
+    t.ok(signs.turned());
+    signs.nudge();
+  }
+  t.notOk(signs.turned());
+  signs.nudge();
+  t.notOk(signs.turned(), 'for as long as it is');
+  control.phase = phase.parked;
+  t.ok(signs.turned(), 'one that somebody has in hand need not turn');
+  t.end();
+});
+
+test('a vCPU that waits for disks, because its guest resets one, is no failure', (t) => {
+  const io = new IoControl();
+  const wake = new EventFd();
+  t.teardown(() => wake.close());
+  const all = new SignsOfLife();
+  all.watch('io', new IoThreadSigns({ control: io.storage, wake: wake.fd }));
+  all.watch('vcpu-0', { turned: () => false, nudge: () => {} });
+  io.turned();
+  io.keepWaiting(() => {
+    t.ok(all.turned());
+  });
+  io.turned();
+  t.notOk(all.turned(), 'for so long, and no longer');
+  t.strictSame(all.still, ['vcpu-0']);
+  t.end();
 });
 
 test('a main thread that waits for disks, because a user pauses the machine, is no failure', (t) => {
