@@ -15,7 +15,7 @@ export class CompareRig {
   #primaries = 0;
   #secondaries = 1000;
 
-  constructor(settings: Partial<CompareSettings> = {}, policyOf: PolicyOf = () => 'compare') {
+  constructor(settings: Partial<CompareSettings> = {}, policyOf: PolicyOf = () => 'compare', headerBytes: 0 | 12 = 12) {
     const outcome = {
       release: (handle: number) => {
         this.released.push(handle);
@@ -28,7 +28,7 @@ export class CompareRig {
       },
     };
     const small = { ...defaultCompareSettings, storeBytes: 1 << 20, flows: 64, ...settings };
-    this.comparator = new Comparator({ settings: small, outcome, policyOf, seed: 5 }, 0);
+    this.comparator = new Comparator({ settings: small, outcome, policyOf, seed: 5, headerBytes }, 0);
   }
 
   /** P's guest sends; the handle. */

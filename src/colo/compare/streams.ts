@@ -15,7 +15,8 @@ const { syn, fin, rst, ack } = tcpFlag;
  * much, and has sent the same SYN, FIN or RST. Bytes are compared, not segments: how they are cut, sent again or in another order
  * is no matter, nor are windows and options, but for what SYNs agree on.
  *
- * S's packets come in P's sequence numbers (spec A.6), but for its SYN: what S's own numbers are is known to nobody before that.
+ * S's packets come in P's sequence numbers (spec A.6) from when P's SYN was here; what comes earlier, and any SYN, may have S's
+ * own: nobody can translate before a client has heard P.
  */
 export class Streams {
   readonly #store: PacketStore;

@@ -193,6 +193,8 @@ test('no more waits than there is room for', async (t) => {
   t.match(rig.divergences, [{ reason: 'overflow', primary: Buffer.from('1'), secondary: Buffer.alloc(0) }]);
   rig.both(udpPacket({ payload: '5' }));
   t.strictSame([rig.released, rig.reasons.length], [[], 1], 'until the checkpoint');
+  t.match(rig.comparator.sizes, { waiting: 0, storedBytes: 0 }, 'nothing of it is looked at');
+  t.strictSame(rig.dropped, [1001]);
   rig.checkpoint();
   rig.both(udpPacket({ payload: '6' }));
   t.strictSame(rig.released, [6]);

@@ -192,7 +192,7 @@ function converse({ seed, checkpoints, fromSyn, spoil, lessAck = 0 }: Order): Ou
   return { rig, held: [...held.values()] };
 }
 
-const cases = 300;
+const cases = 150;
 
 for (const [what, checkpoints, fromSyn] of [
   ['in one epoch', false, true],
