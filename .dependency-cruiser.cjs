@@ -26,6 +26,7 @@ const roomsOfColo = {
   core: ['protocol', 'core'],
   packet: ['packet'],
   compare: ['packet', 'compare'],
+  translate: ['packet', 'translate'],
 };
 
 /** @type {import('dependency-cruiser').IConfiguration} */

@@ -16,6 +16,7 @@ import { benchPause } from './pause.ts';
 import { formatPauses } from './pause-report.ts';
 import { benchRegisters } from './registers.ts';
 import { formatRows, ratioMeaning } from './row-report.ts';
+import { benchTranslateNative } from './translate-native.ts';
 import { benchVirtioNative } from './virtio-native.ts';
 
 /**
@@ -81,6 +82,12 @@ bench(
   'compare-native',
   'comparing what two guests that agree say, natively: pairs of packets a second on a core, bytes of heap for each',
   async ({ rounds }) => benchCompareNative(rounds, progress),
+);
+
+bench(
+  'translate-native',
+  "giving packets of the secondary guest the primary's numbers, natively: packets a second on a core, bytes of heap for each",
+  async ({ rounds }) => benchTranslateNative(rounds, progress),
 );
 
 bench(

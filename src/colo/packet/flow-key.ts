@@ -36,6 +36,12 @@ export class FlowKey {
     this.#set(card, view, view.ip.destination, view.ip.source, view.destinationPort, view.sourcePort);
   }
 
+  /** A key from its {@link words}, as another process had them. */
+  setSaved(words: readonly number[]): void {
+    this.words.set(words);
+    this.#mix();
+  }
+
   #set(card: number, view: PacketView, guest: number, other: number, guestPort: number, otherPort: number): void {
     const { words } = this;
     const { bytes, ip, kind } = view;

@@ -116,6 +116,18 @@ export class PacketView {
     return this.kind;
   }
 
+  /**
+   * Reads the TCP header of a packet of which only the first piece is here, as if it were whole: its kind is then `tcp`, and its
+   * payload what there is of it. False: this is no such piece, or the header is not all in it.
+   */
+  openFirstFragment(): boolean {
+    const { ip, kind } = this;
+    if (kind !== packetKind.fragment || ip.fragmentOffset !== 0 || ip.protocol !== ipProtocol.tcp) return false;
+    if (!this.#readTcp()) return false;
+    this.kind = packetKind.tcp;
+    return true;
+  }
+
   /** The frame's length, without a virtio-net header. */
   get frameBytes(): number {
     return this.end - this.ethernet;

@@ -290,3 +290,21 @@ test('whatever bytes a packet has, nothing outside them is read', async (t) => {
     }
   }
 });
+
+test('the first piece of a TCP packet can be read as far as it goes', async (t) => {
+  const first = tcpPacket({ payload: 'abcdef', sequence: 77, fragment: 0x2000, destinationPort: 9 });
+  const whole = tcpPacket({ payload: 'abcdef', sequence: 77, destinationPort: 9 });
+  // Addresses and flags of the piece, everything else of the whole.
+  whole.set(first.subarray(0, 12 + 14 + 20), 0);
+  const view = viewOf(whole);
+  t.equal(view.kind, packetKind.fragment);
+  t.ok(view.openFirstFragment());
+  t.equal(view.kind, packetKind.tcp);
+  t.same([view.sequence, view.destinationPort, view.payloadBytes], [77, 9, 6]);
+  t.notOk(view.openFirstFragment(), 'it is a whole packet by now');
+  const later = viewOf(tcpPacket({ payload: 'abcdef', fragment: 0x2001 }));
+  t.notOk(later.openFirstFragment());
+  t.equal(later.kind, packetKind.fragment);
+  t.notOk(viewOf(ipPacket(new Array(19).fill(0), { fragment: 0x2000 })).openFirstFragment(), 'half a header');
+  t.notOk(viewOf(udpPacket({ payload: new Array(40).fill(0), fragment: 0x2000 })).openFirstFragment());
+});

@@ -1,0 +1,27 @@
+import { adjustedLong } from '../packet/checksum.ts';
+import type { PacketView } from '../packet/packet-view.ts';
+import { longAt, putLong, putWord, wordAt } from '../packet/wire.ts';
+
+/** Where numbers stand in a TCP header (RFC 9293, 3.1). */
+export const tcpField = { sequence: 4, acknowledgement: 8 } as const;
+
+/**
+ * Puts another 32-bit number into a TCP packet, in place, and keeps its checksum as right or wrong as it was. A partial checksum sums
+ * addresses and length alone, so that it stays. Hot path.
+ *
+ * @param at of the buffer, within the TCP header or its options
+ */
+export function replaceLong(view: PacketView, at: number, value: number): void {
+  const { bytes, checksum, transport } = view;
+  const before = longAt(bytes, at);
+  if (before === value) return;
+  putLong(bytes, at, value);
+  if (view.partialChecksum === checksum) return;
+  const isOdd = ((at - transport) & 1) !== 0;
+  putWord(bytes, checksum, adjustedLong(wordAt(bytes, checksum), before, value, isOdd));
+}
+
+/** Moves a 32-bit number on by `by`, which wraps. Hot path. */
+export function moveLong(view: PacketView, at: number, by: number): void {
+  replaceLong(view, at, (longAt(view.bytes, at) + by) | 0);
+}

@@ -1,0 +1,17 @@
+/** Bounds of translation (spec A.6). */
+export interface TranslateSettings {
+  /** Connections that are translated at a time. */
+  readonly flows: number;
+  /** One that has closed is forgotten when it was silent for so long, ms: its end may still be sent again (TIME-WAIT). */
+  readonly lingerMs: number;
+  /** One that was silent for so long is forgotten though nobody closed it, ms: an end that gives up says nothing. */
+  readonly idleMs: number;
+}
+
+const minuteMs = 60_000;
+
+export const defaultTranslateSettings: TranslateSettings = {
+  flows: 16_384,
+  lingerMs: 2 * minuteMs,
+  idleMs: 5 * 24 * 60 * minuteMs,
+};

@@ -1,0 +1,536 @@
+import { test } from 'tap';
+import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
+import { long, type TcpParts, tcpPacket, udpPacket } from '../../../support/packets.ts';
+import { randomNumbers } from '../../../support/random.ts';
+import { TranslateRig } from '../../../support/translate-rig.ts';
+
+const { syn, ack, fin, rst } = tcpFlag;
+/** Initial sequence numbers: of P's guest, of S's, and of the client. All wrap soon. */
+const isnP = -5;
+const isnS = 0x7fff_fffe;
+const isnC = -2;
+const timeP = 5000;
+const timeS = -3;
+const timeC = 70;
+const lingerMs = 120_000;
+
+const guest = { sourcePort: 80, destinationPort: 40_112 };
+const client = {
+  source: [198, 51, 100, 7],
+  destination: [192, 0, 2, 1],
+  sourcePort: 40_112,
+  destinationPort: 80,
+};
+
+function times(value: number, echo: number): number[] {
+  return [1, 1, 8, 10, ...long(value), ...long(echo)];
+}
+
+/** From the guest, so many bytes into the numbers of `isn`. */
+function fromGuest(isn: number, at: number, parts: TcpParts = {}): Uint8Array {
+  return tcpPacket({ ...guest, sequence: (isn + at) | 0, acknowledgement: (isnC + 1) | 0, ...parts });
+}
+
+function fromClient(isn: number, at: number, parts: TcpParts = {}): Uint8Array {
+  return tcpPacket({ ...client, sequence: (isnC + 1) | 0, acknowledgement: (isn + at) | 0, ...parts });
+}
+
+/** S's guest has answered a client's SYN with its own number, and the client P's. */
+function opened(rig = new TranslateRig(), parts: TcpParts = {}): TranslateRig {
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack, ...parts }));
+  rig.in(fromClient(isnP, 1, parts));
+  return rig;
+}
+
+function openedWithTimes(): TranslateRig {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack, options: times(timeS, timeC) }));
+  rig.in(fromClient(isnP, 1, { options: times(timeC, timeP) }));
+  return rig;
+}
+
+test('a connection that a client opens gets the numbers of P, both ways, from the first answer of the client on', async (t) => {
+  const rig = new TranslateRig();
+  const answer = fromGuest(isnS, 0, { flags: syn | ack });
+  t.same(rig.out(answer), answer, "S's SYN keeps its own number: P's is not known");
+  t.same(rig.in(fromClient(isnP, 1)), fromClient(isnS, 1));
+  t.same(rig.out(fromGuest(isnS, 1, { payload: 'hello' })), fromGuest(isnP, 1, { payload: 'hello' }));
+  t.same(rig.in(fromClient(isnP, 6, { payload: 'and?' })), fromClient(isnS, 6, { payload: 'and?' }));
+  t.same(rig.out(answer), fromGuest(isnP, 0, { flags: syn | ack }), 'its SYN sent again is that of P');
+  t.same(rig.translator.facts, { translated: 4, withheld: 0 });
+});
+
+test('a connection that the guest opens', async (t) => {
+  const rig = new TranslateRig();
+  const opening = fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 });
+  t.same(rig.out(opening), opening);
+  const answer = { flags: syn | ack, sequence: isnC };
+  t.same(rig.in(fromClient(isnP, 1, answer)), fromClient(isnS, 1, answer));
+  t.same(rig.out(fromGuest(isnS, 1)), fromGuest(isnP, 1));
+});
+
+test('a connection that the guest opens and is refused', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+  const refusal = { flags: rst | ack, sequence: 0 };
+  t.same(rig.in(fromClient(isnP, 1, refusal)), fromClient(isnS, 1, refusal));
+  rig.now = lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 0);
+});
+
+test('what is no answer to the SYN of a guest that has seen none does not tell numbers', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+  const stray = fromClient(12_345, 1);
+  t.same(rig.in(stray), stray);
+});
+
+test('both ends open at once', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+  const theirs = fromClient(0, 0, { flags: syn, sequence: isnC, acknowledgement: 0 });
+  t.same(rig.in(theirs), theirs, 'a field that means nothing stays');
+  const mine = fromGuest(isnS, 0, { flags: syn | ack });
+  t.same(rig.out(mine), mine);
+  const answer = { flags: syn | ack, sequence: isnC };
+  t.same(rig.in(fromClient(isnP, 1, answer)), fromClient(isnS, 1, answer));
+  t.same(rig.out(fromGuest(isnS, 1, { payload: 'x' })), fromGuest(isnP, 1, { payload: 'x' }));
+});
+
+test("SACK blocks of the other end are of the guest's numbers, the guest's own are not", async (t) => {
+  const rig = opened();
+  const blocks = (isn: number): number[] => [
+    1,
+    5,
+    18,
+    ...long((isn + 20) | 0),
+    ...long((isn + 30) | 0),
+    ...long((isn + 40) | 0),
+    ...long((isn + 50) | 0),
+  ];
+  rig.out(fromGuest(isnS, 1, { payload: 'x'.repeat(60) }));
+  t.same(rig.in(fromClient(isnP, 10, { options: blocks(isnP) })), fromClient(isnS, 10, { options: blocks(isnS) }));
+  const own = { options: blocks(isnC) };
+  t.same(rig.out(fromGuest(isnS, 61, own)), fromGuest(isnP, 61, own));
+});
+
+test('timestamps of the guest go on from those of P, and echoes come back as its own', async (t) => {
+  const rig = openedWithTimes();
+  const first = rig.in(fromClient(isnP, 1, { options: times(timeC + 1, timeP) }));
+  t.same(first, fromClient(isnS, 1, { options: times(timeC + 1, timeS) }));
+  t.same(
+    rig.out(fromGuest(isnS, 1, { payload: 'x', options: times(timeS + 9, timeC + 1) })),
+    fromGuest(isnP, 1, { payload: 'x', options: times(timeP + 9, timeC + 1) }),
+  );
+  const none = fromClient(isnP, 2, { options: times(timeC + 2, 0) });
+  t.same(rig.in(none), fromClient(isnS, 2, { options: times(timeC + 2, 0) }), 'an echo of nothing stays none');
+});
+
+test("a SYN that S's guest had to send again: timestamps are rather ahead of P's than behind", async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack, options: times(timeS, timeC) }));
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack, options: times(timeS + 1000, timeC) }));
+  rig.in(fromClient(isnP, 1, { options: times(timeC, timeP) }));
+  t.same(
+    rig.out(fromGuest(isnS, 1, { options: times(timeS + 1001, timeC) })),
+    fromGuest(isnP, 1, { options: times(timeP + 1001, timeC) }),
+  );
+});
+
+test("timestamps of a guest that is behind P's never fall behind what the client echoes", async (t) => {
+  const rig = openedWithTimes();
+  rig.out(fromGuest(isnS, 1, { payload: 'x', options: times(timeS + 10, timeC) }));
+  const echo = rig.in(fromClient(isnP, 2, { options: times(timeC + 90, timeP + 75) }));
+  t.same(echo, fromClient(isnS, 2, { options: times(timeC + 90, timeS + 10) }), 'the last one that it sent');
+  const late = { payload: 'y', options: times(timeS + 11, timeC) };
+  t.same(rig.out(fromGuest(isnS, 2, late)), fromGuest(isnP, 2, { ...late, options: times(timeP + 76, timeC) }));
+  // An older echo takes nothing back.
+  rig.in(fromClient(isnP, 2, { options: times(timeC + 91, timeP + 20) }));
+  t.same(rig.out(fromGuest(isnS, 2, late)), fromGuest(isnP, 2, { ...late, options: times(timeP + 76, timeC) }));
+  // Nor does an older timestamp of the guest, of a packet that was overtaken.
+  rig.out(fromGuest(isnS, 1, { payload: 'x', options: times(timeS + 5, timeC) }));
+  rig.in(fromClient(isnP, 3, { options: times(timeC + 92, timeP + 76) }));
+  t.same(rig.out(fromGuest(isnS, 2, late)), fromGuest(isnP, 2, { ...late, options: times(timeP + 76, timeC) }));
+});
+
+test('an echo that nobody ever sent moves no timestamps', async (t) => {
+  const rig = openedWithTimes();
+  rig.in(fromClient(isnP, 1, { options: times(timeC, timeP + (1 << 24)) }));
+  const next = { options: times(timeS + 1, timeC) };
+  t.same(rig.out(fromGuest(isnS, 1, next)), fromGuest(isnP, 1, { options: times(timeP + 1, timeC) }));
+});
+
+test('at a takeover timestamps are moved ahead', async (t) => {
+  const rig = openedWithTimes();
+  rig.translator.takeOver(500);
+  t.same(
+    rig.out(fromGuest(isnS, 1, { options: times(timeS + 1, timeC) })),
+    fromGuest(isnP, 1, { options: times(timeP + 501, timeC) }),
+  );
+});
+
+test('a connection without timestamps on one side has none to translate', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  rig.in(fromClient(isnP, 1, { options: times(timeC, timeP) }));
+  const options = times(9, 9);
+  t.same(rig.out(fromGuest(isnS, 1, { options })), fromGuest(isnP, 1, { options }));
+  t.same(rig.in(fromClient(isnP, 1, { options })), fromClient(isnS, 1, { options }));
+  const other = new TranslateRig();
+  other.out(fromGuest(isnS, 0, { flags: syn | ack, options: times(timeS, 0) }));
+  other.in(fromClient(isnP, 1));
+  t.same(other.out(fromGuest(isnS, 1, { options })), fromGuest(isnP, 1, { options }));
+});
+
+test('both kinds of checksum stay right', async (t) => {
+  for (const partialChecksum of [false, true]) {
+    for (const version of [4, 6] as const) {
+      const rig = new TranslateRig();
+      const parts = { version, partialChecksum } as const;
+      const from = version === 6 ? { source: tail(7), destination: tail(1) } : {};
+      rig.out(fromGuest(isnS, 0, { flags: syn | ack, ...parts }));
+      t.same(rig.in(fromClient(isnP, 1, { ...parts, ...from })), fromClient(isnS, 1, { ...parts, ...from }));
+      const payload = 'odd';
+      t.same(
+        rig.out(fromGuest(isnS, 1, { payload, ...parts })),
+        fromGuest(isnP, 1, { payload, ...parts }),
+        `IPv${version}, ${partialChecksum ? 'partial' : 'whole'}`,
+      );
+    }
+  }
+});
+
+test('options at odd places, and whatever numbers: the checksum is right', async (t) => {
+  const random = randomNumbers(3);
+  const any = (): number => random(2 ** 32) | 0;
+  for (let round = 0; round < 300; round++) {
+    const [mine, theirs, timeMine, timeTheirs] = [any(), any(), any(), any()];
+    const pads = new Array(random(4)).fill(1);
+    const options = (value: number, echo: number): number[] => [...pads, 8, 10, ...long(value), ...long(echo)];
+    const rig = new TranslateRig();
+    rig.out(fromGuest(mine, 0, { flags: syn | ack, options: options(timeMine, 1) }));
+    rig.in(fromClient(theirs, 1, { options: options(1, timeTheirs) }));
+    const payload = 'x'.repeat(random(20));
+    const sent = rig.out(fromGuest(mine, 1, { payload, options: options(timeMine + 1, 1) }));
+    t.same(sent, fromGuest(theirs, 1, { payload, options: options(timeTheirs + 1, 1) }));
+    const got = rig.in(fromClient(theirs, 1, { payload, options: options(2, timeTheirs) }));
+    t.same(got, fromClient(mine, 1, { payload, options: options(2, timeTheirs === 0 ? 0 : timeMine) }));
+  }
+});
+
+test('a wrong checksum stays wrong', async (t) => {
+  const rig = opened();
+  const packet = fromGuest(isnS, 1, { payload: 'x' });
+  const wanted = fromGuest(isnP, 1, { payload: 'x' });
+  // Another payload under the same checksum.
+  packet[packet.length - 1] = 'y'.charCodeAt(0);
+  wanted[wanted.length - 1] = 'y'.charCodeAt(0);
+  t.same(rig.out(packet), wanted);
+});
+
+test('a client whose packets are cut to pieces on the way', async (t) => {
+  const rig = opened();
+  const first = fromClient(isnP, 1, { payload: 'abcd', fragment: 0x2000 });
+  const whole = (isn: number): Uint8Array => {
+    const packet = fromClient(isn, 1, { payload: 'abcd' });
+    packet.set(first.subarray(12 + 14, 12 + 14 + 20), 12 + 14);
+    return packet;
+  };
+  t.same(rig.in(whole(isnP)), whole(isnS));
+  const later = fromClient(isnP, 1, { payload: 'abcd', fragment: 3 });
+  t.same(rig.in(later), later, 'what has no header has no numbers');
+});
+
+test('while only a SYN was sent, the last answer tells the numbers: a stray packet does no lasting harm', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack, options: times(timeS, timeC) }));
+  rig.in(fromClient(999, 1, { options: times(timeC, 12) }));
+  t.same(
+    rig.in(fromClient(isnP, 1, { options: times(timeC, timeP) })),
+    fromClient(isnS, 1, { options: times(timeC, timeS) }),
+  );
+  rig.out(fromGuest(isnS, 1, { payload: 'x' }));
+  rig.in(fromClient(4444, 1));
+  t.same(rig.out(fromGuest(isnS, 1, { payload: 'x' })), fromGuest(isnP, 1, { payload: 'x' }), 'and then no more');
+});
+
+test('a guest that has only ended has spoken too', async (t) => {
+  const rig = opened();
+  rig.out(fromGuest(isnS, 1, { flags: fin | ack }));
+  rig.in(fromClient(isnP, 2));
+  t.same(rig.out(fromGuest(isnS, 2)), fromGuest(isnP, 2));
+});
+
+test('packets outside the window of the SYN tell no numbers', async (t) => {
+  for (const [ahead, isOne] of [
+    [0, true],
+    [0xffff, true],
+    [0x1_0000, false],
+    [-1, false],
+  ] as const) {
+    const rig = new TranslateRig();
+    rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+    const sequence = (isnC + 1 + ahead) | 0;
+    t.same(rig.in(fromClient(isnP, 1, { sequence })), fromClient(isOne ? isnS : isnP, 1, { sequence }), `${ahead}`);
+  }
+});
+
+test('an upload is translated however far it gets', async (t) => {
+  const rig = opened();
+  for (let at = 0; at < 10; at++) {
+    const sequence = (isnC + 1 + at * 100_000) | 0;
+    t.same(rig.in(fromClient(isnP, 1, { sequence })), fromClient(isnS, 1, { sequence }));
+  }
+});
+
+test('RST without an acknowledgement has none to translate', async (t) => {
+  const rig = opened();
+  const reset = fromClient(5, 0, { flags: rst });
+  t.same(rig.in(reset), reset);
+});
+
+test('what says something in numbers that are not known yet is withheld', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  t.equal(rig.out(fromGuest(isnS, 1, { payload: 'early' })), 'withheld');
+  t.equal(rig.out(fromGuest(isnS, 1, { flags: fin | ack })), 'withheld');
+  t.same(rig.out(fromGuest(isnS, 1)), fromGuest(isnS, 1), 'an acknowledgement alone says nothing in them');
+  t.same(rig.out(fromGuest(isnS, 1, { flags: rst })), fromGuest(isnS, 1, { flags: rst }));
+  t.equal(rig.translator.facts.withheld, 2);
+});
+
+test('a SYN with data is withheld: what its answer acknowledges does not tell the number', async (t) => {
+  const rig = new TranslateRig();
+  t.equal(rig.out(fromGuest(isnS, 0, { flags: syn, payload: 'early' })), 'withheld');
+  t.equal(rig.translator.size, 0);
+});
+
+test('after a takeover nothing is withheld', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  rig.translator.takeOver(0);
+  const early = fromGuest(isnS, 1, { payload: 'early' });
+  t.same(rig.out(early), early);
+  const open = tcpPacket({ flags: syn, payload: 'early', sourcePort: 7 });
+  t.same(rig.out(open), open);
+});
+
+test('a handshake that a takeover finds half done gets whatever number the client knows', async (t) => {
+  const rig = new TranslateRig();
+  const answer = fromGuest(isnS, 0, { flags: syn | ack });
+  rig.out(answer);
+  rig.translator.takeOver(0);
+  t.same(rig.out(answer), answer);
+  t.same(rig.in(fromClient(isnP, 1)), fromClient(isnS, 1), 'the client got that of P');
+  t.same(rig.out(fromGuest(isnS, 1, { payload: 'x' })), fromGuest(isnP, 1, { payload: 'x' }));
+});
+
+test('a checkpoint ends translation', async (t) => {
+  const rig = opened();
+  rig.translator.checkpoint(0);
+  t.equal(rig.translator.size, 0);
+  const packet = fromGuest(isnP, 1, { payload: 'x' });
+  t.same(rig.out(packet), packet);
+  t.same(rig.in(fromClient(isnP, 2)), fromClient(isnP, 2));
+  // One that P had half opened: its SYN has P's number now.
+  const answer = fromGuest(isnP, 0, { flags: syn | ack });
+  rig.translator.checkpoint(0);
+  t.same(rig.out(answer), answer);
+  t.same(rig.in(fromClient(isnP, 1)), fromClient(isnP, 1));
+  t.same(rig.out(packet), packet);
+});
+
+test('after a takeover open connections go on, new ones are not translated', async (t) => {
+  const rig = opened();
+  rig.translator.takeOver(0);
+  t.same(rig.out(fromGuest(isnS, 1, { payload: 'x' })), fromGuest(isnP, 1, { payload: 'x' }));
+  t.same(rig.in(fromClient(isnP, 2)), fromClient(isnS, 2));
+  const other = tcpPacket({ ...guest, destinationPort: 9, sequence: 4, flags: syn | ack });
+  t.same(rig.out(other), other);
+  t.equal(rig.translator.size, 1);
+});
+
+test('ports that are used again after a takeover are of a connection that is not translated', async (t) => {
+  const rig = opened();
+  rig.translator.takeOver(0);
+  const answer = fromGuest(31, 0, { flags: syn | ack });
+  t.same(rig.out(answer), answer);
+  t.equal(rig.translator.size, 0);
+  t.same(rig.in(fromClient(31, 1)), fromClient(31, 1));
+  t.same(rig.out(fromGuest(31, 1)), fromGuest(31, 1));
+});
+
+test('ports that are used again have numbers of their own', async (t) => {
+  const rig = openedWithTimes();
+  rig.out(fromGuest(isnS, 1, { flags: fin | ack }));
+  rig.in(fromClient(isnP, 2, { flags: fin | ack }));
+  rig.out(fromGuest(isnS, 2, { acknowledgement: (isnC + 2) | 0 }));
+  const answer = fromGuest(100, 0, { flags: syn | ack, acknowledgement: 8001 });
+  t.same(rig.out(answer), answer);
+  t.same(rig.in(fromClient(900, 1, { sequence: 8001 })), fromClient(100, 1, { sequence: 8001 }));
+  const data = { payload: 'x', acknowledgement: 8001, options: times(9, 9) };
+  t.same(rig.out(fromGuest(100, 1, data)), fromGuest(900, 1, data));
+  t.same(rig.in(fromClient(900, 2, { sequence: 8001 })), fromClient(100, 2, { sequence: 8001 }));
+  rig.now = lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 1, 'the end of the one before is not its end');
+});
+
+test('a connection is forgotten when both ends have ended, and were silent for a while', async (t) => {
+  const rig = opened();
+  rig.translator.takeOver(0);
+  const steps = [
+    () => rig.out(fromGuest(isnS, 1, { flags: fin | ack, payload: 'x' })),
+    () => rig.in(fromClient(isnP, 2)),
+    () => rig.in(fromClient(isnP, 3)),
+    () => rig.in(fromClient(isnP, 3, { flags: fin | ack, payload: 'end' })),
+    () => rig.out(fromGuest(isnS, 3, { acknowledgement: (isnC + 4) | 0 })),
+  ];
+  for (const step of steps) {
+    step();
+    rig.now += lingerMs;
+    rig.translator.scan(rig.now);
+    t.equal(rig.translator.size, 1);
+  }
+  rig.out(fromGuest(isnS, 3, { acknowledgement: (isnC + 5) | 0 }));
+  rig.now += lingerMs - 1;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 1, 'the client may ask for the last acknowledgement again');
+  const again = { flags: fin | ack, payload: 'end' };
+  t.same(rig.in(fromClient(isnP, 3, again)), fromClient(isnS, 3, again));
+  rig.now += lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 0);
+});
+
+test('a reset closes a connection, whoever sends it, if the guest believes it', async (t) => {
+  const isClosedBy = (...steps: ((rig: TranslateRig) => unknown)[]): boolean => {
+    const rig = opened();
+    for (const step of steps) step(rig);
+    rig.now += lingerMs;
+    rig.translator.scan(rig.now);
+    return rig.translator.size === 0;
+  };
+  const reset = (at: number) => (rig: TranslateRig) =>
+    rig.in(fromClient(isnP, 1, { flags: rst, sequence: (isnC + 1 + at) | 0 }));
+  t.ok(isClosedBy((rig) => rig.out(fromGuest(isnS, 1, { flags: rst | ack }))));
+  t.ok(isClosedBy(reset(0)));
+  t.ok(isClosedBy(reset(1 << 30)));
+  t.notOk(isClosedBy(reset(-1)), 'before what the guest waits for');
+  t.notOk(isClosedBy(reset((1 << 30) + 1)), 'beyond any window');
+  t.notOk(
+    isClosedBy(reset(4), (rig) => rig.out(fromGuest(isnS, 1))),
+    'the guest answers that it goes on',
+  );
+  t.notOk(
+    isClosedBy(reset(0), (rig) => rig.out(fromGuest(isnS, 1, { payload: 'x' }))),
+    'nor was it one',
+  );
+});
+
+test('what a RST acknowledges does not move what the guest waits for', async (t) => {
+  const rig = opened();
+  rig.out(fromGuest(isnS, 1, { flags: rst | ack, acknowledgement: 77 }));
+  rig.out(fromGuest(isnS, 1, { flags: tcpFlag.psh, acknowledgement: 78 }));
+  rig.in(fromClient(isnP, 1, { flags: rst }));
+  rig.now = lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 0);
+});
+
+test('a connection that nobody closed is forgotten after days of silence', async (t) => {
+  const rig = opened();
+  const days = 5 * 24 * 3_600_000;
+  rig.translator.scan(days - 1);
+  t.equal(rig.translator.size, 1);
+  rig.translator.scan(days);
+  t.equal(rig.translator.size, 0);
+});
+
+test('a clock of 32 bits may wrap', async (t) => {
+  const rig = new TranslateRig();
+  rig.now = 2 ** 31 - 1;
+  opened(rig);
+  rig.in(fromClient(isnP, 1, { flags: rst }));
+  rig.translator.scan(2 ** 31 + 5);
+  t.equal(rig.translator.size, 1);
+  rig.translator.scan(2 ** 31 - 1 + lingerMs);
+  t.equal(rig.translator.size, 0);
+});
+
+test('with no room for a connection, its SYN is withheld; one that has closed makes room', async (t) => {
+  const rig = new TranslateRig({ flows: 2 });
+  const answerOf = (port: number): Uint8Array =>
+    tcpPacket({ ...guest, destinationPort: port, flags: syn | ack, sequence: port });
+  rig.out(answerOf(1));
+  rig.out(answerOf(2));
+  t.equal(rig.out(answerOf(3)), 'withheld');
+  t.equal(rig.translator.facts.withheld, 1);
+  const data = tcpPacket({ ...guest, destinationPort: 3, payload: 'x' });
+  t.same(rig.out(data), data, 'what it says then is compared as it is, and differs');
+  rig.out(tcpPacket({ ...guest, destinationPort: 2, flags: rst }));
+  t.same(rig.out(answerOf(3)), answerOf(3));
+  t.equal(rig.translator.size, 2);
+});
+
+test('connections of two cards are two', async (t) => {
+  const rig = opened();
+  const packet = fromGuest(isnS, 1, { payload: 'x' });
+  t.same(rig.out(packet, 1), packet);
+  t.same(rig.in(fromClient(isnP, 1), 1), fromClient(isnP, 1));
+});
+
+test('whatever is not TCP, or malformed, stays as it is', async (t) => {
+  const rig = opened();
+  const datagram = udpPacket({ sourcePort: 80, destinationPort: 40_112, payload: 'x' });
+  t.same(rig.out(datagram), datagram);
+  const incoming = udpPacket({ ...client, payload: 'x' });
+  t.same(rig.in(incoming), incoming);
+  const cut = fromGuest(isnS, 1).subarray(0, 50);
+  t.same(rig.out(cut), cut);
+  t.same(rig.in(cut), cut);
+  const random = randomNumbers(1);
+  for (let round = 0; round < 500; round++) {
+    const packet = random(2) === 0 ? fromGuest(isnS, 1, { options: times(1, 2) }) : fromClient(isnP, 1);
+    const broken = packet.slice(0, random(packet.length + 1));
+    for (let flips = random(6); flips > 0 && broken.length > 0; flips--) broken[random(broken.length)] = random(256);
+    t.equal(rig.in(broken).length, broken.length);
+    t.not(rig.out(broken), undefined);
+  }
+});
+
+test('frames without a virtio-net header', async (t) => {
+  const rig = new TranslateRig({}, 0);
+  const parts = { header: 'none' } as const;
+  opened(rig, parts);
+  t.same(rig.out(fromGuest(isnS, 1, { payload: 'x', ...parts })), fromGuest(isnP, 1, { payload: 'x', ...parts }));
+});
+
+test("a survivor's next standby translates as it does", async (t) => {
+  const survivor = openedWithTimes();
+  survivor.translator.takeOver(3);
+  survivor.out(fromGuest(isnS, 1, { payload: 'x', flags: fin | ack }));
+  const standby = survivor.next();
+  const rest = (rig: TranslateRig): unknown[] => [
+    rig.in(fromClient(isnP, 3, { options: times(timeC, timeP + 4) })),
+    rig.out(fromGuest(isnS, 3, { options: times(timeS + 8, timeC) })),
+    rig.in(fromClient(isnP, 3, { flags: fin | ack })),
+    rig.out(fromGuest(isnS, 3, { acknowledgement: (isnC + 2) | 0 })),
+    rig.translator.scan(lingerMs - 1),
+    rig.translator.size,
+    rig.translator.scan(lingerMs),
+    rig.translator.size,
+  ];
+  t.same(rest(standby), rest(survivor));
+  t.same(survivor.next().next().translator.save(), survivor.translator.save());
+});
+
+test('a checkpoint with the same connection twice has it once', async (t) => {
+  const { flows } = opened().translator.save();
+  t.equal(new TranslateRig().next({ flows: [...flows, ...flows] }).translator.size, 1);
+});
+
+function tail(last: number): number[] {
+  return [0x20, 1, 0xd, 0xb8, ...new Array(11).fill(0), last];
+}
