@@ -24,7 +24,11 @@ export interface EtcdClientOptions {
   readonly tls?: EtcdTls;
   /** How long one member may take to answer, in ms. */
   readonly patienceMs: number;
+  /** A member that has not answered for so long may still do so, but the next one is asked as well, in ms. */
+  readonly turnMs?: number;
 }
+
+const defaultTurnMs = 500;
 
 /** A key as etcd has it. `revision` is that of its last change, as a decimal string. */
 export interface EtcdValue {
@@ -54,7 +58,8 @@ class MemberError extends Error {
 
 /**
  * etcd's v3 API, over its JSON gateway: as much of it as an arbiter needs. Reads are linearizable, as is etcd's default. A
- * member that does not answer is followed by the next one, so a change may be made twice: callers compare and swap.
+ * member that does not answer soon is followed by the next one, and the first answer counts: slow is not dead. So a change may be
+ * made twice: callers compare and swap.
  */
 export class EtcdClient {
   readonly #options: EtcdClientOptions;
@@ -105,22 +110,40 @@ export class EtcdClient {
   }
 
   /** Asks members in turn, until one answers. */
-  async #ask(path: string, body: object): Promise<Record<string, unknown>> {
-    const { endpoints } = this.#options;
+  #ask(path: string, body: object): Promise<Record<string, unknown>> {
+    const { endpoints, turnMs = defaultTurnMs } = this.#options;
+    const first = this.#first;
     const failures: string[] = [];
-    for (let turn = 0; turn < endpoints.length; turn++) {
-      const index = (this.#first + turn) % endpoints.length;
-      const endpoint = endpoints[index] ?? '';
-      try {
-        const answer = await this.#askAs(endpoint, path, body);
-        this.#first = index;
-        return answer;
-      } catch (error) {
-        if (this.#closing.signal.aborted) throw new ArbiterError('the arbiter was closed');
-        failures.push(`${endpoint} ${error instanceof Error ? error.message : String(error)}`);
-      }
-    }
-    throw new ArbiterError(`the arbiter etcd does not answer: ${failures.join('; ')}`);
+    let begun = 0;
+    let turn: NodeJS.Timeout | undefined;
+    return new Promise((resolve, reject) => {
+      const begin = (): void => {
+        clearTimeout(turn);
+        if (begun === endpoints.length) return;
+        const index = (first + begun++) % endpoints.length;
+        const endpoint = endpoints[index] ?? '';
+        turn = setTimeout(begin, turnMs);
+        this.#askAs(endpoint, path, body).then(
+          (answer) => {
+            clearTimeout(turn);
+            begun = endpoints.length;
+            this.#first = index;
+            resolve(answer);
+          },
+          (error: Error) => {
+            failures.push(`${endpoint} ${error.message}`);
+            if (this.#closing.signal.aborted) {
+              clearTimeout(turn);
+              reject(new ArbiterError('the arbiter was closed'));
+            } else if (failures.length === endpoints.length) {
+              clearTimeout(turn);
+              reject(new ArbiterError(`the arbiter etcd does not answer: ${failures.join('; ')}`));
+            } else begin();
+          },
+        );
+      };
+      begin();
+    });
   }
 
   /** As the user, if there is one; a token that has expired is renewed once. */

@@ -4,8 +4,12 @@ import type { ArbiterConfig } from '../arbiter/arbiter-config.ts';
 import { EtcdArbiter } from '../arbiter/etcd-arbiter.ts';
 import type { ArbiterAnswer } from '../core/events.ts';
 
-/** One question to an arbiter may take so long; the core asks again anyway. */
-const patienceMs = 2000;
+/** One question to an arbiter may take so long: etcd on a slow disk takes seconds, and is there all the same. */
+const patienceMs = 10_000;
+/** Whoever begins to look waits for the first answer at most so long. */
+const firstLookMs = 2000;
+/** A claim that has no answer yet is made again beside it, by another connection, but not more often than this. */
+const claimAgainMs = 1000;
 /** An arbiter is looked at this often while it is not needed, so that an operator hears of it before it is. */
 const checkPeriodMs = 5000;
 
@@ -19,6 +23,9 @@ export class ArbiterDesk {
   readonly #arbiter: Arbiter | undefined;
   readonly #holder: string;
   readonly #changed: (problem: string | undefined) => void;
+  #isLooking = false;
+  #claimedAt = Number.NEGATIVE_INFINITY;
+  #claims = 0;
   #timer: NodeJS.Timeout | undefined;
   /** The term that the arbiter does not know yet. */
   #unregistered: number | undefined;
@@ -47,12 +54,17 @@ export class ArbiterDesk {
     };
   }
 
-  /** Looks at the arbiter from now on. Resolves after the first look. */
+  /** Looks at the arbiter from now on. Resolves after the first look, or when that takes long. */
   async watch(): Promise<void> {
     if (this.#arbiter === undefined) return;
-    await this.#check();
     this.#timer = setInterval(() => void this.#check(), checkPeriodMs);
     this.#timer.unref();
+    let enough: NodeJS.Timeout | undefined;
+    const long = new Promise<void>((resolve) => {
+      enough = setTimeout(resolve, firstLookMs);
+    });
+    await Promise.race([this.#check(), long]);
+    clearTimeout(enough);
   }
 
   /**
@@ -71,10 +83,15 @@ export class ArbiterDesk {
     return verdict;
   }
 
-  /** Asks for a term. */
+  /** Asks for a term. While an earlier question has no answer yet, that is what is waited for. */
   async claim(term: number, byOperator: boolean): Promise<ArbiterAnswer> {
     if (this.#arbiter === undefined) return byOperator ? 'yes' : 'unknown';
+    const now = performance.now();
+    if (this.#claims > 0 && now - this.#claimedAt < claimAgainMs) return 'unknown';
+    this.#claimedAt = now;
+    this.#claims++;
     const verdict = await this.#ask((arbiter) => arbiter.claim({ pair: this.#pair, term, holder: this.#holder }));
+    this.#claims--;
     if (verdict === undefined) return 'unknown';
     return verdict.kind === 'granted' ? 'yes' : 'no';
   }
@@ -85,8 +102,11 @@ export class ArbiterDesk {
   }
 
   async #check(): Promise<void> {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
     if (this.#unregistered !== undefined) await this.register(this.#unregistered);
     else await this.#ask((arbiter) => arbiter.check(this.#pair));
+    this.#isLooking = false;
   }
 
   async #ask<T>(question: (arbiter: Arbiter) => Promise<T>): Promise<T | undefined> {

@@ -1,0 +1,61 @@
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import { type Test, test } from 'tap';
+import { ArbiterDesk } from '../../../../src/colo/side/arbiter-desk.ts';
+import { until } from './host-rig.ts';
+
+/** An etcd that answers when a test says so, and that knows the pair in term 1. */
+async function slowEtcd(t: Test) {
+  const waiting: ServerResponse[] = [];
+  const server = createServer((request, response) => {
+    request.resume();
+    request.once('end', () => waiting.push(response));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const record = Buffer.from(JSON.stringify({ term: 1, holder: 'other' })).toString('base64');
+  const answer = async (body: object): Promise<void> => {
+    await until(() => waiting.length > 0);
+    waiting.shift()?.end(JSON.stringify(body));
+  };
+  return {
+    url: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
+    waiting,
+    knows: () => answer({ kvs: [{ value: record, mod_revision: '7' }] }),
+    agrees: () => answer({ succeeded: true }),
+  };
+}
+
+function deskOf(t: Test, endpoints: readonly string[], problems: (string | undefined)[] = []): ArbiterDesk {
+  const etcd = { endpoints, prefix: '/colo-vmm/' };
+  const desk = new ArbiterDesk('web', { kind: 'etcd', etcd }, 'us', (problem) => problems.push(problem));
+  t.teardown(() => desk.close());
+  return desk;
+}
+
+test('an arbiter that is slow is no arbiter that is gone: its answer counts when it comes', async (t) => {
+  const etcd = await slowEtcd(t);
+  const problems: (string | undefined)[] = [];
+  const desk = deskOf(t, [etcd.url], problems);
+  const claim = desk.claim(2, false);
+  await until(() => etcd.waiting.length === 1);
+  t.equal(await desk.claim(2, false), 'unknown', 'who asks again meanwhile does not ask the arbiter again');
+  t.equal(etcd.waiting.length, 1);
+  await etcd.knows();
+  await etcd.agrees();
+  t.equal(await claim, 'yes');
+  t.strictSame(problems, [], 'nobody was alarmed');
+});
+
+test('a member that says nothing does not keep others from being asked', async (t) => {
+  const [mute, well] = [await slowEtcd(t), await slowEtcd(t)];
+  const desk = deskOf(t, [mute.url, well.url]);
+  const claim = desk.claim(2, false);
+  await well.knows();
+  await well.agrees();
+  t.equal(await claim, 'yes');
+  t.ok(mute.waiting.length > 0, 'it was asked first, and may still answer');
+});
