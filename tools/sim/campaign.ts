@@ -11,10 +11,11 @@ export interface Campaign {
 }
 
 /** Runs the schedules of `count` seeds from `first` on; ends at the first violation. */
-export function runSeeds(first: number, count: number, mode: Mode, rules?: Rules): Campaign {
+/** @param compares both guests run */
+export function runSeeds(first: number, count: number, mode: Mode, rules?: Rules, compares = false): Campaign {
   const totals = new Totals();
   for (let seed = first; seed < first + count; seed++) {
-    const schedule = randomSchedule(seed, mode);
+    const schedule = randomSchedule(seed, mode, compares);
     const outcome = runSchedule(schedule, { counts: totals.counts, ...(rules === undefined ? {} : { rules }) });
     totals.add(schedule, outcome);
     if (outcome.violation !== undefined) return { totals, violating: schedule };
@@ -35,7 +36,7 @@ export function* huntMutants(first: number, limit: number, word = ''): Generator
     if (!mutant.name.includes(word)) continue;
     const mode = mutant.mode ?? 'safety';
     const rules = mutatedRules(mutant);
-    const { totals, violating } = runSeeds(first, limit, mode, rules);
+    const { totals, violating } = runSeeds(first, limit, mode, rules, mutant.compares);
     if (violating === undefined) {
       yield { mutant, after: undefined, by: 'nothing' };
       continue;

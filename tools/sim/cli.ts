@@ -19,6 +19,7 @@ interface Options {
   readonly exhaustive?: boolean;
   readonly seconds: number;
   readonly history?: boolean;
+  readonly compare?: boolean;
 }
 
 const program = new Command('npm run sim --')
@@ -33,6 +34,7 @@ const program = new Command('npm run sim --')
   .option('--mutants [word]', 'break one rule of the specification at a time, and see that it is noticed')
   .option('--exhaustive', 'every fault before every effect of a small model, then every two of them')
   .option('--seconds <n>', 'how long --exhaustive looks for pairs', wholeNumber, 60)
+  .option('--compare', 'both guests run, and their answers are compared')
   .option('--history', 'tell what happens; for one seed')
   .action(main);
 
@@ -42,14 +44,14 @@ function main(options: Options, command: Command): void {
   else if (options.exhaustive === true) exhaust(options);
   else {
     const alone = options.seed !== undefined && command.getOptionValueSource('seeds') === 'default';
-    if (options.history === true) tell(options.seed ?? 1, options.mode);
-    else seeds(options.seed ?? 1, alone ? 1 : options.seeds, options.mode);
+    if (options.history === true) tell(options.seed ?? 1, options.mode, options.compare === true);
+    else seeds(options.seed ?? 1, alone ? 1 : options.seeds, options.mode, options.compare === true);
   }
   say(`${((performance.now() - begun) / 1000).toFixed(1)} s`);
 }
 
-function seeds(first: number, count: number, mode: Mode): void {
-  const { totals, violating } = runSeeds(first, count, mode);
+function seeds(first: number, count: number, mode: Mode, compares: boolean): void {
+  const { totals, violating } = runSeeds(first, count, mode, undefined, compares);
   for (const line of totals.lines()) say(line);
   // What was never reached was not tested.
   if (totals.missing().length > 0) say(`\nnever reached: ${totals.missing().join(', ')}`);
@@ -57,12 +59,15 @@ function seeds(first: number, count: number, mode: Mode): void {
     say(`\n${mode}: no violation in seeds ${first} to ${first + count - 1}`);
     return;
   }
-  fail([...explain(violating), `again: npm run sim -- --mode ${mode} --seed ${violating.seed}`]);
+  fail([
+    ...explain(violating),
+    `again: npm run sim -- --mode ${mode}${compares ? ' --compare' : ''} --seed ${violating.seed}`,
+  ]);
 }
 
-function tell(seed: number, mode: Mode): void {
+function tell(seed: number, mode: Mode, compares: boolean): void {
   const history: string[] = [];
-  const { violation } = runSchedule(randomSchedule(seed, mode), { history });
+  const { violation } = runSchedule(randomSchedule(seed, mode, compares), { history });
   for (const line of history) say(line);
   if (violation !== undefined) fail([violation.message]);
 }

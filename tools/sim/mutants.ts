@@ -10,6 +10,8 @@ export interface Mutant {
   readonly broken: Partial<Rules>;
   /** Where it shows: nothing bad happens, but nothing good either. */
   readonly mode?: Mode;
+  /** Where both guests run. */
+  readonly compares?: boolean;
   /** Why random schedules do not reach it in 10,000: the unit tests of core/fencing do. */
   readonly rare?: string;
 }
@@ -135,6 +137,55 @@ export const mutants: readonly Mutant[] = [
   { name: 'kept input is forgotten at a takeover', section: 'B.15', broken: { replays: () => false } },
   { name: 'time stands still during a takeover', section: 'B.12', broken: { clockMove: () => 0 } },
   { name: 'a reset is not followed by a checkpoint', section: 'B.13', broken: { resetWantsCheckpoint: false } },
+  // Both guests run.
+  {
+    name: 'output of both is compared across epochs',
+    section: 'B.1',
+    broken: { comparable: () => true },
+    compares: true,
+  },
+  {
+    name: "an acknowledgement is released ahead of the secondary's",
+    section: 'B.2',
+    broken: { mayAcknowledge: () => true },
+    compares: true,
+  },
+  {
+    name: "the primary's output is dropped where there is no room for more",
+    section: 'A.5',
+    broken: { overflowDropsOutput: true },
+    compares: true,
+  },
+  {
+    name: 'what only the secondary wrote stays at a checkpoint',
+    section: 'A.3',
+    broken: { rollsBack: false },
+    compares: true,
+  },
+  {
+    name: "a connection's offset is not reset by a checkpoint",
+    section: 'A.6',
+    broken: { checkpointResetsOffsets: false },
+    compares: true,
+  },
+  {
+    name: 'the secondary forgets what it said once it is found equal',
+    section: 'B.15',
+    broken: { confirms: () => true },
+    compares: true,
+  },
+  {
+    name: "what the secondary's guest said is not sent at a takeover",
+    section: 'B.15',
+    broken: { sendsOwn: false },
+    compares: true,
+  },
+  {
+    name: 'time stands still during a takeover of a guest that runs',
+    section: 'B.12',
+    broken: { clockMove: () => 0 },
+    compares: true,
+  },
 ];
 
 /** The rules with this one broken. */

@@ -18,6 +18,9 @@ export const simulatedSettings: Settings = {
   checkpointDelayMs: 120,
   guestShare: 0.7,
   livePasses: 1,
+  compares: false,
+  divergenceShare: 0.5,
+  buffersForMs: 60,
   diskLogBytes: 16 * 4,
 };
 
@@ -98,14 +101,24 @@ export const decisive: Readonly<Record<Role, readonly string[]>> = {
   ],
 };
 
-/** The schedule of a seed. */
-export function randomSchedule(seed: number, mode: Mode): Schedule {
+/** The same for what a secondary does when its guest runs. */
+const decisiveComparing: readonly string[] = [
+  'pause-guest',
+  'start',
+  'let-in',
+  'let-in-kept',
+  'forget-own',
+  'move-clock',
+];
+
+/** The schedule of a seed. @param compares both guests run */
+export function randomSchedule(seed: number, mode: Mode, compares = false): Schedule {
   const random = new RandomStream(seed, 100);
   const faults: Fault[] = [];
   // Most seeds have one to three faults; every tenth has none, some have many.
   const count = random.chance(0.1) ? 0 : random.chance(0.1) ? 4 + random.below(4) : 1 + random.below(3);
   const lengthMs = 700;
-  for (let at = 0; at < count; at++) faults.push(randomFault(random, faults.at(-1)));
+  for (let at = 0; at < count; at++) faults.push(randomFault(random, faults.at(-1), compares));
   const healthy = mode === 'liveness' ? healthyFrom(random, faults) : undefined;
   return {
     seed,
@@ -113,7 +126,7 @@ export function randomSchedule(seed: number, mode: Mode): Schedule {
     arbiter: mode === 'safety' && random.chance(0.2) ? 'manual' : 'etcd',
     asBytes: seed % 8 === 0,
     lengthMs: healthy === undefined ? lengthMs : healthy.fromMs + 1000,
-    settings: simulatedSettings,
+    settings: compares ? { ...simulatedSettings, compares } : simulatedSettings,
     ...(healthy === undefined ? {} : { healthy }),
   };
 }
@@ -123,13 +136,14 @@ function healthyFrom(random: RandomStream, faults: readonly Fault[]): { readonly
   return { side: random.chance(0.5) ? 'primary' : 'secondary', fromMs: random.between(100, 600) };
 }
 
-function randomFault(random: RandomStream, last: Fault | undefined): Fault {
+function randomFault(random: RandomStream, last: Fault | undefined, compares: boolean): Fault {
   const kind = random.pick(bag);
   const side: Role = random.chance(0.5) ? 'primary' : 'secondary';
   const where: Role = random.chance(0.8) ? side : side === 'primary' ? 'secondary' : 'primary';
   const durationMs = random.chance(0.5) ? random.between(5, 120) : random.between(100, 900);
   const amount = random.next();
-  const before = random.chance(0.5) ? 'any' : random.pick(decisive[where]);
+  const places = compares && where === 'secondary' ? [...decisive.secondary, ...decisiveComparing] : decisive[where];
+  const before = random.chance(0.5) ? 'any' : random.pick(places);
   let nth = 1 + random.below(before === 'any' ? 500 : before === 'send' || before === 'stage' ? 60 : 15);
   // What happens soon after something else tells more.
   if (before === 'any' && last?.before === 'any' && random.chance(0.5)) nth = last.nth + random.below(60);

@@ -1,6 +1,6 @@
 import type { Frame } from '../protocol/frame.ts';
-import type { EpochItem, Message } from '../protocol/messages.ts';
-import type { Epoch, Role, Term } from '../protocol/numbers.ts';
+import type { EpochItem, Message, Packet } from '../protocol/messages.ts';
+import type { Epoch, Mode, Role, Term } from '../protocol/numbers.ts';
 import type { ProtocolError } from '../protocol/protocol-error.ts';
 
 /** Alarms that a core sets, by its own side's clock. One of a name at a time. */
@@ -61,6 +61,11 @@ export type PrimaryEvent =
   | { readonly kind: 'captured'; readonly epoch: Epoch; readonly stateBytes: number; readonly stoppedMs: number }
   /** The open epoch has output, and had none. */
   | { readonly kind: 'output-waits' }
+  /**
+   * The comparison wants a checkpoint (spec A.5). `divergence`: the guests do not agree, or one has said what the other did not say in
+   * time. `output`: of a connection that waits for checkpoints by policy.
+   */
+  | { readonly kind: 'comparison-wants'; readonly epoch: Epoch; readonly why: 'divergence' | 'output' }
   /** All output up to this epoch is with the network. */
   | { readonly kind: 'output-left'; readonly epoch: Epoch }
   /** S's disk log is half full, as far as P knows. */
@@ -76,6 +81,10 @@ export type SecondaryEvent =
   | { readonly kind: 'copy-moved' }
   /** The epoch's writes belong to the disk now. */
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
+  /** The guest runs, from this checkpoint (effect `start`). */
+  | { readonly kind: 'started'; readonly epoch: Epoch }
+  /** What its guest said and P did not confirm takes half of the room that there is for it. */
+  | { readonly kind: 'own-output-half' }
   /** Bytes of committed writes laid down on the disk, since pairing. */
   | { readonly kind: 'disk-laid'; readonly bytes: number }
   | { readonly kind: 'disk-log-half' };
@@ -105,8 +114,11 @@ export type Effect =
   | { readonly kind: 'detach' }
   | { readonly kind: 'synchronise-disks' }
   | { readonly kind: 'live-pass'; readonly epoch: Epoch }
-  /** Stops, copies aside, closes the epoch on all streams and goes on: one synchronous call. */
-  | { readonly kind: 'capture'; readonly epoch: Epoch }
+  /**
+   * Stops, copies aside, closes the epoch on all streams and goes on: one synchronous call. In the epoch that begins, output leaves
+   * as `mode` says: in a buffered one each packet is mirrored as it comes, in one that is compared those that still wait when it ends.
+   */
+  | { readonly kind: 'capture'; readonly epoch: Epoch; readonly mode: Mode }
   /** Encodes and sends what was copied aside. */
   | { readonly kind: 'transmit'; readonly epoch: Epoch }
   | { readonly kind: 'pause-guest' }
@@ -114,7 +126,20 @@ export type Effect =
   | { readonly kind: 'stage'; readonly item: EpochItem }
   /** Throws away what is staged, logged and kept beyond this checkpoint. */
   | { readonly kind: 'discard'; readonly beyond: Epoch }
+  /** What its guest wrote itself is rolled back, and the staged pages become RAM. It does not run then. */
   | { readonly kind: 'load'; readonly epoch: Epoch }
+  /**
+   * Comparing: device state into the guest, its clocks as at the stop, offsets of connections 0, its own disk layer and what it said
+   * before forgotten; then it runs, its output held and handed over as of the next epoch. Answered by `started`.
+   */
+  | { readonly kind: 'start'; readonly epoch: Epoch }
+  /** Comparing: this packet enters S's guest; and those that wait for this epoch. */
+  | { readonly kind: 'let-in'; readonly item: Packet }
+  | { readonly kind: 'let-in-kept'; readonly epoch: Epoch }
+  /** The first `items` of what S's guest said in this epoch need not be kept. */
+  | { readonly kind: 'forget-own'; readonly epoch: Epoch; readonly items: number }
+  /** A takeover with a guest that runs: its clock is moved by what P's was ahead of it (rules.clockMove of these two). */
+  | { readonly kind: 'move-clock'; readonly stoppedAt: number; readonly startedAt: number }
   | { readonly kind: 'commit-disk'; readonly epoch: Epoch }
   /** Device state into the guest. Its clock is moved by what passed since `stoppedAt` (rules.clockMove), read at that moment. */
   | { readonly kind: 'revive'; readonly epoch: Epoch; readonly stoppedAt: number }
@@ -145,4 +170,6 @@ export type Notice =
   /** P: the guest is S's from now on. S: it is this side's, and nobody was lost. */
   | { readonly kind: 'switched-over'; readonly role: Role; readonly term: Term }
   | { readonly kind: 'fenced'; readonly why: string }
-  | { readonly kind: 'checkpoint'; readonly epoch: Epoch; readonly reasons: readonly string[] };
+  | { readonly kind: 'checkpoint'; readonly epoch: Epoch; readonly reasons: readonly string[] }
+  /** P: from this epoch on output leaves in another way (spec B.8). */
+  | { readonly kind: 'mode'; readonly mode: Mode; readonly epoch: Epoch; readonly why: string };

@@ -21,6 +21,23 @@ export interface Rules {
   /** B.6: P gives up all consent before it closes a connection itself: a close proves to S that P says nothing more. */
   readonly withdrawsBeforeClosing: boolean;
 
+  // Comparing (spec A.5, B.2)
+
+  /** Only what both guests said in the same epoch is compared: S has nothing any more of what it said before a checkpoint. */
+  readonly comparable: (epoch: Epoch, peerEpoch: Epoch) => boolean;
+  /** B.2: P acknowledges to a client what S has acknowledged, and no more. */
+  readonly mayAcknowledge: (acknowledged: number, byPeer: number) => boolean;
+  /** A.5: more output than there is room for asks for a checkpoint; none of it is dropped. */
+  readonly overflowDropsOutput: boolean;
+  /** A.3: a checkpoint restores what S's guest wrote itself. */
+  readonly rollsBack: boolean;
+  /** A.6: a connection that exists at the checkpoint has P's numbers on S, too. */
+  readonly checkpointResetsOffsets: boolean;
+  /** B.15: S keeps what it handed over until its like has left P; that P has found them equal is not enough. */
+  readonly confirms: (isMatched: boolean, hasLeft: boolean) => boolean;
+  /** B.15: at a takeover S sends what its running guest said and P did not confirm. */
+  readonly sendsOwn: boolean;
+
   // Signs of life (spec B.5)
 
   /** A peer that was silent so long is gone. */
@@ -100,6 +117,14 @@ export const specification: Rules = {
   timeAllows: (now, until) => now < until,
   consentEnds: (sentAt, _answeredAt, leaseMs) => sentAt + leaseMs,
   withdrawsBeforeClosing: true,
+
+  comparable: (epoch, peerEpoch) => epoch === peerEpoch,
+  mayAcknowledge: (acknowledged, byPeer) => acknowledged <= byPeer,
+  overflowDropsOutput: false,
+  rollsBack: true,
+  checkpointResetsOffsets: true,
+  confirms: (_isMatched, hasLeft) => hasLeft,
+  sendsOwn: true,
 
   isSilent: (lastHeard, now, detectMs) => now - lastHeard >= detectMs,
   mayVouch: (allTurned) => allTurned,

@@ -20,6 +20,12 @@ export interface Settings {
   readonly guestShare: number;
   /** Live passes before a checkpoint whose reason can wait (spec B.3), at most. */
   readonly livePasses: number;
+  /** Whether both guests may run and be compared (spec B.8); if not, all epochs are buffered. */
+  readonly compares: boolean;
+  /** Comparing goes on while no more than this part of the time is spent on checkpoints because the guests do not agree. */
+  readonly divergenceShare: number;
+  /** The least time in buffered mode before comparing is tried again. */
+  readonly buffersForMs: number;
   /** Bytes that S's disk log may hold (design: disks). At half, a checkpoint; at the bound, P's guest waits. */
   readonly diskLogBytes: number;
 }
@@ -35,5 +41,8 @@ export const defaultSettings: Settings = {
   checkpointDelayMs: 20_000,
   guestShare: 0.7,
   livePasses: 2,
+  compares: false,
+  divergenceShare: 0.5,
+  buffersForMs: 5000,
   diskLogBytes: 64 * 1024 * 1024,
 };

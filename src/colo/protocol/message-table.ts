@@ -57,12 +57,12 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   },
   ended: { code: 6, stream: 'control', limitBytes: 0 },
   heartbeat: { code: 7, stream: 'control', numbers: { clock: 'f64', echo: 'f64', laidBytes: 'u53' }, limitBytes: 24 },
-  'checkpoint-wanted': { code: 8, stream: 'control', from: 'secondary', limitBytes: 0 },
+  'checkpoint-wanted': { code: 8, stream: 'control', from: 'secondary', numbers: { why: 'u8' }, limitBytes: 1 },
 
   'checkpoint-ready': { code: 16, stream: 'control', from: 'secondary', limitBytes: 0 },
   'checkpoint-request': { code: 17, stream: 'control', from: 'primary', limitBytes: 0 },
   'checkpoint-reply': { code: 18, stream: 'control', from: 'secondary', limitBytes: 0 },
-  'vmstate-send': { code: 19, stream: 'control', from: 'primary', limitBytes: 0 },
+  'vmstate-send': { code: 19, stream: 'control', from: 'primary', numbers: { comparing: 'u8' }, limitBytes: 1 },
   'vmstate-size': { code: 20, stream: 'control', from: 'primary', numbers: { value: 'u53' }, limitBytes: 8 },
   'vmstate-received': { code: 21, stream: 'control', from: 'secondary', limitBytes: 0 },
   'vmstate-loaded': { code: 22, stream: 'control', from: 'secondary', limitBytes: 0 },
@@ -131,6 +131,15 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   },
   'packets-end': { code: 66, stream: 'packets', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
   'output-left': { code: 67, stream: 'packets', from: 'primary', limitBytes: 0 },
+  'secondary-output': {
+    code: 68,
+    stream: 'packets',
+    from: 'secondary',
+    numbers: { card: 'u8' },
+    rest: 'data',
+    limitBytes: packetBytes,
+  },
+  'output-confirmed': { code: 69, stream: 'packets', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
 };
 
 /** The stream that a message of this kind travels on. */

@@ -8,7 +8,7 @@ import type { Epoch } from './numbers.ts';
  */
 
 /** This program's version of all of it. Sides of different versions refuse each other. */
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 
 // Pairing, and its end. Stream: control.
 
@@ -69,9 +69,15 @@ export interface Heartbeat {
   readonly laidBytes: number;
 }
 
-/** S asks for a checkpoint: its disk log is half full, or it fell behind. */
+/** Why S asks for a checkpoint. `guest`: of two guests that run, S's alone has ended or begun anew (spec B.13). `output`: S's guest
+ * said more that P did not confirm than S can keep. */
+export const wantedFor = { diskLog: 0, guest: 1, output: 2 } as const;
+
+/** S asks for a checkpoint. */
 export interface CheckpointWanted {
   readonly kind: 'checkpoint-wanted';
+  /** One of {@link wantedFor}. */
+  readonly why: number;
 }
 
 // The checkpoint transaction (spec A.2). Stream: control; their order is in checkpoint-order.ts.
@@ -91,6 +97,8 @@ export interface CheckpointReply {
 export interface VmstateSend {
   readonly kind: 'vmstate-send';
   readonly epoch: Epoch;
+  /** 1: S's guest runs in the epoch that follows this checkpoint, and its output is compared; 0: it does not (spec B.8). */
+  readonly comparing: number;
 }
 export interface VmstateSize {
   readonly kind: 'vmstate-size';
@@ -201,12 +209,34 @@ export const hashBytes = 32;
 
 // Packets (spec B.15). Stream: packets.
 
-/** `output`: P's guest sent it, P holds it. `input`: it entered P's guest. */
+/**
+ * `output`: P's guest sent it, P holds it; in an epoch that is compared, what is still held when it ends. `input`: it entered P's
+ * guest.
+ */
 export interface Packet {
   readonly kind: 'output' | 'input';
   readonly epoch: Epoch;
   readonly card: number;
   readonly data: Uint8Array;
+}
+/**
+ * S to P: S's guest sent it, in the epoch that follows the checkpoint that it was loaded from; in P's sequence numbers, as far as
+ * they are known. P compares it, and S keeps it until P has confirmed it or the next checkpoint is loaded.
+ */
+export interface SecondaryOutput {
+  readonly kind: 'secondary-output';
+  readonly epoch: Epoch;
+  readonly card: number;
+  readonly data: Uint8Array;
+}
+/**
+ * Of what S's guest sent in this epoch, the first `items` need not be kept by S: their like has left P, or they were the like of
+ * nothing that a client waits for.
+ */
+export interface OutputConfirmed {
+  readonly kind: 'output-confirmed';
+  readonly epoch: Epoch;
+  readonly items: number;
 }
 /** The epoch's last packet was before this. */
 export interface PacketsEnd {
@@ -246,12 +276,21 @@ export type ControlMessage =
 export type DiskRecord = DiskWrite | DiskErase;
 
 /** What belongs to an epoch and travels beside the control stream. */
-export type EpochItem = Pages | PagesEnd | VmState | DiskRecord | DiskEnd | Packet | PacketsEnd | OutputLeft;
+export type EpochItem =
+  | Pages
+  | PagesEnd
+  | VmState
+  | DiskRecord
+  | DiskEnd
+  | Packet
+  | PacketsEnd
+  | OutputLeft
+  | OutputConfirmed;
 
 /** What the two sides say about unequal disks, which concerns no core. */
 export type DiskComparison = DiskCompare | DiskHashes;
 
-export type Message = ControlMessage | EpochItem | DiskComparison;
+export type Message = ControlMessage | EpochItem | SecondaryOutput | DiskComparison;
 
 export type MessageKind = Message['kind'];
 

@@ -27,6 +27,12 @@ export function next<T extends Epoch | Term>(value: T): T {
   return (value + 1) as T;
 }
 
+/**
+ * How output leaves in an epoch (spec B.8). buffered: S's guest does not run, and all waits for the checkpoint. comparing: both
+ * guests run, and what both say leaves at once.
+ */
+export type Mode = 'buffered' | 'comparing';
+
 /** Who a side is in a pair. */
 export type Role = 'primary' | 'secondary';
 

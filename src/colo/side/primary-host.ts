@@ -290,6 +290,9 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         if (this.#primary.phase === 'handed-over') return;
         if (notice.reason !== 'error' || this.#primary.phase === 'unprotected') this.#tryAgain();
         return;
+      case 'mode':
+        this.log.add('protection', `${notice.mode} from epoch ${notice.epoch} on: ${notice.why}`);
+        return;
       default:
         notice satisfies never;
     }

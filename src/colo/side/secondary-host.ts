@@ -236,6 +236,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.lane.do(() => this.#again());
         return;
       case 'checkpoint':
+      case 'mode':
         return;
       case 'colo-exit':
         if (notice.reason === 'error') {
@@ -384,6 +385,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
           return;
         case 'disk-end':
         case 'packets-end':
+        case 'output-confirmed': // of a guest that does not run here yet
           return;
         default:
           item satisfies never;

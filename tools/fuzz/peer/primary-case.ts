@@ -352,7 +352,7 @@ class PrimaryRig {
         echo: pick([now, now + 1, now - 100, now - 1e6, -1, Number.NaN], random),
         laidBytes: pick([0, 1, 2 ** 52], random),
       },
-      { kind: 'checkpoint-wanted' },
+      { kind: 'checkpoint-wanted', why: 0 },
       { kind: 'checkpoint-ready', epoch },
       { kind: 'checkpoint-reply', epoch },
       { kind: 'vmstate-received', epoch },

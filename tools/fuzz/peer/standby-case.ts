@@ -309,7 +309,7 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
     let packets = 0;
     for (let count = random(4); count > 0; count--, packets++) later.push(somePacket(number, random));
     later.push({ kind: 'packets-end', epoch, items: packets });
-    say({ kind: 'vmstate-send', epoch });
+    say({ kind: 'vmstate-send', epoch, comparing: 0 });
     let items = 0;
     for (let count = random(3); count > 0; count--, items++) say({ kind: 'pages', epoch, data: somePages(random) });
     say({ kind: 'pages-end', epoch, items });
@@ -373,7 +373,7 @@ function foreign(ground: PeerGround, random: Random): Piece {
       laidBytes: random(5),
     },
     { kind: 'checkpoint-request', epoch },
-    { kind: 'vmstate-send', epoch },
+    { kind: 'vmstate-send', epoch, comparing: 0 },
     { kind: 'vmstate-size', epoch, value: pick([0, 1, ground.state.length, 2 ** 28, 2 ** 50], random) },
     { kind: 'pages', epoch, data: random(2) === 0 ? data : somePages(random) },
     { kind: 'pages-end', epoch, items: random(4) },

@@ -34,7 +34,7 @@ function forSecondary(world: World): Candidate[] {
   const ours = core.term;
   return [
     [{ kind: 'checkpoint-request', epoch: epoch(far) }, ours],
-    [{ kind: 'vmstate-send', epoch: epoch(far) }, ours],
+    [{ kind: 'vmstate-send', epoch: epoch(far), comparing: 0 }, ours],
     [{ kind: 'vmstate-size', epoch: epoch(far), value: 2 ** 50 }, ours],
     [{ kind: 'pages', epoch: epoch(far), data: bytes }, ours],
     [{ kind: 'vmstate', epoch: epoch(far), data: bytes }, ours],

@@ -1,13 +1,21 @@
+import { Confirmations } from '../../../src/colo/core/epochs/confirmations.ts';
 import { Gate } from '../../../src/colo/core/epochs/gate.ts';
 import type { Effect, PrimaryEvent } from '../../../src/colo/core/events.ts';
 import { Primary, type PrimaryOptions } from '../../../src/colo/core/primary/primary.ts';
 import type { Rules } from '../../../src/colo/core/rules.ts';
+import type { Frame } from '../../../src/colo/protocol/frame.ts';
 import type { Message } from '../../../src/colo/protocol/messages.ts';
-import { type Epoch, epoch, next } from '../../../src/colo/protocol/numbers.ts';
-import { type Answer, blockCount, type DiskRequest, type Request } from './fake-guest.ts';
-import { toBytes } from './numbers-as-bytes.ts';
+import { type Epoch, epoch, type Mode, next } from '../../../src/colo/protocol/numbers.ts';
+import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
+import { FakeComparison } from './fake-comparison.ts';
+import { type Answer, blockCount, type DiskRequest, fromNumbers, type Request, toNumbers } from './fake-guest.ts';
+import { fromBytes, toBytes } from './numbers-as-bytes.ts';
 import { Side } from './side.ts';
 import type { Surroundings } from './surroundings.ts';
+
+/** What has no counterpart for so long wants a checkpoint, and is looked for so often, ms. */
+const compareTimeoutMs = 60;
+const scanMs = 15;
 
 /** A write's data: block and value. */
 export const writeBytes = 16;
@@ -23,6 +31,16 @@ export class PrimarySide extends Side<PrimaryEvent> {
   #packetItems = 0;
   #pagesItems = 0;
   #outputWaits = false;
+  /** How output of that epoch leaves. */
+  mode: Mode = 'buffered';
+  readonly #rules: Rules;
+  readonly #comparison: FakeComparison;
+  readonly #confirmations = new Confirmations();
+  /** Of what was found equal and waits: the number of P's, and that of S's. */
+  readonly #likes = new Map<number, number>();
+  readonly #lost = new Set<number>();
+  /** When the oldest output came that waits in an epoch that is compared. */
+  waitsSince: number | undefined;
   /** The first copy that is under way. */
   #copy = 0;
   #captured: { readonly pages: number[]; readonly state: number[] } = { pages: [], state: [] };
@@ -32,6 +50,23 @@ export class PrimarySide extends Side<PrimaryEvent> {
     super(world, 'primary', primary, new Gate<Answer>('direct', rules));
     this.primary = primary;
     this.guestRuns = true;
+    this.#rules = rules;
+    const bound = world.compares && world.random.chance(0.3) ? 1 : 8;
+    this.#comparison = new FakeComparison(
+      rules,
+      {
+        release: (number, like) => this.#released(number, like),
+        drop: (number) => this.#confirmations.done(number),
+        lose: (number) => {
+          this.#lost.add(number);
+          this.gate.match(number);
+        },
+        wants: (why) => this.post({ kind: 'comparison-wants', epoch: this.epoch, why }),
+      },
+      bound,
+      compareTimeoutMs,
+    );
+    if (world.compares) this.#scan();
   }
 
   override send(message: Message, term = this.primary.term): void {
@@ -39,11 +74,70 @@ export class PrimarySide extends Side<PrimaryEvent> {
     super.send(message, term);
   }
 
+  /** What S's guest said does not pass through the core, which says whether it counts. */
+  override frame(session: number, frame: Frame): void {
+    const { message, term } = frame;
+    if (message.kind !== 'secondary-output') {
+      super.frame(session, frame);
+      return;
+    }
+    this.process(() => {
+      if (session !== this.session || term !== this.primary.term) return;
+      try {
+        if (!this.primary.compares(message.epoch) || this.mode !== 'comparing') return;
+        if (!this.#rules.comparable(this.epoch, message.epoch)) return;
+        this.#comparison.secondary(this.#confirmations.came(), fromNumbers(fromBytes(message.data)), this.now);
+        this.#confirm();
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        this.post({ kind: 'peer-broke', error });
+      }
+    });
+  }
+
+  #released(number: number, like: number | undefined): void {
+    this.world.count('released by comparison');
+    this.gate.match(number);
+    if (like !== undefined) {
+      if (this.#rules.confirms(true, false)) this.#confirmations.done(like);
+      else this.#likes.set(number, like);
+    }
+    this.drain();
+  }
+
+  protected override hasLeft(number: number): void {
+    const like = this.#likes.get(number);
+    if (like === undefined) return;
+    this.#likes.delete(number);
+    this.#confirmations.done(like);
+    this.#confirm();
+  }
+
+  protected override isLost(number: number): boolean {
+    return this.#lost.has(number);
+  }
+
+  #confirm(): void {
+    const items = this.#confirmations.news();
+    if (items !== undefined && this.mode === 'comparing')
+      this.send({ kind: 'output-confirmed', epoch: this.epoch, items });
+  }
+
+  #scan(): void {
+    this.world.agenda.after(scanMs, () => {
+      this.process(() => {
+        if (this.mode === 'comparing') this.#comparison.scan(this.now);
+      });
+      this.#scan();
+    });
+  }
+
   protected override execute(effect: Effect): void {
     const { world } = this;
     switch (effect.kind) {
       case 'attach':
         this.attached = true;
+        this.mode = 'buffered';
         this.epoch = epoch(0);
         this.#diskItems = 0;
         this.#packetItems = 0;
@@ -63,7 +157,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
         this.#pass(effect.epoch);
         return;
       case 'capture':
-        this.#capture(effect.epoch);
+        this.#capture(effect.epoch, effect.mode);
         return;
       case 'transmit':
         this.#transmit(effect.epoch);
@@ -77,12 +171,22 @@ export class PrimarySide extends Side<PrimaryEvent> {
     if (!this.guestRuns || this.guest.ended) return;
     if (this.attached) {
       this.#packetItems++;
-      this.send({ kind: 'input', epoch: this.epoch, card: 0, data: toBytes([request.client, request.number]) });
+      this.send({
+        kind: 'input',
+        epoch: this.epoch,
+        card: 0,
+        data: toBytes([request.client, request.number, request.base, request.echo]),
+      });
     }
     this.give(request);
   }
 
   protected override answered(answer: Answer): void {
+    if (this.attached && this.mode === 'comparing') {
+      const number = this.output(answer, this.epoch);
+      if (this.gate.mode === 'holding') this.#comparison.primary(number, answer, this.now);
+      return;
+    }
     if (this.attached) this.#mirror(answer);
     if (this.attached && this.gate.mode === 'holding' && !this.#outputWaits) {
       this.#outputWaits = true;
@@ -91,9 +195,9 @@ export class PrimarySide extends Side<PrimaryEvent> {
     } else this.output(answer, this.epoch);
   }
 
-  #mirror({ client, number, index, hash, clock }: Answer): void {
+  #mirror(answer: Answer): void {
     this.#packetItems++;
-    this.send({ kind: 'output', epoch: this.epoch, card: 0, data: toBytes([client, number, index, hash, clock]) });
+    this.send({ kind: 'output', epoch: this.epoch, card: 0, data: toBytes(toNumbers(answer)) });
   }
 
   /** The first copy: a block is sent as it is now, among the writes, as far as S's log has room. */
@@ -200,16 +304,22 @@ export class PrimarySide extends Side<PrimaryEvent> {
   }
 
   /** One synchronous call: everything of this epoch is before it, everything after it is of the next one. */
-  #capture(epoch: Epoch): void {
+  #capture(epoch: Epoch, mode: Mode): void {
     const state = this.guest.save(this.now + this.guestClockOffset);
     this.#captured = { pages: this.#dirtyPages(), state };
     this.world.captured(epoch, this.guest, state);
+    // Spec B.15: of an epoch that was compared, what still waits travels with its checkpoint.
+    if (this.mode === 'comparing') for (const answer of this.gate.waiting(epoch)) this.#mirror(answer);
     this.send({ kind: 'disk-end', epoch, items: this.#diskItems });
     this.send({ kind: 'packets-end', epoch, items: this.#packetItems });
     this.#diskItems = 0;
     this.#packetItems = 0;
     this.#outputWaits = false;
     this.epoch = next(epoch);
+    this.mode = mode;
+    this.#comparison.begin();
+    this.#confirmations.begin();
+    this.#likes.clear();
     const stoppedMs = this.world.random.between(0.1, 1.5);
     this.world.agenda.after(stoppedMs, () =>
       this.post({ kind: 'captured', epoch, stateBytes: state.length * 8, stoppedMs }),

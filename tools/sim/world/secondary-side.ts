@@ -4,13 +4,23 @@ import { PacketKeep } from '../../../src/colo/core/epochs/packet-keep.ts';
 import type { Effect, SecondaryEvent } from '../../../src/colo/core/events.ts';
 import type { Rules } from '../../../src/colo/core/rules.ts';
 import { Secondary, type SecondaryOptions } from '../../../src/colo/core/secondary/secondary.ts';
-import type { EpochItem, Message } from '../../../src/colo/protocol/messages.ts';
-import { type Epoch, epoch, noCheckpoint } from '../../../src/colo/protocol/numbers.ts';
+import type { EpochItem, Message, Packet } from '../../../src/colo/protocol/messages.ts';
+import { type Epoch, epoch, next, noCheckpoint } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
-import { type Answer, blockCount, type DiskRequest, FakeGuest, pageCount, type Request } from './fake-guest.ts';
-import { fromBytes } from './numbers-as-bytes.ts';
+import {
+  type Answer,
+  blockCount,
+  type DiskRequest,
+  fromNumbers,
+  opensConnection,
+  pageCount,
+  type Request,
+  toNumbers,
+} from './fake-guest.ts';
+import { fromBytes, toBytes } from './numbers-as-bytes.ts';
 import { Side } from './side.ts';
 import type { Surroundings } from './surroundings.ts';
+import { Translation } from './translation.ts';
 import { Violation } from './violation.ts';
 
 interface LoggedWrite {
@@ -41,15 +51,27 @@ export class SecondarySide extends Side<SecondaryEvent> {
   /** Every input that reached this side, for the check of what is replayed. */
   #inputs: { readonly epoch: Epoch; readonly request: Request }[] = [];
   #replayed = 0;
+  /** Those that have entered the guest, which ran. */
+  #letIn = 0;
+  readonly #translation: Translation;
+  /** How far P's guest is ahead of this one, ms. */
+  #behindMs = 0;
+  /** Of the open epoch, how many of what the guest said are forgotten. */
+  #forgotten = 0;
+  /** Of disks, for a guest that is stopped. */
+  #deferred: DiskRequest[] = [];
+  /** The pages that the checkpoint brought. */
+  #brought: readonly number[] = [];
   live = false;
   /** When each checkpoint's VMSTATE_SEND arrived. */
   readonly #arrivals = new Map<Epoch, number>();
 
   constructor(world: Surroundings, options: SecondaryOptions, rules: Rules) {
     const secondary = new Secondary(options);
-    super(world, 'secondary', secondary, new Gate<Answer>('shut', rules));
+    super(world, 'secondary', secondary, new Gate<Answer>('holding', rules));
     this.secondary = secondary;
     this.#rules = rules;
+    this.#translation = new Translation(rules);
     this.#diskLogBytes = options.settings.diskLogBytes;
     this.#log = new DiskLog(this.#diskLogBytes, rules);
     this.#keep = new PacketKeep(1e6, rules);
@@ -65,6 +87,8 @@ export class SecondarySide extends Side<SecondaryEvent> {
         this.#keep = new PacketKeep(1e6, this.#rules);
         this.#forgetStaging();
         this.#inputs = [];
+        this.#letIn = 0;
+        this.gate.clear();
         return;
       case 'stage':
         this.#stage(effect.item);
@@ -75,8 +99,35 @@ export class SecondarySide extends Side<SecondaryEvent> {
         if (effect.beyond === noCheckpoint) {
           this.#generation++;
           this.#keep.clear();
+          this.guestRuns = false;
+          this.#own.clear();
+          this.gate.clear();
         }
         return;
+      case 'start':
+        this.#start(effect.epoch);
+        return;
+      case 'let-in':
+        this.#enter(requestOf(effect.item), effect.item.epoch);
+        return;
+      case 'let-in-kept':
+        for (const request of this.#keep.takeInputs(effect.epoch)) this.#enter(request as Request, undefined);
+        return;
+      case 'forget-own':
+        this.gate.forget(effect.items - this.#forgotten);
+        this.#forgotten = Math.max(this.#forgotten, effect.items);
+        return;
+      case 'move-clock': {
+        const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, Number.POSITIVE_INFINITY));
+        world.checkRunning(this, this.guest, view);
+        if (!this.#rules.sendsOwn) this.gate.clear();
+        const { stoppedAt, startedAt } = effect;
+        this.guestClockOffset += this.#rules.clockMove(stoppedAt, startedAt);
+        this.#behindMs = 0;
+        const { received } = this.secondary;
+        world.checkClock(this.#arrivals.get(received) ?? 0, received, this.now + this.guestClockOffset);
+        return;
+      }
       case 'load':
         this.#load(effect.epoch);
         return;
@@ -104,16 +155,23 @@ export class SecondarySide extends Side<SecondaryEvent> {
       case 'replay-input':
         for (const request of this.#keep.inputsToReplay(effect.epoch)) {
           this.#replayed++;
-          this.give(request as Request);
+          this.guestRuns = true; // it takes them from its queue when it runs, which is now
+          this.live = true;
+          this.#enter(request as Request, undefined, true);
         }
         return;
-      case 'resume-guest':
-        world.resumed(this.#inputs.filter((input) => input.epoch > this.secondary.received).length, this.#replayed);
+      case 'resume-guest': {
         this.guestRuns = true;
         this.live = true;
+        const completed = this.#deferred;
+        this.#deferred = [];
+        for (const request of completed) this.completed(request);
+        const expected = this.#inputs.filter((input) => input.epoch > this.secondary.received).length - this.#letIn;
+        world.resumed(expected, this.#replayed, this.guest, this.gate.waiting());
         this.pumpDisk();
         if (this.guest.ended) this.post({ kind: 'guest-ended', exitCode: 0 });
         return;
+      }
       default:
         throw new Error(`a secondary has no effect ${effect.kind}`);
     }
@@ -122,7 +180,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
   /** What is said about a checkpoint must be so (spec C.4, A.7). */
   override send(message: Message, term = this.secondary.term): void {
     if (message.kind === 'vmstate-loaded' || message.kind === 'checkpoint-ready') {
-      const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, message.epoch));
+      const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, message.epoch, false));
       this.world.checkEqual(message.epoch, this.ram, this.#state, view);
       if (this.diskFailureKnown) {
         throw new Violation('A.7', `the secondary says ${message.kind} ${message.epoch} though its disk failed`);
@@ -163,19 +221,11 @@ export class SecondarySide extends Side<SecondaryEvent> {
         return;
       }
       case 'output': {
-        const [client, number, index, hash, clock] = fromBytes(item.data) as unknown as readonly [
-          number,
-          number,
-          number,
-          number,
-          number,
-        ];
-        this.#keep.keep('output', item.epoch, { client, number, index, hash, clock }, item.data.length);
+        this.#keep.keep('output', item.epoch, fromNumbers(fromBytes(item.data)), item.data.length);
         return;
       }
       case 'input': {
-        const [client, number] = fromBytes(item.data) as unknown as readonly [number, number];
-        const request = { client, number };
+        const request = requestOf(item);
         this.#keep.keep('input', item.epoch, request, item.data.length);
         this.#inputs.push({ epoch: item.epoch, request });
         return;
@@ -188,6 +238,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
       case 'disk-zeroes':
       case 'disk-end':
       case 'packets-end':
+      case 'output-confirmed':
         return;
       default:
         item satisfies never;
@@ -199,6 +250,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
     const pages = this.#stagedPages;
     const state = this.#stagedState;
     this.#forgetStaging();
+    this.#own.clear();
     const half = Math.ceil(pages.length / 4) * 2;
     this.#apply(pages, 0, half);
     const generation = this.#generation;
@@ -210,6 +262,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
           return;
         }
         this.#apply(pages, half, pages.length);
+        this.#brought = pages;
         this.#state = state;
         this.post({ kind: 'loaded', epoch });
       }),
@@ -224,19 +277,78 @@ export class SecondarySide extends Side<SecondaryEvent> {
     const all = Number.POSITIVE_INFINITY;
     const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, all));
     this.world.checkTakeover(this, epoch, this.ram, this.#state, view);
-    this.guest = new FakeGuest();
+    const clock = this.#loadGuest(epoch);
+    this.guestClockOffset = clock + this.#rules.clockMove(stoppedAt, this.now) - this.now;
+    this.world.checkClock(this.#arrivals.get(epoch) ?? 0, epoch, this.now + this.guestClockOffset);
+  }
+
+  /** A guest as it was at that checkpoint; its clock. */
+  #loadGuest(epoch: Epoch): number {
+    this.guest = this.newGuest();
     const clock = this.guest.load(this.#state);
     this.guest.pages = [...this.ram];
-    this.guestClockOffset = clock + this.#rules.clockMove(stoppedAt, this.now) - this.now;
-    this.guest.setClock = () => this.now + this.guestClockOffset;
-    this.world.checkClock(this.#arrivals.get(epoch) ?? 0, epoch, this.now + this.guestClockOffset);
+    this.guest.said = this.world.saidAt(epoch);
+    this.guest.dirty.clear();
+    this.#own.clear();
+    this.#flushes = [];
+    this.#deferred = [];
+    this.gate.clear();
+    this.#forgotten = 0;
+    this.#letIn = 0;
+    this.#translation.checkpoint();
+    return clock;
+  }
+
+  /** Comparing: the guest runs from this checkpoint. */
+  #start(epoch: Epoch): void {
+    const before = this.guest;
+    const clock = this.#loadGuest(epoch);
+    if (!this.#rules.rollsBack) {
+      const brought = new Set(this.#brought.filter((_, at) => at % 2 === 0));
+      for (const page of before.dirty) if (!brought.has(page)) this.guest.pages[page] = before.pages[page] as number;
+    }
+    const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, epoch));
+    this.world.checkEqual(epoch, this.guest.pages, this.#state, view);
+    this.guestClockOffset = clock - this.now;
+    this.#behindMs = this.now - this.clock.at(this.#arrivals.get(epoch) ?? this.world.agenda.now);
+    this.guestRuns = true;
+    this.world.count("starts of the secondary's guest");
+    this.pumpDisk();
+    const generation = this.#generation;
+    this.world.agenda.after(this.world.random.between(0.2, 2), () => {
+      if (generation === this.#generation) this.post({ kind: 'started', epoch });
+    });
+  }
+
+  /** A question enters the guest. @param counted its epoch, if this is when it came */
+  #enter(request: Request, counted: Epoch | undefined, isLate = false): void {
+    if (counted !== undefined) this.#inputs.push({ epoch: counted, request });
+    if (!isLate) this.#letIn++;
+    const isNew = opensConnection(request.number) && this.guest.last[request.client]?.number !== request.number;
+    this.#translation.learn(request, isNew ? undefined : this.guest.bases[request.client]);
+    const random = this.world.randomOf('secondary');
+    if (!this.live && random.chance(this.world.divergence)) {
+      this.world.count('divergences');
+      if (random.chance(0.05)) {
+        this.guest.ended = true;
+        this.post({ kind: 'guest-ended', exitCode: 2 });
+        return;
+      }
+      this.guest.diverge();
+    }
+    this.give(request);
+  }
+
+  protected override completed(request: DiskRequest): void {
+    if (this.guestRuns) super.completed(request);
+    else this.#deferred.push(request);
   }
 
   // The disk
 
   /** What a reader of S's disk would find with the log's writes up to this epoch. */
-  #view(block: number, standsAt: number): number {
-    const own = this.#own.get(block);
+  #view(block: number, standsAt: number, withOwn = true): number {
+    const own = withOwn ? this.#own.get(block) : undefined;
     if (own !== undefined) return own;
     const { records } = this.#log;
     for (let at = records.length - 1; at >= 0; at--) {
@@ -272,23 +384,41 @@ export class SecondarySide extends Side<SecondaryEvent> {
   }
 
   protected override takeRequest(request: Request): void {
-    if (this.live && this.guestRuns && !this.guest.ended) this.give(request);
+    if (this.live && this.guestRuns && !this.guest.ended) this.#enter(request, undefined, true);
   }
 
   protected override answered(answer: Answer): void {
-    this.output(answer);
+    const said = this.#translation.translate({ ...answer, clock: answer.clock + this.#behindMs });
+    if (this.live) {
+      this.output(said);
+      return;
+    }
+    const epoch = next(this.secondary.received);
+    this.output(said, epoch);
+    this.send({ kind: 'secondary-output', epoch, card: 0, data: toBytes(toNumbers(said)) });
   }
 
   /** The survivor's guest writes into its own layer; a flush waits for everything to be durable. */
   protected override pumpDisk(): void {
-    if (!this.live) return;
+    if (!this.live && !this.guestRuns) return;
     for (const request of this.guest.queue) {
       if (request.taken) continue;
       this.guest.taken(request);
       this.#own.set(request.block, request.value);
-      if (request.flush) this.#flushes.push({ request, expected: [...this.guest.blocks] });
-      else this.world.agenda.after(this.disk.latencyMs, () => this.process(() => this.completed(request)));
+      if (request.flush && this.live) this.#flushes.push({ request, expected: [...this.guest.blocks] });
+      else this.world.agenda.after(this.disk.latencyMs, () => this.process(() => this.#written(request)));
     }
+    this.#tryFlushes();
+  }
+
+  /** What a guest flushed that was compared rests on P's disk, until it is taken over. */
+  #written(request: DiskRequest): void {
+    if (!request.flush || !this.live) {
+      this.completed(request);
+      return;
+    }
+    if (!this.guest.queue.includes(request)) return;
+    this.#flushes.push({ request, expected: [...this.guest.blocks] });
     this.#tryFlushes();
   }
 
@@ -316,4 +446,9 @@ export class SecondarySide extends Side<SecondaryEvent> {
       }),
     );
   }
+}
+
+function requestOf({ data }: Packet): Request {
+  const [client, number, base, echo] = fromBytes(data) as unknown as readonly [number, number, number, number];
+  return { client, number, base, echo };
 }

@@ -36,7 +36,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   readonly clock: Clock;
   readonly disk: FakeDisk;
   readonly gate: Gate<Answer>;
-  guest = new FakeGuest();
+  guest: FakeGuest;
   /** The guest's clock is the side's clock and this. */
   guestClockOffset = 0;
   guestRuns = false;
@@ -88,8 +88,15 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     this.clock = new Clock(1 + random.pick(rates), random.between(1000, 100_000));
     this.disk = new FakeDisk(world.agenda);
     this.#tapMs = random.chance(0.3) ? random.between(1, 15) : 0.02;
-    this.guest.setClock = () => this.now + this.guestClockOffset;
+    this.guest = this.newGuest();
     this.noticePlace();
+  }
+
+  protected newGuest(): FakeGuest {
+    const guest = new FakeGuest(this.world.randomOf(this.role));
+    guest.acknowledges = this.world.compares;
+    guest.setClock = () => this.now + this.guestClockOffset;
+    return guest;
   }
 
   /** What this side's clock shows. */
@@ -308,9 +315,10 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   }
 
   /** The guest answers. */
-  protected output(answer: Answer, epoch = asEpoch(0)): void {
-    this.gate.take(answer, epoch);
+  protected output(answer: Answer, epoch = asEpoch(0)): number {
+    const number = this.gate.take(answer, epoch);
     if (this.gate.mode === 'direct') this.drain();
+    return number;
   }
 
   /** Writes what may be written, a packet at a time, when the TAP takes it: each asks the gate at the very write. */
@@ -331,9 +339,11 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
 
   /** A packet to the network, if one may leave now. */
   #writeNext(): boolean {
+    const number = this.gate.nextNumber;
     const answer = this.gate.next(this.now);
     if (answer !== undefined) {
-      this.world.spoken(this, answer);
+      if (!this.isLost(number)) this.world.spoken(this, answer);
+      this.hasLeft(number);
       return true;
     }
     const { left } = this.gate;
@@ -349,6 +359,12 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   }
 
   protected reportLeft(_left: number): void {}
+  /** The packet of that number is out. */
+  protected hasLeft(_number: number): void {}
+  /** A broken rule has it vanish. */
+  protected isLost(_number: number): boolean {
+    return false;
+  }
 
   /** The guest takes a request from the network. */
   protected give(request: Request): void {
@@ -361,7 +377,11 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
         `${this.role}'s guest gets question ${request.number} of client ${request.client}, and never gave the answer before it`,
       );
     }
+    if ((answer === 'disk' || answer === 'ack') && this.guest.acknowledges) {
+      this.answered(this.guest.acknowledgement(request));
+    }
     if (answer === 'disk') this.pumpDisk();
+    else if (answer === 'ack') return;
     else if (answer !== undefined) this.answered(answer);
   }
 

@@ -25,6 +25,12 @@ export interface Surroundings {
   readonly random: RandomStream;
   readonly network: PeerNetwork;
   readonly arbiter: FakeArbiter;
+  /** Both guests may run. */
+  readonly compares: boolean;
+  /** How likely S's guest goes its own way with a question. */
+  readonly divergence: number;
+  /** Of a guest's own decisions. */
+  randomOf(role: Role): RandomStream;
   readonly tracing: boolean;
   trace(who: { readonly role: string } | undefined, what: string): void;
   count(what: string): void;
@@ -43,7 +49,11 @@ export interface Surroundings {
     disk: readonly number[],
   ): void;
   checkClock(stoppedArrivedAt: number, epoch: Epoch, guestClock: number): void;
-  resumed(expectedInputs: number, replayed: number): void;
+  resumed(expectedInputs: number, replayed: number, guest: FakeGuest, waiting: readonly Answer[]): void;
+  /** What the guest had said at this checkpoint. */
+  saidAt(epoch: Epoch): number[];
+  /** A takeover with a guest that ran: its history has all that clients saw, and its disk is what it wrote. */
+  checkRunning(side: SideView, guest: FakeGuest, disk: readonly number[]): void;
   checkDurable(durable: readonly number[], expected: readonly number[], newest: readonly number[]): void;
   servedElsewhere(side: SideView): boolean;
   opened(side: SideView): void;

@@ -97,7 +97,7 @@ export class Watchdog {
     }
     const { primary } = this.#world;
     const waits = (primary.gate.newest ?? -1) >= primary.epoch;
-    if (side.place === 'primary protected/idle' && waits && now - side.placeSince > 30) {
+    if (primary.mode === 'buffered' && side.place === 'primary protected/idle' && waits && now - side.placeSince > 30) {
       throw new Violation(
         'B.8',
         `output is held for ${Math.round(now - side.placeSince)} ms, and no checkpoint begins`,

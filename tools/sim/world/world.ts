@@ -43,6 +43,7 @@ interface Truth {
   readonly state: number;
   readonly blocks: readonly number[];
   readonly answers: number;
+  readonly said: readonly number[];
   readonly at: number;
 }
 
@@ -59,11 +60,17 @@ export const shape: MachineShape = {
   rng: 'none',
 };
 
+/** Phases in which S may go live. */
+const mayTakeOver: ReadonlySet<string> = new Set(['protecting', 'taking-over', 'claiming']);
+
 /** Two hosts, what is between them, an arbiter and clients, and an eye on the invariants of spec section C. */
 export class World implements Surroundings {
   readonly schedule: Schedule;
   readonly agenda = new Agenda();
   readonly random: RandomStream;
+  readonly compares: boolean;
+  readonly divergence: number;
+  readonly #guestRandom: Record<Role, RandomStream>;
   readonly network: PeerNetwork;
   readonly arbiter: FakeArbiter;
   readonly clients: Clients;
@@ -99,6 +106,9 @@ export class World implements Surroundings {
     this.#pending = [...schedule.faults];
     const { seed, settings } = schedule;
     this.random = new RandomStream(seed, 1);
+    this.#guestRandom = { primary: new RandomStream(seed, 5), secondary: new RandomStream(seed, 6) };
+    this.compares = settings.compares;
+    this.divergence = new RandomStream(seed, 7).pick([0, 0, 0.03, 0.3]);
     this.network = new PeerNetwork(this.agenda, new RandomStream(seed, 2), schedule.asBytes);
     this.arbiter = new FakeArbiter(schedule.arbiter, this.agenda, new RandomStream(seed, 3));
     this.clients = new Clients(
@@ -128,6 +138,10 @@ export class World implements Surroundings {
     this.clients.start();
     this.agenda.after(3, () => this.primary.post({ kind: 'command', command: { name: 'protect' } }));
     while (this.agenda.step(lengthMs));
+  }
+
+  randomOf(role: Role): RandomStream {
+    return this.#guestRandom[role];
   }
 
   side(role: Role): PrimarySide | SecondarySide {
@@ -187,6 +201,7 @@ export class World implements Surroundings {
     if (notice.kind === 'survivor') this.count(`survivor: ${notice.role}`);
     if (notice.kind === 'switched-over' && side.role === 'secondary') this.count('switched over');
     if (notice.kind === 'protected') this.count(`protected: ${side.role}`);
+    if (notice.kind === 'mode') this.count(`mode: ${notice.mode}`);
     this.notice(side.role, notice);
   }
 
@@ -198,12 +213,14 @@ export class World implements Surroundings {
       state: hashOf(state),
       blocks: [...guest.blocks],
       answers: guest.answers,
+      said: [...guest.said],
       at: this.agenda.now,
     });
   }
 
   wasReset(): void {
     this.resetAt = this.agenda.now;
+    this.clients.connectionsLost();
   }
 
   /** C.4: S's RAM, device state and disk equal P's at the stop. */
@@ -239,6 +256,23 @@ export class World implements Surroundings {
     if (side.diskFailureKnown) throw new Violation('A.7', 'the secondary takes over with a disk that failed');
   }
 
+  saidAt(epoch: Epoch): number[] {
+    return [...(this.#truths.get(epoch)?.said ?? [])];
+  }
+
+  checkRunning(side: SideView, guest: FakeGuest, disk: readonly number[]): void {
+    this.count('takeovers of a guest that ran');
+    this.#answersAtTakeover = guest.answers;
+    for (const [index, hash] of this.clients.seen) {
+      if (guest.said[index] === hash) continue;
+      throw new Violation('C.2', `clients saw answer ${index}, which the guest that takes over never gave`);
+    }
+    if (disk.some((value, block) => value !== guest.blocks[block])) {
+      throw new Violation('C.3', 'the disk is not what the guest that takes over wrote');
+    }
+    if (side.diskFailureKnown) throw new Violation('A.7', 'the secondary takes over with a disk that failed');
+  }
+
   /** B.12: the guest's clock is where the primary's would be. */
   checkClock(stoppedArrivedAt: number, epoch: Epoch, guestClock: number): void {
     if (!this.clocksHonest) return;
@@ -254,14 +288,22 @@ export class World implements Surroundings {
   }
 
   /** B.15: no packet on its way is lost at a takeover. */
-  resumed(expectedInputs: number, replayed: number): void {
+  resumed(expectedInputs: number, replayed: number, guest: FakeGuest, waiting: readonly Answer[]): void {
     this.count('takeovers');
     if (replayed !== expectedInputs) {
       throw new Violation('B.15', `${expectedInputs} packets were to enter the survivor's guest, ${replayed} did`);
     }
     for (let index = 0; index < this.#answersAtTakeover; index++) {
-      if (this.#released.has(index)) continue;
+      if (this.#released.has(index) || waiting.some((answer) => answer.index === index)) continue;
       throw new Violation('B.15', `answer ${index} was held by the primary, and nobody sent it`);
+    }
+    if (guest.ended) return;
+    for (const { client, number } of this.clients.acknowledged()) {
+      if (guest.knows(client, number)) continue;
+      throw new Violation(
+        'B.2',
+        `client ${client} was told that question ${number} was received: the survivor has it not`,
+      );
     }
   }
 
@@ -313,8 +355,20 @@ export class World implements Surroundings {
   /** An answer goes out to the network. */
   spoken(side: SideView, answer: Answer): void {
     this.speaks(side);
-    this.#released.add(answer.index);
+    if (answer.ack === 0) {
+      if (side.role === 'primary' && side.gate.mode === 'holding') this.#checkCommitted(answer);
+      this.#released.add(answer.index);
+    }
     this.agenda.after(0.2, () => this.clients.hear(answer));
+  }
+
+  /** B.2, at the very write: a side that may take over has said it, or stands at a checkpoint that has. */
+  #checkCommitted({ index, hash }: Answer): void {
+    const { core, secondary, guest } = this.secondary;
+    if (!mayTakeOver.has(core.phase)) return;
+    if (this.#truths.get(secondary.received)?.said[index] === hash) return;
+    if ((secondary.guest !== 'none' || core.step === 'starting') && guest.said[index] === hash) return;
+    throw new Violation('B.2', `the primary releases answer ${index}, and the secondary's guest never gave it`);
   }
 
   /** The primary did not keep to the bound of the disk log. */

@@ -20,6 +20,16 @@ export class Fifo<T> {
     return this.length === 0 ? undefined : this.#items.at(-1);
   }
 
+  /** The one behind so many older ones. */
+  at(index: number): T | undefined {
+    return index < 0 ? undefined : this.#items[this.#first + index];
+  }
+
+  /** Puts another one in the place behind so many older ones, which there is. */
+  replace(index: number, item: T): void {
+    this.#items[this.#first + index] = item;
+  }
+
   push(item: T): void {
     this.#items.push(item);
   }

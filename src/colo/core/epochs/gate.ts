@@ -14,6 +14,13 @@ export class Gate<P> {
   /** What waits, and the epoch of each. */
   readonly #packets = new Fifo<P>();
   readonly #epochs = new Fifo<Epoch>();
+  /** Whether each has left already, before older ones: comparing. */
+  readonly #gone = new Fifo<boolean>();
+  /** How many have left the queue: the number of the oldest one that is in it. */
+  #passed = 0;
+  /** Numbers of those that S's guest said as well, in the order in which that was found. */
+  readonly #matched = new Fifo<number>();
+  #goneCount = 0;
   #mode: GateMode;
   #through = noCheckpoint;
   #until = Number.NEGATIVE_INFINITY;
@@ -29,7 +36,7 @@ export class Gate<P> {
 
   /** Packets that wait. */
   get held(): number {
-    return this.#packets.length;
+    return this.#packets.length - this.#goneCount;
   }
 
   /** The one that waits longest. */
@@ -37,9 +44,13 @@ export class Gate<P> {
     return this.#packets.first;
   }
 
-  /** What waits, oldest first. */
-  waiting(): P[] {
-    return this.#packets.toArray();
+  /** What waits, oldest first; of one epoch, if one is given. */
+  waiting(epoch?: Epoch): P[] {
+    return this.#packets
+      .toArray()
+      .filter(
+        (_, index) => this.#gone.at(index) === false && (epoch === undefined || this.#epochs.at(index) === epoch),
+      );
   }
 
   /** The epoch of the packet that came last, if one waits. */
@@ -54,11 +65,33 @@ export class Gate<P> {
     return epoch(first - 1);
   }
 
-  /** The guest sent this. */
-  take(packet: P, epoch: Epoch): void {
-    if (this.#mode === 'shut') return;
+  /** The guest sent this. The number by which it is {@link match}ed; each is one more than the one before. */
+  take(packet: P, epoch: Epoch): number {
+    if (this.#mode === 'shut') return -1;
     this.#packets.push(packet);
     this.#epochs.push(epoch);
+    this.#gone.push(false);
+    return this.#passed + this.#packets.length - 1;
+  }
+
+  /** S's guest has said it as well (spec B.2): it may leave before older ones, as long as there is consent. */
+  match(number: number): void {
+    this.#matched.push(number);
+  }
+
+  /** The oldest so many are no concern any more: S's own, of which P has confirmed that they left. */
+  forget(count: number): void {
+    for (let left = count; left > 0 && this.#packets.length > 0; left--) this.#shift();
+  }
+
+  /** Nothing waits any more. */
+  clear(): void {
+    this.#passed += this.#packets.length;
+    this.#packets.clear();
+    this.#epochs.clear();
+    this.#gone.clear();
+    this.#matched.clear();
+    this.#goneCount = 0;
   }
 
   /** Content and time (spec B.6): output up to this epoch is explained, and may leave before `until`. */
@@ -70,9 +103,7 @@ export class Gate<P> {
   set(mode: GateMode): void {
     if (this.#mode === 'shut' && mode === 'holding') return;
     this.#mode = mode;
-    if (mode !== 'shut') return;
-    this.#packets.clear();
-    this.#epochs.clear();
+    if (mode === 'shut') this.clear();
   }
 
   /** The packet to write now, if one may be written now. `now` is read for this call. */
@@ -87,15 +118,47 @@ export class Gate<P> {
     const first = this.#epochs.first;
     if (first === undefined) return undefined;
     if (this.#mode === 'holding') {
-      if (!this.#rules.contentAllows(first, this.#through)) return undefined;
       if (!this.#rules.timeAllows(now, this.#until)) return undefined;
+      const matched = this.#firstMatched();
+      if (matched !== undefined) return this.#packets.at(matched - this.#passed);
+      if (!this.#rules.contentAllows(first, this.#through)) return undefined;
     }
     return this.#packets.first;
   }
 
+  /** The number of the one that {@link peek} gives: S's like of it can be confirmed once it is {@link written}. */
+  get nextNumber(): number {
+    return (this.#mode === 'holding' ? this.#firstMatched() : undefined) ?? this.#passed;
+  }
+
   /** What {@link peek} gave has left. */
   written(): void {
-    this.#packets.shift();
-    this.#epochs.shift();
+    const matched = this.#mode === 'holding' ? this.#firstMatched() : undefined;
+    if (matched === undefined || matched === this.#passed) {
+      this.#shift();
+      return;
+    }
+    this.#gone.replace(matched - this.#passed, true);
+    this.#goneCount++;
+  }
+
+  /** Of those that are matched and wait, the first one. */
+  #firstMatched(): number | undefined {
+    for (let number = this.#matched.first; number !== undefined; number = this.#matched.first) {
+      if (number >= this.#passed && this.#gone.at(number - this.#passed) === false) return number;
+      this.#matched.shift();
+    }
+    return undefined;
+  }
+
+  /** The oldest one leaves the queue, and with it those behind it that have left already. */
+  #shift(): void {
+    do {
+      if (this.#gone.first === true) this.#goneCount--;
+      this.#packets.shift();
+      this.#epochs.shift();
+      this.#gone.shift();
+      this.#passed++;
+    } while (this.#gone.first === true);
   }
 }

@@ -69,6 +69,17 @@ export class PacketKeep<P> {
       .map((kept) => kept.packet);
   }
 
+  /** Takes what waited for this epoch, in order: its guest runs now. */
+  takeInputs(epoch: Epoch): P[] {
+    const taken: P[] = [];
+    for (let kept = this.#inputs.first; kept !== undefined && kept.epoch <= epoch; kept = this.#inputs.first) {
+      if (kept.epoch === epoch) taken.push(kept.packet);
+      this.#bytes -= kept.bytes;
+      this.#inputs.shift();
+    }
+    return taken;
+  }
+
   clear(): void {
     this.#outputs.clear();
     this.#inputs.clear();

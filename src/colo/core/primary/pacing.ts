@@ -6,13 +6,11 @@ export type Reason =
   | 'output' // the guest's answers wait (buffered mode)
   | 'command'
   | 'parameter'
+  | 'divergence' // the two guests do not agree (comparing mode)
   | 'disk-log' // S's log is half full
   | 'switchover' // the last one of this primary: S takes over from it
   | 'reset' // the guest began anew (spec B.13)
   | 'end'; // the guest has ended: its last answers are to leave
-
-/** How packets leave. `comparing` comes with the comparison. */
-export type Mode = 'buffered';
 
 /**
  * When the next checkpoint begins (spec A.2.2, B.8). A trigger re-arms the delay from its own time. Output asks for a checkpoint

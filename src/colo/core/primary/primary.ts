@@ -1,8 +1,13 @@
 import { outOfOrder } from '../../protocol/checkpoint-order.ts';
 import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
-import { type Heartbeat as HeartbeatMessage, type Message, protocolVersion } from '../../protocol/messages.ts';
-import { type Epoch, epoch, next, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import {
+  type Heartbeat as HeartbeatMessage,
+  type Message,
+  protocolVersion,
+  wantedFor,
+} from '../../protocol/messages.ts';
+import { type Epoch, epoch, type Mode, next, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import { refusals } from '../commands.ts';
 import { DiskWindow } from '../epochs/disk-window.ts';
@@ -14,6 +19,7 @@ import { Heartbeat } from '../fencing/heartbeat.ts';
 import { StateMachine } from '../moves.ts';
 import { type Rules, specification } from '../rules.ts';
 import type { Settings } from '../settings.ts';
+import { ModeSwitch } from './mode-switch.ts';
 import { Pacing, type Reason } from './pacing.ts';
 import { type PrimaryPhase, type PrimaryStep, primaryMoves, primarySteps } from './primary-phase.ts';
 
@@ -50,6 +56,16 @@ export class Primary {
   diskWindow: DiskWindow;
   /** The epoch that the guest runs in. */
   #open = epoch(0);
+  readonly #modes: ModeSwitch;
+  /** How output of the open epoch leaves, of the next one, and of the one that the last stop closed. */
+  #mode: Mode = 'buffered';
+  #nextMode: Mode = 'buffered';
+  #closedMode: Mode = 'buffered';
+  /** When the open epoch began, the closed one did, and when the guests were first found to disagree in each. */
+  #openSince = 0;
+  #closedSince = 0;
+  #divergedAt: number | undefined;
+  #closedDivergedAt: number | undefined;
   /** Output up to here is explained by a state that S owns. */
   #through = noCheckpoint;
   #left = noCheckpoint;
@@ -71,6 +87,7 @@ export class Primary {
     this.#rules = options.rules ?? specification;
     this.#term = options.term;
     this.#pacing = new Pacing(options.settings);
+    this.#modes = new ModeSwitch(options.settings);
     this.#heartbeat = new Heartbeat(this.#rules, options.settings);
     this.#consent = new ConsentHeld(this.#rules, options.settings);
     this.#claim = new Claim(options.term, this.#rules, options.settings);
@@ -91,6 +108,24 @@ export class Primary {
 
   get openEpoch(): Epoch {
     return this.#open;
+  }
+
+  /** How output of the open epoch leaves, and why so. */
+  get mode(): { readonly mode: Mode; readonly why: string } {
+    return { mode: this.#mode, why: this.#modes.why };
+  }
+
+  /**
+   * Whether output that S's guest said in this epoch is to be compared now (spec B.1). What it said in an epoch that is over was
+   * compared, or needed it no more. Asked for each packet, which does not pass through {@link handle}.
+   *
+   * @throws ProtocolError if that epoch has not begun
+   */
+  compares(theirs: Epoch): boolean {
+    if (theirs > this.#open) {
+      throw new ProtocolError('wrong-epoch', `the peer sent output of epoch ${theirs} in epoch ${this.#open}`);
+    }
+    return this.#mode === 'comparing' && this.#rules.comparable(this.#open, theirs);
   }
 
   /** Takes an event; what is to be done about it, in order. */
@@ -145,7 +180,10 @@ export class Primary {
         this.#captured(event.epoch, event.stateBytes, event.stoppedMs);
         return;
       case 'output-waits':
-        this.#want('output');
+        if (this.#guestsMode === 'buffered') this.#want('output');
+        return;
+      case 'comparison-wants':
+        this.#comparisonWants(event.epoch, event.why);
         return;
       case 'output-left':
         this.#outputLeft(event.epoch);
@@ -273,6 +311,8 @@ export class Primary {
     this.#step = new StateMachine<PrimaryStep>('checkpoint', primarySteps, 'idle');
     this.diskWindow = new DiskWindow(this.#settings.diskLogBytes, this.#rules);
     this.#passesLeft = this.#settings.livePasses;
+    this.#mode = 'buffered';
+    this.#modes.begin(this.#now);
     this.#do({ kind: 'attach' }, { kind: 'synchronise-disks' });
     this.#heartbeat.start(this.#now);
     this.#beat();
@@ -326,7 +366,8 @@ export class Primary {
         this.#peerGaveUp();
         return;
       case 'checkpoint-wanted':
-        this.#want('disk-log');
+        if (message.why === wantedFor.diskLog) this.#want('disk-log');
+        else this.#comparisonWants(this.#guestsEpoch, 'divergence');
         return;
       case 'checkpoint-ready':
       case 'checkpoint-reply':
@@ -379,6 +420,7 @@ export class Primary {
         this.#setTimer('step', this.#now + this.#settings.stepMs);
         this.#explained(message.epoch);
         this.#permit();
+        this.#compared();
         return;
       case 'vmstate-loaded':
         this.#step.move('idle');
@@ -465,12 +507,22 @@ export class Primary {
     this.#setTimer('step', never);
     this.#step.move('capturing');
     this.#reasons = this.#pacing.stopping();
-    this.#do({ kind: 'capture', epoch: this.#open });
+    this.#nextMode = this.#modes.next(this.#now);
+    this.#do({ kind: 'capture', epoch: this.#open, mode: this.#nextMode });
   }
 
   #captured(captured: Epoch, stateBytes: number, stoppedMs: number): void {
     if (this.step !== 'capturing' || captured !== this.#open) return;
     this.#open = next(captured);
+    this.#closedMode = this.#mode;
+    this.#closedSince = this.#openSince;
+    this.#openSince = this.#now;
+    this.#closedDivergedAt = this.#divergedAt;
+    this.#divergedAt = undefined;
+    if (this.#mode !== this.#nextMode) {
+      this.#mode = this.#nextMode;
+      this.#tell({ kind: 'mode', mode: this.#mode, epoch: this.#open, why: this.#modes.why });
+    }
     // Spec A.2.3: is there still somebody to send it to?
     if (this.phase !== 'protected' && this.phase !== 'seeding') {
       this.#step.move('idle');
@@ -480,7 +532,7 @@ export class Primary {
     this.#pacing.stopped(stoppedMs, this.#now);
     if (this.#guestEnded !== undefined) this.#guestEnded.lastEpoch ??= captured;
     this.#step.move('transmitted');
-    this.#send({ kind: 'vmstate-send', epoch: captured });
+    this.#send({ kind: 'vmstate-send', epoch: captured, comparing: this.#mode === 'comparing' ? 1 : 0 });
     this.#do({ kind: 'transmit', epoch: captured });
     this.#send({ kind: 'vmstate-size', epoch: captured, value: stateBytes });
     this.#setTimer('step', this.#now + this.#settings.stepMs);
@@ -488,6 +540,32 @@ export class Primary {
       this.#explained(captured);
       this.#permit();
     }
+  }
+
+  // Comparing (spec A.5, B.8)
+
+  /** The epoch and mode that the guest runs in once a stop that is ordered is over: this side hears of that a moment later. */
+  get #guestsEpoch(): Epoch {
+    return this.step === 'capturing' ? next(this.#open) : this.#open;
+  }
+
+  get #guestsMode(): Mode {
+    return this.step === 'capturing' ? this.#nextMode : this.#mode;
+  }
+
+  /** What is said of an epoch that has ended is over with it: all of its output goes out with its checkpoint. */
+  #comparisonWants(epoch: Epoch, why: 'divergence' | 'output'): void {
+    if (epoch !== this.#guestsEpoch || this.#guestsMode !== 'comparing') return;
+    if (why === 'divergence') this.#divergedAt ??= this.#now;
+    this.#want(why);
+  }
+
+  /** Output of the epoch that has ended is free: what did that cost? */
+  #compared(): void {
+    if (this.#closedMode !== 'comparing') return;
+    const diverged = this.#reasons.includes('divergence');
+    const since = this.#closedDivergedAt ?? this.#now;
+    this.#modes.compared(diverged, this.#closedSince, Math.max(0, this.#now - since), this.#now);
   }
 
   #explained(through: Epoch): void {

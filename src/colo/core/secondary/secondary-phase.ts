@@ -36,12 +36,14 @@ export type SecondaryStep =
   | 'replied' // the guest is stopped; for VMSTATE_SEND
   | 'staging' // everything goes into staging, never straight into the guest
   | 'loading' // it is whole, RECEIVED is said: it becomes the guest's
-  | 'committing'; // RAM is loaded, the disk's checkpoint is done
+  | 'committing' // RAM is loaded, the disk's checkpoint is done
+  | 'starting'; // comparing: the guest is to run from it
 
 export const secondarySteps: Moves<SecondaryStep> = {
   waiting: ['replied', 'staging'],
   replied: ['staging'],
   staging: ['loading'],
   loading: ['committing'],
-  committing: ['waiting'],
+  committing: ['waiting', 'starting'],
+  starting: ['waiting'],
 };

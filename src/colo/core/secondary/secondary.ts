@@ -7,7 +7,9 @@ import {
   type Heartbeat as HeartbeatMessage,
   type Hello,
   type Message,
+  type OutputConfirmed,
   protocolVersion,
+  wantedFor,
 } from '../../protocol/messages.ts';
 import { type Epoch, next, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
@@ -59,6 +61,14 @@ export class Secondary {
   /** The last checkpoint of which RECEIVED was said, and the last that is the guest's. */
   #received = noCheckpoint;
   #loaded = noCheckpoint;
+  /** Whether the guest runs here, from the checkpoint that is loaded, or was stopped in that epoch (comparing mode). */
+  #guest: 'none' | 'running' | 'paused' = 'none';
+  /** The guest is to run from the checkpoint that is gathered, and from the one that is being loaded. */
+  #comparesNext = false;
+  #compares = false;
+  /** When the guest that runs was started, and when its checkpoint's stop was over. */
+  #startedAt = 0;
+  #startedFrom = 0;
   /** When the stop of each of these two was over, by this side's clock. */
   #receivedAt = 0;
   #stagedAt = 0;
@@ -96,6 +106,11 @@ export class Secondary {
   /** The last checkpoint of which this side said that it has it. */
   get received(): Epoch {
     return this.#received;
+  }
+
+  /** Whether its guest runs, and is compared. */
+  get guest(): 'none' | 'running' | 'paused' {
+    return this.#guest;
   }
 
   /** Takes an event; what is to be done about it, in order. */
@@ -140,12 +155,20 @@ export class Secondary {
       case 'disk-committed':
         this.#diskCommitted(event.epoch);
         return;
+      case 'started':
+        this.#started(event.epoch);
+        return;
+      case 'own-output-half':
+        if (this.#guest === 'running' && this.phase === 'protecting') {
+          this.#send({ kind: 'checkpoint-wanted', why: wantedFor.output });
+        }
+        return;
       case 'disk-laid':
         this.#laidBytes = event.bytes;
         this.#copyMoved();
         return;
       case 'disk-log-half':
-        if (this.phase === 'protecting') this.#send({ kind: 'checkpoint-wanted' });
+        if (this.phase === 'protecting') this.#send({ kind: 'checkpoint-wanted', why: wantedFor.diskLog });
         return;
       case 'disk-failed':
         this.#diskFailed(event.error);
@@ -162,6 +185,10 @@ export class Secondary {
         return; // in a claim, and when the guest is handed over, the alarm tries again
       case 'guest-ended':
         if (this.phase === 'live') this.#exit(event.exitCode);
+        // Spec B.13: that is divergence, unless P's ends too, and then P says so.
+        else if (this.#guest === 'running' && this.phase === 'protecting') {
+          this.#send({ kind: 'checkpoint-wanted', why: wantedFor.guest });
+        }
         return;
       default:
         event satisfies never;
@@ -276,6 +303,9 @@ export class Secondary {
     this.#loaded = noCheckpoint;
     this.#laidBytes = 0;
     this.#protects = false;
+    this.#guest = 'none';
+    this.#compares = false;
+    this.#comparesNext = false;
     this.#do({ kind: 'attach' });
     this.#send({ kind: 'welcome', shape: this.#options.shape });
     this.#copyMoved();
@@ -339,6 +369,9 @@ export class Secondary {
       case 'output-left':
         this.#item(message);
         return;
+      case 'output-confirmed':
+        this.#confirmed(message);
+        return;
       default:
         throw outOfOrder(message.kind, this.#expected());
     }
@@ -377,14 +410,18 @@ export class Secondary {
     this.#setTimer('step', this.#now + this.#settings.stepMs);
     switch (message.kind) {
       case 'checkpoint-request':
-        // In buffered mode the guest is paused already.
+        this.#pauseGuest(); // in buffered mode it does not run
         this.#step.move('replied');
         // P's stop is next, which takes as long as P's disks do: that P is well, its heartbeats say.
         this.#setTimer('step', never);
         this.#send({ kind: 'checkpoint-reply', epoch: message.epoch });
         return;
       case 'vmstate-send':
+        if (message.comparing > 1) {
+          throw new ProtocolError('invalid-message', `invalid message: vmstate-send: mode ${message.comparing}`);
+        }
         this.#step.move('staging');
+        this.#comparesNext = message.comparing === 1;
         this.#announced = false;
         this.#stagedAt = this.#now;
         return;
@@ -398,11 +435,14 @@ export class Secondary {
 
   #item(item: EpochItem): void {
     const isRam = item.kind === 'pages' || item.kind === 'pages-end' || item.kind === 'vmstate';
-    if (isRam && (this.step === 'loading' || this.step === 'committing')) {
+    if (isRam && (this.step === 'loading' || this.step === 'committing' || this.step === 'starting')) {
       throw new ProtocolError('out-of-order', `the peer sent ${item.kind} while a checkpoint is loaded`);
     }
     this.#staging.take(item);
-    this.#do({ kind: 'stage', item });
+    // What comes for a guest that is stopped, or of an epoch that it is not in yet, waits.
+    if (item.kind === 'input' && this.#guest === 'running' && item.epoch === this.#loaded + 1) {
+      this.#do({ kind: 'let-in', item });
+    } else this.#do({ kind: 'stage', item });
     if (this.step === 'staging') this.#setTimer('step', this.#now + this.#settings.stepMs);
     else this.#copyMoved();
     if (item.kind === 'disk-end' && this.#rules.commitsDisk === 'when-its-stream-ends') {
@@ -426,6 +466,8 @@ export class Secondary {
     this.#setTimer('step', never);
     this.#received = epoch;
     this.#receivedAt = this.#stagedAt;
+    this.#compares = this.#comparesNext;
+    this.#guest = 'none';
     this.#staging.next();
     if (this.phase === 'protecting') this.#send({ kind: 'vmstate-received', epoch });
     this.#do({ kind: 'load', epoch });
@@ -439,6 +481,25 @@ export class Secondary {
 
   #diskCommitted(epoch: Epoch): void {
     if (this.step !== 'committing' || epoch !== this.#received) return;
+    if (this.#compares && (this.phase === 'seeding' || this.phase === 'protecting')) {
+      this.#step.move('starting');
+      this.#do({ kind: 'start', epoch });
+      return;
+    }
+    this.#standsAt(epoch);
+  }
+
+  /** Comparing: the guest runs from this checkpoint, its output held. */
+  #started(epoch: Epoch): void {
+    if (this.step !== 'starting' || epoch !== this.#received) return;
+    this.#guest = 'running';
+    this.#startedAt = this.#now;
+    this.#startedFrom = this.#receivedAt;
+    this.#do({ kind: 'let-in-kept', epoch: next(epoch) });
+    this.#standsAt(epoch);
+  }
+
+  #standsAt(epoch: Epoch): void {
     this.#step.move('waiting');
     this.#loaded = epoch;
     if (this.phase === 'seeding') {
@@ -452,6 +513,27 @@ export class Secondary {
       this.#failover.swap('none', 'require');
       this.#tryToGoLive();
     }
+  }
+
+  // Comparing (spec B.2, B.8)
+
+  /** What is confirmed of an epoch that is over has been forgotten with it. */
+  #confirmed({ kind, epoch, items }: OutputConfirmed): void {
+    this.#staging.take({ kind, epoch, items });
+    if (this.#guest === 'none' || epoch !== this.#loaded + 1) return;
+    this.#do({ kind: 'forget-own', epoch, items });
+  }
+
+  #pauseGuest(): void {
+    if (this.#guest !== 'running') return;
+    this.#guest = 'paused';
+    this.#do({ kind: 'pause-guest' });
+  }
+
+  /** It never runs again here. */
+  #endGuest(): void {
+    if (this.#guest === 'running' || this.step === 'starting') this.#do({ kind: 'pause-guest' });
+    this.#guest = 'none';
   }
 
   // Signs of life and consent (spec B.5, B.6)
@@ -624,18 +706,29 @@ export class Secondary {
     this.#live(standsAt, term, 'survivor');
   }
 
-  /** Spec A.4, B.12, B.15: state, clock, kept output out, kept input in, guest on. */
+  /**
+   * Spec A.4, B.12, B.15: state, clock, kept output out, kept input in, guest on. A guest that runs already (comparing) goes on
+   * where it is: what it said is out before anything new, and what it has not been given yet comes first.
+   */
   #live(standsAt: Epoch, term: Term, how: 'survivor' | 'switched-over'): void {
     this.#term = term;
-    this.#do(
-      { kind: 'discard', beyond: standsAt },
-      { kind: 'revive', epoch: standsAt, stoppedAt: this.#receivedAt },
-      { kind: 'open' },
-      { kind: 'announce' },
-      { kind: 'send-kept', epoch: standsAt },
-      { kind: 'replay-input', epoch: standsAt },
-      { kind: 'resume-guest' },
-    );
+    this.#do({ kind: 'discard', beyond: standsAt });
+    if (this.#guest === 'none') {
+      this.#do(
+        { kind: 'revive', epoch: standsAt, stoppedAt: this.#receivedAt },
+        { kind: 'open' },
+        { kind: 'announce' },
+        { kind: 'send-kept', epoch: standsAt },
+      );
+    } else {
+      this.#do(
+        { kind: 'move-clock', stoppedAt: this.#startedFrom, startedAt: this.#startedAt },
+        { kind: 'announce' },
+        { kind: 'send-kept', epoch: standsAt },
+        { kind: 'open' },
+      );
+    }
+    this.#do({ kind: 'replay-input', epoch: standsAt }, { kind: 'resume-guest' });
     this.#setTimer('consent', never);
     this.#phase.move('live');
     this.#failover.swap('active', 'completed');
@@ -647,6 +740,7 @@ export class Secondary {
     this.#phase.move('refused');
     this.#failover.swap('require', 'none');
     this.#setTimer('consent', never);
+    this.#endGuest();
     this.#do({ kind: 'shut' }, { kind: 'discard', beyond: noCheckpoint });
     this.#tell({ kind: 'fenced', why: 'the arbiter gave the next term to the primary' });
     this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why: 'the primary went on alone' });
@@ -668,6 +762,7 @@ export class Secondary {
       return;
     }
     this.#disconnect();
+    this.#endGuest();
     this.#phase.move('failed');
   }
 
@@ -695,6 +790,7 @@ export class Secondary {
   #backToListening(why: string, close: boolean): void {
     if (close) this.#disconnect();
     else this.#quiet();
+    this.#endGuest();
     this.#do({ kind: 'discard', beyond: noCheckpoint });
     this.#phase.move('listening');
     this.#received = noCheckpoint;
@@ -733,6 +829,7 @@ export class Secondary {
   #fail(why: string): void {
     if (this.phase === 'live' || this.phase === 'ended' || this.phase === 'refused' || this.phase === 'failed') return;
     this.#disconnect();
+    this.#endGuest();
     this.#setTimer('consent', never);
     this.#setTimer('ask', never);
     this.#phase.move('failed');

@@ -86,6 +86,11 @@ export class Staging {
       case 'packets-end':
         this.#packets.end(item.kind, item.epoch, item.items);
         return;
+      case 'output-confirmed':
+        if (item.epoch > this.#packets.open) {
+          throw new ProtocolError('wrong-epoch', `output of epoch ${item.epoch} is confirmed before that began`);
+        }
+        return;
       case 'output-left':
         if (item.epoch >= this.#packets.open) {
           throw new ProtocolError('wrong-epoch', `output of epoch ${item.epoch} left before its epoch ended`);

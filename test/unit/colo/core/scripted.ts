@@ -95,7 +95,7 @@ export function protectedPrimary(changed: Partial<Settings> = {}): ScriptedPrima
 /** Everything of a checkpoint but its RECEIVED. */
 export function gives(secondary: ScriptedSecondary, n: number): string[] {
   const at = epoch(n);
-  secondary.hears({ kind: 'vmstate-send', epoch: at });
+  secondary.hears({ kind: 'vmstate-send', epoch: at, comparing: 0 });
   secondary.hears({ kind: 'pages-end', epoch: at, items: 0 });
   secondary.hears({ kind: 'vmstate-size', epoch: at, value: 8 });
   secondary.hears({ kind: 'disk-end', epoch: at, items: 0 });

@@ -68,7 +68,7 @@ function seed(link: PeerLink): void {
     link,
     { kind: 'disk-end', epoch: first, items: 0 },
     { kind: 'packets-end', epoch: first, items: 0 },
-    { kind: 'vmstate-send', epoch: first },
+    { kind: 'vmstate-send', epoch: first, comparing: 0 },
     { kind: 'pages-end', epoch: first, items: 0 },
     { kind: 'vmstate', epoch: first, data: state },
     { kind: 'vmstate-size', epoch: first, value: state.length },

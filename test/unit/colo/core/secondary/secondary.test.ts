@@ -34,7 +34,7 @@ test("the primary's term is on disk before it is used", async (t) => {
 });
 
 for (const [what, changed, theirTerm, reason] of [
-  ['another version', { ...hello, version: 1 }, term(3), /version 2 of the protocol, not 1/],
+  ['another version', { ...hello, version: 1 }, term(3), /version 3 of the protocol, not 1/],
   ['another pair', { ...hello, pair: 'mail' }, term(3), /stands by for the pair "web", not "mail"/],
   ['a term that is over', hello, term(2), /in term 3 already/],
   ['another idea of silence', { ...hello, detectMs: 1000 }, term(3), /--detection 200, the primary with 1000/],
@@ -76,7 +76,7 @@ test('RECEIVED waits for every stream, whichever is last', async (t) => {
   for (const last of parts) {
     const secondary = protectingSecondary();
     secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
-    secondary.hears({ kind: 'vmstate-send', epoch: e(1) });
+    secondary.hears({ kind: 'vmstate-send', epoch: e(1), comparing: 0 });
     for (const part of parts) if (part !== last) t.notOk(kinds(secondary.hears(part)).includes('load'));
     t.ok(kinds(secondary.hears(last)).includes('load'), last.kind);
   }
@@ -135,7 +135,7 @@ test('a load that has begun is finished first, then it takes over from what it s
 test('what was staged and not whole is thrown away', async (t) => {
   const secondary = protectingSecondary();
   secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
-  secondary.hears({ kind: 'vmstate-send', epoch: e(1) });
+  secondary.hears({ kind: 'vmstate-send', epoch: e(1), comparing: 0 });
   secondary.hears({ kind: 'pages', epoch: e(1), data: new Uint8Array(8) });
   secondary.on({ kind: 'closed', by: 'peer' });
   secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });

@@ -1,0 +1,89 @@
+import { test } from 'tap';
+import type { PrimaryEvent } from '../../../../../src/colo/core/events.ts';
+import { epoch } from '../../../../../src/colo/protocol/numbers.ts';
+import { protectedPrimary, type ScriptedPrimary } from '../scripted.ts';
+
+const e = epoch;
+const diverged = (n: number): PrimaryEvent => ({ kind: 'comparison-wants', epoch: e(n), why: 'divergence' });
+
+/** A primary that is protected, in epoch 1, which is compared. */
+function comparingPrimary(): ScriptedPrimary {
+  return protectedPrimary({ compares: true, buffersForMs: 1000 });
+}
+
+/** The rest of a checkpoint that was requested. */
+function finish(primary: ScriptedPrimary, n: number): void {
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(n) });
+  primary.on({ kind: 'captured', epoch: e(n), stateBytes: 8, stoppedMs: 1 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(n) });
+  primary.hears({ kind: 'vmstate-loaded', epoch: e(n) });
+}
+
+test('output that waits for its like wants no checkpoint, a divergence does', async (t) => {
+  const primary = comparingPrimary();
+  t.equal(primary.core.mode.mode, 'comparing');
+  t.same(primary.on({ kind: 'output-waits' }), []);
+  t.same(primary.on(diverged(1)), ['send checkpoint-request 1']);
+});
+
+test('S is told with each checkpoint how the epoch after it is', async (t) => {
+  const primary = comparingPrimary();
+  primary.on(diverged(1));
+  const [capture] = primary
+    .effects({
+      kind: 'frame',
+      frame: { role: 'secondary', term: primary.core.term, message: { kind: 'checkpoint-reply', epoch: e(1) } },
+    })
+    .filter(({ kind }) => kind === 'capture');
+  t.match(capture, { epoch: 1, mode: 'comparing' });
+  const sent = primary.effects({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  t.ok(
+    sent.some(
+      (effect) => effect.kind === 'send' && effect.message.kind === 'vmstate-send' && effect.message.comparing === 1,
+    ),
+  );
+});
+
+test('what is found in an epoch that is over wants nothing; what is found before P hears of its stop does', async (t) => {
+  const primary = comparingPrimary();
+  primary.on(diverged(1));
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  t.same(primary.on(diverged(1)), []);
+  primary.on(diverged(2));
+  primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(1) });
+  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }), ['send checkpoint-request 2']);
+});
+
+test("only output of the open epoch is compared; one of the future is the peer's mistake", async (t) => {
+  const primary = comparingPrimary();
+  t.equal(primary.core.compares(e(1)), true);
+  t.equal(primary.core.compares(e(0)), false);
+  t.throws(() => primary.core.compares(e(2)), { name: 'ProtocolError' });
+  t.equal(protectedPrimary().core.compares(e(1)), false, 'in a buffered epoch none is');
+});
+
+test('a guest that S alone saw end is divergence', async (t) => {
+  const primary = comparingPrimary();
+  t.same(primary.hears({ kind: 'checkpoint-wanted', why: 1 }), ['send checkpoint-request 1']);
+});
+
+test('guests that never agree are buffered, until it is tried again', async (t) => {
+  const primary = comparingPrimary();
+  let n = 1;
+  for (; n <= 4; n++) {
+    primary.on(diverged(n));
+    primary.now += 10;
+    finish(primary, n);
+  }
+  t.equal(primary.core.mode.mode, 'comparing', 'as long as the epoch lasts');
+  primary.on({ kind: 'command', command: { name: 'checkpoint' } });
+  finish(primary, n++);
+  t.equal(primary.core.mode.mode, 'buffered');
+  t.match(primary.core.mode.why, /did not agree/);
+  t.same(primary.on({ kind: 'output-waits' }), [], 'the guest has its share of the time first');
+  primary.now += 2000;
+  t.same(primary.rings('checkpoint', 0), [`send checkpoint-request ${n}`], 'and output is what checkpoints are for');
+  finish(primary, n);
+  t.equal(primary.core.mode.mode, 'comparing');
+});

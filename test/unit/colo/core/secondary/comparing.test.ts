@@ -1,0 +1,131 @@
+import { test } from 'tap';
+import { protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
+import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
+import { shape } from '../../protocol/messages.ts';
+import { newSecondary, type ScriptedSecondary } from '../scripted.ts';
+
+const e = epoch;
+const data = new Uint8Array(4);
+
+/** Everything of a checkpoint after which its guest runs. */
+function gives(secondary: ScriptedSecondary, n: number): string[] {
+  secondary.hears({ kind: 'vmstate-send', epoch: e(n), comparing: 1 });
+  secondary.hears({ kind: 'pages-end', epoch: e(n), items: 0 });
+  secondary.hears({ kind: 'vmstate-size', epoch: e(n), value: 8 });
+  secondary.hears({ kind: 'disk-end', epoch: e(n), items: 0 });
+  secondary.hears({ kind: 'vmstate', epoch: e(n), data: new Uint8Array(8) });
+  return secondary.hears({ kind: 'packets-end', epoch: e(n), items: n === 0 ? 0 : inputs });
+}
+let inputs = 0;
+
+/** A secondary whose guest runs from checkpoint 0, and which is counted on. */
+function running(): ScriptedSecondary {
+  inputs = 0;
+  const secondary = newSecondary();
+  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  gives(secondary, 0);
+  secondary.on({ kind: 'loaded', epoch: e(0) });
+  secondary.on({ kind: 'disk-committed', epoch: e(0) });
+  secondary.on({ kind: 'started', epoch: e(0) });
+  secondary.hears({ kind: 'protected' });
+  return secondary;
+}
+
+const input = (n: number) => ({ kind: 'input', epoch: e(n), card: 0, data }) as const;
+
+test('the guest runs from each checkpoint, and only then READY or LOADED is said', async (t) => {
+  const secondary = newSecondary();
+  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  t.same(gives(secondary, 0), ['stage', 'load 0']);
+  t.same(secondary.on({ kind: 'loaded', epoch: e(0) }), ['commit-disk 0']);
+  t.same(secondary.on({ kind: 'disk-committed', epoch: e(0) }), ['start 0']);
+  t.equal(secondary.core.guest, 'none');
+  t.same(secondary.on({ kind: 'started', epoch: e(0) }), ['let-in-kept 1', 'send checkpoint-ready 0']);
+  t.equal(secondary.core.guest, 'running');
+});
+
+test("P's input enters the guest that runs; of the next epoch, or while it is stopped, it waits", async (t) => {
+  const secondary = running();
+  t.same(secondary.hears(input(1)), ['let-in']);
+  t.same(secondary.hears({ kind: 'checkpoint-request', epoch: e(1) }), ['pause-guest', 'send checkpoint-reply 1']);
+  t.same(secondary.hears(input(1)), ['stage']);
+  inputs = 2;
+  gives(secondary, 1);
+  t.same(secondary.hears(input(2)), ['stage']);
+  secondary.on({ kind: 'loaded', epoch: e(1) });
+  secondary.on({ kind: 'disk-committed', epoch: e(1) });
+  t.same(secondary.on({ kind: 'started', epoch: e(1) }), ['let-in-kept 2', 'send vmstate-loaded 1']);
+});
+
+test('what P has confirmed is forgotten; what it confirms of an epoch that is over already is', async (t) => {
+  const secondary = running();
+  t.same(secondary.hears({ kind: 'output-confirmed', epoch: e(1), items: 3 }), ['forget-own 1']);
+  t.same(secondary.hears({ kind: 'output-confirmed', epoch: e(0), items: 9 }), []);
+  t.ok(secondary.hears({ kind: 'output-confirmed', epoch: e(7), items: 1 }).includes('ask-arbiter 4'));
+});
+
+/** P is lost, and S may. */
+function takenOver(secondary: ScriptedSecondary): string[] {
+  secondary.on({ kind: 'closed', by: 'peer' });
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  return secondary.on({ kind: 'term-written', term: term(4) });
+}
+
+test('a guest that runs is taken over as it is: its clock is moved, and what it said goes out before anything new', async (t) => {
+  t.same(takenOver(running()), [
+    'discard',
+    'move-clock',
+    'announce',
+    'send-kept 0',
+    'open',
+    'replay-input 0',
+    'resume-guest',
+  ]);
+});
+
+test('one that was stopped for a checkpoint that never came whole goes on where it was stopped', async (t) => {
+  const secondary = running();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  secondary.hears({ kind: 'vmstate-send', epoch: e(1), comparing: 1 });
+  t.ok(takenOver(secondary).includes('move-clock'));
+});
+
+test('a load that has begun is finished first, and the guest of that checkpoint is revived', async (t) => {
+  const secondary = running();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  gives(secondary, 1);
+  t.same(takenOver(secondary), []);
+  t.same(secondary.on({ kind: 'loaded', epoch: e(1) }), ['commit-disk 1']);
+  t.ok(secondary.on({ kind: 'disk-committed', epoch: e(1) }).includes('revive 1'));
+});
+
+test('one that is just being started is taken over as soon as it runs', async (t) => {
+  const secondary = running();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  gives(secondary, 1);
+  secondary.on({ kind: 'loaded', epoch: e(1) });
+  secondary.on({ kind: 'disk-committed', epoch: e(1) });
+  t.same(takenOver(secondary), []);
+  const live = secondary.on({ kind: 'started', epoch: e(1) });
+  t.equal(live[0], 'let-in-kept 2');
+  t.ok(live.includes('move-clock'));
+});
+
+test('nothing of it goes on when the arbiter says no, or when protection ends', async (t) => {
+  const refused = running();
+  refused.on({ kind: 'closed', by: 'network' });
+  t.same(refused.on({ kind: 'arbiter', term: term(4), answer: 'no' }), ['pause-guest', 'shut', 'discard']);
+  t.ok(running().hears({ kind: 'end', reason: 'unprotect', exitCode: 0 }).includes('pause-guest'));
+});
+
+test('a guest that ends here alone, or says more than can be kept, wants a checkpoint', async (t) => {
+  const secondary = running();
+  t.same(secondary.on({ kind: 'guest-ended', exitCode: 2 }), ['send checkpoint-wanted']);
+  t.same(secondary.on({ kind: 'own-output-half' }), ['send checkpoint-wanted']);
+});
+
+test('a mode that nobody knows ends the connection', async (t) => {
+  const secondary = running();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  t.ok(secondary.hears({ kind: 'vmstate-send', epoch: e(1), comparing: 2 }).includes('ask-arbiter 4'));
+});

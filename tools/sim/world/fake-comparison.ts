@@ -1,0 +1,127 @@
+import type { Rules } from '../../../src/colo/core/rules.ts';
+import { type Answer, clientCount } from './fake-guest.ts';
+
+/** What the comparison says of packets, by their numbers. */
+export interface ComparisonListener {
+  /** P's may leave. `like`: S's, which said the same; none, if S has nothing to keep for it. */
+  release(primary: number, like: number | undefined): void;
+  /** S's like has left already, or nobody waits for one. */
+  drop(secondary: number): void;
+  /** P's is lost: only a broken rule does that. */
+  lose(primary: number): void;
+  wants(why: 'divergence'): void;
+}
+
+interface Said {
+  readonly number: number;
+  readonly answer: Answer;
+  readonly at: number;
+}
+
+/** Of one client's connection, in this epoch. */
+interface Flow {
+  primary: Said[];
+  secondary: Said[];
+  /** The last question that S's guest acknowledged, by an answer or by itself. */
+  acknowledged: number;
+  /** The last question whose answers were found equal. */
+  compared: number;
+}
+
+/**
+ * What compares two guests' answers, in the shape of src/colo/compare: packets in; release, drop and checkpoint wanted out. Of an
+ * answer the clock and the sequence number are not compared.
+ */
+export class FakeComparison {
+  readonly #rules: Rules;
+  readonly #listener: ComparisonListener;
+  readonly #bound: number;
+  readonly #timeoutMs: number;
+  #flows: Flow[] = [];
+
+  /** @param bound packets of P that wait in one connection before a checkpoint is wanted */
+  constructor(rules: Rules, listener: ComparisonListener, bound: number, timeoutMs: number) {
+    this.#rules = rules;
+    this.#listener = listener;
+    this.#bound = bound;
+    this.#timeoutMs = timeoutMs;
+    this.begin();
+  }
+
+  /** Another epoch: nothing of the last one is compared any more. */
+  begin(): void {
+    this.#flows = Array.from({ length: clientCount }, () => ({
+      primary: [],
+      secondary: [],
+      acknowledged: 0,
+      compared: 0,
+    }));
+  }
+
+  primary(number: number, answer: Answer, at: number): void {
+    const flow = this.#flows[answer.client] as Flow;
+    if (answer.ack === 1) {
+      if (this.#rules.mayAcknowledge(answer.number, flow.acknowledged)) this.#listener.release(number, undefined);
+      else this.#hold(flow, { number, answer, at });
+      return;
+    }
+    if (answer.number <= flow.compared) {
+      this.#listener.release(number, undefined); // said again
+      return;
+    }
+    const like = flow.secondary.find((said) => said.answer.number === answer.number);
+    if (like === undefined) this.#hold(flow, { number, answer, at });
+    else this.#pair(flow, { number, answer, at }, like);
+  }
+
+  secondary(number: number, answer: Answer, at: number): void {
+    const flow = this.#flows[answer.client] as Flow;
+    flow.acknowledged = Math.max(flow.acknowledged, answer.number);
+    const free = flow.primary.filter(
+      (said) => said.answer.ack === 1 && this.#rules.mayAcknowledge(said.answer.number, flow.acknowledged),
+    );
+    for (const said of free) {
+      flow.primary.splice(flow.primary.indexOf(said), 1);
+      this.#listener.release(said.number, undefined);
+    }
+    if (answer.ack === 1 || answer.number <= flow.compared) {
+      this.#listener.drop(number);
+      return;
+    }
+    const like = flow.primary.find((said) => said.answer.ack === 0 && said.answer.number === answer.number);
+    if (like === undefined) flow.secondary.push({ number, answer, at });
+    else this.#pair(flow, like, { number, answer, at });
+  }
+
+  /** Looks for what has waited too long. */
+  scan(now: number): void {
+    const late = (said: Said): boolean => now - said.at > this.#timeoutMs;
+    for (const { primary, secondary } of this.#flows) {
+      if (primary.some(late) || secondary.some(late)) this.#listener.wants('divergence');
+    }
+  }
+
+  #hold(flow: Flow, said: Said): void {
+    if (flow.primary.length >= this.#bound) {
+      this.#listener.wants('divergence');
+      if (this.#rules.overflowDropsOutput) {
+        this.#listener.lose(said.number);
+        return;
+      }
+    }
+    flow.primary.push(said);
+  }
+
+  #pair(flow: Flow, primary: Said, secondary: Said): void {
+    const { answer } = primary;
+    if (answer.hash !== secondary.answer.hash || answer.index !== secondary.answer.index) {
+      if (!flow.primary.includes(primary)) flow.primary.push(primary);
+      this.#listener.wants('divergence');
+      return;
+    }
+    flow.primary = flow.primary.filter((said) => said !== primary);
+    flow.secondary = flow.secondary.filter((said) => said !== secondary);
+    flow.compared = answer.number;
+    this.#listener.release(primary.number, secondary.number);
+  }
+}
