@@ -81,8 +81,8 @@ export type SecondaryEvent =
   | { readonly kind: 'copy-moved' }
   /** The epoch's writes belong to the disk now. */
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
-  /** The guest runs, from this checkpoint (effect `start`). */
-  | { readonly kind: 'started'; readonly epoch: Epoch }
+  /** The guest runs, from this checkpoint (effect `start`), since `at` by this side's clock: its own clock began to run then. */
+  | { readonly kind: 'started'; readonly epoch: Epoch; readonly at: number }
   /** What its guest said and P did not confirm takes half of the room that there is for it. */
   | { readonly kind: 'own-output-half' }
   /** Bytes of committed writes laid down on the disk, since pairing. */

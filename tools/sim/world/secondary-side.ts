@@ -315,8 +315,9 @@ export class SecondarySide extends Side<SecondaryEvent> {
     this.world.count("starts of the secondary's guest");
     this.pumpDisk();
     const generation = this.#generation;
+    const at = this.now;
     this.world.agenda.after(this.world.random.between(0.2, 2), () => {
-      if (generation === this.#generation) this.post({ kind: 'started', epoch });
+      if (generation === this.#generation) this.post({ kind: 'started', epoch, at });
     });
   }
 

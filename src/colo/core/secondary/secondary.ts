@@ -156,7 +156,7 @@ export class Secondary {
         this.#diskCommitted(event.epoch);
         return;
       case 'started':
-        this.#started(event.epoch);
+        this.#started(event.epoch, event.at);
         return;
       case 'own-output-half':
         if (this.#guest === 'running' && this.phase === 'protecting') {
@@ -490,10 +490,10 @@ export class Secondary {
   }
 
   /** Comparing: the guest runs from this checkpoint, its output held. */
-  #started(epoch: Epoch): void {
+  #started(epoch: Epoch, at: number): void {
     if (this.step !== 'starting' || epoch !== this.#received) return;
     this.#guest = 'running';
-    this.#startedAt = this.#now;
+    this.#startedAt = at;
     this.#startedFrom = this.#receivedAt;
     this.#do({ kind: 'let-in-kept', epoch: next(epoch) });
     this.#standsAt(epoch);

@@ -26,7 +26,7 @@ function running(): ScriptedSecondary {
   gives(secondary, 0);
   secondary.on({ kind: 'loaded', epoch: e(0) });
   secondary.on({ kind: 'disk-committed', epoch: e(0) });
-  secondary.on({ kind: 'started', epoch: e(0) });
+  secondary.on({ kind: 'started', epoch: e(0), at: 1000 });
   secondary.hears({ kind: 'protected' });
   return secondary;
 }
@@ -40,7 +40,7 @@ test('the guest runs from each checkpoint, and only then READY or LOADED is said
   t.same(secondary.on({ kind: 'loaded', epoch: e(0) }), ['commit-disk 0']);
   t.same(secondary.on({ kind: 'disk-committed', epoch: e(0) }), ['start 0']);
   t.equal(secondary.core.guest, 'none');
-  t.same(secondary.on({ kind: 'started', epoch: e(0) }), ['let-in-kept 1', 'send checkpoint-ready 0']);
+  t.same(secondary.on({ kind: 'started', epoch: e(0), at: 1000 }), ['let-in-kept 1', 'send checkpoint-ready 0']);
   t.equal(secondary.core.guest, 'running');
 });
 
@@ -54,7 +54,7 @@ test("P's input enters the guest that runs; of the next epoch, or while it is st
   t.same(secondary.hears(input(2)), ['stage']);
   secondary.on({ kind: 'loaded', epoch: e(1) });
   secondary.on({ kind: 'disk-committed', epoch: e(1) });
-  t.same(secondary.on({ kind: 'started', epoch: e(1) }), ['let-in-kept 2', 'send vmstate-loaded 1']);
+  t.same(secondary.on({ kind: 'started', epoch: e(1), at: 1000 }), ['let-in-kept 2', 'send vmstate-loaded 1']);
 });
 
 test('what P has confirmed is forgotten; what it confirms of an epoch that is over already is', async (t) => {
@@ -106,7 +106,7 @@ test('one that is just being started is taken over as soon as it runs', async (t
   secondary.on({ kind: 'loaded', epoch: e(1) });
   secondary.on({ kind: 'disk-committed', epoch: e(1) });
   t.same(takenOver(secondary), []);
-  const live = secondary.on({ kind: 'started', epoch: e(1) });
+  const live = secondary.on({ kind: 'started', epoch: e(1), at: 1000 });
   t.equal(live[0], 'let-in-kept 2');
   t.ok(live.includes('move-clock'));
 });
@@ -128,4 +128,23 @@ test('a mode that nobody knows ends the connection', async (t) => {
   const secondary = running();
   secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
   t.ok(secondary.hears({ kind: 'vmstate-send', epoch: e(1), comparing: 2 }).includes('ask-arbiter 4'));
+});
+
+test('the clock is moved by what passed between the stop of P and the start of its own guest, however late that was heard of', async (t) => {
+  const secondary = newSecondary();
+  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  gives(secondary, 0);
+  secondary.now = 1020;
+  secondary.on({ kind: 'loaded', epoch: e(0) });
+  secondary.on({ kind: 'disk-committed', epoch: e(0) });
+  secondary.now = 1300;
+  secondary.on({ kind: 'started', epoch: e(0), at: 1025 });
+  secondary.hears({ kind: 'protected' });
+  secondary.on({ kind: 'closed', by: 'peer' });
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  const effects = secondary.effects({ kind: 'term-written', term: term(4) });
+  t.match(
+    effects.find(({ kind }) => kind === 'move-clock'),
+    { stoppedAt: 1000, startedAt: 1025 },
+  );
 });
