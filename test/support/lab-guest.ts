@@ -41,6 +41,10 @@ export interface LabGuest {
 export interface GuestOptions {
   readonly cpus?: number;
   readonly kernel?: string;
+  /** Default {@link guestFiles}; undefined: none. */
+  readonly initrd?: string | undefined;
+  /** Default 256M. */
+  readonly memory?: string;
   /** Added to the kernel's command line. */
   readonly cmdline?: string;
   /** More flags for `colo-vmm run`. */
@@ -49,9 +53,11 @@ export interface GuestOptions {
 
 /** Starts the VMM in a host; `session.login` waits for the guest's shell. */
 export function startGuest(lab: Lab, host: Host, options: GuestOptions = {}): LabGuest {
+  const initrd = 'initrd' in options ? options.initrd : guestFiles.initrd;
   const process = host.spawn([
-    ...['node', vmmInHost, 'run', '--kernel', options.kernel ?? guestFiles.kernel, '--initrd', guestFiles.initrd],
-    ...['--cpus', String(options.cpus ?? 1), '--memory', '256M'],
+    ...['node', vmmInHost, 'run', '--kernel', options.kernel ?? guestFiles.kernel],
+    ...(initrd === undefined ? [] : ['--initrd', initrd]),
+    ...['--cpus', String(options.cpus ?? 1), '--memory', options.memory ?? '256M'],
     ...['--cmdline', `console=ttyS0 quiet panic=-1 ${options.cmdline ?? ''}`],
     // A guest that panics, or reboots, is not to go on for ever.
     ...['--reboot', 'exit'],
