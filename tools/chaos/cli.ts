@@ -1,7 +1,11 @@
+import { tmpdir } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { noEtcd } from '../../test/support/etcd.ts';
 import { noKvm } from '../../test/support/kvm.ts';
+import { progressToStderr } from '../packages/progress.ts';
 import { Campaign } from './campaign.ts';
+import { runLabCampaign } from './lab/campaign.ts';
+import { labSummary, roundLines } from './lab/report.ts';
 import { inPrivateNetwork } from './net/private-network.ts';
 import { renderReport, reportOf } from './report.ts';
 import type { RoundResult } from './round.ts';
@@ -31,6 +35,50 @@ program
   .option('--insecure', 'no encryption between the hosts')
   .option('--json', 'print the report as JSON')
   .action(small);
+
+interface LabOptions {
+  readonly rounds: number;
+  readonly seed: number;
+  readonly faults: string;
+  readonly verbose?: boolean;
+  readonly json?: boolean;
+}
+
+program
+  .command('lab')
+  .description(
+    'A Debian guest with real services on two emulated hosts; clients and etcd outside them. A new pair each round.',
+  )
+  .option('--rounds <n>', 'rounds, each with one fault', wholeNumber, 6)
+  .option(
+    '--seed <n>',
+    'which faults come, when, and on which side; times are not the same again',
+    wholeNumber,
+    Date.now() % 1_000_000,
+  )
+  .option('--faults <word>', 'only faults that have this in their names', '')
+  .option('--verbose', 'tell what happens in each round as it does')
+  .option('--json', 'print the results as JSON')
+  .action(lab);
+
+async function lab(options: LabOptions): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error('the machine outside the hosts is a namespace: run as root');
+  const { rounds, seed, faults, verbose, json } = options;
+  const begun = performance.now();
+  const tell = (line: string): boolean => (json === true ? process.stderr : process.stdout).write(`${line}\n`);
+  tell(`seed ${seed}`);
+  const { results, kept } = await runLabCampaign({
+    ...{ rounds, seed, faults, keep: tmpdir(), progress: progressToStderr('  ') },
+    ...(verbose === true ? { onNote: tell } : {}),
+    onRound: (round, result) => {
+      for (const line of roundLines(round, rounds, result)) tell(line);
+    },
+  });
+  const seconds = (performance.now() - begun) / 1000;
+  if (json === true) process.stdout.write(`${JSON.stringify({ seed, seconds, results, kept }, undefined, 2)}\n`);
+  else for (const line of labSummary(results, { seed, seconds, kept })) tell(line);
+  if (results.length < rounds || results.some(({ violations }) => violations.length > 0)) process.exitCode = 1;
+}
 
 async function small(options: SmallOptions): Promise<void> {
   const missing = noKvm() || noEtcd() || (process.getuid?.() === 0 ? false : 'namespaces and TAPs need root');

@@ -18,14 +18,17 @@ export const guestNetwork = { address: '10.77.0.100', bits: 24, mac: '02:00:00:0
 export const serviceReady = 'service: ready';
 
 /**
- * The service of the chaos guest (tools/chaos/guest/service.ts), as a program of a Linux guest: counts a request, writes it
+ * The service of the chaos guest (tools/chaos/guest/service.ts), as a Perl program of a Linux guest: counts a request, writes it
  * down, makes it durable, answers.
+ *
+ * @param file a disk, or a file that is there, with the record of each answer in the sector with its number
+ * @param sectors Perl for how many it may have; then it begins anew
  */
-const service = `
+export const serviceProgram = (file: string, sectors: string): string => `
 my $fsync = 74;
 my ($counter, %last) = (0);
-open(my $disk, '+<', '/dev/vda') or die "disk: $!";
-my $sectors = sysseek($disk, 0, 2) / ${sectorBytes};
+open(my $disk, '+<', '${file}') or die "disk: $!";
+my $sectors = ${sectors};
 socket(my $socket, 2, 2, 17) or die "socket: $!";
 bind($socket, pack('S n a4 x8', 2, ${servicePort}, "\\0" x 4)) or die "bind: $!";
 syswrite(STDOUT, "${serviceReady}\\n");
@@ -48,6 +51,8 @@ for (;;) {
 }
 `;
 
+const service = serviceProgram('/dev/vda', `sysseek($disk, 0, 2) / ${sectorBytes}`);
+
 const init = `#!/bin/sh
 echo 'guest: init'
 mount -t proc proc /proc
@@ -62,8 +67,21 @@ echo 'guest: the service ended'
 sh
 `;
 
-/** Its initrd: Debian's modules, busybox, perl and the service; the path of a file of the cache. */
-export async function serviceGuestInitrd(progress: Progress): Promise<string> {
+/** A guest of a pair of lab hosts that is a service. */
+export interface ServiceGuest {
+  /** The path, on this machine, of what it boots from. */
+  readonly initrd: string;
+  readonly memory: string;
+  /** Makes its disk at the path that comes behind this line of the shell, in a host. */
+  readonly makeDisk: string;
+}
+
+/** A guest with the service, and a disk that the service has for itself: Debian's modules, busybox, perl. */
+export async function serviceGuest(progress: Progress): Promise<ServiceGuest> {
+  return { initrd: await serviceGuestInitrd(progress), memory: '96M', makeDisk: 'truncate -s 4M' };
+}
+
+async function serviceGuestInitrd(progress: Progress): Promise<string> {
   const perl = await programFiles({ package: 'perl-base', path: 'usr/bin/perl', progress });
   return buildGuestInitramfs({
     modules: ['virtio_mmio', 'virtio_blk', 'virtio_net'],

@@ -18,7 +18,7 @@ import { fetchPackages } from '../packages/package-set.ts';
 import type { Progress } from '../packages/progress.ts';
 import { vmmBundle, vmmFiles, vmmInHost } from '../vmm-files.ts';
 import type { ClientsReport } from './client-program.ts';
-import { guestNetwork, serviceGuestInitrd } from './guest.ts';
+import { guestNetwork, type ServiceGuest, serviceGuest } from './guest.ts';
 
 export type Side = 'a' | 'b';
 
@@ -34,7 +34,6 @@ const keysInHost = '/etc/colo-vmm';
 const peerPort = 7000;
 const watchMs = 1500;
 const etcdPort = 2379;
-const diskBytes = 4 * 1024 * 1024;
 
 /**
  * Emulated hosts share the cores of this machine with each other: one that computes may let the other wait for a second. A
@@ -46,39 +45,103 @@ export const labDetectionMs = { emulated: 3000, native: 200 } as const;
 export class LabPair {
   readonly lab: Lab;
   readonly detectionMs: number;
+  /** Where the guest is started; its standby is on the other host. */
+  primary: Side = 'a';
   /** What the VMM of each side has said on standard error. */
   readonly said: Record<Side, string> = { a: '', b: '' };
   readonly vmm: Partial<Record<Side, RemoteProcess>> = {};
+  readonly #guest: ServiceGuest;
+  readonly #keys: string;
   #etcd: RemoteProcess | undefined;
+  #pairs = 0;
 
-  private constructor(lab: Lab, detectionMs: number) {
+  private constructor(lab: Lab, detectionMs: number, guest: ServiceGuest, keys: string) {
     this.lab = lab;
     this.detectionMs = detectionMs;
+    this.#guest = guest;
+    this.#keys = keys;
   }
 
   /** Hosts up, bridges made, keys in their places, etcd answering. No VMM runs. */
-  static async make(progress: Progress): Promise<LabPair> {
+  static async make(progress: Progress, wanted?: ServiceGuest, detectionMs?: number): Promise<LabPair> {
+    const guest = wanted ?? (await serviceGuest(progress));
     const kernel = await guestKernel('cloud', { progress });
-    const initrd = await serviceGuestInitrd(progress);
     const etcd = await fetchPackages({ names: ['etcd-server'], suites: imageSuites, progress });
     const lab = await startLab({
       hosts: 2,
       outside: true,
-      files: [...vmmFiles, { source: kernel, path: files.kernel }, { source: initrd, path: files.initrd }],
+      files: [...vmmFiles, { source: kernel, path: files.kernel }, { source: guest.initrd, path: files.initrd }],
       progress,
     });
-    const pair = new LabPair(lab, labDetectionMs[lab.mode]);
+    const keys = await mkdtemp(join(tmpdir(), 'colo-vmm-keys-'));
+    const pair = new LabPair(lab, detectionMs ?? labDetectionMs[lab.mode], guest, keys);
     try {
-      await Promise.all([
-        pair.#startEtcd(join(etcd.root, 'usr/bin/etcd')),
-        pair.#giveKeys(),
-        ...lab.hosts.map(prepare),
-      ]);
+      const made = ['keys', '--pair', pairName, '--hosts', 'a,b', join(keys, 'keys')];
+      await promisify(execFile)(process.execPath, [vmmBundle, ...made]);
+      await Promise.all([pair.#startEtcd(join(etcd.root, 'usr/bin/etcd')), pair.#prepare('a'), pair.#prepare('b')]);
     } catch (error) {
-      await lab.close();
+      await pair.close();
       throw error;
     }
     return pair;
+  }
+
+  /**
+   * Another pair: both VMMs end, and the hosts are made as they were. Nothing is left of the pair before; a host without power gets it
+   * again.
+   */
+  async renew(): Promise<void> {
+    if (this.#pairs++ === 0) return;
+    await this.end();
+    for (const side of ['a', 'b'] as const) this.said[side] = '';
+    await this.lab.network.restore();
+    await Promise.all(
+      (['a', 'b'] as const).map(async (side) => {
+        const host = this.host(side);
+        if (host.state === 'hung') await host.powerLoss();
+        if (host.state === 'off') await host.powerOn();
+        else await host.run(`rm -rf /tmp/state ${control} ${files.serial}; ip link delete br0`);
+        await this.#prepare(side);
+      }),
+    );
+  }
+
+  /** Ends both VMMs, the standby's first, as a process is killed. */
+  async end(): Promise<void> {
+    for (const side of [this.standby, this.primary]) {
+      const vmm = this.vmm[side];
+      delete this.vmm[side];
+      if (this.host(side).state !== 'running') continue;
+      vmm?.kill('SIGKILL');
+      await vmm?.exit.catch(() => {});
+    }
+  }
+
+  get #etcdUrl(): string {
+    return `http://${this.lab.outside.address}:${etcdPort}`;
+  }
+
+  get standby(): Side {
+    return this.primary === 'a' ? 'b' : 'a';
+  }
+
+  /** A bridge in place of the card, which never delays a port, the keys, and a new disk. */
+  async #prepare(side: Side): Promise<void> {
+    const host = this.host(side);
+    for (const name of ['pair.pem', 'certificate.pem', 'key.pem']) {
+      await host.push(join(this.#keys, 'keys', side, name), `${keysInHost}/${name}`, 0o600);
+    }
+    const { status, stderr } = await host.run(`modprobe -a tun bridge
+set -e
+ip link add br0 type bridge forward_delay 0 stp_state 0
+ip link set br0 address $(cat /sys/class/net/eth0/address)
+ip address flush dev eth0
+ip link set eth0 master br0
+ip address add ${host.address}/24 dev br0
+ip link set br0 up
+rm -f ${files.disk}
+${this.#guest.makeDisk} ${files.disk}`);
+    if (status !== 0) throw new Error(`${host.name} could not be prepared: ${stderr.trim()}`);
   }
 
   host(side: Side): Host {
@@ -90,7 +153,7 @@ export class LabPair {
   async #startEtcd(program: string): Promise<void> {
     const { outside } = this.lab;
     await outside.push(program, '/opt/etcd', 0o755);
-    const url = `http://${outside.address}:${etcdPort}`;
+    const url = this.#etcdUrl;
     this.#etcd = outside.spawn([
       ...['/opt/etcd', '--data-dir', '/tmp/etcd', '--log-level', 'error', '--enable-v2=false'],
       ...['--listen-client-urls', url, '--advertise-client-urls', url],
@@ -105,33 +168,21 @@ export class LabPair {
     });
   }
 
-  async #giveKeys(): Promise<void> {
-    const folder = await mkdtemp(join(tmpdir(), 'colo-vmm-keys-'));
-    try {
-      const keys = join(folder, 'keys');
-      await promisify(execFile)(process.execPath, [vmmBundle, 'keys', '--pair', pairName, '--hosts', 'a,b', keys]);
-      for (const side of ['a', 'b'] as const) {
-        for (const name of ['pair.pem', 'certificate.pem', 'key.pem']) {
-          await this.host(side).push(join(keys, side, name), `${keysInHost}/${name}`, 0o600);
-        }
-      }
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
-  }
-
   /** The command that is typed on that host. */
   command(side: Side): string[] {
     const guest = [
       ...['--kernel', files.kernel, '--initrd', files.initrd, '--cmdline', 'console=ttyS0 quiet panic=-1'],
-      ...['--cpus', '1', '--memory', '96M', ...guestCpuFlags(this.lab.mode)],
-      ...['--standby', `${this.host('b').address}:${peerPort}`],
+      ...['--cpus', '1', '--memory', this.#guest.memory, ...guestCpuFlags(this.lab.mode)],
+      ...['--standby', `${this.host(this.standby).address}:${peerPort}`],
     ];
+    // Of a new pair, etcd knows nothing yet.
+    const prefix = this.#pairs === 0 ? '' : `,prefix=/pair-${this.#pairs}/`;
     return [
-      ...['node', vmmInHost, ...(side === 'a' ? ['run', ...guest] : ['standby', '--listen', `0.0.0.0:${peerPort}`])],
+      ...['node', vmmInHost],
+      ...(side === this.primary ? ['run', ...guest] : ['standby', '--listen', `0.0.0.0:${peerPort}`]),
       ...['--name', pairName, '--disk', `path=${files.disk}`],
       ...['--net', `tap=tap0,mac=${guestNetwork.mac},bridge=br0`],
-      ...['--tls', `dir=${keysInHost}`, '--arbiter', `etcd:http://${this.lab.outside.address}:${etcdPort}`],
+      ...['--tls', `dir=${keysInHost}`, '--arbiter', `etcd:${this.#etcdUrl}${prefix}`],
       ...['--detection', String(this.detectionMs)],
       ...['--serial', `file=${files.serial}`, '--state', '/tmp/state', '--control', control],
     ];
@@ -179,7 +230,7 @@ export class LabPair {
 
   /** Waits until the control socket of that side is there. */
   async up(side: Side): Promise<void> {
-    await until(`colo-vmm on host ${side} to be there`, 60_000, async () => {
+    await until(`colo-vmm on host ${side} to be there`, 120_000, async () => {
       const ended = await Promise.race([this.vmm[side]?.exit.then(() => true), sleep(0, false)]);
       if (ended) throw new Error(`colo-vmm on host ${side} ended: ${this.said[side]}`);
       return (await this.host(side).run(`test -S ${control}`)).status === 0;
@@ -200,8 +251,9 @@ export class LabPair {
     return new LabClients(this.lab.outside, { ...options, address: guestNetwork.address, port: servicePort }, seen);
   }
 
-  close(): Promise<void> {
-    return this.lab.close();
+  async close(): Promise<void> {
+    await this.lab.close();
+    await rm(this.#keys, { recursive: true, force: true });
   }
 }
 
@@ -246,20 +298,6 @@ ask('qmp_capabilities');
 setInterval(ask, ${watchMs}, 'x-colo-status');
 socket.on('error', () => {}).on('close', () => process.exit()).pipe(process.stdout);
 `;
-
-/** A bridge in place of the card, which never delays a port, and an empty disk. */
-async function prepare(host: Host): Promise<void> {
-  const { status, stderr } = await host.run(`modprobe -a tun bridge
-set -e
-ip link add br0 type bridge forward_delay 0 stp_state 0
-ip link set br0 address $(cat /sys/class/net/eth0/address)
-ip address flush dev eth0
-ip link set eth0 master br0
-ip address add ${host.address}/24 dev br0
-ip link set br0 up
-truncate -s ${diskBytes} ${files.disk}`);
-  if (status !== 0) throw new Error(`${host.name} could not be prepared: ${stderr.trim()}`);
-}
 
 /** Asks until it is so. @throws after `ms` */
 export async function until(what: string, ms: number, isSo: () => Promise<boolean> | boolean): Promise<void> {

@@ -4,7 +4,7 @@ import { bundle } from './bundle.ts';
 import { endProcess } from './end-process.ts';
 import { LabError } from './errors.ts';
 import { chosenLinks, deadLink, goodLink, type LabNetwork, type LinkChoice, type LinkCondition } from './network.ts';
-import type { SwitchOrder } from './switch-process.ts';
+import type { SwitchOrder, SwitchWord } from './switch-process.ts';
 
 type OrderBody<T = SwitchOrder> = T extends unknown ? Omit<T, 'number'> : never;
 
@@ -14,13 +14,18 @@ export class EmulatedNetwork implements LabNetwork {
   readonly #process: ChildProcess;
   readonly #waiting = new Map<number, () => void>();
   #orders = 0;
+  #spoke: (name: string) => void = () => {};
 
   private constructor(names: readonly string[], child: ChildProcess) {
     this.#names = names;
     this.#process = child;
-    child.on('message', (number: number) => {
-      this.#waiting.get(number)?.();
-      this.#waiting.delete(number);
+    child.on('message', (word: SwitchWord) => {
+      if (typeof word === 'object') {
+        this.#spoke(names[word.spoke] ?? '');
+        return;
+      }
+      this.#waiting.get(word)?.();
+      this.#waiting.delete(word);
     });
   }
 
@@ -64,6 +69,11 @@ export class EmulatedNetwork implements LabNetwork {
 
   restore(link?: LinkChoice): Promise<void> {
     return this.#set(link, goodLink);
+  }
+
+  watch(mac: string, spoke: (name: string) => void): Promise<void> {
+    this.#spoke = spoke;
+    return this.#order({ kind: 'watch', mac });
   }
 
   close(): Promise<void> {

@@ -155,6 +155,14 @@ export class NativeNetwork implements LabNetwork {
     return this.#set(link, goodLink);
   }
 
+  watch(): Promise<void> {
+    return Promise.reject(
+      new LabError(
+        "frames of native hosts are not watched; set LAB=emulated, or use what watches a machine's own bridges",
+      ),
+    );
+  }
+
   close(): Promise<void> {
     return endProcess(this.#holder);
   }

@@ -28,6 +28,12 @@ export interface LabNetwork {
   degrade(link: LinkChoice, condition: Partial<LinkCondition>): Promise<void>;
   /** Makes links good again; all of them without an argument. */
   restore(link?: LinkChoice): Promise<void>;
+  /**
+   * Who speaks as `mac` from now on: `spoke` hears the name of the first machine that sends a frame from this address, and then of
+   * each one that does after another one had, in their order, also of those whose links are cut. Throws LabError in
+   * a native lab, which does not see all frames.
+   */
+  watch(mac: string, spoke: (name: string) => void): Promise<void>;
 }
 
 /** Pairs of host indices, one for each direction, that `choice` means. Throws on a name that is no host's. */

@@ -10,7 +10,11 @@ import { Switch } from './switch.ts';
 export type SwitchOrder = { readonly number: number } & (
   | { readonly kind: 'attach'; readonly port: number }
   | { readonly kind: 'condition'; readonly links: readonly [number, number][]; readonly condition: LinkCondition }
+  | { readonly kind: 'watch'; readonly mac: string }
 );
+
+/** To the lab: an order's number, or the port at which a watched address speaks from now on. */
+export type SwitchWord = number | { readonly spoke: number };
 
 const ports = Number(process.argv.at(-1));
 const frames = new Switch(ports, Math.random);
@@ -26,9 +30,15 @@ function deliver(port: number, packet: Buffer): void {
   socket.write(packet);
 }
 
+function tell(word: SwitchWord): void {
+  process.send?.(word);
+}
+
 function take(port: number, packet: Buffer): void {
   const now = performance.now();
-  for (const { port: to, atMs } of frames.forward(port, packet.subarray(lengthBytes), now)) {
+  const frame = packet.subarray(lengthBytes);
+  if (frames.isNewSpeaker(port, frame)) tell({ spoke: port });
+  for (const { port: to, atMs } of frames.forward(port, frame, now)) {
     if (atMs <= now) deliver(to, packet);
     else setTimeout(deliver, atMs - now, to, packet);
   }
@@ -53,9 +63,11 @@ function attach(port: number, socket: Socket): void {
 process.on('message', (order: SwitchOrder, socket: Socket | undefined) => {
   if (order.kind === 'attach') {
     if (socket !== undefined) attach(order.port, socket);
+  } else if (order.kind === 'watch') {
+    frames.watch(order.mac);
   } else {
     for (const [from, to] of order.links) frames.setCondition(from, to, order.condition);
   }
-  process.send?.(order.number);
+  tell(order.number);
 });
 process.on('disconnect', () => process.exit(0));

@@ -28,10 +28,25 @@ export class Switch {
   readonly #random: () => number;
   readonly #links = new Map<string, Link>();
   readonly #portOfMac = new Map<string, number>();
+  #watched: { readonly mac: string; port: number | undefined } | undefined;
 
   constructor(ports: number, random: () => number) {
     this.#ports = ports;
     this.#random = random;
+  }
+
+  /** Watches who speaks as `mac`, written as `02:00:00:00:00:01`; nobody has yet. */
+  watch(mac: string): void {
+    this.#watched = { mac: Buffer.from(mac.replaceAll(':', ''), 'hex').toString('latin1'), port: undefined };
+  }
+
+  /** True if `frame`, which came in at `port`, is the watched address speaking at another port than before. */
+  isNewSpeaker(port: number, frame: Uint8Array): boolean {
+    const watched = this.#watched;
+    if (watched === undefined || watched.port === port || frame.length < 2 * macBytes) return false;
+    if (macAt(frame, macBytes) !== watched.mac) return false;
+    watched.port = port;
+    return true;
   }
 
   setCondition(from: number, to: number, condition: LinkCondition): void {

@@ -76,3 +76,18 @@ t.test('a link is chosen by the names of its ends', async (t) => {
   t.equal(chosenLinks(undefined, names).length, 6);
   t.throws(() => chosenLinks({ from: 'host9' }, names), /no host of this lab is called "host9"/);
 });
+
+t.test('who speaks as a watched card is told at the first word, and whenever it is another one', async (t) => {
+  const frames = new Switch(3, never);
+  t.notOk(frames.isNewSpeaker(0, frame(0, 1)), 'nobody is watched');
+  frames.watch(hostMac(9));
+  t.notOk(frames.isNewSpeaker(0, frame(0, 'all')), 'another card');
+  t.notOk(frames.isNewSpeaker(0, frame(0, 9)), 'spoken to, not speaking');
+  t.notOk(frames.isNewSpeaker(0, Buffer.alloc(8)), 'no frame');
+  t.ok(frames.isNewSpeaker(0, frame(9, 1)));
+  t.notOk(frames.isNewSpeaker(0, frame(9, 'all')), 'the same one again');
+  t.ok(frames.isNewSpeaker(1, frame(9, 'all')));
+  t.ok(frames.isNewSpeaker(0, frame(9, 'all')), 'the first one again');
+  frames.watch(hostMac(9));
+  t.ok(frames.isNewSpeaker(0, frame(9, 'all')), 'watched anew');
+});

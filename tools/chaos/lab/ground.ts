@@ -1,0 +1,124 @@
+import type { ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
+import type { LabPair, Side } from '../../demo/lab-pair.ts';
+
+export type Role = 'primary' | 'standby';
+
+/** A pair in the lab, as a fault has it in hand. What is done is written down, and what the sides say of themselves. */
+export class LabGround {
+  readonly violations: string[] = [];
+  readonly #pair: LabPair;
+  readonly #note: (text: string) => void;
+  readonly #status: Partial<Record<Side, ColoStatus>> = {};
+  readonly #gone = new Set<Side>();
+  readonly #arbiterRules: string[] = [];
+
+  constructor(pair: LabPair, note: (text: string) => void) {
+    this.#pair = pair;
+    this.#note = note;
+  }
+
+  side(role: Role): Side {
+    return this.#pair[role];
+  }
+
+  /** What that side said of itself last; undefined: nothing since something was done to it. */
+  status(role: Role): ColoStatus | undefined {
+    return this.#status[this.side(role)];
+  }
+
+  /** Its process, or its host, is no more. */
+  isGone(role: Role): boolean {
+    return this.#gone.has(this.side(role));
+  }
+
+  heard(side: Side, status: ColoStatus): void {
+    if (this.#status[side]?.headline !== status.headline) {
+      const role = side === this.#pair.primary ? 'primary' : 'standby';
+      this.#note(`the ${role} is ${status.headline}: ${status.why}`);
+    }
+    this.#status[side] = status;
+  }
+
+  violate(text: string): void {
+    this.#note(`VIOLATION: ${text}`);
+    this.violations.push(text);
+  }
+
+  async kill(role: Role): Promise<void> {
+    await this.#vmm(role, 'SIGKILL');
+    this.#lose(role, 'process is killed');
+  }
+
+  async powerLoss(role: Role): Promise<void> {
+    await this.#pair.host(this.side(role)).powerLoss();
+    this.#lose(role, 'host loses its power');
+  }
+
+  async freeze(role: Role): Promise<void> {
+    await this.#vmm(role, 'SIGSTOP');
+    this.#forget(role, 'process is frozen');
+  }
+
+  async thaw(role: Role): Promise<void> {
+    this.#forget(role, 'process is thawed');
+    await this.#vmm(role, 'SIGCONT');
+  }
+
+  async hang(role: Role): Promise<void> {
+    await this.#pair.host(this.side(role)).hang();
+    this.#forget(role, 'host is frozen');
+  }
+
+  async unhang(role: Role): Promise<void> {
+    this.#forget(role, 'host is thawed');
+    await this.#pair.host(this.side(role)).unhang();
+  }
+
+  /** Nothing that these say comes to the other one any more. */
+  async cutLink(...roles: readonly Role[]): Promise<void> {
+    for (const role of roles) {
+      const to = role === 'primary' ? 'standby' : 'primary';
+      const name = (whose: Role): string => this.#pair.host(this.side(whose)).name;
+      await this.#pair.lab.network.cut({ from: name(role), to: name(to), oneWay: true });
+      this.#note(`the link from the ${role} is cut`);
+    }
+  }
+
+  /** The arbiter's words do not come to these any more. Clients are answered as before. */
+  async cutArbiter(...roles: readonly Role[]): Promise<void> {
+    const { outside } = this.#pair.lab;
+    for (const role of roles) {
+      const rule = `from ${outside.address} to ${this.#pair.host(this.side(role)).address} blackhole`;
+      await this.#outside(`ip rule add ${rule}`);
+      this.#arbiterRules.push(rule);
+      this.#note(`the ${role} is cut from the arbiter`);
+    }
+  }
+
+  async mendNetwork(): Promise<void> {
+    await this.#pair.lab.network.restore();
+    for (const rule of this.#arbiterRules.splice(0)) await this.#outside(`ip rule del ${rule}`);
+    this.#note('the network is mended');
+  }
+
+  async #outside(command: string): Promise<void> {
+    const { status, stderr } = await this.#pair.lab.outside.run(command);
+    if (status !== 0) throw new Error(`${command}: ${stderr.trim()}`);
+  }
+
+  async #vmm(role: Role, signal: NodeJS.Signals): Promise<void> {
+    const vmm = this.#pair.vmm[this.side(role)];
+    vmm?.kill(signal);
+    if (signal === 'SIGKILL') await vmm?.exit;
+  }
+
+  #lose(role: Role, what: string): void {
+    this.#forget(role, what);
+    this.#gone.add(this.side(role));
+  }
+
+  #forget(role: Role, what: string): void {
+    delete this.#status[this.side(role)];
+    this.#note(`the ${role}'s ${what}`);
+  }
+}
