@@ -37,7 +37,7 @@ t.test('kernels that are not the usual one', { timeout: 0 }, async (t) => {
     const deadline = performance.now() + patienceMs;
     while (!guest.session.transcript.includes('[Bit fade test') && performance.now() < deadline) await sleep(200);
     const screen = guest.session.transcript;
-    for (let test = 0; test <= 10; test++) t.match(screen, new RegExp(`#${test} +\\[`), `test ${test} has begun`);
+    t.match(screen, /#10 +\[Bit fade test/, 'all tests but the last one are done');
     t.match(screen, /Errors: 0/);
     t.notMatch(screen, /Errors: *[1-9]/);
     guest.process.kill();
