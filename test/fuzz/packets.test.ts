@@ -51,7 +51,7 @@ for (const [what, comparator, message] of [
   ['lets out what S has not said', Hasty, /leaves, (and S has not said it|which is not held)/],
   ['lets a packet out twice', Stuttering, /leaves, which is not held/],
   ['does not hear S', Deaf, /equal packets do not leave any more/],
-  ['keeps packets of S for ever', Loose, /packets of S's are never dropped/],
+  ['keeps packets of S for ever', Loose, /what has left is not dropped/],
 ] as const) {
   test(`finds a comparison that ${what}, and says how to see it again`, async (t) => {
     const first = failureOf((...parts) => new comparator(...parts));

@@ -15,7 +15,10 @@ import { Streams } from './streams.ts';
 export interface CompareOutcome {
   /** This packet of P may leave now: content allows it (spec B.2, B.6). Packets of one connection come in P's order. */
   release(handle: number): void;
-  /** This packet of S has done what it was for. */
+  /**
+   * All that this packet of S says has left in P's packets, or was not worth comparing: S need not keep it for a takeover (spec
+   * B.15). Packets of S that differ, or have no counterpart, are never dropped: the end of the epoch undoes them.
+   */
   drop(handle: number): void;
   /** Comes once for each connection that differs in an epoch. Several before a checkpoint are one (spec A.2). */
   wantCheckpoint(divergence: Divergence): void;
@@ -48,7 +51,7 @@ export interface CompareFacts {
  * Pure: it writes nothing, and has no clock.
  *
  *     P's packet --> its connection --> waits until S has said the same --> release
- *     S's packet --> its connection --> compared with what waits, kept as far as P has not said it --> drop
+ *     S's packet --> its connection --> compared with what waits, kept as far as P has not said it --> drop, when it has left
  *     anything else                --> nothing of that connection leaves; wantCheckpoint
  *     endEpoch                     --> what waits waits for the checkpoint (the caller's gate lets it out), S is P again
  *
@@ -159,9 +162,12 @@ export class Comparator implements FlowOutcome {
       return;
     }
     const flow = this.#flowOf(card, view);
-    if (flow === undefined) this.#full();
-    if (flow === undefined || flow.policy !== 'compare') {
-      this.drop(handle);
+    if (flow === undefined) {
+      this.#full();
+      return;
+    }
+    if (flow.policy !== 'compare') {
+      if (flow.policy === 'pass') this.drop(handle);
       return;
     }
     if (view.kind === packetKind.tcp) this.#streams.secondary(flow, view, handle, now | 0);
@@ -242,7 +248,7 @@ export class Comparator implements FlowOutcome {
   }
 
   #noteWaiting(flow: ComparedFlow): void {
-    const waits = flow.primary.length + flow.secondary.length > 0;
+    const waits = flow.primary.length + flow.secondary.length + flow.agreed.length > 0;
     if (waits === flow.waitingAt >= 0) return;
     if (waits) {
       flow.waitingAt = this.#waiting.length;
@@ -257,10 +263,10 @@ export class Comparator implements FlowOutcome {
     flow.waitingAt = -1;
   }
 
-  /** P's wait for the checkpoint. S's are of no use any more. */
+  /** P's wait for the checkpoint, which undoes S's. */
   #forgetAll(flow: ComparedFlow): void {
-    for (let packet = flow.secondary.first; packet !== undefined; packet = packet.next) this.drop(packet.handle);
     this.#store.giveAll(flow.secondary);
+    this.#store.giveAll(flow.agreed);
     this.#store.giveAll(flow.primary);
   }
 

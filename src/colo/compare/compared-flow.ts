@@ -15,6 +15,8 @@ export class ComparedFlow implements Flow {
   /** Of P, in the order in which it leaves. Of S, what P has not said yet. */
   readonly primary = new WaitingList();
   readonly secondary = new WaitingList();
+  /** Of a stream of S: what has been compared and has not left with P's packets yet, without bytes. */
+  readonly agreed = new WaitingList();
   readonly stream = new Stream();
   /** Where it is in the list of those in which something waits; -1: nothing does. */
   waitingAt = -1;
@@ -51,7 +53,7 @@ export const pairsKept = 16;
 export interface FlowOutcome {
   /** P's packet may leave: S said the same. */
   release(handle: number): void;
-  /** S's packet has nothing to say any more. */
+  /** What S's packet says has left. */
   drop(handle: number): void;
   /** The connection differs. Nothing of it waits when this returns. */
   diverge(flow: ComparedFlow, what: Omit<Divergence, 'flow'>): void;

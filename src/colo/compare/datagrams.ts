@@ -42,10 +42,7 @@ export class Datagrams {
 
   /** S sent a packet, which is only lent. Hot path. */
   secondary(flow: ComparedFlow, view: PacketView, handle: number, now: number): void {
-    if (flow.diverged) {
-      this.#outcome.drop(handle);
-      return;
-    }
+    if (flow.diverged) return;
     const packet = this.#read(view, handle, now);
     if (this.#matched(flow, packet, false)) {
       this.#outcome.drop(handle);
@@ -55,10 +52,7 @@ export class Datagrams {
       this.#store.copy(packet, packet.bytes, packet.at, packet.length)
     ) {
       flow.secondary.push(packet);
-    } else {
-      this.#outcome.drop(handle);
-      this.#overflow(flow, packet);
-    }
+    } else this.#overflow(flow, packet);
   }
 
   #overflow(flow: ComparedFlow, packet: Waiting): void {

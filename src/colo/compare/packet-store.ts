@@ -105,8 +105,8 @@ export class PacketStore {
     return true;
   }
 
-  /** The packet waits no more. */
-  give(packet: Waiting): void {
+  /** The packet's bytes are not needed any more. */
+  giveBytes(packet: Waiting): void {
     if (packet.blockClass >= 0) {
       this.#free[packet.blockClass]?.push(packet.at & ~3);
       this.#used -= classBytes[packet.blockClass] as number;
@@ -115,6 +115,11 @@ export class PacketStore {
       if (this.#used === 0) this.#recut();
     }
     packet.bytes = noBytes;
+  }
+
+  /** The packet waits no more. */
+  give(packet: Waiting): void {
+    this.giveBytes(packet);
     packet.next = this.#idle;
     this.#idle = packet;
   }

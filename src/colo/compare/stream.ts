@@ -9,8 +9,8 @@ export const mostAhead = 1 << 30;
 /**
  * What P and S have said of one TCP connection, in P's sequence numbers. Only output is here: what both guests got is the same.
  *
- *     ---- both said it ----|---- one of them did, and it waits ----
- *                        verified                              primaryEnd
+ *     ---- left ----|---- both said it ----|---- one of them did, and it waits ----
+ *                  left                 verified                              primaryEnd
  */
 export class Stream {
   /** Kinds of SYN that were sent, bits of {@link synKind}, and the initial sequence number of each side. */
@@ -24,6 +24,8 @@ export class Stream {
   /** {@link verified} and {@link primaryEnd} mean something. */
   isBased = false;
   verified = 0;
+  /** Behind all that has left. */
+  left = 0;
   /** Behind all that P sent. */
   primaryEnd = 0;
   /** Where this began to be known, if in the midst of a connection: of what is before nothing is known. */
@@ -84,6 +86,7 @@ export class Stream {
   rebase(): void {
     this.hasFloor = false;
     this.verified = this.primaryEnd;
+    this.left = this.primaryEnd;
     this.secondarySyn = this.primarySyn;
     this.secondaryIsn = this.primaryIsn;
     this.secondaryShape = this.primaryShape;
@@ -100,6 +103,7 @@ export class Stream {
   /** P said what it has said before a checkpoint: S said it too, and has gone on since. */
   cover(): void {
     if (distance(this.primaryEnd, this.verified) > 0) this.verified = this.primaryEnd;
+    this.left = this.primaryEnd;
     this.hasFloor = false;
     if (this.secondarySyn === 0) this.secondaryIsn = this.primaryIsn;
     this.secondarySyn |= this.primarySyn;
@@ -118,6 +122,7 @@ export class Stream {
     this.hasFloor = true;
     this.floor = sequence;
     this.verified = sequence;
+    this.left = sequence;
     this.primaryEnd = sequence;
     this.isOpen = true;
   }
@@ -131,6 +136,7 @@ export class Stream {
     this.hasFloor = false;
     this.verified = (isn + 1) | 0;
     this.primaryEnd = this.verified;
+    this.left = isn;
     this.isOpen = true;
   }
 

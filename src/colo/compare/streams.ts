@@ -4,7 +4,7 @@ import { tcpFlag } from '../packet/wire.ts';
 import type { ComparedFlow, FlowOutcome } from './compared-flow.ts';
 import type { DivergenceReason } from './divergence.ts';
 import { excerpt } from './excerpt.ts';
-import type { PacketStore, Waiting } from './packet-store.ts';
+import type { PacketStore, Waiting, WaitingList } from './packet-store.ts';
 import { firstDifference, sameBytes } from './same-bytes.ts';
 import { mostAhead, synKind } from './stream.ts';
 
@@ -67,31 +67,35 @@ export class Streams {
 
   /** S sent a packet, which is only lent. Hot path. */
   secondary(flow: ComparedFlow, view: PacketView, handle: number, now: number): void {
-    if (!this.#noteSecondary(flow, view)) {
-      this.#outcome.drop(handle);
-      return;
-    }
     const { stream, secondary } = flow;
+    const flags = view.tcpFlags;
+    const saidSyn = stream.secondarySyn;
+    const saidFin = stream.hasSecondaryFin;
+    if (!this.#noteSecondary(flow, view)) return;
     const start = this.#secondaryStart(flow, view);
-    const end = advanced(start, view.payloadBytes);
-    const isKnown =
-      view.payloadBytes === 0 ||
-      (stream.isBased && (distance(end, stream.verified) <= 0 || distance(start, stream.verified) > mostAhead)) ||
-      isWithin(secondary.last, start, end);
-    if (isKnown) {
+    const hasData = view.payloadBytes > 0 && isNewData(flow, start, advanced(start, view.payloadBytes));
+    const isNew = hasData || stream.secondarySyn !== saidSyn || stream.hasSecondaryFin !== saidFin;
+    if (!isNew) {
       this.#outcome.drop(handle);
     } else {
       const packet = this.#store.take();
       packet.handle = handle;
-      packet.bytes = view.bytes;
-      packet.at = view.payload;
-      packet.length = view.payloadBytes;
-      packet.sequence = start;
+      packet.flags = flags;
       packet.since = now;
-      secondary.push(packet);
+      if (hasData) {
+        packet.bytes = view.bytes;
+        packet.at = view.payload;
+        packet.length = view.payloadBytes;
+        packet.sequence = start;
+        secondary.push(packet);
+      } else {
+        packet.length = 0;
+        packet.sequence = advanced(start, view.payloadBytes);
+        flow.agreed.push(packet);
+      }
     }
-    if (!isKnown || (view.tcpFlags & fin) !== 0) this.#verify(flow);
-    if (!isKnown && secondary.last !== undefined && secondary.last.blockClass < 0) this.#keep(flow, secondary.last);
+    if (hasData || (flags & fin) !== 0) this.#verify(flow);
+    if (hasData && secondary.last !== undefined && secondary.last.blockClass < 0) this.#keep(flow, secondary.last);
     this.#release(flow);
   }
 
@@ -141,14 +145,14 @@ export class Streams {
     stream.secondaryIsn = nextIsn;
     stream.hasSecondaryAck = hasNextAck;
     stream.secondaryAck = nextAck;
+    this.#store.giveAll(flow.agreed);
     if (waits && !flow.diverged) this.#diverge(flow, 'reuse');
   }
 
   /** S's numbers become P's: S was first. */
   #shiftSecondary(flow: ComparedFlow, by: number): void {
-    for (let packet = flow.secondary.first; packet !== undefined; packet = packet.next) {
-      packet.sequence = advanced(packet.sequence, by);
-    }
+    shift(flow.secondary, by);
+    shift(flow.agreed, by);
     flow.stream.secondaryFin = advanced(flow.stream.secondaryFin, by);
   }
 
@@ -161,9 +165,8 @@ export class Streams {
     stream.hasNextAck = stream.hasSecondaryAck;
     stream.nextAck = stream.secondaryAck;
     stream.resetSecondary();
-    for (let packet = flow.secondary.first; packet !== undefined; packet = flow.secondary.first) {
-      this.#forget(flow, packet, undefined);
-    }
+    this.#store.giveAll(flow.secondary);
+    this.#store.giveAll(flow.agreed);
   }
 
   /** What S has said. False: it is not of P's connection, or comes too late. */
@@ -242,7 +245,7 @@ export class Streams {
     for (let packet = flow.secondary.first; packet !== undefined; ) {
       const { next } = packet;
       const from = distance(place, packet.sequence);
-      if (from >= packet.length) this.#forget(flow, packet, before);
+      if (from >= packet.length) this.#agree(flow, packet, before);
       else if (from >= 0) return packet;
       else before = packet;
       packet = next;
@@ -250,30 +253,57 @@ export class Streams {
     return undefined;
   }
 
-  #forget(flow: ComparedFlow, packet: Waiting, before: Waiting | undefined): void {
+  /** All of it has been compared: it has left when P's packets have. */
+  #agree(flow: ComparedFlow, packet: Waiting, before: Waiting | undefined): void {
+    const { agreed } = flow;
     flow.secondary.remove(packet, before);
+    this.#store.giveBytes(packet);
+    agreed.push(packet);
+    // Beyond the bound the oldest go: what is lost at a takeover is sent again, as in any network (spec B.15).
+    if (agreed.length > this.#packetsPerFlow && agreed.first !== undefined) this.#dropAgreed(flow, agreed.first);
+  }
+
+  #dropAgreed(flow: ComparedFlow, packet: Waiting): void {
+    flow.agreed.remove(packet, undefined);
     this.#outcome.drop(packet.handle);
     this.#store.give(packet);
   }
 
   /** Lets out what may leave, in P's order. Hot path. */
   #release(flow: ComparedFlow): void {
-    const { primary, stream } = flow;
+    const { primary, agreed, stream } = flow;
     for (let packet = primary.first; packet !== undefined; packet = primary.first) {
       if (!mayLeave(flow, packet)) {
-        const isAtEnd = (packet.flags & fin) !== 0 && stream.hasSecondaryFin && isSaid(flow, packet);
-        const end = advanced(packet.sequence, packet.length);
-        if (isAtEnd && stream.secondaryFin !== end) this.#diverge(flow, 'end');
-        else if (isOtherSyn(flow, packet)) this.#diverge(flow, 'options');
-        else if (stream.secondaryReset && (packet.flags & rst) === 0) this.#diverge(flow, 'reset');
-        return;
+        this.#mayNeverLeave(flow, packet);
+        break;
       }
-      // Further numbers of a connection that is reset mean nothing.
-      if ((packet.flags & rst) !== 0) stream.isOpen = false;
+      if ((packet.flags & rst) !== 0) {
+        // Further numbers of a connection that is reset mean nothing, and nobody waits for what it had to say.
+        stream.isOpen = false;
+        for (let said = agreed.first; said !== undefined; said = agreed.first) this.#dropAgreed(flow, said);
+      }
+      const end = endOf(packet);
+      if (distance(end, stream.left) > 0) stream.left = end;
       primary.remove(packet, undefined);
       this.#outcome.release(packet.handle);
       this.#store.give(packet);
     }
+    if (!stream.isBased) return;
+    for (let packet = agreed.first; packet !== undefined; packet = agreed.first) {
+      if (distance(endOf(packet), stream.left) > 0) return;
+      this.#dropAgreed(flow, packet);
+    }
+  }
+
+  /** P's packet has to wait: for more of S, or does S contradict it? */
+  #mayNeverLeave(flow: ComparedFlow, packet: Waiting): void {
+    const { stream } = flow;
+    const { flags } = packet;
+    const isAtEnd = (flags & fin) !== 0 && stream.hasSecondaryFin && isSaid(flow, packet);
+    const end = advanced(packet.sequence, packet.length);
+    if (isAtEnd && stream.secondaryFin !== end) this.#diverge(flow, 'end');
+    else if (isOtherSyn(flow, packet)) this.#diverge(flow, 'options');
+    else if (stream.secondaryReset && (flags & rst) === 0) this.#diverge(flow, 'reset');
   }
 
   #differ(
@@ -345,6 +375,25 @@ function primaryAt(flow: ComparedFlow, place: number): Waiting | undefined {
     if (from >= 0 && from < packet.length) return packet;
   }
   return undefined;
+}
+
+/** Bytes of S that are neither compared nor kept, and within any window. */
+function isNewData({ stream, secondary }: ComparedFlow, start: number, end: number): boolean {
+  if (stream.isBased) {
+    if (distance(end, stream.verified) <= 0 || distance(start, stream.verified) > mostAhead) return false;
+  }
+  return !isWithin(secondary.last, start, end);
+}
+
+/** Behind all that it says, a FIN included. */
+function endOf({ sequence, length, flags }: Waiting): number {
+  return advanced(sequence, (flags & fin) === 0 ? length : length + 1);
+}
+
+function shift(list: WaitingList, by: number): void {
+  for (let packet = list.first; packet !== undefined; packet = packet.next) {
+    packet.sequence = advanced(packet.sequence, by);
+  }
 }
 
 function isWithin(packet: Waiting | undefined, start: number, end: number): boolean {

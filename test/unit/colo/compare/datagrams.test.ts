@@ -194,14 +194,13 @@ test('no more waits than there is room for', async (t) => {
   rig.both(udpPacket({ payload: '5' }));
   t.strictSame([rig.released, rig.reasons.length], [[], 1], 'until the checkpoint');
   t.match(rig.comparator.sizes, { waiting: 0, storedBytes: 0 }, 'nothing of it is looked at');
-  t.strictSame(rig.dropped, [1001]);
+  t.strictSame(rig.dropped, [], 'S keeps what did not leave');
   rig.checkpoint();
   rig.both(udpPacket({ payload: '6' }));
   t.strictSame(rig.released, [6]);
   const theirs = new CompareRig({ packetsPerFlow: 3 });
   for (const payload of ['1', '2', '3', '4']) theirs.s(udpPacket({ payload }));
   t.match(theirs.divergences, [{ reason: 'overflow', secondary: Buffer.from('1') }]);
-  t.strictSame(theirs.dropped.sort(), [1001, 1002, 1003, 1004]);
   const stored = new CompareRig({ storeBytes: 65_536 });
   stored.s(udpPacket({ payload: new Uint8Array(40_000) }));
   stored.s(udpPacket({ payload: new Uint8Array(40_001) }));
