@@ -175,6 +175,12 @@ export const mutants: readonly Mutant[] = [
     compares: true,
   },
   {
+    name: 'a guest that ran is taken back to its checkpoint at a takeover',
+    section: 'B.6',
+    broken: { goesOnRunning: false },
+    compares: true,
+  },
+  {
     name: "what the secondary's guest said is not sent at a takeover",
     section: 'B.15',
     broken: { sendsOwn: false },

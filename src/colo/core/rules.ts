@@ -35,6 +35,8 @@ export interface Rules {
   readonly checkpointResetsOffsets: boolean;
   /** B.15: S keeps what it handed over until its like has left P; that P has found them equal is not enough. */
   readonly confirms: (isMatched: boolean, hasLeft: boolean) => boolean;
+  /** B.6: a guest that runs goes on where it is, for P has released what it said; it does not go back to its checkpoint. */
+  readonly goesOnRunning: boolean;
   /** B.15: at a takeover S sends what its running guest said and P did not confirm. */
   readonly sendsOwn: boolean;
 
@@ -124,6 +126,7 @@ export const specification: Rules = {
   rollsBack: true,
   checkpointResetsOffsets: true,
   confirms: (_isMatched, hasLeft) => hasLeft,
+  goesOnRunning: true,
   sendsOwn: true,
 
   isSilent: (lastHeard, now, detectMs) => now - lastHeard >= detectMs,

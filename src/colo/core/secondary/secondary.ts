@@ -417,8 +417,11 @@ export class Secondary {
         this.#send({ kind: 'checkpoint-reply', epoch: message.epoch });
         return;
       case 'vmstate-send':
-        if (message.comparing > 1) {
-          throw new ProtocolError('invalid-message', `invalid message: vmstate-send: mode ${message.comparing}`);
+        if (message.comparing > 1 || (message.comparing === 1 && !this.#settings.compares)) {
+          throw new ProtocolError(
+            'invalid-message',
+            `invalid message: vmstate-send: mode ${message.comparing}, which this standby does not know`,
+          );
         }
         this.#step.move('staging');
         this.#comparesNext = message.comparing === 1;
@@ -713,7 +716,7 @@ export class Secondary {
   #live(standsAt: Epoch, term: Term, how: 'survivor' | 'switched-over'): void {
     this.#term = term;
     this.#do({ kind: 'discard', beyond: standsAt });
-    if (this.#guest === 'none') {
+    if (this.#guest === 'none' || !this.#rules.goesOnRunning) {
       this.#do(
         { kind: 'revive', epoch: standsAt, stoppedAt: this.#receivedAt },
         { kind: 'open' },

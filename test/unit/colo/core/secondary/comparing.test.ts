@@ -21,7 +21,7 @@ let inputs = 0;
 /** A secondary whose guest runs from checkpoint 0, and which is counted on. */
 function running(): ScriptedSecondary {
   inputs = 0;
-  const secondary = newSecondary();
+  const secondary = newSecondary({ compares: true });
   secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
   gives(secondary, 0);
   secondary.on({ kind: 'loaded', epoch: e(0) });
@@ -34,7 +34,7 @@ function running(): ScriptedSecondary {
 const input = (n: number) => ({ kind: 'input', epoch: e(n), card: 0, data }) as const;
 
 test('the guest runs from each checkpoint, and only then READY or LOADED is said', async (t) => {
-  const secondary = newSecondary();
+  const secondary = newSecondary({ compares: true });
   secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
   t.same(gives(secondary, 0), ['stage', 'load 0']);
   t.same(secondary.on({ kind: 'loaded', epoch: e(0) }), ['commit-disk 0']);
@@ -124,6 +124,12 @@ test('a guest that ends here alone, or says more than can be kept, wants a check
   t.same(secondary.on({ kind: 'own-output-half' }), ['send checkpoint-wanted']);
 });
 
+test('a standby whose guest is not to run refuses a primary that wants it to', async (t) => {
+  const secondary = newSecondary();
+  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  t.ok(secondary.hears({ kind: 'vmstate-send', epoch: e(0), comparing: 1 }).includes('close'));
+});
+
 test('a mode that nobody knows ends the connection', async (t) => {
   const secondary = running();
   secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
@@ -131,7 +137,7 @@ test('a mode that nobody knows ends the connection', async (t) => {
 });
 
 test('the clock is moved by what passed between the stop of P and the start of its own guest, however late that was heard of', async (t) => {
-  const secondary = newSecondary();
+  const secondary = newSecondary({ compares: true });
   secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
   gives(secondary, 0);
   secondary.now = 1020;
