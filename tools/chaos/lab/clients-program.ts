@@ -32,7 +32,7 @@ export interface LabReport {
 
 const reportMs = 200;
 /** How often clients of the other services ask, ms. */
-const thinkMs = 30;
+const thinkMs = 50;
 /** An emulated host may be slow, and a page waits for its client's next SYN. */
 const settleMs = 60_000;
 

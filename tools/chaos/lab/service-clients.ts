@@ -95,7 +95,11 @@ export function openConnection(host: string, port: number): ServiceClient {
   );
 }
 
-/** Gets a page, over a new connection each time. */
+/** What a connection fails with that nobody has answered yet: not even who has the guest's address. */
+const unanswered: ReadonlySet<string | undefined> = new Set(['EHOSTUNREACH', 'ETIMEDOUT']);
+const againMs = 300;
+
+/** Gets a page, over a new connection each time. One that nobody answered is made again, as the counter's requests are. */
 export class PageClient implements ServiceClient {
   readonly name = 'page';
   readonly violations: string[] = [];
@@ -113,6 +117,11 @@ export class PageClient implements ServiceClient {
   ask(): void {
     if (this.isWaiting || this.#isClosed) return;
     this.isWaiting = true;
+    this.#get();
+  }
+
+  #get(): void {
+    let isConnected = false;
     const request = get(this.#url, { agent: false }, (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (text: string) => {
@@ -129,7 +138,15 @@ export class PageClient implements ServiceClient {
         }
       });
     });
-    request.on('error', (error) => this.#failed(error.message));
+    request.on('socket', (socket) => {
+      socket.on('connect', () => {
+        isConnected = true;
+      });
+    });
+    request.on('error', (error: NodeJS.ErrnoException) => {
+      if (!isConnected && unanswered.has(error.code) && !this.#isClosed) setTimeout(() => this.#get(), againMs);
+      else this.#failed(error.message);
+    });
   }
 
   close(): void {
