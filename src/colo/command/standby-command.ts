@@ -6,6 +6,7 @@ import { controlPath } from '../../vmm/monitor/control-directory.ts';
 import { ControlSocket } from '../../vmm/monitor/control-socket.ts';
 import { Monitor } from '../../vmm/monitor/monitor.ts';
 import { StandbyControl } from '../thread/standby-control.ts';
+import { checkCards } from './standby-cards.ts';
 import type { StandbyConfig } from './standby-config.ts';
 import { StandbyFace } from './standby-face.ts';
 
@@ -20,6 +21,7 @@ type Outcome =
 /** Body of `colo-vmm standby`: waits for a primary, protects its guest, and takes over when it is lost. The exit code. */
 export async function standbyCommand(config: StandbyConfig, program: URL): Promise<number> {
   const { pair, name } = config;
+  checkCards(config.net);
   const notice = (text: string): void => tell(`colo-vmm: ${pair.pair}: ${text}\n`);
   const signals = new StopSignals();
   try {

@@ -1,132 +1,14 @@
 import { once } from 'node:events';
-import { truncateSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
-import { connect, createServer } from 'node:net';
-import { join } from 'node:path';
-import { type Test, test } from 'tap';
+import { connect } from 'node:net';
+import { test } from 'tap';
 import { keysCommand } from '../../../src/colo/keys/keys-command.ts';
-import type { ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
 import { spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
-import { RawClient } from '../../support/qmp-client.ts';
-import { type Ending, kernelFile, runVmm, temporaryFolder, VmmProcess } from '../../support/vmm-process.ts';
+import { common, complains, Hosts } from '../../support/two-hosts.ts';
+import { kernelFile, runVmm, VmmProcess } from '../../support/vmm-process.ts';
 
 const skip = noKvm();
-/** Detection is generous: a busy machine is no dead one. */
-const common = ['--arbiter', 'manual', '--detection', '2000'];
-
-/** Two hosts on loopback, and what the command line says there. */
-class Hosts {
-  readonly folder: string;
-  readonly port: number;
-  readonly #test: Test;
-
-  private constructor(t: Test, port: number) {
-    this.#test = t;
-    this.folder = temporaryFolder(t);
-    this.port = port;
-  }
-
-  static async make(t: Test): Promise<Hosts> {
-    return new Hosts(t, await freePort());
-  }
-
-  file(name: string): string {
-    return join(this.folder, name);
-  }
-
-  disk(name: string, bytes = 1 << 20): string {
-    const path = this.file(name);
-    writeFileSync(path, '');
-    truncateSync(path, bytes);
-    return `path=${path},id=root`;
-  }
-
-  /** A standby that waits. */
-  async standby(...flags: readonly string[]): Promise<VmmProcess> {
-    const vmm = this.#start([
-      ...['standby', '--name', 'web', '--listen', `127.0.0.1:${this.port}`, '--serial', 'none'],
-      ...['--control', this.file('b'), '--state', this.file('b.state'), ...common, ...flags],
-    ]);
-    while (!vmm.stderr.includes('waiting for a primary')) {
-      await Promise.race([once(vmm.child.stderr as never, 'data'), vmm.ended.then(failIfEnded)]);
-    }
-    return vmm;
-  }
-
-  /** A guest that runs, and of whose protection nobody has spoken yet. */
-  async guest(...flags: readonly string[]): Promise<VmmProcess> {
-    const kernel = kernelFile(this.folder, spinning('ready'));
-    const vmm = this.#start([
-      ...['run', '--kernel', kernel, '--memory', '16M', '--name', 'web', '--control', this.file('a'), ...flags],
-    ]);
-    await vmm.printed('ready');
-    return vmm;
-  }
-
-  /** A command about side a or b. */
-  say(side: 'a' | 'b', command: string, ...flags: readonly string[]): Promise<Ending> {
-    return runVmm([command, '--control', this.file(side), ...flags]);
-  }
-
-  protect(...flags: readonly string[]): Promise<Ending> {
-    const standby = ['--standby', `127.0.0.1:${this.port}`, '--state', this.file('a.state'), ...common];
-    return this.say('a', 'protect', ...standby, ...flags);
-  }
-
-  /** What QMP's query-colo-status says of that side. */
-  async modes(side: 'a' | 'b'): Promise<unknown> {
-    const client = await new RawClient(this.#test, this.file(side)).begin();
-    client.socket.write('{"execute":"query-colo-status"}\n');
-    for (;;) {
-      const answer = (await client.next()) as { readonly return?: unknown } | undefined;
-      if (answer !== undefined && !('return' in answer)) continue; // an event
-      client.socket.destroy();
-      return answer?.return;
-    }
-  }
-
-  /** Waits until that side's headline is this one. */
-  async headline(side: 'a' | 'b', wanted: string): Promise<ColoStatus> {
-    for (let last = ''; ; ) {
-      const { stdout } = await this.say(side, 'status', '--json');
-      const { colo } = JSON.parse(stdout || '{}') as { colo?: ColoStatus };
-      if (colo?.headline === wanted) return colo;
-      if (colo !== undefined && colo.headline !== last) this.#test.comment(`${side} is ${colo.headline}: ${colo.why}`);
-      last = colo?.headline ?? last;
-    }
-  }
-
-  #start(args: readonly string[]): VmmProcess {
-    const vmm = new VmmProcess(args);
-    this.#test.teardown(async () => {
-      vmm.child.kill('SIGKILL');
-      await vmm.ended;
-    });
-    return vmm;
-  }
-}
-
-function failIfEnded({ stderr }: Ending): never {
-  throw new Error(`ended: ${stderr}`);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return (address as { port: number }).port;
-}
-
-/** One sentence on standard error. */
-function complains(t: Test, { code, stderr }: Ending, says: RegExp): void {
-  t.equal(code, 1);
-  t.match(stderr, /^colo-vmm: [^\n]+\n$/, 'one line');
-  t.match(stderr, says);
-}
-
 test('a guest that runs is protected, and taken over when its host is lost', { skip, timeout: 120_000 }, async (t) => {
   const hosts = await Hosts.make(t);
   const standby = await hosts.standby('--insecure', '--disk', hosts.disk('b.img'));
@@ -232,11 +114,6 @@ test('what is wrong with one of them is said in a line, and the pair that runs g
   const hosts = await Hosts.make(t);
   await hosts.standby('--insecure', '--disk', hosts.disk('b.img'));
   await hosts.guest('--disk', hosts.disk('a.img'));
-  const standbyWith = (...flags: readonly string[]): Promise<Ending> =>
-    runVmm([
-      ...['standby', '--name', 'web', '--listen', '127.0.0.1:1', '--serial', 'none', '--insecure'],
-      ...['--control', hosts.file('c'), '--state', hosts.file('c.state'), ...common, ...flags],
-    ]);
 
   const broken = createHttpServer((_request, response) => response.writeHead(500).end('no')).listen(0, '127.0.0.1');
   await once(broken, 'listening');
@@ -245,10 +122,10 @@ test('what is wrong with one of them is said in a line, and the pair that runs g
   complains(t, await hosts.protect('--insecure', '--arbiter', `etcd:http://127.0.0.1:${port}`), /--arbiter: .*500/);
   complains(t, await hosts.protect('--insecure', '--arbiter', 'zookeeper'), /--arbiter zookeeper: /);
   complains(t, await hosts.protect('--insecure', '--state', '/proc/none'), /--state \/proc\/none: /);
-  complains(t, await standbyWith('--state', '/proc/none'), /--state \/proc\/none: /);
-  complains(t, await standbyWith('--arbiter', 'etcd:ftp://x'), /--arbiter etcd:ftp:\/\/x: /);
-  complains(t, await standbyWith('--listen', `127.0.0.1:${hosts.port}`), /cannot be listened on: EADDRINUSE/);
-  complains(t, await standbyWith('--disk', `path=${hosts.file('none.img')},id=root`), /none\.img/);
+  complains(t, await hosts.failingStandby('--state', '/proc/none'), /--state \/proc\/none: /);
+  complains(t, await hosts.failingStandby('--arbiter', 'etcd:ftp://x'), /--arbiter etcd:ftp:\/\/x: /);
+  complains(t, await hosts.failingStandby('--listen', `127.0.0.1:${hosts.port}`), /cannot be listened on: EADDRINUSE/);
+  complains(t, await hosts.failingStandby('--disk', `path=${hosts.file('none.img')},id=root`), /none\.img/);
 
   t.equal((await hosts.protect('--insecure')).code, 0, 'nothing of this is in the way');
   await hosts.headline('b', 'PROTECTING');

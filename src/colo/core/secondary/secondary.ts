@@ -807,7 +807,13 @@ export class Secondary {
     switch (this.phase) {
       case 'seeding':
       case 'ready':
+        // P does not count on it yet, and can say why it never will.
+        this.#send({ kind: 'refusal', reason: `its disk failed: ${error}` });
+        this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why: `its disk failed: ${error}` });
+        this.#leave('error');
+        return;
       case 'protecting':
+        this.#protects = false;
         this.#tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why: `its disk failed: ${error}` });
         this.#leave('error');
         return;
