@@ -109,12 +109,16 @@ export class TranslatedFlow implements Flow {
     }
   }
 
-  /** The guest gets a packet, here in the numbers of the wire. Hot path. */
-  received(view: PacketView, now: number): void {
+  /**
+   * The guest gets a packet, here in the numbers of the wire. Hot path.
+   *
+   * @param isLive after a takeover
+   */
+  received(view: PacketView, now: number, isLive: boolean): void {
     const { tcpFlags: flags, sequence, payloadBytes } = view;
     this.lastAt = now;
     if ((flags & ack) !== 0) {
-      if (!this.hasSpoken && this.#answersSyn(view)) this.#learn(view);
+      if (!this.hasSpoken && this.#answersSyn(view, isLive)) this.#learn(view);
       this.#keepUp(view);
       const acknowledged = (view.acknowledgement - this.offset) | 0;
       if (this.isKnown && this.hasFin && distance(acknowledged, this.finEnd) >= 0) this.isFinAcked = true;
@@ -150,9 +154,13 @@ export class TranslatedFlow implements Flow {
     this.lastAt = now;
   }
 
-  /** Whether the other end acknowledges the guest's SYN, as far as that can be told. */
-  #answersSyn(view: PacketView): boolean {
-    if ((view.tcpFlags & syn) !== 0) return true;
+  /**
+   * Whether the other end acknowledges the guest's SYN, as far as that can be told. An acknowledgement alone, of one whose SYN the
+   * guest has not got, is of a connection before this one, and the guest refuses it; but at a takeover in the midst of opening it is
+   * P's SYN that the other end has.
+   */
+  #answersSyn(view: PacketView, isLive: boolean): boolean {
+    if ((view.tcpFlags & syn) !== 0 || (isLive && !this.hasPeerNext)) return true;
     return this.#isExpected(view, this.isKnown ? mostWindow : mostFirstWindow);
   }
 

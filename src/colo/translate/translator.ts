@@ -93,7 +93,7 @@ export class Translator {
     this.#key.setIncoming(card, view);
     const flow = this.#flows.find(this.#key);
     if (flow === undefined) return;
-    flow.received(view, now | 0);
+    flow.received(view, now | 0, this.#isLive);
     if (!flow.isKnown || (view.tcpFlags & ack) === 0) return;
     const { timestamps, sack, sackBlocks } = view.tcpOptions;
     moveLong(view, view.transport + tcpField.acknowledgement, -flow.offset | 0);

@@ -86,6 +86,19 @@ test('what is no answer to the SYN of a guest that has seen none does not tell n
   t.same(rig.in(stray), stray);
 });
 
+test('but after a takeover it is the SYN of P that the other end has', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+  rig.translator.takeOver(0);
+  t.same(rig.in(fromClient(isnP, 1)), fromClient(isnS, 1));
+  const again = { flags: syn, acknowledgement: 0 };
+  t.same(rig.out(fromGuest(isnS, 0, again)), fromGuest(isnP, 0, again));
+  // Once the guest knows the other end's numbers, they are looked at as before.
+  rig.out(fromGuest(isnS, 1));
+  const stray = { sequence: (isnC - 7) | 0 };
+  t.same(rig.in(fromClient(77, 1, stray)), fromClient(77 - isnP + isnS, 1, stray));
+});
+
 test('both ends open at once', async (t) => {
   const rig = new TranslateRig();
   rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
