@@ -268,12 +268,17 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     return undefined;
   }
 
+  get #whyBusy(): string {
+    const { phase } = this.#secondary;
+    if (phase === 'live') return 'it has taken over, and is the primary now';
+    if (phase === 'failed' || phase === 'refused')
+      return 'it stands by for nobody any more: end it, and start it again';
+    return `it stands by for ${this.#paired ?? 'another machine'} already`;
+  }
+
   #linked(link: PeerLink): void {
     if (this.link !== undefined || this.#secondary.phase !== 'listening') {
-      const reason =
-        this.#secondary.phase === 'live'
-          ? 'it has taken over, and is the primary now'
-          : `it stands by for ${this.#paired ?? 'another machine'} already`;
+      const reason = this.#whyBusy;
       link.listen({ received: () => {}, drained: () => {}, ended: () => link.destroy() });
       link.send({ role: 'secondary', term: this.#secondary.term, message: { kind: 'refusal', reason } });
       link.close();

@@ -104,8 +104,11 @@ export async function until(holds: () => boolean): Promise<void> {
 /** What came from the other side so far, but for heartbeats. */
 export class Received {
   readonly kinds: string[] = [];
+  readonly messages: Frame['message'][] = [];
 
   take({ message }: Frame): void {
-    if (message.kind !== 'heartbeat') this.kinds.push(message.kind);
+    if (message.kind === 'heartbeat') return;
+    this.kinds.push(message.kind);
+    this.messages.push(message);
   }
 }

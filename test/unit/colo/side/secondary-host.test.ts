@@ -37,7 +37,7 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
   );
   t.teardown(() => host.close());
   const port = await host.start();
-  const connect = async () => {
+  const greet = async () => {
     const link = await dial({
       host: '127.0.0.1',
       port,
@@ -50,10 +50,14 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
     link.listen({ received: (frame) => received.take(frame), drained: () => {}, ended: () => {} });
     const { detectMs, arbiter } = config.settings;
     say(link, { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs, arbiter });
-    await until(() => received.kinds.includes('welcome'));
     return { link, received };
   };
-  return { host, machine, connect, stateDirectory: config.stateDirectory };
+  const connect = async () => {
+    const greeted = await greet();
+    await until(() => greeted.received.kinds.includes('welcome'));
+    return greeted;
+  };
+  return { host, machine, greet, connect, stateDirectory: config.stateDirectory };
 }
 
 function say(link: PeerLink, ...messages: readonly Message[]): void {
@@ -155,4 +159,21 @@ test('a term for which there is no room is said to be so once, and written when 
   rmdirSync(inTheWay);
   await until(() => machine.called.includes('resume'));
   t.equal(said(), 1);
+});
+
+test('a standby that has failed tells who comes next that it has, not that it is busy', async (t) => {
+  const { host, greet, connect } = await standby(t, {
+    rehearse: () => {
+      throw new Error('a device refuses its state');
+    },
+  });
+  const { link } = await connect();
+  seed(link);
+  await until(() => host.status().phase === 'failed');
+  const { received } = await greet();
+  await until(() => received.messages.some(({ kind }) => kind === 'refusal'));
+  t.match(
+    received.messages.find(({ kind }) => kind === 'refusal'),
+    { reason: 'it stands by for nobody any more: end it, and start it again' },
+  );
 });
