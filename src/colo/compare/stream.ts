@@ -47,8 +47,9 @@ export class Stream {
   resetAck = 0;
   /** There was a connection, so that numbers can be compared; else there were only refusals. */
   isOpen = false;
-  /** S has begun the connection anew, P not yet: the SYN, and what it acknowledged. */
+  /** S has begun the connection anew, P not yet: the SYN, its packet, and what it acknowledged. */
   nextSyn = 0;
+  nextHandle = 0;
   nextIsn = 0;
   nextShape = 0;
   hasNextAck = false;

@@ -71,7 +71,7 @@ export class Streams {
     const flags = view.tcpFlags;
     const saidSyn = stream.secondarySyn;
     const saidFin = stream.hasSecondaryFin;
-    if (!this.#noteSecondary(flow, view)) return;
+    if (flow.diverged || !this.#noteSecondary(flow, view, handle)) return;
     const start = this.#secondaryStart(flow, view);
     const hasData = view.payloadBytes > 0 && isNewData(flow, start, advanced(start, view.payloadBytes));
     const isNew = hasData || stream.secondarySyn !== saidSyn || stream.hasSecondaryFin !== saidFin;
@@ -137,7 +137,7 @@ export class Streams {
       return;
     }
     const waits = flow.primary.length + flow.secondary.length > 0;
-    const { nextSyn, nextIsn, nextShape, hasNextAck, nextAck } = stream;
+    const { nextSyn, nextHandle, nextIsn, nextShape, hasNextAck, nextAck } = stream;
     stream.reset();
     stream.begin(kind, view.sequence, synShape(view));
     stream.secondaryShape = nextShape;
@@ -145,7 +145,15 @@ export class Streams {
     stream.secondaryIsn = nextIsn;
     stream.hasSecondaryAck = hasNextAck;
     stream.secondaryAck = nextAck;
-    this.#store.giveAll(flow.agreed);
+    for (let said = flow.agreed.first; said !== undefined; said = flow.agreed.first) this.#dropAgreed(flow, said);
+    if (nextSyn !== 0) {
+      const packet = this.#store.take();
+      packet.handle = nextHandle;
+      packet.length = 0;
+      packet.sequence = stream.verified;
+      packet.flags = syn;
+      flow.agreed.push(packet);
+    }
     if (waits && !flow.diverged) this.#diverge(flow, 'reuse');
   }
 
@@ -160,6 +168,7 @@ export class Streams {
   #secondaryIsEarly(flow: ComparedFlow): void {
     const { stream } = flow;
     stream.nextSyn = stream.secondarySyn;
+    stream.nextHandle = (flow.agreed.first ?? flow.secondary.first)?.handle ?? 0;
     stream.nextIsn = stream.secondaryIsn;
     stream.nextShape = stream.secondaryShape;
     stream.hasNextAck = stream.hasSecondaryAck;
@@ -169,15 +178,18 @@ export class Streams {
     this.#store.giveAll(flow.agreed);
   }
 
-  /** What S has said. False: it is not of P's connection, or comes too late. */
-  #noteSecondary(flow: ComparedFlow, view: PacketView): boolean {
-    if (flow.diverged) return false;
+  /** What S has said. False: it is not of P's connection, and that is all. */
+  #noteSecondary(flow: ComparedFlow, view: PacketView, handle: number): boolean {
     const { stream } = flow;
     const flags = view.tcpFlags;
     if ((flags & syn) !== 0) {
-      if (!secondarySyn(flow, view)) return false;
+      if (!isSynOfThis(flow, view)) {
+        this.#secondaryBegins(flow, view, handle);
+        return false;
+      }
     } else if (stream.primarySyn !== 0 && stream.secondarySyn === 0 && (flags & rst) === 0) {
       // Of the connection before, which had the same ports.
+      this.#outcome.drop(handle);
       return false;
     }
     if ((flags & ack) !== 0) stream.secondaryAcknowledged(view.acknowledgement);
@@ -191,6 +203,24 @@ export class Streams {
       stream.resetAck = view.acknowledgement;
     }
     return true;
+  }
+
+  /** S begins a connection that P has not begun yet, with the ports of another one. */
+  #secondaryBegins({ stream }: ComparedFlow, view: PacketView, handle: number): void {
+    const kind = kindOf(view.tcpFlags);
+    const isAgain = stream.nextSyn !== 0 && stream.nextIsn === view.sequence;
+    if (isAgain) {
+      stream.nextSyn |= kind;
+      this.#outcome.drop(handle);
+      return;
+    }
+    if (stream.nextSyn !== 0) this.#outcome.drop(stream.nextHandle);
+    stream.nextSyn = kind;
+    stream.nextHandle = handle;
+    stream.nextIsn = view.sequence;
+    stream.nextShape = synShape(view);
+    stream.hasNextAck = kind === synKind.answer;
+    stream.nextAck = view.acknowledgement;
   }
 
   /** Where S's payload begins, in P's numbers as far as those are known. */
@@ -336,9 +366,9 @@ function kindOf(flags: number): number {
 }
 
 /** A SYN of S. False: it begins a connection that P has not begun yet. */
-function secondarySyn({ stream }: ComparedFlow, view: PacketView): boolean {
+function isSynOfThis({ stream }: ComparedFlow, view: PacketView): boolean {
   const kind = kindOf(view.tcpFlags);
-  const { sequence, acknowledgement } = view;
+  const { sequence } = view;
   const isOfThis = sequence === stream.secondaryIsn || (stream.primarySyn !== 0 && sequence === stream.primaryIsn);
   if (stream.secondarySyn !== 0 && isOfThis) {
     stream.secondarySyn |= kind;
@@ -350,11 +380,6 @@ function secondarySyn({ stream }: ComparedFlow, view: PacketView): boolean {
     stream.secondaryShape = synShape(view);
     return true;
   }
-  stream.nextSyn = stream.nextIsn === sequence ? stream.nextSyn | kind : kind;
-  stream.nextIsn = sequence;
-  stream.nextShape = synShape(view);
-  stream.hasNextAck = kind === synKind.answer;
-  stream.nextAck = acknowledgement;
   return false;
 }
 

@@ -1,5 +1,6 @@
+import { equivalentInCompare } from './compare.ts';
 import type { EquivalentMutants } from './equivalent-mutant.ts';
 import { equivalentInMemory } from './memory.ts';
 
 /** A run reports what is on the list and is not there, or was noticed by a test after all. */
-export const equivalentMutants: EquivalentMutants = { ...equivalentInMemory };
+export const equivalentMutants: EquivalentMutants = { ...equivalentInMemory, ...equivalentInCompare };

@@ -442,7 +442,29 @@ test('ports are used again', async (t) => {
     t.equal(rig.released.length, first === 'S' ? 4 : 3, 'an acknowledgement of the old one does not count');
     rig.s(tcpPacket({ sequence: 50_004, acknowledgement: 91 }));
     t.strictSame([rig.released.length, rig.reasons], [first === 'S' ? 6 : 5, []], `${first} first`);
+    t.equal(rig.dropped.length, first === 'S' ? 5 : 6, 'of S nothing is kept');
   }
+});
+
+test('S begins anew more than once before P does', async (t) => {
+  const rig = opened();
+  rig.both(data(0, 'old'));
+  const begin = (sequence: number): number => rig.s(tcpPacket({ sequence, acknowledgement: 90, flags: syn | ack }));
+  begin(4);
+  begin(4);
+  t.strictSame(rig.dropped, [1002, 1004], 'the same again is of no use');
+  begin(9);
+  t.strictSame(rig.dropped, [1002, 1004, 1003], 'nobody waits for the first one');
+  rig.p(tcpPacket({ sequence: 50_000, acknowledgement: 90, flags: syn | ack }));
+  t.strictSame(
+    [rig.released, rig.dropped],
+    [
+      [2, 3],
+      [1002, 1004, 1003, 1005],
+    ],
+  );
+  rig.both(tcpPacket({ sequence: 50_001, acknowledgement: 90, payload: 'new' }));
+  t.strictSame([rig.released.length, rig.reasons], [3, []]);
 });
 
 test('a new connection while the one before waits is a divergence', async (t) => {
