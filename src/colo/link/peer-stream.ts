@@ -24,6 +24,11 @@ export interface StreamListener {
 
 /** A sender that was told to wait and does not is a defect of ours: this much more may lie unsent. */
 const mostUnsentBytes = 256 * 1024 * 1024;
+/**
+ * Nobody waits with what is urgent, and a peer can have every heartbeat of its own answered: one that floods and does not read
+ * would have this side keep millions of small frames.
+ */
+const mostUnsentControlBytes = 1024 * 1024;
 
 /** One connection of a link: frames in both directions. */
 export class PeerStream {
@@ -68,7 +73,8 @@ export class PeerStream {
    */
   send(frame: Frame): boolean {
     if (this.#ended) return true;
-    if (this.#socket.writableLength > mostUnsentBytes) {
+    const most = this.name === 'control' ? mostUnsentControlBytes : mostUnsentBytes;
+    if (this.#socket.writableLength > most) {
       this.#end({ kind: 'broken', error: new Error(`the peer reads nothing on the ${this.name} stream`) });
       return true;
     }

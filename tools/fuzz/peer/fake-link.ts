@@ -11,8 +11,8 @@ class FakeSocket extends EventEmitter {
   destroyed = false;
   /** Writes are answered with "wait" while it is set. */
   full = false;
-  /** More lies unsent than a peer that reads would leave. */
-  overflows = false;
+  /** So much lies unsent, other than while it is full. */
+  unsentBytes = 0;
   /** Called when it is about to be closed. */
   closing: () => void = () => {};
   readonly #take: (bytes: Uint8Array) => void;
@@ -24,8 +24,7 @@ class FakeSocket extends EventEmitter {
   }
 
   get writableLength(): number {
-    if (this.overflows) return Number.MAX_SAFE_INTEGER;
-    return this.full ? 1 : 0;
+    return this.full ? Math.max(1, this.unsentBytes) : this.unsentBytes;
   }
 
   setNoDelay(): void {}
@@ -96,8 +95,8 @@ export class FakeLink {
   }
 
   /** Nobody has read that stream for long. */
-  overflow(stream: StreamName): void {
-    this.#socket(stream).overflows = true;
+  pileUp(stream: StreamName, unsentBytes: number): void {
+    this.#socket(stream).unsentBytes = unsentBytes;
   }
 
   fill(stream: StreamName): void {

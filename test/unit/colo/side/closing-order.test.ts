@@ -70,7 +70,7 @@ test('a primary has given up its consent when it closes a link to which nobody l
   const { host, peer } = await protectedPrimary(t);
   const found = atTheFirstClose(host, peer);
   // The link ends in the middle of what the core wants done, which is to say something.
-  peer.overflow('control');
+  peer.pileUp('control', 2 ** 30);
   host.command({ name: 'checkpoint' });
   t.equal(peer.isClosed, true);
   t.equal(found.phase, 'waiting');
