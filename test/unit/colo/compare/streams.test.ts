@@ -616,6 +616,57 @@ test('S keeps what it said until that has left with P’s packets', async (t) =>
   t.equal(many.dropped.length, 2, 'the checkpoint undoes the others');
 });
 
+test('whatever P said late of an epoch that is over, S said too', async (t) => {
+  const rig = new CompareRig();
+  rig.s(tcpPacket({ sourcePort: 9 }), { epoch: 1 });
+  const opening = tcpPacket({ sequence: isn, acknowledgement: 500, flags: syn | ack });
+  rig.p(opening, { epoch: 0 });
+  rig.p(data(0, 'bye', { flags: ack | fin }), { epoch: 0 });
+  t.strictSame(rig.released, [], 'the checkpoint lets it out');
+  rig.epoch = 1;
+  rig.p(opening);
+  rig.p(data(0, 'bye', { flags: ack | fin }));
+  rig.p(pure(500, 4));
+  t.strictSame([rig.released, rig.reasons], [[3, 4, 5], []], 'again');
+  rig.both(data(0, 'bye', { flags: ack | fin }));
+  rig.p(pure(501, 4));
+  t.strictSame(rig.released, [3, 4, 5, 6], 'but no more than that');
+  const refused = new CompareRig();
+  refused.s(tcpPacket({ sourcePort: 9 }), { epoch: 1 });
+  refused.p(data(0, '', { flags: rst }), { epoch: 0 });
+  refused.p(data(0, '', { flags: rst }), { epoch: 1 });
+  t.strictSame(refused.released, [2]);
+  const differing = opened();
+  differing.p(data(0, 'a'));
+  differing.s(data(0, 'b'));
+  differing.s(pure(500), { epoch: 1 });
+  differing.epoch = 1;
+  differing.s(data(1, 'x'));
+  differing.p(data(1, 'y'));
+  differing.p(data(2, 'late'), { epoch: 0 });
+  differing.both(data(6, 'z'));
+  t.strictSame([differing.released, differing.reasons], [[], ['payload', 'payload']]);
+});
+
+test('a SYN that is both or neither side’s', async (t) => {
+  const rig = new CompareRig();
+  rig.p(tcpPacket({ sequence: isn, flags: syn, options: [4, 2] }));
+  rig.p(tcpPacket({ sequence: isn, flags: syn | ack, options: [4, 2] }));
+  t.strictSame(rig.reasons, [], 'S has not opened it yet');
+  rig.s(tcpPacket({ sequence: 42, flags: syn | ack, options: [4, 2] }));
+  t.strictSame([rig.released, rig.reasons], [[], []], 'the other kind is missing');
+  rig.s(tcpPacket({ sequence: 42, flags: syn, options: [4, 2] }));
+  t.strictSame([rig.released, rig.reasons], [[1, 2], []]);
+  rig.checkpoint();
+  rig.p(tcpPacket({ sequence: isn, flags: syn, options: [4, 2] }));
+  rig.p(tcpPacket({ sequence: isn, flags: syn | ack, options: [4, 2] }));
+  t.strictSame(rig.released, [1, 2, 3, 4], 'a checkpoint keeps both');
+  const times = new CompareRig();
+  times.p(tcpPacket({ sequence: isn, flags: syn, options: [8, 10, 0, 0, 0, 1, 0, 0, 0, 0] }));
+  times.s(tcpPacket({ sequence: isn, flags: syn, options: [8, 10, 0, 0, 0, 9, 0, 0, 0, 0] }));
+  t.strictSame(times.released, [1], 'the times themselves are no matter');
+});
+
 test('what waits too long wants a checkpoint', async (t) => {
   const rig = opened();
   rig.now = 100;
