@@ -55,13 +55,16 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
         const { config: file, ...flags } = flagsOf(command);
         const { parseConfig } = await import('./vmm/config/config.ts');
         const parsed = parseConfig(flags, file);
-        if (parsed.standby === undefined) {
+        if (parsed.standby === undefined && parsed['on-event'] === undefined) {
           const { runCommand } = await import('./vmm/command/run-command.ts');
           exitCode = await runCommand(parsed, program, protectorOnDemand(parsed.name, program));
           return;
         }
         const { pairOptions, parsePrimary } = await import('./colo/command/pair-config.ts');
-        const pair = parsePrimary({ ...pairOptions(parsed), standby: parsed.standby }, true);
+        const pair =
+          parsed.standby === undefined
+            ? undefined
+            : parsePrimary({ ...pairOptions(parsed), standby: parsed.standby }, true);
         const { protectedRunCommand } = await import('./colo/command/protected-run.ts');
         exitCode = await protectedRunCommand(parsed, pair, program);
       });

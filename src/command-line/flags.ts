@@ -16,6 +16,12 @@ const controlFlag = [
   'path of the control socket (QMP), in place of the one for its name',
 ] as const;
 
+const onEventFlag = [
+  'on-event',
+  '<command>',
+  'shell command that is given each event of the pair as JSON on standard input: failover, unprotected, disk-error, ...',
+] as const;
+
 /** How a host knows its peer, and whom it asks. */
 const pairFlags = [
   [
@@ -72,6 +78,7 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   ],
   ...pairFlags,
   checkpointDelayFlag,
+  onEventFlag,
 ];
 
 /** Flags that may be given several times. */
@@ -115,6 +122,7 @@ export const standbyFlags: readonly Flag<StandbyKey>[] = [
   ['name', '<name>', 'name of the pair, of the machine and of its control socket'],
   ['listen', '<address:port>', 'where it waits for the primary, such as 0.0.0.0:7000'],
   ...pairFlags,
+  onEventFlag,
   serialFlag,
   ['on-panic', '<action>', onPanicHelp],
   controlFlag,

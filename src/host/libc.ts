@@ -163,6 +163,15 @@ export function adviseHugePages(address: number, length: number): void {
 }
 
 /**
+ * Leaves [address, address + length) out of children that are forked: to mark all pages of a guest as shared with a child, for the
+ * moment until it runs its own program, would stop the guest for as long as a checkpoint does. Only a hint.
+ */
+export function leaveOutOfForks(address: number, length: number): void {
+  const MADV_DONTFORK = 10;
+  madviseCall(address, length, MADV_DONTFORK);
+}
+
+/**
  * Drops the pages of [address, address + length): an anonymous mapping is zeros there again, and a private mapping of a
  * file shows the file.
  */

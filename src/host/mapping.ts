@@ -5,6 +5,7 @@ import {
   close,
   dropPages,
   type Fd,
+  leaveOutOfForks,
   MAP_32BIT,
   MAP_ANONYMOUS,
   MAP_NORESERVE,
@@ -63,7 +64,7 @@ export class SharedRange implements Closable, MappingAddress {
     this.address = Math.ceil(first / hugePageBytes) * hugePageBytes;
     this.start = this.address - first;
     this.#mapAnonymous();
-    adviseHugePages(this.address, sizeBytes);
+    this.#advise();
   }
 
   /**
@@ -75,6 +76,7 @@ export class SharedRange implements Closable, MappingAddress {
     if (kind === 'shared') this.#isShared = true;
     const flags = (kind === 'shared' ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE;
     mmapOver(this.address + offset, length, PROT_READ | PROT_WRITE, flags, fd, fileOffset, this.#name);
+    leaveOutOfForks(this.address + offset, length);
   }
 
   /** All of it is zeros again, and takes no memory; what a private file gave it is gone. A shared file loses its contents. */
@@ -84,7 +86,7 @@ export class SharedRange implements Closable, MappingAddress {
       return;
     }
     this.#mapAnonymous();
-    adviseHugePages(this.address, this.sizeBytes);
+    this.#advise();
   }
 
   /** Forgets what was written to [offset, offset + length), part of a private file: it shows again. Whole pages. */
@@ -97,6 +99,11 @@ export class SharedRange implements Closable, MappingAddress {
     if (!this.#open) return;
     this.#open = false;
     this.#mapAnonymous();
+  }
+
+  #advise(): void {
+    adviseHugePages(this.address, this.sizeBytes);
+    leaveOutOfForks(this.address, this.sizeBytes);
   }
 
   #mapAnonymous(): void {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -36,6 +36,15 @@ export class Hosts {
     writeFileSync(path, '');
     truncateSync(path, bytes);
     return `path=${path},id=root`;
+  }
+
+  /** What the command of --on-event was given on that side, in order. */
+  told(side: 'a' | 'b'): unknown[] {
+    const lines = readFileSync(this.file(`${side}.told`), 'utf8')
+      .trimEnd()
+      .split('\n');
+    const events = lines.map((line) => JSON.parse(line) as { readonly sequence: number });
+    return events.sort((one, other) => one.sequence - other.sequence);
   }
 
   /** A standby that waits. */

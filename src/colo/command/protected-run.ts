@@ -2,22 +2,37 @@ import { randomUUID } from 'node:crypto';
 import type { Protector } from '../../vmm/command/protection.ts';
 import { runCommand } from '../../vmm/command/run-command.ts';
 import type { RunConfig } from '../../vmm/config/config.ts';
+import { hookOf } from '../observe/event-hook.ts';
 import { beginTerm } from '../thread/begin-term.ts';
 import { PrimaryControl } from '../thread/primary-control.ts';
 import type { PrimaryConfig } from './pair-config.ts';
 
-/** Body of `colo-vmm run --standby ...`: the guest runs, and is protected as soon as its standby is there. */
-export async function protectedRunCommand(config: RunConfig, pair: PrimaryConfig, program: URL): Promise<number> {
+/**
+ * Body of `colo-vmm run` with `--standby` or `--on-event`: the guest runs, and is protected as soon as its standby is there.
+ *
+ * @param pair absent: it is protected when somebody asks for it
+ */
+export async function protectedRunCommand(
+  config: RunConfig,
+  pair: PrimaryConfig | undefined,
+  program: URL,
+): Promise<number> {
   const holder = randomUUID();
-  await beginTerm(pair, holder);
-  return runCommand(config, program, {
-    atOnce: true,
-    make: async (machine, notice) => {
-      const control = new PrimaryControl(machine, program, { name: config.name, holder }, notice);
-      control.start(pair);
-      return control;
-    },
-  });
+  if (pair !== undefined) await beginTerm(pair, holder);
+  const hook = hookOf(config['on-event'], pair?.pair ?? config.name, 'primary');
+  try {
+    return await runCommand(config, program, {
+      atOnce: true,
+      make: async (machine, notice) => {
+        const control = new PrimaryControl(machine, program, { name: config.name, holder }, notice);
+        if (hook !== undefined) control.listen(hook);
+        if (pair !== undefined) control.start(pair);
+        return control;
+      },
+    });
+  } finally {
+    await hook?.close();
+  }
 }
 
 /** Makes what protects a machine when somebody asks for that. */

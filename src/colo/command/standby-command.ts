@@ -5,6 +5,7 @@ import type { Machine } from '../../vmm/machine/machine.ts';
 import { controlPath } from '../../vmm/monitor/control-directory.ts';
 import { ControlSocket } from '../../vmm/monitor/control-socket.ts';
 import { Monitor } from '../../vmm/monitor/monitor.ts';
+import { hookOf } from '../observe/event-hook.ts';
 import { StandbyControl } from '../thread/standby-control.ts';
 import { checkCards } from './standby-cards.ts';
 import type { StandbyConfig } from './standby-config.ts';
@@ -24,6 +25,7 @@ export async function standbyCommand(config: StandbyConfig, program: URL): Promi
   checkCards(config.net);
   const notice = (text: string): void => tell(`colo-vmm: ${pair.pair}: ${text}\n`);
   const signals = new StopSignals();
+  const hook = hookOf(config['on-event'], pair.pair, 'secondary');
   try {
     const control = await ControlSocket.claim(config.control ?? controlPath(name ?? pair.pair));
     try {
@@ -41,6 +43,7 @@ export async function standbyCommand(config: StandbyConfig, program: URL): Promi
         },
         ended: (exitCode) => decide({ kind: 'ended', exitCode }),
       });
+      if (hook !== undefined) standby.listen(hook);
       try {
         signals.handleWith((_signal, code) => decide({ kind: 'ended', exitCode: code }));
         control.serve(new Monitor(face, { name: name ?? pair.pair, colo: standby, snapshots: face }));
@@ -62,6 +65,7 @@ export async function standbyCommand(config: StandbyConfig, program: URL): Promi
       control.close();
     }
   } finally {
+    await hook?.close();
     signals.close();
   }
 }

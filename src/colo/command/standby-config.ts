@@ -11,7 +11,7 @@ const schema = v.strictObject({ ...standbyKeys, listen: v.optional(v.string('giv
  * A standby: what the machine's owner decides on this host, and its side of the pair. CPUs, memory and what was booted are the
  * primary's.
  */
-export type StandbyConfig = Pick<RunConfig, 'serial' | 'disk' | 'net' | 'control' | 'on-panic'> & {
+export type StandbyConfig = Pick<RunConfig, 'serial' | 'disk' | 'net' | 'control' | 'on-panic' | 'on-event'> & {
   /** Of the machine and of the pair. */
   readonly name: string;
   readonly pair: SecondaryConfig;
@@ -27,7 +27,7 @@ export type StandbyKey = keyof typeof schema.entries;
  */
 export function parseStandbyConfig(flags: Readonly<Record<string, unknown>>, file?: string): StandbyConfig {
   const config = checkConfig(schema, flags, file, {});
-  const { listen, serial, disk, net, control, 'on-panic': onPanic } = config;
+  const { listen, serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent } = config;
   const pair = parseSecondary({ ...pairOptions(config), listen });
-  return { serial, disk, net, control, 'on-panic': onPanic, name: pair.pair, pair };
+  return { serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent, name: pair.pair, pair };
 }

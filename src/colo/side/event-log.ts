@@ -1,5 +1,5 @@
 import { printable } from '../../host/tell.ts';
-import type { ColoEvent, ColoTopic } from '../../vmm/monitor/colo-control.ts';
+import type { ColoEvent, ColoMilestone, ColoTopic } from '../../vmm/monitor/colo-control.ts';
 
 /** As many are kept for who asks later. Messages of checkpoints come by the hundred a second, and are kept apart. */
 const kept = 1000;
@@ -17,9 +17,16 @@ export class EventLog {
     this.#told = told;
   }
 
-  add(topic: ColoTopic, text: string): void {
+  /** @param milestone what programs are told by this line */
+  add(topic: ColoTopic, text: string, milestone?: ColoMilestone): void {
     // A peer's words may be in it.
-    const event: ColoEvent = { at: Date.now(), monotonicMs: this.#now(), topic, text: printable(text) };
+    const event: ColoEvent = {
+      at: Date.now(),
+      monotonicMs: this.#now(),
+      topic,
+      text: printable(text),
+      ...(milestone === undefined ? {} : { event: milestone }),
+    };
     const frequent = topic === 'message' || topic === 'checkpoint';
     const list = frequent ? this.#messages : this.#events;
     list.push(event);

@@ -77,6 +77,8 @@ export abstract class Host<E extends { readonly kind: string }> {
   #askedFor: Term | undefined;
   /** The last term that it said yes or no to. */
   #answered: Term | undefined;
+  /** The last failure of a disk. */
+  #diskError: string | undefined;
   #ended = false;
 
   constructor(
@@ -102,7 +104,8 @@ export abstract class Host<E extends { readonly kind: string }> {
       (timer) => this.post({ kind: 'timer', timer, turned: timer !== 'heartbeat' || this.#vouches() }),
     );
     this.#arbiter = new ArbiterDesk(birth.pair, birth.arbiter, birth.holder, (problem) => {
-      this.log.add('arbiter', problem ?? `${this.#arbiter.facts.name} answers again`);
+      if (problem === undefined) this.log.add('arbiter', `${this.#arbiter.facts.name} answers again`, 'arbiter-back');
+      else this.log.add('arbiter', problem, 'arbiter-lost');
     });
   }
 
@@ -154,6 +157,7 @@ export abstract class Host<E extends { readonly kind: string }> {
     this.#pumping = true;
     try {
       for (let next = this.#inbox.shift(); next !== undefined && !this.#ended; next = this.#inbox.shift()) {
+        if (isDiskFailure(next)) this.#diskFailed(next.error);
         for (const effect of this.core.handle(next, this.now)) this.#execute(effect);
         if (next.kind === 'closed') this.#destroyEnded();
         if (this.headline === this.#headline) continue;
@@ -244,6 +248,13 @@ export abstract class Host<E extends { readonly kind: string }> {
     return this.birth.arbiter.kind === 'manual'
       ? `make sure that ${peer} is off, or cut off from all clients; then: colo-vmm failover`
       : `mend the network; or, if ${peer} is certainly off: colo-vmm failover --i-am-sure`;
+  }
+
+  /** A disk that fails once fails for each request. */
+  #diskFailed(error: string): void {
+    if (error === this.#diskError) return;
+    this.#diskError = error;
+    this.log.add('disk', error, 'disk-error');
   }
 
   /** All threads have turned since the last heartbeat. */
@@ -347,6 +358,10 @@ export abstract class Host<E extends { readonly kind: string }> {
     if (notice.kind === 'colo-exit') this.#listener.coloExit(notice.mode, notice.reason);
     this.noticed(notice);
   }
+}
+
+function isDiskFailure(event: { readonly kind: string }): event is Extract<CommonEvent, { kind: 'disk-failed' }> {
+  return event.kind === 'disk-failed';
 }
 
 /** What it costs a client that a side is lost, without the load (spec B.11). */

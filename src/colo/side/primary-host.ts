@@ -256,30 +256,34 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.#retryMs = firstRetryMs;
         void this.arbiter.register(notice.term);
         this.become('its standby has all of it');
-        this.log.add('protection', `PROTECTED by ${this.link?.peer.host} (term ${notice.term})`);
+        this.log.add('protection', `PROTECTED by ${this.link?.peer.host} (term ${notice.term})`, 'protected');
         return;
       case 'not-protected':
-        if (notice.why !== this.why) this.log.add('protection', `UNPROTECTED: ${notice.why}`);
+        if (notice.why !== this.why) this.log.add('protection', `UNPROTECTED: ${notice.why}`, 'unprotected');
         this.become(notice.why);
         this.#tryAgain();
         return;
       case 'peer-lost':
         this.become(notice.why);
-        this.log.add('peer', notice.why);
+        this.log.add('peer', notice.why, 'peer-lost');
         return;
       case 'survivor':
         this.become(`${this.why}; this side may go on alone`);
-        this.log.add('protection', `UNPROTECTED, survivor in term ${notice.term}`);
+        this.log.add('protection', `UNPROTECTED, survivor in term ${notice.term}`, 'failover');
         return;
       case 'switched-over':
         this.#insists = false;
         this.become('the guest was handed over to its standby');
-        this.log.add('protection', `HANDED OVER to ${this.link?.peer.host}, in term ${notice.term}: this process ends`);
+        this.log.add(
+          'protection',
+          `HANDED OVER to ${this.link?.peer.host}, in term ${notice.term}: this process ends`,
+          'switchover',
+        );
         return;
       case 'fenced':
         this.#insists = false;
         this.become(notice.why);
-        this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`);
+        this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`, 'fenced');
         return;
       case 'checkpoint':
         this.#lastReasons = notice.reasons;

@@ -208,30 +208,38 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     switch (notice.kind) {
       case 'protected':
         this.become('it has all of its primary');
-        this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`);
+        this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`, 'protected');
         return;
       case 'not-protected':
         this.become(notice.why);
-        this.log.add('protection', `waiting for a primary again: ${notice.why}`);
+        this.log.add('protection', `waiting for a primary again: ${notice.why}`, 'unprotected');
         this.#expectGreeting();
         return;
       case 'peer-lost':
         this.become(notice.why);
-        this.log.add('peer', notice.why);
+        this.log.add('peer', notice.why, 'peer-lost');
         return;
       case 'survivor':
         this.become(`${this.#paired} was lost: ${this.why}`);
-        this.log.add('takeover', `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`);
+        this.log.add(
+          'takeover',
+          `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
+          'failover',
+        );
         return;
       case 'switched-over':
         this.become(`${this.#paired} handed the guest over`);
-        this.log.add('takeover', `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`);
+        this.log.add(
+          'takeover',
+          `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
+          'switchover',
+        );
         // It was not asked, and must know when somebody starts the other side as a primary again.
         void this.arbiter.register(notice.term);
         return;
       case 'fenced':
         this.become(notice.why);
-        this.log.add('protection', notice.why);
+        this.log.add('protection', notice.why, 'fenced');
         // Its primary runs on alone, and may want a standby again.
         this.lane.do(() => this.#again());
         return;

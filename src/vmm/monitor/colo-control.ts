@@ -78,7 +78,21 @@ export interface ColoEvent {
   /** The first column of `colo-vmm events`. */
   readonly topic: ColoTopic;
   readonly text: string;
+  /** A program is told by this word (`--on-event`); absent: the line is for people. */
+  readonly event?: ColoMilestone;
 }
+
+/** What an operator wants to be told of at once. */
+export type ColoMilestone =
+  | 'protected' // the standby can take over; on the standby: it can
+  | 'unprotected' // not any more, or not yet
+  | 'peer-lost' // and nobody has said yet who goes on
+  | 'failover' // the peer was lost, and this side goes on alone
+  | 'switchover' // the guest changed sides in order
+  | 'fenced' // the other side goes on; the guest is stopped here
+  | 'arbiter-lost'
+  | 'arbiter-back'
+  | 'disk-error';
 
 export type ColoTopic =
   | 'pair' // who pairs with whom, and what is copied
@@ -89,6 +103,7 @@ export type ColoTopic =
   | 'takeover'
   | 'speaking' // who is the network's guest
   | 'checkpoint'
+  | 'disk'
   | 'guest'
   | 'message'; // spec A.9
 

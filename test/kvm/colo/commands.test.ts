@@ -11,12 +11,13 @@ import { kernelFile, runVmm, VmmProcess } from '../../support/vmm-process.ts';
 const skip = noKvm();
 test('a guest that runs is protected, and taken over when its host is lost', { skip, timeout: 120_000 }, async (t) => {
   const hosts = await Hosts.make(t);
-  const standby = await hosts.standby('--insecure', '--disk', hosts.disk('b.img'));
+  const told = (side: string): readonly string[] => ['--on-event', `cat >> ${hosts.file(`${side}.told`)}`];
+  const standby = await hosts.standby('--insecure', '--disk', hosts.disk('b.img'), ...told('b'));
   t.match((await hosts.say('b', 'status')).stdout, /^web {3}LISTENING since .*standby, here; nobody to protect yet/);
   complains(t, await hosts.say('b', 'pause'), /this standby waits for its primary/);
   complains(t, await hosts.say('b', 'stop'), /no guest runs here that could shut down/);
 
-  const guest = await hosts.guest('--disk', hosts.disk('a.img'));
+  const guest = await hosts.guest('--disk', hosts.disk('a.img'), ...told('a'));
   complains(t, await hosts.say('a', 'failover'), /nothing is protected here/);
   const made = await hosts.protect('--insecure', '--checkpoint-delay', '500');
   t.equal(made.code, 0, made.stderr);
@@ -40,6 +41,12 @@ test('a guest that runs is protected, and taken over when its host is lost', { s
   const stopped = await hosts.say('b', 'stop', '--force', '--json');
   t.strictSame(JSON.parse(stopped.stdout), { ended: true, reason: 'host-qmp-quit' });
   t.equal((await standby.ended).code, 0);
+  t.match(hosts.told('a'), [{ event: 'protected', pair: 'web', role: 'primary', sequence: 1 }]);
+  t.match(hosts.told('b'), [
+    { event: 'protected', pair: 'web', role: 'secondary', sequence: 1 },
+    { event: 'peer-lost', sequence: 2 },
+    { event: 'failover', sequence: 3, text: /in term 2$/ },
+  ]);
 });
 
 test('protection is ended, and begins again', { skip, timeout: 120_000 }, async (t) => {

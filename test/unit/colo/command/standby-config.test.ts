@@ -24,7 +24,7 @@ for (const key of ['memory', 'cpus', 'kernel', 'standby', 'checkpoint-delay']) {
     t.throws(
       () => parseStandbyConfig({ ...standby, [key]: '2' }),
       new ConfigError(
-        `--${key}: no such key; known are serial, disk, net, name, control, on-panic, arbiter, tls, insecure, state, detection, listen`,
+        `--${key}: no such key; known are serial, disk, net, name, control, on-panic, on-event, arbiter, tls, insecure, state, detection, listen`,
       ),
     );
   });
