@@ -2,17 +2,28 @@ import { mock } from 'node:test';
 import { type Test, test } from 'tap';
 import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
 import { PeerListener } from '../../../../src/colo/link/peer-listener.ts';
-import type { SharedCheckpoints } from '../../../../src/colo/machine/shared-checkpoints.ts';
+import type { Captured, SharedCheckpoints } from '../../../../src/colo/machine/shared-checkpoints.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
-import { term } from '../../../../src/colo/protocol/numbers.ts';
+import { type Epoch, epoch, term } from '../../../../src/colo/protocol/numbers.ts';
 import type { Handlers } from '../../../../src/colo/side/calls.ts';
 import type { PrimaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
 import { PrimaryHost } from '../../../../src/colo/side/primary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
+import { TermStore } from '../../../../src/colo/side/term-store.ts';
 import { Doorbell } from '../../../../src/host/doorbell.ts';
 import { RecordProducer } from '../../../../src/host/record-ring.ts';
 import type { SharedProtection } from '../../../../src/vmm/platform/shared-protection.ts';
-import { birth, FakeMachineThread, listener, Received, ramBytes, shape, someRam, until } from './host-rig.ts';
+import {
+  birth,
+  FakeMachineThread,
+  listener,
+  Received,
+  ramBytes,
+  shape,
+  someRam,
+  someState,
+  until,
+} from './host-rig.ts';
 
 /** A machine whose RAM has no pages to send. */
 const noPages: SharedCheckpoints = {
@@ -21,6 +32,14 @@ const noPages: SharedCheckpoints = {
   regions: [],
   staging: { bytes: new SharedArrayBuffer(4096), start: 0, capacity: 1, numbers: new SharedArrayBuffer(4) },
 };
+
+/** A stop of a machine without pages. */
+function captured({ epoch }: { readonly epoch: Epoch }): Captured {
+  const state = someState();
+  const storage = new SharedArrayBuffer(state.length);
+  new Uint8Array(storage).set(state);
+  return { epoch, pages: 0, state: { storage, sizeBytes: state.length }, stoppedMs: 0, parts: {} as Captured['parts'] };
+}
 
 /** Whoever a primary meets: each link, and what came on it. */
 interface Met {
@@ -73,7 +92,7 @@ async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>
     say(found.link, { kind: 'welcome', shape });
     return found;
   };
-  return { host, machine, shared, standby, pair };
+  return { host, machine, shared, standby, pair, stateDirectory: config.stateDirectory };
 }
 
 function say(link: PeerLink, message: Message): void {
@@ -106,6 +125,30 @@ test('what is left of a pairing says nothing to the standby of the next one', as
   await until(() => host.status().phase === 'unprotected');
   t.strictSame(second.received.kinds, ['hello']);
   release();
+});
+
+test('a primary that hands its guest over stops it, and ends; where it went is written down first', async (t) => {
+  const { host, machine, pair, stateDirectory } = await primary(t, { capture: captured });
+  host.start();
+  const { link, received } = await pair();
+  const says = async (kind: string, message: Message): Promise<void> => {
+    await until(() => received.kinds.includes(kind));
+    say(link, message);
+  };
+  await says('vmstate-size', { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => host.status().phase === 'protected');
+  t.equal(host.command({ name: 'switchover' }), undefined);
+  await says('checkpoint-request', { kind: 'checkpoint-reply', epoch: epoch(1) });
+  await until(() => received.kinds.filter((kind) => kind === 'vmstate-size').length === 2);
+  say(link, { kind: 'vmstate-received', epoch: epoch(1) });
+  say(link, { kind: 'vmstate-loaded', epoch: epoch(1) });
+  await says('handover', { kind: 'handover-ready', epoch: epoch(1) });
+  await until(() => received.kinds.includes('handover-done'));
+  link.close();
+  await until(() => machine.called.includes('stepDown'));
+  t.ok(machine.called.includes('hold'), 'its guest never runs here again');
+  const terms = new TermStore(stateDirectory);
+  t.match({ term: terms.term, isElsewhere: terms.isElsewhere }, { term: 1, isElsewhere: true });
 });
 
 test('a machine that was attached in vain is let go: its packets would wait for nobody', async (t) => {

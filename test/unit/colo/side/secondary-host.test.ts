@@ -9,6 +9,7 @@ import type { Handlers } from '../../../../src/colo/side/calls.ts';
 import type { SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
 import { SecondaryHost } from '../../../../src/colo/side/secondary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
+import { TermStore } from '../../../../src/colo/side/term-store.ts';
 import {
   askAgainMs,
   birth,
@@ -94,6 +95,20 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
     machine.called.filter((name) => name !== 'coloExit'),
     ['make', 'rehearse', 'revive', 'announce', 'replay', 'resume'],
   );
+});
+
+test('a guest that is handed over runs here without anybody being asked, in a term that is on disk', async (t) => {
+  const { host, machine, connect, stateDirectory } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' }, { kind: 'handover', epoch: epoch(0) });
+  await until(() => received.kinds.includes('handover-ready'));
+  t.notOk(machine.called.includes('revive'), 'nothing is said before the primary is silent');
+  t.equal(new TermStore(stateDirectory).term, 1);
+  say(link, { kind: 'handover-done', epoch: epoch(0) });
+  await until(() => machine.called.includes('resume'));
+  t.match(host.status(), { headline: 'UNPROTECTED', term: 1, why: /handed the guest over/ });
 });
 
 test('a takeover that fails at its state runs nothing: the machine may hold an older one', async (t) => {
