@@ -8,6 +8,7 @@ export type TimerName =
   | 'heartbeat' // say something, and see whether the peer did
   | 'step' // the peer's next message is overdue
   | 'checkpoint' // a checkpoint is due
+  | 'disk-log' // P's guest waits for S's disk
   | 'consent' // P's consent is over
   | 'ask'; // the arbiter, or the disk that takes the term, is tried again
 
@@ -68,6 +69,8 @@ export type PrimaryEvent =
   | { readonly kind: 'comparison-wants'; readonly epoch: Epoch; readonly why: 'divergence' | 'output' }
   /** All output up to this epoch is with the network. */
   | { readonly kind: 'output-left'; readonly epoch: Epoch }
+  /** The guest's writes wait, or do no more, until S has laid down what is in its log; told again when it has laid some. */
+  | { readonly kind: 'disk-log-full'; readonly isFull: boolean }
   /** S's disk log is half full, as far as P knows. */
   | { readonly kind: 'disk-log-half' }
   | { readonly kind: 'guest-reset' };

@@ -61,6 +61,8 @@ export class PrimaryDisks {
   /** The consumer stands at a change that was not sent. */
   #hasChange = false;
   #mayWrite = true;
+  /** A change waits for room in S's log, and that was told. */
+  #logIsFull = false;
   #holds = 0;
   #laid = 0;
   /** Bytes that were sent other than through the ring. */
@@ -116,7 +118,10 @@ export class PrimaryDisks {
 
   /** S said how much it has laid down since pairing. */
   laid(bytes: number): void {
-    if (bytes > this.#laid) this.#synchronisation?.peerMoved();
+    if (bytes > this.#laid) {
+      this.#synchronisation?.peerMoved();
+      if (this.#logIsFull) this.#parts.post({ kind: 'disk-log-full', isFull: true });
+    }
     this.#laid = Math.max(this.#laid, bytes);
     this.#settle();
     // Has it look whether what was under way before protection is done by now.
@@ -233,7 +238,12 @@ export class PrimaryDisks {
         else if (this.#hasChange || this.#consumer.sleep()) return;
         continue;
       }
-      if (this.#parts.window.mustWait) return;
+      const { mustWait } = this.#parts.window;
+      if (mustWait !== this.#logIsFull) {
+        this.#logIsFull = mustWait;
+        this.#parts.post({ kind: 'disk-log-full', isFull: mustWait });
+      }
+      if (mustWait) return;
       this.#forward();
     }
     setImmediate(() => this.work());

@@ -70,6 +70,8 @@ export class Primary {
   #through = noCheckpoint;
   #left = noCheckpoint;
   #passesLeft = 0;
+  /** S's disk log is full since that epoch; `isOwed`: and may be laid down. */
+  #log: { readonly fullIn: Epoch; readonly isOwed: boolean } | undefined;
   /** What the peer owes while something is copied, in words. */
   #owed: string | undefined;
   #diskError: string | undefined;
@@ -191,6 +193,9 @@ export class Primary {
       case 'disk-log-half':
         this.#want('disk-log');
         return;
+      case 'disk-log-full':
+        this.#diskLogFull(event.isFull);
+        return;
       case 'disk-failed':
         this.#diskFailed(event.error);
         return;
@@ -310,6 +315,7 @@ export class Primary {
     this.#left = noCheckpoint;
     this.#step = new StateMachine<PrimaryStep>('checkpoint', primarySteps, 'idle');
     this.diskWindow = new DiskWindow(this.#settings.diskLogBytes, this.#rules);
+    this.#log = undefined;
     this.#passesLeft = this.#settings.livePasses;
     this.#mode = 'buffered';
     this.#modes.begin(this.#now);
@@ -425,6 +431,7 @@ export class Primary {
       case 'vmstate-loaded':
         this.#step.move('idle');
         this.#setTimer('step', never);
+        this.#expectLaid(message.epoch);
         if (this.phase === 'protected' && this.#isSwitching && this.#reasons.includes('switchover')) this.#handOver();
         else this.#consider();
         return;
@@ -432,6 +439,25 @@ export class Primary {
   }
 
   // The checkpoint (spec A.2, B.3)
+
+  /** The guest waits for S's disk: that takes its time, but not all the time there is. */
+  #diskLogFull(isFull: boolean): void {
+    if (!isFull) {
+      this.#log = undefined;
+      this.#setTimer('disk-log', never);
+      return;
+    }
+    if (this.#log?.isOwed === true) this.#setTimer('disk-log', this.#now + this.#settings.stepMs);
+    else this.#log ??= { fullIn: this.#open, isOwed: false };
+  }
+
+  /** Writes up to that epoch are S's to lay down: until then it could not. */
+  #expectLaid(loaded: Epoch): void {
+    const log = this.#log;
+    if (log === undefined || log.isOwed || loaded < log.fullIn) return;
+    this.#log = { ...log, isOwed: true };
+    this.#setTimer('disk-log', this.#now + this.#settings.stepMs);
+  }
 
   /** The epoch that the last stop closed. */
   #lastEpoch(): Epoch {
@@ -625,6 +651,9 @@ export class Primary {
       case 'checkpoint':
         this.#consider();
         return;
+      case 'disk-log':
+        this.#lose(`its disk log is full, and its disk took nothing for ${this.#settings.stepMs} ms`);
+        return;
       case 'ask':
         this.#claim.again(this.#now, this.#effects);
         return;
@@ -753,7 +782,7 @@ export class Primary {
       this.#permit();
     }
     this.#do({ kind: 'close' });
-    for (const timer of ['heartbeat', 'step', 'checkpoint'] as const) this.#setTimer(timer, never);
+    for (const timer of ['heartbeat', 'step', 'checkpoint', 'disk-log'] as const) this.#setTimer(timer, never);
   }
 
   #claimMoved(): void {

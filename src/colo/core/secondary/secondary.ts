@@ -584,6 +584,7 @@ export class Secondary {
         else this.#claim.again(this.#now, this.#effects);
         return;
       case 'checkpoint':
+      case 'disk-log':
         return;
       default:
         timer satisfies never;
