@@ -214,6 +214,10 @@ export class TcpEndpoint {
       this.#acknowledge();
       return;
     }
+    const echoed = timestamps === 0 || !state.hasTimestamps ? 0 : longAt(view.bytes, timestamps + 4);
+    if (echoed !== 0 && Math.abs(distance(echoed, (this.now + state.timeOffset) | 0)) > longestMs) {
+      throw new Error('an echo of a time that never was');
+    }
     if (timestamps !== 0 && distance(view.sequence, state.receiveNext) <= 0) state.recentTime = time;
     this.#takeAck(view);
     this.#takePayload(view);
@@ -426,5 +430,7 @@ export class TcpEndpoint {
   }
 }
 
+/** No conversation lasts longer, ms. */
+const longestMs = 120_000;
 /** Windows shrink by rounding unless they are multiples; small, so that they matter little. */
 const scale = 1;
