@@ -21,6 +21,8 @@ test('a connection that nobody has room for waits for the checkpoint', async (t)
   t.strictSame(rig.released, [4]);
   rig.p(udpPacket({ sourcePort: 4 }));
   rig.p(udpPacket({ sourcePort: 5 }));
+  rig.p(udpPacket({ sourcePort: 6 }), { epoch: 0 });
+  t.equal(rig.divergences.length, 1, 'what is of an epoch that is over needs no room');
   rig.s(udpPacket({ sourcePort: 6 }));
   t.strictSame(rig.reasons, ['overflow', 'overflow']);
 });
@@ -49,6 +51,7 @@ test('what is asked for a connection is done', async (t) => {
   rig.both(udpPacket({ sourcePort: 7, destinationPort: 99, payload: 'same' }));
   rig.both(udpPacket({ sourcePort: 7, destinationPort: 99, payload: 'same' }));
   t.strictSame([rig.released, rig.reasons], [[1], ['buffered']], 'waits for the checkpoint');
+  t.strictSame(rig.dropped, [1001], 'and S keeps what it said');
   rig.checkpoint();
   rig.both(udpPacket({ sourcePort: 7, destinationPort: 99, payload: 'same' }));
   t.strictSame([rig.released, rig.reasons], [[1], ['buffered', 'buffered']], 'each time');
