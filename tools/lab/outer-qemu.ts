@@ -41,6 +41,22 @@ export interface OuterQemuOptions {
   readonly network: { readonly address: string; readonly mac: string } | undefined;
   /** How many disks it has beside its own. */
   readonly disks: number;
+  /** Of this machine's time stamp counter, which is its hosts' too; absent: they measure it. */
+  readonly tscKhz?: number;
+}
+
+/**
+ * What this machine's time stamp counter runs at, in kHz, from its /proc/cpuinfo; undefined if that is not certain.
+ *
+ * Hosts that measure it while they boot on a busy machine are wrong by up to ten times, and then no guest can be moved
+ * between them.
+ */
+export function tscKhz(cpuinfo: string): number | undefined {
+  const flags = new Set(/^flags\s*:(.*)$/m.exec(cpuinfo)?.[1]?.trim().split(/\s+/));
+  // A virtual machine whose hypervisor tells it has no other frequency; elsewhere it would be what the CPU runs at just now.
+  if (!flags.has('hypervisor') || !flags.has('tsc_known_freq') || !flags.has('constant_tsc')) return undefined;
+  const mhz = /^cpu MHz\s*:\s*(\d+\.\d+)$/m.exec(cpuinfo)?.[1];
+  return mhz === undefined ? undefined : Math.round(Number(mhz) * 1000);
 }
 
 /**
@@ -58,6 +74,7 @@ export function outerQemuCommand(set: PackageSet, options: OuterQemuOptions): { 
     'oops=panic',
     'random.trust_cpu=on',
     'mitigations=off',
+    ...(options.tscKhz === undefined ? [] : [`tsc_early_khz=${options.tscKhz}`]),
     `lab.name=${options.name}`,
     ...(network === undefined ? [] : [`lab.address=${network.address}/24`]),
   ];

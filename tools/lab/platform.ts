@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Progress } from '../packages/progress.ts';
 import { bundle } from './bundle.ts';
 import { startEmulatedMachine } from './emulated-machine.ts';
@@ -9,7 +10,7 @@ import type { Machine } from './machine.ts';
 import { nativeDiskPath, startNativeMachine } from './native-machine.ts';
 import { NativeNetwork } from './native-network.ts';
 import { hostAddress, hostMac, type LabNetwork } from './network.ts';
-import { emulatedDiskPath, outerQemu, outerQemuCommand } from './outer-qemu.ts';
+import { emulatedDiskPath, outerQemu, outerQemuCommand, tscKhz } from './outer-qemu.ts';
 import { startOutsideMachine } from './outside-machine.ts';
 
 /** What hosts, and the machine outside them, are made from, in one mode. */
@@ -40,6 +41,7 @@ export async function emulatedPlatform(options: PlatformOptions): Promise<Platfo
   const qemu = await outerQemu({ progress });
   const ports = outside === undefined ? names : [...names, outside];
   const network = ports.length > 1 ? await EmulatedNetwork.start(ports) : undefined;
+  const khz = tscKhz(readFileSync('/proc/cpuinfo', 'utf8'));
   return {
     network,
     boot: async (index) => {
@@ -50,7 +52,8 @@ export async function emulatedPlatform(options: PlatformOptions): Promise<Platfo
       const card = network && { address: hostAddress(index), mac: hostMac(index) };
       const disks = options.disks[index] ?? [];
       const name = names[index] ?? '';
-      const command = outerQemuCommand(qemu, { name, memoryMib, image, network: card, disks: disks.length });
+      const host = { name, memoryMib, image, network: card, disks: disks.length };
+      const command = outerQemuCommand(qemu, khz === undefined ? host : { ...host, tscKhz: khz });
       const machine = startEmulatedMachine(command, { networked: network !== undefined, disks });
       if (network !== undefined && machine.networkPort !== undefined) await network.attach(index, machine.networkPort);
       return machine;

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { emulatedDiskPath, outerQemuCommand, qemuFds } from '../../../tools/lab/outer-qemu.ts';
+import { emulatedDiskPath, outerQemuCommand, qemuFds, tscKhz } from '../../../tools/lab/outer-qemu.ts';
 
 /** The command line of a host with so many disks; the emulator's packages are not looked at. */
 function commandLine(root: string, disks: number): string[] {
@@ -26,4 +26,21 @@ t.test('disks are inherited descriptors, after the own disk of the host', async 
 
 t.test('a host without disks has only its own', async (t) => {
   t.notMatch(commandLine(t.testdir({}), 0).join(' '), /scratch/);
+});
+
+t.test('the frequency of the time stamp counter is believed where a hypervisor tells it', async (t) => {
+  const cpuinfo = (...flags: string[]): string =>
+    `cpu MHz\t\t: 2596.142\nflags\t\t: fpu tsc ${flags.join(' ')}\nbogomips\t: 5192.28\n`;
+  t.equal(tscKhz(cpuinfo('constant_tsc', 'tsc_known_freq', 'hypervisor')), 2_596_142);
+  t.equal(tscKhz(cpuinfo('constant_tsc', 'hypervisor')), undefined, 'measured');
+  t.equal(tscKhz(cpuinfo('constant_tsc', 'tsc_known_freq')), undefined, 'what the CPU runs at just now');
+  t.equal(tscKhz(''), undefined);
+});
+
+t.test('a host is told the frequency that is known', async (t) => {
+  const set = { root: t.testdir({ usr: { lib: { 'ld-linux-x86-64.so.2': '' } } }), versions: {}, key: '' };
+  const image = { kernel: '/k', initramfs: '/i', disk: '/d' };
+  const host = { name: 'host1', memoryMib: 512, image, network: undefined, disks: 0 };
+  t.match(outerQemuCommand(set, { ...host, tscKhz: 2_596_142 }).args.join(' '), / tsc_early_khz=2596142 /);
+  t.notMatch(outerQemuCommand(set, host).args.join(' '), /tsc_early_khz/);
 });
