@@ -86,7 +86,9 @@ test('what a command leaves in the background ends with it', async (t) => {
   const { hook } = hookFor(t, `sleep 1000 & echo $! > ${file}`);
   hook.happened(event('protected'));
   await until(() => read(file).endsWith('\n'));
-  await until(() => !isAlive(Number(read(file))));
+  const pid = Number(read(file));
+  await until(() => !isAlive(pid));
+  t.ok(pid > 0);
 });
 
 test('at the end of the VMM no command is left', async (t) => {
@@ -95,7 +97,9 @@ test('at the end of the VMM no command is left', async (t) => {
   hook.happened(event('protected'));
   await until(() => read(file).endsWith('\n'));
   await hook.close();
-  await until(() => !isAlive(Number(read(file))));
+  const pid = Number(read(file));
+  await until(() => !isAlive(pid));
+  t.ok(pid > 0);
 });
 
 test('only a few commands run at a time, and of a flood of events the newest are told', async (t) => {
