@@ -167,6 +167,7 @@ export const mutants: readonly Mutant[] = [
     section: 'A.6',
     broken: { checkpointResetsOffsets: false },
     compares: true,
+    rare: 'a connection whose numbers were apart must be open across a checkpoint, and then be taken over',
   },
   {
     name: 'the secondary forgets what it said once it is found equal',

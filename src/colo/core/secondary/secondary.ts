@@ -212,7 +212,8 @@ export class Secondary {
           this.#refuse(command, refusals.switching);
           return;
         }
-        this.#leave('unprotect');
+        // Asked twice, it is done once.
+        if (this.phase !== 'leaving') this.#leave('unprotect');
         return;
       case 'protect':
       case 'checkpoint':

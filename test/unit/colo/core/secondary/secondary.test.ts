@@ -237,3 +237,11 @@ test('a standby to which the guest is being handed over cannot leave', async (t)
     'refuse unprotect: a switchover is under way',
   ]);
 });
+
+test('it is told twice to let its primary go, and leaves once', async (t) => {
+  const secondary = protectingSecondary();
+  const unprotect = { kind: 'command', command: { name: 'unprotect' } } as const;
+  t.ok(secondary.on(unprotect).includes('send end'));
+  t.equal(secondary.core.phase, 'leaving');
+  t.same(secondary.on(unprotect), []);
+});
