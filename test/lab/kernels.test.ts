@@ -28,7 +28,7 @@ t.test('kernels that are not the usual one', { timeout: 0 }, async (t) => {
     t.same(addresses, ['ffffffff81000000', 'ffffffff81000000']);
   });
 
-  await t.test('memtest86+ tests all of its memory', async (t) => {
+  await t.test('memtest86+ goes everywhere in its memory', async (t) => {
     const memtest = await fetchPackages({ names: ['memtest86+'], suites: imageSuites, progress });
     const kernel = '/opt/guest/memtest.bin';
     await host.push(join(memtest.root, 'boot/memtest86+x64.bin'), kernel);
