@@ -19,7 +19,7 @@ import { Heartbeat } from '../fencing/heartbeat.ts';
 import { StateMachine } from '../moves.ts';
 import { type Rules, specification } from '../rules.ts';
 import type { Settings } from '../settings.ts';
-import { ModeSwitch } from './mode-switch.ts';
+import { EpochModes } from './epoch-modes.ts';
 import { Pacing, type Reason } from './pacing.ts';
 import { type PrimaryPhase, type PrimaryStep, primaryMoves, primarySteps } from './primary-phase.ts';
 
@@ -56,16 +56,7 @@ export class Primary {
   diskWindow: DiskWindow;
   /** The epoch that the guest runs in. */
   #open = epoch(0);
-  readonly #modes: ModeSwitch;
-  /** How output of the open epoch leaves, of the next one, and of the one that the last stop closed. */
-  #mode: Mode = 'buffered';
-  #nextMode: Mode = 'buffered';
-  #closedMode: Mode = 'buffered';
-  /** When the open epoch began, the closed one did, and when the guests were first found to disagree in each. */
-  #openSince = 0;
-  #closedSince = 0;
-  #divergedAt: number | undefined;
-  #closedDivergedAt: number | undefined;
+  readonly #modes: EpochModes;
   /** Output up to here is explained by a state that S owns. */
   #through = noCheckpoint;
   #left = noCheckpoint;
@@ -89,7 +80,7 @@ export class Primary {
     this.#rules = options.rules ?? specification;
     this.#term = options.term;
     this.#pacing = new Pacing(options.settings);
-    this.#modes = new ModeSwitch(options.settings);
+    this.#modes = new EpochModes(options.settings);
     this.#heartbeat = new Heartbeat(this.#rules, options.settings);
     this.#consent = new ConsentHeld(this.#rules, options.settings);
     this.#claim = new Claim(options.term, this.#rules, options.settings);
@@ -114,7 +105,7 @@ export class Primary {
 
   /** How output of the open epoch leaves, and why so. */
   get mode(): { readonly mode: Mode; readonly why: string } {
-    return { mode: this.#mode, why: this.#modes.why };
+    return { mode: this.#modes.open, why: this.#modes.why };
   }
 
   /**
@@ -127,7 +118,7 @@ export class Primary {
     if (theirs > this.#open) {
       throw new ProtocolError('wrong-epoch', `the peer sent output of epoch ${theirs} in epoch ${this.#open}`);
     }
-    return this.#mode === 'comparing' && this.#rules.comparable(this.#open, theirs);
+    return this.#modes.open === 'comparing' && this.#rules.comparable(this.#open, theirs);
   }
 
   /** Takes an event; what is to be done about it, in order. */
@@ -317,7 +308,6 @@ export class Primary {
     this.diskWindow = new DiskWindow(this.#settings.diskLogBytes, this.#rules);
     this.#log = undefined;
     this.#passesLeft = this.#settings.livePasses;
-    this.#mode = 'buffered';
     this.#modes.begin(this.#now);
     this.#do({ kind: 'attach' }, { kind: 'synchronise-disks' });
     this.#heartbeat.start(this.#now);
@@ -426,7 +416,7 @@ export class Primary {
         this.#setTimer('step', this.#now + this.#settings.stepMs);
         this.#explained(message.epoch);
         this.#permit();
-        this.#compared();
+        this.#modes.released(this.#reasons.includes('divergence'), this.#now);
         return;
       case 'vmstate-loaded':
         this.#step.move('idle');
@@ -533,21 +523,14 @@ export class Primary {
     this.#setTimer('step', never);
     this.#step.move('capturing');
     this.#reasons = this.#pacing.stopping();
-    this.#nextMode = this.#modes.next(this.#now);
-    this.#do({ kind: 'capture', epoch: this.#open, mode: this.#nextMode });
+    this.#do({ kind: 'capture', epoch: this.#open, mode: this.#modes.order(this.#now) });
   }
 
   #captured(captured: Epoch, stateBytes: number, stoppedMs: number): void {
     if (this.step !== 'capturing' || captured !== this.#open) return;
     this.#open = next(captured);
-    this.#closedMode = this.#mode;
-    this.#closedSince = this.#openSince;
-    this.#openSince = this.#now;
-    this.#closedDivergedAt = this.#divergedAt;
-    this.#divergedAt = undefined;
-    if (this.#mode !== this.#nextMode) {
-      this.#mode = this.#nextMode;
-      this.#tell({ kind: 'mode', mode: this.#mode, epoch: this.#open, why: this.#modes.why });
+    if (this.#modes.captured(this.#now)) {
+      this.#tell({ kind: 'mode', mode: this.#modes.open, epoch: this.#open, why: this.#modes.why });
     }
     // Spec A.2.3: is there still somebody to send it to?
     if (this.phase !== 'protected' && this.phase !== 'seeding') {
@@ -558,7 +541,7 @@ export class Primary {
     this.#pacing.stopped(stoppedMs, this.#now);
     if (this.#guestEnded !== undefined) this.#guestEnded.lastEpoch ??= captured;
     this.#step.move('transmitted');
-    this.#send({ kind: 'vmstate-send', epoch: captured, comparing: this.#mode === 'comparing' ? 1 : 0 });
+    this.#send({ kind: 'vmstate-send', epoch: captured, comparing: this.#modes.open === 'comparing' ? 1 : 0 });
     this.#do({ kind: 'transmit', epoch: captured });
     this.#send({ kind: 'vmstate-size', epoch: captured, value: stateBytes });
     this.#setTimer('step', this.#now + this.#settings.stepMs);
@@ -576,22 +559,14 @@ export class Primary {
   }
 
   get #guestsMode(): Mode {
-    return this.step === 'capturing' ? this.#nextMode : this.#mode;
+    return this.step === 'capturing' ? this.#modes.ordered : this.#modes.open;
   }
 
   /** What is said of an epoch that has ended is over with it: all of its output goes out with its checkpoint. */
   #comparisonWants(epoch: Epoch, why: 'divergence' | 'output'): void {
     if (epoch !== this.#guestsEpoch || this.#guestsMode !== 'comparing') return;
-    if (why === 'divergence') this.#divergedAt ??= this.#now;
+    if (why === 'divergence') this.#modes.diverges(this.#now);
     this.#want(why);
-  }
-
-  /** Output of the epoch that has ended is free: what did that cost? */
-  #compared(): void {
-    if (this.#closedMode !== 'comparing') return;
-    const diverged = this.#reasons.includes('divergence');
-    const since = this.#closedDivergedAt ?? this.#now;
-    this.#modes.compared(diverged, this.#closedSince, Math.max(0, this.#now - since), this.#now);
   }
 
   #explained(through: Epoch): void {

@@ -1,0 +1,71 @@
+import type { Mode } from '../../protocol/numbers.ts';
+import type { Settings } from '../settings.ts';
+import { ModeSwitch } from './mode-switch.ts';
+
+/** One epoch: how its output leaves, when it began, and when the guests were first found to disagree in it. */
+interface EpochMode {
+  readonly mode: Mode;
+  readonly since: number;
+  divergedAt?: number;
+}
+
+/**
+ * In which mode each epoch is that P still has to do with (spec B.8): the open one, the one that the last stop closed, and the one
+ * that a stop which is ordered will open. What a closed epoch's divergence cost goes to the switch.
+ */
+export class EpochModes {
+  readonly #switch: ModeSwitch;
+  #open: EpochMode = { mode: 'buffered', since: 0 };
+  #closed = this.#open;
+  #ordered: Mode = 'buffered';
+
+  constructor(settings: Settings) {
+    this.#switch = new ModeSwitch(settings);
+  }
+
+  /** Of the open epoch. */
+  get open(): Mode {
+    return this.#open.mode;
+  }
+
+  /** Of the epoch that the stop which was ordered last opens. */
+  get ordered(): Mode {
+    return this.#ordered;
+  }
+
+  /** Why the mode is what it is: a sentence for an operator. */
+  get why(): string {
+    return this.#switch.why;
+  }
+
+  /** A pair is made: until its first checkpoint S has nothing to run. */
+  begin(now: number): void {
+    this.#open = { mode: 'buffered', since: now };
+    this.#closed = this.#open;
+    this.#switch.begin(now);
+  }
+
+  /** A stop is ordered: the mode of the epoch that it opens. */
+  order(now: number): Mode {
+    this.#ordered = this.#switch.next(now);
+    return this.#ordered;
+  }
+
+  /** The stop that was ordered is over. @returns whether the mode is another one now */
+  captured(now: number): boolean {
+    this.#closed = this.#open;
+    this.#open = { mode: this.#ordered, since: now };
+    return this.#open.mode !== this.#closed.mode;
+  }
+
+  /** The guests do not agree, in the open epoch. */
+  diverges(now: number): void {
+    this.#open.divergedAt ??= now;
+  }
+
+  /** Output of the closed epoch is free. @param wasForDivergence it was closed because the guests did not agree */
+  released(wasForDivergence: boolean, now: number): void {
+    const { mode, since, divergedAt = now } = this.#closed;
+    if (mode === 'comparing') this.#switch.compared(wasForDivergence, since, Math.max(0, now - divergedAt), now);
+  }
+}
