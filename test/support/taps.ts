@@ -29,14 +29,15 @@ export function ip(...args: readonly string[]): void {
   if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
 }
 
-/** Makes an interface by `ip link add` (or `ip tuntap add`) that is gone after the test; its name. */
+/** Makes an interface by `ip link add` (or `ip tuntap add`) that is gone after the test; its name. A veth's option is its peer's name. */
 export function makeInterface(
   t: { teardown(clean: () => unknown): unknown },
-  kind: 'bridge' | 'tap' | 'tun',
+  kind: 'bridge' | 'tap' | 'tun' | 'veth',
   ...options: readonly string[]
 ): string {
   const name = freeName();
   if (kind === 'tap' || kind === 'tun') ip('tuntap', 'add', name, 'mode', kind, ...options);
+  else if (kind === 'veth') ip('link', 'add', name, 'type', kind, 'peer', 'name', ...options);
   else ip('link', 'add', name, ...options, 'type', kind);
   t.teardown(() => spawnSync('ip', ['link', 'delete', name]));
   return name;

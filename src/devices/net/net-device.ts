@@ -152,7 +152,6 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     if (!this.#active || this.#running) return;
     this.#running = true;
     this.#receive.resume();
-    this.#transmit.resume();
     this.turn();
   }
 
@@ -201,7 +200,7 @@ export class NetDevice implements VirtioDevice, TakesTurns {
       } else {
         const [receive, transmit, control] = queues;
         this.#receive.load(receive, (features & netFeature.mergeableBuffers) !== 0n, saved.waiting);
-        this.#transmit.load(transmit);
+        this.#transmit.start(transmit);
         this.#control.start(control, features);
       }
       this.#receive.linkUp = this.#transmit.linkUp = (status & LINK_UP) !== 0;

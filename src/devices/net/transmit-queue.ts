@@ -38,7 +38,6 @@ export class TransmitQueue implements PacketSink, Closable {
   readonly #ranges: PacketRanges;
 
   #queue: Virtqueue | undefined;
-  #paused = false;
   /** The chain is a packet that the port has not taken yet. */
   #blocked = false;
   /** The listener has seen the packet that comes next: it was blocked and given back to the ring. */
@@ -73,13 +72,6 @@ export class TransmitQueue implements PacketSink, Closable {
   start(queue: Virtqueue): void {
     this.stop();
     this.#queue = queue;
-    this.#paused = false;
-  }
-
-  /** As {@link start}, paused, of a queue that was saved. */
-  load(queue: Virtqueue): void {
-    this.start(queue);
-    this.#paused = true;
   }
 
   stop(): void {
@@ -90,19 +82,14 @@ export class TransmitQueue implements PacketSink, Closable {
     this.#isDue = false;
   }
 
-  /** Gives a packet that the port did not take back to the ring. */
+  /** Gives a packet that the port did not take back to the ring. Until the card is resumed nobody calls {@link run}. */
   pause(): void {
-    this.#paused = true;
     if (this.#blocked) {
       this.#queue?.undoPop(1);
       this.#blocked = false;
       this.#seen = true;
     }
     this.#publish();
-  }
-
-  resume(): void {
-    this.#paused = false;
   }
 
   again(): void {
@@ -128,7 +115,7 @@ export class TransmitQueue implements PacketSink, Closable {
   /** Sends packets, one turn's worth. True: there may be more. Hot path. */
   run(): boolean {
     const queue = this.#queue;
-    if (queue === undefined || this.#paused) return false;
+    if (queue === undefined) return false;
     this.#isDue = false;
     if (this.#later) return false;
     if (this.#blocked && !this.#sendBlocked(queue)) return false;

@@ -1,6 +1,6 @@
-import { fstatSync, readFileSync, writeSync } from 'node:fs';
+import { fstatSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
 import { test } from 'tap';
-import type { Fd } from '../../../src/host/libc.ts';
+import { type Fd, viewMemory } from '../../../src/host/libc.ts';
 import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
 import { Ram } from '../../../src/memory/ram.ts';
@@ -52,6 +52,18 @@ test('has a slot for each region, backed by one mapping', async (t) => {
     { slot: 0, guestAddress: 0, sizeBytes: 3 * GiB, hostAddress: address },
     { slot: 1, guestAddress: 4 * GiB, sizeBytes: 64 * MiB, hostAddress: address + 3 * GiB },
   ]);
+});
+
+test('a byte lies where its slot says, in every part of a large region', async (t) => {
+  const ram = new Ram(6 * GiB);
+  t.teardown(() => ram.close());
+  for (const { guestAddress, sizeBytes, hostAddress } of ram.slots) {
+    for (let offset = 0; offset < sizeBytes; offset += GiB) {
+      ram.memory.writeU32(gpa(guestAddress + offset), offset / GiB + 1);
+      const bytes = viewMemory(hostAddress + offset, 4);
+      t.equal(new DataView(bytes).getUint32(0, true), offset / GiB + 1, `${offset} of the slot at ${guestAddress}`);
+    }
+  }
 });
 
 test('does not confuse the end of low RAM with the beginning of high RAM', async (t) => {
@@ -184,6 +196,27 @@ test('shared RAM is a memfd, of which nothing is left when it is closed; private
   const plain = new Ram(4 * MiB);
   t.equal(memfds().length, before);
   plain.close();
+});
+
+/** Descriptors of this process that are guest RAM. */
+function descriptors(): number {
+  const links = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return ''; // that by which the folder was read
+    }
+  });
+  return links.filter((link) => link.includes('memfd:guest-ram')).length;
+}
+
+test('shared RAM that moved and is closed leaves no descriptor behind', async (t) => {
+  const before = descriptors();
+  const ram = new Ram(4 * MiB, 'shared');
+  ram.move().close();
+  t.ok(descriptors() > before);
+  ram.close();
+  t.equal(descriptors(), before);
 });
 
 test('closed RAM is memory given back', async (t) => {

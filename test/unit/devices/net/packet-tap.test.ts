@@ -136,6 +136,90 @@ test('refuses a packet to the wire while the port is busy, and tells when it is 
   );
 });
 
+test('tells a listener of room on the wire only if it was refused, and once', async (t) => {
+  const rig = netRig(t);
+  const tap = new Replicator(rig.device.toWire);
+  for (const seed of [1, 2]) {
+    rig.transmit.add([{ read: packet(100, seed) }]);
+    rig.driver.kick(1);
+    rig.device.portReady();
+  }
+  t.equal(tap.rooms, 0, 'nothing was put in');
+  rig.port.writeResult = -EAGAIN;
+  t.equal(rig.device.toWire.put(packet(100, 3)), false);
+  rig.port.writeResult = 0;
+  rig.device.portReady();
+  t.equal(tap.rooms, 1, 'although the driver has nothing to send');
+  rig.device.portReady();
+  rig.transmit.add([{ read: packet(100, 4) }]);
+  rig.driver.kick(1);
+  t.equal(tap.rooms, 1);
+});
+
+test('tells of no room on the wire while a packet of the driver has to go first', async (t) => {
+  const rig = netRig(t);
+  const tap = new Replicator(rig.device.toWire);
+  rig.port.writeResult = -EAGAIN;
+  rig.transmit.add([{ read: packet(100, 1) }]);
+  rig.driver.kick(1);
+  t.equal(rig.device.toWire.put(packet(100, 2)), false);
+  rig.device.portReady();
+  t.equal(tap.rooms, 0, 'the port is still busy');
+  rig.transport.pause();
+  rig.port.writeResult = 0;
+  rig.device.portReady();
+  t.equal(tap.rooms, 0, 'it is in the ring, and the machine is paused');
+  rig.transport.resume();
+  t.equal(tap.rooms, 1);
+  t.strictSame(rig.port.sent, [packet(100, 1)]);
+});
+
+test('goes on when a listener that was refused is gone', async (t) => {
+  const rig = netRig(t);
+  rig.device.toWire.listener = { packet: () => 'pass', room: () => t.fail('it does not listen any more') };
+  rig.port.writeResult = -EAGAIN;
+  t.equal(rig.device.toWire.put(packet(100, 1)), false);
+  rig.device.toWire.listener = undefined;
+  rig.port.writeResult = 0;
+  rig.device.portReady();
+  rig.transmit.add([{ read: packet(100, 2) }]);
+  rig.driver.kick(1);
+  t.strictSame(rig.port.sent, [packet(100, 2)]);
+});
+
+test('what is put in goes out also before the driver runs the card', async (t) => {
+  const rig = netRig(t, { start: false });
+  t.equal(rig.device.toWire.put(packet(100, 1)), true);
+  t.strictSame(rig.port.sent, [packet(100, 1)]);
+});
+
+test('a reset forgets what the listener saw, and what it wanted later', async (t) => {
+  for (const how of ['seen', 'later'] as const) {
+    const rig = netRig(t);
+    const shown: number[] = [];
+    let verdict: Verdict = how === 'later' ? 'later' : 'pass';
+    rig.device.toWire.listener = {
+      packet: ({ length }) => {
+        shown.push(length);
+        return verdict;
+      },
+      room: () => {},
+    };
+    rig.port.writeResult = -EAGAIN;
+    rig.transmit.add([{ read: packet(100) }]);
+    rig.driver.kick(1);
+    rig.transport.pause();
+    rig.driver.start();
+    rig.transport.resume();
+    rig.port.writeResult = 0;
+    verdict = 'pass';
+    rig.transmit.add([{ read: packet(101) }]);
+    rig.driver.kick(1);
+    t.strictSame(shown, [100, 101], how);
+    t.strictSame(rig.port.sent, [packet(101)], how);
+  }
+});
+
 test('a packet that the port did not take is shown once, also if the machine is paused meanwhile', async (t) => {
   const rig = netRig(t);
   const tap = new Replicator(rig.device.toWire);
@@ -218,7 +302,7 @@ test('a packet to the wire that the listener wants later stays in the queue, wit
   };
   for (const length of [100, 101, 102]) rig.transmit.add([{ read: packet(length) }]);
   rig.driver.kick(1);
-  rig.driver.kick(1);
+  rig.device.kicked(1);
   rig.device.portReady();
   t.strictSame(shown, [100], 'it is not asked all the time');
   t.equal(rig.device.hasMore, false);

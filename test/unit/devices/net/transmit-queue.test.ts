@@ -130,6 +130,13 @@ test('drops what is sent while the link is down, also what was kept', async (t) 
   t.equal(rig.transmit.collect().length, 3);
 });
 
+test('ends a turn when its bytes are reached to the byte', async (t) => {
+  const rig = netRig(t);
+  for (let index = 0; index < 17; index++) rig.transmit.add([{ read: packet(65_536) }]);
+  rig.driver.kick(1);
+  t.equal(rig.port.sent.length, 16);
+});
+
 test('shows its driver what was sent every 16 packets, and at the end', async (t) => {
   const rig = netRig(t, { accept: feature.version1 });
   const shown: number[] = [];
