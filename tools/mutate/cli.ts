@@ -8,12 +8,14 @@ import { type FileScore, scoreFile } from './file-score.ts';
 import { formatScores } from './format-scores.ts';
 import { isUnnoticed, type Mutant, type MutationReport, strykerRange, withLaterResults } from './mutation-report.ts';
 import { ownTests, sourceFilesOf } from './own-tests.ts';
+import { quickRun } from './quick/quick-run.ts';
 import { folder, runStryker, type StrykerOrder } from './stryker-run.ts';
 
 interface Options {
   readonly concurrency: number;
   readonly break?: number;
   readonly again?: boolean;
+  readonly quick?: boolean;
   readonly json?: boolean;
 }
 
@@ -27,6 +29,7 @@ const program = new Command('npm run mutate --')
   .option('--concurrency <n>', 'test processes at a time', wholeNumber, 2)
   .option('--break <percent>', 'exit code 1 if the score of any file is below this', percent)
   .option('--again', 'try only what survived the last run of a file that has not changed since')
+  .option('--quick', 'show all mutants to the tests in a few processes; what threads of a test come to does not count')
   .option('--json', 'print one line of JSON, nothing else, to standard output')
   .action(async (paths: string[], options: Options) => {
     // Stryker finds processes that hang by ps.
@@ -52,8 +55,13 @@ const program = new Command('npm run mutate --')
       process.exitCode = 1;
   });
 
-async function mutantsOf(file: string, { concurrency, again }: Options, stop: AbortSignal): Promise<readonly Mutant[]> {
+async function mutantsOf(
+  file: string,
+  { concurrency, again, quick }: Options,
+  stop: AbortSignal,
+): Promise<readonly Mutant[]> {
   const order: StrykerOrder = { root, file, tests: ownTests(file, root), concurrency };
+  if (quick) return quickRun(order, stop);
   const last = again ? lastResults(file) : undefined;
   let mutants: readonly Mutant[];
   if (last === undefined) mutants = await runStryker(order, stop);

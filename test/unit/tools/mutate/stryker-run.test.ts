@@ -1,31 +1,14 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { t, test } from 'tap';
 import { runStryker, type StrykerOrder } from '../../../../tools/mutate/stryker-run.ts';
+import { project, repository, statuses } from './mutated-project.ts';
 
 // Stryker starts a dozen processes for each of these.
 t.setTimeout(600_000);
 
-const repository = fileURLToPath(new URL('../../../..', import.meta.url));
-
-/** A project within this one, so that it has its packages. */
-function project(t: { teardown(clean: () => void): void }, files: Readonly<Record<string, string>>): string {
-  mkdirSync(join(repository, '.tap'), { recursive: true });
-  const root = mkdtempSync(join(repository, '.tap/mutated-'));
-  t.teardown(() => rmSync(root, { recursive: true }));
-  for (const [file, text] of Object.entries({ 'package.json': '{ "type": "module" }', ...files })) {
-    mkdirSync(dirname(join(root, file)), { recursive: true });
-    writeFileSync(join(root, file), text);
-  }
-  return root;
-}
-
 async function results(order: Omit<StrykerOrder, 'concurrency'>): Promise<Record<string, string>> {
-  const mutants = await runStryker({ ...order, concurrency: 2 }, new AbortController().signal);
-  return Object.fromEntries(
-    mutants.map(({ location, replacement, status }) => [`${location.start.line}: ${replacement}`, status]),
-  );
+  return statuses(await runStryker({ ...order, concurrency: 2 }, new AbortController().signal));
 }
 
 /** Processes with this on their command line. */
