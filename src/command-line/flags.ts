@@ -121,7 +121,13 @@ export const restoredDeviceFlags = [
 export const standbyFlags: readonly Flag<StandbyKey>[] = [
   ['name', '<name>', 'name of the pair, of the machine and of its control socket'],
   ['listen', '<address:port>', 'where it waits for the primary, such as 0.0.0.0:7000'],
+  [
+    'peer',
+    '<host:port>',
+    'where a standby of this pair may have taken over: if the guest runs there alone, this host protects it',
+  ],
   ...pairFlags,
+  checkpointDelayFlag,
   onEventFlag,
   serialFlag,
   ['on-panic', '<action>', onPanicHelp],

@@ -77,12 +77,15 @@ the same order, disks with the same ids and sizes. Disks are made equal first, s
 When the hosts lose each other, one goes on: the one to which the arbiter says yes. With --arbiter manual nobody goes on
 until an operator says colo-vmm failover on the host that is to, and has made sure that the other one is off or cut off.
 
-After a failover this machine is the guest's, unprotected. Exit codes are those of colo-vmm run; 0 also if the guest powered off
-on the primary. A reset after a failover ends it with exit code 3: the kernel is on the other host.
+After a failover this machine is the guest's, and waits on the same address for a standby: colo-vmm standby --peer on the repaired host,
+or on another one, finds it, and the guest is protected again. Exit codes are those of colo-vmm run; 0 also if the guest powered off on
+the primary. A reset after a failover ends it with exit code 3: the kernel is on the other host.
 
 Examples:
   colo-vmm standby --name web --listen 0.0.0.0:7000 --disk path=web.img --net tap=tap0,bridge=br0 \\
       --tls dir=/etc/colo-vmm/b.example --arbiter etcd:http://c.example:2379
+  colo-vmm standby --name web --listen 0.0.0.0:7000 --peer b.example:7000 --disk path=web.img --net tap=tap0,bridge=br0 \\
+      --tls dir=/etc/colo-vmm/a.example --arbiter etcd:http://c.example:2379
   colo-vmm standby --name test --listen 127.0.0.1:7000 --insecure --arbiter manual --serial none`;
 
 export const protectHelp = `

@@ -8,19 +8,24 @@ import { runVmm, temporaryFolder, VmmProcess } from './vmm-process.ts';
 /** Two real VMMs on loopback that are a pair, with a real etcd: what a test starts of them. */
 export class Pair {
   readonly folder: string;
-  readonly port: number;
+  /** Where a standby waits on each of the hosts. */
+  readonly ports: Readonly<Record<'a' | 'b', number>>;
   readonly etcd: Etcd;
   readonly #processes: VmmProcess[] = [];
 
-  private constructor(folder: string, port: number, etcd: Etcd) {
+  private constructor(folder: string, ports: Readonly<Record<'a' | 'b', number>>, etcd: Etcd) {
     this.folder = folder;
-    this.port = port;
+    this.ports = ports;
     this.etcd = etcd;
+  }
+
+  get port(): number {
+    return this.ports.b;
   }
 
   /** All that it starts is gone after the test. */
   static async make(t: { teardown(clean: () => unknown): void }): Promise<Pair> {
-    const pair = new Pair(temporaryFolder(t), await freePort(), await Etcd.start());
+    const pair = new Pair(temporaryFolder(t), { a: await freePort(), b: await freePort() }, await Etcd.start());
     t.teardown(async () => {
       for (const vmm of pair.#processes) vmm.child.kill('SIGKILL');
       await Promise.all(pair.#processes.map((vmm) => vmm.ended));
@@ -56,6 +61,13 @@ export class Pair {
     return this.#start(['standby', '--listen', `127.0.0.1:${this.port}`, ...this.#flags('b', more)]);
   }
 
+  /** A standby on that host, which looks for a survivor on the other one. */
+  seeking(side: 'a' | 'b', ...more: readonly string[]): VmmProcess {
+    const other = this.ports[side === 'a' ? 'b' : 'a'];
+    const places = ['--listen', `127.0.0.1:${this.ports[side]}`, '--peer', `127.0.0.1:${other}`];
+    return this.#start(['standby', ...places, ...this.#flags(side, more)]);
+  }
+
   primary(kernel: string, ...more: readonly string[]): VmmProcess {
     return this.#start(['run', '--kernel', kernel, '--standby', `127.0.0.1:${this.port}`, ...this.#flags('a', more)]);
   }
@@ -71,9 +83,9 @@ export class Pair {
     }
   }
 
-  async protected(): Promise<void> {
-    await this.status('a', ({ headline }) => headline === 'PROTECTED');
-    await this.status('b', ({ headline }) => headline === 'PROTECTING');
+  async protected(primary: 'a' | 'b' = 'a'): Promise<void> {
+    await this.status(primary, ({ headline }) => headline === 'PROTECTED');
+    await this.status(primary === 'a' ? 'b' : 'a', ({ headline }) => headline === 'PROTECTING');
   }
 
   #start(args: readonly string[]): VmmProcess {

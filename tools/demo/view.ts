@@ -55,9 +55,10 @@ export function hostLine({ status, cutAtMs }: Scene, side: Side): string {
   if (own === undefined) return 'starting';
   const parts = [
     own.headline,
-    own.role === 'primary' ? 'primary' : own.headline === 'UNPROTECTED' ? 'survivor' : 'standby',
+    own.survivor === true ? 'survivor' : own.role === 'primary' ? 'primary' : 'standby',
+    `term ${own.term}`,
   ];
-  parts.push(`term ${own.term}`, `checkpoint ${thousands(own.epoch)}`);
+  if (own.headline !== 'UNPROTECTED') parts.push(`checkpoint ${thousands(own.epoch)}`);
   if (own.stops !== undefined && own.stops.count > 0)
     parts.push(`guest stopped ${own.stops.median.toFixed(1)} ms each`);
   const synchronising = own.disk?.synchronising;

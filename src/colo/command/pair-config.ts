@@ -26,17 +26,21 @@ export interface HostConfig {
 }
 
 export interface PrimaryConfig extends HostConfig {
+  /** Where the standby is; or, of a survivor, where this side waits for one that looks for it (spec B.7). */
   readonly standby: HostPort;
+  readonly awaits?: boolean;
   /** Tries until the guest is protected, and again whenever it is not any more. */
   readonly insists: boolean;
 }
 
 export interface SecondaryConfig extends HostConfig {
   readonly listen: HostPort;
+  /** The other host, where the guest may run already, without a standby (spec B.7). */
+  readonly peer?: HostPort;
 }
 
 /** What a host is told of its pair. Values as on the command line. */
-export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen', unknown>>>;
+export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen' | 'peer', unknown>>>;
 
 const detectionRange = 'give 40 to 60000 milliseconds';
 const delayRange = 'give 10 to 86400000 milliseconds';
@@ -73,7 +77,11 @@ const hostEntries = {
 };
 
 const primarySchema = v.strictObject({ ...hostEntries, standby: hostPort('b.example:7000') });
-const secondarySchema = v.strictObject({ ...hostEntries, listen: hostPort('0.0.0.0:7000') });
+const secondarySchema = v.strictObject({
+  ...hostEntries,
+  listen: hostPort('0.0.0.0:7000'),
+  peer: v.optional(hostPort('a.example:7000')),
+});
 
 /** What to say of a key that has to be given. */
 const missing: Readonly<Record<string, string>> = {
@@ -102,8 +110,13 @@ export function parsePrimary(options: PairOptions, insists: boolean): PrimaryCon
 
 /** As {@link parsePrimary}, of the other side. @throws ConfigError */
 export function parseSecondary(options: PairOptions): SecondaryConfig {
-  const { listen, ...given } = checked(secondarySchema, options);
-  return { ...hostConfig(given), listen };
+  const { listen, peer, ...given } = checked(secondarySchema, options);
+  return { ...hostConfig(given), listen, ...(peer === undefined ? {} : { peer }) };
+}
+
+/** What a standby that has taken over is told as a primary: it waits where it waited before. */
+export function survivorConfig({ listen, peer: _, ...host }: SecondaryConfig): PrimaryConfig {
+  return { ...host, standby: listen, awaits: true, insists: true };
 }
 
 /** What `run` and `standby` were told of their pair. */

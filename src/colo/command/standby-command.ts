@@ -56,7 +56,7 @@ export async function standbyCommand(config: StandbyConfig, program: URL): Promi
           serial: config.serial,
           snapshots: face.snapshotsOf(outcome.machine),
           signals,
-          colo: undefined,
+          colo: { close: () => standby.endProtection() },
         });
       } finally {
         await standby.close();

@@ -2,10 +2,11 @@ import * as v from 'valibot';
 import { checkConfig, hostKeys, type RunConfig } from '../../vmm/config/config.ts';
 import { pairOptions, parseSecondary, type SecondaryConfig } from './pair-config.ts';
 
-// Checkpoints are the primary's to make.
-const { 'checkpoint-delay': _, ...standbyKeys } = hostKeys;
-
-const schema = v.strictObject({ ...standbyKeys, listen: v.optional(v.string('give ADDRESS:PORT')) });
+const schema = v.strictObject({
+  ...hostKeys,
+  listen: v.optional(v.string('give ADDRESS:PORT')),
+  peer: v.optional(v.string('give HOST:PORT')),
+});
 
 /**
  * A standby: what the machine's owner decides on this host, and its side of the pair. CPUs, memory and what was booted are the
@@ -27,7 +28,7 @@ export type StandbyKey = keyof typeof schema.entries;
  */
 export function parseStandbyConfig(flags: Readonly<Record<string, unknown>>, file?: string): StandbyConfig {
   const config = checkConfig(schema, flags, file, {});
-  const { listen, serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent } = config;
-  const pair = parseSecondary({ ...pairOptions(config), listen });
+  const { listen, peer, serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent } = config;
+  const pair = parseSecondary({ ...pairOptions(config), listen, ...(peer === undefined ? {} : { peer }) });
   return { serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent, name: pair.pair, pair };
 }

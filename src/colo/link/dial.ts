@@ -48,7 +48,7 @@ export async function dial(options: DialOptions): Promise<PeerLink> {
         });
         const peer = identify(socket, security);
         if (typeof peer === 'string') throw new LinkError(`${place} ${peer}`);
-        const preamble = encodePreamble({ link, stream });
+        const preamble = encodePreamble({ link, stream, role });
         socket.write(preamble);
         const answer = await once<Uint8Array>(socket, place, giveUp, (resolve) => {
           readExactly(socket, preambleBytes, resolve);

@@ -130,6 +130,11 @@ export class PeerListener {
         this.#refuse(socket, 'is no colo-vmm');
         return;
       }
+      if (preamble.role === this.#options.role) {
+        // Two standbys look for each other all the time, and neither has anything for the other one.
+        socket.destroy();
+        return;
+      }
       this.#arrived({ socket, peer, preamble });
     });
   }
@@ -139,7 +144,11 @@ export class PeerListener {
     const group = this.#arrivals.get(link) ?? new Map<StreamName, Arrival>();
     this.#arrivals.set(link, group);
     const [other] = group.values();
-    if (group.has(stream) || (other !== undefined && other.peer.fingerprint !== arrival.peer.fingerprint)) {
+    if (
+      group.has(stream) ||
+      (other !== undefined && other.peer.fingerprint !== arrival.peer.fingerprint) ||
+      (other !== undefined && other.preamble.role !== arrival.preamble.role)
+    ) {
       this.#refuse(arrival.socket, 'claims a place in a link that is taken');
       return;
     }

@@ -27,11 +27,13 @@ export class EventLog {
       text: printable(text),
       ...(milestone === undefined ? {} : { event: milestone }),
     };
-    const frequent = topic === 'message' || topic === 'checkpoint';
-    const list = frequent ? this.#messages : this.#events;
-    list.push(event);
-    if (list.length > kept) list.shift();
-    if (!frequent) this.#told(event);
+    this.#keep(event);
+    if (!isFrequent(event)) this.#told(event);
+  }
+
+  /** What somebody else's log had, who told of it; before anything of this one's. */
+  inherit(events: readonly ColoEvent[]): void {
+    for (const event of events) this.#keep(event);
   }
 
   /** Everything that is kept, in order. @param all with messages and checkpoints */
@@ -39,4 +41,14 @@ export class EventLog {
     if (!all) return [...this.#events];
     return [...this.#events, ...this.#messages].sort((one, other) => one.monotonicMs - other.monotonicMs);
   }
+
+  #keep(event: ColoEvent): void {
+    const list = isFrequent(event) ? this.#messages : this.#events;
+    list.push(event);
+    if (list.length > kept) list.shift();
+  }
+}
+
+function isFrequent({ topic }: ColoEvent): boolean {
+  return topic === 'message' || topic === 'checkpoint';
 }

@@ -13,6 +13,7 @@ import { ProtocolError } from '../protocol/protocol-error.ts';
 import { Alarms } from './alarms.ts';
 import { ArbiterDesk } from './arbiter-desk.ts';
 import { EventLog } from './event-log.ts';
+import type { Heritage } from './heritage.ts';
 import { Lane } from './lane.ts';
 import type { SignsOfLife } from './signs-of-life.ts';
 import { TermStore } from './term-store.ts';
@@ -26,7 +27,7 @@ export type HostBirth = HostConfig & {
 };
 
 /** What `status` shows of one of the two sides only. */
-export type OwnStatus = Pick<ColoStatus, 'address' | 'epoch' | 'checkpoint' | 'stops' | 'held' | 'disk'>;
+export type OwnStatus = Pick<ColoStatus, 'address' | 'survivor' | 'epoch' | 'checkpoint' | 'stops' | 'held' | 'disk'>;
 
 /** A core, whichever of the two. */
 export interface Core<E> {
@@ -236,6 +237,19 @@ export abstract class Host<E extends { readonly kind: string }> {
     await this.#terms.giveAway(term).catch((error: Error) => {
       this.log.add('protection', `${this.#terms.path} cannot say that the guest was handed over: ${error.message}`);
     });
+  }
+
+  /** Goes on where another side of this process has ended. Before anything else. */
+  protected inherit({ why, since, events }: Heritage): void {
+    this.log.inherit(events);
+    this.why = why;
+    this.#headline = this.headline;
+    this.#since = since;
+  }
+
+  /** What whoever takes this side's place inherits. */
+  protected get heritage(): Heritage {
+    return { why: this.why, since: this.#since, events: this.log.recent(true) };
   }
 
   /** It is as it is for that reason. */

@@ -8,6 +8,7 @@ import type { SharedVcpu } from '../../vmm/vcpu/vcpu-control.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Epoch, Role } from '../protocol/numbers.ts';
+import type { Heritage } from './heritage.ts';
 
 /** Of a call that gives or answers nothing. */
 // biome-ignore lint/suspicious/noConfusingVoidType: a handler may end without a word
@@ -67,6 +68,8 @@ export type SecondaryMachineCalls = {
   };
   readonly announce: { readonly given: Nothing; readonly answer: Nothing };
   readonly resume: { readonly given: Nothing; readonly answer: Nothing };
+  /** It has taken over, and nothing is left to do for a standby: this process is the guest's primary from now on (spec B.7). */
+  readonly succeed: { readonly given: Heritage; readonly answer: Nothing };
   /** These packets enter the guest before anything new. */
   readonly replay: { readonly given: ReplayedPackets; readonly answer: Nothing };
 } & CommonMachineCalls;

@@ -14,6 +14,7 @@ import { PrimaryPackets } from '../gate/primary-packets.ts';
 import { tapsOf } from '../gate/tap-writer.ts';
 import { dial } from '../link/dial.ts';
 import type { PeerLink } from '../link/peer-link.ts';
+import { turnAway } from '../link/turn-away.ts';
 import type { Captured } from '../machine/shared-checkpoints.ts';
 import { PageSender } from '../memory/page-sender.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
@@ -21,10 +22,12 @@ import type { StreamName } from '../protocol/message-table.ts';
 import type { Message } from '../protocol/messages.ts';
 import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
+import type { Heritage } from './heritage.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
 import { RecentFigures } from './recent-figures.ts';
 import { IoThreadSigns, type SignsOfLife, VcpuSigns } from './signs-of-life.ts';
+import { StandbyDoor } from './standby-door.ts';
 
 /** `run --standby` tries again after so long: at first soon, then less often. */
 const firstRetryMs = 1000;
@@ -53,6 +56,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   /** Those whose threads are watched. */
   #vcpus = 0;
   #captured: Captured | undefined;
+  #lastPeer: string | undefined;
+  #isSurvivor: boolean;
+  /** Of a survivor: whoever comes there is to be its standby. */
+  readonly #door: StandbyDoor | undefined;
   #dialling: AbortController | undefined;
   #retry: NodeJS.Timeout | undefined;
   #retryMs = firstRetryMs;
@@ -72,6 +79,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       dial: open = dial,
       engines,
       rings = newRings,
+      heritage,
     }: {
       readonly calls: Calls<PrimaryMachineCalls, ColoCalls>;
       /** Button of the doorbell that {@link PrimaryHost.rang} is called for. */
@@ -83,6 +91,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       readonly engines?: EngineChooser;
       /** Rings that nothing has been put into; default new ones. */
       readonly rings?: typeof newRings;
+      /** Of the standby that has taken over here. */
+      readonly heritage?: Heritage | undefined;
     },
     listener: HostListener,
   ) {
@@ -101,12 +111,21 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#rings = rings;
     this.#insists = config.insists;
     this.#delayMs = config.settings.checkpointDelayMs;
+    if (config.awaits === true) this.#door = this.#newDoor();
+    this.#isSurvivor = heritage !== undefined;
+    if (heritage !== undefined) this.inherit(heritage);
   }
 
   /** Begins to protect the guest. */
   start(): void {
     void this.arbiter.watch();
-    this.command({ name: 'protect' });
+    if (this.#door === undefined) {
+      this.command({ name: 'protect' });
+      return;
+    }
+    // It has the term already, and an arbiter that nobody could ask then is to hear of it.
+    void this.arbiter.register(this.#primary.term);
+    void this.#door.open();
   }
 
   override command(command: Parameters<Host<PrimaryEvent>['command']>[0]): string | undefined {
@@ -128,6 +147,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   override close(): Promise<void> {
     clearTimeout(this.#retry);
+    this.#door?.close();
     this.#dialling?.abort();
     this.#attached?.pages.close();
     // Nothing that is held leaves once the connections are closed (spec B.6).
@@ -142,6 +162,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const synchronising = disks?.progress;
     return {
       address: showHostPort(this.#config.standby),
+      ...(this.#isSurvivor && this.#primary.phase === 'unprotected' ? { survivor: true } : {}),
       epoch: this.#primary.openEpoch,
       ...(this.#lastCheckpointAt === undefined
         ? {}
@@ -254,6 +275,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     switch (notice.kind) {
       case 'protected':
         this.#retryMs = firstRetryMs;
+        this.#isSurvivor = false;
         void this.arbiter.register(notice.term);
         this.become('its standby has all of it');
         this.log.add('protection', `PROTECTED by ${this.link?.peer.host} (term ${notice.term})`, 'protected');
@@ -268,6 +290,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.log.add('peer', notice.why, 'peer-lost');
         return;
       case 'survivor':
+        this.#isSurvivor = true;
         this.become(`${this.why}; this side may go on alone`);
         this.log.add('protection', `UNPROTECTED, survivor in term ${notice.term}`, 'failover');
         return;
@@ -310,17 +333,60 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   protected override next(): string | undefined {
     const { phase } = this.#primary;
-    if (phase === 'waiting') return this.remedy(this.#config.standby.host);
+    if (phase === 'waiting') return this.remedy(this.#peerName);
     if (phase === 'unprotected') {
-      return this.#insists
-        ? `it is tried again; start the standby there: colo-vmm standby --name ${this.#config.pair} --listen ...`
-        : 'colo-vmm protect --standby HOST:PORT ...';
+      if (!this.#insists) return 'colo-vmm protect --standby HOST:PORT ...';
+      const { pair, standby } = this.#config;
+      return this.#door === undefined
+        ? `it is tried again; start the standby there: colo-vmm standby --name ${pair} --listen ...`
+        : `start a standby on the other host: colo-vmm standby --name ${pair} --listen ... --peer THIS-HOST:${standby.port}`;
     }
     if (phase === 'fenced') return 'end it: colo-vmm stop --force; then make it the standby: colo-vmm standby ...';
     return undefined;
   }
 
+  get #peerName(): string {
+    return this.#lastPeer ?? this.#config.standby.host;
+  }
+
+  #newDoor(): StandbyDoor {
+    const { standby, security, settings } = this.#config;
+    return new StandbyDoor({
+      ...standby,
+      security,
+      patienceMs: settings.stepMs,
+      refused: (reason) => this.log.add('peer', reason),
+      failed: (reason) => this.log.add('protection', `no standby can come: ${reason}`),
+      came: (link) => this.#called(link),
+    });
+  }
+
+  /** A standby asks whether it is wanted. */
+  #called(link: PeerLink): void {
+    const { phase } = this.#primary;
+    if (phase === 'unprotected' && this.#insists) {
+      this.command({ name: 'protect' });
+      return;
+    }
+    this.#door?.take();
+    const reason = phase === 'unprotected' ? 'protection was ended here' : `it has ${this.#peerName} for that`;
+    turnAway(link, 'primary', this.#primary.term, reason);
+  }
+
+  #connected(link: PeerLink): void {
+    this.#lastPeer = link.peer.host;
+    this.adopt(link);
+    this.log.add('pair', `connected to ${link.peer.host}${link.secure ? '' : ', in plaintext'}`);
+    this.post({ kind: 'connected' });
+  }
+
   #connect(): void {
+    if (this.#door !== undefined) {
+      const caller = this.#door.take();
+      if (caller === undefined) this.post({ kind: 'connect-failed', reason: 'no standby has come yet' });
+      else this.#connected(caller);
+      return;
+    }
     const dialling = new AbortController();
     this.#dialling?.abort();
     this.#dialling = dialling;
@@ -331,9 +397,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
           link.destroy();
           return;
         }
-        this.adopt(link);
-        this.log.add('pair', `connected to ${link.peer.host}${link.secure ? '' : ', in plaintext'}`);
-        this.post({ kind: 'connected' });
+        this.#connected(link);
       },
       (error: Error) => {
         if (this.#dialling === dialling) this.post({ kind: 'connect-failed', reason: error.message });
@@ -344,7 +408,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   /** Whoever insists tries again until the guest is protected. */
   #tryAgain(): void {
     clearTimeout(this.#retry);
-    if (!this.#insists) return;
+    if (!this.#insists || this.#door !== undefined) return;
     this.#retry = setTimeout(() => {
       if (this.#primary.phase === 'unprotected') this.command({ name: 'protect' });
     }, this.#retryMs);

@@ -8,8 +8,10 @@ import { diskViews } from '../disk/disk-view.ts';
 import { StandbyDisks } from '../disk/standby-disks.ts';
 import { KeptPackets } from '../gate/kept-packets.ts';
 import { tapsOf } from '../gate/tap-writer.ts';
+import { dial } from '../link/dial.ts';
 import type { PeerLink } from '../link/peer-link.ts';
-import { type ListenOptions, PeerListener } from '../link/peer-listener.ts';
+import { PeerListener } from '../link/peer-listener.ts';
+import { turnAway } from '../link/turn-away.ts';
 import { decodeState } from '../machine/checkpoint-state.ts';
 import { PageReceiver } from '../memory/page-receiver.ts';
 import type { Frame } from '../protocol/frame.ts';
@@ -21,9 +23,8 @@ import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
-
-/** Waits for links. @throws LinkError */
-export type Listen = (options: ListenOptions) => Promise<Pick<PeerListener, 'port' | 'close'>>;
+import type { Listen } from './standby-door.ts';
+import { SurvivorSearch } from './survivor-search.ts';
 
 /** What holds a checkpoint of P's machine. */
 interface Attached {
@@ -43,7 +44,9 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #listen: Listen;
   readonly #engines: EngineChooser | undefined;
   readonly #secondary: Secondary;
+  readonly #dial: typeof dial;
   #listener: Awaited<ReturnType<Listen>> | undefined;
+  #search: SurvivorSearch | undefined;
   #attached: Attached | undefined;
   /** Of whoever said hello and has no answer yet: its machine is being made. */
   #greeter: PeerLink | undefined;
@@ -63,6 +66,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       signs,
       again,
       listen = PeerListener.start,
+      dial: open = dial,
       engines,
     }: {
       readonly calls: Calls<SecondaryMachineCalls, ColoCalls>;
@@ -71,6 +75,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       /** This side is over; another one may take its place. */
       readonly again: () => void;
       readonly listen?: Listen;
+      readonly dial?: typeof dial;
       /** How calls on the disks' files are made; default on other threads. */
       readonly engines?: EngineChooser;
     },
@@ -87,6 +92,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#signs = signs;
     this.#again = again;
     this.#listen = listen;
+    this.#dial = open;
     this.#engines = engines;
     this.why = 'no primary has come yet';
   }
@@ -94,7 +100,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   /** Waits for a primary. The port. @throws LinkError */
   async start(): Promise<number> {
     await this.arbiter.watch();
-    const { listen, security, settings } = this.#config;
+    const { listen, peer, security, settings } = this.#config;
     this.#listener = await this.#listen({
       ...listen,
       security,
@@ -106,11 +112,23 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { name, answeredInMs, problem } = this.arbiter.facts;
     const answers = problem ?? (answeredInMs === undefined ? name : `${name} answers in ${answeredInMs.toFixed(0)} ms`);
     this.log.add('pair', `waiting for a primary on ${this.#address}; arbiter ${answers}; term ${this.#secondary.term}`);
+    if (peer !== undefined) {
+      this.#search = new SurvivorSearch({
+        at: peer,
+        security,
+        patienceMs: settings.stepMs,
+        dial: this.#dial,
+        isFree: () => this.link === undefined && this.#secondary.phase === 'listening',
+        found: (link) => this.#meet(link),
+      });
+      this.#search.start();
+    }
     return this.#listener.port;
   }
 
   override close(): Promise<void> {
     clearTimeout(this.#patience);
+    this.#search?.close();
     this.#listener?.close();
     return super.close();
   }
@@ -120,6 +138,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { disks } = this.#attached ?? {};
     return {
       address: this.#address,
+      ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
       epoch: received + 1,
       ...(this.#lastReceivedAt === undefined || received === noCheckpoint
         ? {}
@@ -142,6 +161,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { message } = frame;
     if (message.kind === 'hello' && this.#secondary.phase === 'listening') {
       this.#greeted(frame, message);
+      return;
+    }
+    if (message.kind === 'refusal' && this.#secondary.phase === 'listening') {
+      this.#heardRefusal(message.reason);
       return;
     }
     if (message.kind === 'disk-compare') {
@@ -271,7 +294,6 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   protected override next(): string | undefined {
     const { phase } = this.#secondary;
     if (phase === 'claiming') return this.remedy(this.#paired ?? 'the primary');
-    if (phase === 'live') return 'it runs alone; to have it protected again: docs/operating.md, After a failover';
     if (phase === 'failed' || phase === 'refused') return 'end it, and start it again: colo-vmm standby ...';
     return undefined;
   }
@@ -287,16 +309,27 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #linked(link: PeerLink): void {
     if (this.link !== undefined || this.#secondary.phase !== 'listening') {
       const reason = this.#whyBusy;
-      link.listen({ received: () => {}, drained: () => {}, ended: () => link.destroy() });
-      link.send({ role: 'secondary', term: this.#secondary.term, message: { kind: 'refusal', reason } });
-      link.close();
+      turnAway(link, 'secondary', this.#secondary.term, reason);
       this.log.add('peer', `${link.peer.host} was turned away: ${reason}`);
       return;
     }
-    this.#paired = link.peer.host;
     this.log.add('pair', `${link.peer.host} has connected${link.secure ? '' : ', in plaintext'}`);
+    this.#meet(link);
+  }
+
+  /** Whoever is at the other end is to say hello. */
+  #meet(link: PeerLink): void {
+    this.#paired = link.peer.host;
     this.adopt(link);
     this.#expectGreeting();
+  }
+
+  /** A survivor that was found wants no standby now. It is asked again. */
+  #heardRefusal(reason: string): void {
+    const why = `${this.#paired} wants no standby: ${reason}`;
+    if (why === this.why) return;
+    this.become(why);
+    this.log.add('pair', why);
   }
 
   /** Whoever is connected and says nothing keeps others out: not for long. */
@@ -472,8 +505,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     await this.#calls.call('resume', undefined);
     this.log.add('speaking', 'the guest runs here');
     this.#listener?.close();
+    this.#search?.close();
     this.#attached?.pages.close();
     this.#attached?.disks.close();
+    this.#calls.tell('succeed', this.heritage);
   }
 
   /** The machine of a pairing that is over. */

@@ -1,9 +1,15 @@
 import type { PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { Heritage } from '../side/heritage.ts';
 
 /** What the colo thread is born with. */
 export type ColoBirth = (
-  | { readonly role: 'primary'; readonly config: PrimaryConfig }
+  | {
+      readonly role: 'primary';
+      readonly config: PrimaryConfig;
+      /** Of the standby that has taken over in this process. */
+      readonly heritage?: Heritage | undefined;
+    }
   | { readonly role: 'secondary'; readonly config: SecondaryConfig }
 ) & {
   readonly thread: 'colo';

@@ -37,7 +37,11 @@ export function threadMain(): void {
   if (birth.role === 'primary') {
     const calls = new Calls<PrimaryMachineCalls, ColoCalls>(port, serving);
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
-    const primary = new PrimaryHost(config, { ...parts, bell: bell.button, calls }, toOwner(calls));
+    const primary = new PrimaryHost(
+      config,
+      { ...parts, bell: bell.button, calls, heritage: birth.heritage },
+      toOwner(calls),
+    );
     host = primary;
     primary.start();
   } else {

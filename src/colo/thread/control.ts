@@ -58,8 +58,8 @@ export abstract class SideControl implements ColoControl {
 
   abstract protect(options: ProtectOptions): Promise<void>;
 
-  /** Absent: there is no colo thread. */
-  protected abstract get calls(): Calls<ColoCalls, CallTable> | undefined;
+  /** The colo thread's; absent: there is none. */
+  abstract get calls(): Calls<ColoCalls, CallTable> | undefined;
 
   protected happened(event: ColoEvent): void {
     for (const listener of this.#listeners) listener.happened(event);

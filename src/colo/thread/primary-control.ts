@@ -9,6 +9,7 @@ import { refusals } from '../core/commands.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../machine/machine-shapes.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
+import type { Heritage } from '../side/heritage.ts';
 import type { ColoCalls, PrimaryMachineCalls } from '../side/machine-calls.ts';
 import { beginTerm } from './begin-term.ts';
 import { ColoThread } from './colo-thread.ts';
@@ -89,15 +90,19 @@ export class PrimaryControl extends SideControl {
     this.start(config);
   }
 
-  /** Starts the colo thread, which protects the machine from now on. Its term has begun: see beginTerm. */
-  start(config: PrimaryConfig): void {
+  /**
+   * Starts the colo thread, which protects the machine from now on. Its term has begun: see beginTerm, or a takeover.
+   *
+   * @param heritage of the standby that has taken over
+   */
+  start(config: PrimaryConfig, heritage?: Heritage): void {
     const { state } = this.#machine;
     if (state !== 'running' && state !== 'paused')
       throw new ConfigError(`a machine that is ${state} cannot be protected`);
     this.#config = config;
     this.#thread = new ColoThread(
       this.#program,
-      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine) },
+      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine), heritage },
       this.#handlers(),
       (reason) => this.#died(reason),
     );
@@ -112,7 +117,7 @@ export class PrimaryControl extends SideControl {
     this.#source?.detach();
   }
 
-  protected override get calls(): Calls<ColoCalls, CallTable> | undefined {
+  override get calls(): Calls<ColoCalls, CallTable> | undefined {
     return this.#thread?.calls as Calls<ColoCalls, CallTable> | undefined;
   }
 

@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { bootTimeMs } from '../../host/clock.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
-import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
-import type { SecondaryConfig } from '../command/pair-config.ts';
+import type { ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import { type SecondaryConfig, survivorConfig } from '../command/pair-config.ts';
 import { shapeOfHost } from '../machine/machine-shapes.ts';
 import { StandbyMachine, type StandbyMachineConfig } from '../machine/standby-machine.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
+import type { Heritage } from '../side/heritage.ts';
 import type { ColoCalls, SecondaryMachineCalls } from '../side/machine-calls.ts';
 import { ColoThread } from './colo-thread.ts';
 import { SideControl } from './control.ts';
+import { PrimaryControl } from './primary-control.ts';
 
 /** What a standby tells its owner. */
 export interface StandbyListener {
@@ -19,28 +21,42 @@ export interface StandbyListener {
   ended(exitCode: number): void;
 }
 
-/** The secondary's side, on the thread that owns the machine. */
+/**
+ * The secondary's side, on the thread that owns the machine. After a takeover that is a primary's, of the same machine
+ * (spec B.7).
+ */
 export class StandbyControl extends SideControl {
   readonly #thread: ColoThread<SecondaryMachineCalls>;
+  readonly #holder = randomUUID();
+  readonly #pair: SecondaryConfig;
   readonly #config: StandbyMachineConfig;
   readonly #program: URL;
   #made: StandbyMachine | undefined;
+  /** Since it has taken over. */
+  #primary: PrimaryControl | undefined;
   readonly #listener: StandbyListener;
 
   constructor(config: SecondaryConfig, machine: StandbyMachineConfig, program: URL, listener: StandbyListener) {
     super();
     this.#listener = listener;
+    this.#pair = config;
     this.#config = machine;
     this.#program = program;
     this.#thread = new ColoThread(
       program,
-      { role: 'secondary', config, holder: randomUUID(), shape: shapeOfHost(machine) },
+      { role: 'secondary', config, holder: this.#holder, shape: shapeOfHost(machine) },
       this.#handlers(),
       (reason) => this.#died(reason),
     );
   }
 
-  override protect(_options: ProtectOptions): Promise<void> {
+  override get modes(): ColoModes {
+    const modes = this.#primary?.modes;
+    return modes === undefined || (modes.mode === 'none' && modes.lastMode === 'none') ? super.modes : modes;
+  }
+
+  override protect(options: ProtectOptions): Promise<void> {
+    if (this.#primary !== undefined) return this.#primary.protect(options);
     return Promise.reject(new Error('this is the standby of its pair'));
   }
 
@@ -55,14 +71,20 @@ export class StandbyControl extends SideControl {
     }
   }
 
+  /** Nobody protects the machine any more. Before it is closed. */
+  async endProtection(): Promise<void> {
+    await this.#primary?.close();
+  }
+
   /** Lets everything go. */
   async close(): Promise<void> {
+    await this.#primary?.close();
     await this.#thread.close();
     await this.#made?.discard();
   }
 
-  protected override get calls(): Calls<ColoCalls, CallTable> {
-    return this.#thread.calls as Calls<ColoCalls, CallTable>;
+  override get calls(): Calls<ColoCalls, CallTable> | undefined {
+    return this.#primary === undefined ? (this.#thread.calls as Calls<ColoCalls, CallTable>) : this.#primary.calls;
   }
 
   #handlers(): Handlers<SecondaryMachineCalls> {
@@ -93,6 +115,10 @@ export class StandbyControl extends SideControl {
         this.#machine.resume();
         this.#listener.live(this.#machine.machine);
       },
+      succeed: (heritage) => {
+        void this.#succeed(heritage);
+        return undefined;
+      },
       exit: ({ exitCode }) => {
         this.#listener.ended(exitCode);
         return undefined;
@@ -116,6 +142,29 @@ export class StandbyControl extends SideControl {
   get #machine(): StandbyMachine {
     if (this.#made === undefined) throw new Error('there is no machine');
     return this.#made;
+  }
+
+  /** It has taken over: the machine is a primary's, which waits for a standby. The thread of the standby is not needed any more. */
+  async #succeed(heritage: Heritage): Promise<void> {
+    const primary = new PrimaryControl(
+      this.#machine.machine,
+      this.#program,
+      { name: this.#pair.pair, holder: this.#holder },
+      (text) => this.#listener.notice(text),
+    );
+    primary.listen({
+      happened: (event) => this.happened(event),
+      exited: (mode, reason) => this.exited(mode, reason),
+    });
+    try {
+      primary.start(survivorConfig(this.#pair), heritage);
+    } catch (error) {
+      // A guest that has ended meanwhile needs nobody.
+      this.#listener.notice(`this machine cannot be protected again: ${(error as Error).message}`);
+      return;
+    }
+    this.#primary = primary;
+    await this.#thread.close();
   }
 
   async #discard(): Promise<void> {

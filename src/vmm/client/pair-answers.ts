@@ -13,13 +13,14 @@ const headlines = [
 
 const topics = [
   ...(['pair', 'protection', 'peer', 'consent', 'arbiter'] as const),
-  ...(['takeover', 'speaking', 'checkpoint', 'guest', 'message'] as const),
+  ...(['takeover', 'speaking', 'checkpoint', 'disk', 'guest', 'message'] as const),
 ] satisfies readonly ColoTopic[];
 
 const status = v.object({
   pair: text,
   role: v.picklist(['primary', 'secondary']),
   headline: v.picklist(headlines),
+  survivor: v.exactOptional(v.boolean()),
   since: count,
   why: text,
   next: v.exactOptional(text),

@@ -38,14 +38,14 @@ export function renderPair(status: ColoStatus, now: number): string[] {
 }
 
 /** Which side this is, and where the other one is. */
-function placeOf({ role, headline, link, address, term, held }: ColoStatus): string {
+function placeOf({ role, headline, survivor, link, address, term, held }: ColoStatus): string {
   const peer = link?.peer ?? address;
   const places: Readonly<Record<ColoHeadline, string>> = {
     PROTECTED: `primary, here; standby ${peer}, term ${term}`,
     PROTECTING: `standby, here; primary ${peer}, term ${term}`,
     PAIRING: role === 'primary' ? `primary, here; to be protected by ${peer}` : `standby, here; primary ${peer}`,
     LISTENING: `standby, here; nobody to protect yet, waits on ${address}`,
-    UNPROTECTED: `${role === 'primary' ? 'alone' : 'survivor'}, here; term ${term}`,
+    UNPROTECTED: `${survivor === true ? 'survivor' : 'alone'}, here; term ${term}`,
     WAITING:
       role === 'primary'
         ? `primary, here; the guest runs on, its output is held (${held?.packets ?? 0} packets)`

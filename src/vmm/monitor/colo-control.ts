@@ -20,6 +20,8 @@ export interface ColoStatus {
   readonly pair: string;
   readonly role: 'primary' | 'secondary';
   readonly headline: ColoHeadline;
+  /** It runs the guest alone because the other side was lost, or has handed the guest over. */
+  readonly survivor?: boolean;
   readonly since: number;
   readonly why: string;
   /** What to do about it, if there is something. */

@@ -85,6 +85,7 @@ class StandbyRig {
         announce: () => undefined,
         resume: () => undefined,
         replay: () => undefined,
+        succeed: () => undefined,
         exit: () => undefined,
       },
     );

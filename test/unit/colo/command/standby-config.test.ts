@@ -19,12 +19,12 @@ test('a standby has the devices of its host, and the pair of its name', async (t
   });
 });
 
-for (const key of ['memory', 'cpus', 'kernel', 'standby', 'checkpoint-delay']) {
+for (const key of ['memory', 'cpus', 'kernel', 'standby']) {
   test(`a standby takes no ${key}: that is the primary's`, async (t) => {
     t.throws(
       () => parseStandbyConfig({ ...standby, [key]: '2' }),
       new ConfigError(
-        `--${key}: no such key; known are serial, disk, net, name, control, on-panic, on-event, arbiter, tls, insecure, state, detection, listen`,
+        `--${key}: no such key; known are serial, disk, net, name, control, on-panic, on-event, arbiter, tls, insecure, state, detection, checkpoint-delay, listen, peer`,
       ),
     );
   });

@@ -30,7 +30,7 @@ test('a stranger who says nothing is turned away in time, and so is a link that 
     t.match(await listening.refusal(), /^127\.0\.0\.1 said nothing within 200 ms/, security.kind);
   }
   const listening = await Listening.start(t, plaintext, 200);
-  await closed(stranger(t, listening, encodePreamble({ link: '00'.repeat(16), stream: 'control' })));
+  await closed(stranger(t, listening, encodePreamble({ link: '00'.repeat(16), stream: 'control', role: 'primary' })));
   t.strictSame(listening.links, []);
 });
 
@@ -57,7 +57,7 @@ test('a flood of strangers does not lock the peer out', async (t) => {
 
 test('a place in a link is given once, and to one host only', async (t) => {
   const listening = await Listening.start(t, plaintext, 2000);
-  const preamble = (stream: StreamName) => encodePreamble({ link: '11'.repeat(16), stream });
+  const preamble = (stream: StreamName) => encodePreamble({ link: '11'.repeat(16), stream, role: 'primary' });
   stranger(t, listening, preamble('control'));
   const second = stranger(t, listening, preamble('control'));
   await closed(second);
@@ -67,7 +67,7 @@ test('a place in a link is given once, and to one host only', async (t) => {
 
 test('a link that lost a connection before it was whole can still be completed', async (t) => {
   const listening = await Listening.start(t, plaintext);
-  const preamble = (stream: StreamName) => encodePreamble({ link: '22'.repeat(16), stream });
+  const preamble = (stream: StreamName) => encodePreamble({ link: '22'.repeat(16), stream, role: 'primary' });
   const first = stranger(t, listening, preamble('control'));
   await once(first, 'connect');
   first.destroy();

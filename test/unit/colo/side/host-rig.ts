@@ -1,9 +1,13 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { MessageChannel } from 'node:worker_threads';
 import type { Test } from 'tap';
 import { defaultSettings } from '../../../../src/colo/core/settings.ts';
 import { StateEncoder } from '../../../../src/colo/machine/checkpoint-state.ts';
+import type { Captured, SharedCheckpoints } from '../../../../src/colo/machine/shared-checkpoints.ts';
 import type { Frame } from '../../../../src/colo/protocol/frame.ts';
 import type { MachineShape } from '../../../../src/colo/protocol/machine-shape.ts';
+import type { Epoch } from '../../../../src/colo/protocol/numbers.ts';
 import { type Calls, Calls as CallsOf, type CallTable, type Handlers } from '../../../../src/colo/side/calls.ts';
 import type { HostBirth, HostListener } from '../../../../src/colo/side/host.ts';
 import type { ColoCalls } from '../../../../src/colo/side/machine-calls.ts';
@@ -96,9 +100,35 @@ export function someState(): Uint8Array {
   return new Uint8Array(storage, 0, sizeBytes).slice();
 }
 
+/** Nobody listens there. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
 /** Resolves when it is so; a test that waits in vain is ended by its own timeout. */
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+/** A machine whose RAM has no pages to send. */
+export const noPages: SharedCheckpoints = {
+  ramBytes,
+  live: [],
+  regions: [],
+  staging: { bytes: new SharedArrayBuffer(4096), start: 0, capacity: 1, numbers: new SharedArrayBuffer(4) },
+};
+
+/** A stop of a machine without pages. */
+export function captured({ epoch }: { readonly epoch: Epoch }): Captured {
+  const state = someState();
+  const storage = new SharedArrayBuffer(state.length);
+  new Uint8Array(storage).set(state);
+  return { epoch, pages: 0, state: { storage, sizeBytes: state.length }, stoppedMs: 0, parts: {} as Captured['parts'] };
 }
 
 /** What came from the other side so far, but for heartbeats. */

@@ -2,9 +2,8 @@ import { mock } from 'node:test';
 import { type Test, test } from 'tap';
 import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
 import { PeerListener } from '../../../../src/colo/link/peer-listener.ts';
-import type { Captured, SharedCheckpoints } from '../../../../src/colo/machine/shared-checkpoints.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
-import { type Epoch, epoch, term } from '../../../../src/colo/protocol/numbers.ts';
+import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
 import type { Handlers } from '../../../../src/colo/side/calls.ts';
 import type { PrimaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
 import { PrimaryHost } from '../../../../src/colo/side/primary-host.ts';
@@ -13,33 +12,7 @@ import { TermStore } from '../../../../src/colo/side/term-store.ts';
 import { Doorbell } from '../../../../src/host/doorbell.ts';
 import { RecordProducer } from '../../../../src/host/record-ring.ts';
 import type { SharedProtection } from '../../../../src/vmm/platform/shared-protection.ts';
-import {
-  birth,
-  FakeMachineThread,
-  listener,
-  Received,
-  ramBytes,
-  shape,
-  someRam,
-  someState,
-  until,
-} from './host-rig.ts';
-
-/** A machine whose RAM has no pages to send. */
-const noPages: SharedCheckpoints = {
-  ramBytes,
-  live: [],
-  regions: [],
-  staging: { bytes: new SharedArrayBuffer(4096), start: 0, capacity: 1, numbers: new SharedArrayBuffer(4) },
-};
-
-/** A stop of a machine without pages. */
-function captured({ epoch }: { readonly epoch: Epoch }): Captured {
-  const state = someState();
-  const storage = new SharedArrayBuffer(state.length);
-  new Uint8Array(storage).set(state);
-  return { epoch, pages: 0, state: { storage, sizeBytes: state.length }, stoppedMs: 0, parts: {} as Captured['parts'] };
-}
+import { birth, captured, FakeMachineThread, listener, noPages, Received, shape, someRam, until } from './host-rig.ts';
 
 /** Whoever a primary meets: each link, and what came on it. */
 interface Met {

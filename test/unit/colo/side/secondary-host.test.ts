@@ -90,10 +90,10 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
   link.destroy();
   await until(() => host.status().phase === 'claiming');
   t.equal(host.command({ name: 'failover', sure: false }), undefined);
-  await until(() => machine.called.includes('resume'));
+  await until(() => machine.called.includes('succeed'));
   t.strictSame(
     machine.called.filter((name) => name !== 'coloExit'),
-    ['make', 'rehearse', 'revive', 'announce', 'replay', 'resume'],
+    ['make', 'rehearse', 'revive', 'announce', 'replay', 'resume', 'succeed'],
   );
 });
 
@@ -107,7 +107,7 @@ test('a guest that is handed over runs here without anybody being asked, in a te
   t.notOk(machine.called.includes('revive'), 'nothing is said before the primary is silent');
   t.equal(new TermStore(stateDirectory).term, 1);
   say(link, { kind: 'handover-done', epoch: epoch(0) });
-  await until(() => machine.called.includes('resume'));
+  await until(() => machine.called.includes('succeed'));
   t.match(host.status(), { headline: 'UNPROTECTED', term: 1, why: /handed the guest over/ });
 });
 
@@ -172,7 +172,7 @@ test('a term for which there is no room is said to be so once, and written when 
   // The alarm that tries again has rung a few times.
   await new Promise((resolve) => setTimeout(resolve, 20 * askAgainMs));
   rmdirSync(inTheWay);
-  await until(() => machine.called.includes('resume'));
+  await until(() => machine.called.includes('succeed'));
   t.equal(said(), 1);
 });
 

@@ -45,7 +45,7 @@ t.test('the host that lost its power is not shown as it was, and the other is th
   const text = viewLines({
     ...scene,
     cutAtMs: { a: 12_400 },
-    status: { ...scene.status, b: { ...standby, role: 'secondary', headline: 'UNPROTECTED', term: 2 } },
+    status: { ...scene.status, b: { ...standby, role: 'primary', survivor: true, headline: 'UNPROTECTED', term: 2 } },
   }).join('\n');
   t.match(text, /host a +lost its power at 12\.4 s/);
   t.notMatch(text, /PROTECTED {3}primary/);

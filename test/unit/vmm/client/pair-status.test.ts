@@ -75,7 +75,7 @@ for (const [what, status, first] of [
   ],
   [
     'a survivor',
-    { ...standby, headline: 'UNPROTECTED', term: 2 },
+    { ...bare, headline: 'UNPROTECTED', survivor: true, term: 2 },
     'UNPROTECTED since 14:02:11 (2 h 10 min)    survivor, here; term 2',
   ],
   [

@@ -1,0 +1,9 @@
+import type { Role, Term } from '../protocol/numbers.ts';
+import type { PeerLink } from './peer-link.ts';
+
+/** Says why to whoever is at the other end, and closes the link. */
+export function turnAway(link: PeerLink, role: Role, term: Term, reason: string): void {
+  link.listen({ received: () => {}, drained: () => {}, ended: () => link.destroy() });
+  link.send({ role, term, message: { kind: 'refusal', reason } });
+  link.close();
+}

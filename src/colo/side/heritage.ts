@@ -1,0 +1,10 @@
+import type { ColoEvent } from '../../vmm/monitor/colo-control.ts';
+
+/** What a standby that has taken over leaves to the primary that its process is from then on (spec B.7). */
+export interface Heritage {
+  /** Why it runs the guest, and since when (ms since 1970). */
+  readonly why: string;
+  readonly since: number;
+  /** What has happened so far. */
+  readonly events: readonly ColoEvent[];
+}

@@ -1,0 +1,65 @@
+import type { HostPort } from '../command/pair-config.ts';
+import type { dial } from '../link/dial.ts';
+import type { PeerLink } from '../link/peer-link.ts';
+import type { LinkSecurity } from '../link/peer-security.ts';
+
+/** Asks so often: at first soon, then less often. */
+const firstWaitMs = 500;
+const longestWaitMs = 5000;
+
+export interface SurvivorSearchOptions {
+  /** Where the guest may run. */
+  readonly at: HostPort;
+  readonly security: LinkSecurity;
+  /** How long one attempt may take, ms. */
+  readonly patienceMs: number;
+  readonly dial: typeof dial;
+  /** Nobody is protected here, or about to be. */
+  readonly isFree: () => boolean;
+  /** A survivor answers. What it says next is this side's to hear; it may be that it wants no standby. */
+  readonly found: (link: PeerLink) => void;
+}
+
+/**
+ * A standby's search for a machine that runs the pair's guest alone (spec B.7), for as long as there is nobody to protect: the
+ * other host is asked again and again. Its answer is a link like any other, on which the survivor is the primary.
+ */
+export class SurvivorSearch {
+  /** Why the last attempt failed. */
+  problem: string | undefined;
+  readonly #options: SurvivorSearchOptions;
+  readonly #end = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #waitMs = firstWaitMs;
+
+  constructor(options: SurvivorSearchOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    void this.#attempt();
+  }
+
+  close(): void {
+    this.#end.abort();
+    clearTimeout(this.#timer);
+  }
+
+  async #attempt(): Promise<void> {
+    const { at, security, patienceMs, dial: open, isFree, found } = this.#options;
+    const { signal } = this.#end;
+    if (!isFree()) this.#waitMs = firstWaitMs;
+    else {
+      this.#waitMs = Math.min(this.#waitMs * 1.5, longestWaitMs);
+      try {
+        const link = await open({ ...at, security, role: 'secondary', patienceMs, signal });
+        this.problem = undefined;
+        if (signal.aborted || !isFree()) link.destroy();
+        else found(link);
+      } catch (error) {
+        this.problem = (error as Error).message;
+      }
+    }
+    if (!signal.aborted) this.#timer = setTimeout(() => void this.#attempt(), this.#waitMs);
+  }
+}

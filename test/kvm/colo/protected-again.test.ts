@@ -1,0 +1,83 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'tap';
+import { noEtcd } from '../../support/etcd.ts';
+import { recitingPatiently } from '../../support/guests.ts';
+import { noKvm } from '../../support/kvm.ts';
+import { Pair } from '../../support/pair.ts';
+import { hammeredPages, hammering } from '../../support/virtio-guests.ts';
+import { kernelFile, runVmm } from '../../support/vmm-process.ts';
+
+const skip = noKvm() || noEtcd();
+const pageBytes = 4096;
+const sizeBytes = 4 * 1024 * 1024;
+
+/** The number that the guest wrote to each of its pages last. */
+function stampsOf(path: string): number[] {
+  const disk = readFileSync(path);
+  return Array.from({ length: hammeredPages }, (_, place) => disk.readUInt32LE(place * pageBytes));
+}
+
+test('failover, a standby that looks for the survivor, protected again: there and back', {
+  skip,
+  timeout: 180_000,
+}, async (t) => {
+  const pair = await Pair.make(t);
+  const disk = { a: join(pair.folder, 'a.img'), b: join(pair.folder, 'b.img') };
+  const content = Buffer.alloc(sizeBytes, 'what was there before, and is copied at first ');
+  writeFileSync(disk.a, content);
+  writeFileSync(disk.b, new Uint8Array(sizeBytes));
+  const flagsOf = (side: 'a' | 'b') => ['--disk', `path=${disk[side]},id=root`, '--checkpoint-delay', '10'];
+  const primary = pair.primary(kernelFile(pair.folder, hammering('round')), ...flagsOf('a'));
+  const first = pair.seeking('b', ...flagsOf('b'));
+  const sides = { a: primary, b: first };
+  await pair.protected('a');
+  let newest = 0;
+  for (const [term, from, to] of [
+    [2, 'a', 'b'],
+    [3, 'b', 'a'],
+    [4, 'a', 'b'],
+  ] as const) {
+    await pair.status(from, ({ epoch }) => epoch > 30);
+    await sides[from].endedBySignal('SIGKILL');
+    const { next } = await pair.status(to, (status) => status.headline === 'UNPROTECTED' && status.term === term);
+    t.match(next, `--peer THIS-HOST:${pair.ports[to]}`, 'the survivor says how it is protected again');
+    sides[from] = pair.seeking(from, ...flagsOf(from));
+    await pair.protected(to);
+    const { term: now, role } = await pair.status(to, () => true);
+    t.equal(now, term);
+    t.equal(role, 'primary');
+    const stamp = Math.max(...stampsOf(disk[to]));
+    t.ok(stamp > newest, `the guest goes on with its work: ${newest}, then ${stamp}`);
+    newest = stamp;
+  }
+  t.notMatch(sides.b.stderr, /failed/);
+  const { stdout } = await runVmm(['events', '--control', pair.control('b')]);
+  t.match(stdout, /PROTECTING.*this side goes on.*PROTECTED by/s, 'one story, though its roles changed');
+  await runVmm(['stop', '--force', '--control', pair.control('b')]);
+  await Promise.all([sides.b.ended, sides.a.ended]);
+  const stamps = stampsOf(disk.b);
+  const last = Math.max(...stamps);
+  const expected = Array.from({ length: hammeredPages }, (_, place) => last - ((last - place) & (hammeredPages - 1)));
+  t.strictSame(stamps, expected, 'pages as they were written one after the other, with none missing');
+  t.ok(
+    readFileSync(disk.b)
+      .subarray(hammeredPages * pageBytes)
+      .equals(content.subarray(hammeredPages * pageBytes)),
+  );
+});
+
+test('a guest that was handed over is protected again, and is handed back', { skip, timeout: 120_000 }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.seeking('b', '--serial', 'stdio,eof=ignore');
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected('a');
+  t.match(await runVmm(['switchover', '--control', pair.control('a')]), { code: 0 });
+  t.equal((await primary.ended).code, 5);
+  const back = pair.seeking('a', '--serial', 'stdio,eof=ignore');
+  await pair.protected('b');
+  t.match(await runVmm(['switchover', '--control', pair.control('b')]), { code: 0 });
+  t.equal((await standby.ended).code, 5, standby.stderr);
+  await pair.status('a', ({ headline, term }) => headline === 'UNPROTECTED' && term === 3);
+  await back.printed('abcdefghijklmnopqrstuvwxyz');
+});

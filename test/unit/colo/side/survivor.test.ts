@@ -1,0 +1,145 @@
+import { type Test, test } from 'tap';
+import { dial } from '../../../../src/colo/link/dial.ts';
+import { protocolVersion } from '../../../../src/colo/protocol/messages.ts';
+import { term } from '../../../../src/colo/protocol/numbers.ts';
+import type { Heritage } from '../../../../src/colo/side/heritage.ts';
+import type { PrimaryMachineCalls, SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
+import { PrimaryHost } from '../../../../src/colo/side/primary-host.ts';
+import { SecondaryHost } from '../../../../src/colo/side/secondary-host.ts';
+import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
+import { TermStore } from '../../../../src/colo/side/term-store.ts';
+import { Doorbell } from '../../../../src/host/doorbell.ts';
+import { temporaryFolder } from '../../../support/vmm-process.ts';
+import {
+  birth,
+  captured,
+  FakeMachineThread,
+  freePort,
+  listener,
+  noPages,
+  Received,
+  shape,
+  someRam,
+  until,
+} from './host-rig.ts';
+
+const heritage: Heritage = {
+  why: 'a.example was lost',
+  since: 1000,
+  events: [{ at: 1000, monotonicMs: 5, topic: 'takeover', text: 'this side goes on' }],
+};
+
+/** A machine that has taken over in term 2, and what protects it from then on. */
+async function survivor(t: Test, port?: number) {
+  const ram = someRam(t);
+  const machine = new FakeMachineThread<PrimaryMachineCalls>(t, {
+    attach: () => ({ memory: noPages, devices: [], io: undefined, vcpus: [] }),
+    collect: () => ({ marked: 0, ram }),
+    capture: captured,
+  });
+  const bell = new Doorbell();
+  t.teardown(() => bell.close());
+  const config = { ...birth(t), stateDirectory: temporaryFolder(t) };
+  await new TermStore(config.stateDirectory).write(2);
+  const at = { host: '127.0.0.1', port: port ?? (await freePort()) };
+  const host = new PrimaryHost(
+    { ...config, standby: at, awaits: true, insists: true },
+    { calls: machine.calls, bell: bell.button, shape, signs: new SignsOfLife(), heritage },
+    listener(t),
+  );
+  t.teardown(() => host.close());
+  host.start();
+  return { host, at };
+}
+
+/** A standby that looks for a survivor there. */
+async function seeker(t: Test, peer: { readonly host: string; readonly port: number }) {
+  const memory = someRam(t);
+  const machine = new FakeMachineThread<SecondaryMachineCalls>(t, {
+    make: () => ({ memory, devices: [], io: undefined }),
+  });
+  const stateDirectory = temporaryFolder(t);
+  const host = new SecondaryHost(
+    { ...birth(t), stateDirectory, listen: { host: '127.0.0.1', port: 0 }, peer },
+    { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {} },
+    listener(t),
+  );
+  t.teardown(() => host.close());
+  await host.start();
+  return { host, stateDirectory };
+}
+
+test('a survivor says why it is one, and since when, and remembers what happened before', async (t) => {
+  const { host } = await survivor(t);
+  t.match(host.status(), { headline: 'UNPROTECTED', role: 'primary', term: 2, why: heritage.why, since: 1000 });
+  t.match(host.status().next, '--peer THIS-HOST:');
+  t.match(host.log.recent(false)[0], heritage.events[0]);
+});
+
+test('a standby that looks for a survivor protects it, in its term', async (t) => {
+  const { host, at } = await survivor(t);
+  const { host: standby, stateDirectory } = await seeker(t, at);
+  await until(() => host.status().headline === 'PROTECTED' && standby.status().headline === 'PROTECTING');
+  t.equal(standby.status().term, 2);
+  t.equal(new TermStore(stateDirectory).term, 2);
+});
+
+test('a standby that is there before its survivor finds it later', async (t) => {
+  const port = await freePort();
+  const { host: standby } = await seeker(t, { host: '127.0.0.1', port });
+  t.equal(standby.status().headline, 'LISTENING');
+  const { host } = await survivor(t, port);
+  await until(() => host.status().headline === 'PROTECTED' && standby.status().headline === 'PROTECTING');
+});
+
+test('of two standbys that look for one survivor one is taken, and the other one when that has gone', async (t) => {
+  const { host, at } = await survivor(t);
+  const standbys = [(await seeker(t, at)).host, (await seeker(t, at)).host];
+  const isIt = (which: SecondaryHost) => which.status().headline === 'PROTECTING';
+  await until(() => standbys.some(isIt) && host.status().headline === 'PROTECTED');
+  const [taken, other] = standbys.sort((one, two) => Number(isIt(two)) - Number(isIt(one))) as [
+    SecondaryHost,
+    SecondaryHost,
+  ];
+  await until(() => other.status().why.includes('wants no standby'));
+  t.match(other.status(), { headline: 'LISTENING', why: /it has .* for that/ });
+  taken.command({ name: 'unprotect' });
+  await taken.close();
+  await until(() => isIt(other));
+  t.equal(host.status().headline, 'PROTECTED');
+});
+
+test('a survivor whose operator ended protection takes nobody', async (t) => {
+  const { host, at } = await survivor(t);
+  host.command({ name: 'unprotect' });
+  const { host: standby } = await seeker(t, at);
+  await until(() => standby.status().why.includes('protection was ended here'));
+  t.match(standby.status().headline, 'LISTENING');
+  t.match(host.status().next, 'colo-vmm protect --standby');
+});
+
+test('two standbys that look for each other do not keep a primary out', async (t) => {
+  const port = await freePort();
+  const { host: standby } = await seeker(t, { host: '127.0.0.1', port });
+  const listening = Number(standby.status().address.split(':').at(-1));
+  await seeker(t, { host: '127.0.0.1', port: listening });
+  const config = birth(t);
+  await t.rejects(
+    dial({ host: '127.0.0.1', port: listening, security: config.security, role: 'secondary', patienceMs: 20_000 }),
+    { code: 'COLO_LINK' },
+  );
+  const link = await dial({
+    host: '127.0.0.1',
+    port: listening,
+    security: config.security,
+    role: 'primary',
+    patienceMs: 20_000,
+  });
+  t.teardown(() => link.destroy());
+  const received = new Received();
+  link.listen({ received: (frame) => received.take(frame), drained: () => {}, ended: () => {} });
+  const { detectMs, arbiter } = config.settings;
+  const message = { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs, arbiter } as const;
+  link.send({ role: 'primary', term: term(0), message });
+  await until(() => received.kinds.includes('welcome'));
+});
