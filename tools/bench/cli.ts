@@ -12,6 +12,10 @@ import { benchIdleNative, formatIdle } from './idle-native.ts';
 import { benchMemory } from './memory.ts';
 import { benchNet } from './net.ts';
 import { benchNetNative } from './net-native.ts';
+import { benchCheckpoint, quickTimes, wholeTimes } from './pair/checkpoint.ts';
+import { formatCheckpoint } from './pair/checkpoint-report.ts';
+import { benchFailover } from './pair/failover.ts';
+import { formatFailover as formatFailoverInLab } from './pair/failover-report.ts';
 import { benchPause } from './pause.ts';
 import { formatPauses } from './pause-report.ts';
 import { benchRegisters } from './registers.ts';
@@ -28,6 +32,7 @@ import { benchVirtioNative } from './virtio-native.ts';
 interface Options {
   readonly rounds: number;
   readonly json?: boolean;
+  readonly quick?: boolean;
 }
 
 const program = new Command('npm run bench --').description(
@@ -41,12 +46,16 @@ function bench<T extends object>(
   name: string,
   description: string,
   run: (options: Options) => Promise<T | undefined>,
-  { format = lines, rounds = 5 }: { format?: (result: T) => string; rounds?: number } = {},
+  {
+    format = lines,
+    rounds = 5,
+    length = 'rounds',
+  }: { format?: (result: T) => string; rounds?: number; length?: 'rounds' | 'quick' } = {},
 ): void {
-  program
-    .command(name)
-    .description(description)
-    .option('--rounds <n>', 'rounds that count', positiveInteger, rounds)
+  const command = program.command(name).description(description);
+  if (length === 'rounds') command.option('--rounds <n>', 'rounds that count', positiveInteger, rounds);
+  else command.option('--quick', 'a few seconds of each, which tell little');
+  command
     .option('--json', 'print one line of JSON, nothing else, to standard output')
     .action(async (options: Options) => {
       const result = await run(options);
@@ -150,6 +159,22 @@ bench(
     return benchIdleNative(rounds, progress);
   },
   { format: formatIdle, rounds: 30 },
+);
+
+bench(
+  'checkpoint',
+  "what protection costs a guest: its stops, the beginning, answers a second, the standby's memory; ours with and without TLS, and " +
+    "QEMU's COLO, on two hosts of the lab",
+  ({ quick }) => benchCheckpoint(quick === true ? quickTimes : wholeTimes, progress),
+  { format: formatCheckpoint, length: 'quick' },
+);
+
+bench(
+  'failover',
+  'how long a client waits when the primary is killed, or its host lost: ours, and QEMU in COLO with a script that reacts at once, on ' +
+    'two hosts of the lab',
+  ({ rounds }) => benchFailover(rounds, progress),
+  { format: formatFailoverInLab, rounds: 20 },
 );
 
 /** One figure a line. */

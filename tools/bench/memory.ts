@@ -40,7 +40,7 @@ export async function benchMemory(
     for (let round = 1; round <= rounds; round++) {
       for (const [name, argv] of Object.entries(contestants(guest, mode)) as [Contestant, string[]][]) {
         const footprint = parseFootprint(await smapsOfBooted(host, argv), guest.memoryMib);
-        progress(`round ${round}: ${name} ${mib(total(footprint))} MiB beyond guest RAM`);
+        progress(`round ${round}: ${name} ${footprintMib(footprint)} MiB beyond guest RAM`);
         footprints[name].push(footprint);
       }
     }
@@ -105,6 +105,11 @@ export function parseFootprint(smaps: string, guestMemoryMib: number): Footprint
     if (resident !== null && part !== undefined) footprint[part] += Number(resident[1]) * 1024;
   }
   return footprint;
+}
+
+/** All of it, in MiB. */
+export function footprintMib(footprint: Footprint): number {
+  return mib(total(footprint));
 }
 
 function total(footprint: Footprint): number {

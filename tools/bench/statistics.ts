@@ -12,3 +12,11 @@ export function median(values: readonly number[]): number {
 export function rounded(value: number, digits = 1): number {
   return Number(value.toFixed(digits));
 }
+
+/** The value that `share` (0 to 1) of `values` do not exceed; of few values the greatest. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const value = sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+  if (value === undefined) throw new RangeError('no values, no quantile');
+  return value;
+}

@@ -14,6 +14,8 @@ export interface ClientsOptions {
   readonly pages?: number;
   /** How long a client waits between an answer and its next request. Default 0. */
   readonly thinkMs?: number;
+  /** Of each client's requests the first has the next number. Default 0: a guest takes no older one than it knows. */
+  readonly numberedFrom?: number;
 }
 
 /** What clients were told, summed up. Times in ms. */
@@ -68,7 +70,7 @@ export class Clients {
     this.#socket = socket;
     this.#clients = Array.from({ length: options.clients }, (_, index) => ({
       id: BigInt(index + 1),
-      number: 0n,
+      number: BigInt(options.numberedFrom ?? 0),
       askedAt: 0,
       sentAt: 0,
       floor: 0n,

@@ -19,14 +19,15 @@ export const serviceReady = 'service: ready';
 
 /**
  * The service of the chaos guest (tools/chaos/guest/service.ts), as a Perl program of a Linux guest: counts a request, writes it
- * down, makes it durable, answers.
+ * down, makes it durable, answers. A request for pages finds the guest's clock in their place: of two guests that run, no two
+ * give the same answer.
  *
  * @param file a disk, or a file that is there, with the record of each answer in the sector with its number
  * @param sectors Perl for how many it may have; then it begins anew
  */
 export const serviceProgram = (file: string, sectors: string): string => `
-my $fsync = 74;
-my ($counter, %last) = (0);
+my ($fsync, $clock_gettime) = (74, 228);
+my ($counter, $time, %last) = (0, "\\0" x 16);
 open(my $disk, '+<', '${file}') or die "disk: $!";
 my $sectors = ${sectors};
 socket(my $socket, 2, 2, 17) or die "socket: $!";
@@ -47,13 +48,17 @@ for (;;) {
     syscall($fsync, fileno($disk)) == 0 or die "fsync: $!";
     $last{$client} = $known = [$number, $counter];
   }
+  if (unpack('x4 L<', $request)) {
+    syscall($clock_gettime, 1, $time);
+    substr($request, ${requestAt.pages}, 4) = substr($time, 8, 4);
+  }
   send($socket, substr($request, 0, ${requestAt.counter}) . pack('Q<', $known->[1]), 0, $from);
 }
 `;
 
 const service = serviceProgram('/dev/vda', `sysseek($disk, 0, 2) / ${sectorBytes}`);
 
-const init = `#!/bin/sh
+const init = (background: string): string => `#!/bin/sh
 echo 'guest: init'
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -62,6 +67,7 @@ modprobe -a $(cat /etc/modules)
 ip link set lo up
 ip link set eth0 up
 ip address add ${guestNetwork.address}/${guestNetwork.bits} dev eth0
+${background}
 perl /service.pl
 echo 'guest: the service ended'
 sh
@@ -76,17 +82,25 @@ export interface ServiceGuest {
   readonly makeDisk: string;
 }
 
-/** A guest with the service, and a disk that the service has for itself: Debian's modules, busybox, perl. */
-export async function serviceGuest(progress: Progress): Promise<ServiceGuest> {
-  return { initrd: await serviceGuestInitrd(progress), memory: '96M', makeDisk: 'truncate -s 4M' };
+/**
+ * A guest with the service, and a disk that the service has for itself: Debian's modules, busybox, perl.
+ *
+ * @param beside a perl program that runs beside the service
+ */
+export async function serviceGuest(progress: Progress, memory = '96M', beside?: string): Promise<ServiceGuest> {
+  return { initrd: await serviceGuestInitrd(progress, beside), memory, makeDisk: 'truncate -s 4M' };
 }
 
-async function serviceGuestInitrd(progress: Progress): Promise<string> {
+async function serviceGuestInitrd(progress: Progress, beside: string | undefined): Promise<string> {
   const perl = await programFiles({ package: 'perl-base', path: 'usr/bin/perl', progress });
   return buildGuestInitramfs({
-    modules: ['virtio_mmio', 'virtio_blk', 'virtio_net'],
-    files: [...perl, { path: 'service.pl', content: service }],
-    init,
+    modules: ['virtio_mmio', 'virtio_pci', 'virtio_blk', 'virtio_net'],
+    files: [
+      ...perl,
+      { path: 'service.pl', content: service },
+      ...(beside === undefined ? [] : [{ path: 'beside.pl', content: beside }]),
+    ],
+    init: init(beside === undefined ? '' : 'perl /beside.pl &'),
     progress,
   });
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { QmpClient } from '../../src/vmm/client/qmp-client.ts';
 import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import type { ClientsOptions } from '../chaos/clients.ts';
 import { servicePort } from '../chaos/guest/service.ts';
@@ -23,7 +24,8 @@ import { guestNetwork, type ServiceGuest, serviceGuest } from './guest.ts';
 export type Side = 'a' | 'b';
 
 const pairName = 'web';
-const files = {
+/** Where things are on both hosts. */
+export const labFiles = {
   kernel: '/opt/guest/vmlinuz',
   initrd: '/opt/guest/initrd.cpio',
   disk: '/tmp/disk.img',
@@ -41,6 +43,15 @@ const etcdPort = 2379;
  */
 export const labDetectionMs = { emulated: 3000, native: 200 } as const;
 
+/** How a pair is made besides what the demonstration shows. */
+export interface PairSettings {
+  /** --insecure in place of keys. */
+  readonly isInsecure?: boolean;
+  readonly checkpointDelayMs?: number;
+  /** Default: {@link LabPair.detectionMs}. */
+  readonly detectionMs?: number;
+}
+
 /** Two hosts of a lab with a guest that is a service on host a, its standby on host b, and outside both clients and etcd. */
 export class LabPair {
   readonly lab: Lab;
@@ -54,6 +65,7 @@ export class LabPair {
   readonly #keys: string;
   #etcd: RemoteProcess | undefined;
   #pairs = 0;
+  #settings: PairSettings = {};
 
   private constructor(lab: Lab, detectionMs: number, guest: ServiceGuest, keys: string) {
     this.lab = lab;
@@ -70,7 +82,7 @@ export class LabPair {
     const lab = await startLab({
       hosts: 2,
       outside: true,
-      files: [...vmmFiles, { source: kernel, path: files.kernel }, { source: guest.initrd, path: files.initrd }],
+      files: [...vmmFiles, { source: kernel, path: labFiles.kernel }, { source: guest.initrd, path: labFiles.initrd }],
       progress,
     });
     const keys = await mkdtemp(join(tmpdir(), 'colo-vmm-keys-'));
@@ -90,7 +102,8 @@ export class LabPair {
    * Another pair: both VMMs end, and the hosts are made as they were. Nothing is left of the pair before; a host without power gets it
    * again.
    */
-  async renew(): Promise<void> {
+  async renew(settings: PairSettings = {}): Promise<void> {
+    this.#settings = settings;
     if (this.#pairs++ === 0) return;
     await this.end();
     for (const side of ['a', 'b'] as const) this.said[side] = '';
@@ -100,10 +113,12 @@ export class LabPair {
         const host = this.host(side);
         if (host.state === 'hung') await host.powerLoss();
         if (host.state === 'off') await host.powerOn();
-        else await host.run(`rm -rf /tmp/state ${control} ${files.serial}; ip link delete br0`);
+        else await host.run(`rm -rf /tmp/state ${control} ${labFiles.serial}; ip link delete br0`);
         await this.#prepare(side);
       }),
     );
+    // Who asks for the guest's address anew is answered, and switches learn on which host it is now.
+    await this.lab.outside.run('ip neighbour flush dev eth0');
   }
 
   /** Ends both VMMs, the standby's first, as a process is killed. */
@@ -139,8 +154,8 @@ ip address flush dev eth0
 ip link set eth0 master br0
 ip address add ${host.address}/24 dev br0
 ip link set br0 up
-rm -f ${files.disk}
-${this.#guest.makeDisk} ${files.disk}`);
+rm -f ${labFiles.disk}
+${this.#guest.makeDisk} ${labFiles.disk}`);
     if (status !== 0) throw new Error(`${host.name} could not be prepared: ${stderr.trim()}`);
   }
 
@@ -168,23 +183,39 @@ ${this.#guest.makeDisk} ${files.disk}`);
     });
   }
 
+  /** A connection to the monitor on that side: what is written to its standard input is said there. */
+  bridge(side: Side): RemoteProcess {
+    const bridge = this.host(side).spawn(['node', '-e', bridgeProgram]);
+    bridge.exit.catch(() => {});
+    bridge.stderr.resume();
+    return bridge;
+  }
+
+  /** A client of the monitor on that side. */
+  monitor(side: Side): QmpClient {
+    const { stdout, stdin } = this.bridge(side);
+    return new QmpClient(stdout, stdin);
+  }
+
   /** The command that is typed on that host. */
   command(side: Side): string[] {
+    const { isInsecure, checkpointDelayMs, detectionMs = this.detectionMs } = this.#settings;
     const guest = [
-      ...['--kernel', files.kernel, '--initrd', files.initrd, '--cmdline', 'console=ttyS0 quiet panic=-1'],
+      ...['--kernel', labFiles.kernel, '--initrd', labFiles.initrd, '--cmdline', 'console=ttyS0 quiet panic=-1'],
       ...['--cpus', '1', '--memory', this.#guest.memory, ...guestCpuFlags(this.lab.mode)],
       ...['--standby', `${this.host(this.standby).address}:${peerPort}`],
+      ...(checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)]),
     ];
     // Of a new pair, etcd knows nothing yet.
     const prefix = this.#pairs === 0 ? '' : `,prefix=/pair-${this.#pairs}/`;
     return [
       ...['node', vmmInHost],
       ...(side === this.primary ? ['run', ...guest] : ['standby', '--listen', `0.0.0.0:${peerPort}`]),
-      ...['--name', pairName, '--disk', `path=${files.disk}`],
+      ...['--name', pairName, '--disk', `path=${labFiles.disk}`],
       ...['--net', `tap=tap0,mac=${guestNetwork.mac},bridge=br0`],
-      ...['--tls', `dir=${keysInHost}`, '--arbiter', `etcd:${this.#etcdUrl}${prefix}`],
-      ...['--detection', String(this.detectionMs)],
-      ...['--serial', `file=${files.serial}`, '--state', '/tmp/state', '--control', control],
+      ...(isInsecure ? ['--insecure'] : ['--tls', `dir=${keysInHost}`]),
+      ...['--arbiter', `etcd:${this.#etcdUrl}${prefix}`, '--detection', String(detectionMs)],
+      ...['--serial', `file=${labFiles.serial}`, '--state', '/tmp/state', '--control', control],
     ];
   }
 
@@ -239,11 +270,11 @@ ${this.#guest.makeDisk} ${files.disk}`);
 
   /** What the guest has said on that side's serial port; nothing, as long as it has none. */
   async serial(side: Side): Promise<string> {
-    return (await this.host(side).run(`cat ${files.serial}`)).stdout;
+    return (await this.host(side).run(`cat ${labFiles.serial}`)).stdout;
   }
 
   async disk(side: Side): Promise<Buffer> {
-    return this.host(side).pull(files.disk);
+    return this.host(side).pull(labFiles.disk);
   }
 
   /** Clients outside both hosts, who ask all the time. */
@@ -296,6 +327,13 @@ const socket = require('net').connect('${control}');
 const ask = (execute) => socket.write(JSON.stringify({ execute }) + '\\n');
 ask('qmp_capabilities');
 setInterval(ask, ${watchMs}, 'x-colo-status');
+socket.on('error', () => {}).on('close', () => process.exit()).pipe(process.stdout);
+`;
+
+/** Between the control socket and standard input and output. */
+const bridgeProgram = `
+const socket = require('net').connect('${control}');
+process.stdin.pipe(socket);
 socket.on('error', () => {}).on('close', () => process.exit()).pipe(process.stdout);
 `;
 

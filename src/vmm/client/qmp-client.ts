@@ -20,7 +20,8 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-export type EventListener = (name: string, data: unknown) => void;
+/** @param atMs when the other side says that it was, in milliseconds since 1970; NaN if it does not say */
+export type EventListener = (name: string, data: unknown, atMs: number) => void;
 
 /** The client's side of QMP, on any pair of streams: our own monitor's, or QEMU's. */
 export class QmpClient {
@@ -76,8 +77,9 @@ export class QmpClient {
     const message = parse(text);
     if (message === undefined) return false;
     if ('QMP' in message) this.#greeting.resolve(message);
-    else if (typeof message.event === 'string') this.#onEvent(message.event, message.data);
-    else if (typeof message.id === 'number') this.#answer(message.id, message);
+    else if (typeof message.event === 'string') {
+      this.#onEvent(message.event, message.data, timeOf(message.timestamp));
+    } else if (typeof message.id === 'number') this.#answer(message.id, message);
     else return 'error' in message || 'return' in message;
     return true;
   }
@@ -99,6 +101,12 @@ export class QmpClient {
     for (const { reject } of this.#waiting.values()) reject(this.#failure);
     this.#waiting.clear();
   }
+}
+
+/** Of QMP's seconds and microseconds. */
+function timeOf(timestamp: unknown): number {
+  const { seconds, microseconds } = (timestamp ?? {}) as Json;
+  return Number(seconds) * 1000 + Number(microseconds) / 1000;
 }
 
 function parse(text: string): Json | undefined {

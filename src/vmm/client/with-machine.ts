@@ -21,9 +21,9 @@ export async function withMachine(
   const shutdown = new Promise<string>((resolve) => {
     ended = resolve;
   });
-  const machine = await MachineConnection.open(await chooseMachine(options), (name, data) => {
+  const machine = await MachineConnection.open(await chooseMachine(options), (name, data, atMs) => {
     if (name === 'SHUTDOWN') ended((data as { reason?: string } | undefined)?.reason ?? 'unknown');
-    else hear(name, data);
+    else hear(name, data, atMs);
   });
   // A VMM that dies says nothing.
   void machine.client.ended.then(() => ended('killed'));

@@ -55,16 +55,22 @@ export class QmpConnection {
         else this.#socket.resume();
         return;
       }
+      // An event that the question causes leaves with its answer: a client that shares the processor wakes once.
+      this.#socket.cork();
       const answer = this.#session.answer(piece);
       if (answer instanceof Promise) {
+        this.#socket.uncork();
         this.#wait();
         void answer.then((message) => {
-          this.#answer(message);
+          this.#send(message);
+          this.#session.answered();
           this.#converse();
         });
         return;
       }
-      this.#answer(answer);
+      this.#send(answer);
+      this.#socket.uncork();
+      this.#session.answered();
       if (this.#splitter.overflowed) {
         this.#socket.destroySoon();
         return;
@@ -78,11 +84,6 @@ export class QmpConnection {
   #wait(): void {
     this.#waiting = true;
     this.#socket.pause();
-  }
-
-  #answer(message: Json): void {
-    this.#send(message);
-    this.#session.answered();
   }
 
   #send(message: Json): void {

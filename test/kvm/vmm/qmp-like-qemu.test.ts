@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
 import { test } from 'tap';
 import { JsonSplitter } from '../../../src/vmm/monitor/json-splitter.ts';
 import { imageSuites } from '../../../tools/images/kernel.ts';
@@ -12,6 +11,14 @@ import { commandFromSet } from '../../../tools/packages/run-from-set.ts';
 import { spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { until } from '../../support/machines.ts';
+import {
+  answeredFirst,
+  answersFirst,
+  type Monitored,
+  shapeOfMessage,
+  shapesOf,
+  transcript,
+} from '../../support/qmp-transcript.ts';
 import { kernelFile, temporaryFolder, VmmProcess } from '../../support/vmm-process.ts';
 
 /**
@@ -125,102 +132,6 @@ const coloScript: readonly string[] = [
   ...['"downtime-limit":200000000', '"compress-wait-thread":1', '"tls-creds":null', '"nothing":1'].map(setParameters),
   ...['query-migrate-capabilities', 'query-migrate-parameters', 'query-migrate'].map((name) => `{"execute":"${name}"}`),
 ];
-
-/** The other side of a monitor. */
-interface Monitored {
-  readonly output: Readable;
-  readonly input: Writable;
-}
-
-/** What a monitor says to each line of a script, told by an id that follows the line; and to `last` at its end. */
-async function transcript(
-  { output, input }: Monitored,
-  lines: readonly string[],
-  last: string,
-): Promise<{ line: string; said: unknown[] }[]> {
-  const splitter = new JsonSplitter(1 << 24);
-  const messages: unknown[] = [];
-  let heard = (): void => {};
-  let ended = false;
-  output.on('data', (chunk: Buffer) => {
-    splitter.push(chunk);
-    for (let piece = splitter.next(); piece !== undefined; piece = splitter.next()) {
-      messages.push('text' in piece ? JSON.parse(piece.text) : piece);
-    }
-    heard();
-  });
-  output.on('close', () => {
-    ended = true;
-    heard();
-  });
-  const until = async (done: () => boolean): Promise<void> => {
-    while (!ended && !done()) {
-      await new Promise<void>((resolve) => {
-        heard = resolve;
-      });
-    }
-  };
-  await until(() => messages.length > 0);
-  const heardSoFar = [{ line: '(greeting)', said: messages.splice(0).map(withoutCapabilities) }];
-  for (const [index, line] of lines.entries()) {
-    const end = `end ${index}`;
-    // The empty line is where QEMU begins anew after a line that it could make nothing of.
-    input.write(`${line}\n\n{"execute":"","id":"${end}"}\n`);
-    await until(() => messages.some((message) => (message as { id?: unknown }).id === end));
-    messages.pop();
-    heardSoFar.push({ line, said: messages.splice(0) });
-  }
-  input.write(`${last}\n`);
-  await until(() => false);
-  heardSoFar.push({ line: last, said: messages.splice(0) });
-  return heardSoFar;
-}
-
-/** A value's shape: members and types; of a list the shapes in it, each once. */
-function shape(value: unknown): unknown {
-  if (Array.isArray(value)) return [...new Set(value.map((item) => JSON.stringify(shape(item))))].sort();
-  if (typeof value !== 'object' || value === null) return value === null ? 'null' : typeof value;
-  const members = Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1));
-  return Object.fromEntries(members.map(([name, item]) => [name, shape(item)]));
-}
-
-/** The shape of what is said: ids, events and classes of errors are kept as they are. */
-function shapeOfMessage(message: unknown): unknown {
-  const { id, error, event, data, ...rest } = message as Record<string, unknown>;
-  return {
-    ...(shape(rest) as object),
-    ...(id === undefined ? {} : { id }),
-    ...(error === undefined
-      ? {}
-      : { error: { ...(shape(error) as object), class: (error as { class: string }).class } }),
-    ...(event === undefined ? {} : { event }),
-    ...(data === undefined ? {} : { data }),
-  };
-}
-
-/** Which capabilities are offered is each one's own: QEMU has out-of-band execution, we do not. */
-function withoutCapabilities(greeting: unknown): unknown {
-  const { QMP } = greeting as { QMP: { capabilities: unknown } };
-  return { QMP: { ...QMP, capabilities: Array.isArray(QMP.capabilities) ? [] : QMP.capabilities } };
-}
-
-/** Complaints about the same garbage count once: how many there are depends on where one begins anew in it. */
-function shapesOf(said: readonly unknown[]): unknown[] {
-  const shapes = said.map(shapeOfMessage);
-  return shapes.filter((item, index) => {
-    const same = index > 0 && JSON.stringify(item) === JSON.stringify(shapes[index - 1]);
-    return !same || !('error' in (item as object)) || 'id' in (item as object);
-  });
-}
-
-/** Commands that QEMU 7.2 answers behind their events, and we before (docs/decisions.md, Monitor). */
-const answeredFirst = /"(system_powerdown|system_reset|quit)"/;
-
-/** The same messages, answers first. */
-function answersFirst(said: readonly unknown[]): unknown[] {
-  const isEvent = (message: unknown): boolean => 'event' in (message as object);
-  return [...said.filter((message) => !isEvent(message)), ...said.filter(isEvent)];
-}
 
 async function qemu(t: Test, { root }: PackageSet, disk: string, ...more: string[]): Promise<Monitored> {
   const { program, args } = commandFromSet(root, 'usr/bin/qemu-system-x86_64');

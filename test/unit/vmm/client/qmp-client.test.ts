@@ -6,7 +6,7 @@ import { QmpClient } from '../../../../src/vmm/client/qmp-client.ts';
 function conversation() {
   const [output, input] = [new PassThrough(), new PassThrough()];
   const events: unknown[] = [];
-  const client = new QmpClient(output, input, (name, data) => events.push([name, data]));
+  const client = new QmpClient(output, input, (name, data, atMs) => events.push([name, data, atMs]));
   return {
     client,
     events,
@@ -29,13 +29,13 @@ test('matches answers with questions by their ids, in whatever order they come',
 test('gives the greeting and events to those who want them', async (t) => {
   const { client, events, says } = conversation();
   says(
-    '{"QMP":{"version":{}}}\n{"event":"STOP","timestamp":{}}\n{"event":"SHUTDOWN","data":{"guest":true},"timestamp":{}}\n',
+    '{"QMP":{"version":{}}}\n{"event":"STOP","timestamp":{"seconds":2,"microseconds":5500}}\n{"event":"SHUTDOWN","data":{"guest":true},"timestamp":{}}\n',
   );
   t.match(await client.greeting, { QMP: { version: {} } });
   await new Promise(setImmediate);
   t.strictSame(events, [
-    ['STOP', undefined],
-    ['SHUTDOWN', { guest: true }],
+    ['STOP', undefined, 2005.5],
+    ['SHUTDOWN', { guest: true }, Number.NaN],
   ]);
 });
 

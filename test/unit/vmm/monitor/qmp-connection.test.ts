@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Duplex } from 'node:stream';
 import { test } from 'tap';
 import { Monitor } from '../../../../src/vmm/monitor/monitor.ts';
 import { type CommandTable, command } from '../../../../src/vmm/monitor/qmp-command.ts';
@@ -65,6 +66,35 @@ test('a command that takes a while holds up the next one, and no event', { timeo
   t.strictSame(await next(), { return: {}, id: 3 });
   t.equal(await next(), undefined, 'and it ends when all is said');
   t.strictSame(order, ['slow begins', 'slow ends', 'quick', 'quick']);
+});
+
+test('an event that a question causes leaves with its answer', async (t) => {
+  const machine = new FakeMachine();
+  const written: string[][] = [];
+  const socket = new Duplex({
+    read() {},
+    write(chunk, _encoding, done) {
+      written.push([String(chunk)]);
+      done();
+    },
+    writev(chunks, done) {
+      written.push(chunks.map(({ chunk }) => String(chunk)));
+      done();
+    },
+  });
+  new QmpConnection(socket as Socket, new Monitor(machine), {
+    press: command({}, () => {
+      machine.pressPowerButton();
+      return {};
+    }),
+  });
+  socket.push('{"execute":"qmp_capabilities"}');
+  socket.push('{"execute":"press","id":1}{"execute":"press","id":2}');
+  while (written.length < 4) await new Promise(setImmediate);
+  t.match(written.slice(2), [
+    [/POWERDOWN/, /"id":1/],
+    [/POWERDOWN/, /"id":2/],
+  ]);
 });
 
 test('a command that fails later is answered like one that fails at once', { timeout: 20_000 }, async (t) => {

@@ -1,0 +1,85 @@
+import type { LabMode } from '../../lab/mode.ts';
+import { median, quantile, rounded } from '../statistics.ts';
+import { atMost, formatFailures, formatRatios, type Ratio } from './checkpoint-report.ts';
+
+/** `ours`, `plaintext`, `qemu`: the primary's process is killed. `lost`: the host of our primary loses its power. */
+export const faults = ['ours', 'plaintext', 'lost', 'qemu'] as const;
+export type FaultName = (typeof faults)[number];
+
+/** One failover as its client saw it. */
+export interface Silence {
+  readonly ms: number;
+  /** What the pair said before that detection and consent would take. */
+  readonly promisedMs?: number;
+}
+
+export interface SilenceFigures {
+  readonly count: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly worst: number;
+  readonly all: readonly number[];
+}
+
+export interface FailoverResult {
+  readonly bench: 'failover';
+  readonly ratios: readonly Ratio[];
+  /** Milliseconds without an answer. */
+  readonly silences: Readonly<Partial<Record<FaultName, SilenceFigures>>>;
+  readonly failures: readonly string[];
+  readonly host: LabMode;
+}
+
+/** Beyond detection and consent a takeover may take so long, ms. */
+const allowanceMs = 300;
+
+export function failoverResult(
+  host: LabMode,
+  found: Readonly<Record<FaultName, readonly Silence[]>>,
+  failures: readonly string[],
+): FailoverResult {
+  const silences: Partial<Record<FaultName, SilenceFigures>> = {};
+  for (const name of Object.keys(found) as FaultName[]) {
+    const all = found[name].map(({ ms }) => rounded(ms, 0));
+    if (all.length === 0) continue;
+    silences[name] = {
+      count: all.length,
+      p50: rounded(median(all), 0),
+      p99: quantile(all, 0.99),
+      worst: Math.max(...all),
+      all,
+    };
+  }
+  const { ours, qemu } = silences;
+  const lost = found.lost.flatMap(({ ms, promisedMs }) =>
+    promisedMs === undefined ? [] : [ms / (promisedMs + allowanceMs)],
+  );
+  const ratios = [
+    atMost('silence, process killed, median, to QEMU', ours && qemu && ours.p50 / qemu.p50, 1 / 3),
+    atMost('silence, process killed, worst, to QEMU', ours && qemu && ours.worst / qemu.worst, 1 / 3),
+    atMost(
+      'silence, host lost, worst, to detection + consent + 0.3 s',
+      lost.length > 0 ? Math.max(...lost) : undefined,
+      1,
+    ),
+  ];
+  return { bench: 'failover', ratios, silences, failures, host };
+}
+
+const meanings: Readonly<Record<FaultName, string>> = {
+  ours: 'ours, process killed',
+  plaintext: 'ours without TLS, process killed',
+  lost: 'ours, host lost',
+  qemu: 'QEMU, process killed, a script reacts',
+};
+
+export function formatFailover({ ratios, silences, failures, host }: FailoverResult): string {
+  const rows = (Object.keys(silences) as FaultName[]).flatMap((name) => {
+    const { count, p50, p99, worst } = silences[name] ?? {};
+    return count === undefined
+      ? []
+      : [`${meanings[name].padEnd(40)} p50 ${p50}, p99 ${p99}, worst ${worst}, of ${count}`];
+  });
+  const head = [`In ${host} hosts; a client's silence in ms. Ratios are ours to the other's.`, ''];
+  return `${[...head, ...formatRatios(ratios), '', ...rows, ...formatFailures(failures)].join('\n')}\n`;
+}

@@ -1,0 +1,158 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { QmpClient } from '../../../src/vmm/client/qmp-client.ts';
+import type { ColoEvent, ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
+import { serviceReady } from '../../demo/guest.ts';
+import { type LabPair, type PairSettings, type Side, until } from '../../demo/lab-pair.ts';
+import type { RemoteProcess } from '../../lab/connection.ts';
+import { footprintMib, parseFootprint } from '../memory.ts';
+import { type Contender, memoryMib, type Stop, setDelay } from './contender.ts';
+
+const patienceMs = 180_000;
+/** The log keeps some hundred checkpoints: it is read before they are forgotten. */
+const readLogMs = 2000;
+
+/** Two of ours, as the demonstration has them. */
+export class OurPair implements Contender {
+  readonly name = 'ours';
+  readonly #pair: LabPair;
+  readonly #settings: PairSettings;
+  readonly #said: (line: string) => void;
+  #monitor: QmpClient | undefined;
+  #aloneMib = 0;
+  /** Of the last stop that was seen, by the primary's clock. */
+  #seenMs = Number.NEGATIVE_INFINITY;
+
+  /** @param said called with what the VMMs say on standard error */
+  constructor(pair: LabPair, settings: PairSettings, said: (line: string) => void = () => {}) {
+    this.#pair = pair;
+    this.#settings = settings;
+    this.#said = said;
+  }
+
+  async boot(): Promise<void> {
+    const pair = this.#pair;
+    await pair.renew({ checkpointDelayMs: 500, ...this.#settings });
+    this.#seenMs = Number.NEGATIVE_INFINITY;
+    pair.start('a', this.#said);
+    await pair.up('a');
+    await until('the guest to serve', patienceMs, async () => (await pair.serial('a')).includes(serviceReady));
+    this.#monitor = pair.monitor('a');
+    await this.#ask('qmp_capabilities');
+    const smaps = await pair.host('a').run(`cat /proc/${processOf('run')}/smaps`);
+    this.#aloneMib = footprintMib(parseFootprint(smaps.stdout, memoryMib));
+  }
+
+  async protect(copying: (isGoingOn: boolean) => void): Promise<number> {
+    const pair = this.#pair;
+    pair.start('b', this.#said);
+    await pair.up('b');
+    let isCopying = false;
+    const deadline = performance.now() + patienceMs;
+    for (;;) {
+      const { headline, phase } = await this.#status();
+      if (!isCopying && phase === 'seeding') {
+        isCopying = true;
+        copying(true);
+      }
+      if (headline === 'PROTECTED') break;
+      if (performance.now() > deadline) throw new Error(`the guest is not protected: ${pair.said.a}`);
+      await sleep(100);
+    }
+    if (isCopying) copying(false);
+    const [first] = await this.#newStops();
+    if (first === undefined) throw new Error('the log has no stop of the beginning');
+    return first.ms;
+  }
+
+  setDelay(ms: number): Promise<void> {
+    return setDelay(this.#client, ms);
+  }
+
+  async stops(forMs: number): Promise<readonly Stop[]> {
+    await this.#newStops();
+    const stops: Stop[] = [];
+    const end = performance.now() + forMs;
+    while (performance.now() < end) {
+      await sleep(Math.min(readLogMs, end - performance.now()));
+      const { stops: last, headline } = await this.#status();
+      if (headline !== 'PROTECTED') throw new Error(`the guest is not protected any more: ${this.#pair.said.a}`);
+      const found = await this.#newStops();
+      const parts = last?.parts;
+      stops.push(
+        ...found.slice(0, -1),
+        ...found.slice(-1).map((stop) => (parts === undefined ? stop : { ...stop, parts })),
+      );
+    }
+    return stops;
+  }
+
+  async kill(): Promise<void> {
+    const { vmm } = this.#pair;
+    vmm.a?.kill('SIGKILL');
+    await this.#survived();
+  }
+
+  /** Cuts the power of the primary's host. */
+  async cutPower(): Promise<void> {
+    await this.#pair.host('a').powerLoss();
+    await this.#survived();
+  }
+
+  /** How long it is to take until the survivor speaks when its peer is silent: detection and consent, ms. */
+  async promisedMs(): Promise<number> {
+    const { failover } = await this.#status();
+    if (failover === undefined) throw new Error('the pair does not say how long a failover takes');
+    return failover.detectionMs + failover.consentMs;
+  }
+
+  async memory(): Promise<{ standbyMib: number; aloneMib: number }> {
+    const { stdout } = await this.#pair.host('b').run(`grep VmRSS /proc/${processOf('standby')}/status`);
+    return { standbyMib: Number(/\d+/.exec(stdout)) / 1024, aloneMib: this.#aloneMib };
+  }
+
+  connect(side: Side): RemoteProcess {
+    return this.#pair.bridge(side);
+  }
+
+  async end(): Promise<void> {
+    await this.#pair.end();
+  }
+
+  async #survived(): Promise<void> {
+    const survivor = this.#pair.monitor('b');
+    await survivor.execute('qmp_capabilities');
+    await until('the standby to take over', patienceMs, async () => {
+      const { headline } = (await survivor.execute('x-colo-status')) as ColoStatus;
+      return headline === 'UNPROTECTED';
+    });
+  }
+
+  get #client(): QmpClient {
+    if (this.#monitor === undefined) throw new Error('nothing runs');
+    return this.#monitor;
+  }
+
+  #ask(command: string, given?: object): Promise<unknown> {
+    return this.#client.execute(command, given);
+  }
+
+  async #status(): Promise<Partial<ColoStatus>> {
+    return (await this.#ask('x-colo-status')) as Partial<ColoStatus>;
+  }
+
+  /** Those that the log has and that were not seen yet. */
+  async #newStops(): Promise<Stop[]> {
+    const events = (await this.#ask('x-colo-events', { all: true })) as readonly ColoEvent[];
+    const stops = events.flatMap(({ monotonicMs, text }) => {
+      const [, ms] = /the guest was stopped for ([\d.]+) ms/.exec(text) ?? [];
+      return ms === undefined || monotonicMs <= this.#seenMs ? [] : [{ ms: Number(ms), monotonicMs }];
+    });
+    this.#seenMs = stops.at(-1)?.monotonicMs ?? this.#seenMs;
+    return stops;
+  }
+}
+
+/** For a host's shell: the process of that command. The brackets keep it from finding itself. */
+function processOf(command: string): string {
+  return `$(pgrep -f 'colo-vmm[.]cjs ${command}' | head -1)`;
+}
