@@ -1,0 +1,107 @@
+import t from 'tap';
+import { type Contender, memoryMib } from '../../tools/bench/pair/contender.ts';
+import { OurPair } from '../../tools/bench/pair/ours.ts';
+import { QemuPair } from '../../tools/bench/pair/qemu.ts';
+import { serviceGuest } from '../../tools/demo/guest.ts';
+import { LabPair, type Side } from '../../tools/demo/lab-pair.ts';
+import { silent } from '../../tools/packages/progress.ts';
+import { shapesOf, Transcript } from '../support/qmp-transcript.ts';
+
+/**
+ * The same script for QEMU 7.2 in COLO and for our pair, and the shapes of their answers (spec A.8). Checkpoints go on
+ * meanwhile and the guest runs, so events come at any time: of them only the pair's end is compared.
+ */
+
+const capabilities = '{"execute":"qmp_capabilities"}';
+const replicate = (given: string): string => `{"execute":"xen-set-replication","arguments":{${given}}}`;
+const setDelay = (delay: string): string =>
+  `{"execute":"migrate-set-parameters","arguments":{"x-checkpoint-delay":${delay}}}`;
+const plain = (...names: string[]): string[] => names.map((name) => `{"execute":"${name}"}`);
+const withNonsense = (...names: string[]): string[] => names.map((name) => `{"execute":"${name}","arguments":{"x":1}}`);
+
+const toPrimary: readonly string[] = [
+  ...plain('query-colo-status', 'query-status', 'query-migrate', 'query-xen-replication-status'),
+  ...withNonsense('query-colo-status', 'query-migrate', 'query-xen-replication-status'),
+  ...withNonsense('xen-colo-do-checkpoint', 'x-colo-lost-heartbeat'),
+  ...plain('query-migrate-capabilities', 'query-migrate-parameters', 'migrate-set-parameters'),
+  ...['20000', '0', '-1', '4294967296', '1.5', '"500"', '500'].map(setDelay),
+  ...plain('query-migrate-parameters'),
+  '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"x-colo","state":false}]}}',
+  ...[
+    '',
+    '"enable":true',
+    '"enable":1,"primary":true',
+    '"enable":true,"primary":true,"failover":true',
+    '"enable":true,"primary":true,"failover":false',
+    '"enable":true,"primary":false',
+  ].map(replicate),
+  ...plain('query-colo-status', 'query-status', 'query-migrate'),
+];
+
+const toSecondary: readonly string[] = [
+  ...plain('query-colo-status', 'query-status', 'query-migrate', 'query-xen-replication-status'),
+  ...withNonsense('query-colo-status', 'x-colo-lost-heartbeat'),
+  replicate('"enable":true,"primary":true'),
+  ...plain('query-colo-status'),
+];
+
+/** What a monitor said to each line. */
+type Said = { line: string; said: unknown[] }[];
+
+function isEvent(message: unknown): boolean {
+  return 'event' in (message as object);
+}
+
+/** The answers to those lines, without events. */
+async function tell(monitor: Transcript, lines: readonly string[]): Promise<Said> {
+  const heard: Said = [];
+  for (const line of lines) {
+    heard.push({ line, said: (await monitor.say(line)).filter((message) => !isEvent(message)) });
+  }
+  return heard;
+}
+
+/** That order, which ends the pair: what is answered, and the event that tells of the end, in whatever order they come. */
+async function tellEnd(monitor: Transcript, line: string): Promise<Said> {
+  const said = await monitor.say(line);
+  const isExit = (message: unknown): boolean => (message as { event?: unknown }).event === 'COLO_EXIT';
+  const exit = said.some(isExit) ? said : await monitor.event('COLO_EXIT');
+  return [
+    { line, said: said.filter((message) => !isEvent(message)) },
+    { line: '(the end of the pair)', said: exit.filter(isExit) },
+  ];
+}
+
+/** A pair is made, both sides are asked, and the secondary takes over. */
+async function hear(contender: Contender): Promise<Said> {
+  const open = async (side: Side): Promise<Transcript> => {
+    const { stdout, stdin } = contender.connect(side);
+    const monitor = new Transcript({ output: stdout, input: stdin });
+    await monitor.greeting();
+    await monitor.say(capabilities);
+    return monitor;
+  };
+  try {
+    await contender.boot();
+    await contender.protect(() => {});
+    await contender.setDelay(20_000);
+    const [primary, secondary] = [await open('a'), await open('b')];
+    const heard = [...(await tell(primary, toPrimary)), ...(await tell(secondary, toSecondary))];
+    heard.push(...(await tellEnd(secondary, '{"execute":"x-colo-lost-heartbeat"}')));
+    heard.push(...(await tell(secondary, plain('query-colo-status', 'x-colo-lost-heartbeat', 'query-status'))));
+    return heard;
+  } finally {
+    await contender.end();
+  }
+}
+
+t.test('a pair answers its clients in the shapes of QEMU 7.2 in COLO', { timeout: 0 }, async (t) => {
+  const pair = await LabPair.make(silent, await serviceGuest(silent, `${memoryMib}M`));
+  t.teardown(() => pair.close());
+  const theirs = await hear(await QemuPair.make(pair, silent));
+  const mine = await hear(new OurPair(pair, { detectionMs: 15_000 }));
+  t.equal(mine.length, theirs.length);
+  for (const [index, { line, said }] of theirs.entries()) {
+    t.strictSame(shapesOf(mine[index]?.said ?? []), shapesOf(said), line);
+  }
+});
