@@ -50,13 +50,14 @@ export class OurPair implements Contender {
     const deadline = performance.now() + patienceMs;
     for (;;) {
       const { headline, phase } = await this.#status();
-      if (!isCopying && phase === 'seeding') {
+      if (!isCopying && (phase === 'synchronising' || phase === 'seeding')) {
         isCopying = true;
         copying(true);
       }
       if (headline === 'PROTECTED') break;
       if (performance.now() > deadline) throw new Error(`the guest is not protected: ${pair.said.a}`);
-      await sleep(100);
+      // Each question costs a host with one CPU some milliseconds.
+      await sleep(250);
     }
     if (isCopying) copying(false);
     const [first] = await this.#newStops();

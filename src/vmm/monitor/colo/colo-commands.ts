@@ -3,7 +3,7 @@ import type { ColoCommand, ColoModes } from '../colo-control.ts';
 import type { Monitor } from '../monitor.ts';
 import { type CommandTable, command } from '../qmp-command.ts';
 import { QmpError } from '../qmp-protocol.ts';
-import { migrationInfo } from './migration-info.ts';
+import { migrationInfo, migrationStatus } from './migration-info.ts';
 import { capabilities } from './migration-settings.ts';
 
 /** QEMU's word for a machine in no pair. */
@@ -87,8 +87,10 @@ export const coloCommands: CommandTable = {
     colo === undefined ? {} : migrationInfo(await colo.status(), colo.modes),
   ),
   'query-migrate-capabilities': command({}, ({ migration }) => migration.capabilities()),
-  'migrate-set-capabilities': command({ capabilities: capabilityList }, (monitor, given) => {
-    if (modesOf(monitor).mode !== 'none') {
+  'migrate-set-capabilities': command({ capabilities: capabilityList }, async (monitor, given) => {
+    // As in QEMU, a pair that is made is none.
+    const status = migrationStatus(await monitor.colo?.status(), modesOf(monitor));
+    if (status === 'setup' || status === 'active') {
       throw new QmpError('GenericError', "There's a migration process in progress");
     }
     monitor.migration.setCapabilities(given.capabilities);

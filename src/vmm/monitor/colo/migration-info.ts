@@ -29,9 +29,20 @@ export function migrationStatus(status: ColoStatus | undefined, { lastMode }: Co
   return ofPhases[status.phase] ?? 'completed';
 }
 
-/** QEMU's MigrationInfo. */
+/** QEMU's MigrationInfo. A side that waits for a primary, or has one, says where. */
 export function migrationInfo(status: ColoStatus | undefined, modes: ColoModes): object {
   const found = migrationStatus(status, modes);
-  if (found === 'none') return {};
-  return { status: found, ...(found === 'failed' ? { 'error-desc': status?.why } : {}) };
+  return {
+    ...(status?.role === 'secondary' ? { 'socket-address': [socketAddress(status.address)] } : {}),
+    ...(found === 'none' ? {} : { status: found }),
+    ...(found === 'failed' ? { 'error-desc': status?.why } : {}),
+  };
+}
+
+/** HOST:PORT or [HOST]:PORT as QEMU's SocketAddress. */
+function socketAddress(address: string): object {
+  const colon = address.lastIndexOf(':');
+  const host = address.slice(0, colon).replace(/^\[|\]$/g, '');
+  const family = host.includes(':') ? { ipv6: true } : { ipv4: true };
+  return { type: 'inet', host, port: address.slice(colon + 1), ...family };
 }

@@ -118,8 +118,11 @@ test('capabilities that are ours can be set, all others are off', async (t) => {
   const { client, colo } = paired();
   const set = (capability: string, state: unknown): object => ({ capabilities: [{ capability, state }] });
   const inPair = "There's a migration process in progress";
-  t.equal(await client.refusal('migrate-set-capabilities', set('x-colo', true)), inPair);
-  colo.exit('primary', 'request');
+  for (const phase of ['connecting', 'synchronising', 'seeding']) {
+    colo.current = { ...protectedStatus, phase };
+    t.equal(await client.refusal('migrate-set-capabilities', set('x-colo', true)), inPair, phase);
+  }
+  colo.current = { ...protectedStatus, phase: 'protected' };
   t.strictSame(await client.returned('migrate-set-capabilities', set('x-colo', true)), {});
   t.strictSame(await client.returned('migrate-set-capabilities', set('xbzrle', false)), {});
   const both = {
@@ -189,6 +192,19 @@ for (const [phase, lastMode, info] of [
     colo.current = { ...protectedStatus, phase };
     colo.modes = { mode: 'none', lastMode, reason: 'none' };
     t.strictSame(await client.returned('query-migrate'), info);
+  });
+}
+
+for (const [address, told] of [
+  ['0.0.0.0:7000', { type: 'inet', host: '0.0.0.0', port: '7000', ipv4: true }],
+  ['[::]:7000', { type: 'inet', host: '::', port: '7000', ipv6: true }],
+] as const) {
+  test(`a standby that waits on ${address} says so to who asks for its migration`, async (t) => {
+    const { client, colo } = paired();
+    colo.current = { ...protectedStatus, role: 'secondary', address, phase: 'protecting' };
+    t.strictSame(await client.returned('query-migrate'), { 'socket-address': [told], status: 'colo' });
+    colo.current = { ...colo.current, phase: 'listening' };
+    t.strictSame(await client.returned('query-migrate'), { 'socket-address': [told] });
   });
 }
 
