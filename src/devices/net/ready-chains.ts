@@ -140,7 +140,6 @@ export class ReadyChains {
 
   /** The first `bytes` of the room were written, though no packet uses them yet. */
   markWritten(bytes: number): void {
-    if (!this.#memory.tracking) return;
     let left = bytes;
     for (let index = 0; index < this.#count && left > 0; index++) {
       const chain = this.#at(index);

@@ -13,13 +13,18 @@ type Counts = Readonly<Record<string, number>>;
 interface Said {
   readonly failed?: string;
   readonly coverage?: { readonly static: Counts; readonly perTest: Readonly<Record<string, Counts>> };
+  /** How long each test took, and all of it. */
+  readonly times?: readonly number[];
   readonly ms?: number;
   readonly begins?: string;
   readonly mutant?: string;
   readonly noticedBy?: string;
 }
 
-/** Which tests come to a mutant, by its id; none are named if modules come to it as they load. And how often they do. */
+/**
+ * Which tests come to a mutant, by its id, the quickest first; none are named if modules come to it as they load. And how often
+ * they do.
+ */
 interface Reach {
   readonly reach: Readonly<Record<string, readonly number[]>>;
   readonly hits: Counts;
@@ -71,7 +76,7 @@ async function reached(file: string, bundle: string, stop: AbortSignal): Promise
   await child({ bundle }, stop, (said) => {
     answer = said;
   });
-  const { coverage, ms = 0 } = answer;
+  const { coverage, times = [], ms = 0 } = answer;
   if (coverage === undefined) {
     throw new Error(`${file}: without a change a test fails: ${answer.failed ?? 'its process ended'}`);
   }
@@ -87,6 +92,7 @@ async function reached(file: string, bundle: string, stop: AbortSignal): Promise
     delete reach[mutant];
     hits[mutant] = (hits[mutant] ?? 0) + count;
   }
+  for (const tests of Object.values(reach)) tests.sort((a, b) => (times[a] ?? 0) - (times[b] ?? 0));
   return { reach, hits, ms };
 }
 

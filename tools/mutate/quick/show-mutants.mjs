@@ -1,5 +1,5 @@
 // Shows mutants to tests, one after the other, in this process. It is sent one message, { bundle }, for a run without any, and
-// answers { tests, coverage, ms }; or { bundle, mutants, reach, hits }, and says of each mutant that it begins and what it came to.
+// answers { coverage, times, ms }; or { bundle, mutants, reach, hits }, and says of each mutant that it begins and what it came to.
 const stryker = globalThis.__stryker__ ?? {};
 globalThis.__stryker__ = stryker;
 
@@ -13,16 +13,19 @@ async function runOnce(bundle) {
   stryker.mutantCoverage = { static: {}, perTest: {} };
   const began = performance.now();
   const { tests, runTest } = await load(bundle);
+  const times = [];
   for (const [index, test] of tests.entries()) {
     stryker.currentTestId = String(index);
+    const start = performance.now();
     try {
       await runTest(test);
     } catch (error) {
       await say({ failed: `${test.name}: ${error.message}` });
       return;
     }
+    times.push(performance.now() - start);
   }
-  await say({ coverage: stryker.mutantCoverage, ms: performance.now() - began });
+  await say({ coverage: stryker.mutantCoverage, times, ms: performance.now() - began });
 }
 
 /** What noticed the mutant, if anything did. `numbers` of tests that come to it: none, if it is come to as the module loads. */

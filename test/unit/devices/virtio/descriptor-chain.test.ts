@@ -25,6 +25,9 @@ function chainOf(readable: readonly Buffer[], writable: readonly Buffer[] = []):
     chain.addresses[chain.count] = ramStart + offset;
     chain.lengths[chain.count++] = length;
   }
+  // What an earlier request left there.
+  chain.addresses[chain.count] = ramStart + 15 * pageSize;
+  chain.lengths[chain.count] = 100;
   chain.readable = readable.length;
   chain.readableBytes = readable.reduce((sum, [, length]) => sum + length, 0);
   chain.writableBytes = writable.reduce((sum, [, length]) => sum + length, 0);
@@ -108,6 +111,11 @@ test('gathers any part of a stream as ranges of host memory', async (t) => {
       [9000, 5],
     ]);
     vector.clear();
+    t.equal(chain.gatherReadable(memory, 6, 10, vector), true);
+    t.strictSame(ranges(), [[300, 10]], 'no empty range of the buffer before');
+    vector.clear();
+    t.equal(chain.gatherReadable(memory, 0, 17, vector), false, 'there are only 16 bytes');
+    vector.clear();
     t.equal(chain.gatherWritable(memory, 0, 15, vector), false, 'there are only 14 bytes');
     vector.clear();
     t.equal(chain.gatherReadable(memory, 16, 0, vector), true, 'nothing is always there');
@@ -156,6 +164,8 @@ test('marks the pages of what was written through an address, and only those', a
   t.strictSame(marked(4, 4), [4]);
   t.strictSame(marked(7, 2), [4, 5]);
   t.strictSame(marked(12, 100), [9]);
+  t.strictSame(marked(3, 100), [2, 4, 5, 9], 'no byte behind a buffer');
+  t.strictSame(marked(11, 1), [5], 'not the buffer behind');
   t.strictSame(marked(3, 0), []);
 });
 
