@@ -110,6 +110,11 @@ export abstract class Host<E extends { readonly kind: string }> {
     });
   }
 
+  /** When the peer's last heartbeat came, by this side's clock. */
+  protected get lastHeard(): number | undefined {
+    return this.#lastHeard;
+  }
+
   /** This side's clock, ms. It goes on while the host sleeps. */
   get now(): number {
     return this.birth.now();
@@ -128,9 +133,7 @@ export abstract class Host<E extends { readonly kind: string }> {
     return {
       pair: this.birth.pair,
       role: this.role,
-      headline: this.headline,
-      since: this.#since,
-      why: this.why,
+      ...this.#headlineNow(),
       ...(next === undefined ? {} : { next }),
       phase,
       term,
@@ -148,6 +151,15 @@ export abstract class Host<E extends { readonly kind: string }> {
       arbiter: this.arbiter.facts,
       ...this.ownStatus(),
     };
+  }
+
+  /** The headline is what the core has heard of. A side that was frozen is asked before its clock has told it. */
+  #headlineNow(): Pick<ColoStatus, 'headline' | 'since' | 'why'> {
+    const { headline, doubt } = this;
+    if (doubt === undefined || (headline !== 'PROTECTED' && headline !== 'PROTECTING')) {
+      return { headline, since: this.#since, why: this.why };
+    }
+    return { headline: 'WAITING', since: Date.now() - (this.now - doubt.since), why: doubt.why };
   }
 
   /** Takes an event: at once, or after the one that is being dealt with. */
@@ -281,6 +293,8 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   /** The first word of `status`. */
   protected abstract get headline(): ColoHeadline;
+  /** It may be over with the pair already: since when, by this side's clock, and why that is so. */
+  protected abstract get doubt(): { readonly since: number; readonly why: string } | undefined;
   /** What to do about it, if there is something. */
   protected abstract next(): string | undefined;
   protected abstract ownStatus(): OwnStatus;

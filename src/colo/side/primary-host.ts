@@ -195,6 +195,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     return headlines[this.#primary.phase];
   }
 
+  /** Without consent nothing leaves, and from some time after that the standby may speak instead (spec B.6). */
+  protected override get doubt(): { readonly since: number; readonly why: string } | undefined {
+    const { consentUntil } = this.#primary;
+    if (!(Number.isFinite(consentUntil) && consentUntil < this.now)) return undefined;
+    return { since: consentUntil, why: `${this.#peerName} gives no consent any more, and may have taken over` };
+  }
+
   protected override drained(stream: StreamName): void {
     const attached = this.#attached;
     if (stream === 'packets') attached?.packets.drained();

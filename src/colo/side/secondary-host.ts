@@ -153,6 +153,14 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     return headlines[this.#secondary.phase];
   }
 
+  /** A primary that was silent for so long may have gone on alone. */
+  protected override get doubt(): { readonly since: number; readonly why: string } | undefined {
+    const { lastHeard } = this;
+    const since = (lastHeard ?? Number.NaN) + this.#config.settings.detectMs;
+    if (!(since < this.now)) return undefined;
+    return { since, why: `${this.#paired} is silent, and may have gone on alone` };
+  }
+
   protected override drained(stream: StreamName): void {
     if (stream === 'disk') this.#attached?.disks.drained();
   }

@@ -36,17 +36,24 @@ const snapshotReport = v.object({
   'pause-ms': v.number(),
 });
 
+/** Whoever asks how things are wants to know within a second, whatever hangs. */
+const statusPatienceMs = 900;
+
 /** Body of `colo-vmm status`. */
 export async function statusCommand(options: StatusOptions): Promise<void> {
-  await withMachine(options, async (machine, shutdown) => {
-    if (options.watch) {
+  if (options.watch) {
+    await withMachine(options, async (machine, shutdown) => {
       await watchStatus(machine, options.json === true);
       return tellEnd(machine, await shutdown, options);
-    }
+    });
+    return;
+  }
+  const show = async (machine: MachineConnection): Promise<void> => {
     const status = await statusOf(machine);
     if (options.json) print(JSON.stringify(status, null, 2));
     else for (const line of renderStatus(status)) print(line);
-  });
+  };
+  await withMachine(options, show, undefined, { totalMs: statusPatienceMs });
 }
 
 /** Body of `colo-vmm pause`. */

@@ -1,31 +1,43 @@
 import { connect, type Socket } from 'node:net';
+import { inTime, Patience } from '../thread/patience.ts';
 import { type EventListener, MonitorError, QmpClient } from './qmp-client.ts';
 
 /** A VMM that does not answer a question within this time hangs. */
 export const patienceMs = 5000;
+
+/** How long all that is asked of a machine may take together. */
+export interface TotalLimit {
+  readonly totalMs: number;
+}
 
 /** A machine's monitor on its control socket, negotiated. */
 export class MachineConnection {
   readonly path: string;
   readonly client: QmpClient;
   readonly #socket: Socket;
-  readonly #patienceMs: number;
+  readonly #limitMs: number;
+  /** Of all that is asked together; absent: each answer may take as long as the limit says. */
+  readonly #patience: Patience | undefined;
 
-  private constructor(path: string, socket: Socket, limitMs: number, onEvent: EventListener) {
+  private constructor(path: string, socket: Socket, limit: number | TotalLimit, onEvent: EventListener) {
     this.path = path;
     this.#socket = socket;
-    this.#patienceMs = limitMs;
+    this.#limitMs = typeof limit === 'number' ? limit : limit.totalMs;
+    this.#patience = typeof limit === 'number' ? undefined : new Patience(limit.totalMs);
     this.client = new QmpClient(socket, socket, onEvent);
   }
 
-  /** @throws MonitorError if nobody answers there */
+  /**
+   * @param limit how long an answer may take, in ms, or all answers together
+   * @throws MonitorError if nobody answers there
+   */
   static async open(
     path: string,
     onEvent: EventListener = () => {},
-    limitMs: number = patienceMs,
+    limit: number | TotalLimit = patienceMs,
   ): Promise<MachineConnection> {
     const socket = await connected(path);
-    const connection = new MachineConnection(path, socket, limitMs, onEvent);
+    const connection = new MachineConnection(path, socket, limit, onEvent);
     try {
       await connection.#inTime(connection.client.greeting);
       await connection.ask('qmp_capabilities');
@@ -37,7 +49,7 @@ export class MachineConnection {
   }
 
   /** Runs a command. @throws MonitorError if it fails, or there is no answer in time */
-  ask(command: string, given?: object, limitMs: number = this.#patienceMs): Promise<unknown> {
+  ask(command: string, given?: object, limitMs: number = this.#limitMs): Promise<unknown> {
     return this.#inTime(this.client.execute(command, given), limitMs);
   }
 
@@ -46,7 +58,7 @@ export class MachineConnection {
     return (
       (await within(
         this.client.ended.then(() => 'ended'),
-        this.#patienceMs,
+        this.#limitMs,
       )) !== undefined
     );
   }
@@ -67,22 +79,17 @@ export class MachineConnection {
     this.#socket.destroy();
   }
 
-  async #inTime(answer: Promise<unknown>, limitMs: number = this.#patienceMs): Promise<unknown> {
-    let found: { answer: unknown } | undefined;
-    try {
-      found = await within(
-        answer.then((value) => ({ answer: value })),
-        limitMs,
-      );
-    } catch (error) {
-      throw new MonitorError(`${this.path}: ${(error as Error).message}`, { cause: error });
-    }
+  async #inTime(answer: Promise<unknown>, limitMs: number = this.#limitMs): Promise<unknown> {
+    const patience = this.#patience ?? new Patience(limitMs);
+    const found = await inTime(answer, patience).catch((error: Error) => {
+      throw new MonitorError(`${this.path}: ${error.message}`, { cause: error });
+    });
     if (found === undefined) {
       throw new MonitorError(
-        `${this.path}: no answer within ${limitMs / 1000} s; its VMM hangs, or was stopped (SIGSTOP)`,
+        `${this.path}: no answer within ${limitMs / 1000} s; its VMM hangs, waits for its disks, or was stopped (SIGSTOP)`,
       );
     }
-    return found.answer;
+    return found.value;
   }
 }
 

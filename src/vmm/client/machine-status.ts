@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import type { ColoStatus } from '../monitor/colo-control.ts';
 import type { MachineInfo, StatusInfo } from '../monitor/qmp-queries.ts';
 import type { MachineConnection } from './machine-connection.ts';
-import { pairStatus } from './pair-answers.ts';
+import { pairStatusInTime, type UnknownPair } from './pair-answers.ts';
 import { renderPair } from './pair-status.ts';
 import { MonitorError } from './qmp-client.ts';
 import { duration, size } from './quantities.ts';
@@ -28,8 +28,10 @@ export interface MachineStatus {
   }[];
   readonly cards: readonly { readonly tap: string; readonly mac: string; readonly gone: boolean }[];
   readonly control: string;
-  /** Absent: it was never in a pair. */
+  /** Absent: it was never in a pair, or nobody knows. */
   readonly colo?: ColoStatus;
+  /** Why nothing is known of its pair. */
+  readonly coloUnknown?: string;
 }
 
 const count = v.pipe(v.number(), v.minValue(0));
@@ -62,11 +64,14 @@ export async function stateOf(machine: MachineConnection): Promise<string> {
   return checked(machine, status, await machine.ask('query-status')).status;
 }
 
+/** The thread that protects a machine is not waited for any longer than this. */
+const pairWithinMs = 500;
+
 /** Asks a machine for all there is to know. @throws MonitorError */
 export async function statusOf(machine: MachineConnection): Promise<MachineStatus> {
   const state = await stateOf(machine);
   const info = checked(machine, machineInfo, await machine.ask('x-query-machine'));
-  const colo = checked(machine, pairStatus, await machine.ask('x-colo-status'));
+  const pair = checked(machine, pairStatusInTime, await machine.ask('x-colo-status', { 'within-ms': pairWithinMs }));
   const { name, pid, cpus, disks, cards } = info;
   return {
     ...(name === undefined ? {} : { name }),
@@ -86,8 +91,13 @@ export async function statusOf(machine: MachineConnection): Promise<MachineStatu
     })),
     cards,
     control: machine.path,
-    ...(colo === undefined ? {} : { colo }),
+    ...pairFacts(pair),
   };
+}
+
+function pairFacts(pair: ColoStatus | UnknownPair | undefined): Pick<MachineStatus, 'colo' | 'coloUnknown'> {
+  if (pair === undefined) return {};
+  return 'unknown' in pair ? { coloUnknown: pair.unknown } : { colo: pair };
 }
 
 /** What a machine says, as `schema` has it. @throws MonitorError if it is something else */
@@ -110,6 +120,9 @@ function renderMachine(machine: MachineStatus): string[] {
   const facts: (readonly [string, string])[] = [
     ['name', machine.name ?? '(none)'],
     ['state', machine.state],
+    ...(machine.coloUnknown === undefined
+      ? []
+      : [['pair', `UNKNOWN: ${machine.coloUnknown}; it hangs, or is very busy: ask the other side`] as const]),
     ['pid', String(machine.pid)],
     ['uptime', duration(machine.uptimeSeconds)],
     ['vCPUs', String(machine.cpus)],

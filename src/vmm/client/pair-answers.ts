@@ -60,6 +60,16 @@ const status = v.object({
   }),
 }) satisfies v.GenericSchema<unknown, ColoStatus>;
 
+/** Nothing can be said of a pair in time, and why. */
+export interface UnknownPair {
+  readonly unknown: string;
+}
+
+/** The answer to `x-colo-status` that has a time limit. */
+export const pairStatusInTime: v.GenericSchema<unknown, ColoStatus | UnknownPair | undefined> = v.lazy(() =>
+  v.union([v.strictObject({ unknown: text }), pairStatus]),
+);
+
 /** The answer to `x-colo-status`: nothing in it, and the machine was never in a pair. */
 export const pairStatus: v.GenericSchema<unknown, ColoStatus | undefined> = v.union([
   status,

@@ -106,6 +106,9 @@ export async function checkpointCommand(options: ClientOptions): Promise<void> {
   await order(options, 'x-colo-checkpoint', {}, 'a checkpoint is being made');
 }
 
+/** Phases of a primary that hands its guest over, to the end. */
+const switching: ReadonlySet<string> = new Set(['protected', 'handing-over', 'handed-over', 'ended']);
+
 /** Body of `colo-vmm switchover`. It stays until the guest runs on the other host. */
 export async function switchoverCommand(options: ClientOptions): Promise<void> {
   await withMachine(options, async (machine) => {
@@ -113,7 +116,7 @@ export async function switchoverCommand(options: ClientOptions): Promise<void> {
     for (;;) {
       const status = await machine.unlessEnded(pairOf(machine));
       if (status === undefined) break;
-      if (status.headline !== 'PROTECTED' && status.phase !== 'handed-over' && status.phase !== 'ended') {
+      if (!switching.has(status.phase)) {
         throw new MonitorError(`the roles were not changed: ${printable(status.why)}; see colo-vmm status`);
       }
       await later(switchoverPeriodMs);

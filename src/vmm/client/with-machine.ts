@@ -1,4 +1,4 @@
-import { MachineConnection } from './machine-connection.ts';
+import { MachineConnection, type TotalLimit } from './machine-connection.ts';
 import type { EventListener } from './qmp-client.ts';
 import { chooseMachine, type MachineChoice } from './running-machines.ts';
 
@@ -11,20 +11,23 @@ export interface ClientOptions extends MachineChoice {
  * Connects with the machine that is meant. `shutdown` gives QMP's reason once it has ended.
  *
  * @param hear is told of all other events
+ * @param limit of its answers; default: patient
  */
 export async function withMachine(
   options: ClientOptions,
   use: (machine: MachineConnection, shutdown: Promise<string>) => Promise<void>,
   hear: EventListener = () => {},
+  limit?: TotalLimit,
 ): Promise<void> {
   let ended: (reason: string) => void = () => {};
   const shutdown = new Promise<string>((resolve) => {
     ended = resolve;
   });
-  const machine = await MachineConnection.open(await chooseMachine(options), (name, data, atMs) => {
+  const onEvent: EventListener = (name, data, atMs) => {
     if (name === 'SHUTDOWN') ended((data as { reason?: string } | undefined)?.reason ?? 'unknown');
     else hear(name, data, atMs);
-  });
+  };
+  const machine = await MachineConnection.open(await chooseMachine(options), onEvent, limit);
   // A VMM that dies says nothing.
   void machine.client.ended.then(() => ended('killed'));
   try {

@@ -28,3 +28,21 @@ export class Patience {
     return this.#leftMs <= 0;
   }
 }
+
+/** How often {@link inTime} looks, in ms. */
+const lookMs = 10;
+
+/** What `promise` gives, in a box; undefined if that takes longer than there is patience. */
+export async function inTime<T>(promise: Promise<T>, patience: Patience): Promise<{ readonly value: T } | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setInterval(() => {
+      if (patience.isOver()) resolve(undefined);
+    }, lookMs);
+  });
+  try {
+    return await Promise.race([promise.then((value) => ({ value })), late]);
+  } finally {
+    clearInterval(timer);
+  }
+}

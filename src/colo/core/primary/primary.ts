@@ -99,6 +99,11 @@ export class Primary {
     return this.#term;
   }
 
+  /** Output may leave before this, by this side's clock; -Infinity: there is no consent. */
+  get consentUntil(): number {
+    return this.#consent.until;
+  }
+
   get openEpoch(): Epoch {
     return this.#open;
   }

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
-import type { ColoCommand, ColoModes } from '../colo-control.ts';
+import { inTime, Patience } from '../../thread/patience.ts';
+import type { ColoCommand, ColoControl, ColoModes } from '../colo-control.ts';
 import type { Monitor } from '../monitor.ts';
 import { type CommandTable, command } from '../qmp-command.ts';
 import { QmpError } from '../qmp-protocol.ts';
@@ -59,6 +60,15 @@ function setReplication(monitor: Monitor, { enable, primary, failover }: Replica
   return tell(monitor, failover === true ? { name: 'lost-heartbeat', sure: false } : { name: 'unprotect' });
 }
 
+/** What is known of the pair, or why that cannot be said: who has a second's time wants the rest all the same. */
+async function pairStatus(colo: ColoControl | undefined, withinMs?: number): Promise<object> {
+  if (colo === undefined) return {};
+  if (withinMs === undefined) return (await colo.status()) ?? {};
+  const found = await inTime(colo.status(), new Patience(withinMs));
+  if (found === undefined) return { unknown: `the colo thread gives no answer within ${withinMs} ms` };
+  return found.value ?? {};
+}
+
 const capabilityList = v.array(v.strictObject({ capability: v.picklist(capabilities), state: v.boolean() }));
 
 /** Commands about fault tolerance: QEMU 7.2's in its names and words, and ours, which begin with `x-colo` (spec A.8). */
@@ -108,7 +118,9 @@ export const coloCommands: CommandTable = {
     return tell(monitor, { name: 'set-checkpoint-delay', delayMs });
   },
 
-  'x-colo-status': command({}, async ({ colo }) => (await colo?.status()) ?? {}),
+  'x-colo-status': command({ 'within-ms': v.optional(v.number()) }, ({ colo }, { 'within-ms': withinMs }) =>
+    pairStatus(colo, withinMs),
+  ),
   'x-colo-events': command({ all: v.optional(v.boolean()) }, async ({ colo }, { all = false }) => [
     ...((await colo?.events(all)) ?? []),
   ]),

@@ -35,7 +35,8 @@ async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>
   });
   const bell = new Doorbell();
   t.teardown(() => bell.close());
-  const config = birth(t);
+  let leapMs = 0;
+  const config = { ...birth(t), now: () => performance.now() + leapMs };
   const standby = await PeerListener.start({
     host: '127.0.0.1',
     port: 0,
@@ -65,7 +66,11 @@ async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>
     say(found.link, { kind: 'welcome', shape });
     return found;
   };
-  return { host, machine, shared, standby, pair, stateDirectory: config.stateDirectory };
+  /** Time passes of which nobody has told the host yet. */
+  const leap = (ms: number): void => {
+    leapMs += ms;
+  };
+  return { host, machine, shared, standby, pair, leap, stateDirectory: config.stateDirectory };
 }
 
 function say(link: PeerLink, message: Message): void {
@@ -155,4 +160,21 @@ test('who is told to end protection does not try again', async (t) => {
   t.match(host.status().next, 'colo-vmm protect');
   mock.timers.tick(60_000);
   t.equal(host.status().phase, 'unprotected');
+});
+
+test('a primary that was frozen does not say that it is protected while its standby may have taken over', async (t) => {
+  const { host, pair, leap } = await primary(t, { capture: captured });
+  host.start();
+  const { link, received } = await pair();
+  await until(() => received.kinds.includes('vmstate-size'));
+  say(link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  const isConsentedTo = (): Promise<void> =>
+    until(() => {
+      say(link, { kind: 'heartbeat', clock: 0, echo: host.now, laidBytes: 0 });
+      return host.status().headline === 'PROTECTED';
+    });
+  await isConsentedTo();
+  leap(10_000);
+  t.match(host.status(), { headline: 'WAITING', phase: 'protected', why: /gives no consent any more, and may have/ });
+  await isConsentedTo();
 });

@@ -30,7 +30,8 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
     revive: () => ({ loadMs: 0, movedMs: 0 }),
     ...handlers,
   });
-  const config = { ...birth(t), listen: { host: '127.0.0.1', port: 0 } };
+  let leapMs = 0;
+  const config = { ...birth(t), now: () => performance.now() + leapMs, listen: { host: '127.0.0.1', port: 0 } };
   const host = new SecondaryHost(
     config,
     { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {} },
@@ -58,7 +59,11 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
     await until(() => greeted.received.kinds.includes('welcome'));
     return greeted;
   };
-  return { host, machine, greet, connect, stateDirectory: config.stateDirectory };
+  /** Time passes of which nobody has told the host yet. */
+  const leap = (ms: number): void => {
+    leapMs += ms;
+  };
+  return { host, machine, greet, connect, leap, stateDirectory: config.stateDirectory };
 }
 
 function say(link: PeerLink, ...messages: readonly Message[]): void {
@@ -191,4 +196,16 @@ test('a standby that has failed tells who comes next that it has, not that it is
     received.messages.find(({ kind }) => kind === 'refusal'),
     { reason: 'it stands by for nobody any more: end it, and start it again' },
   );
+});
+
+test('a standby that was frozen does not say that it protects a primary which may have gone on alone', async (t) => {
+  const { host, connect, leap } = await standby(t, {});
+  const { link, received } = await connect();
+  say(link, { kind: 'heartbeat', clock: 0, echo: Number.NaN, laidBytes: 0 });
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().headline === 'PROTECTING');
+  leap(31_000);
+  t.match(host.status(), { headline: 'WAITING', phase: 'protecting', why: /is silent, and may have gone on alone/ });
 });

@@ -64,6 +64,23 @@ for (const [what, treat, says] of [
   });
 }
 
+test('whoever has a second for everything waits for all answers together no longer', { timeout: 20_000 }, async (t) => {
+  let answers = 0;
+  const path = await serving(t, (client) => {
+    client.write(greeting);
+    // Each answer comes in time, and there is always one more to wait for.
+    client.on('data', () => setTimeout(() => client.write(`{"return":{},"id":${++answers}}\n`), 50));
+  });
+  const machine = await MachineConnection.open(path, undefined, { totalMs: 400 });
+  t.teardown(() => machine.close());
+  await t.rejects(
+    (async () => {
+      for (;;) await machine.ask('query-status');
+    })(),
+    { code: 'MONITOR', message: /: no answer within 0\.4 s; its VMM hangs/ },
+  );
+});
+
 test('notices that a machine does not let go', { timeout: 20_000 }, async (t) => {
   const path = await serving(t, (client) => {
     client.write(greeting);

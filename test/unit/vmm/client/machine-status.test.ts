@@ -1,5 +1,12 @@
+import { join } from 'node:path';
 import { test } from 'tap';
-import { type MachineStatus, renderStatus } from '../../../../src/vmm/client/machine-status.ts';
+import { MachineConnection } from '../../../../src/vmm/client/machine-connection.ts';
+import { type MachineStatus, renderStatus, statusOf } from '../../../../src/vmm/client/machine-status.ts';
+import { ControlSocket } from '../../../../src/vmm/monitor/control-socket.ts';
+import { Monitor } from '../../../../src/vmm/monitor/monitor.ts';
+import { FakeColo } from '../../../support/fake-colo.ts';
+import { FakeMachine } from '../../../support/fake-machine.ts';
+import { temporaryFolder } from '../../../support/vmm-process.ts';
 
 const machine: MachineStatus = {
   name: 'mine',
@@ -53,3 +60,17 @@ for (const [uptimeSeconds, shown] of [
     t.strictSame(lines.slice(0, 4), ['name     (none)', 'state    io-error', 'pid      77', `uptime   ${shown}`]);
   });
 }
+
+test('a machine whose colo thread hangs tells the rest, and that', { timeout: 20_000 }, async (t) => {
+  const colo = new FakeColo();
+  colo.status = () => new Promise(() => {});
+  const control = await ControlSocket.claim(join(temporaryFolder(t), 'control'));
+  t.teardown(() => control.close());
+  control.serve(new Monitor(new FakeMachine(), { name: 'mine', colo }));
+  const connection = await MachineConnection.open(control.path);
+  t.teardown(() => connection.close());
+  const status = await statusOf(connection);
+  t.match(status, { name: 'mine', state: 'running', coloUnknown: /the colo thread gives no answer/ });
+  t.notOk('colo' in status);
+  t.match(renderStatus(status).join('\n'), /^pair +UNKNOWN: the colo thread gives no answer .*ask the other side$/m);
+});

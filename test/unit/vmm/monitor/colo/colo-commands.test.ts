@@ -290,3 +290,12 @@ test('a machine in a pair is not reloaded in place', async (t) => {
   const { client } = paired();
   t.equal(await client.refusal('x-reload'), 'the machine is in a pair');
 });
+
+test('who has no time is told that the colo thread gives no answer', { timeout: 20_000 }, async (t) => {
+  const { client, colo } = paired();
+  t.match(await client.returned('x-colo-status', { 'within-ms': 60_000 }), { headline: 'PROTECTED' });
+  colo.status = () => new Promise(() => {});
+  t.strictSame(await client.returned('x-colo-status', { 'within-ms': 20 }), {
+    unknown: 'the colo thread gives no answer within 20 ms',
+  });
+});
