@@ -62,7 +62,7 @@ export class PeerListener {
       // The connection is gone by now: Node, or the peer itself, has ended it.
       const reason =
         error.code === 'ECONNRESET'
-          ? 'broke off the TLS handshake; does it have keys of another pair?'
+          ? 'broke off the TLS handshake; does it have keys of another pair, or have these expired?'
           : explainConnectionError(error, security);
       this.#tell(`${socket.remoteAddress ?? 'a connection'} ${reason}`);
       socket.destroy();

@@ -271,6 +271,10 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   /** What an operator can do about a peer that is lost, while nobody says who goes on. */
   protected remedy(peer: string): string {
+    // Who may go on is known then, and this is all that is in the way.
+    if (this.#termProblem !== undefined) {
+      return `make it possible to write ${this.#terms.path}: the term cannot be written there (${this.#termProblem})`;
+    }
     return this.birth.arbiter.kind === 'manual'
       ? `make sure that ${peer} is off, or cut off from all clients; then: colo-vmm failover`
       : `mend the network; or, if ${peer} is certainly off: colo-vmm failover --i-am-sure`;

@@ -20,9 +20,15 @@ export async function beginTerm(config: HostConfig, holder: string): Promise<voi
     );
   }
   const term = terms.term + 1;
+  const write = (value: number): Promise<void> =>
+    terms.write(value).catch((error: Error) => {
+      throw new ConfigError(`--state: the term cannot be written to ${terms.path}: ${error.message}`);
+    });
   const desk = new ArbiterDesk(config.pair, config.arbiter, holder, () => {});
   try {
     if (config.arbiter.kind !== 'manual') {
+      // A term that the arbiter knows and this side does not would be taken for the other side's, and a full disk is the usual way there.
+      await write(terms.term);
       const verdict = await desk.register(term);
       if (verdict === undefined) {
         throw new ConfigError(
@@ -34,13 +40,11 @@ export async function beginTerm(config: HostConfig, holder: string): Promise<voi
         throw new ConfigError(
           `the pair "${config.pair}" is in term ${verdict.term}, this machine was in term ${terms.term}: the other side has ` +
             'taken over since, and runs the guest. Make this machine its standby: colo-vmm standby --name ' +
-            `${config.pair} --listen ... (${terms.path} has the term)`,
+            `${config.pair} --listen ... If it certainly does not: set "term" to ${verdict.term} in ${terms.path}`,
         );
       }
     }
-    await terms.write(term).catch((error: Error) => {
-      throw new ConfigError(`--state: the term cannot be written to ${terms.path}: ${error.message}`);
-    });
+    await write(term);
   } finally {
     desk.close();
   }

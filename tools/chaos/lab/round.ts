@@ -62,12 +62,18 @@ export async function playLabRound(
   ] as const);
   await pair.lab.network.watch(guestNetwork.mac, (name) => {
     const side = sideOf.get(name);
-    if (side !== undefined) speakers.spoke(side, Buffer.alloc(0));
+    if (side === undefined) return;
+    if (speakers.speaker !== side) note(`host ${side} speaks as the guest`);
+    speakers.spoke(side, Buffer.alloc(0));
   });
   const ground = new LabGround(pair, note);
   const found = (role: Role) => ({ status: ground.status(role), isGone: ground.isGone(role) });
   const { primary, standby } = pair;
-  pair.start(primary);
+  const heard =
+    (side: 'a' | 'b') =>
+    (line: string): void =>
+      note(`${side}: ${line.replace(/^colo-vmm: /, '')}`);
+  pair.start(primary, heard(primary));
   await pair.up(primary);
   await until('the guest to serve', patienceMs, async () => (await pair.serial(primary)).includes(servicesReady));
   note('the guest serves');
@@ -75,7 +81,7 @@ export async function playLabRound(
   try {
     // An emulated host copies memory slowly enough without anybody asking.
     await clients.order('once');
-    pair.start(standby);
+    pair.start(standby, heard(standby));
     await pair.up(standby);
     for (const side of [primary, standby]) pair.watch(side, (status) => ground.heard(side, status));
     const isProtected = (): boolean => outcomeOf(found('primary'), found('standby')) === 'both';

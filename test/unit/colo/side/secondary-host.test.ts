@@ -174,6 +174,7 @@ test('a term for which there is no room is said to be so once, and written when 
   host.command({ name: 'failover', sure: false });
   const said = () => events(false).filter(({ text }) => text.includes('the term cannot be written')).length;
   await until(() => said() > 0);
+  t.match(host.status().next, /^make it possible to write .*term\.json/);
   // The alarm that tries again has rung a few times.
   await new Promise((resolve) => setTimeout(resolve, 20 * askAgainMs));
   rmdirSync(inTheWay);

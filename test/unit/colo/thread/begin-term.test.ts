@@ -1,0 +1,53 @@
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { type Test, test } from 'tap';
+import { defaultSettings } from '../../../../src/colo/core/settings.ts';
+import { beginTerm } from '../../../../src/colo/thread/begin-term.ts';
+
+interface Asked {
+  readonly path: string | undefined;
+  readonly body: string;
+}
+
+/** An etcd that knows no pair, and agrees to everything; what it was asked. */
+async function etcd(t: Test) {
+  const asked: Asked[] = [];
+  const server = createServer(async (request: IncomingMessage, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    asked.push({ path: request.url, body });
+    response.end(JSON.stringify(request.url?.endsWith('/txn') ? { succeeded: true } : {}));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { asked, endpoints: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`] };
+}
+
+test('a term that cannot be written is not begun: the arbiter would hold it against this side for good', async (t) => {
+  const { asked, endpoints } = await etcd(t);
+  const stateDirectory = t.testdir();
+  const config = {
+    pair: 'web',
+    settings: defaultSettings,
+    security: { kind: 'plaintext' },
+    arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } },
+    stateDirectory,
+  } as const;
+  const inTheWay = join(stateDirectory, 'term.json.new');
+  mkdirSync(inTheWay);
+  await t.rejects(beginTerm(config, 'us'), { message: /^--state: the term cannot be written to .*term\.json: / });
+  t.strictSame(asked, []);
+  rmdirSync(inTheWay);
+  await beginTerm(config, 'us');
+  t.match(
+    asked.map(({ path }) => path),
+    [/\/range$/, /\/txn$/],
+  );
+  t.strictSame(JSON.parse(readFileSync(join(stateDirectory, 'term.json'), 'utf8')), { term: 1 });
+});
