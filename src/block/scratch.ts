@@ -1,6 +1,5 @@
-import { copyMemory } from '../host/disk-file.ts';
 import { type IoVector, IoVectors } from '../host/io-vector.ts';
-import { viewMemory } from '../host/libc.ts';
+import { copyMemory, viewMemory } from '../host/libc.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 

@@ -98,10 +98,3 @@ export function lockHolder(inode: number): string | undefined {
   }
   return undefined;
 }
-
-const memcpyCall = declare<[number, number, number], number>('int64_t memcpy(int64_t, int64_t, size_t)');
-
-/** Copies memory of this process, by addresses that the caller has checked. */
-export function copyMemory(target: number, source: number, length: number): void {
-  memcpyCall(target, source, length);
-}
