@@ -61,29 +61,31 @@ async function mutantsOf(
   stop: AbortSignal,
 ): Promise<readonly Mutant[]> {
   const order: StrykerOrder = { root, file, tests: ownTests(file, root), concurrency };
-  if (quick) return quickRun(order, stop);
-  const last = again ? lastResults(file) : undefined;
+  const run = quick ? quickRun : runStryker;
+  const kept = reportPath(file, quick);
+  const last = again ? lastResults(file, kept) : undefined;
   let mutants: readonly Mutant[];
-  if (last === undefined) mutants = await runStryker(order, stop);
+  if (last === undefined) mutants = await run(order, stop);
   else {
     const ranges = new Set(last.filter(isUnnoticed).map(({ location }) => strykerRange(location)));
     if (ranges.size === 0) return last;
-    mutants = withLaterResults(last, await runStryker({ ...order, ranges: [...ranges] }, stop));
+    mutants = withLaterResults(last, await run({ ...order, ranges: [...ranges] }, stop));
   }
   const report: MutationReport = { files: { [file]: { source: sourceOf(file), mutants } } };
-  writeFileSync(reportPath(file), JSON.stringify(report));
+  writeFileSync(kept, JSON.stringify(report));
   return mutants;
 }
 
 /** What the last run found, if the file is still the same. */
-function lastResults(file: string): readonly Mutant[] | undefined {
-  if (!existsSync(reportPath(file))) return undefined;
-  const entry = (JSON.parse(readFileSync(reportPath(file), 'utf8')) as MutationReport).files[file];
+function lastResults(file: string, report: string): readonly Mutant[] | undefined {
+  if (!existsSync(report)) return undefined;
+  const entry = (JSON.parse(readFileSync(report, 'utf8')) as MutationReport).files[file];
   return entry?.source === sourceOf(file) ? entry.mutants : undefined;
 }
 
-function reportPath(file: string): string {
-  return join(root, folder, `${file.replace(/\.ts$/, '').replaceAll('/', '-')}.json`);
+/** Where the results of a file stay; those of `--quick` by themselves, for they are not the last word. */
+function reportPath(file: string, quick = false): string {
+  return join(root, folder, `${file.replace(/\.ts$/, '').replaceAll('/', '-')}${quick ? '.quick' : ''}.json`);
 }
 
 function sourceOf(file: string): string {

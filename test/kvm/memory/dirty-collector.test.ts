@@ -3,6 +3,7 @@ import { bootRegisters } from '../../../firmware/boot-registers.ts';
 import { capability, exitReason, kvmRun } from '../../../src/host/kvm/abi.ts';
 import { KvmDevice } from '../../../src/host/kvm/kvm-device.ts';
 import { Vcpu } from '../../../src/host/kvm/vcpu.ts';
+import type { MemorySlot, Vm } from '../../../src/host/kvm/vm.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyCollector, type DirtyTracker } from '../../../src/memory/dirty-collector.ts';
@@ -17,6 +18,7 @@ import { tinyElfBase } from '../../support/tiny-elf.ts';
 const skip = noKvm();
 
 interface Rig {
+  readonly vm: Vm;
   readonly ram: Ram;
   readonly collector: DirtyCollector;
   readonly tracker: DirtyTracker;
@@ -52,7 +54,7 @@ function rig(
     const reason = vcpu.run.getUint32(kvmRun.offsets.exit_reason, true);
     if (reason !== exitReason.io) throw new Error(`the guest left for reason ${reason}`);
   };
-  return { ram, collector, tracker, step };
+  return { vm, ram, collector, tracker, step };
 }
 
 /** The pages that `collect` tells, in order. */
@@ -199,6 +201,51 @@ test('a tracker begins with all pages clean, and takes no mark from another one'
   t.strictSame(pages(late), [first + 1]);
   late.close();
   late.close();
+  ram.memory.writeU8(gpa((first + 60) * pageSize), 1);
+  t.strictSame(pages(tracker), [first + 1, first + 60], 'one that is closed twice takes no other one along');
+});
+
+/** Notes for which slots KVM is told to log pages, and can have it refuse. */
+function watched(vm: Vm): { readonly told: (readonly [slot: number, logged: boolean])[]; refuses: boolean } {
+  const seen: ReturnType<typeof watched> = { told: [], refuses: false };
+  const setMemory = vm.setMemory.bind(vm);
+  vm.setMemory = (slot: MemorySlot, logged = false) => {
+    if (seen.refuses && logged) throw new Error('no more slots');
+    seen.told.push([slot.slot, logged]);
+    setMemory(slot, logged);
+  };
+  return seen;
+}
+
+test('KVM logs pages from the first tracker to the last, and is told once', { skip }, async (t) => {
+  const { vm, collector, tracker } = rig(t, touching([]), 'private', false);
+  const { told } = watched(vm);
+  const other = collector.track();
+  other.close();
+  t.strictSame(told, []);
+  tracker.close();
+  tracker.close();
+  t.strictSame(told, [[0, false]]);
+  collector.track().close();
+  t.strictSame(told, [
+    [0, false],
+    [0, true],
+    [0, false],
+  ]);
+});
+
+test('where pages cannot be logged there is no tracker, and one once they can', { skip }, async (t) => {
+  const { vm, ram, collector, tracker } = rig(t, touching([]), 'private', false);
+  tracker.close();
+  const watch = watched(vm);
+  watch.refuses = true;
+  t.throws(() => collector.track(), { message: 'no more slots' });
+  t.equal(ram.memory.tracking, false);
+  watch.refuses = false;
+  const later = collector.track();
+  ram.memory.writeU8(gpa(first * pageSize), 1);
+  t.strictSame(pages(later), [first]);
+  later.close();
 });
 
 test('goes on for one tracker when another one is closed', { skip }, async (t) => {

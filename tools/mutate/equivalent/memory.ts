@@ -39,6 +39,27 @@ export const equivalentInMemory: EquivalentMutants = {
       why: 'a file that is not mapped shared is mapped private, and RAM that is not shared is private',
     },
   ],
+  'src/memory/dirty-collector.ts': [
+    {
+      original: '[]',
+      line: '#logs',
+      replacements: ['["Stryker was here"]'],
+      places: 2,
+      why: 'nobody collects while there is no tracker',
+    },
+    {
+      original: 'other !== tracker',
+      replacements: ['true'],
+      why: 'what a tracker puts down for itself it takes in the same call',
+    },
+    { original: 'false', line: '#hasPending = false', replacements: ['true'], places: 2, why: 'nothing is taken' },
+    { original: 'this.#hasPending', replacements: ['true'], why: 'nothing is taken' },
+    {
+      original: 'this.#pending[region]?.drainInto',
+      replacements: ['this.#pending[region].drainInto'],
+      why: 'there is one for each region',
+    },
+  ],
   'src/memory/page-codec.ts': [
     {
       original: 'this.#kinds.length < numbers.length',

@@ -16,6 +16,19 @@ export const equivalentInNet: EquivalentMutants = {
       why: 'no bytes are copied where no room is left',
     },
   ],
+  'src/devices/net/receive-queue.ts': [
+    {
+      original: 'this.#waitingFrom > 0',
+      replacements: ['true', 'this.#waitingFrom >= 0'],
+      why: nothing,
+    },
+    {
+      original: 'this.#kicksWanted',
+      line: 'if (this.#kicksWanted) {',
+      replacements: ['true'],
+      why: 'kicks that are not wanted are declined once more',
+    },
+  ],
   'src/devices/net/ready-chains.ts': [
     {
       original: 'vector.count + entries >= maxIoVectorEntries',

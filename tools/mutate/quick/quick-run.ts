@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import type { Mutant } from '../mutation-report.ts';
+import { type Mutant, strykerRange } from '../mutation-report.ts';
 import { folder, type StrykerOrder } from '../stryker-run.ts';
 import { bundleTests } from './bundle.ts';
 import { instrument, type PlacedMutant } from './instrument.ts';
@@ -40,12 +40,16 @@ const program = fileURLToPath(new URL('show-mutants.mjs', import.meta.url));
  * The mutants of a file, shown to its tests in `concurrency` processes at a time. A test that takes five times as long as all
  * of them without a change, and four seconds on top, hangs. @throws if a test fails without a change
  */
-export async function quickRun(order: Omit<StrykerOrder, 'ranges'>, stop: AbortSignal): Promise<readonly Mutant[]> {
-  const { root, file, tests, concurrency, patienceMs = 4000 } = order;
+export async function quickRun(order: StrykerOrder, stop: AbortSignal): Promise<readonly Mutant[]> {
+  const { root, file, tests, concurrency, ranges, patienceMs = 4000 } = order;
   const path = join(root, file);
-  const [content, mutants] = await instrument(path, readFileSync(path, 'utf8'));
-  if (tests.length === 0) return mutants.map((mutant) => placed(mutant, mutant.status ?? 'NoCoverage'));
   mkdirSync(join(root, folder), { recursive: true });
+  const [content, all] = await instrument(path, readFileSync(path, 'utf8'));
+  const mutants =
+    ranges === undefined
+      ? all
+      : all.filter((mutant) => ranges.includes(strykerRange(placed(mutant, 'Pending').location)));
+  if (tests.length === 0) return mutants.map((mutant) => placed(mutant, mutant.status ?? 'NoCoverage'));
   const temporary = mkdtempSync(join(root, folder, 'quick-'));
   try {
     const module = join(temporary, 'tests.mjs');
