@@ -64,7 +64,10 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
         const pair =
           parsed.standby === undefined
             ? undefined
-            : parsePrimary({ ...pairOptions(parsed), standby: parsed.standby }, true);
+            : parsePrimary(
+                { ...pairOptions(parsed), standby: parsed.standby, mode: parsed.mode, flow: parsed.flow },
+                true,
+              );
         const { protectedRunCommand } = await import('./colo/command/protected-run.ts');
         exitCode = await protectedRunCommand(parsed, pair, program);
       });

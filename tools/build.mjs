@@ -66,7 +66,7 @@ await build({
   entryPoints: {
     main: 'src/cli.ts',
     vcpu: 'src/vmm/vcpu/vcpu-worker.ts',
-    io: 'src/vmm/io/io-worker.ts',
+    io: 'src/colo/thread/io-worker.ts',
     colo: 'src/colo/thread/colo-worker.ts',
   },
   // A function, for launch.ts to call.

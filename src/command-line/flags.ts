@@ -78,6 +78,11 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   ],
   ...pairFlags,
   checkpointDelayFlag,
+  [
+    'mode',
+    '<how>',
+    'buffered: output is held until a checkpoint covers it; comparing: the standby runs the guest too, and what both say leaves at once (default buffered)',
+  ],
   onEventFlag,
 ];
 
@@ -92,6 +97,11 @@ export const repeatedFlags: readonly Flag<ConfigKey>[] = [
     'net',
     '<keys>',
     'virtio network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; may be repeated',
+  ],
+  [
+    'flow',
+    '<keys>',
+    'with --mode comparing: port=NUMBER,policy=compare|buffer|pass: connections of that port; pass lets output out unseen, which is not safe; may be repeated',
   ],
 ];
 

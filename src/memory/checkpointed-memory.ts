@@ -12,6 +12,9 @@ import { MappedBytes } from './mapped-bytes.ts';
 import { shareRam, slotsOf, viewRam } from './ram.ts';
 import type { StagingArea } from './staging-area.ts';
 
+/** Where a checkpoint's RAM lies in this process. */
+export type CheckpointPages = Pick<SharedRam, 'address' | 'regions'>;
+
 /**
  * RAM of a guest that can go back: the last checkpoint, and what the guest has made of it since.
  *
@@ -60,6 +63,11 @@ export class CheckpointedMemory implements GuestRam {
     }
   }
 
+  /** Where the checkpoint's pages lie, for another thread that writes them; what it wrote is then {@link wrote}. */
+  get checkpoint(): CheckpointPages {
+    return { address: this.#checkpoint.address, regions: this.shared.regions };
+  }
+
   /** The regions as KVM's memory slots: slot n is region n. */
   get slots(): MemorySlot[] {
     return slotsOf(this.memory);
@@ -102,6 +110,11 @@ export class CheckpointedMemory implements GuestRam {
       staged.copyOut(place, this.#checkpoint.address + firstNumber * pageSize, pages);
       this.#refreshCopies(firstNumber, pages);
     });
+  }
+
+  /** Pages of the checkpoint were written where {@link checkpoint} says: those marked, counted without the hole. */
+  wrote(pages: DirtyBitmap): void {
+    pages.forEachRun((first, count) => this.#refreshCopies(first, count));
   }
 
   /** Makes pages of the checkpoint zero, which cost nothing until they are touched. @throws RangeError outside of RAM */

@@ -342,3 +342,80 @@ export function echoing(device: number, announce: string): Uint8Array {
   code.jump('next').label('bad').print('BAD').powerOff();
   return image(code, receive, [new Uint8Array(0), send]);
 }
+
+/** UDP packets that {@link answering} takes, with their header, and what its answers have where. */
+export const answered = { bytes: 80, payload: 54, count: 56, stamp: 60 } as const;
+
+/**
+ * Answers every UDP packet of 26 bytes of data that comes in through the network card, number `device` of the machine, without end:
+ * with the same data, of which four bytes are the number of the answer. Asked by 'd', a byte of the answer is the processor's time,
+ * which no other guest will say; by 'q', it powers off. Prints `announce` when it has begun.
+ */
+export function answering(device: number, mac: readonly number[], announce: string): Uint8Array {
+  const base = deviceBase(device);
+  const sendQueue = dataAddress(1);
+  const packet = dataAddress(0);
+  const receive = new Uint8Array(pageBytes);
+  setDescriptor(new DataView(receive.buffer), 0, { address: packet, length: pageBytes, flags: WRITE });
+  const send = new Uint8Array(pageBytes);
+  setDescriptor(new DataView(send.buffer), 0, { address: packet, length: answered.bytes, flags: 0 });
+  /** Shows queue `index` its descriptor once more, as the number in EBX or ESI, and waits until it is used. */
+  const turn = (index: number, address: number, register: 'ebx' | 'esi'): void => {
+    const source = register === 'ebx' ? 0xd8 : 0xf0;
+    code
+      .bytes(0x89, source) // MOV EAX, register
+      .bytes(0x66, 0xa3)
+      .word(address + queueAt.avail + 2) // MOV [avail index], AX
+      .store(base + register32('QueueNotify'), index)
+      .label(`used ${index}`)
+      .loadAx(address + queueAt.used + 2)
+      .bytes(0x66, 0x39, source) // CMP AX, register
+      .jumpIfNotZero(`used ${index}`);
+  };
+  const storeAx = (address: number): Assembler => code.bytes(0x66, 0xa3).word(address);
+  const [m0 = 0, m1 = 0, m2 = 0, m3 = 0, m4 = 0, m5 = 0] = mac;
+  const code = setUpDevice(new Assembler(), base, 'bad', 0, [queueAddress, sendQueue])
+    .print(announce)
+    .set('ebx', 0)
+    .bytes(0x31, 0xf6) // XOR ESI, ESI
+    .label('next')
+    .bytes(0x43); // INC EBX
+  turn(0, queueAddress, 'ebx');
+  code
+    .loadAx(packet + 24)
+    .compareAx(0x0008)
+    .jumpIfNotZero('next'); // IPv4
+  code
+    .loadAl(packet + 35)
+    .compareAl(17)
+    .jumpIfNotZero('next'); // UDP
+  code.bytes(0x46); // INC ESI
+  code
+    .loadEax(packet + 18)
+    .storeEax(packet + 12)
+    .loadAx(packet + 22);
+  storeAx(packet + 16);
+  code.store(packet + 18, (m0 | (m1 << 8) | (m2 << 16) | (m3 << 24)) >>> 0).storeWord(packet + 22, m4 | (m5 << 8));
+  code
+    .loadEax(packet + 38)
+    .bytes(0x89, 0xc1)
+    .loadEax(packet + 42)
+    .storeEax(packet + 38); // MOV ECX, EAX
+  code.bytes(0x89, 0xc8).storeEax(packet + 42); // MOV EAX, ECX
+  code
+    .loadEax(packet + 46)
+    .bytes(0xc1, 0xc0, 0x10)
+    .storeEax(packet + 46); // ROL EAX, 16
+  code.storeWord(packet + 52, 0); // no checksum
+  code.bytes(0x89, 0xf0).storeEax(packet + answered.count); // MOV EAX, ESI
+  code
+    .loadAl(packet + answered.payload)
+    .compareAl('q'.charCodeAt(0))
+    .jumpIfZero('off');
+  code.compareAl('d'.charCodeAt(0)).jumpIfNotZero('same');
+  code.bytes(0x0f, 0x31).storeEax(packet + answered.stamp); // RDTSC
+  code.label('same');
+  turn(1, sendQueue, 'esi');
+  code.jump('next').label('off').powerOff().label('bad').print('BAD').powerOff();
+  return image(code, receive, [new Uint8Array(0), send]);
+}

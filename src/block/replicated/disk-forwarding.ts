@@ -1,4 +1,4 @@
-import { EINVAL } from '../../host/errno.ts';
+import { EINVAL, errnoName } from '../../host/errno.ts';
 import { type IoVector, IoVectors } from '../../host/io-vector.ts';
 import { addressOf } from '../../host/libc.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
@@ -6,6 +6,7 @@ import { RecordProducer } from '../../host/record-ring.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import type { Change } from '../change-order.ts';
 import { gather } from '../scratch.ts';
+import { DiskLayer, LayerPages } from './disk-layer.ts';
 import {
   type ChangeKind,
   changeKind,
@@ -90,6 +91,32 @@ export class DiskForwarding implements ChangeSink, Closable {
     this.#waiting = [];
     for (const forwarded of waiting) forwarded.goStraight();
     this.#startAll();
+  }
+
+  /** The machine is a replica: what its guest writes is kept before its disks, from now on. */
+  keepApart(): void {
+    const pages = new LayerPages();
+    for (const disk of this.#disks) if (!disk.readOnly) disk.layer = new DiskLayer(disk.own, pages);
+  }
+
+  /** What was kept is forgotten. */
+  forgetApart(): void {
+    for (const { layer } of this.#disks) layer?.forget();
+  }
+
+  /**
+   * What was kept goes to the disks, and from now on so does everything.
+   *
+   * @param turn waits a while for calls on disks
+   * @throws Error if a disk does not take it
+   */
+  layDown(turn: () => void): void {
+    for (const disk of this.#disks) {
+      const { layer } = disk;
+      disk.layer = undefined;
+      const result = layer?.layDown(turn) ?? 0;
+      if (result < 0) throw new Error(`disk ${disk.number} does not take what its guest wrote: ${errnoName(-result)}`);
+    }
   }
 
   /** There may be room again, or earlier requests may be done. To be called whenever the thread is woken. */

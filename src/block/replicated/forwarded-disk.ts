@@ -1,5 +1,6 @@
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import { ChangeOrder } from '../change-order.ts';
+import type { DiskLayer } from './disk-layer.ts';
 import { type ChangeKind, changeKind, mostAlignment } from './disk-ring.ts';
 
 /** Where a protected disk's changes go. */
@@ -25,6 +26,8 @@ export class ForwardedDisk implements BlockBackend {
   readonly alignment: number;
   /** Takes changes while the machine is protected. */
   sink: ChangeSink | undefined;
+  /** Stands before the disk while the machine is a replica. */
+  layer: DiskLayer | undefined;
   /** Two changes of the same bytes are made one after the other, in the order in which the standby gets them. */
   readonly order = new ChangeOrder();
 
@@ -39,26 +42,31 @@ export class ForwardedDisk implements BlockBackend {
   }
 
   read(request: BlockRequest): void {
-    this.own.read(request);
+    if (this.layer === undefined) this.own.read(request);
+    else this.layer.read(request);
   }
 
   write(request: BlockRequest): void {
-    if (this.sink === undefined) this.own.write(request);
+    if (this.layer !== undefined) this.layer.write(request);
+    else if (this.sink === undefined) this.own.write(request);
     else this.sink.take(this, request, changeKind.write);
   }
 
   flush(request: BlockRequest): void {
-    if (this.sink === undefined) this.own.flush(request);
+    if (this.layer !== undefined) this.layer.flush(request);
+    else if (this.sink === undefined) this.own.flush(request);
     else this.sink.flush(this, request);
   }
 
   discard(request: BlockRequest): void {
-    if (this.sink === undefined) this.own.discard(request);
+    if (this.layer !== undefined) this.layer.discard(request);
+    else if (this.sink === undefined) this.own.discard(request);
     else this.sink.take(this, request, changeKind.erase);
   }
 
   writeZeroes(request: BlockRequest, unmap: boolean): void {
-    if (this.sink === undefined) this.own.writeZeroes(request, unmap);
+    if (this.layer !== undefined) this.layer.writeZeroes(request);
+    else if (this.sink === undefined) this.own.writeZeroes(request, unmap);
     else this.sink.take(this, request, unmap ? changeKind.erase : changeKind.zeroes);
   }
 

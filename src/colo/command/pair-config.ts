@@ -5,6 +5,7 @@ import * as v from 'valibot';
 import { ConfigError, type RunConfig } from '../../vmm/config/config.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { type ArbiterConfig, parseArbiter } from '../arbiter/arbiter-config.ts';
+import { type PortPolicy, parseFlowPolicy } from '../compare/flow-policy.ts';
 import { defaultSettings, type Settings } from '../core/settings.ts';
 import { loadKeySet } from '../keys/key-set.ts';
 import type { LinkSecurity } from '../link/peer-security.ts';
@@ -29,6 +30,8 @@ export interface PrimaryConfig extends HostConfig {
   /** Where the standby is; or, of a survivor, where this side waits for one that looks for it (spec B.7). */
   readonly standby: HostPort;
   readonly awaits?: boolean;
+  /** Whose output is not compared, but held or let out (spec B.8). */
+  readonly flows?: readonly PortPolicy[];
   /** Tries until the guest is protected, and again whenever it is not any more. */
   readonly insists: boolean;
 }
@@ -40,7 +43,9 @@ export interface SecondaryConfig extends HostConfig {
 }
 
 /** What a host is told of its pair. Values as on the command line. */
-export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen' | 'peer', unknown>>>;
+export type PairOptions = Partial<
+  Readonly<Record<keyof ProtectOptions | 'mode' | 'flow' | 'listen' | 'peer', unknown>>
+>;
 
 const detectionRange = 'give 40 to 60000 milliseconds';
 const delayRange = 'give 10 to 86400000 milliseconds';
@@ -76,7 +81,24 @@ const hostEntries = {
   checkpointDelayMs: v.optional(milliseconds(10, 86_400_000, delayRange), defaultSettings.checkpointDelayMs),
 };
 
-const primarySchema = v.strictObject({ ...hostEntries, standby: hostPort('b.example:7000') });
+const flow = v.pipe(
+  v.string('give port=NUMBER,policy=compare|buffer|pass'),
+  v.rawTransform<string, PortPolicy>(({ dataset, addIssue, NEVER }) => {
+    try {
+      return parseFlowPolicy(dataset.value);
+    } catch (error) {
+      addIssue({ message: (error as Error).message.replace(/^.*?: /, '') });
+      return NEVER;
+    }
+  }),
+);
+
+const primarySchema = v.strictObject({
+  ...hostEntries,
+  standby: hostPort('b.example:7000'),
+  mode: v.optional(v.picklist(['buffered', 'comparing'], 'give buffered or comparing'), 'buffered'),
+  flow: v.optional(v.array(flow), []),
+});
 const secondarySchema = v.strictObject({
   ...hostEntries,
   listen: hostPort('0.0.0.0:7000'),
@@ -104,19 +126,22 @@ const flags: Readonly<Record<string, string>> = {
  * @throws ConfigError for the first thing that is wrong
  */
 export function parsePrimary(options: PairOptions, insists: boolean): PrimaryConfig {
-  const { standby, ...given } = checked(primarySchema, options);
-  return { ...hostConfig(given), standby, insists };
+  const { standby, mode, flow: flows, ...given } = checked(primarySchema, options);
+  const host = hostConfig(given);
+  return { ...host, settings: { ...host.settings, compares: mode === 'comparing' }, standby, flows, insists };
 }
 
 /** As {@link parsePrimary}, of the other side. @throws ConfigError */
 export function parseSecondary(options: PairOptions): SecondaryConfig {
   const { listen, peer, ...given } = checked(secondarySchema, options);
-  return { ...hostConfig(given), listen, ...(peer === undefined ? {} : { peer }) };
+  const host = hostConfig(given);
+  // Whether its guest runs beside P's is P's to say.
+  return { ...host, settings: { ...host.settings, compares: true }, listen, ...(peer === undefined ? {} : { peer }) };
 }
 
 /** What a standby that has taken over is told as a primary: it waits where it waited before. */
 export function survivorConfig({ listen, peer: _, ...host }: SecondaryConfig): PrimaryConfig {
-  return { ...host, standby: listen, awaits: true, insists: true };
+  return { ...host, settings: { ...host.settings, compares: false }, standby: listen, awaits: true, insists: true };
 }
 
 /** What `run` and `standby` were told of their pair. */
@@ -127,7 +152,7 @@ export function pairOptions(
   return { name: pair, arbiter, tls: keys, insecure, state, detectionMs: detection, checkpointDelayMs: delay };
 }
 
-function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby'>): HostConfig {
+function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby' | 'mode' | 'flow'>): HostConfig {
   const { name: pair, detectionMs, checkpointDelayMs, state } = given;
   const arbiter = parseArbiter(given.arbiter);
   return {

@@ -185,6 +185,11 @@ export class StandbyDisks {
     this.#wake();
   }
 
+  /** Resolves once all that is committed is on the disk, or the disk has failed: what is read there is the checkpoint's then. */
+  async laid(): Promise<void> {
+    while (!this.#log.isLaid && this.error === undefined && !this.#isOver) await this.#moved();
+  }
+
   /**
    * Resolves once all that is committed is on the disk and nothing uses it here: the machine's own thread may. Durable is what its
    * first flush makes so.

@@ -6,6 +6,7 @@ import type { Rules } from '../core/rules.ts';
 import type { Packet } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
+import { sendAll } from './send-all.ts';
 import { TapWriter } from './tap-writer.ts';
 
 /** S keeps so much of P's packets at most. */
@@ -14,11 +15,6 @@ const keepBytes = 16 * 1024 * 1024;
 const keptWithBytes = 128;
 /** A TAP holds a thousand packets unless its host says otherwise; whoever floods it is not waited for. */
 const mostPiledUp = 20_000;
-/** A TAP that is full is tried again after so long, ms; so often at most, for a takeover waits for all of them. */
-const fullMs = 1;
-const mostTries = 200;
-/** Packets that are sent before the event loop gets its turn. */
-const turnPackets = 256;
 
 /** P's packets that may still be on their way (spec B.15), on S. One pairing: it begins with epoch 0. */
 export class KeptPackets {
@@ -39,10 +35,21 @@ export class KeptPackets {
   }
 
   /** Nothing of the item is held on to. @throws ProtocolError */
-  stage({ kind, epoch, card, data }: Packet): void {
+  stage(item: Packet): void {
+    this.check(item);
+    const { kind, epoch, card, data } = item;
+    this.#keep.keep(kind, epoch, { card, packet: Uint8Array.from(data) }, data.length + keptWithBytes);
+  }
+
+  /** @throws ProtocolError if it is no packet of this machine */
+  check({ kind, card, data }: Packet): void {
     if (card >= this.#cards) throw notAPacket(kind, `card ${card} of ${this.#cards}`);
     if (data.length < shortestPacket || data.length > longestPacket) throw notAPacket(kind, `${data.length} bytes`);
-    this.#keep.keep(kind, epoch, { card, packet: Uint8Array.from(data) }, data.length + keptWithBytes);
+  }
+
+  /** Takes what waited for that epoch: its guest runs now. */
+  takeInputs(epoch: Epoch): readonly CardPacket[] {
+    return this.#keep.takeInputs(epoch);
   }
 
   /** P's output up to this epoch is out. */
@@ -70,19 +77,7 @@ export class KeptPackets {
    * @returns the number of packets that were sent
    */
   async sendKept(standsAt: Epoch): Promise<number> {
-    const packets = this.#keep.outputsToSend(standsAt);
-    let sent = 0;
-    let tries = 0;
-    for (const [index, { card, packet }] of packets.entries()) {
-      if (index % turnPackets === turnPackets - 1) await new Promise((resolve) => setImmediate(resolve));
-      let written = this.#taps.write(card, packet);
-      for (; written === 'full' && tries < mostTries; tries++) {
-        await new Promise((resolve) => setTimeout(resolve, fullMs));
-        written = this.#taps.write(card, packet);
-      }
-      if (written === 'sent') sent++;
-    }
-    return sent;
+    return sendAll(this.#taps, this.#keep.outputsToSend(standsAt));
   }
 
   /** What is to enter the guest before anything new, in order. */

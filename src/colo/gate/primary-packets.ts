@@ -2,11 +2,14 @@ import type { Fd } from '../../host/libc.ts';
 import { RecordConsumer } from '../../host/record-ring.ts';
 import { cardOfKind, PacketControl, packetMode } from '../../vmm/platform/packet-rings.ts';
 import type { SharedPackets } from '../../vmm/platform/shared-protection.ts';
+import type { Divergence } from '../compare/divergence.ts';
+import type { PolicyOf } from '../compare/flow-policy.ts';
 import { Gate } from '../core/epochs/gate.ts';
 import type { PrimaryEvent } from '../core/events.ts';
 import type { Rules } from '../core/rules.ts';
-import type { Message } from '../protocol/messages.ts';
-import { type Epoch, epoch, next, noCheckpoint } from '../protocol/numbers.ts';
+import type { Message, SecondaryOutput } from '../protocol/messages.ts';
+import { type Epoch, epoch, type Mode, next, noCheckpoint } from '../protocol/numbers.ts';
+import { ComparedOutput } from './compared-output.ts';
 import { TapWriter } from './tap-writer.ts';
 
 export interface PrimaryPacketsParts {
@@ -21,6 +24,13 @@ export interface PrimaryPacketsParts {
   /** This side's clock, ms. */
   readonly now: () => number;
   readonly wakeIo: () => void;
+  /** How output is compared with S's, in epochs that are; absent: none is. */
+  readonly comparing?: {
+    readonly policyOf: PolicyOf;
+    readonly seed: number;
+    /** The two guests did not agree, for that reason. */
+    readonly diverged: (divergence: Divergence) => void;
+  };
 }
 
 /** A packet in the outbox, which stays there until it has left. The object is used again for another one. */
@@ -36,6 +46,8 @@ interface Outgoing {
 
 /** Packets that are dealt with before the event loop gets its turn: heartbeats must not wait. */
 const turnPackets = 256;
+/** The comparison looks this often for what waits too long, ms (spec A.5). */
+const scanMs = 1000;
 /** A TAP that is full is tried again after so long, ms. */
 const fullMs = 1;
 
@@ -44,6 +56,8 @@ const fullMs = 1;
  *
  *     outbox --> to S as `output` --> gate --> TAP, each by the gate's word at that moment; only then its place is free
  *     mirror --> to S as `input`
+ *
+ * In an epoch that is compared, output goes to the comparison in place of S, and what still waits when it ends to S.
  *
  * Both rings are read as far as there is room on the way to S, and not beyond the epoch that is open on its stream. What is not
  * read stays, and the guest waits with what finds no room: so memory is bounded, however long output is held.
@@ -66,6 +80,11 @@ export class PrimaryPackets {
   /** All packets up to this epoch's are in the rings. */
   #captured = noCheckpoint;
   #items = 0;
+  /** How output of the epoch that is open on the stream leaves, and of the one after it. */
+  #mode: Mode = 'buffered';
+  #nextMode: Mode = 'buffered';
+  readonly #compared: ComparedOutput | undefined;
+  readonly #scan: NodeJS.Timeout | undefined;
   /** S gets them too. */
   #mirrors = true;
   #maySend = true;
@@ -84,6 +103,21 @@ export class PrimaryPackets {
     this.#taken = this.#outbox.position;
     this.#taps = new TapWriter(parts.taps);
     this.#gate = new Gate<Outgoing>('direct', parts.rules);
+    const { comparing } = parts;
+    if (comparing !== undefined) {
+      this.#compared = new ComparedOutput(
+        {
+          ...comparing,
+          release: (number) => this.#gate.match(number),
+          wants: (divergence, epoch) => this.#diverged(divergence, epoch),
+          confirm: (epoch, items) => {
+            if (this.#mirrors && !this.#parts.send({ kind: 'output-confirmed', epoch, items })) this.#maySend = false;
+          },
+        },
+        this.#epoch,
+      );
+      this.#scan = setInterval(() => this.#lookForOverdue(), scanMs).unref();
+    }
     this.work();
   }
 
@@ -119,10 +153,25 @@ export class PrimaryPackets {
   /**
    * The epoch's last packet is in the rings: the epoch ends on its stream behind that. What is of the next one is not looked at
    * before this returns.
+   *
+   * @param mode how output of the next one leaves
    */
-  epochCaptured(epoch: Epoch): void {
+  epochCaptured(epoch: Epoch, mode: Mode = 'buffered'): void {
     this.#captured = epoch;
+    this.#nextMode = mode;
     this.work();
+  }
+
+  /** S's guest said this; the core lets it be compared. */
+  secondary(output: SecondaryOutput): void {
+    if (this.#closed || this.#mode !== 'comparing') return;
+    this.#compared?.secondary(output, this.#parts.now());
+    this.#release();
+  }
+
+  /** What the comparison has found since protection began, if there is one. */
+  get comparison(): ComparedOutput['facts'] | undefined {
+    return this.#compared?.facts;
   }
 
   /** Nothing leaves but what is permitted. */
@@ -171,6 +220,7 @@ export class PrimaryPackets {
   close(): void {
     this.work();
     this.#closed = true;
+    clearInterval(this.#scan);
     clearTimeout(this.#again as NodeJS.Timeout);
     clearImmediate(this.#again as NodeJS.Immediate);
     this.#tellIfEmptied();
@@ -195,7 +245,8 @@ export class PrimaryPackets {
       left--;
       const { kind, tag, offset, length, position } = ring;
       const card = cardOfKind(kind);
-      if (this.#mirrors) {
+      const isCompared = this.#mode === 'comparing' && this.#mirrors;
+      if (this.#mirrors && !isCompared) {
         this.#send({ kind: 'output', epoch: epoch(tag), card, data: ring.bytes.subarray(offset, offset + length) });
       }
       const packet = this.#idle.pop() ?? { card, offset, length, position, since: now };
@@ -206,8 +257,9 @@ export class PrimaryPackets {
       packet.since = now;
       this.#taken = position;
       this.#bytes += length;
-      this.#gate.take(packet, epoch(tag));
-      if (this.#gate.mode === 'holding') this.#tellThatOutputWaits();
+      const number = this.#gate.take(packet, epoch(tag));
+      if (isCompared) this.#compared?.primary(card, ring.bytes, offset, length, number, now);
+      else if (this.#gate.mode === 'holding') this.#tellThatOutputWaits();
     }
     return true;
   }
@@ -247,6 +299,10 @@ export class PrimaryPackets {
   /** Both rings were read as far as they may be: if all of the epoch is in them, it ends here. */
   #endEpoch(): void {
     if (!this.#mirrors || !this.#maySend || this.#captured < this.#epoch) return;
+    // Spec B.15: of an epoch that was compared, what still waits travels with its checkpoint.
+    if (this.#mode === 'comparing') for (const packet of this.#gate.waiting(this.#epoch)) this.#sendWaiting(packet);
+    this.#compared?.endEpoch(this.#epoch);
+    this.#mode = this.#nextMode;
     const items = this.#items;
     if (!this.#parts.send({ kind: 'packets-end', epoch: this.#epoch, items })) this.#maySend = false;
     this.#items = 0;
@@ -280,7 +336,26 @@ export class PrimaryPackets {
       this.#left = left;
       this.#parts.post({ kind: 'output-left', epoch: left });
     }
+    if (!this.#gate.hasMatched) this.#compared?.allLeft();
     if (this.#isEmpty) this.#tellIfEmptied();
+  }
+
+  #sendWaiting({ card, offset, length }: Outgoing): void {
+    const data = this.#outbox.bytes.subarray(offset, offset + length);
+    this.#send({ kind: 'output', epoch: this.#epoch, card, data });
+  }
+
+  /** Once for each connection and epoch. */
+  #diverged(divergence: Divergence, epoch: Epoch): void {
+    const isAsked = divergence.reason === 'buffered';
+    if (!isAsked) this.#parts.comparing?.diverged(divergence);
+    this.#parts.post({ kind: 'comparison-wants', epoch, why: isAsked ? 'output' : 'divergence' });
+  }
+
+  #lookForOverdue(): void {
+    if (this.#closed || this.#mode !== 'comparing') return;
+    this.#compared?.scan(this.#parts.now());
+    this.#release();
   }
 
   #tellThatOutputWaits(): void {

@@ -1,16 +1,20 @@
 import * as v from 'valibot';
+import type { Fd } from '../../host/libc.ts';
 import { pageSize } from '../../memory/address.ts';
-import type { SharedRam } from '../../memory/guest-ram.ts';
+import { CheckpointedMemory, type CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import { minimumRamBytes } from '../../memory/layout.ts';
 import { maxCpus, type PanicAction } from '../../vmm/config/config.ts';
 import { type DiskConfig, disks, type NetConfig, nameOfDisk, nets } from '../../vmm/config/device-config.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
 import { Machine } from '../../vmm/machine/machine.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { Epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
+import type { LiveTranslation } from '../translate/live-translator.ts';
 import { decodeState } from './checkpoint-state.ts';
 import type { StandbyDevices } from './machine-shapes.ts';
 import { movedClock, nanoseconds } from './moved-clock.ts';
+import { Replica } from './replica.ts';
 
 /** What the owner of a standby decides; all else is the primary's. */
 export interface StandbyMachineConfig extends StandbyDevices {
@@ -19,7 +23,8 @@ export interface StandbyMachineConfig extends StandbyDevices {
 
 /** What the main thread shares with the colo thread so that this one keeps S's RAM, disks and packets. */
 export interface SharedStandby {
-  readonly ram: SharedRam;
+  /** Where pages of checkpoints go. */
+  readonly ram: CheckpointPages;
   /** Open as long as the machine is. */
   readonly devices: readonly DeviceOrder[];
 }
@@ -42,12 +47,15 @@ export interface Revived {
  */
 export class StandbyMachine {
   readonly machine: Machine;
+  /** Of a machine whose guest may run beside the primary's. */
+  readonly replica: Replica | undefined;
   /** When the state's clock was moved, on this process's clock in ms. */
   #movedAt = 0;
   #closed: Promise<void> | undefined;
 
   /**
    * @param shape of the primary, which {@link differences} has found nothing wrong with
+   * @param bell rung when its guest says something; given: its guest may run beside the primary's (comparing)
    * @throws ProtocolError if no machine has this shape; ConfigError, DiskError, TapError, KvmUnavailableError, SystemError
    */
   constructor(
@@ -55,6 +63,7 @@ export class StandbyMachine {
     config: StandbyMachineConfig,
     program: URL,
     notice: (text: string) => void = () => {},
+    bell?: Fd,
   ) {
     const { cpus, memoryBytes, rng } = shape;
     if (!(cpus >= 1 && cpus <= maxCpus)) throw impossible(`${cpus} vCPUs`);
@@ -64,6 +73,7 @@ export class StandbyMachine {
       {
         cpus,
         memoryBytes,
+        ...(bell === undefined ? {} : { ram: new CheckpointedMemory(memoryBytes) }),
         cpuMask: [],
         devices: {
           disks: disksOf(shape, config),
@@ -77,10 +87,12 @@ export class StandbyMachine {
       notice,
     );
     this.machine.hold();
+    if (bell !== undefined) this.replica = new Replica(this.machine, shape.cards.length, bell);
   }
 
   get shared(): SharedStandby {
-    return { ram: this.machine.ram.shared, devices: this.machine.deviceOrders };
+    const { ram } = this.machine;
+    return { ram: ram instanceof CheckpointedMemory ? ram.checkpoint : ram.shared, devices: this.machine.deviceOrders };
   }
 
   /**
@@ -105,6 +117,26 @@ export class StandbyMachine {
     return this.#load(state, moveMs);
   }
 
+  /**
+   * Comparing: loads the state of the checkpoint that RAM has, and the guest runs from there, in that epoch, with its clocks as they
+   * were at P's stop. Nobody but the comparison hears of it.
+   *
+   * @throws VmStateError that says what is wrong; RunStateError
+   */
+  start(state: Uint8Array, epoch: Epoch): Revived {
+    const revived = this.#load(state, 0);
+    this.replica?.enter(epoch);
+    if (revived.exitCode === undefined) this.machine.release('keep');
+    return revived;
+  }
+
+  /** A guest that runs is stopped, and its clocks go on `moveMs` later, and on from there until {@link resume}. */
+  moveClock(moveMs: number): void {
+    const { replica } = this;
+    const heldAt = replica?.park() ?? performance.now();
+    this.#movedAt = heldAt - moveMs;
+  }
+
   /** Tells the network that the guest's addresses are here, and has the guest do so when it runs. After {@link revive}. */
   announce(): void {
     this.machine.announce();
@@ -115,8 +147,14 @@ export class StandbyMachine {
     this.machine.release('keep', nanoseconds(performance.now() - this.#movedAt));
   }
 
+  /** Comparing, or not: what its guest says and writes is its own from now on. After {@link revive} or {@link moveClock}. */
+  emerge(translation: LiveTranslation | undefined): void {
+    this.replica?.emerge(translation);
+  }
+
   /** Ends the machine at any time, and waits for its threads. The colo thread uses nothing of it any more. */
   discard(): Promise<void> {
+    this.replica?.close();
     this.#closed ??= this.machine.close();
     return this.#closed;
   }

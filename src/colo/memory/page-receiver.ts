@@ -1,5 +1,5 @@
 import type { Closable } from '../../host/ownership.ts';
-import type { SharedRam } from '../../memory/guest-ram.ts';
+import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import { decodePages, PageEncodingError, type PageVisitor } from '../../memory/page-codec.ts';
 import type { Pages, PagesEnd, VmState } from '../protocol/messages.ts';
 import { type Epoch, next, noCheckpoint } from '../protocol/numbers.ts';
@@ -35,9 +35,10 @@ export class PageReceiver implements Closable {
   /**
    * @param ram of the standby machine, of zeros
    * @param check throws if a state is none: decodeState
+   * @param changed gets a mark for each page that is written
    */
-  constructor(ram: SharedRam, check: (state: Uint8Array) => void = () => {}) {
-    this.#ram = new TargetRam(ram);
+  constructor(ram: CheckpointPages, check: (state: Uint8Array) => void = () => {}, changed?: SharedArrayBuffer) {
+    this.#ram = new TargetRam(ram, changed);
     this.#check = check;
     this.#staged = new StagedPages(this.#ram.pages);
   }

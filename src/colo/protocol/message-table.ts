@@ -37,7 +37,14 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     code: 1,
     stream: 'control',
     from: 'primary',
-    rest: v.strictObject({ version: count, pair: text, shape: machineShapeSchema, detectMs: count, arbiter: text }),
+    rest: v.strictObject({
+      version: count,
+      pair: text,
+      shape: machineShapeSchema,
+      detectMs: count,
+      arbiter: text,
+      comparing: v.picklist([0, 1]),
+    }),
     limitBytes: 64 * KiB,
   },
   welcome: {

@@ -8,7 +8,7 @@ import type { Epoch } from './numbers.ts';
  */
 
 /** This program's version of all of it. Sides of different versions refuse each other. */
-export const protocolVersion = 3;
+export const protocolVersion = 4;
 
 // Pairing, and its end. Stream: control.
 
@@ -22,6 +22,8 @@ export interface Hello {
   /** What must be the same on both sides, or two could speak: how soon silence counts, ms, and who says who goes on (spec B.6). */
   readonly detectMs: number;
   readonly arbiter: string;
+  /** 1: both guests may run and be compared (spec B.8), for which S needs another kind of RAM; 0: S's never does. */
+  readonly comparing: number;
 }
 
 /** S can take over this machine. */

@@ -27,7 +27,10 @@ export type HostBirth = HostConfig & {
 };
 
 /** What `status` shows of one of the two sides only. */
-export type OwnStatus = Pick<ColoStatus, 'address' | 'survivor' | 'epoch' | 'checkpoint' | 'stops' | 'held' | 'disk'>;
+export type OwnStatus = Pick<
+  ColoStatus,
+  'mode' | 'modeWhy' | 'compared' | 'address' | 'survivor' | 'epoch' | 'checkpoint' | 'stops' | 'held' | 'disk'
+>;
 
 /** A core, whichever of the two. */
 export interface Core<E> {
@@ -146,7 +149,6 @@ export abstract class Host<E extends { readonly kind: string }> {
               ...(lastHeard === undefined ? {} : { lastHeardMsAgo: this.now - lastHeard }),
             },
           }),
-      mode: 'buffered',
       ...(phase === 'protected' || phase === 'protecting' ? { failover: failoverCost(this.birth.settings) } : {}),
       arbiter: this.arbiter.facts,
       ...this.ownStatus(),

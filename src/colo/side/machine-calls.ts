@@ -1,13 +1,15 @@
-import type { SharedRam } from '../../memory/guest-ram.ts';
+import type { Fd } from '../../host/libc.ts';
+import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
 import type { ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { SharedIoControl } from '../../vmm/platform/io-control.ts';
 import type { ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
-import type { SharedProtection } from '../../vmm/platform/shared-protection.ts';
+import type { SharedProtection, SharedReplica } from '../../vmm/platform/shared-protection.ts';
 import type { SharedVcpu } from '../../vmm/vcpu/vcpu-control.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Epoch, Role } from '../protocol/numbers.ts';
+import type { LiveTranslation } from '../translate/live-translator.ts';
 import type { Heritage } from './heritage.ts';
 
 /** Of a call that gives or answers nothing. */
@@ -28,7 +30,17 @@ export interface PrimaryViews extends MachineViews {
 }
 
 export interface SecondaryViews extends MachineViews {
-  readonly memory: SharedRam;
+  /** Where pages of checkpoints go. */
+  readonly memory: CheckpointPages;
+  /** Of a machine whose guest may run beside P's. */
+  readonly replica?: ReplicaViews;
+}
+
+export interface ReplicaViews {
+  readonly packets: SharedReplica;
+  /** A bitmap of RAM without the hole: pages that were written where `memory` says, and that `rollBack` takes. */
+  readonly changed: SharedArrayBuffer;
+  readonly vcpus: readonly SharedVcpu[];
 }
 
 /** What the colo thread asks of the thread that owns P's machine. Each is one synchronous act there. */
@@ -51,9 +63,29 @@ export type PrimaryMachineCalls = {
 export type SecondaryMachineCalls = {
   /** Makes a machine that can take over one of that shape. */
   readonly make: {
-    readonly given: { readonly shape: MachineShape };
+    readonly given: {
+      readonly shape: MachineShape;
+      /** Its guest may run beside P's: the doorbell that is rung when it says something. */
+      readonly compares?: { readonly bell: Fd };
+    };
     readonly answer: SecondaryViews;
   };
+  /** The guest is stopped, if it runs. */
+  readonly park: { readonly given: Nothing; readonly answer: Nothing };
+  /** What the guest did is undone: RAM is the checkpoint that lies where `memory` says. */
+  readonly rollBack: { readonly given: Nothing; readonly answer: Nothing };
+  /** Device state into the guest, which runs from there, its clocks as they were, in that epoch. How long that took, ms. */
+  readonly start: { readonly given: { readonly state: Uint8Array; readonly epoch: Epoch }; readonly answer: number };
+  /**
+   * A guest that runs is stopped, to speak for itself when it is resumed: its clock is moved by so much, and by what passes until
+   * then. Its exit code if it has ended.
+   */
+  readonly moveClock: {
+    readonly given: { readonly moveMs: number };
+    readonly answer: { readonly exitCode?: number };
+  };
+  /** Its packets and disks are its own from now on; what its connections are translated with. */
+  readonly emerge: { readonly given: LiveTranslation | undefined; readonly answer: Nothing };
   /** Loads a state, to see that it can be; the machine stays held. */
   readonly rehearse: { readonly given: Uint8Array; readonly answer: Nothing };
   /** The machine is not needed any more. */

@@ -1,9 +1,12 @@
+import { randomInt } from 'node:crypto';
 import type { EngineChooser } from '../../block/disk-engines.ts';
 import type { Fd } from '../../host/libc.ts';
 import type { ColoHeadline } from '../../vmm/monitor/colo-control.ts';
 import { newSharedPackets } from '../../vmm/platform/packet-rings.ts';
 import { OpenEpoch, type SharedProtection } from '../../vmm/platform/shared-protection.ts';
 import { type PrimaryConfig, showHostPort } from '../command/pair-config.ts';
+import { type Divergence, divergenceText } from '../compare/divergence.ts';
+import { policyOfPorts } from '../compare/flow-policy.ts';
 import type { Effect, Notice, PrimaryEvent } from '../core/events.ts';
 import { Primary } from '../core/primary/primary.ts';
 import { specification } from '../core/rules.ts';
@@ -17,10 +20,11 @@ import type { PeerLink } from '../link/peer-link.ts';
 import { turnAway } from '../link/turn-away.ts';
 import type { Captured } from '../machine/shared-checkpoints.ts';
 import { PageSender } from '../memory/page-sender.ts';
+import type { Frame } from '../protocol/frame.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
-import type { Message } from '../protocol/messages.ts';
-import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
+import type { Message, SecondaryOutput } from '../protocol/messages.ts';
+import { type Epoch, type Mode, noCheckpoint } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
 import type { Heritage } from './heritage.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
@@ -66,6 +70,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   #insists: boolean;
   readonly #stops = new RecentFigures();
   #lastReasons: readonly string[] = [];
+  #checkpoints = 0;
   #lastCheckpointAt: number | undefined;
   #delayMs: number;
 
@@ -160,7 +165,21 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const { packets, disks } = this.#attached ?? {};
     const stops = this.#stops.summary(now);
     const synchronising = disks?.progress;
+    const { mode, why: modeWhy } = this.#primary.mode;
+    const compared = packets?.comparison;
     return {
+      mode,
+      ...(compared === undefined
+        ? {}
+        : {
+            modeWhy,
+            compared: {
+              released: compared.released,
+              passed: compared.passed,
+              divergences: compared.divergences,
+              checkpoints: this.#checkpoints,
+            },
+          }),
       address: showHostPort(this.#config.standby),
       ...(this.#isSurvivor && this.#primary.phase === 'unprotected' ? { survivor: true } : {}),
       epoch: this.#primary.openEpoch,
@@ -216,6 +235,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       this.distrusting(() => this.#attached?.disks.hashes(message));
       return;
     }
+    if (message.kind === 'secondary-output') {
+      this.#compare(frame, message);
+      return;
+    }
     super.received(frame);
     if (message.kind === 'heartbeat') this.#attached?.disks.laid(message.laidBytes);
   }
@@ -243,7 +266,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.lane.do(() => this.#pass(effect.epoch));
         return;
       case 'capture':
-        this.lane.do(() => this.#capture(effect.epoch));
+        this.lane.do(() => this.#capture(effect.epoch, effect.mode));
         return;
       case 'transmit':
         if (this.#captured !== undefined)
@@ -316,6 +339,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`, 'fenced');
         return;
       case 'checkpoint':
+        this.#checkpoints++;
         this.#lastReasons = notice.reasons;
         this.#lastCheckpointAt = this.now;
         this.log.add('checkpoint', `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
@@ -330,6 +354,14 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       default:
         notice satisfies never;
     }
+  }
+
+  /** What S's guest said does not pass through the core, which says whether it counts. */
+  #compare({ term }: Frame, output: SecondaryOutput): void {
+    if (term !== this.#primary.term) return;
+    this.distrusting(() => {
+      if (this.#primary.compares(output.epoch)) this.#attached?.packets.secondary(output);
+    });
   }
 
   /** What the machine's thread could not do is not there: nobody can be protected by it. */
@@ -439,7 +471,17 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       now: (): number => this.now,
       wakeIo: (): void => io?.nudge(),
     };
-    const packets = new PrimaryPackets({ ...parts, shared: shared.packets, taps: tapsOf(views.devices) });
+    const comparing = {
+      policyOf: policyOfPorts(this.#config.flows ?? []),
+      seed: randomInt(2 ** 32),
+      diverged: (divergence: Divergence) => this.#diverged(divergence),
+    };
+    const packets = new PrimaryPackets({
+      ...parts,
+      shared: shared.packets,
+      taps: tapsOf(views.devices),
+      ...(this.#config.settings.compares ? { comparing } : {}),
+    });
     try {
       const disks = new PrimaryDisks({
         ...parts,
@@ -454,6 +496,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         collect: () => this.#calls.call('collect', undefined),
         owes: (owed) => parts.post({ kind: 'copy-waits', owed }),
       });
+      this.#checkpoints = 0;
       this.#attached = { packets, disks, pages, hasDevices: io !== undefined };
       if (io !== undefined) this.#signs.watch('io', io);
       for (const vcpu of views.vcpus) this.#signs.watch(`vcpu-${vcpu.handle.index}`, new VcpuSigns(vcpu));
@@ -465,6 +508,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       packets.close();
       throw error;
     }
+  }
+
+  #diverged(divergence: Divergence): void {
+    this.log.add('checkpoint', `wanted: ${divergenceText(divergence)}`);
   }
 
   async #detach(): Promise<void> {
@@ -500,12 +547,12 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     );
   }
 
-  async #capture(epoch: Epoch): Promise<void> {
+  async #capture(epoch: Epoch, mode: Mode): Promise<void> {
     const attached = this.#attached;
     if (attached === undefined) return;
     const captured = await this.#calls.call('capture', { epoch });
     this.#captured = captured;
-    attached.packets.epochCaptured(epoch);
+    attached.packets.epochCaptured(epoch, mode);
     attached.disks.epochCaptured(epoch);
     this.#stops.add(captured.stoppedMs, this.now);
     this.log.add('checkpoint', `${epoch}: the guest was stopped for ${captured.stoppedMs.toFixed(2)} ms, and runs on`);

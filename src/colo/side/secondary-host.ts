@@ -1,4 +1,6 @@
+import { randomInt } from 'node:crypto';
 import type { EngineChooser } from '../../block/disk-engines.ts';
+import type { Fd } from '../../host/libc.ts';
 import type { ColoHeadline } from '../../vmm/monitor/colo-control.ts';
 import { type SecondaryConfig, showHostPort } from '../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../core/events.ts';
@@ -7,6 +9,7 @@ import { Secondary } from '../core/secondary/secondary.ts';
 import { diskViews } from '../disk/disk-view.ts';
 import { StandbyDisks } from '../disk/standby-disks.ts';
 import { KeptPackets } from '../gate/kept-packets.ts';
+import { OwnPackets } from '../gate/own-packets.ts';
 import { tapsOf } from '../gate/tap-writer.ts';
 import { dial } from '../link/dial.ts';
 import type { PeerLink } from '../link/peer-link.ts';
@@ -18,7 +21,7 @@ import type { Frame } from '../protocol/frame.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
 import type { EpochItem, Hello } from '../protocol/messages.ts';
-import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
+import { type Epoch, next, noCheckpoint } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
@@ -26,11 +29,16 @@ import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 import type { Listen } from './standby-door.ts';
 import { SurvivorSearch } from './survivor-search.ts';
 
+/** At a takeover timestamps of connections are moved by so many ticks more than the guest's clock (Translator.takeOver). */
+const slackTicks = 10;
+
 /** What holds a checkpoint of P's machine. */
 interface Attached {
   readonly packets: KeptPackets;
   readonly disks: StandbyDisks;
   readonly pages: PageReceiver;
+  /** What its own guest says and gets while that runs beside P's. */
+  readonly own: OwnPackets | undefined;
   /** Its pairing is, and all that was staged is thrown away. */
   isOver: boolean;
 }
@@ -41,6 +49,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #calls: Calls<SecondaryMachineCalls, ColoCalls>;
   readonly #signs: SignsOfLife;
   readonly #again: () => void;
+  readonly #bell: Fd | undefined;
   readonly #listen: Listen;
   readonly #engines: EngineChooser | undefined;
   readonly #secondary: Secondary;
@@ -53,6 +62,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #patience: NodeJS.Timeout | undefined;
   #lastReceivedAt: number | undefined;
   #paired: string | undefined;
+  /** Its guest has run since the last checkpoint. */
+  #ran = false;
+  /** By how much its clock was moved at the takeover. */
+  #movedMs = 0;
   /** The guest of the checkpoint that was taken over had ended. */
   #endedWith: number | undefined;
   /** The takeover failed: the machine holds no checkpoint that the guest could go on from, and nothing more is done with it. */
@@ -65,6 +78,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       shape,
       signs,
       again,
+      bell,
       listen = PeerListener.start,
       dial: open = dial,
       engines,
@@ -74,6 +88,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       readonly signs: SignsOfLife;
       /** This side is over; another one may take its place. */
       readonly again: () => void;
+      /** Button of the doorbell that {@link SecondaryHost.rang} is called for; absent: its guest never runs beside P's. */
+      readonly bell?: Fd;
       readonly listen?: Listen;
       readonly dial?: typeof dial;
       /** How calls on the disks' files are made; default on other threads. */
@@ -91,6 +107,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#calls = calls;
     this.#signs = signs;
     this.#again = again;
+    this.#bell = bell;
     this.#listen = listen;
     this.#dial = open;
     this.#engines = engines;
@@ -126,7 +143,13 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     return this.#listener.port;
   }
 
+  /** The doorbell rang: its guest has said something. */
+  rang(): void {
+    this.#attached?.own?.work();
+  }
+
   override close(): Promise<void> {
+    this.#attached?.own?.close();
     clearTimeout(this.#patience);
     this.#search?.close();
     this.#listener?.close();
@@ -137,6 +160,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { received } = this.#secondary;
     const { disks } = this.#attached ?? {};
     return {
+      mode: this.#secondary.guest === 'none' ? 'buffered' : 'comparing',
       address: this.#address,
       ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
       epoch: received + 1,
@@ -163,6 +187,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
 
   protected override drained(stream: StreamName): void {
     if (stream === 'disk') this.#attached?.disks.drained();
+    else if (stream === 'packets') this.#attached?.own?.drained();
   }
 
   protected override received(frame: Frame): void {
@@ -205,16 +230,42 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'revive':
         this.#takingOver(() => this.#revive(effect.epoch, effect.stoppedAt));
         return;
+      case 'pause-guest':
+        if (attached?.own !== undefined) this.lane.do(() => this.#calls.call('park', undefined));
+        return;
+      case 'start':
+        this.lane.do(() => this.#start(effect.epoch, attached));
+        return;
+      case 'let-in':
+        this.distrusting(() => {
+          attached?.packets.check(effect.item);
+          attached?.own?.letIn(effect.item.card, effect.item.data);
+        });
+        return;
+      case 'let-in-kept':
+        for (const { card, packet } of attached?.packets.takeInputs(effect.epoch) ?? [])
+          attached?.own?.letIn(card, packet);
+        return;
+      case 'forget-own':
+        attached?.own?.forget(effect.items);
+        return;
+      case 'move-clock':
+        this.#takingOver(() => this.#moveClock(effect.stoppedAt, effect.startedAt));
+        return;
       case 'open':
+        this.#takingOver(() => this.#emerge());
+        return;
       case 'shut':
-        return; // nothing of this side's guest goes through a gate here: it runs, or it does not
+        return; // of this side's guest nothing leaves before it speaks for itself
       case 'announce':
         this.#takingOver(() => this.#calls.call('announce', undefined));
         return;
       case 'send-kept':
         this.#takingOver(async () => {
-          const count = await this.#attached?.packets.sendKept(effect.epoch);
-          this.log.add('takeover', `${count ?? 0} kept packets sent`);
+          const { packets, own } = this.#attached ?? {};
+          const kept = (await packets?.sendKept(effect.epoch)) ?? 0;
+          const said = this.#ran ? ((await own?.speak()) ?? 0) : 0;
+          this.log.add('takeover', `${kept + said} kept packets sent`);
         });
         return;
       case 'replay-input':
@@ -372,7 +423,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       const refused = this.#secondary.refusal(hello, frame.term);
       if (refused === undefined) {
         try {
-          await this.#attach(hello.shape);
+          await this.#attach(hello);
         } catch (error) {
           const reason = `its machine cannot be made there: ${(error as Error).message}`;
           this.log.add('pair', `${this.#paired} is refused: ${reason}`);
@@ -388,11 +439,27 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     });
   }
 
-  async #attach(shape: MachineShape): Promise<void> {
+  async #attach({ shape, comparing }: Pick<Hello, 'shape' | 'comparing'>): Promise<void> {
     await this.#close();
-    const views = await this.#calls.call('make', { shape });
-    if (views.io !== undefined) this.#signs.watch('io', new IoThreadSigns(views.io));
+    const bell = comparing === 1 ? this.#bell : undefined;
+    const views = await this.#calls.call('make', { shape, ...(bell === undefined ? {} : { compares: { bell } }) });
+    const { replica } = views;
+    const io = views.io && new IoThreadSigns(views.io);
+    if (io !== undefined) this.#signs.watch('io', io);
+    const own =
+      replica &&
+      new OwnPackets({
+        shared: replica.packets,
+        taps: tapsOf(views.devices),
+        send: (message) => this.send(message),
+        post: (event) => this.post(event),
+        now: () => this.now,
+        wakeIo: () => io?.nudge(),
+        seed: randomInt(2 ** 32),
+      });
+    this.#ran = false;
     this.#attached = {
+      own,
       packets: new KeptPackets(tapsOf(views.devices), specification),
       disks: new StandbyDisks({
         disks: diskViews(views.devices),
@@ -404,7 +471,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         send: (message) => this.send(message),
         ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       }),
-      pages: new PageReceiver(views.memory, decodeState),
+      pages: new PageReceiver(views.memory, decodeState, replica?.changed),
       isOver: false,
     };
     const { cpus, memoryBytes, disks, cards } = shape;
@@ -454,6 +521,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     attached.disks.discard(beyond);
     if (beyond === noCheckpoint) {
       attached.isOver = true;
+      attached.own?.clear();
       attached.packets.clear();
       this.lane.do(() => this.#close());
     }
@@ -465,6 +533,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { pages } = attached;
     try {
       if (!(await pages.load(epoch))) return;
+      this.#ran = false;
+      if (attached.own !== undefined) await this.#calls.call('rollBack', undefined);
       // What a takeover would fail of is found before anybody counts on one.
       if (epoch === 0) await this.#calls.call('rehearse', pages.stateOf(epoch));
       if (!attached.isOver) this.post({ kind: 'loaded', epoch });
@@ -472,6 +542,49 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       if (attached.isOver) return;
       this.post({ kind: 'load-failed', epoch, reason: (error as Error).message });
     }
+  }
+
+  /** Comparing: its guest runs from that checkpoint, once the disks are the checkpoint's. */
+  async #start(epoch: Epoch, attached: Attached | undefined): Promise<void> {
+    if (attached === undefined || attached.isOver) return;
+    const { own, pages, disks } = attached;
+    try {
+      if (own === undefined) throw new Error('its guest cannot run here: the primary did not say that it would');
+      await disks.laid();
+      if (attached.isOver) return;
+      const opened = next(epoch);
+      own.begin(opened);
+      await this.#calls.call('start', { state: pages.stateOf(epoch), epoch: opened });
+      this.#ran = true;
+      if (!attached.isOver) this.post({ kind: 'started', epoch, at: this.now });
+    } catch (error) {
+      if (attached.isOver) return;
+      this.post({ kind: 'load-failed', epoch, reason: (error as Error).message });
+    }
+  }
+
+  /** The guest runs here already: it goes on as if it had always been this one. */
+  async #moveClock(stoppedAt: number, startedAt: number): Promise<void> {
+    const attached = this.#attached;
+    if (attached === undefined) throw new Error('there is no machine');
+    const moveMs = Math.max(0, specification.clockMove(stoppedAt, startedAt));
+    this.#movedMs = moveMs;
+    const { exitCode } = await this.#calls.call('moveClock', { moveMs });
+    this.#endedWith = exitCode;
+    await attached.disks.handOver();
+    attached.packets.drainTaps();
+    this.log.add('takeover', `its guest runs already; clock moved ${moveMs.toFixed(0)} ms`);
+  }
+
+  /** What its guest says and writes is its own from now on. */
+  async #emerge(): Promise<void> {
+    const { own } = this.#attached ?? {};
+    if (own === undefined) return;
+    const { flows } = own.facts;
+    const translation = this.#ran && flows > 0 ? own.translation(Math.ceil(this.#movedMs) + slackTicks) : undefined;
+    await this.#calls.call('emerge', translation);
+    own.close();
+    if (flows > 0 && this.#ran) this.log.add('takeover', `${flows} connections go on with their old numbers`);
   }
 
   /**
@@ -526,6 +639,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#attached = undefined;
     this.#signs.forget('io');
     attached.pages.close();
+    attached.own?.close();
     await attached.disks.handOver().catch(() => {});
     attached.disks.close();
     await this.#calls.call('discard', undefined);

@@ -49,7 +49,11 @@ export function threadMain(): void {
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
     const standBy = async (): Promise<void> => {
       await host?.close();
-      const secondary = new SecondaryHost(config, { ...parts, calls, again: standByAgain }, toOwner(calls));
+      const secondary = new SecondaryHost(
+        config,
+        { ...parts, calls, again: standByAgain, bell: bell.button },
+        toOwner(calls),
+      );
       host = secondary;
       await secondary.start();
     };
@@ -60,7 +64,7 @@ export function threadMain(): void {
   }
 
   void listen(bell, () => {
-    if (host instanceof PrimaryHost) host.rang();
+    host?.rang();
   });
 }
 

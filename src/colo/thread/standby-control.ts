@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { bootTimeMs } from '../../host/clock.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
 import type { ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import { exitCodeOf } from '../../vmm/vcpu/guest-end.ts';
 import { type SecondaryConfig, survivorConfig } from '../command/pair-config.ts';
 import { shapeOfHost } from '../machine/machine-shapes.ts';
 import { StandbyMachine, type StandbyMachineConfig } from '../machine/standby-machine.ts';
@@ -89,17 +90,43 @@ export class StandbyControl extends SideControl {
 
   #handlers(): Handlers<SecondaryMachineCalls> {
     return {
-      make: async ({ shape }) => {
+      make: async ({ shape, compares }) => {
         await this.#discard();
-        const made = new StandbyMachine(shape, this.#config, this.#program, (text) => this.#listener.notice(text));
+        const made = new StandbyMachine(
+          shape,
+          this.#config,
+          this.#program,
+          (text) => this.#listener.notice(text),
+          compares?.bell,
+        );
         this.#made = made;
         this.sides.enter('secondary');
         const { ram, devices } = made.shared;
-        return { memory: ram, devices, io: made.machine.ioReach };
+        const views = { memory: ram, devices, io: made.machine.ioReach };
+        const { replica } = made;
+        if (replica === undefined) return views;
+        replica.onEnd = (end) => this.calls?.tell('guestEnded', { exitCode: exitCodeOf(end) });
+        const { changed, shared: packets } = replica;
+        return { ...views, replica: { packets, changed, vcpus: made.machine.vcpuReach } };
       },
       rehearse: (state) => {
         this.#machine.rehearse(state);
       },
+      park: () => {
+        this.#machine.replica?.park();
+      },
+      rollBack: () => this.#machine.replica?.rollBack(),
+      start: ({ state, epoch }) => {
+        const { checkMs, loadMs, exitCode } = this.#machine.start(state, epoch);
+        if (exitCode !== undefined) this.calls?.tell('guestEnded', { exitCode });
+        return checkMs + loadMs;
+      },
+      moveClock: ({ moveMs }) => {
+        this.#machine.moveClock(moveMs);
+        const ended = this.#machine.replica?.ended;
+        return ended === undefined ? {} : { exitCode: exitCodeOf(ended) };
+      },
+      emerge: (translation) => this.#machine.emerge(translation),
       discard: () => {
         this.sides.abandon();
         return this.#discard();

@@ -30,7 +30,9 @@ const status = v.object({
     v.object({ peer: text, security: v.picklist(['tls', 'plaintext']), lastHeardMsAgo: v.exactOptional(count) }),
   ),
   address: text,
-  mode: v.literal('buffered'),
+  mode: v.picklist(['buffered', 'comparing']),
+  modeWhy: v.exactOptional(text),
+  compared: v.exactOptional(v.object({ released: count, passed: count, divergences: count, checkpoints: count })),
   epoch: v.number(),
   checkpoint: v.exactOptional(
     v.object({

@@ -17,6 +17,7 @@ const reasonWords: Readonly<Record<string, string>> = {
   command: 'somebody asked',
   parameter: 'a parameter was changed',
   'disk-log': "the standby's disk log was half full",
+  divergence: 'the two guests did not agree',
   reset: 'the guest was reset',
   switchover: 'the roles change',
   end: 'the guest ended',
@@ -60,7 +61,7 @@ function placeOf({ role, headline, survivor, link, address, term, held }: ColoSt
 }
 
 function facts(status: ColoStatus): Fact[] {
-  const { headline, why, next, checkpoint, link, mode } = status;
+  const { headline, why, next, checkpoint, link } = status;
   const safe = headline === 'PROTECTED' || headline === 'PROTECTING';
   // Of a pair that is over, its last checkpoint tells nothing.
   const counts = safe || headline === 'PAIRING' || headline === 'WAITING';
@@ -70,7 +71,7 @@ function facts(status: ColoStatus): Fact[] {
     ...(next === undefined ? [] : [['next', next] as const]),
     ...(checkpoint === undefined || !counts ? [] : [['checkpoint', checkpointFact(checkpoint)] as const]),
     ...(counts ? stopFacts(status) : []),
-    ...(safe ? [['mode', mode] as const] : []),
+    ...(safe ? [['mode', modeFact(status)] as const] : []),
     ...(counts ? heldFacts(status) : []),
     ...(counts || status.disk?.error !== undefined ? diskFacts(status) : []),
     ...(link === undefined ? [] : [['link', linkFact(link)] as const]),
@@ -94,6 +95,14 @@ function dangers({ headline, arbiter, link, disk }: ColoStatus): string[] {
       ? ["the guest's writes to its disks wait: the log of what the standby has not laid down is full"]
       : []),
   ];
+}
+
+/** How output leaves, and why not otherwise, where both guests may run. */
+function modeFact({ mode, modeWhy, compared }: ColoStatus): string {
+  if (compared === undefined) return mode;
+  const { released, divergences, checkpoints } = compared;
+  const found = `${count(released)} packets left because both guests said them, ${count(divergences)} times they did not agree, ${count(checkpoints)} checkpoints`;
+  return `${mode}: ${modeWhy}; ${found}`;
 }
 
 function checkpointFact({ epoch, msAgo, delayMs, reasons = [] }: NonNullable<ColoStatus['checkpoint']>): string {

@@ -138,6 +138,8 @@ const schema = v.strictObject({
   reboot,
   ...hostKeys,
   standby: v.optional(v.string('give HOST:PORT')),
+  mode: v.optional(v.string('give buffered or comparing')),
+  flow: v.optional(v.array(v.string('give port=NUMBER,policy=compare|buffer|pass'))),
 });
 
 /** A machine's configuration, checked. */
@@ -156,7 +158,8 @@ export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: str
   if (config.standby !== undefined) {
     return { ...config, 'cpu-mask': [...new Set([...config['cpu-mask'], ...unequalFeatures])] };
   }
-  const alone = Object.keys(pairKeys).find((key) => config[key as keyof typeof pairKeys] !== undefined);
+  const keys = [...Object.keys(pairKeys), 'mode', 'flow'] as const;
+  const alone = keys.find((key) => config[key as keyof RunConfig] !== undefined);
   if (alone !== undefined) throw new ConfigError(`--${alone}: it needs --standby HOST:PORT, the host to protect it`);
   return config;
 }

@@ -25,7 +25,7 @@ import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';
 import { resetPatienceMs, settlePatienceMs } from '../platform/io-control.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';
-import type { SharedProtection } from '../platform/shared-protection.ts';
+import type { SharedProtection, SharedReplica } from '../platform/shared-protection.ts';
 import type { DeviceOrder, DiskOrder } from './device-orders.ts';
 import { DiskSettling } from './disk-settling.ts';
 import { type IoDeviceState, lastingNames } from './io-device-state.ts';
@@ -33,6 +33,7 @@ import type { DrivenDevices } from './io-loop.ts';
 import type { DiskFailure, IoReport } from './io-report.ts';
 import { CardPort } from './protection/card-port.ts';
 import { IoProtection } from './protection/io-protection.ts';
+import type { MakeTranslation } from './protection/translation.ts';
 
 /** What the devices of the io thread work with. */
 export interface IoSurroundings {
@@ -45,6 +46,8 @@ export interface IoSurroundings {
   readonly settling: DiskSettling;
   /** Knows every card, and stands in front of every disk. */
   readonly protection: IoProtection;
+  /** How packets of a guest that has taken over are translated; absent: they cannot be. */
+  readonly makeTranslation?: MakeTranslation | undefined;
 }
 
 /** While it settles disks, the thread looks this often how long that takes. */
@@ -176,6 +179,27 @@ export class IoDevices implements DrivenDevices, Closable {
   /** While the thread is parked: undoes {@link protect}. */
   unprotect(): void {
     this.#protection.detach();
+  }
+
+  /** While the thread is parked: see {@link IoProtection.replicate}. */
+  replicate(shared: SharedReplica): void {
+    this.#protection.replicate(shared);
+  }
+
+  /** While the thread is parked: see {@link IoProtection.rollBack}. */
+  rollBack(): void {
+    this.#protection.rollBack();
+  }
+
+  /** While the thread is parked: see {@link IoProtection.emerge}. */
+  emerge(translation: unknown): string | undefined {
+    try {
+      const made = translation === undefined ? undefined : this.#parts.makeTranslation?.(translation);
+      this.#protection.emerge(made, () => this.#parts.loop.turn(settlingTurnMs));
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
   }
 
   /** While the thread is parked: these packets enter the guest before anything new. */
@@ -334,9 +358,10 @@ class IoSlot implements Closable {
       case 'net': {
         const { tap, name } = order.device;
         const tapPort = new TapPort(tap);
-        const port = new CardPort(tapPort);
+        const { protection } = surroundings;
+        const port = new CardPort(tapPort, protection.cards, protection.translation);
         const device = new NetDevice({ shape: order.virtio.shape, config: state.config, memory, port, host });
-        surroundings.protection.addCard({ device, port });
+        protection.addCard({ device, port });
         const readiness = new TapReadiness(device, () => this.#tapIsGone(name));
         this.#owner.own(tapPort.watch(loop, readiness));
         const restart = (): void => port.forgetReplay();

@@ -2,7 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';
-import type { SharedProtection } from '../platform/shared-protection.ts';
+import type { SharedProtection, SharedReplica } from '../platform/shared-protection.ts';
 import { sendNumbered, takeNumbered } from '../thread/questions.ts';
 import type { IoDeviceState } from './io-device-state.ts';
 
@@ -20,6 +20,10 @@ export type IoQuestion =
   /** Packets are mirrored and changes of disks forwarded from now on; and not any more. */
   | { readonly kind: 'protect'; readonly shared: SharedProtection }
   | { readonly kind: 'unprotect' }
+  /** The machine is a replica from now on; what its guest wrote is forgotten; it is none any more (see IoProtection). */
+  | { readonly kind: 'replicate'; readonly shared: SharedReplica }
+  | { readonly kind: 'roll-back' }
+  | { readonly kind: 'emerge'; readonly translation: unknown }
   /** These packets enter the guest before anything new. */
   | { readonly kind: 'replay'; readonly packets: ReplayedPackets }
   /** Makes the devices what they were at first. */
@@ -46,6 +50,10 @@ export interface SavedDevices {
   announce(): void;
   protect(shared: SharedProtection): void;
   unprotect(): void;
+  replicate(shared: SharedReplica): void;
+  rollBack(): void;
+  /** Why it cannot; undefined if it has. */
+  emerge(translation: unknown): string | undefined;
   replay(packets: ReplayedPackets): void;
   /** True: requests of the guest that is gone are still in flight, which reach guest memory where it has been. */
   powerCycle(): boolean;
@@ -85,6 +93,16 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
       case 'unprotect':
         devices.unprotect();
         return { kind: 'done' };
+      case 'replicate':
+        devices.replicate(question.shared);
+        return { kind: 'done' };
+      case 'roll-back':
+        devices.rollBack();
+        return { kind: 'done' };
+      case 'emerge': {
+        const reason = devices.emerge(question.translation);
+        return reason === undefined ? { kind: 'done' } : { kind: 'unsettled', reason };
+      }
       case 'replay':
         devices.replay(question.packets);
         return { kind: 'done' };

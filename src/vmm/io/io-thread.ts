@@ -4,7 +4,7 @@ import { EventFd } from '../../host/eventfd.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { type IoControl, ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';
-import type { SharedProtection } from '../platform/shared-protection.ts';
+import type { SharedProtection, SharedReplica } from '../platform/shared-protection.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import type { IoDeviceState } from './io-device-state.ts';
@@ -152,6 +152,27 @@ export class IoThread extends ControlledThread<IoReport> {
   /** Undoes {@link protect}. The thread is parked. */
   unprotect(): void {
     this.ask({ kind: 'unprotect' } satisfies IoQuestion);
+  }
+
+  /** Makes a replica of the machine: see IoProtection. The thread is parked. */
+  replicate(shared: SharedReplica): void {
+    this.ask({ kind: 'replicate', shared } satisfies IoQuestion);
+  }
+
+  /** Has disks forget what a replica's guest wrote. The thread is parked. */
+  rollBackDisks(): void {
+    this.ask({ kind: 'roll-back' } satisfies IoQuestion);
+  }
+
+  /**
+   * The machine is no replica any more. The thread is parked.
+   *
+   * @param translation what its packets are to be translated with, as plain data; undefined: they are not
+   * @returns why it is of no use; undefined if it speaks for itself now
+   */
+  emerge(translation: unknown): string | undefined {
+    const answer = this.ask({ kind: 'emerge', translation } satisfies IoQuestion) as IoAnswer;
+    return answer.kind === 'unsettled' ? answer.reason : undefined;
   }
 
   /** Has these packets enter the guest before anything new. The thread is parked. */

@@ -15,6 +15,7 @@ import { runIoLoop } from './io-loop.ts';
 import { answerQuestions } from './io-questions.ts';
 import type { IoReport } from './io-report.ts';
 import { type SharedIoStates, tellWantedStates } from './io-states.ts';
+import type { MakeTranslation } from './protection/translation.ts';
 
 /** What the io thread is born with. */
 export interface IoBirth extends ThreadBirth {
@@ -25,8 +26,12 @@ export interface IoBirth extends ThreadBirth {
   readonly states: SharedIoStates;
 }
 
-/** Body of the io thread. Comes back when the controller wants the thread to end. */
-export function threadMain(): void {
+/**
+ * Body of the io thread. Comes back when the controller wants the thread to end.
+ *
+ * @param makeTranslation how packets of a guest that has taken over are translated
+ */
+export function ioThreadMain(makeTranslation?: MakeTranslation): void {
   const birth = workerData as IoBirth;
   const control = new IoControl(birth.control);
   const owner = new Owner();
@@ -34,7 +39,7 @@ export function threadMain(): void {
     const loop = owner.own(new EventLoop());
     const report = (report: IoReport): void => parentPort?.postMessage(report);
     const memory = viewRam(birth.ram);
-    const devices = owner.own(new IoDevices(birth.devices, { memory, loop, report }));
+    const devices = owner.own(new IoDevices(birth.devices, { memory, loop, report, makeTranslation }));
     // That the loop turns is all that most calls are for.
     const woken = (): void => {
       control.turned();

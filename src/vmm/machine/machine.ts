@@ -1,3 +1,4 @@
+import { DiskError } from '../../block/disk-error.ts';
 import type { Serial } from '../../devices/serial.ts';
 import type { Doorbell } from '../../host/doorbell.ts';
 import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
@@ -7,7 +8,7 @@ import type { DeviceOrder } from '../io/device-orders.ts';
 import type { IoReport } from '../io/io-report.ts';
 import type { SharedIoControl } from '../platform/io-control.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';
-import type { SharedProtection } from '../platform/shared-protection.ts';
+import type { SharedProtection, SharedReplica } from '../platform/shared-protection.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import type { GuestProcessor } from '../vcpu/processor-match.ts';
 import type { SharedVcpu } from '../vcpu/vcpu-control.ts';
@@ -292,6 +293,36 @@ export class Machine implements MonitoredMachine {
   /** Undoes {@link protect}. @throws RunStateError if it has ended */
   unprotect(): void {
     this.#whileParked(() => this.#parts.io?.unprotect());
+  }
+
+  /**
+   * Makes a replica of the machine, which has never run: nothing of what its guest says or writes leaves it, and what it gets comes
+   * from a ring.
+   *
+   * @throws RunStateError if it has ended
+   */
+  replicate(shared: SharedReplica): void {
+    this.#whileParked(() => this.#parts.io?.replicate(shared));
+  }
+
+  /**
+   * Of a replica that is held: what its guest wrote to disks is forgotten, and that it has ended, if it has. RAM is the caller's.
+   */
+  rollBack(): void {
+    this.#parts.io?.rollBackDisks();
+    this.#endKeeper.forget();
+    for (const vcpu of this.#parts.vcpus) if (vcpu.held) vcpu.release();
+  }
+
+  /**
+   * A replica that is held is none any more: it speaks for itself once it runs, and its disks are its own.
+   *
+   * @param translation what its packets are translated with; undefined: they are not
+   * @throws DiskError if a disk does not take what its guest wrote
+   */
+  emerge(translation: unknown): void {
+    const reason = this.#parts.io?.emerge(translation);
+    if (reason !== undefined) throw new DiskError(reason);
   }
 
   /** Has these packets enter the guest before anything new. @throws RunStateError if it has ended */

@@ -32,7 +32,15 @@ export interface ColoStatus {
   readonly link?: { readonly peer: string; readonly security: 'tls' | 'plaintext'; readonly lastHeardMsAgo?: number };
   /** Where the peer is, or is waited for. */
   readonly address: string;
-  readonly mode: 'buffered';
+  /** How output leaves now (spec B.8), and why so; P: and what the comparison found since protection began. */
+  readonly mode: 'buffered' | 'comparing';
+  readonly modeWhy?: string;
+  readonly compared?: {
+    readonly released: number;
+    readonly passed: number;
+    readonly divergences: number;
+    readonly checkpoints: number;
+  };
   readonly epoch: number;
   /** The last one that S has. */
   readonly checkpoint?: {

@@ -1,5 +1,6 @@
+import type { Fd } from '../../host/libc.ts';
 import { recordRingStorage } from '../../host/record-ring.ts';
-import type { SharedPackets } from './shared-protection.ts';
+import { OpenEpoch, type SharedPackets, type SharedReplica } from './shared-protection.ts';
 
 /**
  * Rings of packets between the io thread and the colo thread. A record's kind is the card's number and 1, its tag the epoch, its
@@ -35,11 +36,29 @@ export class PacketControl {
   }
 }
 
-/** Rings for one protection, in which packets are mirrored. */
-export function newSharedPackets(): SharedPackets {
+/** Packets are mirrored. */
+export function newPacketControl(): SharedArrayBuffer {
   const control = new PacketControl();
   control.mode = packetMode.mirrored;
-  return { control: control.storage, outbox: recordRingStorage(ringBytes), mirror: recordRingStorage(ringBytes) };
+  return control.storage;
+}
+
+/** Rings for one protection, in which packets are mirrored. */
+export function newSharedPackets(): SharedPackets {
+  return { control: newPacketControl(), outbox: recordRingStorage(ringBytes), mirror: recordRingStorage(ringBytes) };
+}
+
+/** Of each card's feed: what enters a guest is read at once, so it need not be large. */
+const feedBytes = 4 * 1024 * 1024;
+
+/** For one replica with so many cards. */
+export function newSharedReplica(cards: number, bell: Fd): SharedReplica {
+  return {
+    epoch: new OpenEpoch().storage,
+    bell,
+    outbox: recordRingStorage(ringBytes),
+    feeds: Array.from({ length: cards }, () => recordRingStorage(feedBytes)),
+  };
 }
 
 export function kindOfCard(card: number): number {

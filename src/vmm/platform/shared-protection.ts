@@ -23,6 +23,20 @@ export interface SharedPackets {
   readonly mirror: SharedArrayBuffer;
 }
 
+/**
+ * What the threads of a replica share: a machine whose guest gets what another one gets, and of which nobody hears but the thread
+ * that compares the two. Given to the io thread while it is parked.
+ */
+export interface SharedReplica {
+  /** See {@link OpenEpoch}. */
+  readonly epoch: SharedArrayBuffer;
+  readonly bell: Fd;
+  /** What its guest sent, io to colo. */
+  readonly outbox: SharedArrayBuffer;
+  /** What is to enter its guest, colo to io: a ring for each card. */
+  readonly feeds: readonly SharedArrayBuffer[];
+}
+
 /** What the guest writes to its disks, io to colo. */
 export interface SharedDisks {
   readonly control: SharedArrayBuffer;

@@ -83,6 +83,11 @@ class StandbyRig {
           return { loadMs: 0, movedMs: 0, ...(exitCode === undefined ? {} : { exitCode }) };
         },
         announce: () => undefined,
+        park: () => undefined,
+        rollBack: () => undefined,
+        start: () => 0,
+        moveClock: () => ({}),
+        emerge: () => undefined,
         resume: () => undefined,
         replay: () => undefined,
         succeed: () => undefined,
@@ -294,7 +299,7 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
   const beat = (): void => say({ kind: 'heartbeat', clock: ground.time.now, echo: Number.NaN, laidBytes: 0 });
   // At times it is another pair's, which is refused.
   const pair = random(16) === 0 ? 'db' : 'web';
-  say({ kind: 'hello', version: protocolVersion, pair, shape, detectMs: 200, arbiter: 'manual' });
+  say({ kind: 'hello', version: protocolVersion, pair, shape, detectMs: 200, arbiter: 'manual', comparing: 0 });
   beat();
   const epoch0 = epochOf(0);
   for (let count = random(3); count > 0; count--) {
@@ -362,6 +367,7 @@ function foreign(ground: PeerGround, random: Random): Piece {
       shape,
       detectMs: 200,
       arbiter: 'manual',
+      comparing: 0,
     },
     { kind: 'refusal', reason: 'no \u001b[2J' },
     { kind: 'protected' },

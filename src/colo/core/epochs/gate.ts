@@ -34,6 +34,11 @@ export class Gate<P> {
     return this.#mode;
   }
 
+  /** Something waits that S's guest said as well. */
+  get hasMatched(): boolean {
+    return this.#firstMatched() !== undefined;
+  }
+
   /** Packets that wait. */
   get held(): number {
     return this.#packets.length - this.#goneCount;

@@ -298,8 +298,9 @@ export class Primary {
   #greet(): void {
     this.#phase.move('greeting');
     const { pair, shape } = this.#options;
-    const { detectMs, arbiter } = this.#settings;
-    this.#send({ kind: 'hello', version: protocolVersion, pair, shape, detectMs, arbiter });
+    const { detectMs, arbiter, compares } = this.#settings;
+    const comparing = compares ? 1 : 0;
+    this.#send({ kind: 'hello', version: protocolVersion, pair, shape, detectMs, arbiter, comparing });
     this.#setTimer('step', this.#now + this.#settings.stepMs);
   }
 

@@ -1,20 +1,53 @@
-import type { PacketPort } from '../../../devices/net/packet-port.ts';
-import { fillMemory, viewMemory } from '../../../host/libc.ts';
+import { longestPacket, type PacketPort } from '../../../devices/net/packet-port.ts';
+import { IoVectors } from '../../../host/io-vector.ts';
+import { viewMemory } from '../../../host/libc.ts';
+import { AnonymousMapping } from '../../../host/mapping.ts';
+import { type Closable, Owner } from '../../../host/ownership.ts';
+import type { PacketFeed } from './packet-feed.ts';
+import { gatherPacket, scatterPacket } from './scatter-packet.ts';
+import { SharedTranslation } from './translation.ts';
 
-/** struct iovec: address and length, 8 bytes each. */
-const iovecBytes = 16;
+/** Where a packet lies while its numbers are changed: the longest one fits. */
+const scratchBytes = 128 * 1024;
 
 /**
- * A card's port: its TAP, and before it what a guest that has taken over is to get first (spec B.15). Where there is nothing of
- * that, it costs one comparison a packet.
+ * A card's port: its TAP, and what may stand before it. Where nothing does, it costs one comparison a packet.
+ *
+ *     a replica        a feed, and never the TAP
+ *     has taken over   what was left of that feed, then packets of the other side's that its guest has not got (spec B.15), then the
+ *                      TAP; and as long as connections are translated, each packet but the former goes through that
  */
-export class CardPort implements PacketPort {
+export class CardPort implements PacketPort, Closable {
   readonly #tap: PacketPort;
+  readonly #card: number;
+  readonly #translation: SharedTranslation;
+  #feed: PacketFeed | undefined;
+  #left: Uint8Array[] | undefined;
   #replayed: readonly Uint8Array[] | undefined;
   #next = 0;
+  /** Nothing but the TAP. */
+  #isPlain = true;
+  #scratch: Scratch | undefined;
 
-  constructor(tap: PacketPort) {
+  /** @param card its number among the machine's */
+  constructor(tap: PacketPort, card = 0, translation = new SharedTranslation()) {
     this.#tap = tap;
+    this.#card = card;
+    this.#translation = translation;
+  }
+
+  /** The guest is a replica: packets come from there. */
+  feed(feed: PacketFeed): void {
+    this.#feed = feed;
+    this.#isPlain = false;
+  }
+
+  /** The guest is no replica any more. It has what it was fed; with `keeps` it gets what is left of that, too. */
+  endFeed(keeps: boolean): void {
+    const left = this.#feed?.take() ?? [];
+    this.#feed = undefined;
+    if (keeps && left.length > 0) this.#left = left;
+    this.#isPlain = false;
   }
 
   /** These come before what the TAP has, in order. They are this one's from now on. */
@@ -22,31 +55,40 @@ export class CardPort implements PacketPort {
     const before = this.#replayed?.slice(this.#next) ?? [];
     this.#replayed = before.length + packets.length === 0 ? undefined : [...before, ...packets];
     this.#next = 0;
+    this.#isPlain = false;
   }
 
   /** The guest that they were for is gone. */
   forgetReplay(): void {
     this.#replayed = undefined;
+    this.#left = undefined;
     this.#next = 0;
   }
 
   /** Packets that are still to come before what the TAP has. */
   get replaying(): number {
-    return this.#replayed === undefined ? 0 : this.#replayed.length - this.#next;
+    const left = this.#left?.length ?? 0;
+    return left + (this.#replayed === undefined ? 0 : this.#replayed.length - this.#next);
   }
 
   /** Hot path. */
   readv(iovAddress: number, count: number): number {
-    const packet = this.#replayed?.[this.#next++];
-    if (packet === undefined) {
-      if (this.#replayed !== undefined) this.forgetReplay();
-      return this.#tap.readv(iovAddress, count);
-    }
-    return scatter(packet, iovAddress, count);
+    return this.#isPlain ? this.#tap.readv(iovAddress, count) : this.#detoured(iovAddress, count);
   }
 
+  /** Hot path. */
   writev(iovAddress: number, count: number): number {
-    return this.#tap.writev(iovAddress, count);
+    if (this.#isPlain || !this.#translation.isActive) return this.#tap.writev(iovAddress, count);
+    this.#scratch ??= new Scratch();
+    const { bytes } = this.#scratch;
+    const length = gatherPacket(bytes.subarray(0, longestPacket), iovAddress, count);
+    this.#translation.outgoing(this.#card, bytes, 0, length);
+    return this.#tap.writev(this.#scratch.vectorOf(length), 1);
+  }
+
+  /** A packet of the guest that goes another way than through {@link writev}. */
+  translate(bytes: Uint8Array, offset: number, length: number): void {
+    if (this.#translation.isActive) this.#translation.outgoing(this.#card, bytes, offset, length);
   }
 
   listen(isWanted: boolean): void {
@@ -56,18 +98,64 @@ export class CardPort implements PacketPort {
   setOffload(bits: number): number {
     return this.#tap.setOffload(bits);
   }
+
+  close(): void {
+    this.#scratch?.close();
+  }
+
+  #detoured(iovAddress: number, count: number): number {
+    if (this.#feed !== undefined) return this.#feed.readv(iovAddress, count);
+    const left = this.#left?.shift();
+    if (left !== undefined) return scatterPacket(left, iovAddress, count);
+    this.#left = undefined;
+    const packet = this.#replayed?.[this.#next++];
+    if (packet !== undefined) {
+      this.#translation.incoming(this.#card, packet, 0, packet.length);
+      return scatterPacket(packet, iovAddress, count);
+    }
+    this.forgetReplay();
+    if (!this.#translation.isActive) {
+      this.#isPlain = true;
+      return this.#tap.readv(iovAddress, count);
+    }
+    this.#scratch ??= new Scratch();
+    const { bytes } = this.#scratch;
+    const length = this.#tap.readv(this.#scratch.vectorOf(scratchBytes), 1);
+    if (length <= 0) return length;
+    this.#translation.incoming(this.#card, bytes, 0, length);
+    return scatterPacket(bytes.subarray(0, length), iovAddress, count);
+  }
 }
 
-/** Copies a packet into buffers, as readv does: what does not fit is lost. The count copied. */
-function scatter(packet: Uint8Array, iovAddress: number, count: number): number {
-  const vector = new DataView(viewMemory(iovAddress, count * iovecBytes));
-  let copied = 0;
-  for (let index = 0; index < count && copied < packet.length; index++) {
-    const address = Number(vector.getBigUint64(index * iovecBytes, true));
-    const length = Number(vector.getBigUint64(index * iovecBytes + 8, true));
-    const part = packet.subarray(copied, copied + length);
-    fillMemory(address, part);
-    copied += part.length;
+/** Memory at a fixed address, and a struct iovec that names it. */
+class Scratch implements Closable {
+  readonly bytes: Uint8Array;
+  readonly #owner = new Owner();
+  readonly #address: number;
+  readonly #vectors: IoVectors;
+
+  constructor() {
+    try {
+      const mapping = this.#owner.own(new AnonymousMapping('packets', scratchBytes));
+      this.#address = mapping.address;
+      this.bytes = new Uint8Array(viewMemory(mapping.address, scratchBytes));
+      this.#vectors = this.#owner.own(new IoVectors(1, 1));
+    } catch (error) {
+      this.#owner.close();
+      throw error;
+    }
   }
-  return copied;
+
+  /** Where a struct iovec of its first so many bytes lies. */
+  vectorOf(length: number): number {
+    const [vector] = this.#vectors.vectors;
+    if (vector === undefined) return 0;
+    vector.clear();
+    vector.add(this.#address, length);
+    return vector.address;
+  }
+
+  close(): void {
+    this.#owner.close();
+  }
 }

@@ -1,16 +1,12 @@
 import { DiskForwarding } from '../../../block/replicated/disk-forwarding.ts';
 import { DoorbellButton } from '../../../host/doorbell.ts';
 import type { Closable } from '../../../host/ownership.ts';
+import { newPacketControl } from '../../platform/packet-rings.ts';
 import { type ReplayedPackets, replayedOf } from '../../platform/replayed-packets.ts';
-import { OpenEpoch, type SharedProtection } from '../../platform/shared-protection.ts';
-import type { CardPort } from './card-port.ts';
-import { type MirroredCard, PacketMirror } from './packet-mirror.ts';
-
-/** A card of the machine, as it is protected. */
-export interface ProtectedCard {
-  readonly device: MirroredCard;
-  readonly port: CardPort;
-}
+import { OpenEpoch, type SharedProtection, type SharedReplica } from '../../platform/shared-protection.ts';
+import { PacketFeed } from './packet-feed.ts';
+import { PacketMirror, type ProtectedCard } from './packet-mirror.ts';
+import { type PacketTranslation, SharedTranslation } from './translation.ts';
 
 /**
  * What protects a machine, on its io thread: packets are mirrored and changes of disks forwarded, while somebody wants that.
@@ -19,8 +15,16 @@ export interface ProtectedCard {
 export class IoProtection implements Closable {
   /** Stands in front of every disk, always. */
   readonly disks = new DiskForwarding();
+  /** Of the packets of a guest that has taken over. */
+  readonly translation = new SharedTranslation();
   readonly #cards: ProtectedCard[] = [];
   #mirror: PacketMirror | undefined;
+  #isReplica = false;
+
+  /** How many cards it knows: the number of the next one. */
+  get cards(): number {
+    return this.#cards.length;
+  }
 
   addCard(card: ProtectedCard): void {
     this.#cards.push(card);
@@ -33,15 +37,50 @@ export class IoProtection implements Closable {
    */
   attach(shared: SharedProtection, changesInFlight: () => number): void {
     this.detach();
-    this.#mirror = new PacketMirror(
-      this.#cards.map(({ device }) => device),
-      shared,
-    );
+    this.#mirror = new PacketMirror(this.#cards, shared);
     const button = new DoorbellButton(shared.bell);
     this.disks.attach(
       { storage: shared.disks, epoch: new OpenEpoch(shared.epoch), ring: () => button.ring() },
       changesInFlight,
     );
+  }
+
+  /** The machine is a replica from now on; the thread is parked. Its disks keep what its guest writes to themselves. */
+  replicate(shared: SharedReplica): void {
+    this.detach();
+    const { outbox, epoch, bell, feeds } = shared;
+    this.#mirror = new PacketMirror(this.#cards, { packets: { control: newPacketControl(), outbox }, epoch, bell });
+    const open = new OpenEpoch(epoch);
+    this.#cards.forEach(({ port }, number) => {
+      const feed = feeds[number];
+      if (feed !== undefined) port.feed(new PacketFeed(feed, open));
+    });
+    this.disks.keepApart();
+    this.#isReplica = true;
+  }
+
+  /** What the replica's guest wrote to its disks is forgotten: it is rolled back. The thread is parked. */
+  rollBack(): void {
+    this.disks.forgetApart();
+  }
+
+  /**
+   * The machine is no replica any more, but speaks for itself: what its guest was fed comes first, and what it wrote goes to its
+   * disks. The thread is parked.
+   *
+   * @param turn waits a while for calls on disks
+   * @throws Error if a disk does not take it
+   */
+  emerge(translation: PacketTranslation | undefined, turn: () => void): void {
+    this.disks.layDown(turn);
+    this.#mirror?.close();
+    this.#mirror = undefined;
+    this.#isReplica = false;
+    this.translation.begin(translation);
+    for (const { device, port } of this.#cards) {
+      port.endFeed(true);
+      device.portReady();
+    }
   }
 
   /** Ends; the thread is parked. */
@@ -54,6 +93,7 @@ export class IoProtection implements Closable {
   /** The thread was woken: there may be room in a ring again. */
   woken(): void {
     this.#mirror?.woken();
+    if (this.#isReplica) for (const { device } of this.#cards) device.portReady();
     this.disks.woken();
   }
 
@@ -66,6 +106,7 @@ export class IoProtection implements Closable {
   }
 
   close(): void {
+    for (const { port } of this.#cards) port.close();
     this.disks.close();
   }
 }

@@ -2,7 +2,8 @@ import type { PacketListener, PacketRanges, TapPoint, Verdict } from '../../../d
 import { DoorbellButton } from '../../../host/doorbell.ts';
 import { RecordProducer } from '../../../host/record-ring.ts';
 import { kindOfCard, PacketControl, packetMode } from '../../platform/packet-rings.ts';
-import { OpenEpoch, type SharedProtection } from '../../platform/shared-protection.ts';
+import { OpenEpoch, type SharedPackets, type SharedProtection } from '../../platform/shared-protection.ts';
+import type { CardPort } from './card-port.ts';
 
 /** Where a card's packets can be seen: NetDevice. */
 export interface MirroredCard {
@@ -11,6 +12,15 @@ export interface MirroredCard {
   /** Packets came in behind its back. */
   portReady(): void;
 }
+
+/** A card of the machine, as it is protected. */
+export interface ProtectedCard {
+  readonly device: MirroredCard;
+  readonly port: CardPort;
+}
+
+/** As SharedPackets; without a mirror: what enters the guest is nobody's concern, as in a replica. */
+export type MirrorRings = Omit<SharedPackets, 'mirror'> & Partial<Pick<SharedPackets, 'mirror'>>;
 
 /**
  * The packets of a protected machine's cards, on the io thread: what the guest sends goes into the outbox, and no further; what
@@ -21,20 +31,20 @@ export class PacketMirror {
 
   /** Listens at the cards from now on, all of which are paused. A card's number is its place. */
   constructor(
-    cards: readonly MirroredCard[],
-    { packets, epoch, bell }: Pick<SharedProtection, 'packets' | 'epoch' | 'bell'>,
+    cards: readonly ProtectedCard[],
+    { packets, epoch, bell }: Pick<SharedProtection, 'epoch' | 'bell'> & { readonly packets: MirrorRings },
   ) {
-    this.#cards = cards;
+    this.#cards = cards.map(({ device }) => device);
     const button = new DoorbellButton(bell);
     const ring = (): void => button.ring();
     const control = new PacketControl(packets.control);
     const open = new OpenEpoch(epoch);
     const outbox = new RecordProducer(packets.outbox, ring);
-    const mirror = new RecordProducer(packets.mirror, ring);
-    cards.forEach((card, number) => {
+    const mirror = packets.mirror === undefined ? undefined : new RecordProducer(packets.mirror, ring);
+    cards.forEach(({ device, port }, number) => {
       const kind = kindOfCard(number);
-      card.toWire.listener = new Outgoing(kind, outbox, control, open);
-      card.toGuest.listener = new Incoming(kind, mirror, control, open);
+      device.toWire.listener = new Outgoing(kind, outbox, control, open, port);
+      if (mirror !== undefined) device.toGuest.listener = new Incoming(kind, mirror, control, open);
     });
   }
 
@@ -60,19 +70,21 @@ class Outgoing implements PacketListener {
   readonly #outbox: RecordProducer;
   readonly #control: PacketControl;
   readonly #epoch: OpenEpoch;
+  readonly #port: CardPort;
 
-  constructor(kind: number, outbox: RecordProducer, control: PacketControl, epoch: OpenEpoch) {
+  constructor(kind: number, outbox: RecordProducer, control: PacketControl, epoch: OpenEpoch, port: CardPort) {
     this.#kind = kind;
     this.#outbox = outbox;
     this.#control = control;
     this.#epoch = epoch;
+    this.#port = port;
   }
 
   /** Hot path. */
   packet(packet: PacketRanges): Verdict {
     switch (this.#control.mode) {
       case packetMode.mirrored:
-        return put(packet, this.#outbox, this.#kind, this.#epoch.number) ? 'hold' : 'later';
+        return put(packet, this.#outbox, this.#kind, this.#epoch.number, this.#port) ? 'hold' : 'later';
       case packetMode.draining:
         return this.#isDrained() ? 'pass' : 'later';
       default:
@@ -112,7 +124,7 @@ class Incoming implements PacketListener {
 }
 
 /** Copies a packet into a ring; false if there is no room, and then this thread is woken when there may be. Hot path. */
-function put(packet: PacketRanges, ring: RecordProducer, kind: number, tag: number): boolean {
+function put(packet: PacketRanges, ring: RecordProducer, kind: number, tag: number, port?: CardPort): boolean {
   const { length } = packet;
   let at = ring.reserve(length);
   while (at < 0) {
@@ -121,6 +133,7 @@ function put(packet: PacketRanges, ring: RecordProducer, kind: number, tag: numb
     at = ring.reserve(length);
   }
   packet.copy(ring.bytes.subarray(at, at + length));
+  port?.translate(ring.bytes, at, length);
   ring.commit(kind, tag);
   return true;
 }

@@ -106,7 +106,15 @@ export function gives(secondary: ScriptedSecondary, n: number): string[] {
 /** A secondary that stands at checkpoint 0 and is counted on. */
 export function protectingSecondary(changed: Partial<Settings> = {}): ScriptedSecondary {
   const secondary = newSecondary(changed);
-  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  secondary.hears({
+    kind: 'hello',
+    version: protocolVersion,
+    pair: 'web',
+    shape,
+    detectMs: 200,
+    arbiter: 'manual',
+    comparing: 0,
+  });
   gives(secondary, 0);
   secondary.on({ kind: 'loaded', epoch: epoch(0) });
   secondary.on({ kind: 'disk-committed', epoch: epoch(0) });

@@ -21,7 +21,7 @@ const n = epoch(2 ** 40 + 7);
 
 /** One of every kind. */
 export const everyMessage: readonly Message[] = [
-  { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' },
+  { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual', comparing: 0 },
   { kind: 'welcome', shape },
   { kind: 'refusal', reason: 'its disk is smaller' },
   { kind: 'protected' },

@@ -51,7 +51,7 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
     const received = new Received();
     link.listen({ received: (frame) => received.take(frame), drained: () => {}, ended: () => {} });
     const { detectMs, arbiter } = config.settings;
-    say(link, { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs, arbiter });
+    say(link, { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs, arbiter, comparing: 0 });
     return { link, received };
   };
   const connect = async () => {

@@ -139,7 +139,15 @@ test('two standbys that look for each other do not keep a primary out', async (t
   const received = new Received();
   link.listen({ received: (frame) => received.take(frame), drained: () => {}, ended: () => {} });
   const { detectMs, arbiter } = config.settings;
-  const message = { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs, arbiter } as const;
+  const message = {
+    kind: 'hello',
+    version: protocolVersion,
+    pair: 'web',
+    shape,
+    detectMs,
+    arbiter,
+    comparing: 0,
+  } as const;
   link.send({ role: 'primary', term: term(0), message });
   await until(() => received.kinds.includes('welcome'));
 });

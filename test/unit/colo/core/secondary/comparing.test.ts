@@ -22,7 +22,15 @@ let inputs = 0;
 function running(): ScriptedSecondary {
   inputs = 0;
   const secondary = newSecondary({ compares: true });
-  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  secondary.hears({
+    kind: 'hello',
+    version: protocolVersion,
+    pair: 'web',
+    shape,
+    detectMs: 200,
+    arbiter: 'manual',
+    comparing: 0,
+  });
   gives(secondary, 0);
   secondary.on({ kind: 'loaded', epoch: e(0) });
   secondary.on({ kind: 'disk-committed', epoch: e(0) });
@@ -35,7 +43,15 @@ const input = (n: number) => ({ kind: 'input', epoch: e(n), card: 0, data }) as 
 
 test('the guest runs from each checkpoint, and only then READY or LOADED is said', async (t) => {
   const secondary = newSecondary({ compares: true });
-  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  secondary.hears({
+    kind: 'hello',
+    version: protocolVersion,
+    pair: 'web',
+    shape,
+    detectMs: 200,
+    arbiter: 'manual',
+    comparing: 0,
+  });
   t.same(gives(secondary, 0), ['stage', 'load 0']);
   t.same(secondary.on({ kind: 'loaded', epoch: e(0) }), ['commit-disk 0']);
   t.same(secondary.on({ kind: 'disk-committed', epoch: e(0) }), ['start 0']);
@@ -126,7 +142,15 @@ test('a guest that ends here alone, or says more than can be kept, wants a check
 
 test('a standby whose guest is not to run refuses a primary that wants it to', async (t) => {
   const secondary = newSecondary();
-  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  secondary.hears({
+    kind: 'hello',
+    version: protocolVersion,
+    pair: 'web',
+    shape,
+    detectMs: 200,
+    arbiter: 'manual',
+    comparing: 0,
+  });
   t.ok(secondary.hears({ kind: 'vmstate-send', epoch: e(0), comparing: 1 }).includes('close'));
 });
 
@@ -138,7 +162,15 @@ test('a mode that nobody knows ends the connection', async (t) => {
 
 test('the clock is moved by what passed between the stop of P and the start of its own guest, however late that was heard of', async (t) => {
   const secondary = newSecondary({ compares: true });
-  secondary.hears({ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual' });
+  secondary.hears({
+    kind: 'hello',
+    version: protocolVersion,
+    pair: 'web',
+    shape,
+    detectMs: 200,
+    arbiter: 'manual',
+    comparing: 0,
+  });
   gives(secondary, 0);
   secondary.now = 1020;
   secondary.on({ kind: 'loaded', epoch: e(0) });

@@ -12,6 +12,7 @@ const hello = {
   shape,
   detectMs: 200,
   arbiter: 'manual',
+  comparing: 0,
 } as const;
 const heartbeat = { kind: 'heartbeat', clock: 77, echo: Number.NaN, laidBytes: 0 } as const;
 const takeover = ['discard', 'revive', 'open', 'announce', 'send-kept', 'replay-input', 'resume-guest'];
@@ -34,7 +35,7 @@ test("the primary's term is on disk before it is used", async (t) => {
 });
 
 for (const [what, changed, theirTerm, reason] of [
-  ['another version', { ...hello, version: 1 }, term(3), /version 3 of the protocol, not 1/],
+  ['another version', { ...hello, version: 1 }, term(3), /version 4 of the protocol, not 1/],
   ['another pair', { ...hello, pair: 'mail' }, term(3), /stands by for the pair "web", not "mail"/],
   ['a term that is over', hello, term(2), /in term 3 already/],
   ['another idea of silence', { ...hello, detectMs: 1000 }, term(3), /--detection 200, the primary with 1000/],

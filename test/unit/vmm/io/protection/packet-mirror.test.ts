@@ -2,6 +2,7 @@ import { type Test, test } from 'tap';
 import type { NetState } from '../../../../../src/devices/net/net-state.ts';
 import { close, createPipe, tryRead } from '../../../../../src/host/libc.ts';
 import { RecordConsumer, recordRingStorage } from '../../../../../src/host/record-ring.ts';
+import { CardPort } from '../../../../../src/vmm/io/protection/card-port.ts';
 import { PacketMirror } from '../../../../../src/vmm/io/protection/packet-mirror.ts';
 import {
   cardOfKind,
@@ -34,7 +35,7 @@ function mirrorRig(t: Test, ringBytes = smallRing) {
   const epoch = new OpenEpoch();
   const make = (): PacketMirror =>
     new PacketMirror(
-      rigs.map(({ device }) => device),
+      rigs.map(({ device }) => ({ device, port: new CardPort(rigs[0].port) })),
       { packets, epoch: epoch.storage, bell },
     );
   let wakes = 0;
