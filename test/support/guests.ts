@@ -175,3 +175,26 @@ export function counting(exits: boolean): Uint8Array {
   if (exits) guest.out();
   return guest.jump('step').assemble();
 }
+
+/** Where {@link rewriting} begins to write. */
+const rewrittenFrom = 0x40_0000;
+
+/** Writes to each page from 4 MiB up to `end`, again and again without end. Prints `announce` after the first round. */
+export function rewriting(end: number, announce: string): Uint8Array {
+  const sweep = (name: string): void => {
+    code
+      .set('edi', rewrittenFrom)
+      .label(name)
+      .bytes(0xff, 0x07) // INC dword [EDI]
+      .bytes(0x81, 0xc7)
+      .word(0x1000) // ADD EDI, imm32
+      .bytes(0x81, 0xff)
+      .word(end) // CMP EDI, imm32
+      .jumpIf('below', name);
+  };
+  const code = new Assembler();
+  sweep('first');
+  code.print(announce).label('again');
+  sweep('round');
+  return code.jump('again').assemble();
+}

@@ -302,6 +302,31 @@ export function resetting(announce: string): Uint8Array {
   return image(code, diskQueue([{ type: 'write', page: 0 }]), []);
 }
 
+/** Sends a packet through the network card, number `device` of the machine, whenever the one before has left, without end. */
+export function flooding(device: number, announce: string): Uint8Array {
+  const base = deviceBase(device);
+  const sendQueue = dataAddress(1);
+  const send = new Uint8Array(pageBytes);
+  setDescriptor(new DataView(send.buffer), 0, { address: dataAddress(0), length: echoed.bytes, flags: 0 });
+  const code = setUpDevice(new Assembler(), base, 'bad', 0, [queueAddress, sendQueue])
+    .print(announce)
+    .set('ebx', 0)
+    .label('next')
+    .bytes(0x43, 0x89, 0xd8) // INC EBX; MOV EAX, EBX
+    .bytes(0x66, 0xa3)
+    .word(sendQueue + queueAt.avail + 2) // MOV [avail index], AX
+    .store(base + register32('QueueNotify'), 1)
+    .label('wait')
+    .loadAx(sendQueue + queueAt.used + 2)
+    .bytes(0x66, 0x39, 0xd8) // CMP AX, BX
+    .jumpIfNotZero('wait')
+    .jump('next')
+    .label('bad')
+    .print('BAD')
+    .powerOff();
+  return image(code, new Uint8Array(pageBytes), [new Uint8Array(0), send]);
+}
+
 /** Bytes of the packets that {@link echoing} sends, with their header, and where in them is what it prints. */
 export const echoed = { bytes: 80, letter: 40 } as const;
 

@@ -1,13 +1,33 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { closeSync, ftruncateSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  closeSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { type Test, test } from 'tap';
-import { spinning } from '../../support/guests.ts';
+import { loadKeySet } from '../../../src/colo/keys/key-set.ts';
+import { dial } from '../../../src/colo/link/dial.ts';
+import { tlsOptions } from '../../../src/colo/link/peer-security.ts';
+import { encodePreamble } from '../../../src/colo/link/stream-preamble.ts';
+import { noEtcd } from '../../support/etcd.ts';
+import { recitingPatiently, spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
+import { Pair } from '../../support/pair.ts';
 import { noMount } from '../../support/small-file-system.ts';
 import { freeName, hasInterface, makeInterface, noTaps } from '../../support/taps.ts';
 import { complains, Hosts } from '../../support/two-hosts.ts';
-import { temporaryFolder } from '../../support/vmm-process.ts';
+import { writingDiskAfter } from '../../support/virtio-guests.ts';
+import { kernelFile, temporaryFolder } from '../../support/vmm-process.ts';
 
 const skip = noKvm();
 const MiB = 1 << 20;
@@ -111,6 +131,88 @@ test('a standby whose disk is full ends the attempt, and both say so', {
   t.match(why, /its disk failed: disk root cannot be written: ENOSPC/);
   await isUnharmed(t, hosts);
 });
+
+test('a guest whose disk has no room any more goes on where there is room', {
+  skip: skip || noEtcd() || noMount(),
+  timeout: 120_000,
+}, async (t) => {
+  const pair = await Pair.make(t);
+  const [sector, bytes, page] = [1000, 2 * MiB, new Uint8Array(4096).fill(7)];
+  const full = smallFolder(t);
+  const [ours, theirs] = [join(full, 'a.img'), join(pair.folder, 'b.img')];
+  for (const path of [ours, theirs]) {
+    writeFileSync(path, '');
+    truncateSync(path, bytes);
+  }
+  const code = writingDiskAfter((guest) => guest.print('ready').readSerial(), sector, [page]);
+  const standby = pair.standby('--disk', `path=${theirs},id=root`, '--serial', 'stdio,eof=ignore');
+  const disk = `path=${ours},id=root`;
+  const primary = pair.primary(kernelFile(pair.folder, code), '--disk', disk, '--checkpoint-delay', '50');
+  await primary.printed('ready');
+  await pair.protected();
+  // All the room that is left.
+  spawnSync('sh', ['-c', 'exec cat /dev/zero >fill'], { cwd: full });
+  primary.write('x');
+  t.match((await pair.status('a', ({ headline }) => headline === 'FENCED')).why, /its disk failed: .*ENOSPC/);
+  t.equal((await standby.ended).code, 0, standby.stderr);
+  t.equal(standby.stdout, 'OK', 'it was written there');
+  t.ok(
+    readFileSync(theirs)
+      .subarray(sector * 512)
+      .subarray(0, page.length)
+      .equals(page),
+  );
+});
+
+test('strangers with keys and without harm no pair', { skip: skip || noEtcd(), timeout: 120_000 }, async (t) => {
+  const pair = await Pair.make(t);
+  // A busy machine is no lost one.
+  const patient = ['--detection', '5000'];
+  const standby = pair.standby('--serial', 'stdio,eof=ignore', ...patient);
+  await pair.status('b', ({ headline }) => headline === 'LISTENING');
+  const port = { host: '127.0.0.1', port: pair.port };
+  const security = { kind: 'tls', keys: loadKeySet(pair.keys('a')) } as const;
+  const link = randomBytes(16).toString('hex');
+  // Who has the keys, is greeted, and talks nonsense, a frame that never ends on one stream.
+  for (const [stream, bytes] of [
+    ['pages', Buffer.of(0x40, 0, 0, 0, 0)],
+    ['disk', Buffer.alloc(0)],
+    ['packets', Buffer.alloc(0)],
+    ['control', Buffer.alloc(64, 0xee)],
+  ] as const) {
+    const socket = connectTls({ ...port, ...tlsOptions(security.keys), checkServerIdentity: () => undefined });
+    socket.on('error', () => {}).resume();
+    t.teardown(() => socket.destroy());
+    await once(socket, 'secureConnect');
+    socket.write(Buffer.concat([encodePreamble({ link, stream, role: 'primary' }), bytes]));
+  }
+  await until(() => /the connection failed: .*on the control stream/.test(standby.stderr));
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()), ...patient);
+  await pair.protected();
+  const { term } = await pair.status('b', () => true);
+  // Who says nothing, and who says a TLS hello that has no end.
+  for (let count = 0; count < 300; count++) {
+    const socket = connectTcp(port).on('error', () => {});
+    socket.write(Buffer.of(0x16, 3, 1, 2, 0, 1).subarray(0, count % 7));
+    t.teardown(() => socket.destroy());
+  }
+  await until(() => standby.stderr.includes('made room for others'));
+  // Who has the keys, and comes second.
+  const second = await dial({ ...port, security, role: 'primary', patienceMs: 20_000 });
+  const reason = await new Promise((resolve) => {
+    second.listen({ received: ({ message }) => resolve(message), drained: () => {}, ended: resolve });
+  });
+  second.destroy();
+  t.match(reason, { kind: 'refusal', reason: /it stands by for a already/ });
+  await pair.status('a', (status) => status.headline === 'PROTECTED' && status.term === term);
+  await primary.endedBySignal('SIGKILL');
+  await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
+});
+
+/** Resolves when it is so; a test that waits in vain is ended by its own timeout. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
 
 /** A folder with room for 1 MiB. */
 function smallFolder(t: Test): string {

@@ -76,7 +76,9 @@ export class OurPair implements Contender {
     while (performance.now() < end) {
       await sleep(Math.min(readLogMs, end - performance.now()));
       const { stops: last, headline } = await this.#status();
-      if (headline !== 'PROTECTED') throw new Error(`the guest is not protected any more: ${this.#pair.said.a}`);
+      // A moment without the standby's consent is one on an emulated host, and no end of protection.
+      if (headline !== 'PROTECTED' && headline !== 'WAITING')
+        throw new Error(`the guest is not protected any more: ${this.#pair.said.a}`);
       const found = await this.#newStops();
       const parts = last?.parts;
       stops.push(
