@@ -10,6 +10,9 @@ import { pageSize } from './address.ts';
  *                    kind      2 bits, the highest ones, then
  *                    pages     30 bits, not 0
  *     8 + 8 * R    D pages of 4096 bytes: those of all raw runs, in order
+ *     then         for each page of all delta runs, in order, what differs from the reference that both sides have:
+ *                    lines     u64   a bit for each 64 bytes of the page, the first the lowest one
+ *                    bytes           64 for each line whose bit is set, in order
  *
  * All little-endian. Nothing follows.
  */
@@ -18,11 +21,9 @@ import { pageSize } from './address.ts';
 export const pageKind = {
   /** All bytes are 0. */
   zero: 0,
-  /** As in the reference that both sides have. */
-  unchanged: 1,
   /** Their bytes follow. */
   raw: 2,
-  /** Kept for differences to the reference; not used yet, and refused. */
+  /** What differs from the reference follows. */
   delta: 3,
 } as const;
 
@@ -32,6 +33,15 @@ const headerBytes = 8;
 const runBytes = 8;
 const kindShift = 30;
 const pagesMask = 0x3fff_ffff;
+/** Bytes that say which lines of a page follow. */
+export const deltaHeadBytes = 8;
+export const lineBytes = 64;
+const lineWords = lineBytes / 4;
+const linesOfHalf = 32;
+/** A page that differs in more lines than that is sent whole. */
+const mostLines = 48;
+/** Of a page: less than the page, so that it takes no more room. */
+const mostDeltaBytes = deltaHeadBytes + mostLines * lineBytes;
 
 /** Bytes do not encode pages as this program does. `at` is the place of the fault. */
 export class PageEncodingError extends Error {
@@ -47,12 +57,12 @@ export class PageEncodingError extends Error {
 
 /** Where an encoder finds the pages that the other side has already. */
 export interface ReferencePages {
-  readonly bytes: Uint8Array;
-  /** Where the page begins in {@link bytes}, or -1 if there is none. */
-  offsetOf(page: number): number;
+  readonly words: Int32Array;
+  /** Where the page begins in {@link words}, a whole page; less than 0 if there is none. */
+  wordOf(page: number): number;
 }
 
-/** Pages to encode: ascending numbers, and their bytes. */
+/** Pages to encode: ascending numbers, and their bytes, which begin at a multiple of four of their buffer. */
 export interface PageBatch {
   readonly numbers: Uint32Array;
   readonly bytes: Uint8Array;
@@ -70,29 +80,33 @@ const zeros = new Uint8Array(pageSize);
 /** Encodes batches of pages. Keep one: it holds what it needs between batches. */
 export class PageEncoder {
   #kinds = new Uint8Array(0);
+  /** Of delta pages: a bit for each line that differs, in two halves. */
+  #low = new Uint32Array(0);
+  #high = new Uint32Array(0);
 
   /**
    * Encodes `batch` into `target`, which has {@link maxEncodedBytes}; the bytes written. Hot path: each byte of a raw
-   * page is read once to be judged and copied once, adjacent pages together.
+   * page is read once to be judged and copied once, adjacent pages together. Bytes that change meanwhile are as they
+   * were at some moment.
+   *
+   * @param reference pages that the other side has; those in it must not change meanwhile, nor those of the batch
    */
   encode(batch: PageBatch, target: Uint8Array, reference?: ReferencePages): number {
     const { numbers, bytes, origin } = batch;
-    if (this.#kinds.length < numbers.length) this.#kinds = new Uint8Array(numbers.length * 2);
+    if (this.#kinds.length < numbers.length) this.#makeRoom(numbers.length * 2);
     const kinds = this.#kinds;
     const source = asBuffer(bytes);
-    const referenceBytes = reference === undefined ? undefined : asBuffer(reference.bytes);
+    const words = reference === undefined ? undefined : wordsOf(bytes);
     let rawPages = 0;
     let runs = 0;
     for (let index = 0; index < numbers.length; index++) {
       const page = numbers[index] as number;
-      const offset = (origin === undefined ? index : page - origin) * pageSize;
+      const place = origin === undefined ? index : page - origin;
       let kind: PageKind = pageKind.raw;
-      if (isZero(source, offset)) kind = pageKind.zero;
-      else if (referenceBytes !== undefined && reference !== undefined) {
-        const at = reference.offsetOf(page);
-        if (at >= 0 && source.compare(referenceBytes, at, at + pageSize, offset, offset + pageSize) === 0) {
-          kind = pageKind.unchanged;
-        }
+      if (isZero(source, place * pageSize)) kind = pageKind.zero;
+      else if (words !== undefined && reference !== undefined) {
+        const at = reference.wordOf(page);
+        if (at >= 0 && this.#compare(index, words, place * pageWords, reference.words, at)) kind = pageKind.delta;
       }
       if (kind === pageKind.raw) rawPages++;
       if (index === 0 || kind !== kinds[index - 1] || page !== (numbers[index - 1] as number) + 1) runs++;
@@ -102,7 +116,24 @@ export class PageEncoder {
     view.setUint32(0, runs, true);
     view.setUint32(4, rawPages, true);
     this.#writeRuns(numbers, view);
-    return this.#copyRaw(batch, target, headerBytes + runs * runBytes);
+    const end = this.#copyRaw(batch, target, headerBytes + runs * runBytes);
+    return words === undefined ? end : this.#copyDeltas(batch, target, view, end);
+  }
+
+  #makeRoom(pages: number): void {
+    this.#kinds = new Uint8Array(pages);
+    this.#low = new Uint32Array(pages);
+    this.#high = new Uint32Array(pages);
+  }
+
+  /** Notes which lines differ; false if these are so many that the page is better sent whole. Hot path. */
+  #compare(index: number, words: Int32Array, at: number, reference: Int32Array, referenceAt: number): boolean {
+    const low = differingLines(words, at, reference, referenceAt);
+    const half = linesOfHalf * lineWords;
+    const high = differingLines(words, at + half, reference, referenceAt + half);
+    this.#low[index] = low;
+    this.#high[index] = high;
+    return bitsOf(low) + bitsOf(high) <= mostLines;
   }
 
   #writeRuns(numbers: Uint32Array, view: DataView): void {
@@ -141,14 +172,84 @@ export class PageEncoder {
     }
     return end;
   }
+
+  /** Of each delta page, the lines that differ: adjacent ones are one copy. */
+  #copyDeltas({ numbers, bytes, origin }: PageBatch, target: Uint8Array, view: DataView, from: number): number {
+    let end = from;
+    for (let index = 0; index < numbers.length; index++) {
+      if (this.#kinds[index] !== pageKind.delta) continue;
+      const page = (origin === undefined ? index : (numbers[index] as number) - origin) * pageSize;
+      const low = this.#low[index] as number;
+      const high = this.#high[index] as number;
+      view.setUint32(end, low, true);
+      view.setUint32(end + 4, high, true);
+      end += deltaHeadBytes;
+      for (let line = nextChanged(low, high, 0); line < pageLines; ) {
+        const past = nextUnchanged(low, high, line);
+        target.set(bytes.subarray(page + line * lineBytes, page + past * lineBytes), end);
+        end += (past - line) * lineBytes;
+        line = nextChanged(low, high, past);
+      }
+    }
+    return end;
+  }
 }
 
-/** Takes runs of pages as a decoder finds them. */
+const pageWords = pageSize / 4;
+
+function wordsOf(bytes: Uint8Array): Int32Array {
+  return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+}
+
+/** A bit for each of 32 lines that is not the same, the first the lowest one. Hot path. */
+function differingLines(left: Int32Array, leftAt: number, right: Int32Array, rightAt: number): number {
+  let lines = 0;
+  for (let line = 0; line < linesOfHalf; line++) {
+    const first = line * lineWords;
+    for (let word = first; word < first + lineWords; word++) {
+      if (left[leftAt + word] !== right[rightAt + word]) {
+        lines |= 1 << line;
+        break;
+      }
+    }
+  }
+  return lines >>> 0;
+}
+
+function bitsOf(word: number): number {
+  let count = 0;
+  for (let rest = word; rest !== 0; rest &= rest - 1) count++;
+  return count;
+}
+
+/** Lines of a page. */
+export const pageLines = pageSize / lineBytes;
+
+/** The first line from `line` on whose bit is set in the two halves of a page's; {@link pageLines} if there is none. */
+export function nextChanged(low: number, high: number, line: number): number {
+  let next = line;
+  while (next < pageLines && !isChanged(low, high, next)) next++;
+  return next;
+}
+
+/** The first line from `line` on whose bit is not set. */
+export function nextUnchanged(low: number, high: number, line: number): number {
+  let next = line;
+  while (next < pageLines && isChanged(low, high, next)) next++;
+  return next;
+}
+
+function isChanged(low: number, high: number, line: number): boolean {
+  // A shift is by its lowest five bits.
+  return (((line < linesOfHalf ? low : high) >>> line) & 1) === 1;
+}
+
+/** Takes runs of pages as a decoder finds them. What it is given is part of what is decoded, not a copy. */
 export interface PageVisitor {
   zero(firstPage: number, pages: number): void;
-  unchanged(firstPage: number, pages: number): void;
-  /** `bytes` are part of what is decoded, not a copy. */
   raw(firstPage: number, bytes: Uint8Array): void;
+  /** What differs from the reference: which lines, in two halves, and their bytes. */
+  delta(page: number, delta: Uint8Array): void;
 }
 
 /**
@@ -160,6 +261,7 @@ export function decodePages(encoded: Uint8Array, ramPages: number, visitor: Page
   const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.byteLength);
   const runs = checkPages(view, ramPages);
   let data = headerBytes + runs * runBytes;
+  let delta = data + view.getUint32(4, true) * pageSize;
   for (let run = 0; run < runs; run++) {
     const at = headerBytes + run * runBytes;
     const page = view.getUint32(at, true);
@@ -169,15 +271,23 @@ export function decodePages(encoded: Uint8Array, ramPages: number, visitor: Page
       case pageKind.zero:
         visitor.zero(page, pages);
         break;
-      case pageKind.unchanged:
-        visitor.unchanged(page, pages);
-        break;
       case pageKind.raw:
         visitor.raw(page, encoded.subarray(data, data + pages * pageSize));
         data += pages * pageSize;
         break;
+      case pageKind.delta:
+        for (let index = 0; index < pages; index++) {
+          const end = delta + deltaBytes(view, delta);
+          visitor.delta(page + index, encoded.subarray(delta, end));
+          delta = end;
+        }
+        break;
     }
   }
+}
+
+function deltaBytes(view: DataView, at: number): number {
+  return deltaHeadBytes + (bitsOf(view.getUint32(at, true)) + bitsOf(view.getUint32(at + 4, true))) * lineBytes;
 }
 
 /** The number of runs, once everything about them is known to be right. */
@@ -185,27 +295,46 @@ function checkPages(view: DataView, ramPages: number): number {
   if (view.byteLength < headerBytes) throw new PageEncodingError('they are cut within their head', view.byteLength);
   const runs = view.getUint32(0, true);
   const dataPages = view.getUint32(4, true);
-  const length = headerBytes + runs * runBytes + dataPages * pageSize;
-  if (view.byteLength < length) throw new PageEncodingError(`they should be ${length} bytes`, view.byteLength);
-  if (view.byteLength > length) throw new PageEncodingError(`${view.byteLength - length} bytes are left over`, length);
+  const deltas = headerBytes + runs * runBytes + dataPages * pageSize;
+  if (view.byteLength < deltas) {
+    throw new PageEncodingError(`they should be ${deltas} bytes at least`, view.byteLength);
+  }
   let end = 0;
   let rawPages = 0;
+  let deltaPages = 0;
   for (let run = 0; run < runs; run++) {
     const at = headerBytes + run * runBytes;
     const page = view.getUint32(at, true);
     const word = view.getUint32(at + 4, true);
     const pages = word & pagesMask;
+    const kind = word >>> kindShift;
     if (pages === 0) throw new PageEncodingError('a run of no pages', at);
     if (page < end) throw new PageEncodingError(`page ${page} comes after page ${end - 1}`, at);
     end = page + pages;
     if (end > ramPages) throw new PageEncodingError(`page ${end - 1} is outside of RAM, which has ${ramPages}`, at);
-    if (word >>> kindShift === pageKind.delta) throw new PageEncodingError('a kind of page that is not known', at);
-    if (word >>> kindShift === pageKind.raw) rawPages += pages;
+    if (kind === pageKind.raw) rawPages += pages;
+    else if (kind === pageKind.delta) deltaPages += pages;
+    else if (kind !== pageKind.zero) throw new PageEncodingError('a kind of page that is not known', at);
   }
   if (rawPages !== dataPages) {
     throw new PageEncodingError(`raw runs have ${rawPages} pages, the head says ${dataPages}`, 4);
   }
+  checkDeltas(view, deltas, deltaPages);
   return runs;
+}
+
+/** So many differences, each whole, and nothing behind them. */
+function checkDeltas(view: DataView, from: number, pages: number): void {
+  const length = view.byteLength;
+  let at = from;
+  for (let index = 0; index < pages; index++) {
+    if (length - at < deltaHeadBytes) throw new PageEncodingError('a difference is cut within its head', length);
+    const bytes = deltaBytes(view, at);
+    if (bytes > mostDeltaBytes) throw new PageEncodingError('a difference is larger than its page', at);
+    if (length - at < bytes) throw new PageEncodingError(`a difference should be ${bytes} bytes`, length);
+    at += bytes;
+  }
+  if (length > at) throw new PageEncodingError(`${length - at} bytes are left over`, at);
 }
 
 /**

@@ -30,13 +30,20 @@ const mostUnsentBytes = 256 * 1024 * 1024;
  */
 const mostUnsentControlBytes = 1024 * 1024;
 
-/** One connection of a link: frames in both directions. */
+/** Beyond so much unsent, a sender waits. */
+const roomBytes = 256 * 1024;
+
+/**
+ * One connection of a link: frames in both directions. Frames that are sent within one turn of the event loop are one write to the
+ * kernel, which costs more than all that is done for a small frame; urgent ones wait for less than a turn.
+ */
 export class PeerStream {
   readonly name: StreamName;
   readonly #socket: Socket;
   readonly #reader: FrameReader;
   readonly #listener: StreamListener;
   #ended = false;
+  #gathers = false;
 
   /**
    * @param socket connected, its preamble sent or taken; paused
@@ -67,7 +74,7 @@ export class PeerStream {
   }
 
   /**
-   * Sends a frame, after all that were sent before; never blocks. Data in it must stay as it is until it was sent.
+   * Sends a frame, after all that were sent before; never blocks. Data in it may change once this returns.
    *
    * @returns false if the caller should wait for {@link StreamListener.drained}
    */
@@ -78,8 +85,21 @@ export class PeerStream {
       this.#end({ kind: 'broken', error: new Error(`the peer reads nothing on the ${this.name} stream`) });
       return true;
     }
-    return this.#socket.write(encodeFrame(frame));
+    if (!this.#gathers) {
+      this.#gathers = true;
+      this.#socket.cork();
+      // What answers the peer must not wait for what this side does next.
+      if (this.name === 'control') process.nextTick(this.#flush);
+      else setImmediate(this.#flush);
+    }
+    this.#socket.write(encodeFrame(frame));
+    return this.#socket.writableLength < roomBytes;
   }
+
+  readonly #flush = (): void => {
+    this.#gathers = false;
+    this.#socket.uncork();
+  };
 
   /** Takes nothing more from the peer until {@link resume}: it then waits, by TCP's flow control. */
   pause(): void {
@@ -93,11 +113,13 @@ export class PeerStream {
   /** Nothing more is received, and nothing more is said of the connection. */
   silence(): void {
     this.#ended = true;
+    // It may be closed at once: what was sent is the kernel's to bring to the peer.
+    this.#socket.uncork();
   }
 
   /** Closes the connection without a word; nothing more is received. */
   destroy(): void {
-    this.#ended = true;
+    this.silence();
     this.#socket.destroy();
   }
 

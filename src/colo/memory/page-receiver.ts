@@ -133,12 +133,17 @@ export class PageReceiver implements Closable {
   }
 
   #take(data: Uint8Array): void {
-    const target = this.#standsAt === noCheckpoint ? this.#ram : this.#staged;
+    const isFirst = this.#standsAt === noCheckpoint;
+    const target = isFirst ? this.#ram : this.#staged;
     const visitor: PageVisitor = {
       raw: (page, bytes) => target.raw(page, bytes),
       zero: (page, pages) => target.zero(page, pages),
-      unchanged: (page) => {
-        throw new ProtocolError('invalid-message', `invalid message: pages: page ${page} is sent as unchanged`);
+      delta: (page, delta) => {
+        if (isFirst) {
+          const why = `page ${page} is sent as a difference to a checkpoint that there is not`;
+          throw new ProtocolError('invalid-message', `invalid message: pages: ${why}`);
+        }
+        this.#staged.delta(page, delta);
       },
     };
     try {

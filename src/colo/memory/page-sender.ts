@@ -6,6 +6,8 @@ import { SharedBytes } from '../../memory/shared-bytes.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { Pages, PagesEnd, VmState } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
+import { GuestFirst, type GuestTime } from './guest-first.ts';
+import { SentPages } from './sent-pages.ts';
 import { Turns } from './turns.ts';
 import { isWorthAnother } from './worth-another.ts';
 
@@ -21,6 +23,8 @@ export interface PageSenderParts {
   readonly collect: () => Promise<Collected>;
   /** The peer owes this before more is sent, in words; undefined: it has moved on. */
   readonly owes: (what: string | undefined) => void;
+  /** The guest's, which live passes give way to. */
+  readonly guest: GuestTime;
 }
 
 /** How a live pass went. */
@@ -32,8 +36,11 @@ export interface Passed {
   readonly left: number;
 }
 
-/** Pages of a frame: with all that stands around them less than 1 MiB. */
-const framePages = 255;
+/** Pages of a frame: so few that what else the thread has to do, a packet of the guest's above all, waits less than for a slow write. */
+const framePages = 31;
+/** Pages of the last checkpoints that are kept, so that only what differs is sent: at most so many, and so much of RAM. */
+const mostSentPages = 8192;
+const sentPart = 1 / 4;
 /** Bytes of a piece of device state. */
 const pieceBytes = 256 * 1024;
 /** Longest stretch of RAM that is one array: see SharedBytes. */
@@ -52,6 +59,8 @@ export class PageSender {
   readonly #numbers = new Uint32Array(framePages);
   readonly #frame: Uint8Array;
   readonly #turns = new Turns();
+  readonly #guestFirst: GuestFirst;
+  readonly #sent: SentPages;
   #ram: { readonly shared: SharedRam; readonly bytes: SharedBytes } | undefined;
   /** `pages` items of the open epoch. */
   #items = 0;
@@ -61,6 +70,7 @@ export class PageSender {
 
   constructor(parts: PageSenderParts) {
     this.#parts = parts;
+    this.#guestFirst = new GuestFirst(parts.guest);
     const { live, ramBytes, regions, staging } = parts.shared;
     this.#frame = new Uint8Array(maxEncodedBytes(Math.min(framePages, ramBytes / pageSize)));
     this.#live = regions.map(({ pages }, index) => new DirtyBitmap(pages, live[index]));
@@ -70,6 +80,8 @@ export class PageSender {
       sizeBytes: staging.capacity * pageSize,
     });
     this.#stagedNumbers = new Uint32Array(staging.numbers);
+    const ramPages = ramBytes / pageSize;
+    this.#sent = new SentPages(ramPages, Math.min(mostSentPages, Math.ceil(ramPages * sentPart)));
   }
 
   /**
@@ -81,6 +93,7 @@ export class PageSender {
     if (this.#closed) return undefined;
     this.#useRam(ram);
     this.#turns.restart();
+    this.#guestFirst.begin();
     let sent = 0;
     for (const [index, { firstPage }] of this.#parts.shared.regions.entries()) {
       const marked = this.#live[index] as DirtyBitmap;
@@ -93,7 +106,11 @@ export class PageSender {
           page = marked.nextMarked(page + 1);
         }
         sent += count;
-        if (!(await this.#sendPages(epoch, this.#liveBatch(count)))) return undefined;
+        const batch = this.#liveBatch(count);
+        // The guest writes them meanwhile: nobody here knows what was sent of them.
+        this.#sent.forget(batch.numbers);
+        if (!(await this.#sendPages(epoch, batch))) return undefined;
+        await this.#guestFirst.next();
       }
     }
     const { marked: left } = await this.#parts.collect();
@@ -112,7 +129,7 @@ export class PageSender {
         numbers: this.#stagedNumbers.subarray(place, place + count),
         bytes: this.#staged.slice(place * pageSize, count * pageSize),
       };
-      if (!(await this.#sendPages(epoch, batch))) return false;
+      if (!(await this.#sendPages(epoch, batch, this.#sent))) return false;
     }
     if (!(await this.#send({ kind: 'pages-end', epoch, items: this.#items }))) return false;
     this.#items = 0;
@@ -150,9 +167,10 @@ export class PageSender {
     return { numbers, bytes, origin };
   }
 
-  /** Where the other side has a page already, it could be sent as unchanged or as a difference: see PageEncoder.encode. */
-  #sendPages(epoch: Epoch, batch: PageBatch): Promise<boolean> {
-    const length = this.#encoder.encode(batch, this.#frame);
+  /** @param sent where what differs from the checkpoint before is enough, and is kept for the next one */
+  #sendPages(epoch: Epoch, batch: PageBatch, sent?: SentPages): Promise<boolean> {
+    const length = this.#encoder.encode(batch, this.#frame, sent);
+    sent?.keep(batch);
     this.#items++;
     return this.#send({ kind: 'pages', epoch, data: this.#frame.subarray(0, length) });
   }

@@ -1,9 +1,11 @@
 import { randomInt } from 'node:crypto';
 import type { EngineChooser } from '../../block/disk-engines.ts';
 import type { Fd } from '../../host/libc.ts';
+import { RunDelay } from '../../host/run-delay.ts';
 import type { ColoHeadline } from '../../vmm/monitor/colo-control.ts';
 import { newSharedPackets } from '../../vmm/platform/packet-rings.ts';
 import { OpenEpoch, type SharedProtection } from '../../vmm/platform/shared-protection.ts';
+import { VcpuControl } from '../../vmm/vcpu/vcpu-control.ts';
 import { type PrimaryConfig, showHostPort } from '../command/pair-config.ts';
 import { type Divergence, divergenceText } from '../compare/divergence.ts';
 import { policyOfPorts } from '../compare/flow-policy.ts';
@@ -19,6 +21,7 @@ import { dial } from '../link/dial.ts';
 import type { PeerLink } from '../link/peer-link.ts';
 import { turnAway } from '../link/turn-away.ts';
 import type { Captured } from '../machine/shared-checkpoints.ts';
+import { guestTime } from '../memory/guest-first.ts';
 import { PageSender } from '../memory/page-sender.ts';
 import type { Frame } from '../protocol/frame.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
@@ -42,6 +45,8 @@ interface Attached {
   readonly packets: PrimaryPackets;
   readonly disks: PrimaryDisks;
   readonly pages: PageSender;
+  /** Of the guest's vCPUs. */
+  readonly runDelay: RunDelay;
   /** Without any there is no io thread that would answer. */
   readonly hasDevices: boolean;
 }
@@ -490,14 +495,16 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         window: this.#primary.diskWindow,
         ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       });
+      const runDelay = new RunDelay(views.vcpus.map(({ control }) => new VcpuControl(control).tid));
       const pages = new PageSender({
         shared: views.memory,
+        guest: guestTime(() => runDelay.ms),
         send: parts.send,
         collect: () => this.#calls.call('collect', undefined),
         owes: (owed) => parts.post({ kind: 'copy-waits', owed }),
       });
       this.#checkpoints = 0;
-      this.#attached = { packets, disks, pages, hasDevices: io !== undefined };
+      this.#attached = { packets, disks, pages, runDelay, hasDevices: io !== undefined };
       if (io !== undefined) this.#signs.watch('io', io);
       for (const vcpu of views.vcpus) this.#signs.watch(`vcpu-${vcpu.handle.index}`, new VcpuSigns(vcpu));
       this.#vcpus = views.vcpus.length;
@@ -523,6 +530,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     await this.#calls.call('detach', undefined);
     attached.disks.close();
     attached.packets.close();
+    attached.runDelay.close();
     this.#signs.forget('io');
     for (let index = 0; index < this.#vcpus; index++) this.#signs.forget(`vcpu-${index}`);
     this.#attached = undefined;

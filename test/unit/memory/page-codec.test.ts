@@ -1,22 +1,54 @@
 import { createHash } from 'node:crypto';
 import { test } from 'tap';
 import { pageSize } from '../../../src/memory/address.ts';
-import { decodePages, maxEncodedBytes, PageEncoder, pageKind } from '../../../src/memory/page-codec.ts';
+import {
+  decodePages,
+  deltaHeadBytes,
+  lineBytes,
+  maxEncodedBytes,
+  nextChanged,
+  PageEncoder,
+  pageKind,
+  pageLines,
+} from '../../../src/memory/page-codec.ts';
 import { randomNumbers } from '../../support/random.ts';
 
 type Found = { readonly kind: string; readonly page: number; readonly digest?: string };
 
+interface Reference {
+  readonly words: Int32Array;
+  wordOf(page: number): number;
+}
+
+/** What a reference has of a page, with what differs put into it. */
+function changed(reference: Reference, page: number, delta: Uint8Array): Uint8Array {
+  const all = new Uint8Array(reference.words.buffer);
+  const at = reference.wordOf(page) * 4;
+  const bytes = all.slice(at, at + pageSize);
+  const view = new DataView(delta.buffer, delta.byteOffset);
+  const [low, high] = [view.getUint32(0, true), view.getUint32(4, true)];
+  let from = deltaHeadBytes;
+  for (let line = nextChanged(low, high, 0); line < pageLines; line = nextChanged(low, high, line + 1)) {
+    bytes.set(delta.subarray(from, from + lineBytes), line * lineBytes);
+    from += lineBytes;
+  }
+  return bytes;
+}
+
 const digest = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex');
 
 /** What a decoder finds, page by page. */
-function decode(encoded: Uint8Array, ramPages: number): Found[] {
+function decode(encoded: Uint8Array, ramPages: number, reference?: Reference): Found[] {
   const found: Found[] = [];
   const each = (kind: string, first: number, pages: number): void => {
     for (let page = first; page < first + pages; page++) found.push({ kind, page });
   };
   decodePages(encoded, ramPages, {
     zero: (first, pages) => each('zero', first, pages),
-    unchanged: (first, pages) => each('unchanged', first, pages),
+    delta: (page, delta) => {
+      const bytes = reference === undefined ? delta : changed(reference, page, delta);
+      found.push({ kind: 'delta', page, digest: digest(bytes) });
+    },
     raw: (first, bytes) => {
       for (let at = 0; at < bytes.length; at += pageSize) {
         found.push({ kind: 'raw', page: first + at / pageSize, digest: digest(bytes.subarray(at, at + pageSize)) });
@@ -31,6 +63,10 @@ function encode(numbers: readonly number[], bytes: Uint8Array, ...reference: Par
   const length = new PageEncoder().encode({ numbers: Uint32Array.from(numbers), bytes }, target, ...reference);
   return target.subarray(0, length);
 }
+
+const flip = (bytes: Uint8Array, at: number): void => {
+  bytes[at] = (bytes[at] as number) ^ 0x81;
+};
 
 const filled = (value: number): Uint8Array => new Uint8Array(pageSize).fill(value);
 const together = (...pages: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(pages));
@@ -47,29 +83,48 @@ for (const seed of [1, 2, 3, 4]) {
       const pages = numbers.map((page) => {
         const reference = referenceBytes.subarray(page * pageSize, (page + 1) * pageSize);
         reference[random(pageSize)] = 1 + random(255);
-        const kind = ['zero', 'unchanged', 'raw'][random(3)] ?? '';
+        const kind = ['zero', 'delta', 'raw'][random(3)] ?? '';
         kinds.push(kind);
         if (kind === 'zero') return filled(0);
         const bytes = reference.slice();
-        const at = random(pageSize);
-        // A single byte anywhere makes it another page, which still is not zero.
-        if (kind === 'raw') bytes[at] = bytes[at] === 77 ? 78 : 77;
+        // Few lines differ, or none; or more of them than a difference is worth.
+        if (kind === 'delta') for (let changes = random(20); changes > 0; changes--) flip(bytes, random(pageSize));
+        else for (let line = 0; line < 49; line++) flip(bytes, line * lineBytes + random(lineBytes));
+        bytes[0] ||= 1;
         return bytes;
       });
       const target = new Uint8Array(maxEncodedBytes(numbers.length));
       const all = together(...pages);
-      for (const reference of [undefined, { bytes: referenceBytes, offsetOf: (page: number) => page * pageSize }]) {
+      const words = new Int32Array(referenceBytes.buffer);
+      for (const reference of [undefined, { words, wordOf: (page: number) => (page * pageSize) / 4 }]) {
         const length = encoder.encode({ numbers: Uint32Array.from(numbers), bytes: all }, target, reference);
-        const found = decode(target.subarray(0, length), ramPages);
+        const found = decode(target.subarray(0, length), ramPages, reference);
         const expected = numbers.map((page, index): Found => {
-          const kind = kinds[index] === 'unchanged' && reference === undefined ? 'raw' : (kinds[index] ?? '');
-          return kind === 'raw' ? { kind, page, digest: digest(pages[index] as Uint8Array) } : { kind, page };
+          const kind = kinds[index] === 'delta' && reference === undefined ? 'raw' : (kinds[index] ?? '');
+          return kind === 'zero' ? { kind, page } : { kind, page, digest: digest(pages[index] as Uint8Array) };
         });
         t.equal(JSON.stringify(found), JSON.stringify(expected));
       }
     }
   });
 }
+
+test('of a page that the other side has only the lines that differ are sent', async (t) => {
+  const reference = { words: new Int32Array(pageSize / 4).fill(0x0101_0101), wordOf: () => 0 };
+  for (let at = 0; at < pageSize; at++) {
+    const page = filled(1);
+    page[at] = 2;
+    const encoded = encode([0], page, reference);
+    if (encoded.length !== 16 + deltaHeadBytes + lineBytes) t.fail(`byte ${at}: ${encoded.length}`);
+    if (decode(encoded, 1, reference)[0]?.digest !== digest(page)) t.fail(`byte ${at}`);
+  }
+  t.equal(encode([0], filled(1), reference).length, 16 + deltaHeadBytes, 'nothing differs');
+  const page = filled(1);
+  for (let line = 0; line < 48; line++) page[line * lineBytes] = 2;
+  t.equal(encode([0], page, reference).length, 16 + deltaHeadBytes + 48 * lineBytes);
+  page[pageSize - 1] = 2;
+  t.equal(encode([0], page, reference).length, 16 + pageSize, 'whole, if it differs in most');
+});
 
 test('a page with one byte that is not zero is not zero, wherever the byte is', async (t) => {
   for (let at = 0; at < pageSize; at++) {
@@ -88,11 +143,12 @@ test('adjacent pages of a kind are one run', async (t) => {
 });
 
 test('a page that the reference does not have is raw', async (t) => {
-  const reference = { bytes: filled(1), offsetOf: (page: number) => (page === 7 ? 0 : -1) };
+  const words = new Int32Array(filled(1).buffer);
+  const reference = { words, wordOf: (page: number) => (page === 7 ? 0 : -1024) };
   const found = decode(encode([7, 8], together(filled(1), filled(1)), reference), 10);
   t.strictSame(
     found.map(({ kind }) => kind),
-    ['unchanged', 'raw'],
+    ['delta', 'raw'],
   );
 });
 
@@ -106,6 +162,14 @@ function byHand(runs: readonly [page: number, kind: number, pages: number][], ra
     view.setUint32(8 + run * 8, page, true);
     view.setUint32(12 + run * 8, ((kind << 30) | pages) >>> 0, true);
   });
+  return encoded;
+}
+
+/** The same, with the lines of a difference that stands behind a single run. */
+function withLines(encoded: Uint8Array, low: number, high: number): Uint8Array {
+  const view = new DataView(encoded.buffer);
+  view.setUint32(16, low, true);
+  view.setUint32(20, high, true);
   return encoded;
 }
 
@@ -144,7 +208,13 @@ for (const [what, encoded, message] of [
     ),
     /page 2 comes after page 9/,
   ],
-  ['a kind of the future', byHand([[1, delta, 1]], 0), /not known/],
+  ['a kind of the future', byHand([[1, 1, 1]], 0), /not known/],
+  ['a difference that is not there', byHand([[1, delta, 1]], 0), /cut within its head/],
+  ['half a head of a difference', byHand([[1, delta, 1]], 0, 7), /cut within its head/],
+  ['a second difference that is not there', byHand([[1, delta, 2]], 0, 8), /cut within its head/],
+  ['lines that are cut off', withLines(byHand([[1, delta, 1]], 0, 8 + 127), 1, 0x8000_0000), /should be 136 bytes/],
+  ['lines without end', withLines(byHand([[1, delta, 1]], 0, 8), 0xffff_ffff, 0xffff_ffff), /larger than its page/],
+  ['bytes behind a difference', withLines(byHand([[1, delta, 1]], 0, 8 + 65), 0, 1), /1 bytes are left over/],
   ['raw pages without a run', byHand([[1, zero, 1]], 1), /raw runs have 0 pages, the head says 1/],
   ['a raw run without pages', byHand([[1, raw, 1]], 0), /raw runs have 1 pages, the head says 0/],
 ] as const) {
@@ -153,7 +223,7 @@ for (const [what, encoded, message] of [
     const tell = (): void => {
       told++;
     };
-    t.throws(() => decodePages(encoded, ramPages, { zero: tell, unchanged: tell, raw: tell }), {
+    t.throws(() => decodePages(encoded, ramPages, { zero: tell, delta: tell, raw: tell }), {
       name: 'PageEncodingError',
       code: 'PAGE_ENCODING',
       message,
@@ -168,9 +238,10 @@ test('whatever the bytes are, they are pages of RAM or an error with a code', as
     [
       [0, zero, 3],
       [5, raw, 2],
-      [50, 1, 7],
+      [50, delta, 7],
     ],
     2,
+    7 * deltaHeadBytes,
   );
   let refused = 0;
   for (let attempt = 0; attempt < 5000; attempt++) {

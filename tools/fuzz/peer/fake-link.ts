@@ -6,6 +6,9 @@ import { FrameReader } from '../../../src/colo/protocol/frame-reader.ts';
 import { type StreamName, streams } from '../../../src/colo/protocol/message-table.ts';
 import type { Role } from '../../../src/colo/protocol/numbers.ts';
 
+/** Who has left so much unsent waits, and has not been flooded. */
+const fullBytes = 512 * 1024;
+
 /** A connection without a network: what is written is taken at once. */
 class FakeSocket extends EventEmitter {
   destroyed = false;
@@ -24,10 +27,12 @@ class FakeSocket extends EventEmitter {
   }
 
   get writableLength(): number {
-    return this.full ? Math.max(1, this.unsentBytes) : this.unsentBytes;
+    return this.full ? Math.max(fullBytes, this.unsentBytes) : this.unsentBytes;
   }
 
   setNoDelay(): void {}
+  cork(): void {}
+  uncork(): void {}
   pause(): void {}
   resume(): void {}
 

@@ -1,0 +1,41 @@
+import { test } from 'tap';
+import { GuestFirst, restMs } from '../../../../src/colo/memory/guest-first.ts';
+
+test('work rests twice as long as the guest waited for it, and not for ever', async (t) => {
+  t.equal(restMs(10, 0), 0);
+  t.equal(restMs(10, 4), 8);
+  t.equal(restMs(10, 10), 20);
+  t.equal(restMs(10, 35), 20, 'of several vCPUs no more than the work took');
+  t.equal(restMs(10, -1), 0, 'a vCPU that is gone');
+  t.equal(restMs(5000, 5000), 200);
+});
+
+test('work is looked at once it has lasted, and what passes during a rest is not its fault', async (t) => {
+  let now = 0;
+  let waited = 0;
+  const rests: number[] = [];
+  const work = new GuestFirst({
+    now: () => now,
+    waited: () => waited,
+    rest: async (ms) => {
+      rests.push(ms);
+      now += ms;
+      waited += 50;
+    },
+  });
+  work.begin();
+  const pass = async (ms: number, guestWaits: number): Promise<void> => {
+    now += ms;
+    waited += guestWaits;
+    await work.next();
+  };
+  await pass(3, 3);
+  t.strictSame(rests, []);
+  await pass(3, 1);
+  t.strictSame(rests, [8], 'both pieces together');
+  await pass(6, 0);
+  await pass(100, 0);
+  t.strictSame(rests, [8], 'nobody waited');
+  await pass(10, 10);
+  t.strictSame(rests, [8, 20]);
+});
