@@ -135,6 +135,24 @@ test('a page with one byte that is not zero is not zero, wherever the byte is', 
   t.equal(decode(encode([0], filled(0)), 1)[0]?.kind, 'zero');
 });
 
+test('pages that lie where they are in RAM, from an origin on, are encoded as those that lie side by side', async (t) => {
+  const origin = 40;
+  const there = together(filled(1), filled(0), filled(3), filled(4), filled(9), filled(6), filled(0), filled(8));
+  const numbers = [40, 41, 42, 43, 45, 46, 47];
+  const pageOf = (page: number): Uint8Array =>
+    there.subarray((page - origin) * pageSize, (page + 1 - origin) * pageSize);
+  const target = new Uint8Array(maxEncodedBytes(numbers.length));
+  const length = new PageEncoder().encode({ numbers: Uint32Array.from(numbers), bytes: there, origin }, target);
+  const beside = encode(numbers, together(...numbers.map(pageOf)));
+  t.equal(Buffer.compare(target.subarray(0, length), beside), 0);
+  t.strictSame(
+    decode(target.subarray(0, length), 100),
+    numbers.map((page) =>
+      page === 41 || page === 46 ? { kind: 'zero', page } : { kind: 'raw', page, digest: digest(pageOf(page)) },
+    ),
+  );
+});
+
 test('adjacent pages of a kind are one run', async (t) => {
   t.equal(encode([3, 4, 5, 6], new Uint8Array(4 * pageSize)).length, 16);
   t.equal(encode([3, 4, 6], new Uint8Array(3 * pageSize)).length, 24);

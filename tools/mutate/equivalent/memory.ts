@@ -85,7 +85,8 @@ export const equivalentInMemory: EquivalentMutants = {
       why: 'behind the last number is undefined, which no number equals',
     },
     {
-      original: 'index + 1 < pages && kinds[index + 1] === pageKind.raw',
+      original:
+        'index + 1 < numbers.length && kinds[index + 1] === pageKind.raw && placeOf(index + 1) === place + index + 1 - first',
       replacements: ['false'],
       why: 'the same pages are copied one by one',
     },
