@@ -21,6 +21,8 @@ export interface CampaignOptions {
   readonly detectionMs: number;
   /** No encryption between the hosts. */
   readonly insecure: boolean;
+  /** Both guests run, and their answers are compared. */
+  readonly compare?: boolean;
   /** What is left of a round that went wrong comes here. */
   readonly keep: string;
   readonly onRound: (round: number, result: RoundResult) => void;
@@ -148,13 +150,14 @@ export class Campaign {
     await this.#arbiter.wipe();
     await this.#network.forget();
     const primary: HostName = this.#random(2) === 0 ? 'a' : 'b';
-    const { insecure, detectionMs } = this.#options;
+    const { insecure, compare = false, detectionMs } = this.#options;
     this.pairs++;
     const pair = Pair.start({
       folder: join(tmpdir(), `pair-${this.pairs}`),
       network: this.#network,
       primary,
       arbiter: `etcd:${this.#arbiter.url}`,
+      compare,
       keys: insecure ? undefined : join(tmpdir(), 'keys'),
       detectionMs,
     });

@@ -18,6 +18,7 @@ interface SmallOptions {
   readonly faults: string;
   readonly detection: number;
   readonly insecure?: boolean;
+  readonly compare?: boolean;
   readonly json?: boolean;
 }
 
@@ -33,6 +34,7 @@ program
   .option('--faults <word>', 'only faults that have this in their names', '')
   .option('--detection <ms>', 'silence that means loss', wholeNumber, 200)
   .option('--insecure', 'no encryption between the hosts')
+  .option('--compare', 'both guests run, and their answers are compared')
   .option('--json', 'print the report as JSON')
   .action(small);
 
@@ -85,7 +87,7 @@ async function small(options: SmallOptions): Promise<void> {
   if (missing !== false) throw new Error(missing);
   const keep = await inPrivateNetwork();
   const begun = performance.now();
-  const { rounds, seed, detection, insecure = false } = options;
+  const { rounds, seed, detection, insecure = false, compare = false } = options;
   let answers = 0;
   const onRound = (round: number, result: RoundResult): void => {
     answers += result.answers;
@@ -102,6 +104,7 @@ async function small(options: SmallOptions): Promise<void> {
     faults: options.faults,
     detectionMs: detection,
     insecure,
+    compare,
     keep,
     onRound,
   });

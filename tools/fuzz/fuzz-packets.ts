@@ -24,7 +24,7 @@ export interface PacketsFuzzOptions {
 }
 
 /** Small, so that cases reach them. */
-const settings: CompareSettings = { timeoutMs: 3000, flows: 6, packetsPerFlow: 6, storeBytes: 1 };
+const settings: CompareSettings = { timeoutMs: 3000, disagreeMs: 40, flows: 6, packetsPerFlow: 6, storeBytes: 1 };
 /** What the store makes of the least room. */
 const storeBytes = 65_536;
 const mostSteps = 60;

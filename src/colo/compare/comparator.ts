@@ -189,18 +189,22 @@ export class Comparator implements FlowOutcome {
     }
   }
 
-  /** Looks for what has waited too long (spec A.5); to be called about once a second. */
+  /** Looks for what has waited too long (spec A.5); to be called at least once a second. */
   scan(now: number): void {
     for (let at = this.#waiting.length - 1; at >= 0; at--) {
       const flow = this.#waiting[at] as ComparedFlow;
       const mine = flow.primary.first;
       const theirs = flow.secondary.first;
-      const limit = this.#parts.settings.timeoutMs;
+      const disagrees = flow.isDatagrams && mine !== undefined && theirs !== undefined;
+      const { disagreeMs, timeoutMs } = this.#parts.settings;
+      const limit = disagrees ? disagreeMs : timeoutMs;
       const isMine = mine !== undefined && (((now | 0) - mine.since) | 0) >= limit;
       const isTheirs = theirs !== undefined && (((now | 0) - theirs.since) | 0) >= limit;
       if (!isMine && !isTheirs) continue;
+      // Where each waits for the other, the later one has waited long enough, too.
+      if (disagrees && !(isMine && isTheirs)) continue;
       this.diverge(flow, {
-        reason: 'timeout',
+        reason: disagrees ? 'payload' : 'timeout',
         waits: isMine ? 'primary' : 'secondary',
         primary: mine === undefined ? noBytes : excerpt(mine, 0),
         secondary: theirs === undefined ? noBytes : excerpt(theirs, 0),

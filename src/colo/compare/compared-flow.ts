@@ -23,6 +23,8 @@ export class ComparedFlow implements Flow {
   /** Pieces of datagrams that belong together: see Datagrams. */
   readonly pairs = new Int32Array(2 * pairsKept);
   pairCount = 0;
+  /** Its packets are no stream's: when both sides have one that the other did not say, they have gone different ways. */
+  isDatagrams = false;
 
   constructor(index: number) {
     this.index = index;
@@ -33,6 +35,7 @@ export class ComparedFlow implements Flow {
     this.policy = policy;
     this.epoch = epoch;
     this.diverged = false;
+    this.isDatagrams = false;
     this.stream.reset();
     this.pairCount = 0;
   }

@@ -32,6 +32,7 @@ export class Datagrams {
   /** P sent a packet. Hot path. */
   primary(flow: ComparedFlow, view: PacketView, handle: number, now: number): void {
     if (flow.diverged) return;
+    flow.isDatagrams = true;
     const packet = this.#read(view, handle, now);
     if (this.#matched(flow, packet, true)) {
       this.#outcome.release(handle);

@@ -29,6 +29,8 @@ export interface PairOptions {
   /** Folder with the hosts' keys; undefined: without encryption. */
   readonly keys: string | undefined;
   readonly detectionMs: number;
+  /** Both guests run, and their answers are compared. */
+  readonly compare?: boolean;
   /** A checkpoint at least so often; default: as the product has it. */
   readonly checkpointDelayMs?: number;
 }
@@ -56,7 +58,8 @@ export class Pair {
     const standby = `${linkAddress(pair.standbyHost)}:${peerPort}`;
     const { checkpointDelayMs } = options;
     const pace = checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)];
-    const flags = [...pace, ...pair.#flags(pair.primaryHost)];
+    const mode = options.compare === true ? ['--mode', 'comparing'] : [];
+    const flags = [...pace, ...mode, ...pair.#flags(pair.primaryHost)];
     pair.#start(pair.primaryHost, ['run', ...pair.#boot, '--standby', standby, ...flags]);
     return pair;
   }

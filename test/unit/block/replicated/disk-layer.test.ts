@@ -1,0 +1,133 @@
+import { type Test, test } from 'tap';
+import { DiskForwarding } from '../../../../src/block/replicated/disk-forwarding.ts';
+import type { ForwardedDisk } from '../../../../src/block/replicated/forwarded-disk.ts';
+import { EINVAL, EIO } from '../../../../src/host/errno.ts';
+import { DiskRig, type TestRequest } from '../../../support/disk-rig.ts';
+import { FakeBackend } from '../../../support/fake-backend.ts';
+
+const MiB = 1 << 20;
+const sector = 512;
+
+/** A replica's disk, which has letters on it. */
+class Rig extends DiskRig {
+  readonly forwarding = new DiskForwarding();
+  readonly backend: FakeBackend;
+  readonly disk: ForwardedDisk;
+
+  constructor(t: Test, sizeBytes = MiB) {
+    super(t);
+    this.owner.own(this.forwarding);
+    this.backend = new FakeBackend(sizeBytes);
+    this.backend.content.fill(0x64);
+    this.disk = this.forwarding.add(this.backend, 1);
+    this.forwarding.keepApart();
+  }
+
+  /** Does it, with all that the disk itself is asked for. */
+  override run(_: unknown, request: TestRequest, submit: (request: TestRequest) => void): number {
+    submit(request);
+    this.disk.start();
+    this.backend.settle();
+    if (request.result === undefined) throw new Error('it waits');
+    return request.result;
+  }
+
+  put(offset: number, letter: string, length: number): number {
+    return this.write(this.disk, offset, Buffer.alloc(length, letter));
+  }
+
+  /** Letters of so many sectors. */
+  letters(sectorNumber: number, count: number): string {
+    const bytes = this.read(this.disk, sectorNumber * sector, count * sector);
+    if (typeof bytes === 'number') throw new Error(`a read failed: ${bytes}`);
+    return Array.from({ length: count }, (_, index) => {
+      const part = bytes.subarray(index * sector, (index + 1) * sector);
+      const letter = part[0] as number;
+      if (!part.every((byte) => byte === letter)) throw new Error(`sector ${index} is of several writes`);
+      return letter === 0 ? '0' : String.fromCharCode(letter);
+    }).join('');
+  }
+
+  layDown(): void {
+    this.forwarding.layDown(() => this.backend.settle());
+  }
+}
+
+test("a replica's guest reads what it wrote, and else the disk, which nothing reaches", async (t) => {
+  const rig = new Rig(t);
+  t.equal(rig.letters(0, 12), 'dddddddddddd');
+  t.equal(rig.put(7 * sector, 'a', 3 * sector), 0);
+  t.equal(rig.put(8 * sector, 'b', sector), 0);
+  t.equal(rig.letters(4, 8), 'dddabadd');
+  t.equal(rig.writeZeroes(rig.disk, 10 * sector, sector), 0);
+  t.equal(rig.discard(rig.disk, 0, MiB), 0);
+  t.equal(rig.flush(rig.disk), 0);
+  t.equal(rig.letters(4, 8), 'dddaba0d');
+  t.ok(rig.backend.content.every((byte) => byte === 0x64));
+  t.ok(rig.backend.log.every((call) => call.startsWith('read')));
+});
+
+test('a write of several ranges is as if it was of one', async (t) => {
+  const rig = new Rig(t);
+  rig.memory.fill(0x78, 0, 4096);
+  rig.memory.fill(0x79, 4096, 8192);
+  const request = rig.request(7 * sector, [0, sector], [4096, 2 * sector]);
+  t.equal(
+    rig.run(rig.disk, request, (asked) => rig.disk.write(asked)),
+    0,
+  );
+  t.equal(rig.letters(6, 5), 'dxyyd');
+});
+
+test('a roll-back forgets all of it', async (t) => {
+  const rig = new Rig(t);
+  rig.put(0, 'a', 64 * sector);
+  rig.forwarding.forgetApart();
+  t.equal(rig.letters(0, 8), 'dddddddd');
+  rig.put(0, 'b', sector);
+  t.equal(rig.letters(0, 8), 'bddddddd', 'and nothing of before comes back with a page that is used again');
+});
+
+test('a guest that speaks for itself has what it wrote on its disk, and writes there', async (t) => {
+  const rig = new Rig(t);
+  rig.put(7 * sector, 'a', 2 * sector);
+  rig.layDown();
+  t.equal(rig.backend.content[7 * sector], 'a'.charCodeAt(0));
+  t.equal(rig.letters(6, 4), 'daad');
+  rig.put(6 * sector, 'c', sector);
+  t.equal(rig.backend.content[6 * sector], 'c'.charCodeAt(0));
+});
+
+test('a disk that does not take it is named', async (t) => {
+  const rig = new Rig(t);
+  rig.put(0, 'a', sector);
+  rig.backend.resultOf = ({ operation }) => (operation === 'write' ? -EIO : undefined);
+  t.throws(() => rig.layDown(), /disk 0 does not take what its guest wrote: EIO/);
+});
+
+test('what has no room waits until the guest is rolled back, or speaks for itself', async (t) => {
+  const rig = new Rig(t, 128 * MiB);
+  const most = 64 * MiB;
+  for (let at = 0; at < most; at += 4 * MiB) rig.put(at, 'a', 4 * MiB);
+  const waits = rig.request(most, [0, sector]);
+  rig.disk.write(waits);
+  const other = rig.request(0, [0, sector]);
+  rig.disk.write(other);
+  t.equal(waits.result, undefined);
+  t.equal(other.result, undefined, 'in order, though it would find room');
+  rig.forwarding.forgetApart();
+  t.strictSame([waits.result, other.result], [0, 0]);
+  t.equal(rig.put(most, 'b', sector), 0);
+});
+
+test('a write outside of the disk is refused', async (t) => {
+  const rig = new Rig(t);
+  t.equal(rig.put(MiB - sector, 'a', 2 * sector), -EINVAL);
+});
+
+test('a read that fails is a failure', async (t) => {
+  const rig = new Rig(t);
+  rig.put(0, 'a', sector);
+  rig.backend.resultOf = () => -EIO;
+  t.equal(rig.read(rig.disk, 0, 4096), -EIO);
+});

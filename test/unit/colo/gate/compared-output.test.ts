@@ -1,0 +1,165 @@
+import { type Test, test } from 'tap';
+import type { Divergence } from '../../../../src/colo/compare/divergence.ts';
+import { policyOfPorts } from '../../../../src/colo/compare/flow-policy.ts';
+import type { PrimaryEvent } from '../../../../src/colo/core/events.ts';
+import { specification } from '../../../../src/colo/core/rules.ts';
+import { PrimaryPackets } from '../../../../src/colo/gate/primary-packets.ts';
+import type { Message, OutputConfirmed, Packet } from '../../../../src/colo/protocol/messages.ts';
+import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
+import { close, createPipe, tryRead } from '../../../../src/host/libc.ts';
+import { RecordProducer } from '../../../../src/host/record-ring.ts';
+import { kindOfCard, newSharedPackets } from '../../../../src/vmm/platform/packet-rings.ts';
+import { udpPacket } from '../../../support/packets.ts';
+
+const never = Number.POSITIVE_INFINITY;
+const past = Number.NEGATIVE_INFINITY;
+
+/** An answer of one byte, from a port of the guest's. */
+function answer(letter: string, port = 53): Uint8Array {
+  return udpPacket({ payload: letter, sourcePort: port });
+}
+
+/** P's packets in epoch 1, which is compared, with a TAP that tells letters. */
+function comparedRig(t: Test) {
+  const [reader, tap] = createPipe();
+  t.teardown(() => {
+    close(reader);
+    close(tap);
+  });
+  const shared = newSharedPackets();
+  const sent: Message[] = [];
+  const events: PrimaryEvent[] = [];
+  const divergences: Divergence[] = [];
+  const state = { now: 1000 };
+  const packets = new PrimaryPackets({
+    shared,
+    taps: [tap],
+    rules: specification,
+    send: (message) => {
+      sent.push('data' in message ? { ...message, data: Uint8Array.from(message.data) } : message);
+      return true;
+    },
+    post: (event) => events.push(event),
+    now: () => state.now,
+    wakeIo: () => {},
+    comparing: {
+      policyOf: policyOfPorts([
+        { port: 123, policy: 'buffer' },
+        { port: 514, policy: 'pass' },
+      ]),
+      seed: 1,
+      diverged: (divergence) => divergences.push(divergence),
+    },
+  });
+  t.teardown(() => packets.close());
+  const outbox = new RecordProducer(shared.outbox, () => {});
+  const letterOf = (bytes: Uint8Array): string => String.fromCharCode(bytes.at(-1) as number);
+  const size = answer('x').length;
+  packets.hold();
+  packets.epochCaptured(e(0), 'comparing');
+  sent.length = 0;
+  return {
+    packets,
+    events,
+    divergences,
+    state,
+    says: (letter: string, epoch = 1, port = 53) => {
+      const bytes = answer(letter, port);
+      outbox.bytes.set(bytes, outbox.reserve(bytes.length));
+      outbox.commit(kindOfCard(0), epoch);
+      packets.work();
+    },
+    standbySays: (letter: string, epoch = 1, port = 53) =>
+      packets.secondary({ kind: 'secondary-output', epoch: e(epoch), card: 0, data: answer(letter, port) }),
+    left: () => {
+      const bytes = new Uint8Array(100 * size);
+      const count = Math.max(0, tryRead(reader, bytes));
+      return Array.from({ length: count / size }, (_, at) => letterOf(bytes.subarray(at * size, (at + 1) * size))).join(
+        '',
+      );
+    },
+    confirmed: () =>
+      sent
+        .filter((message): message is OutputConfirmed => message.kind === 'output-confirmed')
+        .map(({ items }) => items),
+    outputs: () =>
+      sent
+        .filter((message): message is Packet => message.kind === 'output')
+        .map(({ data }) => letterOf(data))
+        .join(''),
+  };
+}
+
+test('what both guests say leaves at once, and S hears that it need not keep it', async (t) => {
+  const { packets, says, standbySays, left, confirmed, outputs } = comparedRig(t);
+  packets.permit(e(0), never);
+  says('a');
+  t.equal(left(), '');
+  standbySays('a');
+  t.equal(left(), 'a');
+  standbySays('b');
+  says('b');
+  t.equal(left(), 'b');
+  t.strictSame(confirmed(), [1, 2]);
+  t.equal(outputs(), '', 'and nothing of it was sent to S');
+  t.match(packets.comparison, { released: 2, divergences: 0 });
+});
+
+test('nothing leaves without consent, and until then S keeps its own', async (t) => {
+  const { packets, says, standbySays, left, confirmed } = comparedRig(t);
+  packets.permit(e(0), past);
+  says('a');
+  standbySays('a');
+  t.equal(left(), '');
+  t.strictSame(confirmed(), []);
+  packets.permit(e(0), never);
+  t.equal(left(), 'a');
+  t.strictSame(confirmed(), [1]);
+});
+
+test('where the guests do not agree a checkpoint is wanted, which lets out what waited; S gets it with that', async (t) => {
+  const { packets, says, standbySays, left, outputs, events, divergences, state } = comparedRig(t);
+  packets.permit(e(0), never);
+  events.length = 0;
+  says('a');
+  standbySays('A');
+  t.strictSame(events, []);
+  state.now += 3000;
+  while (events.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.match(events, [{ kind: 'comparison-wants', epoch: e(1), why: 'divergence' }]);
+  t.match(divergences, [{ reason: 'payload' }]);
+  packets.epochCaptured(e(1), 'comparing');
+  t.equal(outputs(), 'a');
+  says('b', 2);
+  t.equal(left(), '');
+  packets.permit(e(1), never);
+  t.equal(left(), 'a');
+  standbySays('b', 1);
+  t.equal(left(), '', 'what S said in an epoch that is over is no concern');
+  standbySays('b', 2);
+  t.equal(left(), 'b');
+});
+
+test('output of a flow that is buffered waits for a checkpoint, and that of one that passes for nothing', async (t) => {
+  const { packets, says, standbySays, left, events, divergences } = comparedRig(t);
+  packets.permit(e(0), never);
+  events.length = 0;
+  says('a', 1, 123);
+  standbySays('a', 1, 123);
+  says('b', 1, 514);
+  t.equal(left(), 'b');
+  t.match(events, [{ kind: 'comparison-wants', epoch: e(1), why: 'output' }]);
+  t.strictSame(divergences, [], 'which was asked for');
+});
+
+test('in a buffered epoch nothing is compared: all goes to S, and what S says is no concern', async (t) => {
+  const { packets, says, standbySays, left, outputs, events } = comparedRig(t);
+  packets.permit(e(0), never);
+  packets.epochCaptured(e(1), 'buffered');
+  events.length = 0;
+  says('a', 2);
+  standbySays('a', 2);
+  t.equal(left(), '');
+  t.equal(outputs(), 'a');
+  t.match(events, [{ kind: 'output-waits' }]);
+});
