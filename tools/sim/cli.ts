@@ -27,8 +27,11 @@ const program = new Command('npm run sim --')
   .option('--seeds <n>', 'schedules, or how many each mutant is looked for in', wholeNumber, 10_000)
   .option('--seed <n>', 'the first seed; alone, the only one', wholeNumber)
   .addOption(
-    new Option('--mode <mode>', 'safety: faults everywhere; liveness: one side is well in the end, and must serve')
-      .choices(['safety', 'liveness'])
+    new Option(
+      '--mode <mode>',
+      'safety: faults everywhere; liveness: one side is well in the end, and must serve; cycles: failover, protected again, and so on',
+    )
+      .choices(['safety', 'liveness', 'cycles'])
       .default('safety'),
   )
   .option('--mutants [word]', 'break one rule of the specification at a time, and see that it is noticed')

@@ -137,6 +137,31 @@ export const mutants: readonly Mutant[] = [
   { name: 'kept input is forgotten at a takeover', section: 'B.15', broken: { replays: () => false } },
   { name: 'time stands still during a takeover', section: 'B.12', broken: { clockMove: () => 0 } },
   { name: 'a reset is not followed by a checkpoint', section: 'B.13', broken: { resetWantsCheckpoint: false } },
+  // One guest, many pairs.
+  {
+    name: "a standby is welcome before its survivor's term is on its disk",
+    section: 'B.7',
+    broken: { mayWelcome: () => true },
+    mode: 'cycles',
+  },
+  {
+    name: 'what a former primary had written and nobody committed stays on its disk',
+    section: 'B.7',
+    broken: { equalisesDisks: false },
+    mode: 'cycles',
+  },
+  {
+    name: 'a standby takes over for a survivor that does not count on it yet',
+    section: 'B.7',
+    broken: { mayTakeOver: (_confirmed, hasCheckpoint) => hasCheckpoint },
+    mode: 'cycles',
+  },
+  {
+    name: 'a primary that thaws after its pair was made anew does not hear the no',
+    section: 'B.6',
+    broken: { isYes: (answer) => answer !== 'unknown' },
+    mode: 'cycles',
+  },
   // Both guests run.
   {
     name: 'output of both is compared across epochs',

@@ -4,7 +4,8 @@ import { type Fault, type FaultKind, faultKinds } from './faults.ts';
 import { RandomStream } from './world/random.ts';
 import type { Schedule } from './world/world.ts';
 
-export type Mode = 'safety' | 'liveness';
+/** `cycles`: one guest, many pairs, one after the other (see cycles.ts). */
+export type Mode = 'safety' | 'liveness' | 'cycles';
 
 /** As an operator would set them, but for what makes a run long without telling more. */
 export const simulatedSettings: Settings = {
@@ -113,6 +114,7 @@ const decisiveComparing: readonly string[] = [
 
 /** The schedule of a seed. @param compares both guests run */
 export function randomSchedule(seed: number, mode: Mode, compares = false): Schedule {
+  if (mode === 'cycles') return randomCycles(seed);
   const random = new RandomStream(seed, 100);
   const faults: Fault[] = [];
   // Most seeds have one to three faults; every tenth has none, some have many.
@@ -128,6 +130,27 @@ export function randomSchedule(seed: number, mode: Mode, compares = false): Sche
     lengthMs: healthy === undefined ? lengthMs : healthy.fromMs + 1000,
     settings: compares ? { ...simulatedSettings, compares } : simulatedSettings,
     ...(healthy === undefined ? {} : { healthy }),
+  };
+}
+
+/** Of a guest that lives through many pairs: two thirds have faults beside what befalls these anyway. */
+function randomCycles(seed: number): Schedule {
+  const random = new RandomStream(seed, 200);
+  const faults: Fault[] = [];
+  const count = random.chance(0.35) ? 0 : 1 + random.below(4);
+  for (let at = 0; at < count; at++) {
+    const fault = randomFault(random, faults.at(-1), false);
+    // It comes at any time of a life that is longer.
+    faults.push({ ...fault, nth: fault.nth * (1 + random.below(10)) });
+  }
+  return {
+    seed,
+    faults,
+    arbiter: random.chance(0.15) ? 'manual' : 'etcd',
+    asBytes: seed % 8 === 0,
+    lengthMs: 5000,
+    settings: simulatedSettings,
+    cycles: true,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Role } from '../../src/colo/protocol/numbers.ts';
+import { Cycles } from './cycles.ts';
 import { applyFault } from './world/apply-fault.ts';
 import { Violation } from './world/violation.ts';
 import { Watchdog } from './world/watchdog.ts';
@@ -17,27 +18,35 @@ export interface Outcome {
 /** Runs a schedule. An error of the cores other than a violation is one too: they never throw. */
 export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Outcome {
   const world = new World(schedule, options);
-  const watchdog = new Watchdog(world);
-  world.strike = (fault) => applyFault(world, watchdog, fault);
-  world.notice = (role, notice) => watchdog.told(role, notice);
+  const watchdog = watch(world);
+  const cycles = schedule.cycles === true ? new Cycles(world, (next) => watch(next).start()) : undefined;
   let violation: Violation | undefined;
   try {
     watchdog.start();
+    cycles?.start();
     const { healthy } = schedule;
     if (healthy !== undefined) world.agenda.at(healthy.fromMs, () => heal(world, healthy.side));
     world.run();
     watchdog.atEnd();
+    cycles?.atEnd();
   } catch (error) {
     violation = error instanceof Violation ? error : new Violation('crash', stackOf(error));
     world.trace(undefined, `VIOLATION ${violation.message}`);
   }
   return {
     violation,
-    effects: world.effects,
-    faults: world.faultsApplied,
-    frames: world.network.frames,
+    effects: world.lineage.effects,
+    faults: world.lineage.faultsApplied,
+    frames: world.lineage.worlds.reduce((sum, { network }) => sum + network.frames, 0),
     answered: world.clients.answered,
   };
+}
+
+function watch(world: World): Watchdog {
+  const watchdog = new Watchdog(world);
+  world.strike = (fault) => applyFault(world, watchdog, fault);
+  world.notice = (role, notice) => watchdog.told(role, notice);
+  return watchdog;
 }
 
 /** From now on this side, its clients and the arbiter are well; the other side may not be, and the link between them may break. */

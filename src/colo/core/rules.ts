@@ -55,6 +55,8 @@ export interface Rules {
   readonly closeProvesGone: (by: 'peer' | 'network') => boolean;
   /** The term to ask for: always the one after the pair's, so that an answer that got lost can be asked for again. */
   readonly termToAsk: (term: Term, timesAsked: number) => Term;
+  /** B.6, B.7: a standby takes on its primary's term, and is welcome once that is on its disk. */
+  readonly mayWelcome: (durable: boolean) => boolean;
   /** Only a yes is one. */
   readonly isYes: (answer: 'yes' | 'no' | 'unknown') => boolean;
   readonly isNo: (answer: 'yes' | 'no' | 'unknown') => boolean;
@@ -83,6 +85,8 @@ export interface Rules {
   readonly isWhole: (pages: boolean, state: boolean, disk: boolean, packets: boolean) => boolean;
   /** The checkpoint S takes over from: it never goes back behind one that it said it received. */
   readonly standsAt: (loaded: Epoch, received: Epoch) => Epoch;
+  /** A.2.1, B.7: disks are made equal first; what a former primary had written and nobody committed is gone then. */
+  readonly equalisesDisks: boolean;
   /** A.2, last paragraph: a load that has begun is finished before a failover runs. */
   readonly finishesLoadFirst: boolean;
   /** A.2.7: the disk's checkpoint is done when RAM is loaded, not before. */
@@ -137,6 +141,7 @@ export const specification: Rules = {
     now - lastAnswered >= (leaseMs * (1 + clockRateError)) / (1 - clockRateError) + marginMs,
   closeProvesGone: (by) => by === 'peer',
   termToAsk: (term) => next(term),
+  mayWelcome: (durable) => durable,
   isYes: (answer) => answer === 'yes',
   isNo: (answer) => answer === 'no',
   mayUseTerm: (durable) => durable,
@@ -151,6 +156,7 @@ export const specification: Rules = {
   admits: (epoch, open) => epoch === open,
   isWhole: (pages, state, disk, packets) => pages && state && disk && packets,
   standsAt: (_loaded, received) => received,
+  equalisesDisks: true,
   finishesLoadFirst: true,
   commitsDisk: 'after-load',
   diskErrorEnds: true,

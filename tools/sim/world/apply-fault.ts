@@ -28,11 +28,11 @@ export function applyFault(world: World, watchdog: Watchdog, { kind, side: role,
       });
       return;
     case 'clock-jumps':
-      world.clocksHonest = false;
+      world.lineage.clocksHonest = false;
       side.clock.jump((amount - 0.5) * 2000);
       return;
     case 'clock-rate':
-      world.clocksHonest = false;
+      world.lineage.clocksHonest = false;
       side.clock.setRate(agenda.now, 0.3 + amount * 2);
       later(() => side.clock.setRate(agenda.now, 1));
       return;

@@ -6,12 +6,19 @@ import type { RandomStream } from './random.ts';
 /** etcd: it answers by itself. manual: yes is what an operator says, to one side a term. */
 export type ArbiterKind = 'etcd' | 'manual';
 
+/** Whoever asks: a process, on one of the two hosts. */
+export interface Asker {
+  readonly role: Role;
+  /** The process. */
+  readonly holder: object;
+}
+
 /** Gives each term to the first side that asks for it, and says yes to that side as often as it asks. */
 export class FakeArbiter {
   readonly #agenda: Agenda;
   readonly #random: RandomStream;
   readonly kind: ArbiterKind;
-  readonly #owners = new Map<number, Role>();
+  readonly #owners = new Map<number, Asker>();
   /** Nobody reaches it. */
   down = false;
   /** Questions arrive, answers do not. */
@@ -25,13 +32,13 @@ export class FakeArbiter {
   }
 
   ownerOf(term: number): Role | undefined {
-    return this.#owners.get(term);
+    return this.#owners.get(term)?.role;
   }
 
-  ask(who: Role, term: number, byOperator: boolean, answer: (answer: ArbiterAnswer) => void): void {
+  ask(who: Asker, term: number, byOperator: boolean, answer: (answer: ArbiterAnswer) => void): void {
     if (this.kind === 'manual') {
-      if (byOperator && !this.#owners.has(term)) this.#owners.set(term, who);
-      const yes = this.#owners.get(term) === who;
+      if (byOperator && !this.#owners.has(term)) this.#owners.set(term, { role: who.role, holder: who.holder });
+      const yes = this.#owners.get(term)?.holder === who.holder;
       this.#agenda.after(0.1, () => answer(yes ? 'yes' : 'unknown'));
       return;
     }
@@ -42,11 +49,11 @@ export class FakeArbiter {
     };
     this.#agenda.after(120, () => once('unknown'));
     this.#agenda.after(this.#random.between(0.3, 3), () => {
-      if (this.down || this.cutFrom[who]) return;
-      const owner = this.#owners.get(term) ?? who;
+      if (this.down || this.cutFrom[who.role]) return;
+      const owner = this.#owners.get(term) ?? { role: who.role, holder: who.holder };
       this.#owners.set(term, owner);
       this.#agenda.after(this.#random.between(0.3, 3), () => {
-        if (!this.down && !this.mute && !this.cutFrom[who]) once(owner === who ? 'yes' : 'no');
+        if (!this.down && !this.mute && !this.cutFrom[who.role]) once(owner.holder === who.holder ? 'yes' : 'no');
       });
     });
   }

@@ -10,7 +10,7 @@ import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
 import { FakeComparison } from './fake-comparison.ts';
 import { type Answer, blockCount, type DiskRequest, fromNumbers, type Request, toNumbers } from './fake-guest.ts';
 import { fromBytes, toBytes } from './numbers-as-bytes.ts';
-import { Side } from './side.ts';
+import { type Legacy, Side } from './side.ts';
 import type { Surroundings } from './surroundings.ts';
 
 /** What has no counterpart for so long wants a checkpoint, and is looked for so often, ms. */
@@ -45,9 +45,15 @@ export class PrimarySide extends Side<PrimaryEvent> {
   #copy = 0;
   #captured: { readonly pages: number[]; readonly state: number[] } = { pages: [], state: [] };
 
-  constructor(world: Surroundings, options: PrimaryOptions, rules: Rules) {
-    const primary = new Primary(options);
-    super(world, 'primary', primary, new Gate<Answer>('direct', rules));
+  /** @param legacy of a survivor, which may have been a primary already: then with its core */
+  constructor(
+    world: Surroundings,
+    options: PrimaryOptions,
+    rules: Rules,
+    legacy?: Legacy & { readonly core?: Primary | undefined },
+  ) {
+    const primary = legacy?.core ?? new Primary(options);
+    super(world, 'primary', primary, legacy?.gate ?? new Gate<Answer>('direct', rules), legacy);
     this.primary = primary;
     this.guestRuns = true;
     this.#rules = rules;
@@ -67,6 +73,14 @@ export class PrimarySide extends Side<PrimaryEvent> {
       compareTimeoutMs,
     );
     if (world.compares) this.#scan();
+    if (legacy === undefined) return;
+    this.pumpDisk();
+    this.drain();
+  }
+
+  override get isSettled(): boolean {
+    const isAlone = this.primary.phase === 'unprotected' && !this.attached && this.gate.mode === 'direct';
+    return super.isSettled && isAlone && this.gate.held === 0;
   }
 
   override send(message: Message, term = this.primary.term): void {

@@ -18,7 +18,7 @@ import {
   toNumbers,
 } from './fake-guest.ts';
 import { fromBytes, toBytes } from './numbers-as-bytes.ts';
-import { Side } from './side.ts';
+import { type Legacy, Side } from './side.ts';
 import type { Surroundings } from './surroundings.ts';
 import { Translation } from './translation.ts';
 import { Violation } from './violation.ts';
@@ -75,6 +75,16 @@ export class SecondarySide extends Side<SecondaryEvent> {
     this.#diskLogBytes = options.settings.diskLogBytes;
     this.#log = new DiskLog(this.#diskLogBytes, rules);
     this.#keep = new PacketKeep(1e6, rules);
+  }
+
+  override get isSettled(): boolean {
+    return super.isSettled && this.live && this.#log.isLaid && !this.#laying;
+  }
+
+  /** What its guest wrote is on the disk, not all of it durable. */
+  override retire(): Legacy {
+    for (const [block, value] of this.#own) this.disk.write(block, value, () => {});
+    return super.retire();
   }
 
   protected override execute(effect: Effect): void {

@@ -17,6 +17,17 @@ export type Step = Effect | { readonly kind: 'write'; readonly answer: Answer };
 /** Clocks differ so much, more than any crystal: within what the settings allow for (clockRateError). */
 const rates = [-0.18, 0, 0.18];
 
+/** What a process has that takes another role (spec B.7). */
+export interface Legacy {
+  readonly holder: object;
+  readonly clock: Clock;
+  readonly disk: FakeDisk;
+  /** What has not left. */
+  readonly gate: Gate<Answer>;
+  readonly guest: FakeGuest;
+  readonly guestClockOffset: number;
+}
+
 /** A core, whichever of the two. */
 export interface Core<E> {
   readonly phase: string;
@@ -31,6 +42,7 @@ export interface Core<E> {
  */
 export abstract class Side<E extends { readonly kind: string }> implements NetworkEnd, SideView {
   readonly role: Role;
+  readonly holder: object;
   readonly world: Surroundings;
   readonly core: Core<E | CommonEvent>;
   readonly clock: Clock;
@@ -78,17 +90,23 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   #lastPhase = '';
   #lastStep = '';
 
-  constructor(world: Surroundings, role: Role, core: Core<E | CommonEvent>, gate: Gate<Answer>) {
+  constructor(world: Surroundings, role: Role, core: Core<E | CommonEvent>, gate: Gate<Answer>, legacy?: Legacy) {
     this.world = world;
     this.role = role;
     this.core = core;
     this.gate = gate;
     this.durableTerm = core.term;
     const { random } = world;
-    this.clock = new Clock(1 + random.pick(rates), random.between(1000, 100_000));
-    this.disk = new FakeDisk(world.agenda);
+    const rate = 1 + random.pick(rates);
+    this.holder = legacy?.holder ?? {};
+    this.clock = legacy?.clock ?? new Clock(rate, random.between(1000, 100_000));
+    this.disk = legacy?.disk ?? new FakeDisk(world.agenda);
     this.#tapMs = random.chance(0.3) ? random.between(1, 15) : 0.02;
-    this.guest = this.newGuest();
+    this.guest = legacy?.guest ?? this.newGuest();
+    if (legacy !== undefined) {
+      this.guestClockOffset = legacy.guestClockOffset;
+      this.guest.setClock = () => this.now + this.guestClockOffset;
+    }
     this.noticePlace();
   }
 
@@ -213,6 +231,19 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     this.phaseSince = this.placeSince;
   }
 
+  /** Nothing is under way here: the process may take another role. */
+  get isSettled(): boolean {
+    return this.isWell && this.guestRuns && !this.#busy && this.#next >= this.#steps.length && this.#inbox.length === 0;
+  }
+
+  /** It goes on in another role: nothing happens here any more. What the disk had not completed is done again. */
+  retire(): Legacy {
+    this.dead = true;
+    const { holder, clock, disk, gate, guest, guestClockOffset } = this;
+    for (const request of guest.queue) request.taken = false;
+    return { holder, clock, disk, gate, guest, guestClockOffset };
+  }
+
   /** The process ends; `closes`: there is still a kernel, which closes its connections. */
   die(closes: boolean): void {
     if (this.dead) return;
@@ -242,7 +273,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
         this.#setTimer(step.timer, step.at);
         return;
       case 'ask-arbiter':
-        world.arbiter.ask(this.role, step.term, step.byOperator, (answer) =>
+        world.arbiter.ask(this, step.term, step.byOperator, (answer) =>
           this.post({ kind: 'arbiter', term: step.term, answer }),
         );
         return;

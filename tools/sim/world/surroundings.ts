@@ -10,6 +10,8 @@ import type { RandomStream } from './random.ts';
 /** What the world sees of a side. */
 export interface SideView {
   readonly role: Role;
+  /** The process, whatever its role has become. */
+  readonly holder: object;
   readonly core: { readonly phase: string; readonly step: string; readonly term: Term };
   readonly gate: Gate<Answer>;
   readonly durableTerm: number;

@@ -64,8 +64,11 @@ export class Watchdog {
     agenda.after(everyMs, look);
   }
 
-  told(_role: Role, notice: Notice): void {
+  told(role: Role, notice: Notice): void {
     if (notice.kind === 'protected') this.#protectedSince ??= this.#world.agenda.now;
+    // It let its peer go; if it has one again, that is another connection.
+    const isOver = notice.kind === 'not-protected' || notice.kind === 'peer-lost' || notice.kind === 'fenced';
+    if (isOver && this.#attacked?.role === role) this.#attacked = undefined;
   }
 
   /** A frame that must not be taken is being given to this side. */

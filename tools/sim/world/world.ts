@@ -2,12 +2,13 @@ import type { Notice } from '../../../src/colo/core/events.ts';
 import { type Rules, specification } from '../../../src/colo/core/rules.ts';
 import type { Settings } from '../../../src/colo/core/settings.ts';
 import type { MachineShape } from '../../../src/colo/protocol/machine-shape.ts';
-import { type Epoch, peerOf, type Role, term } from '../../../src/colo/protocol/numbers.ts';
+import { type Epoch, type Role, term } from '../../../src/colo/protocol/numbers.ts';
 import type { Fault } from '../faults.ts';
-import { Agenda } from './agenda.ts';
+import type { Agenda } from './agenda.ts';
 import { type ArbiterKind, FakeArbiter } from './arbiter.ts';
 import { Clients } from './clients.ts';
 import { type Answer, type FakeGuest, hashOf } from './fake-guest.ts';
+import { Lineage } from './lineage.ts';
 import { PeerNetwork } from './network.ts';
 import { PrimarySide } from './primary-side.ts';
 import { RandomStream } from './random.ts';
@@ -25,8 +26,17 @@ export interface Schedule {
   /** Virtual ms. */
   readonly lengthMs: number;
   readonly settings: Settings;
+  /** The guest lives on through many pairs (see ../cycles.ts); the seed draws what happens to them. */
+  readonly cycles?: boolean;
   /** Liveness: from this time on this side, its clients and the arbiter are well. */
   readonly healthy?: { readonly side: Role; readonly fromMs: number };
+}
+
+/** Who goes on, and with whom, when a pair has lost one of its sides (spec B.7). */
+export interface Successors {
+  readonly survivor: PrimarySide | SecondarySide;
+  /** What the new standby has on its disks, and the term that it knows. */
+  readonly standby: { readonly blocks: readonly number[]; readonly term: number };
 }
 
 export interface WorldOptions {
@@ -66,31 +76,22 @@ const mayTakeOver: ReadonlySet<string> = new Set(['protecting', 'taking-over', '
 /** Two hosts, what is between them, an arbiter and clients, and an eye on the invariants of spec section C. */
 export class World implements Surroundings {
   readonly schedule: Schedule;
-  readonly agenda = new Agenda();
+  readonly lineage: Lineage;
+  readonly rules: Rules;
   readonly random: RandomStream;
   readonly compares: boolean;
   readonly divergence: number;
   readonly #guestRandom: Record<Role, RandomStream>;
   readonly network: PeerNetwork;
-  readonly arbiter: FakeArbiter;
-  readonly clients: Clients;
   readonly primary: PrimarySide;
   readonly secondary: SecondarySide;
-  /** False once somebody tampered with a clock: the rule of time does not bind then, that of content does (spec B.6). */
-  clocksHonest = true;
   readonly counts: Map<string, number>;
   readonly #history: string[] | undefined;
   readonly #onEffect: WorldOptions['onEffect'];
   #truths = new Map<Epoch, Truth>();
-  readonly #released = new Set<number>();
   #answersAtTakeover = 0;
-  readonly #speakers = new Map<number, Role>();
   /** When the primary's guest was reset last, until a checkpoint covers it. */
   resetAt: number | undefined;
-  #effects = 0;
-  readonly #effectsOf = { primary: new Map<string, number>(), secondary: new Map<string, number>() };
-  readonly #pending: Fault[];
-  faultsApplied = 0;
   liveAt: number | undefined;
   #gaveUp = false;
   /** Makes a fault happen. */
@@ -98,36 +99,43 @@ export class World implements Surroundings {
   /** Hears what the sides tell. */
   notice: (role: Role, notice: Notice) => void = () => {};
 
-  constructor(schedule: Schedule, { rules = specification, counts = new Map(), history, onEffect }: WorldOptions = {}) {
+  readonly #options: WorldOptions;
+
+  constructor(schedule: Schedule, options: WorldOptions = {}, before?: Successors & { readonly lineage: Lineage }) {
+    const { rules = specification, counts = new Map<string, number>(), history, onEffect } = options;
+    this.#options = options;
+    this.rules = rules;
     this.schedule = schedule;
     this.counts = counts;
     this.#history = history;
     this.#onEffect = onEffect;
-    this.#pending = [...schedule.faults];
     const { seed, settings } = schedule;
-    this.random = new RandomStream(seed, 1);
-    this.#guestRandom = { primary: new RandomStream(seed, 5), secondary: new RandomStream(seed, 6) };
+    this.lineage = before?.lineage ?? newLineage(schedule);
+    const salt = 1000 * this.lineage.worlds.length;
+    this.lineage.worlds.push(this);
+    this.random = new RandomStream(seed, salt + 1);
+    this.#guestRandom = { primary: new RandomStream(seed, salt + 5), secondary: new RandomStream(seed, salt + 6) };
     this.compares = settings.compares;
-    this.divergence = new RandomStream(seed, 7).pick([0, 0, 0.03, 0.3]);
-    this.network = new PeerNetwork(this.agenda, new RandomStream(seed, 2), schedule.asBytes);
-    this.arbiter = new FakeArbiter(schedule.arbiter, this.agenda, new RandomStream(seed, 3));
-    this.clients = new Clients(
-      this.agenda,
-      new RandomStream(seed, 4),
-      (request) => {
-        this.agenda.after(0.3, () => {
-          this.primary.request(request);
-          this.secondary.request(request);
-        });
-      },
-      () => this.clocksHonest,
-    );
-    const options = { pair: 'web', shape, settings, rules };
-    this.primary = new PrimarySide(this, { ...options, term: term(1) }, rules);
+    this.divergence = new RandomStream(seed, salt + 7).pick([0, 0, 0.03, 0.3]);
+    this.network = new PeerNetwork(this.agenda, new RandomStream(seed, salt + 2), schedule.asBytes);
+    const parts = { pair: 'web', shape, settings, rules };
+    if (before === undefined) this.primary = new PrimarySide(this, { ...parts, term: term(1) }, rules);
+    else {
+      const { survivor } = before;
+      const core = survivor instanceof PrimarySide ? survivor.primary : undefined;
+      const options = { ...parts, term: term(survivor.durableTerm) };
+      this.primary = new PrimarySide(this, options, rules, { ...survivor.retire(), core });
+    }
     // A new standby has no term; it takes the primary's.
-    this.secondary = new SecondarySide(this, { ...options, term: term(seed % 2) }, rules);
+    const own = before?.standby.term ?? seed % 2;
+    this.secondary = new SecondarySide(this, { ...parts, term: term(own) }, rules);
+    for (const [block, value] of (before?.standby.blocks ?? []).entries()) {
+      this.secondary.disk.cached[block] = value;
+      this.secondary.disk.durable[block] = value;
+    }
     if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 60);
-    if (this.random.chance(0.3)) this.arbiter.cutFrom[this.random.chance(0.5) ? 'primary' : 'secondary'] = true;
+    if (schedule.cycles !== true && this.random.chance(0.3))
+      this.arbiter.cutFrom[this.random.chance(0.5) ? 'primary' : 'secondary'] = true;
     this.network.attach('primary', this.primary);
     this.network.attach('secondary', this.secondary);
   }
@@ -138,6 +146,27 @@ export class World implements Surroundings {
     this.clients.start();
     this.agenda.after(3, () => this.primary.post({ kind: 'command', command: { name: 'protect' } }));
     while (this.agenda.step(lengthMs));
+  }
+
+  /** The next pair of this guest, of one side of this one, which is settled, and a standby. */
+  next(successors: Successors): World {
+    return new World(this.schedule, this.#options, { ...successors, lineage: this.lineage });
+  }
+
+  get agenda(): Agenda {
+    return this.lineage.agenda;
+  }
+
+  get arbiter(): FakeArbiter {
+    return this.lineage.arbiter;
+  }
+
+  get clients(): Clients {
+    return this.lineage.clients;
+  }
+
+  get clocksHonest(): boolean {
+    return this.lineage.clocksHonest;
   }
 
   randomOf(role: Role): RandomStream {
@@ -164,32 +193,29 @@ export class World implements Surroundings {
 
   /** Called before every effect: here anything may happen. */
   before(side: SideView, kind: string): void {
-    this.#effects++;
-    this.#onEffect?.(this.#effects, kind);
-    if (this.#pending.length === 0) return;
-    const counts = this.#effectsOf[side.role];
+    const { lineage } = this;
+    lineage.effects++;
+    this.#onEffect?.(lineage.effects, kind);
+    if (lineage.pending.length === 0) return;
+    const counts = lineage.effectsOf[side.role];
     const nth = (counts.get(kind) ?? 0) + 1;
     counts.set(kind, nth);
-    for (let at = 0; at < this.#pending.length; at++) {
-      const fault = this.#pending[at] as Fault;
+    for (let at = 0; at < lineage.pending.length; at++) {
+      const fault = lineage.pending[at] as Fault;
       const due =
         fault.before === 'any'
-          ? this.#effects >= fault.nth
+          ? lineage.effects >= fault.nth
           : fault.before === kind && fault.side === side.role && nth >= fault.nth;
       if (!due) continue;
-      this.#pending.splice(at--, 1);
-      this.#strike(fault);
+      lineage.pending.splice(at--, 1);
+      lineage.current.#strike(fault);
     }
-  }
-
-  get effects(): number {
-    return this.#effects;
   }
 
   #strike(fault: Fault): void {
     const { healthy } = this.schedule;
     if (healthy !== undefined && this.agenda.now >= healthy.fromMs && !sparesHealthy(fault, healthy.side)) return;
-    this.faultsApplied++;
+    this.lineage.faultsApplied++;
     this.trace(undefined, `-- ${fault.kind} (${fault.side})`);
     this.count(`fault: ${fault.kind}`);
     this.strike(fault);
@@ -294,7 +320,7 @@ export class World implements Surroundings {
       throw new Violation('B.15', `${expectedInputs} packets were to enter the survivor's guest, ${replayed} did`);
     }
     for (let index = 0; index < this.#answersAtTakeover; index++) {
-      if (this.#released.has(index) || waiting.some((answer) => answer.index === index)) continue;
+      if (this.lineage.released.has(index) || waiting.some((answer) => answer.index === index)) continue;
       throw new Violation('B.15', `answer ${index} was held by the primary, and nobody sent it`);
     }
     if (guest.ended) return;
@@ -324,8 +350,8 @@ export class World implements Surroundings {
 
   /** A gate is opened for good: this side is alone. */
   opened(side: SideView): void {
-    const other = this.side(peerOf(side.role));
-    if (!other.dead && other.gate.mode === 'direct') {
+    for (const other of this.lineage.worlds.flatMap(({ primary, secondary }) => [primary, secondary])) {
+      if (other === side || other.dead || other.gate.mode !== 'direct') continue;
       throw new Violation('C.1', `${side.role} opens its gate, and ${other.role}'s is open`);
     }
     if (side.role === 'secondary') this.liveAt = this.agenda.now;
@@ -343,10 +369,16 @@ export class World implements Surroundings {
     const { term } = side.core;
     if (term > side.durableTerm)
       throw new Violation('B.6', `${side.role} speaks in term ${term}, which is not on its disk`);
-    const speaker = this.#speakers.get(term) ?? side.role;
-    this.#speakers.set(term, speaker);
-    if (speaker !== side.role)
-      throw new Violation('C.1', `${side.role} speaks in term ${term}, in which ${speaker} spoke`);
+    const { speakers } = this.lineage;
+    const speaker = speakers.get(term) ?? side.holder;
+    speakers.set(term, speaker);
+    if (speaker !== side.holder) {
+      throw new Violation('C.1', `${side.role} speaks in term ${term}, in which another process spoke`);
+    }
+    const later = speakers.get(term + 1);
+    if (later !== undefined && later !== side.holder && this.clocksHonest) {
+      throw new Violation('C.1', `${side.role} speaks in term ${term}, and another process spoke in the next one`);
+    }
     if (side.role === 'primary' && this.liveAt !== undefined && this.clocksHonest) {
       throw new Violation('C.1', `the primary sends, and the secondary is live since ${this.liveAt.toFixed(1)} ms`);
     }
@@ -357,7 +389,7 @@ export class World implements Surroundings {
     this.speaks(side);
     if (answer.ack === 0) {
       if (side.role === 'primary' && side.gate.mode === 'holding') this.#checkCommitted(answer);
-      this.#released.add(answer.index);
+      this.lineage.released.add(answer.index);
     }
     this.agenda.after(0.2, () => this.clients.hear(answer));
   }
@@ -375,6 +407,25 @@ export class World implements Surroundings {
   overran(): void {
     throw new Violation('A.7', 'the primary forwarded more than the disk log holds');
   }
+}
+
+function newLineage({ seed, faults, arbiter }: Schedule): Lineage {
+  return new Lineage(faults, (lineage) => ({
+    arbiter: new FakeArbiter(arbiter, lineage.agenda, new RandomStream(seed, 3)),
+    clients: new Clients(
+      lineage.agenda,
+      new RandomStream(seed, 4),
+      (request) => {
+        lineage.agenda.after(0.3, () => {
+          for (const { primary, secondary } of lineage.worlds) {
+            primary.request(request);
+            secondary.request(request);
+          }
+        });
+      },
+      () => lineage.clocksHonest,
+    ),
+  }));
 }
 
 /** In liveness mode, what may still happen once one side is to be well. */

@@ -315,7 +315,9 @@ export class Primary {
     this.#log = undefined;
     this.#passesLeft = this.#settings.livePasses;
     this.#modes.begin(this.#now);
-    this.#do({ kind: 'attach' }, { kind: 'synchronise-disks' });
+    this.#do({ kind: 'attach' });
+    if (this.#rules.equalisesDisks) this.#do({ kind: 'synchronise-disks' });
+    else this.#pass();
     this.#heartbeat.start(this.#now);
     this.#beat();
   }

@@ -264,7 +264,10 @@ export class Secondary {
     this.#phase.move('greeting');
     this.#greeted = term;
     if (term === this.#term) this.#welcome();
-    else this.#do({ kind: 'write-term', term });
+    else {
+      this.#do({ kind: 'write-term', term });
+      if (this.#rules.mayWelcome(false)) this.#termWritten(term);
+    }
   }
 
   /** Why this standby will not have that primary, which greets it in that term; undefined if it will. Changes nothing. */
