@@ -2,10 +2,9 @@ import type { Fault } from '../faults.ts';
 import { Agenda } from './agenda.ts';
 import type { FakeArbiter } from './arbiter.ts';
 import type { Clients } from './clients.ts';
-import type { World } from './world.ts';
 
 /** What is one for all pairs that a guest lives through: time, its clients, the arbiter, and who ever spoke. */
-export class Lineage {
+export class Lineage<World> {
   readonly agenda = new Agenda();
   /** The pairs, one after another. Sides of earlier ones may be frozen, and thaw. */
   readonly worlds: World[] = [];
@@ -25,7 +24,7 @@ export class Lineage {
 
   constructor(
     faults: readonly Fault[],
-    make: (lineage: Lineage) => { readonly arbiter: FakeArbiter; readonly clients: Clients },
+    make: (lineage: Lineage<World>) => { readonly arbiter: FakeArbiter; readonly clients: Clients },
   ) {
     this.pending = [...faults];
     const { arbiter, clients } = make(this);

@@ -76,7 +76,7 @@ const mayTakeOver: ReadonlySet<string> = new Set(['protecting', 'taking-over', '
 /** Two hosts, what is between them, an arbiter and clients, and an eye on the invariants of spec section C. */
 export class World implements Surroundings {
   readonly schedule: Schedule;
-  readonly lineage: Lineage;
+  readonly lineage: Lineage<World>;
   readonly rules: Rules;
   readonly random: RandomStream;
   readonly compares: boolean;
@@ -101,7 +101,11 @@ export class World implements Surroundings {
 
   readonly #options: WorldOptions;
 
-  constructor(schedule: Schedule, options: WorldOptions = {}, before?: Successors & { readonly lineage: Lineage }) {
+  constructor(
+    schedule: Schedule,
+    options: WorldOptions = {},
+    before?: Successors & { readonly lineage: Lineage<World> },
+  ) {
     const { rules = specification, counts = new Map<string, number>(), history, onEffect } = options;
     this.#options = options;
     this.rules = rules;
@@ -409,8 +413,8 @@ export class World implements Surroundings {
   }
 }
 
-function newLineage({ seed, faults, arbiter }: Schedule): Lineage {
-  return new Lineage(faults, (lineage) => ({
+function newLineage({ seed, faults, arbiter }: Schedule): Lineage<World> {
+  return new Lineage<World>(faults, (lineage) => ({
     arbiter: new FakeArbiter(arbiter, lineage.agenda, new RandomStream(seed, 3)),
     clients: new Clients(
       lineage.agenda,
