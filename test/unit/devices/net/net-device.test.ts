@@ -175,3 +175,58 @@ test('serves the other queues while one has more than a turn', async (t) => {
   rig.work();
   t.equal(rig.port.sent.length, 200);
 });
+
+test('tells only a driver that runs of its link, and only when that changes', async (t) => {
+  const rig = netRig(t, { start: false });
+  const generation = (): number => rig.driver.read('ConfigGeneration');
+  const before = generation();
+  rig.device.setLink(false);
+  t.equal(generation(), before);
+  rig.driver.start();
+  t.equal(statusOf(rig), 0);
+  rig.device.setLink(false);
+  t.equal(generation(), before);
+  rig.device.setLink(true);
+  t.equal(generation(), before + 1);
+  rig.device.setLink(true);
+  t.equal(generation(), before + 1);
+});
+
+test('has its own address again after a reset', async (t) => {
+  const rig = netRig(t);
+  const address = (): number[] => Array.from(mac, (_, at) => rig.driver.readConfig(at, 1));
+  rig.control.add([{ read: Uint8Array.of(1, 1, 2, 9, 9, 9, 9, 9) }, { write: 1 }]);
+  rig.driver.kick(2);
+  t.strictSame(address(), [2, 9, 9, 9, 9, 9]);
+  rig.driver.reset();
+  t.strictSame(address(), [...mac]);
+});
+
+test('has room ready for plain packets, or for segments where its driver takes them', async (t) => {
+  for (const [accept, buffers] of [
+    [feature.version1 | netFeature.mergeableBuffers, 2],
+    [feature.version1 | netFeature.mergeableBuffers | netFeature.guestChecksum, 2],
+    [feature.version1 | netFeature.mergeableBuffers | netFeature.guestChecksum | netFeature.guestTso4, 66],
+    [feature.version1 | netFeature.mergeableBuffers | netFeature.guestChecksum | netFeature.guestTso6, 66],
+  ] as const) {
+    const rig = netRig(t, { accept });
+    for (let index = 0; index < 100; index++) rig.receive.add([{ write: 1000 }]);
+    rig.arrive();
+    t.equal(rig.transport.queues[0]?.position.nextAvail, buffers);
+  }
+});
+
+test('has nothing in flight, and nothing to do once it is paused or closed', async (t) => {
+  const rig = netRig(t);
+  for (let index = 0; index < 200; index++) rig.transmit.add([{ read: packet(26) }]);
+  rig.device.kicked(1);
+  t.match(rig.device, { hasMore: true, inFlight: 0, writesMemory: false });
+  rig.transport.pause();
+  t.equal(rig.device.hasMore, false);
+  rig.device.turn();
+  const sent = rig.port.sent.length;
+  rig.transport.resume();
+  rig.work();
+  t.ok(sent < 200);
+  t.equal(rig.port.sent.length, 200);
+});

@@ -178,6 +178,17 @@ for (const [what, change, message] of [
   });
 }
 
+test('refuses a state whose link is neither up, nor down, nor to be announced', async (t) => {
+  const rig = netRig(t);
+  const state = savedState(rig);
+  const config = new Uint8Array(state.registers.config);
+  config[6] = 4;
+  t.throws(() => rig.transport.prepareLoad({ ...state, registers: { ...state.registers, config } }), {
+    code: 'VM_STATE',
+    message: /^registers\.config\.status cannot be 4/,
+  });
+});
+
 test('refuses a state in which a packet waits, or was seen, with no driver', async (t) => {
   const rig = netRig(t, { start: false });
   const state = savedState(rig);
