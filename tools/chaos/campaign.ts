@@ -87,7 +87,10 @@ export class Campaign {
         this.kept = await this.#keep(round, result);
         return;
       }
-      if (result.outcome === 'standby') await this.#endPair();
+      if (result.outcome !== 'standby') continue;
+      // A survivor of a comparing pair translates its connections: another pair, until what it becomes does so too.
+      if (this.#options.compare === true) await this.#endPair();
+      else this.#pair?.rolesChanged();
     }
   }
 
@@ -140,7 +143,8 @@ export class Campaign {
       if (performance.now() > deadline) return false;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    this.#note('protected');
+    this.#watch.speakers.isPair();
+    this.#note(`protected, primary on host ${pair.primaryHost}`);
     return true;
   }
 

@@ -21,6 +21,11 @@ export class Speakers {
     for (const host of hostNames) this.frames[host] = 0;
   }
 
+  /** The guest is protected: whoever was silent is its standby, and may be the one that speaks next. */
+  isPair(): void {
+    this.#silenced = undefined;
+  }
+
   /** A frame of the guest's left a host. To be called in the order in which they did. */
   spoke(host: HostName, frame: Uint8Array): void {
     this.frames[host]++;

@@ -39,14 +39,13 @@ export interface PairOptions {
 export class Pair {
   readonly folder: string;
   readonly vmms: Partial<Record<HostName, Vmm>> = {};
-  /** Host of the side that began as primary. */
-  readonly primaryHost: HostName;
+  #primaryHost: HostName;
   readonly #options: PairOptions;
   #started = 0;
 
   private constructor(options: PairOptions) {
     this.folder = options.folder;
-    this.primaryHost = options.primary;
+    this.#primaryHost = options.primary;
     this.#options = options;
   }
 
@@ -72,6 +71,11 @@ export class Pair {
     return pair;
   }
 
+  /** Host of the side that is the primary, or was one last. */
+  get primaryHost(): HostName {
+    return this.#primaryHost;
+  }
+
   get standbyHost(): HostName {
     return otherHost(this.primaryHost);
   }
@@ -86,10 +90,22 @@ export class Pair {
     return join(this.folder, `disk-${host}.img`);
   }
 
-  /** Starts a standby, the first one or another one after its predecessor has ended. What is on its disk stays there. */
+  /** The standby has taken over: it is the primary from now on, and the other host is to get a standby. */
+  rolesChanged(): void {
+    this.#primaryHost = this.standbyHost;
+  }
+
+  /**
+   * Starts a standby, the first one or another one after its predecessor on that host has ended. What is on its disk stays there. It
+   * looks for a survivor on the other host.
+   */
   startStandby(): void {
     const host = this.standbyHost;
-    this.#start(host, ['standby', '--listen', `${linkAddress(host)}:${peerPort}`, ...this.#flags(host)]);
+    const places = [
+      ...['--listen', `${linkAddress(host)}:${peerPort}`],
+      ...['--peer', `${linkAddress(otherHost(host))}:${peerPort}`],
+    ];
+    this.#start(host, ['standby', ...places, ...this.#flags(host)]);
   }
 
   get #boot(): readonly string[] {
@@ -100,7 +116,7 @@ export class Pair {
   #flags(host: HostName): string[] {
     const { arbiter, keys, detectionMs, folder } = this.#options;
     return [
-      ...['--state', join(folder, `${host}${this.#started + 1}.state`)],
+      ...['--state', join(folder, `${host}.state`)],
       ...['--arbiter', arbiter, '--detection', String(detectionMs)],
       ...(keys === undefined ? ['--insecure'] : ['--tls', `dir=${join(keys, host)}`]),
     ];
