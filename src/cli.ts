@@ -132,7 +132,13 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     const command = cli.command(name).description(help);
     for (const [flag, text] of machineFlags) command.option(flag, text);
     if (name === 'status') {
-      command.option('--watch', 'show it again every second, until the machine ends').addHelpText('after', statusHelp);
+      command
+        .option('--watch', 'show it again every second, until the machine ends')
+        .option(
+          '--why',
+          'of a pair in comparing mode, show the last answers on which the two guests did not agree, too',
+        )
+        .addHelpText('after', statusHelp);
     }
     if (name === 'resume') {
       command.option(

@@ -131,4 +131,5 @@ PAIRING, LISTENING, UNPROTECTED, WAITING, FENCED or ENDED. docs/operating.md has
 
 Examples:
   colo-vmm status --watch
+  colo-vmm status --why
   colo-vmm status --vm web --json`;

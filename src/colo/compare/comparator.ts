@@ -5,7 +5,7 @@ import { ipProtocol } from '../packet/wire.ts';
 import { ComparedFlow, type FlowOutcome } from './compared-flow.ts';
 import { Datagrams } from './datagrams.ts';
 import type { Divergence } from './divergence.ts';
-import { excerpt } from './excerpt.ts';
+import { difference, excerpt } from './excerpt.ts';
 import type { PolicyOf } from './flow-policy.ts';
 import { PacketStore } from './packet-store.ts';
 import type { CompareSettings } from './settings.ts';
@@ -203,12 +203,15 @@ export class Comparator implements FlowOutcome {
       if (!isMine && !isTheirs) continue;
       // Where each waits for the other, the later one has waited long enough, too.
       if (disagrees && !(isMine && isTheirs)) continue;
-      this.diverge(flow, {
-        reason: disagrees ? 'payload' : 'timeout',
-        waits: isMine ? 'primary' : 'secondary',
-        primary: mine === undefined ? noBytes : excerpt(mine, 0),
-        secondary: theirs === undefined ? noBytes : excerpt(theirs, 0),
-      });
+      if (disagrees) this.diverge(flow, { reason: 'payload', ...difference(mine, theirs) });
+      else {
+        this.diverge(flow, {
+          reason: 'timeout',
+          waits: isMine ? 'primary' : 'secondary',
+          primary: mine === undefined ? noBytes : excerpt(mine, 0),
+          secondary: theirs === undefined ? noBytes : excerpt(theirs, 0),
+        });
+      }
       this.#noteWaiting(flow);
     }
   }

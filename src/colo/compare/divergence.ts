@@ -28,6 +28,8 @@ export interface Divergence {
   readonly waits?: 'primary' | 'secondary';
   /** Of what differs: how many bytes into the stream or the packet. Undefined: not known. */
   readonly position?: number;
+  /** What both sides said just before, in the same packet, at most {@link shownBefore} bytes. */
+  readonly before?: Uint8Array;
   /** The first bytes that differ, from there on, at most {@link shownBytes}; empty: that side has none there. */
   readonly primary: Uint8Array;
   readonly secondary: Uint8Array;
@@ -35,8 +37,11 @@ export interface Divergence {
 
 /** How many bytes of each side are shown. */
 export const shownBytes = 16;
+/** How many bytes are shown of what both said before: enough to see of which line or field they are. */
+export const shownBefore = 32;
 
-const meaning: Readonly<Record<DivergenceReason, string>> = {
+/** What each reason means, as the end of a sentence. */
+export const meaning: Readonly<Record<DivergenceReason, string>> = {
   payload: 'the two guests said different things',
   end: 'one guest ended the connection where the other one did not',
   options: 'the two guests opened the connection with different options (window scale, SACK or timestamps)',
@@ -49,16 +54,23 @@ const meaning: Readonly<Record<DivergenceReason, string>> = {
 };
 
 /** A divergence in a sentence. */
-export function divergenceText({ reason, flow, waits, position, primary, secondary }: Divergence): string {
+export function divergenceText(divergence: Divergence): string {
+  const { reason, flow, waits, position, primary, secondary } = divergence;
   const where = position === undefined ? '' : `, at byte ${position}`;
   const who = waits === undefined ? '' : ` (the ${waits} waits)`;
-  const bytes = primary.length + secondary.length === 0 ? '' : `: ${shown(primary)} and ${shown(secondary)}`;
+  const bytes = primary.length + secondary.length === 0 ? '' : `: ${bytesText(divergence)}`;
   return `${flow}${where}: ${meaning[reason]}${who}${bytes}`;
 }
 
-function shown(bytes: Uint8Array): string {
-  if (bytes.length === 0) return 'nothing';
-  return JSON.stringify(
-    Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '·')).join(''),
-  );
+/** The first bytes that differ, P's and S's, after what both said: `"Date: 16:10:0[2|3]"`. */
+export function bytesText({ before = noBytes, primary, secondary }: Divergence): string {
+  return `"${plain(before)}[${plain(primary) || nothing}|${plain(secondary) || nothing}]"`;
 }
+
+/** As text, with a dot for what is none. */
+export function plain(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '·')).join('');
+}
+
+const nothing = '(nothing)';
+const noBytes = new Uint8Array(0);

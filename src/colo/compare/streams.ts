@@ -3,7 +3,7 @@ import { advanced, distance } from '../packet/sequence.ts';
 import { tcpFlag } from '../packet/wire.ts';
 import type { ComparedFlow, FlowOutcome } from './compared-flow.ts';
 import type { DivergenceReason } from './divergence.ts';
-import { excerpt } from './excerpt.ts';
+import { excerpt, excerptBefore } from './excerpt.ts';
 import type { PacketStore, Waiting, WaitingList } from './packet-store.ts';
 import { firstDifference, sameBytes } from './same-bytes.ts';
 import { mostAhead, synKind } from './stream.ts';
@@ -349,6 +349,7 @@ export class Streams {
     this.#outcome.diverge(flow, {
       reason,
       ...(primarySyn === 0 ? {} : { position: distance(place, primaryIsn) - 1 }),
+      ...(mine === undefined ? {} : { before: excerptBefore(mine, distance(place, mine.sequence)) }),
       primary: mine === undefined ? noBytes : excerpt(mine, distance(place, mine.sequence)),
       secondary: theirs === undefined ? noBytes : excerpt(theirs, distance(place, theirs.sequence)),
     });

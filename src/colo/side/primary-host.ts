@@ -23,6 +23,7 @@ import { turnAway } from '../link/turn-away.ts';
 import type { Captured } from '../machine/shared-checkpoints.ts';
 import { guestTime } from '../memory/guest-first.ts';
 import { PageSender } from '../memory/page-sender.ts';
+import { RecentDivergences } from '../observe/recent-divergences.ts';
 import type { Frame } from '../protocol/frame.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
@@ -74,6 +75,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   #retryMs = firstRetryMs;
   #insists: boolean;
   readonly #stops = new RecentFigures();
+  /** Of this protection; a new one begins without. */
+  #divergences = new RecentDivergences();
   #lastReasons: readonly string[] = [];
   #checkpoints = 0;
   #lastCheckpointAt: number | undefined;
@@ -183,6 +186,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
               passed: compared.passed,
               divergences: compared.divergences,
               checkpoints: this.#checkpoints,
+              recent: this.#divergences.list(),
             },
           }),
       address: showHostPort(this.#config.standby),
@@ -505,6 +509,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       });
       this.#checkpoints = 0;
       this.#attached = { packets, disks, pages, runDelay, hasDevices: io !== undefined };
+      this.#divergences = new RecentDivergences();
       if (io !== undefined) this.#signs.watch('io', io);
       for (const vcpu of views.vcpus) this.#signs.watch(`vcpu-${vcpu.handle.index}`, new VcpuSigns(vcpu));
       this.#vcpus = views.vcpus.length;
@@ -518,6 +523,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   }
 
   #diverged(divergence: Divergence): void {
+    this.#divergences.add(divergence, Date.now());
     this.log.add('checkpoint', `wanted: ${divergenceText(divergence)}`);
   }
 

@@ -8,6 +8,8 @@ import { type ClientOptions, print, withMachine } from './with-machine.ts';
 
 export interface StatusOptions extends ClientOptions {
   readonly watch?: boolean;
+  /** Show why the guests of a pair did not agree, too. */
+  readonly why?: boolean;
 }
 
 export interface StopOptions extends ClientOptions {
@@ -43,7 +45,7 @@ const statusPatienceMs = 900;
 export async function statusCommand(options: StatusOptions): Promise<void> {
   if (options.watch) {
     await withMachine(options, async (machine, shutdown) => {
-      await watchStatus(machine, options.json === true);
+      await watchStatus(machine, options);
       return tellEnd(machine, await shutdown, options);
     });
     return;
@@ -51,7 +53,7 @@ export async function statusCommand(options: StatusOptions): Promise<void> {
   const show = async (machine: MachineConnection): Promise<void> => {
     const status = await statusOf(machine);
     if (options.json) print(JSON.stringify(status, null, 2));
-    else for (const line of renderStatus(status)) print(line);
+    else for (const line of renderStatus(status, options)) print(line);
   };
   await withMachine(options, show, undefined, { totalMs: statusPatienceMs });
 }

@@ -6,6 +6,12 @@ import { pairStatusInTime, type UnknownPair } from './pair-answers.ts';
 import { renderPair } from './pair-status.ts';
 import { MonitorError } from './qmp-client.ts';
 import { duration, size } from './quantities.ts';
+import { renderDivergences } from './why-status.ts';
+
+export interface StatusDetail {
+  /** The last times that the two guests of a pair did not agree, too. */
+  readonly why?: boolean;
+}
 
 /** What `status --json` prints. */
 export interface MachineStatus {
@@ -112,8 +118,13 @@ export function checked<Schema extends v.GenericSchema>(
 }
 
 /** The same for a person, a fact a line: of its pair first, if it is in one. @param now ms since 1970 */
-export function renderStatus(machine: MachineStatus, now = Date.now()): string[] {
-  return [...(machine.colo === undefined ? [] : [...renderPair(machine.colo, now), '']), ...renderMachine(machine)];
+export function renderStatus(machine: MachineStatus, options: StatusDetail = {}, now = Date.now()): string[] {
+  return [...pairLines(machine, options, now), ...renderMachine(machine)];
+}
+
+function pairLines({ colo, coloUnknown }: MachineStatus, { why = false }: StatusDetail, now: number): string[] {
+  if (colo === undefined) return why && coloUnknown === undefined ? ['This machine is in no pair.', ''] : [];
+  return [...renderPair(colo, now), '', ...(why ? [...renderDivergences(colo, now), ''] : [])];
 }
 
 function renderMachine(machine: MachineStatus): string[] {

@@ -32,7 +32,15 @@ const status = v.object({
   address: text,
   mode: v.picklist(['buffered', 'comparing']),
   modeWhy: v.exactOptional(text),
-  compared: v.exactOptional(v.object({ released: count, passed: count, divergences: count, checkpoints: count })),
+  compared: v.exactOptional(
+    v.object({
+      released: count,
+      passed: count,
+      divergences: count,
+      checkpoints: count,
+      recent: v.array(v.object({ at: count, times: count, what: text, cause: text, remedy: v.exactOptional(text) })),
+    }),
+  ),
   epoch: v.number(),
   checkpoint: v.exactOptional(
     v.object({

@@ -5,16 +5,19 @@ import { endWithReader, later, print } from './with-machine.ts';
 const periodMs = 1000;
 
 /** Shows a machine until it ends: redrawn in its place on a terminal, else a block or a JSON object after the other. */
-export async function watchStatus(machine: MachineConnection, json: boolean): Promise<void> {
+export async function watchStatus(
+  machine: MachineConnection,
+  options: { readonly json?: boolean; readonly why?: boolean },
+): Promise<void> {
   const { stdout } = process;
   const block = new RedrawnBlock();
   endWithReader();
   for (;;) {
     const status = await machine.unlessEnded(statusOf(machine));
     if (status === undefined || status.state === 'shutdown') return;
-    if (json) print(JSON.stringify(status));
-    else if (stdout.isTTY) stdout.write(block.draw(renderStatus(status), stdout));
-    else print([...renderStatus(status), ''].join('\n'));
+    if (options.json) print(JSON.stringify(status));
+    else if (stdout.isTTY) stdout.write(block.draw(renderStatus(status, options), stdout));
+    else print([...renderStatus(status, options), ''].join('\n'));
     await later(periodMs);
   }
 }

@@ -40,6 +40,8 @@ export interface ColoStatus {
     readonly passed: number;
     readonly divergences: number;
     readonly checkpoints: number;
+    /** The last times that the guests did not agree, the newest first. */
+    readonly recent: readonly ColoDivergence[];
   };
   readonly epoch: number;
   /** The last one that S has. */
@@ -78,6 +80,20 @@ export interface ColoStatus {
     /** Why the last question got no answer. */
     readonly problem?: string;
   };
+}
+
+/** What the two guests said differently, in words for a person (spec A.5). */
+export interface ColoDivergence {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** How many of the same kind came in a row, this one the last. */
+  readonly times: number;
+  /** Which connection, where, which bytes. */
+  readonly what: string;
+  /** What usually makes two guests differ so. */
+  readonly cause: string;
+  /** What can be done, if there is something. */
+  readonly remedy?: string;
 }
 
 /** A line of the log, for a person and for programs. */

@@ -156,9 +156,9 @@ test('divergences in words', async (t) => {
     divergenceText({ reason: 'payload', flow: 'tcp a - b', primary: none, secondary: none, ...parts });
   t.equal(
     text({ position: 7, primary: Buffer.from('12:01\n'), secondary: Buffer.from('12:02\x7f') }),
-    'tcp a - b, at byte 7: the two guests said different things: "12:01·" and "12:02·"',
+    'tcp a - b, at byte 7: the two guests said different things: "[12:01·|12:02·]"',
   );
-  t.equal(text({ primary: Buffer.from(' ~') }), 'tcp a - b: the two guests said different things: " ~" and nothing');
+  t.equal(text({ primary: Buffer.from(' ~') }), 'tcp a - b: the two guests said different things: "[ ~|(nothing)]"');
   t.equal(text({ reason: 'buffered' }), 'tcp a - b: its output waits for a checkpoint, as was asked for');
   const reasons = [
     'payload',

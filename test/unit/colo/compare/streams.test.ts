@@ -54,6 +54,7 @@ test('a byte that differs wants a checkpoint, and nothing of the connection leav
     rig.s(theirs);
     if (order !== 'P first') rig.p(mine);
     t.match(rig.divergences, [{ reason: 'payload', position: 19, flow: 'tcp 192.0.2.1:80 - 198.51.100.7:40112' }]);
+    t.equal(Buffer.from(rig.divergences[0]?.before ?? []).toString(), 'the time is 12:00:0');
     t.equal(Buffer.from(rig.divergences[0]?.primary ?? []).toString(), '1 at P');
     t.equal(Buffer.from(rig.divergences[0]?.secondary ?? []).toString(), '2 at P');
     rig.both(data(25, 'all equal again'));
