@@ -64,7 +64,17 @@ export function divergenceText(divergence: Divergence): string {
 
 /** The first bytes that differ, P's and S's, after what both said: `"Date: 16:10:0[2|3]"`. */
 export function bytesText({ before = noBytes, primary, secondary }: Divergence): string {
-  return `"${plain(before)}[${plain(primary) || nothing}|${plain(secondary) || nothing}]"`;
+  const text = isText(primary) && isText(secondary) ? plain : hexadecimal;
+  return `"${text(before)}[${text(primary) || nothing}|${text(secondary) || nothing}]"`;
+}
+
+/** Whether at least half of it can be read. */
+function isText(bytes: Uint8Array): boolean {
+  return 2 * bytes.filter((byte) => byte >= 0x20 && byte < 0x7f).length >= bytes.length;
+}
+
+function hexadecimal(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
 }
 
 /** As text, with a dot for what is none. */

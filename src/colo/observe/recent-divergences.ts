@@ -35,6 +35,6 @@ export class RecentDivergences {
 /** Reason, what the guest's end is, and what both said before: clients and places in a stream do not count. */
 function kindOf({ reason, flow, waits, before }: Divergence): string {
   const [guest = flow] = flow.split(' - ', 1);
-  const line = before === undefined ? '' : Buffer.from(before).toString('latin1').split('\n').at(-1)?.slice(0, 6);
-  return [reason, waits, guest, line].join(' ');
+  const line = before === undefined ? '' : Buffer.from(before).toString('latin1').split('\n').at(-1);
+  return [reason, waits, guest, /^[a-z-]*/i.exec(line ?? '')?.[0]].join(' ');
 }

@@ -159,6 +159,10 @@ test('divergences in words', async (t) => {
     'tcp a - b, at byte 7: the two guests said different things: "[12:01·|12:02·]"',
   );
   t.equal(text({ primary: Buffer.from(' ~') }), 'tcp a - b: the two guests said different things: "[ ~|(nothing)]"');
+  t.equal(
+    text({ before: Buffer.of(0x16, 3), primary: Buffer.of(0x41, 0, 0xff), secondary: Buffer.from('ok') }),
+    'tcp a - b: the two guests said different things: "16 03[41 00 ff|6f 6b]"',
+  );
   t.equal(text({ reason: 'buffered' }), 'tcp a - b: its output waits for a checkpoint, as was asked for');
   const reasons = [
     'payload',
