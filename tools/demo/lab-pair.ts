@@ -48,6 +48,8 @@ export interface PairSettings {
   /** --insecure in place of keys. */
   readonly isInsecure?: boolean;
   readonly checkpointDelayMs?: number;
+  /** Both guests run, and their answers are compared. */
+  readonly isCompared?: boolean;
   /** Default: {@link LabPair.detectionMs}. */
   readonly detectionMs?: number;
 }
@@ -199,11 +201,12 @@ ${this.#guest.makeDisk} ${labFiles.disk}`);
 
   /** The command that is typed on that host. */
   command(side: Side): string[] {
-    const { isInsecure, checkpointDelayMs, detectionMs = this.detectionMs } = this.#settings;
+    const { isInsecure, checkpointDelayMs, isCompared, detectionMs = this.detectionMs } = this.#settings;
     const guest = [
       ...['--kernel', labFiles.kernel, '--initrd', labFiles.initrd, '--cmdline', 'console=ttyS0 quiet panic=-1'],
       ...['--cpus', '1', '--memory', this.#guest.memory, ...guestCpuFlags(this.lab.mode)],
       ...['--standby', `${this.host(this.standby).address}:${peerPort}`],
+      ...(isCompared === true ? ['--mode', 'comparing'] : []),
       ...(checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)]),
     ];
     // Of a new pair, etcd knows nothing yet.

@@ -127,6 +127,9 @@ const flags: Readonly<Record<string, string>> = {
  */
 export function parsePrimary(options: PairOptions, insists: boolean): PrimaryConfig {
   const { standby, mode, flow: flows, ...given } = checked(primarySchema, options);
+  if (flows.length > 0 && mode !== 'comparing') {
+    throw new ConfigError('--flow: output of no connection is compared; give --mode comparing too');
+  }
   const host = hostConfig(given);
   return { ...host, settings: { ...host.settings, compares: mode === 'comparing' }, standby, flows, insists };
 }

@@ -42,6 +42,7 @@ test('what nobody says has its default', async (t) => {
       divergenceShare: 0.5,
       buffersForMs: 5000,
     },
+    flows: [],
     security: { kind: 'plaintext' },
     arbiter: { kind: 'manual' },
     stateDirectory: defaultStateDirectory('web'),
@@ -169,4 +170,21 @@ test('both sides know the arbiter by the same name, however they reach it', asyn
   const named = (arbiter: string): string => parsePrimary({ ...primary, arbiter }, true).settings.arbiter;
   t.equal(named('etcd:http://c1:2379,http://c2:2379'), named('etcd:http://c2:2379'));
   t.not(named('etcd:http://c1:2379,prefix=/other/'), named('etcd:http://c1:2379'));
+});
+
+test('how output leaves is said to the primary alone', async (t) => {
+  const { settings, flows } = parsePrimary(
+    { ...primary, mode: 'comparing', flow: ['port=123,policy=buffer', 'port=514,policy=pass'] },
+    true,
+  );
+  t.equal(settings.compares, true);
+  t.strictSame(flows, [
+    { port: 123, policy: 'buffer' },
+    { port: 514, policy: 'pass' },
+  ]);
+  const refused = (options: object): string => refusal(() => parsePrimary({ ...primary, ...options }, true));
+  t.match(refused({ mode: 'colo' }), '--mode colo: give buffered or comparing');
+  t.match(refused({ mode: 'comparing', flow: ['port=0,policy=pass'] }), /port is a number from 1 to 65535/);
+  t.match(refused({ mode: 'comparing', flow: ['port=1,policy=drop'] }), /policy is compare, buffer, pass/);
+  t.match(refused({ flow: ['port=1,policy=pass'] }), /--flow: .*--mode comparing/);
 });
