@@ -2,8 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Shorter work is not looked at by itself: a look costs some microseconds. */
 const lookMs = 4;
-/** The guest's time to each time that it had to wait. */
-const restForWait = 2;
 /** Whoever waits for the work waits for no rest that is longer, whatever the guest's threads were kept from. */
 const longestRestMs = 200;
 
@@ -23,12 +21,12 @@ export function guestTime(waited: () => number): GuestTime {
 
 /** How long to rest after work of `workedMs` during which the guest's vCPUs waited for so long. */
 export function restMs(workedMs: number, waitedMs: number): number {
-  return Math.min(longestRestMs, Math.max(0, Math.min(workedMs, waitedMs)) * restForWait);
+  return Math.min(longestRestMs, Math.max(0, Math.min(workedMs, waitedMs)));
 }
 
 /**
- * Long work on a host that has too few processors for it and the guest: it rests as the guest had to wait, so that the guest has most
- * of the time. Where nobody waits there is no rest.
+ * Long work on a host that has too few processors for it and the guest: it rests as long as the guest had to wait, so that the guest
+ * has at least half of the time, and the work takes twice its own at most. Where nobody waits there is no rest.
  */
 export class GuestFirst {
   readonly #time: GuestTime;
