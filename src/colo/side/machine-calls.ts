@@ -40,7 +40,6 @@ export interface ReplicaViews {
   readonly packets: SharedReplica;
   /** A bitmap of RAM without the hole: pages that were written where `memory` says, and that `rollBack` takes. */
   readonly changed: SharedArrayBuffer;
-  readonly vcpus: readonly SharedVcpu[];
 }
 
 /** What the colo thread asks of the thread that owns P's machine. Each is one synchronous act there. */

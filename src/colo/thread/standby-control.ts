@@ -107,7 +107,7 @@ export class StandbyControl extends SideControl {
         if (replica === undefined) return views;
         replica.onEnd = (end) => this.calls?.tell('guestEnded', { exitCode: exitCodeOf(end) });
         const { changed, shared: packets } = replica;
-        return { ...views, replica: { packets, changed, vcpus: made.machine.vcpuReach } };
+        return { ...views, replica: { packets, changed } };
       },
       rehearse: (state) => {
         this.#machine.rehearse(state);
