@@ -63,6 +63,8 @@ interface Question {
 export class StandbyDisks {
   /** What went wrong first; it stays. */
   error: string | undefined;
+  /** What the first copy brought, with what the guest wrote meanwhile. */
+  copiedBytes = 0;
   readonly #parts: StandbyDisksParts;
   readonly #owner = new Owner();
   readonly #open: readonly OpenDisk[];
@@ -136,6 +138,7 @@ export class StandbyDisks {
     const isHalf = this.#log.append({ epoch: record.epoch, bytes, record: kept, state: 'waiting' });
     this.#logBytes += bytes;
     this.#staged++;
+    if (record.epoch === 0 && isWrite) this.copiedBytes += lengthBytes;
     if (isHalf) this.#parts.post({ kind: 'disk-log-half' });
     this.#lay();
   }

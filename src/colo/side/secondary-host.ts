@@ -21,7 +21,7 @@ import type { Frame } from '../protocol/frame.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
 import type { EpochItem, Hello } from '../protocol/messages.ts';
-import { type Epoch, next, noCheckpoint } from '../protocol/numbers.ts';
+import { type Epoch, next, noCheckpoint, type Term } from '../protocol/numbers.ts';
 import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
@@ -61,6 +61,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #greeter: PeerLink | undefined;
   #patience: NodeJS.Timeout | undefined;
   #lastReceivedAt: number | undefined;
+  /** The last term of this host in which it knew all that the pair did. */
+  #knownTerm: Term;
   #paired: string | undefined;
   /** Its guest has run since the last checkpoint. */
   #ran = false;
@@ -103,6 +105,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       return secondary;
     });
     this.#secondary = secondary as unknown as Secondary;
+    this.#knownTerm = this.#secondary.term;
     this.#config = config;
     this.#calls = calls;
     this.#signs = signs;
@@ -291,6 +294,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'protected':
         this.become('it has all of its primary');
         this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`, 'protected');
+        this.#tellWhatIsGone(notice.term);
         return;
       case 'not-protected':
         this.become(notice.why);
@@ -381,6 +385,19 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#paired = link.peer.host;
     this.adopt(link);
     this.#expectGreeting();
+  }
+
+  /** This host was in an earlier term of the pair, perhaps as its primary: nobody else has what it wrote last (spec B.7). */
+  #tellWhatIsGone(term: Term): void {
+    const before = this.#knownTerm;
+    this.#knownTerm = term;
+    if (before === 0 || before >= term) return;
+    const kib = Math.ceil((this.#attached?.disks.copiedBytes ?? 0) / 1024);
+    this.log.add(
+      'disk',
+      `this host was in term ${before}: what it had written by then and the pair had not committed is gone; ` +
+        `${kib} KiB of its disks came from ${this.#paired}`,
+    );
   }
 
   /** A survivor that was found wants no standby now. It is asked again. */
