@@ -143,3 +143,28 @@ test('an atomic operation marks also what is marked: a plain look could come bef
   }
   t.strictSame(pagesOf(bitmap), [7]);
 });
+
+test('takes the mark of one page, and of no other', async (t) => {
+  const bitmap = new DirtyBitmap(70);
+  bitmap.markAll();
+  for (const page of [0, 31, 32, 69]) bitmap.unmark(page);
+  t.equal(bitmap.count, 66);
+  t.strictSame(
+    [0, 1, 30, 31, 32, 33, 68, 69].map((page) => bitmap.has(page)),
+    [false, true, true, false, false, true, true, false],
+  );
+  bitmap.unmark(31);
+  t.equal(bitmap.has(31), false, 'one that is not marked stays so');
+});
+
+test('marks all pages that there are, and finds none behind them', async (t) => {
+  for (const pages of [1, 31, 32, 64, 70]) {
+    const bitmap = new DirtyBitmap(pages);
+    bitmap.markAll();
+    t.equal(bitmap.count, pages);
+    t.equal(bitmap.nextMarked(pages - 1), pages - 1);
+    t.equal(bitmap.nextMarked(pages), pages);
+    t.equal(bitmap.nextMarked(pages + 1), pages);
+    t.equal(bitmap.nextClean(0), pages);
+  }
+});

@@ -121,6 +121,25 @@ test('gives adjacent pages as runs, each page once and in order', async (t) => {
     [3, 7, 1],
     [4, 9, 2],
   ]);
+  dirty[0]?.clear();
+  dirty[0]?.mark(0);
+  staging.copy(ram.memory, dirty);
+  t.strictSame(collect(), [[0, 0, 1]], 'and none that was staged before');
+});
+
+test('another thread finds the staged pages and their numbers where it is told', async (t) => {
+  const { ram, staging, dirty } = rig(t, 16 * MiB);
+  for (const page of [3, 4000]) {
+    dirty[0]?.mark(page);
+    ram.memory.writeU32(gpa(page * pageSize), page);
+  }
+  staging.copy(ram.memory, dirty);
+  const { bytes, start, capacity, numbers } = staging.shared;
+  t.equal(capacity, 4096);
+  t.equal(numbers.byteLength, 4 * 4096);
+  t.strictSame([...new Uint32Array(numbers, 0, 2)], [3, 4000]);
+  t.equal(new Uint32Array(bytes, start, 1)[0], 3);
+  t.equal(new Uint32Array(bytes, start + pageSize, 1)[0], 4000);
 });
 
 test('what was staged goes into RAM where it was, and counts as written', async (t) => {
@@ -154,5 +173,14 @@ test('pages that RAM does not have are refused', async (t) => {
   dirty[0]?.mark((8 * MiB) / pageSize);
   staging.copy(ram.memory, dirty);
   t.throws(() => smaller.load(staging), RangeError);
-  t.throws(() => staging.copyOut(0, ram.memory.regions[0]?.address ?? 0, 2), RangeError);
+  for (const [first, pages] of [
+    [0, 2],
+    [-1, 1],
+    [1, 1],
+  ] as const) {
+    t.throws(() => staging.copyOut(first, ram.slots[0]?.hostAddress ?? 0, pages), {
+      name: 'RangeError',
+      message: `pages [${first}, +${pages}) are not staged`,
+    });
+  }
 });
