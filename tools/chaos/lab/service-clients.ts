@@ -95,7 +95,10 @@ export function openConnection(host: string, port: number): ServiceClient {
   );
 }
 
-/** What a connection fails with that nobody has answered yet: not even who has the guest's address. */
+/**
+ * What a connection fails with that nobody has answered yet: not even who has the guest's address. Linux asks for that three times, a
+ * second apart, and here it takes longer than that already to find a host silent.
+ */
 const unanswered: ReadonlySet<string | undefined> = new Set(['EHOSTUNREACH', 'ETIMEDOUT']);
 const againMs = 300;
 

@@ -1,4 +1,5 @@
 import type { Notice } from '../../../src/colo/core/events.ts';
+import { pairingPatience } from '../../../src/colo/core/fencing/heartbeat.ts';
 import { peerOf, type Role } from '../../../src/colo/protocol/numbers.ts';
 import type { PrimarySide } from './primary-side.ts';
 import type { SecondarySide } from './secondary-side.ts';
@@ -42,6 +43,9 @@ const countsOnPeer: ReadonlySet<string> = new Set([
   'protecting',
   'taking-over',
 ]);
+
+/** Nobody is counted on yet: a peer may be silent for longer. */
+const pairs: ReadonlySet<string> = new Set(['synchronising', 'seeding']);
 
 /** C.5: whatever the peer does or does not do, a side that is well reaches a decided state in time. And liveness. */
 export class Watchdog {
@@ -94,7 +98,8 @@ export class Watchdog {
     }
     const peer = this.#world.side(peerOf(side.role));
     const since = Math.max(peer.unwellSince, peer.heardUntil, side.phaseSince);
-    const longest = (settings.detectMs + settings.heartbeatMs * 2) * slowest + 40 + slow * 2;
+    const silence = pairs.has(side.core.phase) ? settings.detectMs * pairingPatience : settings.detectMs;
+    const longest = (silence + settings.heartbeatMs * 2) * slowest + 40 + slow * 2;
     if (countsOnPeer.has(side.core.phase) && !peer.isWell && now - since > longest) {
       throw new Violation('C.5', `${side.role} counts on a peer that is not well for ${Math.round(now - since)} ms`);
     }

@@ -601,7 +601,7 @@ export class Primary {
 
   #beat(): void {
     this.#send({ kind: 'heartbeat', clock: this.#now, echo: Number.NaN, laidBytes: 0 });
-    this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now));
+    this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now, isPairing(this.phase)));
   }
 
   #heardHeartbeat({ echo, laidBytes }: HeartbeatMessage): void {
@@ -618,15 +618,15 @@ export class Primary {
     switch (timer) {
       case 'heartbeat':
         if (!hasPeer(this.phase)) return;
-        if (this.#heartbeat.isSilent(this.#now)) {
-          this.#lose(`silent for ${this.#settings.detectMs} ms`);
+        if (this.#heartbeat.isSilent(this.#now, isPairing(this.phase))) {
+          this.#lose(`silent for ${this.#heartbeat.limitMs(isPairing(this.phase))} ms`);
           return;
         }
         if (this.#rules.mayVouch(turned)) {
           this.#beat();
           return;
         }
-        this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now));
+        this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now, isPairing(this.phase)));
         return;
       case 'step':
         this.#overdue();

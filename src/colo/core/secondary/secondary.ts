@@ -547,7 +547,7 @@ export class Secondary {
 
   #beat(): void {
     this.#send({ kind: 'heartbeat', clock: this.#now, echo: Number.NaN, laidBytes: this.#laidBytes });
-    this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now));
+    this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now, this.phase === 'seeding'));
   }
 
   /** P's clock goes back to it: with that, P may release for a while. */
@@ -563,15 +563,15 @@ export class Secondary {
       case 'heartbeat':
         this.#turned = turned;
         if (!hasPeer(this.phase)) return;
-        if (this.#heartbeat.isSilent(this.#now)) {
-          this.#lose(`silent for ${this.#settings.detectMs} ms`, 'network');
+        if (this.#heartbeat.isSilent(this.#now, this.phase === 'seeding')) {
+          this.#lose(`silent for ${this.#heartbeat.limitMs(this.phase === 'seeding')} ms`, 'network');
           return;
         }
         if (this.#rules.mayVouch(turned)) {
           this.#beat();
           return;
         }
-        this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now));
+        this.#setTimer('heartbeat', this.#heartbeat.nextAt(this.#now, this.phase === 'seeding'));
         return;
       case 'step':
         if (this.phase === 'leaving') {

@@ -3,7 +3,7 @@ import type { Effect } from '../../../../../src/colo/core/events.ts';
 import { Claim } from '../../../../../src/colo/core/fencing/claim.ts';
 import { ConsentGiven, ConsentHeld } from '../../../../../src/colo/core/fencing/consent.ts';
 import { newFailover } from '../../../../../src/colo/core/fencing/failover.ts';
-import { Heartbeat } from '../../../../../src/colo/core/fencing/heartbeat.ts';
+import { Heartbeat, pairingPatience } from '../../../../../src/colo/core/fencing/heartbeat.ts';
 import { specification as rules } from '../../../../../src/colo/core/rules.ts';
 import { defaultSettings as settings } from '../../../../../src/colo/core/settings.ts';
 import { term } from '../../../../../src/colo/protocol/numbers.ts';
@@ -56,6 +56,20 @@ test('a peer is silent after the detection time; one that overslept gives it a h
   t.ok(heartbeat.isSilent(woken + heartbeatMs));
   heartbeat.heard(woken + heartbeatMs);
   t.notOk(heartbeat.isSilent(woken + 2 * heartbeatMs));
+});
+
+test('while a pair is made a peer may be silent for longer, and alarms ring no more often for that', async (t) => {
+  const { detectMs, heartbeatMs } = settings;
+  const heartbeat = new Heartbeat(rules, settings);
+  const [isPairing, limitMs] = [true, pairingPatience * detectMs];
+  heartbeat.start(0);
+  for (let now = 0; now < limitMs; now = heartbeat.nextAt(now, isPairing)) {
+    t.notOk(heartbeat.isSilent(now, isPairing), `${now} ms`);
+    t.ok(heartbeat.nextAt(now, isPairing) - now > 1, 'until the peer is due, nobody hurries');
+    t.ok(heartbeat.nextAt(now, isPairing) - now <= heartbeatMs);
+  }
+  t.ok(heartbeat.isSilent(limitMs, isPairing));
+  t.ok(heartbeat.isSilent(detectMs), 'of a pair that is made the detection time holds');
 });
 
 /** A claim that asks for term 4, and what it wants done. */
