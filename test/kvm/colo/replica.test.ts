@@ -1,0 +1,135 @@
+import { type Test, test } from 'tap';
+import { CheckpointSource } from '../../../src/colo/machine/checkpoint-source.ts';
+import { decodeState } from '../../../src/colo/machine/checkpoint-state.ts';
+import { shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
+import type { Replica } from '../../../src/colo/machine/replica.ts';
+import { StandbyMachine } from '../../../src/colo/machine/standby-machine.ts';
+import { guestTime } from '../../../src/colo/memory/guest-first.ts';
+import { PageReceiver } from '../../../src/colo/memory/page-receiver.ts';
+import { PageSender } from '../../../src/colo/memory/page-sender.ts';
+import { epoch } from '../../../src/colo/protocol/numbers.ts';
+import { Doorbell } from '../../../src/host/doorbell.ts';
+import { gpa, pageSize } from '../../../src/memory/address.ts';
+import type { Machine } from '../../../src/vmm/machine/machine.ts';
+import { Assembler, port } from '../../support/assembler.ts';
+import { ramHash, WatchedEpoch } from '../../support/checkpoint-equality.ts';
+import { throughFrames } from '../../support/checkpoint-rig.ts';
+import { counterAddress } from '../../support/guests.ts';
+import { noKvm } from '../../support/kvm.ts';
+import { bootMachine, until, vcpuProgram } from '../../support/machines.ts';
+
+const skip = noKvm();
+
+/** Counts in the first word of so many pages, one after the other, and then in `counterAddress`; powers off at `end`. */
+function sweeping(firstPage: number, pages: number, end: number): Uint8Array {
+  return new Assembler()
+    .label('sweep')
+    .set('ebx', firstPage * pageSize)
+    .set('ecx', pages)
+    .label('page')
+    .bytes(0xff, 0x03) // INC [EBX]
+    .bytes(0x81, 0xc3)
+    .word(pageSize) // ADD EBX, 4096
+    .repeatEcx('page')
+    .set('ebx', counterAddress)
+    .bytes(0xff, 0x03)
+    .setDx(port.delay)
+    .out()
+    .loadEax(counterAddress)
+    .compareEax(end)
+    .jumpIfNotZero('sweep')
+    .powerOff()
+    .assemble();
+}
+
+/** A guest and a standby whose guest may run beside it. */
+function pair(t: Test, code: Uint8Array) {
+  const primary = bootMachine(t, code);
+  const bell = new Doorbell();
+  t.teardown(() => bell.close());
+  const standby = new StandbyMachine(
+    shapeOfMachine(primary),
+    { disk: [], net: [] },
+    vcpuProgram,
+    () => {},
+    bell.button,
+  );
+  t.teardown(() => standby.discard());
+  const replica = standby.replica as Replica;
+  const open = new WatchedEpoch(primary.ram.memory);
+  const source = new CheckpointSource(primary, open);
+  t.teardown(() => source.detach());
+  const receiver = new PageReceiver(standby.shared.ram, decodeState, replica.changed);
+  t.teardown(() => receiver.close());
+  const link = throughFrames((item) => receiver.stage(item));
+  const sender = new PageSender({
+    shared: source.shared,
+    collect: async () => source.collect(),
+    owes: () => {},
+    guest: guestTime(() => 0),
+    send: (message) => {
+      link(message);
+      return true;
+    },
+  });
+  /** As the cores order it: S's guest stands still, and runs from there. */
+  const checkpoint = async (n: number): Promise<void> => {
+    if (n === 0) await sender.livePass(epoch(n));
+    replica.park();
+    await sender.transmit(epoch(n), source.capture(epoch(n)));
+    t.ok(await receiver.load(epoch(n)));
+    replica.rollBack();
+    t.equal(ramHash(standby.machine.ram.memory), open.ramAtStop.get(n), `RAM at checkpoint ${n}`);
+    standby.start(receiver.stateOf(epoch(n)), epoch(n + 1));
+  };
+  return { primary, standby, replica, checkpoint };
+}
+
+const counterOf = ({ ram }: Pick<Machine, 'ram'>): number => ram.memory.readU32(gpa(counterAddress));
+
+test("a standby's guest runs from each checkpoint, and is P's again at the next, whatever it did", {
+  skip,
+}, async (t) => {
+  const { primary, standby, checkpoint } = pair(t, sweeping(1024, 300, 0x7fff_ffff));
+  for (let n = 0; n < 6; n++) {
+    await checkpoint(n);
+    const [mine, theirs] = [counterOf(primary), counterOf(standby.machine)];
+    await until(() => counterOf(primary) > mine && counterOf(standby.machine) > theirs);
+  }
+});
+
+test('a guest that has ended at its standby alone runs again from the next checkpoint', { skip }, async (t) => {
+  const end = 5000;
+  const { primary, standby, replica, checkpoint } = pair(t, sweeping(1024, 10, end));
+  let ends = 0;
+  replica.onEnd = () => ends++;
+  await until(() => counterOf(primary) > 1);
+  primary.pause();
+  for (let n = 0; n < 3; n++) {
+    await checkpoint(n);
+    await until(() => ends === n + 1);
+    t.equal(counterOf(standby.machine), end);
+    t.equal(replica.ended?.kind, 'power-off');
+    t.equal(standby.machine.state, 'colo', 'it is held, as its guest left it');
+  }
+  t.ok(counterOf(primary) < end);
+});
+
+test('a guest that goes on by itself is where it was, and its memory is its own', { skip }, async (t) => {
+  const { primary, standby, replica, checkpoint } = pair(t, sweeping(1024, 300, 0x7fff_ffff));
+  await until(() => counterOf(primary) > 3);
+  await checkpoint(0);
+  const from = counterOf(standby.machine);
+  await until(() => counterOf(standby.machine) > from);
+  primary.stop('the test', 0);
+  standby.moveClock(25);
+  const at = counterOf(standby.machine);
+  t.ok(at > from);
+  standby.emerge(undefined);
+  t.equal(replica.ended, undefined);
+  standby.announce();
+  t.equal(counterOf(standby.machine), at, 'nothing of it was lost');
+  standby.resume();
+  await until(() => counterOf(standby.machine) > at);
+  t.equal(standby.machine.state, 'running');
+});
