@@ -3,7 +3,7 @@ import { head } from '../../../../src/colo/protocol/frame.ts';
 import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
 import { encodeFrame } from '../../../../src/colo/protocol/message-codec.ts';
 import { messageTable, type StreamName, streamOf, streams } from '../../../../src/colo/protocol/message-table.ts';
-import type { Message, MessageKind } from '../../../../src/colo/protocol/messages.ts';
+import type { Hello, Message, MessageKind } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, type Role, term } from '../../../../src/colo/protocol/numbers.ts';
 import { everyMessage, shape } from './messages.ts';
 
@@ -201,7 +201,7 @@ function spoken(kind: 'hello' | 'welcome' | 'refusal' | 'end', json: unknown): s
   return outcome('control', from === 'secondary' ? 'secondary' : 'primary', bytes);
 }
 
-const hello = { version: 3, pair: 'web', shape, detectMs: 200, arbiter: 'manual' };
+const { kind: _, ...hello } = everyMessage.find(({ kind }) => kind === 'hello') as Hello;
 const words = (length: number): string => 'x'.repeat(length);
 
 test('texts and numbers of a greeting have their limits', async (t) => {
