@@ -34,6 +34,7 @@ const assertions = {
   pass: () => {},
   comment: () => {},
   fail: (message = 'failed') => check(false, message),
+  bailout: (message = 'bailed out') => check(false, message),
   ok: (value, message = 'is not true') => check(value, message),
   notOk: (value, message = 'is not false') => check(!value, message),
   equal: (found, wanted, message = `is ${String(found)}`) => check(Object.is(found, wanted), message),
