@@ -1,3 +1,6 @@
+/** More than what is lost in a clock's arithmetic, far less than anything takes, ms. */
+const roundingMs = 1e-6;
+
 /** A side's clock: what it shows as a function of virtual time. */
 export class Clock {
   #rate: number;
@@ -16,7 +19,9 @@ export class Clock {
 
   /** The time at which it will show this, if nothing is done to it. */
   when(shows: number): number {
-    return this.#since + (shows - this.#base) / this.#rate;
+    const time = this.#since + (shows - this.#base) / this.#rate;
+    // Rounded down, an alarm would ring before its time, be set again, and ring at the same moment, for ever.
+    return this.at(time) < shows ? time + roundingMs : time;
   }
 
   jump(by: number): void {

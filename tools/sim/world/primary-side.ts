@@ -157,7 +157,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
         this.#packetItems = 0;
         this.#pagesItems = 0;
         this.forgetLeft();
-        for (const answer of this.gate.waiting()) this.#mirror(answer);
+        this.#mirrorWaiting();
         for (let page = 0; page < this.guest.pages.length; page++) this.guest.dirty.add(page);
         return;
       case 'detach':
@@ -207,6 +207,16 @@ export class PrimarySide extends Side<PrimaryEvent> {
       this.output(answer, this.epoch);
       this.post({ kind: 'output-waits' });
     } else this.output(answer, this.epoch);
+  }
+
+  /** What waits was said before this pair began, or in another one: it is the first epoch's, whatever it was. */
+  #mirrorWaiting(): void {
+    const waiting = this.gate.waiting();
+    this.gate.clear();
+    for (const answer of waiting) {
+      this.gate.take(answer, this.epoch);
+      this.#mirror(answer);
+    }
   }
 
   #mirror(answer: Answer): void {
