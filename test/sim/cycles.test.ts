@@ -2,7 +2,7 @@ import { test } from 'tap';
 import { runSeeds } from '../../tools/sim/campaign.ts';
 import { explain } from '../../tools/sim/report.ts';
 
-const schedules = process.env.CI === 'true' ? 5000 : 150;
+const schedules = process.env.CI === 'true' ? 2000 : 150;
 
 test('no invariant breaks in a guest that lives through many pairs, and it is protected in the end', async (t) => {
   const { totals, violating } = runSeeds(1, schedules, 'cycles');
