@@ -1,3 +1,4 @@
+import { pageSize } from '../../src/memory/address.ts';
 import { Assembler, port } from './assembler.ts';
 
 /** Machine-code guests, each for one thing a real one does. They run where KVM only interprets, too. */
@@ -174,6 +175,28 @@ export function counting(exits: boolean): Uint8Array {
   const guest = new Assembler().set('ebx', counterAddress).setDx(port.delay).label('step').bytes(0xff, 0x03); // INC [EBX]
   if (exits) guest.out();
   return guest.jump('step').assemble();
+}
+
+/**
+ * Counts in the first word of so many pages, one after the other, and then in {@link counterAddress}; powers off when that is `end`,
+ * or goes on without end.
+ */
+export function sweeping(firstPage: number, pages: number, end?: number): Uint8Array {
+  const guest = new Assembler()
+    .label('sweep')
+    .set('ebx', firstPage * pageSize)
+    .set('ecx', pages)
+    .label('page')
+    .bytes(0xff, 0x03) // INC [EBX]
+    .bytes(0x81, 0xc3)
+    .word(pageSize) // ADD EBX, 4096
+    .repeatEcx('page')
+    .set('ebx', counterAddress)
+    .bytes(0xff, 0x03)
+    .setDx(port.delay)
+    .out();
+  if (end === undefined) return guest.jump('sweep').assemble();
+  return guest.loadEax(counterAddress).compareEax(end).jumpIfNotZero('sweep').powerOff().assemble();
 }
 
 /** Where {@link rewriting} begins to write. */

@@ -491,6 +491,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       taps: tapsOf(views.devices),
       ...(this.#config.settings.compares ? { comparing } : {}),
     });
+    const runDelay = new RunDelay(views.vcpus.map(({ control }) => new VcpuControl(control).tid));
     try {
       const disks = new PrimaryDisks({
         ...parts,
@@ -499,7 +500,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         window: this.#primary.diskWindow,
         ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       });
-      const runDelay = new RunDelay(views.vcpus.map(({ control }) => new VcpuControl(control).tid));
       const pages = new PageSender({
         shared: views.memory,
         guest: guestTime(() => runDelay.ms),
@@ -518,6 +518,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       await packets.detach();
       await this.#calls.call('detach', undefined);
       packets.close();
+      runDelay.close();
       throw error;
     }
   }

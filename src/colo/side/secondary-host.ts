@@ -140,6 +140,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         dial: this.#dial,
         isFree: () => this.link === undefined && this.#secondary.phase === 'listening',
         found: (link) => this.#meet(link),
+        failed: (reason) => this.log.add('pair', `no survivor answers: ${reason}`),
       });
       this.#search.start();
     }

@@ -18,6 +18,8 @@ export interface SurvivorSearchOptions {
   readonly isFree: () => boolean;
   /** A survivor answers. What it says next is this side's to hear; it may be that it wants no standby. */
   readonly found: (link: PeerLink) => void;
+  /** Nobody could be asked there, for that reason; it is tried again. Told once. */
+  readonly failed: (reason: string) => void;
 }
 
 /**
@@ -25,12 +27,12 @@ export interface SurvivorSearchOptions {
  * other host is asked again and again. Its answer is a link like any other, on which the survivor is the primary.
  */
 export class SurvivorSearch {
-  /** Why the last attempt failed. */
-  problem: string | undefined;
   readonly #options: SurvivorSearchOptions;
   readonly #end = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #waitMs = firstWaitMs;
+  /** Why the last attempt failed. */
+  #problem: string | undefined;
 
   constructor(options: SurvivorSearchOptions) {
     this.#options = options;
@@ -46,18 +48,20 @@ export class SurvivorSearch {
   }
 
   async #attempt(): Promise<void> {
-    const { at, security, patienceMs, dial: open, isFree, found } = this.#options;
+    const { at, security, patienceMs, dial: open, isFree, found, failed } = this.#options;
     const { signal } = this.#end;
     if (!isFree()) this.#waitMs = firstWaitMs;
     else {
       this.#waitMs = Math.min(this.#waitMs * 1.5, longestWaitMs);
       try {
         const link = await open({ ...at, security, role: 'secondary', patienceMs, signal });
-        this.problem = undefined;
+        this.#problem = undefined;
         if (signal.aborted || !isFree()) link.destroy();
         else found(link);
       } catch (error) {
-        this.problem = (error as Error).message;
+        const { message } = error as Error;
+        if (message !== this.#problem && !signal.aborted) failed(message);
+        this.#problem = message;
       }
     }
     if (!signal.aborted) this.#timer = setTimeout(() => void this.#attempt(), this.#waitMs);

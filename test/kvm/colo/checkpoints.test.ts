@@ -13,35 +13,15 @@ import { epoch } from '../../../src/colo/protocol/numbers.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { generationIdAddress } from '../../../src/memory/layout.ts';
 import type { DevicesConfig } from '../../../src/vmm/machine/machine-devices.ts';
-import { Assembler, port } from '../../support/assembler.ts';
 import { loadedStateHash, ramHash, stateHash, WatchedEpoch } from '../../support/checkpoint-equality.ts';
 import { throughFrames } from '../../support/checkpoint-rig.ts';
-import { counterAddress, counting, printing } from '../../support/guests.ts';
+import { counterAddress, counting, printing, sweeping } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, takeOutput, until, vcpuProgram } from '../../support/machines.ts';
 import { hammering } from '../../support/virtio-guests.ts';
 import { temporaryFolder } from '../../support/vmm-process.ts';
 
 const skip = noKvm();
-
-/** Counts in the first word of so many pages, one after the other, and then in `counterAddress`; without end. */
-function sweeping(firstPage: number, pages: number): Uint8Array {
-  return new Assembler()
-    .label('sweep')
-    .set('ebx', firstPage * pageSize)
-    .set('ecx', pages)
-    .label('page')
-    .bytes(0xff, 0x03) // INC [EBX]
-    .bytes(0x81, 0xc3)
-    .word(pageSize) // ADD EBX, 4096
-    .repeatEcx('page')
-    .set('ebx', counterAddress)
-    .bytes(0xff, 0x03)
-    .setDx(port.delay)
-    .out()
-    .jump('sweep')
-    .assemble();
-}
 
 function devices(t: Test): DevicesConfig {
   const path = join(temporaryFolder(t), 'disk.img');

@@ -9,38 +9,15 @@ import { PageReceiver } from '../../../src/colo/memory/page-receiver.ts';
 import { PageSender } from '../../../src/colo/memory/page-sender.ts';
 import { epoch } from '../../../src/colo/protocol/numbers.ts';
 import { Doorbell } from '../../../src/host/doorbell.ts';
-import { gpa, pageSize } from '../../../src/memory/address.ts';
+import { gpa } from '../../../src/memory/address.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
-import { Assembler, port } from '../../support/assembler.ts';
 import { ramHash, WatchedEpoch } from '../../support/checkpoint-equality.ts';
 import { throughFrames } from '../../support/checkpoint-rig.ts';
-import { counterAddress } from '../../support/guests.ts';
+import { counterAddress, sweeping } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, until, vcpuProgram } from '../../support/machines.ts';
 
 const skip = noKvm();
-
-/** Counts in the first word of so many pages, one after the other, and then in `counterAddress`; powers off at `end`. */
-function sweeping(firstPage: number, pages: number, end: number): Uint8Array {
-  return new Assembler()
-    .label('sweep')
-    .set('ebx', firstPage * pageSize)
-    .set('ecx', pages)
-    .label('page')
-    .bytes(0xff, 0x03) // INC [EBX]
-    .bytes(0x81, 0xc3)
-    .word(pageSize) // ADD EBX, 4096
-    .repeatEcx('page')
-    .set('ebx', counterAddress)
-    .bytes(0xff, 0x03)
-    .setDx(port.delay)
-    .out()
-    .loadEax(counterAddress)
-    .compareEax(end)
-    .jumpIfNotZero('sweep')
-    .powerOff()
-    .assemble();
-}
 
 /** A guest and a standby whose guest may run beside it. */
 function pair(t: Test, code: Uint8Array) {
@@ -90,7 +67,7 @@ const counterOf = ({ ram }: Pick<Machine, 'ram'>): number => ram.memory.readU32(
 test("a standby's guest runs from each checkpoint, and is P's again at the next, whatever it did", {
   skip,
 }, async (t) => {
-  const { primary, standby, checkpoint } = pair(t, sweeping(1024, 300, 0x7fff_ffff));
+  const { primary, standby, checkpoint } = pair(t, sweeping(1024, 300));
   for (let n = 0; n < 6; n++) {
     await checkpoint(n);
     const [mine, theirs] = [counterOf(primary), counterOf(standby.machine)];
@@ -116,7 +93,7 @@ test('a guest that has ended at its standby alone runs again from the next check
 });
 
 test('a guest that goes on by itself is where it was, and its memory is its own', { skip }, async (t) => {
-  const { primary, standby, replica, checkpoint } = pair(t, sweeping(1024, 300, 0x7fff_ffff));
+  const { primary, standby, replica, checkpoint } = pair(t, sweeping(1024, 300));
   await until(() => counterOf(primary) > 3);
   await checkpoint(0);
   const from = counterOf(standby.machine);

@@ -92,6 +92,17 @@ export function protectedPrimary(changed: Partial<Settings> = {}): ScriptedPrima
   return primary;
 }
 
+/** How a primary begins. */
+export const hello = {
+  kind: 'hello',
+  version: protocolVersion,
+  pair: 'web',
+  shape,
+  detectMs: 200,
+  arbiter: 'manual',
+  comparing: 0,
+} as const;
+
 /** Everything of a checkpoint but its RECEIVED. */
 export function gives(secondary: ScriptedSecondary, n: number): string[] {
   const at = epoch(n);
@@ -106,15 +117,7 @@ export function gives(secondary: ScriptedSecondary, n: number): string[] {
 /** A secondary that stands at checkpoint 0 and is counted on. */
 export function protectingSecondary(changed: Partial<Settings> = {}): ScriptedSecondary {
   const secondary = newSecondary(changed);
-  secondary.hears({
-    kind: 'hello',
-    version: protocolVersion,
-    pair: 'web',
-    shape,
-    detectMs: 200,
-    arbiter: 'manual',
-    comparing: 0,
-  });
+  secondary.hears(hello);
   gives(secondary, 0);
   secondary.on({ kind: 'loaded', epoch: epoch(0) });
   secondary.on({ kind: 'disk-committed', epoch: epoch(0) });

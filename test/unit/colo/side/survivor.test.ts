@@ -88,8 +88,11 @@ test('a standby that is there before its survivor finds it later', async (t) => 
   const port = await freePort();
   const { host: standby } = await seeker(t, { host: '127.0.0.1', port });
   t.equal(standby.status().headline, 'LISTENING');
+  const reasons = () => standby.log.recent(false).filter(({ text }) => text.startsWith('no survivor answers: '));
+  await until(() => reasons().length > 0);
   const { host } = await survivor(t, port);
   await until(() => host.status().headline === 'PROTECTED' && standby.status().headline === 'PROTECTING');
+  t.match(reasons(), [{ topic: 'pair', text: `127.0.0.1:${port} cannot be reached: ECONNREFUSED` }]);
 });
 
 test('of two standbys that look for one survivor one is taken, and the other one when that has gone', async (t) => {

@@ -1,8 +1,6 @@
 import { test } from 'tap';
-import { protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
-import { shape } from '../../protocol/messages.ts';
-import { newSecondary, type ScriptedSecondary } from '../scripted.ts';
+import { hello, newSecondary, type ScriptedSecondary } from '../scripted.ts';
 
 const e = epoch;
 const data = new Uint8Array(4);
@@ -22,15 +20,7 @@ let inputs = 0;
 function running(): ScriptedSecondary {
   inputs = 0;
   const secondary = newSecondary({ compares: true });
-  secondary.hears({
-    kind: 'hello',
-    version: protocolVersion,
-    pair: 'web',
-    shape,
-    detectMs: 200,
-    arbiter: 'manual',
-    comparing: 0,
-  });
+  secondary.hears(hello);
   gives(secondary, 0);
   secondary.on({ kind: 'loaded', epoch: e(0) });
   secondary.on({ kind: 'disk-committed', epoch: e(0) });
@@ -43,15 +33,7 @@ const input = (n: number) => ({ kind: 'input', epoch: e(n), card: 0, data }) as 
 
 test('the guest runs from each checkpoint, and only then READY or LOADED is said', async (t) => {
   const secondary = newSecondary({ compares: true });
-  secondary.hears({
-    kind: 'hello',
-    version: protocolVersion,
-    pair: 'web',
-    shape,
-    detectMs: 200,
-    arbiter: 'manual',
-    comparing: 0,
-  });
+  secondary.hears(hello);
   t.same(gives(secondary, 0), ['stage', 'load 0']);
   t.same(secondary.on({ kind: 'loaded', epoch: e(0) }), ['commit-disk 0']);
   t.same(secondary.on({ kind: 'disk-committed', epoch: e(0) }), ['start 0']);
@@ -142,15 +124,7 @@ test('a guest that ends here alone, or says more than can be kept, wants a check
 
 test('a standby whose guest is not to run refuses a primary that wants it to', async (t) => {
   const secondary = newSecondary();
-  secondary.hears({
-    kind: 'hello',
-    version: protocolVersion,
-    pair: 'web',
-    shape,
-    detectMs: 200,
-    arbiter: 'manual',
-    comparing: 0,
-  });
+  secondary.hears(hello);
   t.ok(secondary.hears({ kind: 'vmstate-send', epoch: e(0), comparing: 1 }).includes('close'));
 });
 
@@ -162,15 +136,7 @@ test('a mode that nobody knows ends the connection', async (t) => {
 
 test('the clock is moved by what passed between the stop of P and the start of its own guest, however late that was heard of', async (t) => {
   const secondary = newSecondary({ compares: true });
-  secondary.hears({
-    kind: 'hello',
-    version: protocolVersion,
-    pair: 'web',
-    shape,
-    detectMs: 200,
-    arbiter: 'manual',
-    comparing: 0,
-  });
+  secondary.hears(hello);
   gives(secondary, 0);
   secondary.now = 1020;
   secondary.on({ kind: 'loaded', epoch: e(0) });

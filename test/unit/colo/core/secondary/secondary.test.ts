@@ -1,19 +1,9 @@
 import { test } from 'tap';
-import { protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
-import { gives, newSecondary, protectingSecondary, settings } from '../scripted.ts';
+import { gives, hello, newSecondary, protectingSecondary, settings } from '../scripted.ts';
 
 const e = epoch;
-const hello = {
-  kind: 'hello',
-  version: protocolVersion,
-  pair: 'web',
-  shape,
-  detectMs: 200,
-  arbiter: 'manual',
-  comparing: 0,
-} as const;
 const heartbeat = { kind: 'heartbeat', clock: 77, echo: Number.NaN, laidBytes: 0 } as const;
 const takeover = ['discard', 'revive', 'open', 'announce', 'send-kept', 'replay-input', 'resume-guest'];
 const kinds = (effects: readonly string[]) => effects.map((effect) => effect.split(' ')[0] ?? '');
