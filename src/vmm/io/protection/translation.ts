@@ -21,7 +21,7 @@ const scanMs = 1000;
 /** A translation as all cards share it, which is forgotten when nothing is translated any more. */
 export class SharedTranslation {
   #translation: PacketTranslation | undefined;
-  #scannedAt = 0;
+  #scannedAt = Number.NEGATIVE_INFINITY;
 
   begin(translation: PacketTranslation | undefined): void {
     this.#translation = translation !== undefined && translation.size > 0 ? translation : undefined;
