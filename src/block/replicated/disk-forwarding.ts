@@ -50,6 +50,7 @@ export class DiskForwarding implements ChangeSink, Closable {
   #flushes = 0;
   #waiting: Forwarded[] = [];
   #link: Link | undefined;
+  #layerPages: LayerPages | undefined;
   /** Changes asked for before protection began are still in flight: nothing is taken until they are done. */
   #earlier: (() => number) | undefined;
 
@@ -93,15 +94,21 @@ export class DiskForwarding implements ChangeSink, Closable {
     this.#startAll();
   }
 
-  /** The machine is a replica: what its guest writes is kept before its disks, from now on. */
-  keepApart(): void {
-    const pages = new LayerPages();
+  /**
+   * The machine is a replica: what its guest writes is kept before its disks, from now on.
+   *
+   * @param half called when half of the room for it is taken, once until it is forgotten
+   */
+  keepApart(half: () => void = () => {}): void {
+    const pages = new LayerPages(half);
+    this.#layerPages = pages;
     for (const disk of this.#disks) if (!disk.readOnly) disk.layer = new DiskLayer(disk.own, pages);
   }
 
   /** What was kept is forgotten. */
   forgetApart(): void {
     for (const { layer } of this.#disks) layer?.forget();
+    this.#layerPages?.forgotten();
   }
 
   /**

@@ -21,6 +21,13 @@ interface LayerPage {
 export class LayerPages {
   readonly #free: LayerPage[] = [];
   readonly #chunks: Uint8Array[] = [];
+  readonly #half: () => void;
+  #isHalf = false;
+
+  /** @param half called when half of it is taken, or something waits for room: once until {@link forgotten} */
+  constructor(half: () => void) {
+    this.#half = half;
+  }
 
   /** Room for so many more. */
   get left(): number {
@@ -30,7 +37,20 @@ export class LayerPages {
   take(): LayerPage {
     const page = this.#free.pop() ?? this.#grow();
     page.sectors = 0;
+    if (this.left < mostPages / 2) this.ask();
     return page;
+  }
+
+  /** There is little room left, or none. */
+  ask(): void {
+    if (this.#isHalf) return;
+    this.#isHalf = true;
+    this.#half();
+  }
+
+  /** All of it was given back. */
+  forgotten(): void {
+    this.#isHalf = false;
   }
 
   give(page: LayerPage): void {
@@ -169,6 +189,7 @@ export class DiskLayer {
     const needed = Math.floor((offset + length - 1) / pageBytes) - Math.floor(offset / pageBytes) + 1;
     if (this.#waiting.length > 0 || needed > this.#memory.left) {
       this.#waiting.push(request);
+      this.#memory.ask();
       return;
     }
     if (data === undefined) this.#each(offset, length, zeroMemory);

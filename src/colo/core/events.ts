@@ -86,11 +86,17 @@ export type SecondaryEvent =
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
   /** The guest runs, from this checkpoint (effect `start`), since `at` by this side's clock: its own clock began to run then. */
   | { readonly kind: 'started'; readonly epoch: Epoch; readonly at: number }
-  /** What its guest said and P did not confirm takes half of the room that there is for it. */
-  | { readonly kind: 'own-output-half' }
+  /** Half of the room that there is for its guest's own (comparing) is taken, or more. */
+  | { readonly kind: 'own-room-half'; readonly of: OwnRoom }
   /** Bytes of committed writes laid down on the disk, since pairing. */
   | { readonly kind: 'disk-laid'; readonly bytes: number }
   | { readonly kind: 'disk-log-half' };
+
+/**
+ * Room of a guest that runs beside P's. `output`: what it said and P did not confirm. `input`: what P's guest got and it has not
+ * taken. `disk`: what it wrote to disks.
+ */
+export type OwnRoom = 'output' | 'input' | 'disk';
 
 /** What a core wants done, in this order. Nothing is done in between that the core does not know. */
 export type Effect =

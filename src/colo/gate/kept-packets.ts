@@ -80,9 +80,9 @@ export class KeptPackets {
     return sendAll(this.#taps, this.#keep.outputsToSend(standsAt));
   }
 
-  /** What is to enter the guest before anything new, in order. */
-  inputsToReplay(standsAt: Epoch): ReplayedPackets {
-    return packReplayed(this.#keep.inputsToReplay(standsAt));
+  /** What is to enter the guest before anything new, in order. @param first what it was to get before that */
+  inputsToReplay(standsAt: Epoch, first: readonly CardPacket[] = []): ReplayedPackets {
+    return packReplayed([...first, ...this.#keep.inputsToReplay(standsAt)]);
   }
 }
 

@@ -2,9 +2,9 @@ import type { Fd } from '../../host/libc.ts';
 import { RecordConsumer, RecordProducer } from '../../host/record-ring.ts';
 import { cardOfKind, kindOfCard } from '../../vmm/platform/packet-rings.ts';
 import type { CardPacket } from '../../vmm/platform/replayed-packets.ts';
-import type { SharedReplica } from '../../vmm/platform/shared-protection.ts';
+import { ReplicaNeeds, type SharedReplica } from '../../vmm/platform/shared-protection.ts';
 import { Fifo } from '../core/epochs/fifo.ts';
-import type { SecondaryEvent } from '../core/events.ts';
+import type { OwnRoom, SecondaryEvent } from '../core/events.ts';
 import type { Message } from '../protocol/messages.ts';
 import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
@@ -13,7 +13,10 @@ import { Translator } from '../translate/translator.ts';
 import { sendAll } from './send-all.ts';
 import { TapWriter } from './tap-writer.ts';
 
-/** S keeps so much of what its guest said and P has not confirmed; at half of it a checkpoint is wanted. */
+/**
+ * S keeps so much of what its guest said and P has not confirmed, and as much of what its guest has not taken yet; at half of either a
+ * checkpoint is wanted.
+ */
 const keepBytes = 16 * 1024 * 1024;
 /** What a packet is kept with, of which a small one has more than of data. */
 const keptWithBytes = 128;
@@ -33,23 +36,29 @@ export interface OwnPacketsParts {
   readonly wakeIo: () => void;
   /** A random number: nobody outside may know where connections lie in the table. */
   readonly seed: number;
+  /** Its guest did not take what came, and something of it had to go: once in an epoch. */
+  readonly lostInput?: () => void;
 }
 
 /**
  * What S's own guest says and gets while both guests run (comparing): one pairing.
  *
  *     outbox --> P's numbers --> kept --> to P as `secondary-output`, and nowhere else
- *     input  --> its guest's numbers --> the card's feed
+ *     input  --> waits while the feed is full --> its guest's numbers --> the card's feed
  *
- * What its guest said in an epoch that is over is dropped: it was rolled back. A feed that is full loses the packet, as a network
- * does: then the guests do not agree, and a checkpoint mends it.
+ * What its guest said in an epoch that is over is dropped: it was rolled back. So is what that has not taken. A guest that takes its
+ * packets more slowly than P's does makes them wait, and a checkpoint is wanted before there is no room for more.
  */
 export class OwnPackets {
-  /** Packets that found no room on the way to its guest, or among those that are kept. */
+  /** Packets that found no room among those that wait for its guest, or among those that are kept. */
   lost = 0;
   readonly #parts: OwnPacketsParts;
   readonly #outbox: RecordConsumer;
   readonly #feeds: readonly RecordProducer[];
+  /** By card: what finds no room in its feed. */
+  readonly #waiting: readonly Fifo<Uint8Array>[];
+  #waitingBytes = 0;
+  readonly #needs: ReplicaNeeds;
   readonly #taps: TapWriter;
   readonly #translator: Translator;
   readonly #kept = new Fifo<CardPacket>();
@@ -58,7 +67,9 @@ export class OwnPackets {
   #gone = 0;
   /** The epoch that the guest runs in. */
   #epoch: number = noCheckpoint;
-  #isHalf = false;
+  /** What has asked for a checkpoint in this epoch. */
+  readonly #asked = new Set<OwnRoom>();
+  #hasLostInput = false;
   #maySend = true;
   #speaks = false;
   #again: NodeJS.Immediate | undefined;
@@ -70,14 +81,16 @@ export class OwnPackets {
     this.#parts = parts;
     this.#outbox = new RecordConsumer(shared.outbox, wakeIo);
     this.#feeds = shared.feeds.map((feed) => new RecordProducer(feed, wakeIo));
+    this.#waiting = shared.feeds.map(() => new Fifo<Uint8Array>());
+    this.#needs = new ReplicaNeeds(shared.needs);
     this.#taps = new TapWriter(taps);
     this.#translator = new Translator({ settings: defaultTranslateSettings, seed, headerBytes: 12 });
     this.#scan = setInterval(() => this.#translator.scan(this.#parts.now()), scanMs).unref();
   }
 
-  /** Bytes that are kept, and connections that are translated. */
-  get facts(): { readonly bytes: number; readonly flows: number } {
-    return { bytes: this.#keptBytes, flows: this.#translator.size };
+  /** Bytes that are kept, and that wait for its guest, and connections that are translated. */
+  get facts(): { readonly bytes: number; readonly waitingBytes: number; readonly flows: number } {
+    return { bytes: this.#keptBytes, waitingBytes: this.#waitingBytes, flows: this.#translator.size };
   }
 
   /** The guest is about to run in that epoch, equal to P's: all that was said before is no concern. */
@@ -91,6 +104,8 @@ export class OwnPackets {
   /** The doorbell rang. */
   work(): void {
     if (this.#closed) return;
+    this.#feedWaiting();
+    if (this.#needs.takeDiskRoom()) this.#ask('disk');
     const more = this.#take(turnPackets);
     if (more) this.#again ??= setImmediate(() => this.#goOn());
   }
@@ -103,15 +118,29 @@ export class OwnPackets {
 
   /** This enters the guest. It has been checked. Hot path. */
   letIn(card: number, data: Uint8Array): void {
-    const feed = this.#feeds[card];
-    const at = feed?.reserve(data.length) ?? -1;
-    if (feed === undefined || at < 0) {
+    const waiting = this.#waiting[card];
+    if (waiting === undefined) {
       this.lost++;
       return;
     }
-    feed.bytes.set(data, at);
-    this.#translator.incoming(card, feed.bytes, at, data.length, this.#parts.now());
-    feed.commit(kindOfCard(card), this.#epoch);
+    if (waiting.length === 0 && this.#feed(card, data)) return;
+    const bytes = data.length + keptWithBytes;
+    if (this.#waitingBytes + bytes > keepBytes) {
+      this.lost++;
+      if (!this.#hasLostInput) this.#parts.lostInput?.();
+      this.#hasLostInput = true;
+      return;
+    }
+    waiting.push(Uint8Array.from(data));
+    this.#waitingBytes += bytes;
+    if (this.#waitingBytes > keepBytes / 2) this.#ask('input');
+  }
+
+  /** What its guest has not been given, in order: it speaks for itself, and gets it before anything new. Nothing waits afterwards. */
+  takeWaiting(): CardPacket[] {
+    const left = this.#waiting.flatMap((waiting, card) => waiting.toArray().map((packet) => ({ card, packet })));
+    this.#forgetWaiting();
+    return left;
   }
 
   /** Of what the guest said in this epoch, the first so many need not be kept. */
@@ -132,7 +161,7 @@ export class OwnPackets {
     while (this.#take(Number.POSITIVE_INFINITY));
     this.#speaks = true;
     const sent = await sendAll(this.#taps, this.#kept.toArray());
-    this.#forgetAll();
+    this.#forgetOutput();
     return sent;
   }
 
@@ -184,10 +213,7 @@ export class OwnPackets {
   #keep(packet: CardPacket): void {
     this.#kept.push(packet);
     this.#keptBytes += packet.packet.length + keptWithBytes;
-    if (this.#keptBytes > keepBytes / 2 && !this.#isHalf) {
-      this.#isHalf = true;
-      this.#parts.post({ kind: 'own-output-half' });
-    }
+    if (this.#keptBytes > keepBytes / 2) this.#ask('output');
     while (this.#keptBytes > keepBytes) {
       this.lost++;
       this.forget(this.#gone + 1);
@@ -195,10 +221,54 @@ export class OwnPackets {
   }
 
   #forgetAll(): void {
+    this.#forgetOutput();
+    this.#forgetWaiting();
+    this.#asked.clear();
+    this.#hasLostInput = false;
+    this.#needs.takeDiskRoom();
+  }
+
+  #forgetOutput(): void {
     this.#kept.clear();
     this.#keptBytes = 0;
     this.#gone = 0;
-    this.#isHalf = false;
+  }
+
+  #forgetWaiting(): void {
+    for (const waiting of this.#waiting) waiting.clear();
+    this.#waitingBytes = 0;
+  }
+
+  /** Of what its guest has not been given, as much as there is room for. */
+  #feedWaiting(): void {
+    if (this.#waitingBytes === 0 || this.#speaks) return;
+    for (const [card, waiting] of this.#waiting.entries()) {
+      for (let data = waiting.first; data !== undefined && this.#feed(card, data); data = waiting.first) {
+        waiting.shift();
+        this.#waitingBytes -= data.length + keptWithBytes;
+      }
+    }
+  }
+
+  /** Puts it into the card's feed; false if there is no room, and then the doorbell rings when there may be. Hot path. */
+  #feed(card: number, data: Uint8Array): boolean {
+    const feed = this.#feeds[card] as RecordProducer;
+    let at = feed.reserve(data.length);
+    while (at < 0) {
+      if (feed.waitForRoom()) return false;
+      at = feed.reserve(data.length);
+    }
+    feed.bytes.set(data, at);
+    this.#translator.incoming(card, feed.bytes, at, data.length, this.#parts.now());
+    feed.commit(kindOfCard(card), this.#epoch);
+    return true;
+  }
+
+  /** Once in an epoch. */
+  #ask(of: OwnRoom): void {
+    if (this.#asked.has(of)) return;
+    this.#asked.add(of);
+    this.#parts.post({ kind: 'own-room-half', of });
   }
 
   #goOn(): void {

@@ -71,9 +71,12 @@ export interface Heartbeat {
   readonly laidBytes: number;
 }
 
-/** Why S asks for a checkpoint. `guest`: of two guests that run, S's alone has ended or begun anew (spec B.13). `output`: S's guest
- * said more that P did not confirm than S can keep. */
-export const wantedFor = { diskLog: 0, guest: 1, output: 2 } as const;
+/**
+ * Why S asks for a checkpoint. `guest`: of two guests that run, S's alone has ended or begun anew (spec B.13). The others, of such a
+ * guest: half of the room is taken that there is for what it said and P did not confirm, for what it has not taken of its input, and
+ * for what it wrote to disks.
+ */
+export const wantedFor = { diskLog: 0, guest: 1, output: 2, input: 3, disk: 4 } as const;
 
 /** S asks for a checkpoint. */
 export interface CheckpointWanted {

@@ -274,7 +274,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         return;
       case 'replay-input':
         this.#takingOver(async () => {
-          const packets = this.#attached?.packets.inputsToReplay(effect.epoch);
+          const { own, packets: kept } = this.#attached ?? {};
+          const packets = kept?.inputsToReplay(effect.epoch, this.#ran ? own?.takeWaiting() : []);
           if (packets !== undefined) await this.#calls.call('replay', packets);
           this.log.add('takeover', `${packets?.count ?? 0} packets given to the guest again`);
         });
@@ -474,6 +475,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         now: () => this.now,
         wakeIo: () => io?.nudge(),
         seed: randomInt(2 ** 32),
+        lostInput: () =>
+          this.log.add('guest', "its guest takes packets more slowly than the primary's: some were lost"),
       });
     this.#ran = false;
     this.#attached = {

@@ -1,6 +1,6 @@
 import type { Fd } from '../../host/libc.ts';
 import { recordRingStorage } from '../../host/record-ring.ts';
-import { OpenEpoch, type SharedPackets, type SharedReplica } from './shared-protection.ts';
+import { OpenEpoch, ReplicaNeeds, type SharedPackets, type SharedReplica } from './shared-protection.ts';
 
 /**
  * Rings of packets between the io thread and the colo thread. A record's kind is the card's number and 1, its tag the epoch, its
@@ -58,6 +58,7 @@ export function newSharedReplica(cards: number, bell: Fd): SharedReplica {
     bell,
     outbox: recordRingStorage(ringBytes),
     feeds: Array.from({ length: cards }, () => recordRingStorage(feedBytes)),
+    needs: new ReplicaNeeds().storage,
   };
 }
 

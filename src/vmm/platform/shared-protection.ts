@@ -35,6 +35,29 @@ export interface SharedReplica {
   readonly outbox: SharedArrayBuffer;
   /** What is to enter its guest, colo to io: a ring for each card. */
   readonly feeds: readonly SharedArrayBuffer[];
+  /** See {@link ReplicaNeeds}. */
+  readonly needs: SharedArrayBuffer;
+}
+
+/** What a replica's io thread wants of the colo thread, whose doorbell it rings then. */
+export class ReplicaNeeds {
+  readonly storage: SharedArrayBuffer;
+  readonly #cell: Int32Array<SharedArrayBuffer>;
+
+  constructor(storage = new SharedArrayBuffer(4)) {
+    this.storage = storage;
+    this.#cell = new Int32Array(storage);
+  }
+
+  /** io: half of the room for what its guest writes to disks is taken, or more. */
+  diskRoom(): void {
+    Atomics.store(this.#cell, 0, 1);
+  }
+
+  /** colo: whether that was said since this was last asked. */
+  takeDiskRoom(): boolean {
+    return Atomics.load(this.#cell, 0) !== 0 && Atomics.exchange(this.#cell, 0, 0) !== 0;
+  }
 }
 
 /** What the guest writes to its disks, io to colo. */

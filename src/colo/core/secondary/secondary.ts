@@ -158,9 +158,9 @@ export class Secondary {
       case 'started':
         this.#started(event.epoch, event.at);
         return;
-      case 'own-output-half':
+      case 'own-room-half':
         if (this.#guest === 'running' && this.phase === 'protecting') {
-          this.#send({ kind: 'checkpoint-wanted', why: wantedFor.output });
+          this.#send({ kind: 'checkpoint-wanted', why: wantedFor[event.of] });
         }
         return;
       case 'disk-laid':

@@ -3,7 +3,12 @@ import { DoorbellButton } from '../../../host/doorbell.ts';
 import type { Closable } from '../../../host/ownership.ts';
 import { newPacketControl } from '../../platform/packet-rings.ts';
 import { type ReplayedPackets, replayedOf } from '../../platform/replayed-packets.ts';
-import { OpenEpoch, type SharedProtection, type SharedReplica } from '../../platform/shared-protection.ts';
+import {
+  OpenEpoch,
+  ReplicaNeeds,
+  type SharedProtection,
+  type SharedReplica,
+} from '../../platform/shared-protection.ts';
 import { PacketFeed } from './packet-feed.ts';
 import { PacketMirror, type ProtectedCard } from './packet-mirror.ts';
 import { type PacketTranslation, SharedTranslation } from './translation.ts';
@@ -49,13 +54,18 @@ export class IoProtection implements Closable {
   replicate(shared: SharedReplica): void {
     this.detach();
     const { outbox, epoch, bell, feeds } = shared;
+    const button = new DoorbellButton(bell);
+    const needs = new ReplicaNeeds(shared.needs);
     this.#mirror = new PacketMirror(this.#cards, { packets: { control: newPacketControl(), outbox }, epoch, bell });
     const open = new OpenEpoch(epoch);
     this.#cards.forEach(({ port }, number) => {
       const feed = feeds[number];
-      if (feed !== undefined) port.feed(new PacketFeed(feed, open));
+      if (feed !== undefined) port.feed(new PacketFeed(feed, open, () => button.ring()));
     });
-    this.disks.keepApart();
+    this.disks.keepApart(() => {
+      needs.diskRoom();
+      button.ring();
+    });
     this.#isReplica = true;
   }
 

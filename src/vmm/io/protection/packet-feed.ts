@@ -11,9 +11,12 @@ export class PacketFeed {
   readonly #ring: RecordConsumer;
   readonly #epoch: { readonly number: number };
 
-  /** @param epoch the one that the guest runs in */
-  constructor(storage: SharedArrayBuffer, epoch: { readonly number: number }) {
-    this.#ring = new RecordConsumer(storage, () => {});
+  /**
+   * @param epoch the one that the guest runs in
+   * @param hasRoom called when something was given back that the other thread waits for
+   */
+  constructor(storage: SharedArrayBuffer, epoch: { readonly number: number }, hasRoom: () => void) {
+    this.#ring = new RecordConsumer(storage, hasRoom);
     this.#epoch = epoch;
   }
 

@@ -13,6 +13,8 @@ class Rig extends DiskRig {
   readonly forwarding = new DiskForwarding();
   readonly backend: FakeBackend;
   readonly disk: ForwardedDisk;
+  /** How often half of the room was said to be taken. */
+  halves = 0;
 
   constructor(t: Test, sizeBytes = MiB) {
     super(t);
@@ -20,7 +22,7 @@ class Rig extends DiskRig {
     this.backend = new FakeBackend(sizeBytes);
     this.backend.content.fill(0x64);
     this.disk = this.forwarding.add(this.backend, 1);
-    this.forwarding.keepApart();
+    this.forwarding.keepApart(() => this.halves++);
   }
 
   /** Does it, with all that the disk itself is asked for. */
@@ -118,6 +120,29 @@ test('what has no room waits until the guest is rolled back, or speaks for itsel
   rig.forwarding.forgetApart();
   t.strictSame([waits.result, other.result], [0, 0]);
   t.equal(rig.put(most, 'b', sector), 0);
+});
+
+test('once half of the room is taken that is said, once until it is forgotten', async (t) => {
+  const rig = new Rig(t, 128 * MiB);
+  const fillHalf = (): void => {
+    for (let at = 0; at < 32 * MiB; at += 4 * MiB) rig.put(at, 'a', 4 * MiB);
+  };
+  fillHalf();
+  t.equal(rig.halves, 0);
+  fillHalf();
+  t.equal(rig.halves, 0, 'what is written again takes no more');
+  rig.put(32 * MiB, 'a', sector);
+  rig.put(33 * MiB, 'a', sector);
+  t.equal(rig.halves, 1);
+  rig.forwarding.forgetApart();
+  fillHalf();
+  t.equal(rig.halves, 1);
+  rig.forwarding.forgetApart();
+  const most = rig.request(0);
+  most.length = 65 * MiB;
+  rig.disk.writeZeroes(most, false);
+  t.equal(most.result, undefined);
+  t.equal(rig.halves, 2, 'a request that no room is enough for asks as well');
 });
 
 test('a write outside of the disk is refused', async (t) => {

@@ -7,6 +7,7 @@ import type { Message, SecondaryOutput } from '../../../../src/colo/protocol/mes
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
 import { RecordConsumer, RecordProducer } from '../../../../src/host/record-ring.ts';
 import { cardOfKind, kindOfCard, newSharedReplica } from '../../../../src/vmm/platform/packet-rings.ts';
+import { ReplicaNeeds } from '../../../../src/vmm/platform/shared-protection.ts';
 import { tcpPacket } from '../../../support/packets.ts';
 import { fakeTap, packet, seedOf } from './fake-taps.ts';
 
@@ -16,7 +17,7 @@ function ownRig(t: Test) {
   const shared = newSharedReplica(2, taps[0].fd);
   const sent: SecondaryOutput[] = [];
   const events: SecondaryEvent[] = [];
-  const state = { now: 1000, room: true, ioWakes: 0 };
+  const state = { now: 1000, room: true, ioWakes: 0, lostInputs: 0, rings: 0 };
   const own = new OwnPackets({
     shared,
     taps: taps.map(({ fd }) => fd),
@@ -30,10 +31,13 @@ function ownRig(t: Test) {
       state.ioWakes++;
     },
     seed: 1,
+    lostInput: () => {
+      state.lostInputs++;
+    },
   });
   t.teardown(() => own.close());
   const outbox = new RecordProducer(shared.outbox, () => {});
-  const feeds = shared.feeds.map((feed) => new RecordConsumer(feed, () => {}));
+  const feeds = shared.feeds.map((feed) => new RecordConsumer(feed, () => state.rings++));
   const says = (epoch: number, bytes: Uint8Array, card = 0): boolean => {
     const at = outbox.reserve(bytes.length);
     if (at < 0) return false;
@@ -51,7 +55,14 @@ function ownRig(t: Test) {
     return bytes;
   };
   const took = (): string[] => sent.splice(0).map(({ epoch, card, data }) => `${seedOf(data)} of ${epoch} on ${card}`);
-  return { own, taps, sent, events, state, says, fed, took };
+  /** How often the io thread has rung for room in a feed since this was last asked. */
+  const rings = (): number => {
+    const { rings: count } = state;
+    state.rings = 0;
+    return count;
+  };
+  const needs = new ReplicaNeeds(shared.needs);
+  return { own, taps, sent, events, state, says, fed, took, rings, needs };
 }
 
 test("what S's guest says goes to P, of the epoch that it runs in, and not to the network", async (t) => {
@@ -108,7 +119,7 @@ test('a checkpoint is wanted once when half of the room is taken; beyond it the 
     before = own.lost + own.facts.bytes;
     own.work();
   }
-  t.strictSame(events, [{ kind: 'own-output-half' }]);
+  t.strictSame(events, [{ kind: 'own-room-half', of: 'output' }]);
   t.ok(own.facts.bytes <= 16 * 1024 * 1024);
   t.ok(own.lost > 0);
   own.forget(count - 2);
@@ -116,17 +127,105 @@ test('a checkpoint is wanted once when half of the room is taken; beyond it the 
   t.strictSame(taps[0].written(), [count - 2, count - 1]);
 });
 
-test("what enters P's guest enters S's, by its card; what finds no room is lost, as in a network", async (t) => {
-  const { own, fed, state } = ownRig(t);
+test("what enters P's guest enters S's, by its card", async (t) => {
+  const { own, fed } = ownRig(t);
   own.begin(e(7));
   own.letIn(1, packet(1));
   own.letIn(0, packet(2));
   t.strictSame([seedOf(fed(0) as Uint8Array), seedOf(fed(1) as Uint8Array)], [2, 1]);
   own.letIn(7, packet(3));
   t.equal(own.lost, 1, 'there is no such card');
-  state.ioWakes = 0;
-  for (let count = 0; own.lost === 1; count++) own.letIn(0, packet(count));
-  t.ok(fed(0));
+});
+
+/** Lets packets in, numbered from 0, until so many bytes wait for the guest. The number of packets. */
+function letInUntil(own: OwnPackets, waitingBytes: number): number {
+  let count = 0;
+  while (own.facts.waitingBytes < waitingBytes && own.lost === 0) own.letIn(0, longPacket(count++));
+  return count;
+}
+
+/** A packet of some length, so that a few thousand are many bytes. */
+function longPacket(seed: number): Uint8Array {
+  const bytes = new Uint8Array(1500);
+  bytes.set(packet(seed));
+  return bytes;
+}
+
+test('a guest that takes its packets late gets all of them, in order; another card does not wait for that', async (t) => {
+  const { own, fed, rings, events } = ownRig(t);
+  own.begin(e(7));
+  const count = letInUntil(own, 100_000);
+  own.letIn(1, packet(5));
+  t.equal(seedOf(fed(1) as Uint8Array), 5);
+  t.equal(rings(), 0);
+  const got: number[] = [];
+  for (;;) {
+    const bytes = fed(0);
+    if (bytes === undefined) break;
+    got.push(seedOf(bytes));
+    if (rings() > 0) own.work();
+  }
+  t.strictSame(
+    got,
+    Array.from({ length: count }, (_, seed) => seed),
+  );
+  t.equal(own.facts.waitingBytes, 0);
+  t.equal(own.lost, 0);
+  t.strictSame(events, []);
+});
+
+test('a checkpoint is wanted long before a packet has to go, and that is told; the next epoch waits for nothing', async (t) => {
+  const { own, fed, events, state } = ownRig(t);
+  own.begin(e(7));
+  letInUntil(own, 8 * 1024 * 1024);
+  letInUntil(own, 9 * 1024 * 1024);
+  t.strictSame(events, [{ kind: 'own-room-half', of: 'input' }]);
+  t.equal(state.lostInputs, 0);
+  letInUntil(own, Number.POSITIVE_INFINITY);
+  own.letIn(0, longPacket(1));
+  t.equal(own.lost, 2);
+  t.equal(state.lostInputs, 1, 'told once in an epoch');
+  own.begin(e(8));
+  t.equal(own.facts.waitingBytes, 0);
+  while (fed(0) !== undefined);
+  own.work();
+  t.equal(fed(0), undefined);
+  for (let seed = 0; own.facts.waitingBytes < 9 * 1024 * 1024; seed++) own.letIn(0, longPacket(seed));
+  t.equal(events.length, 2);
+});
+
+test('what waits when the guest is to speak for itself is handed over, once', async (t) => {
+  const { own, fed } = ownRig(t);
+  own.begin(e(7));
+  const count = letInUntil(own, 100_000);
+  await own.speak();
+  let given = 0;
+  while (fed(0) !== undefined) given++;
+  own.work();
+  t.equal(fed(0), undefined, 'its feed is nobody else’s any more');
+  const rest = own.takeWaiting();
+  t.strictSame(
+    rest.map(({ card, packet: bytes }) => [card, seedOf(bytes)]),
+    Array.from({ length: count - given }, (_, index) => [0, given + index]),
+  );
+  t.strictSame(own.takeWaiting(), []);
+});
+
+test('a checkpoint is wanted once when its disks have half of their room, and again in another epoch', async (t) => {
+  const { own, needs, events } = ownRig(t);
+  needs.diskRoom();
+  own.begin(e(7));
+  own.work();
+  t.strictSame(events, [], 'that was for a guest that was rolled back');
+  needs.diskRoom();
+  own.work();
+  needs.diskRoom();
+  own.work();
+  t.strictSame(events, [{ kind: 'own-room-half', of: 'disk' }]);
+  own.begin(e(8));
+  needs.diskRoom();
+  own.work();
+  t.equal(events.length, 2);
 });
 
 test("connections of S's guest have P's numbers on the way to P, and its own on the way in", async (t) => {

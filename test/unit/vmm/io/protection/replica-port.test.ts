@@ -64,14 +64,15 @@ function replicaRig(t: Test) {
   const storage = recordRingStorage(4096);
   let wakes = 0;
   const ring = new RecordProducer(storage, () => wakes++);
-  port.feed(new PacketFeed(storage, epoch));
+  let rings = 0;
+  port.feed(new PacketFeed(storage, epoch, () => rings++));
   const feed = (of: number, data: Uint8Array): void => {
     const at = ring.reserve(data.length);
     if (at < 0) throw new Error('no room');
     ring.bytes.set(data, at);
     ring.commit(kindOfCard(3), of);
   };
-  return { tap, port, translation, read, write, feed, epoch, wakes: () => wakes };
+  return { tap, port, translation, read, write, feed, ring, epoch, wakes: () => wakes, rings: () => rings };
 }
 
 /** The packet as a translation that adds leaves it. */
@@ -96,6 +97,16 @@ test("a replica's guest gets what it is fed, of the epoch that it runs in, and n
   t.strictSame(read(), packet(90, 5), 'what was for a guest that was rolled back is dropped');
   t.equal(read(), -EAGAIN);
   t.equal(tap.reads, 0);
+});
+
+test('whoever finds a feed full hears when there is room', async (t) => {
+  const { read, feed, ring, rings } = replicaRig(t);
+  while (ring.reserve(500) >= 0) feed(7, packet(500, 1));
+  t.ok(ring.waitForRoom());
+  t.equal(rings(), 0);
+  read();
+  t.equal(rings(), 1);
+  t.ok(ring.reserve(500) >= 0);
 });
 
 test('a guest that speaks for itself gets what was left of its feed, what it missed, and then what its TAP has', async (t) => {
