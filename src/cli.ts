@@ -2,10 +2,11 @@ import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import type { KeysOptions } from './colo/keys/keys-command.ts';
 import {
+  deviceFlags,
   type Flag,
+  flowFlag,
   machineFlags,
   protectFlags,
-  repeatedFlags,
   restoredDeviceFlags,
   restoreFlags,
   runFlags,
@@ -47,7 +48,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   const defineRun = (): void => {
     const run = cli.command('run').description('boot a guest; runs in the foreground until it ends');
     takeFlags(run, runFlags);
-    takeFlags(run, repeatedFlags, collect);
+    takeFlags(run, [...deviceFlags, flowFlag], collect);
     run
       .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
       .addHelpText('after', runHelp)
@@ -80,7 +81,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
         'wait for the guest of another host, and take it over when that host is lost; runs in the foreground',
       );
     takeFlags(standby, standbyFlags);
-    takeFlags(standby, repeatedFlags, collect);
+    takeFlags(standby, deviceFlags, collect);
     standby
       .option('--config <file>', 'read all of this from a JSON file with the same keys; flags win')
       .addHelpText('after', standbyHelp)
@@ -163,6 +164,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     for (const [flag, text] of machineFlags) command.option(flag, text);
     if (name === 'protect') {
       takeFlags(command, protectFlags);
+      takeFlags(command, [flowFlag], collect);
       command.addHelpText('after', protectHelp);
     }
     if (name === 'failover') {

@@ -45,6 +45,18 @@ const checkpointDelayFlag = [
   'a checkpoint at least this often; output asks for more of them (default 20000)',
 ] as const;
 
+const modeFlag = [
+  'mode',
+  '<how>',
+  'buffered: output is held until a checkpoint covers it; comparing: the standby runs the guest too, and what both say leaves at once (default buffered)',
+] as const;
+
+export const flowFlag = [
+  'flow',
+  '<keys>',
+  'with --mode comparing: port=NUMBER,policy=compare|buffer|pass: connections of that port; pass lets output out unseen, which is UNSAFE; may be repeated',
+] as const;
+
 export const runFlags: readonly Flag<ConfigKey>[] = [
   ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
   ['initrd', '<file>', 'initial RAM disk'],
@@ -78,16 +90,12 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   ],
   ...pairFlags,
   checkpointDelayFlag,
-  [
-    'mode',
-    '<how>',
-    'buffered: output is held until a checkpoint covers it; comparing: the standby runs the guest too, and what both say leaves at once (default buffered)',
-  ],
+  modeFlag,
   onEventFlag,
 ];
 
 /** Flags that may be given several times. */
-export const repeatedFlags: readonly Flag<ConfigKey>[] = [
+export const deviceFlags = [
   [
     'disk',
     '<keys>',
@@ -98,12 +106,7 @@ export const repeatedFlags: readonly Flag<ConfigKey>[] = [
     '<keys>',
     'virtio network card: tap=NAME[,mac=ADDRESS][,mtu=BYTES][,offload=off][,bridge=NAME]; may be repeated',
   ],
-  [
-    'flow',
-    '<keys>',
-    'with --mode comparing: port=NUMBER,policy=compare|buffer|pass: connections of that port; pass lets output out unseen, which is not safe; may be repeated',
-  ],
-];
+] as const satisfies readonly Flag<ConfigKey>[];
 
 export const restoreFlags = [
   [
@@ -150,6 +153,7 @@ export const protectFlags: readonly Flag[] = [
   ['name', '<name>', "name of the pair (default: the machine's)"],
   ...pairFlags,
   checkpointDelayFlag,
+  modeFlag,
 ];
 
 /** Of all commands that talk to a running machine. */

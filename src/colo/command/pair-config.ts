@@ -43,9 +43,7 @@ export interface SecondaryConfig extends HostConfig {
 }
 
 /** What a host is told of its pair. Values as on the command line. */
-export type PairOptions = Partial<
-  Readonly<Record<keyof ProtectOptions | 'mode' | 'flow' | 'listen' | 'peer', unknown>>
->;
+export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen' | 'peer', unknown>>>;
 
 const detectionRange = 'give 40 to 60000 milliseconds';
 const delayRange = 'give 10 to 86400000 milliseconds';

@@ -8,7 +8,7 @@ import { OpenEpoch, type SharedProtection } from '../../vmm/platform/shared-prot
 import { VcpuControl } from '../../vmm/vcpu/vcpu-control.ts';
 import { type PrimaryConfig, showHostPort } from '../command/pair-config.ts';
 import { type Divergence, divergenceText } from '../compare/divergence.ts';
-import { policyOfPorts } from '../compare/flow-policy.ts';
+import { type PortPolicy, policyOfPorts } from '../compare/flow-policy.ts';
 import type { Effect, Notice, PrimaryEvent } from '../core/events.ts';
 import { Primary } from '../core/primary/primary.ts';
 import { specification } from '../core/rules.ts';
@@ -131,6 +131,9 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   /** Begins to protect the guest. */
   start(): void {
+    for (const { port } of unsafeFlows(this.#config)) {
+      this.log.add('protection', `UNSAFE: output of port ${port} leaves unseen (--flow port=${port},policy=pass)`);
+    }
     void this.arbiter.watch();
     if (this.#door === undefined) {
       this.command({ name: 'protect' });
@@ -175,8 +178,12 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const synchronising = disks?.progress;
     const { mode, why: modeWhy } = this.#primary.mode;
     const compared = packets?.comparison;
+    const { flows = [] } = this.#config;
     return {
       mode,
+      ...(flows.length === 0
+        ? {}
+        : { flows: flows.map((flow) => ({ ...flow, ...(flow.policy === 'pass' ? { unsafe: true as const } : {}) })) }),
       ...(compared === undefined
         ? {}
         : {
@@ -579,6 +586,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     await this.#attached?.packets.detach();
     await this.#calls.call('exit', { exitCode });
   }
+}
+
+/** Whose clients may be told what nobody knows of after a failover. */
+function unsafeFlows({ flows = [] }: Pick<PrimaryConfig, 'flows'>): readonly PortPolicy[] {
+  return flows.filter(({ policy }) => policy === 'pass');
 }
 
 /** Between the io thread and this one, for one protection. */

@@ -32,6 +32,7 @@ const status = v.object({
   address: text,
   mode: v.picklist(['buffered', 'comparing']),
   modeWhy: v.exactOptional(text),
+  flows: v.exactOptional(v.array(v.object({ port: count, policy: text, unsafe: v.exactOptional(v.literal(true)) }))),
   compared: v.exactOptional(
     v.object({
       released: count,

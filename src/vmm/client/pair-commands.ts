@@ -20,6 +20,8 @@ export interface ProtectFlags extends ClientOptions {
   readonly state?: string;
   readonly detection?: string;
   readonly checkpointDelay?: string;
+  readonly mode?: string;
+  readonly flow?: readonly string[];
 }
 
 export interface FailoverOptions extends ClientOptions {
@@ -47,6 +49,8 @@ export async function protectCommand(flags: ProtectFlags): Promise<void> {
     state: flags.state === undefined ? undefined : resolve(flags.state),
     'detection-ms': milliseconds('detection', flags.detection),
     'checkpoint-delay-ms': milliseconds('checkpoint-delay', flags.checkpointDelay),
+    mode: flags.mode,
+    flow: flags.flow,
   };
   if (given.standby === undefined) throw new MonitorError('--standby is missing: give HOST:PORT of the standby');
   if (given.arbiter === undefined) {

@@ -81,7 +81,7 @@ function facts(status: ColoStatus): Fact[] {
 }
 
 /** What would go wrong though nothing has yet. */
-function dangers({ headline, arbiter, link, disk }: ColoStatus): string[] {
+function dangers({ headline, arbiter, link, disk, flows = [] }: ColoStatus): string[] {
   const needed = headline === 'PROTECTED' || headline === 'PROTECTING' || headline === 'PAIRING';
   return [
     ...(needed && arbiter.problem !== undefined
@@ -90,6 +90,13 @@ function dangers({ headline, arbiter, link, disk }: ColoStatus): string[] {
     ...(link?.security === 'plaintext'
       ? ['nothing is encrypted (--insecure): whoever reaches the port is believed']
       : []),
+    ...(needed ? flows : []).flatMap(({ port, policy, unsafe }) =>
+      unsafe === true
+        ? [
+            `UNSAFE: port ${port} has policy=${policy}: after a failover its clients may have been told what nobody knows of`,
+          ]
+        : [],
+    ),
     ...(needed && disk?.error !== undefined ? [`a disk has failed: ${disk.error}`] : []),
     ...(disk?.guestWaits === true && headline !== 'UNPROTECTED'
       ? ["the guest's writes to its disks wait: the log of what the standby has not laid down is full"]

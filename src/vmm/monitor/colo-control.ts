@@ -35,6 +35,8 @@ export interface ColoStatus {
   /** How output leaves now (spec B.8), and why so; P: and what the comparison found since protection began. */
   readonly mode: 'buffered' | 'comparing';
   readonly modeWhy?: string;
+  /** P: connections that are treated otherwise than the mode says. `unsafe`: what they are told, nobody may know of after a failover. */
+  readonly flows?: readonly { readonly port: number; readonly policy: string; readonly unsafe?: true }[];
   readonly compared?: {
     readonly released: number;
     readonly passed: number;
@@ -161,6 +163,8 @@ export interface ProtectOptions {
   readonly state?: string;
   readonly detectionMs?: number;
   readonly checkpointDelayMs?: number;
+  readonly mode?: string;
+  readonly flow?: readonly string[];
 }
 
 /** Fault tolerance of a machine, as its monitor sees it. */

@@ -134,6 +134,8 @@ export const coloCommands: CommandTable = {
       state: v.optional(v.string()),
       'detection-ms': v.optional(v.number()),
       'checkpoint-delay-ms': v.optional(v.number()),
+      mode: v.optional(v.string()),
+      flow: v.optional(v.array(v.string())),
     },
     async (monitor, { 'detection-ms': detectionMs, 'checkpoint-delay-ms': delayMs, ...given }) => {
       const { colo, migration } = monitor;

@@ -1,5 +1,6 @@
 import { mock } from 'node:test';
 import { type Test, test } from 'tap';
+import type { PrimaryConfig } from '../../../../src/colo/command/pair-config.ts';
 import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
 import { PeerListener } from '../../../../src/colo/link/peer-listener.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
@@ -21,7 +22,7 @@ interface Met {
 }
 
 /** A primary, and what a standby would do to it. */
-async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>, insists = false) {
+async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>, more: Partial<PrimaryConfig> = {}) {
   const met: Met[] = [];
   const shared: SharedProtection[] = [];
   const ram = someRam(t);
@@ -53,7 +54,7 @@ async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>
   });
   t.teardown(() => standby.close());
   const host = new PrimaryHost(
-    { ...config, standby: { host: '127.0.0.1', port: standby.port }, insists },
+    { ...config, standby: { host: '127.0.0.1', port: standby.port }, insists: false, ...more },
     { calls: machine.calls, bell: bell.button, shape, signs: new SignsOfLife() },
     listener(t),
   );
@@ -105,6 +106,34 @@ test('what is left of a pairing says nothing to the standby of the next one', as
   release();
 });
 
+test('ports whose output leaves unseen are unsafe: the log says so once each, and the status as long as that is so', async (t) => {
+  const { host } = await primary(
+    t,
+    {},
+    {
+      flows: [
+        { port: 443, policy: 'buffer' },
+        { port: 514, policy: 'pass' },
+        { port: 515, policy: 'pass' },
+      ],
+    },
+  );
+  host.start();
+  const said = host.log
+    .recent(false)
+    .map(({ text }) => text)
+    .filter((text) => text.startsWith('UNSAFE'));
+  t.strictSame(said, [
+    'UNSAFE: output of port 514 leaves unseen (--flow port=514,policy=pass)',
+    'UNSAFE: output of port 515 leaves unseen (--flow port=515,policy=pass)',
+  ]);
+  t.strictSame(host.status().flows, [
+    { port: 443, policy: 'buffer' },
+    { port: 514, policy: 'pass', unsafe: true },
+    { port: 515, policy: 'pass', unsafe: true },
+  ]);
+});
+
 test('a primary that hands its guest over stops it, and ends; where it went is written down first', async (t) => {
   const { host, machine, pair, stateDirectory } = await primary(t, { capture: captured });
   host.start();
@@ -146,7 +175,7 @@ test('a machine that was attached in vain is let go: its packets would wait for 
 });
 
 test('who is told to end protection does not try again', async (t) => {
-  const { host, standby, pair } = await primary(t, {}, true);
+  const { host, standby, pair } = await primary(t, {}, { insists: true });
   host.start();
   const { link } = await pair();
   await until(() => host.status().phase !== 'greeting');

@@ -120,8 +120,9 @@ test('protect stays until the guest is protected, and says what is done', async 
   const { colo, control } = await Served.start(t);
   const pairing = { ...protectedStatus, headline: 'PAIRING', phase: 'synchronising' } as const;
   colo.current = undefined;
+  const how = { mode: 'comparing', flow: ['port=443,policy=buffer'] };
   const { lines, error } = await outcome(
-    () => protectCommand({ ...options, control, tls: 'dir=keys', detection: '400', checkpointDelay: '900' }),
+    () => protectCommand({ ...options, ...how, control, tls: 'dir=keys', detection: '400', checkpointDelay: '900' }),
     async (shown) => {
       await until(() => colo.asked.length > 0);
       colo.happen(event(1, 'connected to b'));
@@ -134,7 +135,7 @@ test('protect stays until the guest is protected, and says what is done', async 
   t.equal(error, undefined);
   t.strictSame(lines, ['16:00:00.001  pair        connected to b', 'disks: 40 % of 1000 B compared']);
   t.strictSame(colo.asked, [
-    { ...options, tls: `dir=${join(process.cwd(), 'keys')}`, detectionMs: 400, checkpointDelayMs: 900 },
+    { ...options, ...how, tls: `dir=${join(process.cwd(), 'keys')}`, detectionMs: 400, checkpointDelayMs: 900 },
   ]);
 });
 

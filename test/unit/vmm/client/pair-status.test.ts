@@ -36,6 +36,14 @@ test('a guest that is safe', async (t) => {
   ]);
 });
 
+test('a port whose output leaves unseen is marked unsafe, and no other', async (t) => {
+  const flows = [{ port: 514, policy: 'pass', unsafe: true } as const, { port: 443, policy: 'buffer' }];
+  const but = lines({ ...protectedStatus, flows }).filter((line) => line.includes(' but '));
+  t.strictSame(but, [
+    '      but            UNSAFE: port 514 has policy=pass: after a failover its clients may have been told what nobody knows of',
+  ]);
+});
+
 test('what a failover would cost now', async (t) => {
   const failover = { detectionMs: 200, consentMs: 60, loadMs: 4 };
   t.equal(

@@ -242,6 +242,10 @@ test('a machine is protected with what is given, and with the delay that was set
     { ...options, checkpointDelayMs: 700 },
     { ...options, detectionMs: 400, checkpointDelayMs: 900 },
   ]);
+  const how = { mode: 'comparing', flow: ['port=514,policy=pass'] };
+  await client.returned('x-colo-protect', { ...options, ...how });
+  t.strictSame(colo.asked.at(-1), { ...options, ...how, checkpointDelayMs: 700 });
+  t.match(await client.refusal('x-colo-protect', { ...options, flow: 'port=514' }), /flow/);
   colo.refusal = 'this machine is protected already';
   t.equal(await client.refusal('x-colo-protect', options), 'this machine is protected already');
   t.equal(await client.refusal('x-colo-protect', {}), "Parameter 'standby' is missing");
