@@ -10,6 +10,7 @@ export class EventLog {
   readonly #now: () => number;
   readonly #events: ColoEvent[] = [];
   readonly #messages: ColoEvent[] = [];
+  readonly #milestones: Partial<Record<ColoMilestone, number>> = {};
 
   /** @param told called with each event as it happens, but for messages and checkpoints */
   constructor(now: () => number, told: (event: ColoEvent) => void) {
@@ -42,7 +43,13 @@ export class EventLog {
     return [...this.#events, ...this.#messages].sort((one, other) => one.monotonicMs - other.monotonicMs);
   }
 
+  /** How often each has happened, with those that were inherited. */
+  get milestones(): Readonly<Partial<Record<ColoMilestone, number>>> {
+    return this.#milestones;
+  }
+
   #keep(event: ColoEvent): void {
+    if (event.event !== undefined) this.#milestones[event.event] = (this.#milestones[event.event] ?? 0) + 1;
     const list = isFrequent(event) ? this.#messages : this.#events;
     list.push(event);
     if (list.length > kept) list.shift();

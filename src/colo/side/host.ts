@@ -29,7 +29,17 @@ export type HostBirth = HostConfig & {
 /** What `status` shows of one of the two sides only. */
 export type OwnStatus = Pick<
   ColoStatus,
-  'mode' | 'modeWhy' | 'compared' | 'address' | 'survivor' | 'epoch' | 'checkpoint' | 'stops' | 'held' | 'disk'
+  | 'mode'
+  | 'modeWhy'
+  | 'compared'
+  | 'address'
+  | 'survivor'
+  | 'epoch'
+  | 'checkpoint'
+  | 'stops'
+  | 'held'
+  | 'disk'
+  | 'totals'
 >;
 
 /** A core, whichever of the two. */
@@ -151,6 +161,7 @@ export abstract class Host<E extends { readonly kind: string }> {
           }),
       ...(phase === 'protected' || phase === 'protecting' ? { failover: failoverCost(this.birth.settings) } : {}),
       arbiter: this.arbiter.facts,
+      milestones: { ...this.log.milestones },
       ...this.ownStatus(),
     };
   }

@@ -79,6 +79,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   #divergences = new RecentDivergences();
   #lastReasons: readonly string[] = [];
   #checkpoints = 0;
+  /** Over all protections. */
+  readonly #totals = { checkpoints: 0, stoppedMs: 0, pages: 0 };
   #lastCheckpointAt: number | undefined;
   #delayMs: number;
 
@@ -180,6 +182,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const compared = packets?.comparison;
     const { flows = [] } = this.#config;
     return {
+      totals: { ...this.#totals },
       mode,
       ...(flows.length === 0
         ? {}
@@ -356,6 +359,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         return;
       case 'checkpoint':
         this.#checkpoints++;
+        this.#totals.checkpoints++;
         this.#lastReasons = notice.reasons;
         this.#lastCheckpointAt = this.now;
         this.log.add('checkpoint', `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
@@ -577,6 +581,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     attached.packets.epochCaptured(epoch, mode);
     attached.disks.epochCaptured(epoch);
     this.#stops.add(captured.stoppedMs, this.now);
+    this.#totals.stoppedMs += captured.stoppedMs;
+    this.#totals.pages += captured.pages;
     this.log.add('checkpoint', `${epoch}: the guest was stopped for ${captured.stoppedMs.toFixed(2)} ms, and runs on`);
     this.post({ kind: 'captured', epoch, stateBytes: captured.state.sizeBytes, stoppedMs: captured.stoppedMs });
   }

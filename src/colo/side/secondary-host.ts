@@ -61,6 +61,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #greeter: PeerLink | undefined;
   #patience: NodeJS.Timeout | undefined;
   #lastReceivedAt: number | undefined;
+  #checkpoints = 0;
   /** The last term of this host in which it knew all that the pair did. */
   #knownTerm: Term;
   #paired: string | undefined;
@@ -168,6 +169,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       address: this.#address,
       ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
       epoch: received + 1,
+      totals: { checkpoints: this.#checkpoints },
       ...(this.#lastReceivedAt === undefined || received === noCheckpoint
         ? {}
         : { checkpoint: { epoch: received, msAgo: this.now - this.#lastReceivedAt } }),
@@ -225,6 +227,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         return;
       case 'load':
         this.#lastReceivedAt = this.now;
+        this.#checkpoints++;
         this.lane.do(() => this.#load(effect.epoch, attached));
         return;
       case 'commit-disk':

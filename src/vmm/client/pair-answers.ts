@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { ColoEvent, ColoHeadline, ColoStatus, ColoTopic } from '../monitor/colo-control.ts';
+import type { ColoEvent, ColoHeadline, ColoMilestone, ColoStatus, ColoTopic } from '../monitor/colo-control.ts';
 
 /** What a machine says about its pair, checked as a stranger's word. */
 
@@ -15,6 +15,11 @@ const topics = [
   ...(['pair', 'protection', 'peer', 'consent', 'arbiter'] as const),
   ...(['takeover', 'speaking', 'checkpoint', 'disk', 'guest', 'message'] as const),
 ] satisfies readonly ColoTopic[];
+
+const milestones = [
+  ...(['protected', 'unprotected', 'peer-lost', 'failover', 'switchover'] as const),
+  ...(['fenced', 'arbiter-lost', 'arbiter-back', 'disk-error'] as const),
+] satisfies readonly ColoMilestone[];
 
 const status = v.object({
   pair: text,
@@ -56,6 +61,7 @@ const status = v.object({
   disk: v.exactOptional(
     v.object({
       logBytes: count,
+      guestWaits: v.exactOptional(v.boolean()),
       error: v.exactOptional(text),
       synchronising: v.exactOptional(
         v.object({ totalBytes: count, comparedBytes: count, sentBytes: count, secondsLeft: v.exactOptional(count) }),
@@ -69,6 +75,10 @@ const status = v.object({
     answeredMsAgo: v.exactOptional(count),
     problem: v.exactOptional(text),
   }),
+  totals: v.exactOptional(
+    v.object({ checkpoints: count, stoppedMs: v.exactOptional(count), pages: v.exactOptional(count) }),
+  ),
+  milestones: v.exactOptional(v.record(v.picklist(milestones), count)),
 }) satisfies v.GenericSchema<unknown, ColoStatus>;
 
 /** Nothing can be said of a pair in time, and why. */

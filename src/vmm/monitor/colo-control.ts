@@ -82,6 +82,16 @@ export interface ColoStatus {
     /** Why the last question got no answer. */
     readonly problem?: string;
   };
+  /** What only grows while this side is what it is: after a takeover it begins anew. */
+  readonly totals?: {
+    /** P: that were made; S: that it has received. */
+    readonly checkpoints: number;
+    /** P: for how long the guest was stopped for them, ms, and the pages that were sent after it. */
+    readonly stoppedMs?: number;
+    readonly pages?: number;
+  };
+  /** How often what programs are told of has happened in this process, as far as the log goes back. */
+  readonly milestones?: Readonly<Partial<Record<ColoMilestone, number>>>;
 }
 
 /** What the two guests said differently, in words for a person (spec A.5). */

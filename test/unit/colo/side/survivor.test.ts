@@ -23,10 +23,13 @@ import {
   until,
 } from './host-rig.ts';
 
+/** Of each capture. */
+const stoppedMs = 0.5;
+
 const heritage: Heritage = {
   why: 'a.example was lost',
   since: 1000,
-  events: [{ at: 1000, monotonicMs: 5, topic: 'takeover', text: 'this side goes on' }],
+  events: [{ at: 1000, monotonicMs: 5, topic: 'takeover', text: 'this side goes on', event: 'failover' }],
 };
 
 /** A machine that has taken over in term 2, and what protects it from then on. */
@@ -35,7 +38,7 @@ async function survivor(t: Test, port?: number) {
   const machine = new FakeMachineThread<PrimaryMachineCalls>(t, {
     attach: () => ({ memory: noPages, devices: [], io: undefined, vcpus: [] }),
     collect: () => ({ marked: 0, ram }),
-    capture: captured,
+    capture: (given) => ({ ...captured(given), stoppedMs }),
   });
   const bell = new Doorbell();
   t.teardown(() => bell.close());
@@ -82,6 +85,21 @@ test('a standby that looks for a survivor protects it, in its term', async (t) =
   await until(() => host.status().headline === 'PROTECTED' && standby.status().headline === 'PROTECTING');
   t.equal(standby.status().term, 2);
   t.equal(new TermStore(stateDirectory).term, 2);
+  t.match(host.status().milestones, { failover: 1, protected: 1 }, 'what was before counts as well');
+});
+
+test('checkpoints are counted on both sides, and for how long the guest was stopped', async (t) => {
+  const { host, at } = await survivor(t);
+  const { host: standby } = await seeker(t, at);
+  await until(() => host.status().headline === 'PROTECTED' && standby.status().headline === 'PROTECTING');
+  const before = host.status().totals;
+  const has = standby.status().totals?.checkpoints ?? 0;
+  t.equal(host.command({ name: 'checkpoint' }), undefined);
+  await until(() => (host.status().totals?.checkpoints ?? 0) > (before?.checkpoints ?? 0));
+  await until(() => (standby.status().totals?.checkpoints ?? 0) > has);
+  t.equal(standby.status().totals?.checkpoints, has + 1);
+  const grown = (host.status().totals?.stoppedMs ?? 0) - (before?.stoppedMs ?? 0);
+  t.equal(Number(grown.toFixed(6)), stoppedMs);
 });
 
 test('a standby that is there before its survivor finds it later', async (t) => {
