@@ -1,5 +1,6 @@
 import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
+import type { WatchedConfig } from './colo/command/watched.ts';
 import type { KeysOptions } from './colo/keys/keys-command.ts';
 import {
   deviceFlags,
@@ -26,6 +27,7 @@ import {
 } from './command-line/help.ts';
 import { tell } from './host/tell.ts';
 import type { Protector } from './vmm/command/protection.ts';
+import type { RunConfig } from './vmm/config/config.ts';
 
 const description = `A virtual machine monitor for KVM, in TypeScript.
 
@@ -56,22 +58,29 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
         const { config: file, ...flags } = flagsOf(command);
         const { parseConfig } = await import('./vmm/config/config.ts');
         const parsed = parseConfig(flags, file);
-        if (parsed.standby === undefined && parsed['on-event'] === undefined) {
-          const { runCommand } = await import('./vmm/command/run-command.ts');
-          exitCode = await runCommand(parsed, program, protectorOnDemand(parsed.name, program));
-          return;
-        }
-        const { pairOptions, parsePrimary } = await import('./colo/command/pair-config.ts');
-        const pair =
-          parsed.standby === undefined
-            ? undefined
-            : parsePrimary(
-                { ...pairOptions(parsed), standby: parsed.standby, mode: parsed.mode, flow: parsed.flow },
-                true,
-              );
-        const { protectedRunCommand } = await import('./colo/command/protected-run.ts');
-        exitCode = await protectedRunCommand(parsed, pair, program);
+        exitCode = await whileWatched(parsed, () => runGuest(parsed));
       });
+  };
+
+  const runGuest = async (parsed: RunConfig): Promise<number> => {
+    if (parsed.standby === undefined && parsed['on-event'] === undefined) {
+      const { runCommand } = await import('./vmm/command/run-command.ts');
+      return runCommand(parsed, program, protectorOnDemand(parsed.name, program));
+    }
+    const { pairOptions, parsePrimary } = await import('./colo/command/pair-config.ts');
+    const pair =
+      parsed.standby === undefined
+        ? undefined
+        : parsePrimary({ ...pairOptions(parsed), standby: parsed.standby, mode: parsed.mode, flow: parsed.flow }, true);
+    const { protectedRunCommand } = await import('./colo/command/protected-run.ts');
+    return protectedRunCommand(parsed, pair, program);
+  };
+
+  /** Runs a command that stays with a machine, with what is served of that meanwhile. */
+  const whileWatched = async (config: WatchedConfig, run: () => Promise<number>): Promise<number> => {
+    if (config.metrics === undefined) return run();
+    const { watched } = await import('./colo/command/watched.ts');
+    return watched(config, program, run);
   };
 
   const defineStandby = (): void => {
@@ -89,7 +98,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
         const { config: file, ...flags } = flagsOf(command);
         const { parseStandbyConfig } = await import('./colo/command/standby-config.ts');
         const { standbyCommand } = await import('./colo/command/standby-command.ts');
-        exitCode = await standbyCommand(parseStandbyConfig(flags, file), program);
+        const parsed = parseStandbyConfig(flags, file);
+        exitCode = await whileWatched(parsed, () => standbyCommand(parsed, program));
       });
   };
 

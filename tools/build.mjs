@@ -1,4 +1,4 @@
-// Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a worker thread, vcpu.cjs, io.cjs or colo.cjs, which
+// Makes dist/: colo-vmm.cjs is what a user runs. It starts main.cjs or, in a worker thread, vcpu.cjs, io.cjs, colo.cjs or web.cjs, which
 // hold all sources and libraries, from the code caches that are made here. koffi's addon lies beside them.
 import { chmodSync, copyFileSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -23,13 +23,22 @@ const koffiBeside = {
   },
 };
 
-// Only `colo-vmm keys` makes certificates: the library for it is a program of its own, which other commands need not load.
-const certificatesApart = {
-  name: 'certificates-apart',
+// Libraries that few need are programs of their own, which others need not load: only `colo-vmm keys` makes certificates, and only
+// `--metrics` figures for Prometheus.
+const apart = {
+  certificates: { library: '@peculiar/x509', contents: "import 'reflect-metadata'; export * from '@peculiar/x509';" },
+  metrics: { library: 'prom-client', contents: "export * from 'prom-client';" },
+};
+const librariesApart = {
+  name: 'libraries-apart',
   setup(bundler) {
-    bundler.onResolve({ filter: /^(@peculiar\/x509|reflect-metadata)$/ }, ({ path }) => ({ path, namespace: 'apart' }));
+    const byLibrary = new Map(Object.entries(apart).map(([name, { library }]) => [library, name]));
+    bundler.onResolve({ filter: /^(@peculiar\/x509|reflect-metadata|prom-client)$/ }, ({ path }) => ({
+      path,
+      namespace: 'apart',
+    }));
     bundler.onLoad({ filter: /.*/, namespace: 'apart' }, ({ path }) => ({
-      contents: path === 'reflect-metadata' ? '' : "module.exports = require('./certificates.cjs');",
+      contents: byLibrary.has(path) ? `module.exports = require('./${byLibrary.get(path)}.cjs');` : '',
     }));
   },
 };
@@ -53,21 +62,20 @@ const options = {
   plugins: [koffiBeside],
 };
 await build({ ...options, entryPoints: { 'colo-vmm': 'src/launch.ts' } });
+for (const [name, { contents }] of Object.entries(apart)) {
+  const outfile = join(dist, `${name}.cjs`);
+  await build({ ...options, stdin: { contents, resolveDir: root }, outdir: undefined, outfile });
+}
 await build({
   ...options,
-  stdin: { contents: "import 'reflect-metadata'; export * from '@peculiar/x509';", resolveDir: root },
-  outdir: undefined,
-  outfile: join(dist, 'certificates.cjs'),
-});
-await build({
-  ...options,
-  plugins: [koffiBeside, certificatesApart],
-  external: ['./certificates.cjs'],
+  plugins: [koffiBeside, librariesApart],
+  external: Object.keys(apart).map((name) => `./${name}.cjs`),
   entryPoints: {
     main: 'src/cli.ts',
     vcpu: 'src/vmm/vcpu/vcpu-worker.ts',
     io: 'src/colo/thread/io-worker.ts',
     colo: 'src/colo/thread/colo-worker.ts',
+    web: 'src/colo/observe/web/web-worker.ts',
   },
   // A function, for launch.ts to call.
   banner: { js: '(function (exports, require, module, __dirname) {' },
@@ -83,7 +91,7 @@ const command = join(root, 'node_modules', '.bin', 'colo-vmm');
 rmSync(command, { force: true });
 symlinkSync('../../dist/colo-vmm.cjs', command);
 
-for (const name of ['main', 'vcpu', 'io', 'colo']) {
+for (const name of ['main', 'vcpu', 'io', 'colo', 'web']) {
   writeFileSync(join(dist, `${name}.cache`), codeCache(readFileSync(join(dist, `${name}.cjs`), 'utf8')));
 }
 

@@ -22,6 +22,12 @@ const onEventFlag = [
   'shell command that is given each event of the pair as JSON on standard input: failover, unprotected, disk-error, ...',
 ] as const;
 
+const metricsFlag = [
+  'metrics',
+  '<host:port>',
+  'serve figures for Prometheus there, at /metrics; a port alone is one of 127.0.0.1',
+] as const;
+
 /** How a host knows its peer, and whom it asks. */
 const pairFlags = [
   [
@@ -92,6 +98,7 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   checkpointDelayFlag,
   modeFlag,
   onEventFlag,
+  metricsFlag,
 ];
 
 /** Flags that may be given several times. */
@@ -142,6 +149,7 @@ export const standbyFlags: readonly Flag<StandbyKey>[] = [
   ...pairFlags,
   checkpointDelayFlag,
   onEventFlag,
+  metricsFlag,
   serialFlag,
   ['on-panic', '<action>', onPanicHelp],
   controlFlag,

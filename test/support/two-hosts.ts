@@ -130,7 +130,8 @@ function failIfEnded({ stderr }: Ending): never {
   throw new Error(`ended: ${stderr}`);
 }
 
-async function freePort(): Promise<number> {
+/** One that nobody has in this moment. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

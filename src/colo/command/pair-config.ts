@@ -1,4 +1,3 @@
-import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as v from 'valibot';
@@ -9,12 +8,7 @@ import { type PortPolicy, parseFlowPolicy } from '../compare/flow-policy.ts';
 import { defaultSettings, type Settings } from '../core/settings.ts';
 import { loadKeySet } from '../keys/key-set.ts';
 import type { LinkSecurity } from '../link/peer-security.ts';
-
-/** Where a side is reached. IPv6 addresses have no brackets here. */
-export interface HostPort {
-  readonly host: string;
-  readonly port: number;
-}
+import { type HostPort, parseHostPort } from './host-port.ts';
 
 /** What a host of a pair has to know, whichever side it is. */
 export interface HostConfig {
@@ -208,11 +202,6 @@ export function defaultStateDirectory(pair: string): string {
   return join(process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'colo-vmm', pair);
 }
 
-/** Such as `b.example:7000` and `[2001:db8::1]:7000`. */
-export function showHostPort({ host, port }: HostPort): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 function hostPort(example: string) {
   return v.pipe(
     v.string(`give HOST:PORT, such as ${example}`),
@@ -223,21 +212,6 @@ function hostPort(example: string) {
       return NEVER;
     }),
   );
-}
-
-/** @returns what is wrong with `text`, if something is */
-function parseHostPort(text: string, example: string): HostPort | string {
-  const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^[\]]*)):(\d{1,5})$/s.exec(text) ?? [];
-  if (digits === undefined) return `give HOST:PORT, such as ${example}`;
-  const port = Number(digits);
-  if (port < 1 || port > 65_535) return 'a port is 1 to 65535';
-  if (bracketed !== undefined) {
-    return isIPv6(bracketed) ? { host: bracketed, port } : `"${bracketed}" is no IPv6 address`;
-  }
-  const host = plain ?? '';
-  if (host.includes(':')) return 'an IPv6 address is in brackets, such as [2001:db8::1]:7000';
-  if (!/^[\w-]+(\.[\w-]+)*\.?$/.test(host) || host.length > 253) return `give HOST:PORT, such as ${example}`;
-  return { host, port };
 }
 
 /** @throws ConfigError for the first thing that is wrong */

@@ -12,7 +12,10 @@ const schema = v.strictObject({
  * A standby: what the machine's owner decides on this host, and its side of the pair. CPUs, memory and what was booted are the
  * primary's.
  */
-export type StandbyConfig = Pick<RunConfig, 'serial' | 'disk' | 'net' | 'control' | 'on-panic' | 'on-event'> & {
+export type StandbyConfig = Pick<
+  RunConfig,
+  'serial' | 'disk' | 'net' | 'control' | 'on-panic' | 'on-event' | 'metrics'
+> & {
   /** Of the machine and of the pair. */
   readonly name: string;
   readonly pair: SecondaryConfig;
@@ -28,7 +31,7 @@ export type StandbyKey = keyof typeof schema.entries;
  */
 export function parseStandbyConfig(flags: Readonly<Record<string, unknown>>, file?: string): StandbyConfig {
   const config = checkConfig(schema, flags, file, {});
-  const { listen, peer, serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent } = config;
+  const { listen, peer, serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent, metrics } = config;
   const pair = parseSecondary({ ...pairOptions(config), listen, ...(peer === undefined ? {} : { peer }) });
-  return { serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent, name: pair.pair, pair };
+  return { serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent, metrics, name: pair.pair, pair };
 }

@@ -1,4 +1,4 @@
-import type { HostPort } from '../command/pair-config.ts';
+import type { HostPort } from '../command/host-port.ts';
 import type { dial } from '../link/dial.ts';
 import type { PeerLink } from '../link/peer-link.ts';
 import type { LinkSecurity } from '../link/peer-security.ts';

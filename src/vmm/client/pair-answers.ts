@@ -106,6 +106,7 @@ export const pairEvent = v.object({
   monotonicMs: v.number(),
   topic: v.picklist(topics),
   text,
+  event: v.exactOptional(v.picklist(milestones)),
 }) satisfies v.GenericSchema<unknown, ColoEvent>;
 
 /** The answer to `x-colo-events`. */

@@ -12,7 +12,7 @@ const startPatienceMs = 30_000;
 const callPeriodMs = 5;
 
 /** Which program a thread runs: the launcher's `<kind>.cjs`. */
-export type ThreadKind = 'vcpu' | 'io' | 'colo';
+export type ThreadKind = 'vcpu' | 'io' | 'colo' | 'web';
 
 /** What every thread is born with; its kind adds more. */
 export interface ThreadBirth {

@@ -1,11 +1,7 @@
 import { join } from 'node:path';
 import { test } from 'tap';
-import {
-  defaultStateDirectory,
-  parsePrimary,
-  parseSecondary,
-  showHostPort,
-} from '../../../../src/colo/command/pair-config.ts';
+import { showHostPort } from '../../../../src/colo/command/host-port.ts';
+import { defaultStateDirectory, parsePrimary, parseSecondary } from '../../../../src/colo/command/pair-config.ts';
 import { keysCommand } from '../../../../src/colo/keys/keys-command.ts';
 import { ConfigError } from '../../../../src/vmm/config/config.ts';
 
