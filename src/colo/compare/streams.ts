@@ -167,8 +167,14 @@ export class Streams {
   /** P is in the midst of a connection, of which nothing was known; S has begun one with the same ports. */
   #secondaryIsEarly(flow: ComparedFlow): void {
     const { stream } = flow;
+    const begun = flow.agreed.first ?? flow.secondary.first;
+    if (begun === undefined) {
+      // It diverged since: what S has said is forgotten, and a checkpoint will make it P.
+      stream.resetSecondary();
+      return;
+    }
     stream.nextSyn = stream.secondarySyn;
-    stream.nextHandle = (flow.agreed.first ?? flow.secondary.first)?.handle ?? 0;
+    stream.nextHandle = begun.handle;
     stream.nextIsn = stream.secondaryIsn;
     stream.nextShape = stream.secondaryShape;
     stream.hasNextAck = stream.hasSecondaryAck;

@@ -31,6 +31,7 @@ export type OwnStatus = Pick<
   ColoStatus,
   | 'mode'
   | 'modeWhy'
+  | 'flows'
   | 'compared'
   | 'address'
   | 'survivor'

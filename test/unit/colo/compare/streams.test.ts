@@ -482,6 +482,21 @@ test('a new connection while the one before waits is a divergence', async (t) =>
   t.strictSame(ahead.reasons, ['reuse']);
 });
 
+test('S began a connection that was given up: nothing of it is dropped when P begins others with its ports', async (t) => {
+  const rig = new CompareRig();
+  rig.s(tcpPacket({ sequence: 77_777, flags: syn, payload: 'b' }));
+  rig.now = 10_000;
+  rig.comparator.scan(rig.now);
+  t.strictSame(rig.reasons, ['timeout']);
+  rig.p(tcpPacket({ sequence: 4, flags: rst }));
+  rig.p(tcpPacket({ sequence: 50_000, flags: syn }));
+  rig.p(tcpPacket({ sequence: 90_000, flags: syn | ack }));
+  t.strictSame([rig.dropped, rig.released], [[], []]);
+  rig.checkpoint();
+  rig.both(tcpPacket({ sequence: 90_001, acknowledgement: 500, payload: 'new' }));
+  t.strictSame([rig.released, rig.reasons], [[4], ['timeout']]);
+});
+
 test('a connection older than the comparison', async (t) => {
   const rig = new CompareRig();
   rig.p(pure(500));
