@@ -59,9 +59,12 @@ const options = {
   lineLimit: 160,
   sourcemap: 'linked',
   legalComments: 'none',
+  // Sources that run without a build ask where they lie; in the bundle they do not.
+  logOverride: { 'empty-import-meta': 'silent' },
   plugins: [koffiBeside],
 };
-await build({ ...options, entryPoints: { 'colo-vmm': 'src/launch.ts' } });
+// Programs of their own: the last one is started by a VMM whose arbiter is a folder.
+await build({ ...options, entryPoints: { 'colo-vmm': 'src/launch.ts', terms: 'src/colo/arbiter/term-process.ts' } });
 for (const [name, { contents }] of Object.entries(apart)) {
   const outfile = join(dist, `${name}.cjs`);
   await build({ ...options, stdin: { contents, resolveDir: root }, outdir: undefined, outfile });

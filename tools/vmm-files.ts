@@ -19,6 +19,7 @@ export const vmmFiles = [
   'io.cache',
   'colo.cjs',
   'colo.cache',
+  'terms.cjs',
   'koffi.node',
 ].map((name) => ({
   source: dist(name),

@@ -33,7 +33,7 @@ const pairFlags = [
   [
     'arbiter',
     '<who>',
-    'who says which host goes on when they lose each other: etcd:URL[,URL...], or manual: an operator, by colo-vmm failover',
+    'who says which host goes on when they lose each other: etcd:URL[,URL...], file:FOLDER that both hosts mount, or manual: an operator, by colo-vmm failover',
   ],
   ['tls', '<dir=folder>', "this host's keys, made by colo-vmm keys"],
   ['insecure', '', 'no keys: nothing is encrypted, and whoever reaches the port is believed'],

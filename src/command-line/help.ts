@@ -76,7 +76,8 @@ foreground until the guest ends. CPUs, memory and what was booted are the primar
 the same order, disks with the same ids and sizes. Disks are made equal first, so what is on them is lost.
 
 When the hosts lose each other, one goes on: the one to which the arbiter says yes. With --arbiter manual nobody goes on
-until an operator says colo-vmm failover on the host that is to, and has made sure that the other one is off or cut off.
+until an operator says colo-vmm failover on the host that is to, and has made sure that the other one is off or cut off. With file:FOLDER
+both hosts mount the same file system there, in which somebody made the file colo-vmm-arbiter, once: what a mount point lacks.
 
 After a failover this machine is the guest's, and waits on the same address for a standby: colo-vmm standby --peer on the repaired host,
 or on another one, finds it, and the guest is protected again. Exit codes are those of colo-vmm run; 0 also if the guest powered off on

@@ -5,18 +5,33 @@ import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import { Etcd } from './etcd.ts';
 import { runVmm, temporaryFolder, VmmProcess } from './vmm-process.ts';
 
-/** Two real VMMs on loopback that are a pair, with a real etcd: what a test starts of them. */
+export interface PairParts {
+  /** Value of `--arbiter`; default a real etcd, which is started. */
+  readonly arbiter?: string;
+  /** What runs the VMMs, such as nsenter with its arguments. */
+  readonly under?: readonly string[];
+}
+
+/** Two real VMMs on loopback that are a pair: what a test starts of them. */
 export class Pair {
   readonly folder: string;
   /** Where a standby waits on each of the hosts. */
   readonly ports: Readonly<Record<'a' | 'b', number>>;
-  readonly etcd: Etcd;
+  readonly #etcd: Etcd | undefined;
+  readonly #parts: PairParts;
   readonly #processes: VmmProcess[] = [];
 
-  private constructor(folder: string, ports: Readonly<Record<'a' | 'b', number>>, etcd: Etcd) {
+  private constructor(folder: string, ports: Readonly<Record<'a' | 'b', number>>, parts: PairParts, etcd?: Etcd) {
     this.folder = folder;
     this.ports = ports;
-    this.etcd = etcd;
+    this.#parts = parts;
+    this.#etcd = etcd;
+  }
+
+  /** Its arbiter, if no other one was given. */
+  get etcd(): Etcd {
+    if (this.#etcd === undefined) throw new Error('this pair has another arbiter');
+    return this.#etcd;
   }
 
   get port(): number {
@@ -24,12 +39,13 @@ export class Pair {
   }
 
   /** All that it starts is gone after the test. */
-  static async make(t: { teardown(clean: () => unknown): void }): Promise<Pair> {
-    const pair = new Pair(temporaryFolder(t), { a: await freePort(), b: await freePort() }, await Etcd.start());
+  static async make(t: { teardown(clean: () => unknown): void }, parts: PairParts = {}): Promise<Pair> {
+    const etcd = parts.arbiter === undefined ? await Etcd.start() : undefined;
+    const pair = new Pair(temporaryFolder(t), { a: await freePort(), b: await freePort() }, parts, etcd);
     t.teardown(async () => {
       for (const vmm of pair.#processes) vmm.child.kill('SIGKILL');
       await Promise.all(pair.#processes.map((vmm) => vmm.ended));
-      await pair.etcd.close();
+      await etcd?.close();
     });
     const { code, stderr } = await runVmm(['keys', '--pair', 'web', '--hosts', 'a,b', pair.keys()]);
     if (code !== 0) throw new Error(stderr);
@@ -47,7 +63,11 @@ export class Pair {
 
   /** Flags of both sides. Detection is generous: a busy machine is no dead one. */
   #flags(side: 'a' | 'b', more: readonly string[]): string[] {
-    const own = { '--tls': `dir=${this.keys(side)}`, '--arbiter': `etcd:${this.etcd.url}`, '--detection': '1000' };
+    const own = {
+      '--tls': `dir=${this.keys(side)}`,
+      '--arbiter': this.#parts.arbiter ?? `etcd:${this.etcd.url}`,
+      '--detection': '1000',
+    };
     const flags = Object.entries(own).flatMap(([flag, value]) => (more.includes(flag) ? [] : [flag, value]));
     const insecure = more.includes('--insecure') ? flags.filter((_, index) => index !== 0 && index !== 1) : flags;
     return [
@@ -89,7 +109,8 @@ export class Pair {
   }
 
   #start(args: readonly string[]): VmmProcess {
-    const vmm = new VmmProcess(args);
+    const { under } = this.#parts;
+    const vmm = new VmmProcess(args, under === undefined ? {} : { under });
     this.#processes.push(vmm);
     return vmm;
   }

@@ -39,6 +39,8 @@ interface ProcessOptions {
   /** Run it as a command, which it becomes by its first line, not by naming Node. */
   readonly asCommand?: boolean;
   readonly uid?: number;
+  /** What runs it, such as nsenter with its arguments. */
+  readonly under?: readonly string[];
 }
 
 /** A colo-vmm process with pipes for its input and output. */
@@ -49,7 +51,13 @@ export class VmmProcess {
   #stderr = '';
 
   constructor(args: readonly string[], options: ProcessOptions = {}) {
-    const command = [...(options.asCommand === true ? [] : [process.execPath]), options.program ?? bundle, ...args];
+    const { under = [] } = options;
+    const command = [
+      ...under,
+      ...(options.asCommand === true ? [] : [process.execPath]),
+      options.program ?? bundle,
+      ...args,
+    ];
     this.child = spawn(command[0] as string, command.slice(1), {
       ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
       stdio: [options.stdin ?? 'pipe', 'pipe', 'pipe'],

@@ -1,14 +1,16 @@
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { ConfigError } from '../../vmm/config/config.ts';
 import type { EtcdArbiterOptions } from './etcd-arbiter.ts';
 
 /** What `--arbiter` asks for. `manual`: an operator or a cluster manager says who runs on alone. */
 export type ArbiterConfig =
   | { readonly kind: 'manual' }
-  | { readonly kind: 'etcd'; readonly etcd: Omit<EtcdArbiterOptions, 'patienceMs'> };
+  | { readonly kind: 'etcd'; readonly etcd: Omit<EtcdArbiterOptions, 'patienceMs'> }
+  | { readonly kind: 'file'; readonly folder: string };
 
 const forms =
-  'give manual or etcd:URL[,URL...][,prefix=TEXT][,user=NAME,password-file=FILE][,cacert=FILE][,cert=FILE,key=FILE]';
+  'give manual, file:FOLDER or etcd:URL[,URL...][,prefix=TEXT][,user=NAME,password-file=FILE][,cacert=FILE][,cert=FILE,key=FILE]';
 const defaultPrefix = '/colo-vmm/';
 const etcdKeys = ['prefix', 'user', 'password-file', 'cacert', 'cert', 'key'] as const;
 type EtcdKey = (typeof etcdKeys)[number];
@@ -20,6 +22,7 @@ type EtcdKey = (typeof etcdKeys)[number];
  */
 export function parseArbiter(text: string): ArbiterConfig {
   if (text === 'manual') return { kind: 'manual' };
+  if (text.startsWith('file:')) return { kind: 'file', folder: folder(text) };
   if (!text.startsWith('etcd:')) fail(text, forms);
   const endpoints: string[] = [];
   const keys = new Map<EtcdKey, string>();
@@ -31,6 +34,18 @@ export function parseArbiter(text: string): ArbiterConfig {
   }
   if (endpoints.length === 0) fail(text, forms);
   return { kind: 'etcd', etcd: { endpoints, prefix: keys.get('prefix') ?? defaultPrefix, ...secrets(text, keys) } };
+}
+
+/** What both hosts must have been told alike. Each may reach a cluster by its own addresses, or mount a file system elsewhere. */
+export function commonPart(arbiter: ArbiterConfig): string {
+  return arbiter.kind === 'etcd' ? `etcd (${arbiter.etcd.prefix})` : arbiter.kind;
+}
+
+/** It is not looked at here: a file system whose server is gone would keep whoever looks. */
+function folder(text: string): string {
+  const path = text.slice('file:'.length);
+  if (path === '') fail(text, 'give a folder on a file system that both hosts mount, such as file:/srv/arbiter');
+  return resolve(path);
 }
 
 /** What stands in files: passwords and keys on a command line could be read by everybody. */

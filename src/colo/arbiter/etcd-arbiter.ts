@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { type Arbiter, ArbiterError, type TermClaim, type Verdict } from './arbiter.ts';
 import { EtcdClient, type EtcdClientOptions, type EtcdValue } from './etcd-client.ts';
+import { type Question, ruleOn, type TermRecord } from './term-rule.ts';
 
 export interface EtcdArbiterOptions extends EtcdClientOptions {
   /** What the keys begin with, so that a cluster can serve others too. */
@@ -15,16 +16,10 @@ const recordSchema = v.object({
   term: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   holder: v.string(),
 });
-type TermRecord = v.InferOutput<typeof recordSchema>;
 
 /**
- * An etcd cluster as arbiter. A pair has one key, `PREFIX PAIR/term`, that holds its term and who has it:
- *
- *     register(n)   paired:     any earlier term, or none -> n      (both sides agree on it)
- *     claim(n)      peer lost:  n - 1 -> n, and nothing else
- *
- * each by compare-and-swap, so that of two claims for a term one finds that the other was first. A key that has gone is no
- * reason to say yes: whoever removed it may have removed the other side's claim.
+ * An etcd cluster as arbiter. A pair has one key, `PREFIX PAIR/term`, that holds its term and who has it, and is changed by
+ * compare-and-swap, so that of two claims for a term one finds that the other was first.
  */
 export class EtcdArbiter implements Arbiter {
   readonly name: string;
@@ -38,19 +33,11 @@ export class EtcdArbiter implements Arbiter {
   }
 
   register(claim: TermClaim): Promise<Verdict> {
-    return this.#swap(claim, (found) => found === undefined || found.term < claim.term);
+    return this.#ask('register', claim);
   }
 
   claim(claim: TermClaim): Promise<Verdict> {
-    return this.#swap(claim, (found) => {
-      if (found !== undefined && found.term === claim.term - 1) return true;
-      if (found !== undefined && found.term >= claim.term) return false;
-      const knows = found === undefined ? 'does not know this pair' : `knows it in term ${found.term}`;
-      throw new ArbiterError(
-        `${this.name} ${knows}, though it was paired in term ${claim.term - 1}; were its data lost or restored? ` +
-          'If the other side is certainly off: colo-vmm failover --i-am-sure',
-      );
-    });
+    return this.#ask('claim', claim);
   }
 
   async check(pair: string): Promise<number> {
@@ -63,15 +50,16 @@ export class EtcdArbiter implements Arbiter {
     this.#client.close();
   }
 
-  async #swap(claim: TermClaim, mayReplace: (found: TermRecord | undefined) => boolean): Promise<Verdict> {
+  async #ask(question: Question, claim: TermClaim): Promise<Verdict> {
     const { pair, term, holder } = claim;
     const key = this.#key(pair);
     for (let round = 0; round < mostRounds; round++) {
       const value = await this.#client.get(key);
-      const found = this.#read(pair, value);
-      // It was granted before, and the answer was lost.
-      if (found?.term === term && found.holder === holder) return { kind: 'granted' };
-      if (!mayReplace(found)) return { kind: 'refused', term: found?.term ?? 0, holder: found?.holder ?? '' };
+      const verdict = ruleOn(question, claim, this.#read(pair, value), {
+        arbiter: this.name,
+        doubt: 'were its data lost or restored?',
+      });
+      if (verdict !== undefined) return verdict;
       const record: TermRecord = { term, holder };
       if (await this.#client.replace(key, JSON.stringify(record), value?.revision)) return { kind: 'granted' };
     }

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { ConfigError, type RunConfig } from '../../vmm/config/config.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
-import { type ArbiterConfig, parseArbiter } from '../arbiter/arbiter-config.ts';
+import { type ArbiterConfig, commonPart, parseArbiter } from '../arbiter/arbiter-config.ts';
 import { type PortPolicy, parseFlowPolicy } from '../compare/flow-policy.ts';
 import { defaultSettings, type Settings } from '../core/settings.ts';
 import { loadKeySet } from '../keys/key-set.ts';
@@ -65,7 +65,7 @@ const name = v.pipe(
 
 const hostEntries = {
   name,
-  arbiter: v.string('give manual or etcd:URL'),
+  arbiter: v.string('give manual, etcd:URL or file:FOLDER'),
   tls: v.optional(tls),
   insecure: v.optional(v.boolean('give true or false'), false),
   state: v.optional(v.pipe(v.string('give a directory'), v.nonEmpty('give a directory'))),
@@ -103,7 +103,7 @@ const missing: Readonly<Record<string, string>> = {
   standby: 'give HOST:PORT of the standby, such as b.example:7000',
   listen: 'give ADDRESS:PORT to wait on for the primary, such as 0.0.0.0:7000',
   arbiter:
-    'when the hosts lose each other, somebody has to say which one goes on, or both would. Give etcd:URL, or manual: an operator says it (colo-vmm failover)',
+    'when the hosts lose each other, somebody has to say which one goes on, or both would. Give etcd:URL, file:FOLDER, or manual: an operator says it (colo-vmm failover)',
 };
 
 /** Flags whose keys have a unit in their names. */
@@ -160,8 +160,7 @@ function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby' |
       // Where a host may be silent for seconds without being lost, handshakes and checkpoints take longer than anywhere else.
       stepMs: Math.max(defaultSettings.stepMs, 5 * detectionMs),
       checkpointDelayMs,
-      // Each host may reach a cluster by its own addresses, and with its own password.
-      arbiter: arbiter.kind === 'manual' ? 'manual' : `etcd (${arbiter.etcd.prefix})`,
+      arbiter: commonPart(arbiter),
     },
     security: security(given),
     arbiter,

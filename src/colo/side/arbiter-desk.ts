@@ -2,6 +2,7 @@ import type { ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { Arbiter, Verdict } from '../arbiter/arbiter.ts';
 import type { ArbiterConfig } from '../arbiter/arbiter-config.ts';
 import { EtcdArbiter } from '../arbiter/etcd-arbiter.ts';
+import { FileArbiter } from '../arbiter/file-arbiter.ts';
 import type { ArbiterAnswer } from '../core/events.ts';
 
 /** One question to an arbiter may take so long: etcd on a slow disk takes seconds, and is there all the same. */
@@ -41,7 +42,7 @@ export class ArbiterDesk {
     this.#pair = pair;
     this.#holder = holder;
     this.#changed = changed;
-    this.#arbiter = config.kind === 'etcd' ? new EtcdArbiter({ ...config.etcd, patienceMs }) : undefined;
+    this.#arbiter = arbiterOf(config);
   }
 
   /** What `status` says of it. */
@@ -128,5 +129,19 @@ export class ArbiterDesk {
     const changed = (problem === undefined) !== (this.#problem === undefined);
     this.#problem = problem;
     if (changed) this.#changed(problem);
+  }
+}
+
+/** Undefined if it is a person. */
+function arbiterOf(config: ArbiterConfig): Arbiter | undefined {
+  switch (config.kind) {
+    case 'manual':
+      return undefined;
+    case 'etcd':
+      return new EtcdArbiter({ ...config.etcd, patienceMs });
+    case 'file':
+      return new FileArbiter({ folder: config.folder, patienceMs });
+    default:
+      return config satisfies never;
   }
 }

@@ -55,7 +55,7 @@ export async function protectCommand(flags: ProtectFlags): Promise<void> {
   if (given.standby === undefined) throw new MonitorError('--standby is missing: give HOST:PORT of the standby');
   if (given.arbiter === undefined) {
     throw new MonitorError(
-      '--arbiter is missing: when the hosts lose each other, somebody has to say which one goes on. Give etcd:URL, or manual',
+      '--arbiter is missing: when the hosts lose each other, somebody has to say which one goes on. Give etcd:URL, file:FOLDER, or manual',
     );
   }
   const hear = (event: ColoEvent): void => {
@@ -217,6 +217,7 @@ function listener(hear: (event: ColoEvent) => void): (name: string, data: unknow
 
 /** The machine reads files from elsewhere. */
 function rootedArbiter(arbiter: string): string {
+  if (/^file:./s.test(arbiter)) return `file:${resolve(arbiter.slice('file:'.length))}`;
   return arbiter.replace(
     /([:,](?:password-file|cacert|cert|key)=)([^,]+)/g,
     (_, key: string, file: string) => `${key}${resolve(file)}`,

@@ -103,7 +103,7 @@ const milliseconds = v.optional(
 
 /** Keys of a host of a pair. Only their types are checked here: what they mean is src/colo's, loaded where one is given. */
 const pairKeys = {
-  arbiter: v.optional(v.string('give manual or etcd:URL')),
+  arbiter: v.optional(v.string('give manual, etcd:URL or file:FOLDER')),
   tls: v.optional(v.string('give dir=FOLDER')),
   insecure: v.optional(v.boolean('give true or false')),
   state: v.optional(path),

@@ -97,8 +97,8 @@ for (const [change, message] of [
   [{ name: 'a/b' }, /^--name a\/b: give up to 64 letters/],
   [{ name: '..' }, /^--name \.\.: a name of dots alone/],
   [{ standby: undefined }, /^--standby is missing: give HOST:PORT of the standby/],
-  [{ arbiter: undefined }, /^--arbiter is missing: .*which one goes on.*etcd:URL, or manual/],
-  [{ arbiter: 'nobody' }, /^--arbiter nobody: give manual or etcd:/],
+  [{ arbiter: undefined }, /^--arbiter is missing: .*which one goes on.*etcd:URL, file:FOLDER, or manual/],
+  [{ arbiter: 'nobody' }, /^--arbiter nobody: give manual, file:FOLDER or etcd:/],
   [
     { insecure: undefined },
     /^--tls is missing: give dir=FOLDER .*colo-vmm keys.*--insecure: then nothing is encrypted/,

@@ -183,7 +183,11 @@ test("an arbiter's files are those of whoever types the command", async (t) => {
   await outcome(() =>
     protectCommand({ ...options, control, arbiter: 'etcd:https://c:2379,prefix=/x/,cacert=ca.pem,password-file=/p' }),
   );
-  t.match(colo.asked, [{ arbiter: `etcd:https://c:2379,prefix=/x/,cacert=${here('ca.pem')},password-file=/p` }]);
+  await outcome(() => protectCommand({ ...options, control, arbiter: 'file:terms' }));
+  t.match(colo.asked, [
+    { arbiter: `etcd:https://c:2379,prefix=/x/,cacert=${here('ca.pem')},password-file=/p` },
+    { arbiter: `file:${here('terms')}` },
+  ]);
 });
 
 test('events are shown as they were, and with --all the messages too', async (t) => {
