@@ -73,10 +73,13 @@ export class DirtyCollector {
       this.#logs = memory.regions.map((region, slot) =>
         this.#owner.own(new DirtyLog(this.#vm, slot, region.sizeBytes / pageSize)),
       );
-      for (const slot of slots) this.#vm.setMemory(slot, true);
+      for (const [index, slot] of slots.entries()) {
+        this.#vm.setMemory(slot, true);
+        // RAM may lie elsewhere by then.
+        this.#owner.defer(() => this.#vm.setMemory(this.#ram.slots[index] ?? slot, false));
+      }
       this.#owner.defer(() => {
         memory.tracking = false;
-        for (const slot of slots) this.#vm.setMemory(slot, false);
       });
       memory.tracking = true;
     } catch (error) {

@@ -5,7 +5,7 @@ import { KvmDevice } from '../../../src/host/kvm/kvm-device.ts';
 import { Vcpu } from '../../../src/host/kvm/vcpu.ts';
 import type { MemorySlot, Vm } from '../../../src/host/kvm/vm.ts';
 import { Owner } from '../../../src/host/ownership.ts';
-import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
+import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyCollector, type DirtyTracker } from '../../../src/memory/dirty-collector.ts';
 import { Ram, type RamBacking } from '../../../src/memory/ram.ts';
 import { guestCpuid } from '../../../src/vmm/vcpu/cpuid.ts';
@@ -205,12 +205,12 @@ test('a tracker begins with all pages clean, and takes no mark from another one'
   t.strictSame(pages(tracker), [first + 1, first + 60], 'one that is closed twice takes no other one along');
 });
 
-/** Notes for which slots KVM is told to log pages, and can have it refuse. */
-function watched(vm: Vm): { readonly told: (readonly [slot: number, logged: boolean])[]; refuses: boolean } {
-  const seen: ReturnType<typeof watched> = { told: [], refuses: false };
+/** Notes for which slots KVM is told to log pages, and can have it refuse from some slot on. */
+function watched(vm: Vm): { readonly told: (readonly [slot: number, logged: boolean])[]; refusesFrom: number } {
+  const seen: ReturnType<typeof watched> = { told: [], refusesFrom: Number.POSITIVE_INFINITY };
   const setMemory = vm.setMemory.bind(vm);
   vm.setMemory = (slot: MemorySlot, logged = false) => {
-    if (seen.refuses && logged) throw new Error('no more slots');
+    if (slot.slot >= seen.refusesFrom && logged) throw new Error('no more slots');
     seen.told.push([slot.slot, logged]);
     setMemory(slot, logged);
   };
@@ -238,14 +238,46 @@ test('where pages cannot be logged there is no tracker, and one once they can', 
   const { vm, ram, collector, tracker } = rig(t, touching([]), 'private', false);
   tracker.close();
   const watch = watched(vm);
-  watch.refuses = true;
+  watch.refusesFrom = 0;
   t.throws(() => collector.track(), { message: 'no more slots' });
   t.equal(ram.memory.tracking, false);
-  watch.refuses = false;
+  watch.refusesFrom = Number.POSITIVE_INFINITY;
   const later = collector.track();
   ram.memory.writeU8(gpa(first * pageSize), 1);
   t.strictSame(pages(later), [first]);
   later.close();
+});
+
+test('where one slot of several cannot be logged, none is', { skip }, async (t) => {
+  const owner = new Owner();
+  t.teardown(() => owner.close());
+  const vm = owner.own(owner.own(new KvmDevice()).createVm());
+  const ram = owner.own(new Ram(3 * GiB + 16 * MiB));
+  for (const slot of ram.slots) vm.setMemory(slot);
+  const collector = new DirtyCollector(vm, ram);
+  const watch = watched(vm);
+  watch.refusesFrom = 1;
+  t.throws(() => collector.track(), { message: 'no more slots' });
+  t.strictSame(watch.told, [
+    [0, true],
+    [0, false],
+  ]);
+});
+
+test('RAM that was moved is not logged any more either, once the last tracker is closed', { skip }, async (t) => {
+  const { vm, ram, tracker, step } = rig(t, touching([]), 'private', false);
+  const code = Uint8Array.from(ram.memory.slice(gpa(0), 2 * MiB));
+  const old = ram.move();
+  for (const slot of ram.slots) {
+    vm.setMemory({ ...slot, sizeBytes: 0 });
+    vm.setMemory(slot, true);
+  }
+  old.close();
+  ram.memory.write(gpa(0), code);
+  const { told } = watched(vm);
+  tracker.close();
+  t.strictSame(told, [[0, false]]);
+  step();
 });
 
 test('goes on for one tracker when another one is closed', { skip }, async (t) => {
