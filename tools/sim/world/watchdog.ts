@@ -18,7 +18,6 @@ const waitsForPeer: ReadonlySet<string> = new Set([
   'primary synchronising/passing',
   'primary seeding/transmitted',
   'primary protected/passing',
-  'primary protected/requested',
   'primary protected/transmitted',
   'primary protected/received',
   'primary ending/idle',

@@ -34,15 +34,13 @@ export const primaryMoves: Moves<PrimaryPhase> = {
 export type PrimaryStep =
   | 'idle' // waiting for a reason
   | 'passing' // a live pass (spec B.3)
-  | 'requested' // REQUEST said
-  | 'capturing' // the guest is stopped
+  | 'capturing' // REQUEST said, the guest is stopped
   | 'transmitted' // all is on its way, the guest runs
   | 'received'; // S has it; waiting for LOADED
 
 export const primarySteps: Moves<PrimaryStep> = {
-  idle: ['passing', 'requested', 'capturing'],
-  passing: ['passing', 'requested', 'capturing'],
-  requested: ['capturing'],
+  idle: ['passing', 'capturing'],
+  passing: ['passing', 'capturing'],
   capturing: ['transmitted', 'idle'],
   transmitted: ['received', 'idle'],
   received: ['idle'],

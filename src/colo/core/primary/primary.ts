@@ -61,6 +61,8 @@ export class Primary {
   #through = noCheckpoint;
   #left = noCheckpoint;
   #passesLeft = 0;
+  /** REQUEST is said, and S did not reply yet. */
+  #isReplyOwed = false;
   /** S's disk log is full since that epoch; `isOwed`: and may be laid down. */
   #log: { readonly fullIn: Epoch; readonly isOwed: boolean } | undefined;
   /** What the peer owes while something is copied, in words. */
@@ -311,6 +313,7 @@ export class Primary {
     this.#through = noCheckpoint;
     this.#left = noCheckpoint;
     this.#step = new StateMachine<PrimaryStep>('checkpoint', primarySteps, 'idle');
+    this.#isReplyOwed = false;
     this.diskWindow = new DiskWindow(this.#settings.diskLogBytes, this.#rules);
     this.#log = undefined;
     this.#passesLeft = this.#settings.livePasses;
@@ -391,9 +394,8 @@ export class Primary {
   #expected(): Message['kind'] | undefined {
     if (this.phase === 'greeting') return 'welcome';
     if (this.phase === 'handing-over') return 'handover-ready';
+    if (this.#isReplyOwed) return 'checkpoint-reply';
     switch (this.step) {
-      case 'requested':
-        return 'checkpoint-reply';
       case 'transmitted':
         return this.phase === 'seeding' ? 'checkpoint-ready' : 'vmstate-received';
       case 'received':
@@ -405,7 +407,7 @@ export class Primary {
 
   #checkpointMessage(message: Message & { readonly epoch: Epoch }): void {
     if (message.kind !== this.#expected()) throw outOfOrder(message.kind, this.#expected());
-    const expected = this.step === 'requested' ? this.#open : this.#lastEpoch();
+    const expected = this.step === 'capturing' ? this.#open : this.#lastEpoch();
     if (message.epoch !== expected) {
       throw new ProtocolError(
         'wrong-epoch',
@@ -417,7 +419,7 @@ export class Primary {
         this.#ready();
         return;
       case 'checkpoint-reply':
-        this.#capture();
+        this.#isReplyOwed = false;
         return;
       case 'vmstate-received':
         this.#step.move('received');
@@ -521,10 +523,14 @@ export class Primary {
     }
   }
 
+  /**
+   * The stop does not wait for the reply: S's guest has no say in it, and an answer that needs a checkpoint would wait for one
+   * way there and back more. The reply is still to come before RECEIVED.
+   */
   #request(): void {
-    this.#step.move('requested');
     this.#send({ kind: 'checkpoint-request', epoch: this.#open });
-    this.#setTimer('step', this.#now + this.#settings.stepMs);
+    this.#isReplyOwed = true;
+    this.#capture();
   }
 
   #capture(): void {

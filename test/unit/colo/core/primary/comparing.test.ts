@@ -23,18 +23,13 @@ test('output that waits for its like wants no checkpoint, a divergence does', as
   const primary = comparingPrimary();
   t.equal(primary.core.mode.mode, 'comparing');
   t.same(primary.on({ kind: 'output-waits' }), []);
-  t.same(primary.on(diverged(1)), ['send checkpoint-request 1']);
+  t.same(primary.on(diverged(1)), ['send checkpoint-request 1', 'capture 1']);
 });
 
 test('S is told with each checkpoint how the epoch after it is', async (t) => {
   const primary = comparingPrimary();
-  primary.on(diverged(1));
-  const [capture] = primary
-    .effects({
-      kind: 'frame',
-      frame: { role: 'secondary', term: primary.core.term, message: { kind: 'checkpoint-reply', epoch: e(1) } },
-    })
-    .filter(({ kind }) => kind === 'capture');
+  const [capture] = primary.effects(diverged(1)).filter(({ kind }) => kind === 'capture');
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
   t.match(capture, { epoch: 1, mode: 'comparing' });
   const sent = primary.effects({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
   t.ok(
@@ -52,7 +47,7 @@ test('what is found in an epoch that is over wants nothing; what is found before
   primary.on(diverged(2));
   primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
   primary.hears({ kind: 'vmstate-received', epoch: e(1) });
-  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }), ['send checkpoint-request 2']);
+  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }), ['send checkpoint-request 2', 'capture 2']);
 });
 
 test("only output of the open epoch is compared; one of the future is the peer's mistake", async (t) => {
@@ -65,7 +60,7 @@ test("only output of the open epoch is compared; one of the future is the peer's
 
 test('a guest that S alone saw end is divergence', async (t) => {
   const primary = comparingPrimary();
-  t.same(primary.hears({ kind: 'checkpoint-wanted', why: 1 }), ['send checkpoint-request 1']);
+  t.same(primary.hears({ kind: 'checkpoint-wanted', why: 1 }), ['send checkpoint-request 1', 'capture 1']);
 });
 
 test('guests that never agree are buffered, until it is tried again', async (t) => {
@@ -83,7 +78,7 @@ test('guests that never agree are buffered, until it is tried again', async (t) 
   t.match(primary.core.mode.why, /did not agree/);
   t.same(primary.on({ kind: 'output-waits' }), [], 'the guest has its share of the time first');
   primary.now += 2000;
-  t.same(primary.rings('checkpoint', 0), [`send checkpoint-request ${n}`], 'and output is what checkpoints are for');
+  t.same(primary.rings('checkpoint', 0), [`send checkpoint-request ${n}`, `capture ${n}`], 'and output is what checkpoints are for');
   finish(primary, n);
   t.equal(primary.core.mode.mode, 'comparing');
 });

@@ -24,8 +24,8 @@ test('a pair is made: hello, disks, live pass, a stop with output held, READY', 
 
 test('a checkpoint goes as in A.2, and its output is explained by RECEIVED', async (t) => {
   const primary = protectedPrimary();
-  t.same(primary.on({ kind: 'command', command: { name: 'checkpoint' } }), ['send checkpoint-request 1']);
-  t.same(primary.hears({ kind: 'checkpoint-reply', epoch: e(1) }), ['capture 1']);
+  t.same(primary.on({ kind: 'command', command: { name: 'checkpoint' } }), ['send checkpoint-request 1', 'capture 1']);
+  t.same(primary.hears({ kind: 'checkpoint-reply', epoch: e(1) }), []);
   t.same(primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 }), [
     'send vmstate-send 1',
     'transmit 1',
@@ -37,6 +37,22 @@ test('a checkpoint goes as in A.2, and its output is explained by RECEIVED', asy
   t.equal(primary.core.step, 'idle');
 });
 
+test('a reply may come after the stop, but not after RECEIVED', async (t) => {
+  const late = protectedPrimary();
+  late.on({ kind: 'command', command: { name: 'checkpoint' } });
+  late.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  late.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  t.same(late.hears({ kind: 'vmstate-received', epoch: e(1) }), ['permit 1']);
+  const never = protectedPrimary();
+  never.on({ kind: 'command', command: { name: 'checkpoint' } });
+  never.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  const message = { kind: 'vmstate-received', epoch: e(1) } as const;
+  const effects = never.effects({ kind: 'frame', frame: { role: 'secondary', term: term(3), message } });
+  t.match(effects[0], {
+    notice: { kind: 'peer-lost', why: 'the peer sent vmstate-received where checkpoint-reply was expected' },
+  });
+});
+
 test('several triggers before a stop are one checkpoint; one that comes while it is ordered is for the next', async (t) => {
   const primary = protectedPrimary();
   primary.on({ kind: 'command', command: { name: 'checkpoint' } });
@@ -46,16 +62,16 @@ test('several triggers before a stop are one checkpoint; one that comes while it
   t.same(primary.on({ kind: 'output-waits' }), []);
   primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 0 });
   primary.hears({ kind: 'vmstate-received', epoch: e(1) });
-  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }), ['send checkpoint-request 2']);
+  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }), ['send checkpoint-request 2', 'capture 2']);
 });
 
 test('a reason that can wait begins with live passes, another one with REQUEST', async (t) => {
   const patient = protectedPrimary({ livePasses: 2 });
   t.same(patient.rings('checkpoint', settings.checkpointDelayMs), ['live-pass 1']);
   t.same(patient.on({ kind: 'passed', epoch: e(1), worthAnother: true }), ['live-pass 1']);
-  t.same(patient.on({ kind: 'passed', epoch: e(1), worthAnother: true }), ['send checkpoint-request 1']);
+  t.same(patient.on({ kind: 'passed', epoch: e(1), worthAnother: true }), ['send checkpoint-request 1', 'capture 1']);
   const urgent = protectedPrimary({ livePasses: 2 });
-  t.same(urgent.on({ kind: 'guest-reset' }), ['send checkpoint-request 1']);
+  t.same(urgent.on({ kind: 'guest-reset' }), ['send checkpoint-request 1', 'capture 1']);
 });
 
 test('output leaves until the time that S answered for, and no longer once P withdraws', async (t) => {
@@ -184,7 +200,7 @@ test('protection ends in order: S gives up its right, then output is free', asyn
 
 test('a guest that powers off ends both, once its last answer is out', async (t) => {
   const primary = protectedPrimary();
-  t.same(primary.on({ kind: 'guest-ended', exitCode: 0 }), ['send checkpoint-request 1']);
+  t.same(primary.on({ kind: 'guest-ended', exitCode: 0 }), ['send checkpoint-request 1', 'capture 1']);
   primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
   primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
   primary.hears({ kind: 'vmstate-received', epoch: e(1) });
@@ -215,6 +231,7 @@ test('a parameter change is a checkpoint, and arms the new delay', async (t) => 
   const primary = protectedPrimary();
   t.same(primary.on({ kind: 'command', command: { name: 'set-checkpoint-delay', delayMs: 500 } }), [
     'send checkpoint-request 1',
+    'capture 1',
   ]);
 });
 
@@ -246,7 +263,7 @@ function handingOver() {
 
 test('a switchover: a last checkpoint, S is ready, and P is silent for good before it says so', async (t) => {
   const { primary, first, last } = handingOver();
-  t.same(first, ['send checkpoint-request 1']);
+  t.same(first, ['send checkpoint-request 1', 'capture 1']);
   t.same(last, ['send handover 1']);
   t.same(primary.on({ kind: 'output-waits' }), [], 'no checkpoint follows');
   const done = primary.hears({ kind: 'handover-ready', epoch: e(1) });
