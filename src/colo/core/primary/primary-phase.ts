@@ -1,3 +1,4 @@
+import { refusals } from '../commands.ts';
 import type { Moves } from '../moves.ts';
 
 /** What a primary is about. */
@@ -29,6 +30,47 @@ export const primaryMoves: Moves<PrimaryPhase> = {
   fenced: [],
   ended: [],
 };
+
+/** S is not counted on yet. */
+export function isPairing(phase: PrimaryPhase): boolean {
+  return phase === 'connecting' || phase === 'greeting' || phase === 'synchronising' || phase === 'seeding';
+}
+
+/** Without S this side goes on only if it may. */
+export function countsOnPeer(phase: PrimaryPhase): boolean {
+  return phase === 'protected' || phase === 'ending' || phase === 'handing-over' || phase === 'handed-over';
+}
+
+/** There is somebody at the other end who may say something. */
+export function hasPeer(phase: PrimaryPhase): boolean {
+  return countsOnPeer(phase) || (isPairing(phase) && phase !== 'connecting');
+}
+
+/** Why a primary in that phase is not protected now; undefined: it can be. */
+export function refusalToProtect(phase: PrimaryPhase): string | undefined {
+  switch (phase) {
+    case 'unprotected':
+      return undefined;
+    case 'connecting':
+    case 'greeting':
+    case 'synchronising':
+    case 'seeding':
+      return refusals.protecting;
+    case 'protected':
+    case 'ending':
+      return refusals.protectedAlready;
+    case 'handing-over':
+      return refusals.switching;
+    case 'waiting':
+      return refusals.failingOver;
+    case 'handed-over':
+    case 'fenced':
+    case 'ended':
+      return refusals.fenced;
+    default:
+      return phase satisfies never;
+  }
+}
 
 /** Where a checkpoint is (spec A.2). */
 export type PrimaryStep =

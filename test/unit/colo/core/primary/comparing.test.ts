@@ -78,7 +78,11 @@ test('guests that never agree are buffered, until it is tried again', async (t) 
   t.match(primary.core.mode.why, /did not agree/);
   t.same(primary.on({ kind: 'output-waits' }), [], 'the guest has its share of the time first');
   primary.now += 2000;
-  t.same(primary.rings('checkpoint', 0), [`send checkpoint-request ${n}`, `capture ${n}`], 'and output is what checkpoints are for');
+  t.same(
+    primary.rings('checkpoint', 0),
+    [`send checkpoint-request ${n}`, `capture ${n}`],
+    'and output is what checkpoints are for',
+  );
   finish(primary, n);
   t.equal(primary.core.mode.mode, 'comparing');
 });
