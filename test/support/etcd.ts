@@ -10,47 +10,69 @@ export function noEtcd(): string | false {
   return spawnSync('etcd', ['--version']).status === 0 ? false : 'no etcd here: apt-get install etcd-server';
 }
 
-/** A real etcd of one member, on a port of this host that was free. Its data outlive a restart. It lives no longer than we do. */
+/** Where a member is found: by clients, and by the others. */
+interface Place {
+  readonly name: string;
+  readonly url: string;
+  readonly peerUrl: string;
+}
+
+async function freePlace(name: string, address: string): Promise<Place> {
+  return { name, url: `http://${address}:${await freePort()}`, peerUrl: `http://127.0.0.1:${await freePort()}` };
+}
+
+/** A real etcd, on a port of this host that was free. Its data outlive a restart. It lives no longer than we do. */
 export class Etcd {
   readonly url: string;
+  readonly #place: Place;
+  readonly #members: readonly Place[];
   readonly #folder = mkdtempSync(join(tmpdir(), 'colo-vmm-etcd-'));
-  readonly #peerUrl: string;
   #process: ChildProcess | undefined;
 
-  private constructor(address: string, client: number, peer: number) {
-    this.url = `http://${address}:${client}`;
-    this.#peerUrl = `http://127.0.0.1:${peer}`;
+  private constructor(place: Place, members: readonly Place[]) {
+    this.url = place.url;
+    this.#place = place;
+    this.#members = members;
   }
 
   /** @param address of this host, where clients find it */
   static async start(address = '127.0.0.1'): Promise<Etcd> {
-    const etcd = new Etcd(address, await freePort(), await freePort());
+    const place = await freePlace('one', address);
+    const etcd = new Etcd(place, [place]);
     await etcd.start();
     return etcd;
   }
 
+  /** Three of them, that are one cluster. All are gone after the test. */
+  static async startCluster(t: { teardown(clean: () => unknown): void }): Promise<readonly Etcd[]> {
+    const places: Place[] = [];
+    for (const name of ['one', 'two', 'three']) places.push(await freePlace(name, '127.0.0.1'));
+    const members = places.map((place) => new Etcd(place, places));
+    t.teardown(() => Promise.all(members.map((member) => member.close())));
+    await Promise.all(members.map((member) => member.start()));
+    return members;
+  }
+
+  /** Whether it leads its cluster. */
+  async isLeader(): Promise<boolean> {
+    const answer = await fetch(`${this.url}/v3/maintenance/status`, { method: 'POST', body: '{}' });
+    const { header, leader } = (await answer.json()) as { header: { member_id: string }; leader?: string };
+    return header.member_id === leader;
+  }
+
+  /** Resolves when it is one of a majority. */
   async start(): Promise<void> {
+    const { name, url, peerUrl } = this.#place;
+    const cluster = this.#members.map((member) => `${member.name}=${member.peerUrl}`).join(',');
     this.#process = spawn(
       'setpriv',
       [
-        ...[
-          '--pdeathsig',
-          'KILL',
-          'etcd',
-          '--name',
-          'one',
-          '--data-dir',
-          this.#folder,
-          '--logger',
-          'zap',
-          '--log-level',
-          'error',
-        ],
-        ...['--listen-client-urls', this.url, '--advertise-client-urls', this.url],
-        ...['--listen-peer-urls', this.#peerUrl, '--initial-advertise-peer-urls', this.#peerUrl],
-        ...['--initial-cluster', `one=${this.#peerUrl}`, '--enable-v2=false'],
+        ...['--pdeathsig', 'KILL', 'etcd', '--name', name, '--data-dir', this.#folder],
+        ...['--logger', 'zap', '--log-level', 'error'],
+        ...['--listen-client-urls', url, '--advertise-client-urls', url],
+        ...['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl],
+        ...['--initial-cluster', cluster, '--enable-v2=false'],
       ],
-
       { stdio: 'ignore' },
     );
     const deadline = Date.now() + 60_000;

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
@@ -10,6 +11,16 @@ export interface PairParts {
   readonly arbiter?: string;
   /** What runs the VMMs, such as nsenter with its arguments. */
   readonly under?: readonly string[];
+}
+
+/** What a command of `--on-event` is given. */
+export interface ToldEvent {
+  readonly event: string;
+  readonly pair: string;
+  readonly role: string;
+  readonly sequence: number;
+  readonly at: string;
+  readonly text: string;
 }
 
 /** Two real VMMs on loopback that are a pair: what a test starts of them. */
@@ -106,6 +117,32 @@ export class Pair {
   async protected(primary: 'a' | 'b' = 'a'): Promise<void> {
     await this.status(primary, ({ headline }) => headline === 'PROTECTED');
     await this.status(primary === 'a' ? 'b' : 'a', ({ headline }) => headline === 'PROTECTING');
+  }
+
+  /** Flags for {@link Pair.told}. */
+  telling(side: 'a' | 'b'): readonly string[] {
+    return ['--on-event', `cat >> ${join(this.folder, `${side}.told`)}`];
+  }
+
+  /** What that side's command was given, in order, once `event` is the last of it; of arbiters only if that is asked for. */
+  async told(side: 'a' | 'b', event: string): Promise<readonly ToldEvent[]> {
+    const deadline = Date.now() + 60_000;
+    for (;;) {
+      let text = '';
+      try {
+        text = readFileSync(join(this.folder, `${side}.told`), 'utf8');
+      } catch {
+        // There was nothing to tell yet.
+      }
+      // The last line may be on its way.
+      const lines = text.split('\n').slice(0, -1);
+      const events = lines.map((line) => JSON.parse(line) as ToldEvent).sort((one, two) => one.sequence - two.sequence);
+      const ofArbiter = event.startsWith('arbiter');
+      const wanted = events.filter((told) => told.event.startsWith('arbiter') === ofArbiter);
+      if (wanted.at(-1)?.event === event) return wanted;
+      if (Date.now() > deadline) throw new Error(`${side} was not told of ${event}: ${text}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 
   #start(args: readonly string[]): VmmProcess {

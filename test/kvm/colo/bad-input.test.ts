@@ -147,13 +147,16 @@ test('a guest whose disk has no room any more goes on where there is room', {
   const code = writingDiskAfter((guest) => guest.print('ready').readSerial(), sector, [page]);
   const standby = pair.standby('--disk', `path=${theirs},id=root`, '--serial', 'stdio,eof=ignore');
   const disk = `path=${ours},id=root`;
-  const primary = pair.primary(kernelFile(pair.folder, code), '--disk', disk, '--checkpoint-delay', '50');
+  const flags = ['--disk', disk, '--checkpoint-delay', '50', ...pair.telling('a')];
+  const primary = pair.primary(kernelFile(pair.folder, code), ...flags);
   await primary.printed('ready');
   await pair.protected();
   // All the room that is left.
   spawnSync('sh', ['-c', 'exec cat /dev/zero >fill'], { cwd: full });
   primary.write('x');
   t.match((await pair.status('a', ({ headline }) => headline === 'FENCED')).why, /its disk failed: .*ENOSPC/);
+  const told = (await pair.told('a', 'fenced')).slice(-2);
+  t.match(told, [{ event: 'disk-error', text: /ENOSPC/ }, { event: 'fenced' }], 'its operator is told');
   // Where the last checkpoint was made before the guest had read it, it is to be typed again, once the guest runs there.
   const typing = setInterval(() => standby.write('x'), 100);
   t.teardown(() => clearInterval(typing));
