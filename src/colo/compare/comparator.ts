@@ -130,6 +130,7 @@ export class Comparator implements FlowOutcome {
       this.#asAsked(flow, handle, epoch);
     } else if (epoch < this.#epoch) {
       if (view.kind === packetKind.tcp) this.#streams.covered(flow, view);
+      this.#noteWaiting(flow);
     } else {
       if (view.kind === packetKind.tcp) this.#streams.primary(flow, view, handle, now | 0);
       else this.#datagrams.primary(flow, view, handle, now | 0);

@@ -497,6 +497,16 @@ test('S began a connection that was given up: nothing of it is dropped when P be
   t.strictSame([rig.released, rig.reasons], [[4], ['timeout']]);
 });
 
+test('what S said of a connection that P began before a checkpoint does not outlast the next one', async (t) => {
+  const rig = opened();
+  rig.checkpoint();
+  rig.s(tcpPacket({ sequence: 50_000, acknowledgement: 90, flags: syn | ack }));
+  rig.p(tcpPacket({ sequence: 50_000, acknowledgement: 90, flags: syn | ack }), { epoch: 0 });
+  rig.checkpoint();
+  rig.both(tcpPacket({ sequence: 50_001, acknowledgement: 90, payload: 'new' }));
+  t.strictSame([rig.released, rig.dropped], [[3], [1003]]);
+});
+
 test('a connection older than the comparison', async (t) => {
   const rig = new CompareRig();
   rig.p(pure(500));
