@@ -63,6 +63,12 @@ export const flowFlag = [
   'with --mode comparing: port=NUMBER,policy=compare|buffer|pass: connections of that port; pass lets output out unseen, which is UNSAFE; may be repeated',
 ] as const;
 
+const pcapFlag = [
+  'pcap',
+  '<file>',
+  'record what is mirrored, held, released and dropped of the packets, and why, as pcapng for tshark; it grows without bound',
+] as const;
+
 export const runFlags: readonly Flag<ConfigKey>[] = [
   ['kernel', '<file>', 'bzImage, or ELF vmlinux with a PVH entry'],
   ['initrd', '<file>', 'initial RAM disk'],
@@ -97,6 +103,7 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   ...pairFlags,
   checkpointDelayFlag,
   modeFlag,
+  pcapFlag,
   onEventFlag,
   metricsFlag,
 ];
@@ -148,6 +155,7 @@ export const standbyFlags: readonly Flag<StandbyKey>[] = [
   ],
   ...pairFlags,
   checkpointDelayFlag,
+  pcapFlag,
   onEventFlag,
   metricsFlag,
   serialFlag,

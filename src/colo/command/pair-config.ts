@@ -18,6 +18,8 @@ export interface HostConfig {
   readonly arbiter: ArbiterConfig;
   /** Where the term is kept (spec B.6). */
   readonly stateDirectory: string;
+  /** Packets are recorded there. */
+  readonly pcap?: string;
 }
 
 export interface PrimaryConfig extends HostConfig {
@@ -37,7 +39,7 @@ export interface SecondaryConfig extends HostConfig {
 }
 
 /** What a host is told of its pair. Values as on the command line. */
-export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen' | 'peer', unknown>>>;
+export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen' | 'peer' | 'pcap', unknown>>>;
 
 const detectionRange = 'give 40 to 60000 milliseconds';
 const delayRange = 'give 10 to 86400000 milliseconds';
@@ -71,6 +73,7 @@ const hostEntries = {
   state: v.optional(v.pipe(v.string('give a directory'), v.nonEmpty('give a directory'))),
   detectionMs: v.optional(milliseconds(40, 60_000, detectionRange), defaultSettings.detectMs),
   checkpointDelayMs: v.optional(milliseconds(10, 86_400_000, delayRange), defaultSettings.checkpointDelayMs),
+  pcap: v.optional(v.pipe(v.string('give a file'), v.nonEmpty('give a file'))),
 };
 
 const flow = v.pipe(
@@ -141,14 +144,17 @@ export function survivorConfig({ listen, peer: _, ...host }: SecondaryConfig): P
 
 /** What `run` and `standby` were told of their pair. */
 export function pairOptions(
-  config: Pick<RunConfig, 'name' | 'arbiter' | 'tls' | 'insecure' | 'state' | 'detection' | 'checkpoint-delay'>,
+  config: Pick<
+    RunConfig,
+    'name' | 'arbiter' | 'tls' | 'insecure' | 'state' | 'detection' | 'checkpoint-delay' | 'pcap'
+  >,
 ): PairOptions {
-  const { name: pair, arbiter, tls: keys, insecure, state, detection, 'checkpoint-delay': delay } = config;
-  return { name: pair, arbiter, tls: keys, insecure, state, detectionMs: detection, checkpointDelayMs: delay };
+  const { name: pair, arbiter, tls: keys, insecure, state, detection, 'checkpoint-delay': delay, pcap } = config;
+  return { name: pair, arbiter, tls: keys, insecure, state, detectionMs: detection, checkpointDelayMs: delay, pcap };
 }
 
 function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby' | 'mode' | 'flow'>): HostConfig {
-  const { name: pair, detectionMs, checkpointDelayMs, state } = given;
+  const { name: pair, detectionMs, checkpointDelayMs, state, pcap } = given;
   const arbiter = parseArbiter(given.arbiter);
   return {
     pair,
@@ -165,6 +171,7 @@ function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby' |
     security: security(given),
     arbiter,
     stateDirectory: resolve(state ?? defaultStateDirectory(pair)),
+    ...(pcap === undefined ? {} : { pcap: resolve(pcap) }),
   };
 }
 

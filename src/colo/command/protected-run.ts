@@ -3,6 +3,7 @@ import type { Protector } from '../../vmm/command/protection.ts';
 import { runCommand } from '../../vmm/command/run-command.ts';
 import type { RunConfig } from '../../vmm/config/config.ts';
 import { hookOf } from '../observe/event-hook.ts';
+import { beginRecordingFile } from '../record/recording-file.ts';
 import { beginTerm } from '../thread/begin-term.ts';
 import { PrimaryControl } from '../thread/primary-control.ts';
 import type { PrimaryConfig } from './pair-config.ts';
@@ -18,6 +19,7 @@ export async function protectedRunCommand(
   program: URL,
 ): Promise<number> {
   const holder = randomUUID();
+  if (pair?.pcap !== undefined) beginRecordingFile(pair.pcap);
   if (pair !== undefined) await beginTerm(pair, holder);
   const hook = hookOf(config['on-event'], pair?.pair ?? config.name, 'primary');
   try {

@@ -6,6 +6,7 @@ import { controlPath } from '../../vmm/monitor/control-directory.ts';
 import { ControlSocket } from '../../vmm/monitor/control-socket.ts';
 import { Monitor } from '../../vmm/monitor/monitor.ts';
 import { hookOf } from '../observe/event-hook.ts';
+import { beginRecordingFile } from '../record/recording-file.ts';
 import { StandbyControl } from '../thread/standby-control.ts';
 import { checkCards } from './standby-cards.ts';
 import type { StandbyConfig } from './standby-config.ts';
@@ -23,6 +24,7 @@ type Outcome =
 export async function standbyCommand(config: StandbyConfig, program: URL): Promise<number> {
   const { pair, name } = config;
   checkCards(config.net);
+  if (pair.pcap !== undefined) beginRecordingFile(pair.pcap);
   const notice = (text: string): void => tell(`colo-vmm: ${pair.pair}: ${text}\n`);
   const signals = new StopSignals();
   const hook = hookOf(config['on-event'], pair.pair, 'secondary');

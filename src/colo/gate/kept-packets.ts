@@ -6,6 +6,7 @@ import type { Rules } from '../core/rules.ts';
 import type { Packet } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
+import type { PacketRecord } from '../record/packet-record.ts';
 import { sendAll } from './send-all.ts';
 import { TapWriter } from './tap-writer.ts';
 
@@ -21,9 +22,12 @@ export class KeptPackets {
   readonly #keep: PacketKeep<CardPacket>;
   readonly #taps: TapWriter;
   readonly #cards: number;
+  readonly #record: PacketRecord | undefined;
 
   /** @param taps a descriptor for each card, of a machine that does not run */
-  constructor(taps: readonly Fd[], rules: Rules, boundBytes = keepBytes) {
+  /** @param record absent: nobody records anything */
+  constructor(taps: readonly Fd[], rules: Rules, boundBytes = keepBytes, record?: PacketRecord) {
+    this.#record = record;
     this.#cards = taps.length;
     this.#taps = new TapWriter(taps);
     this.#keep = new PacketKeep(boundBytes, rules);
@@ -38,6 +42,9 @@ export class KeptPackets {
   stage(item: Packet): void {
     this.check(item);
     const { kind, epoch, card, data } = item;
+    if (kind === 'input')
+      this.#record?.packet('mirrored', 'primary', 'in', card, epoch, 'a takeover may need it', data);
+    else this.#record?.packet('held', 'primary', 'out', card, epoch, 'until it has left the primary', data);
     this.#keep.keep(kind, epoch, { card, packet: Uint8Array.from(data) }, data.length + keptWithBytes);
   }
 
@@ -77,12 +84,20 @@ export class KeptPackets {
    * @returns the number of packets that were sent
    */
   async sendKept(standsAt: Epoch): Promise<number> {
-    return sendAll(this.#taps, this.#keep.outputsToSend(standsAt));
+    const kept = this.#keep.outputsToSend(standsAt);
+    for (const { card, packet } of kept) {
+      this.#record?.packet('released', 'primary', 'out', card, standsAt, 'a takeover: it may not have left', packet);
+    }
+    return sendAll(this.#taps, kept);
   }
 
   /** What is to enter the guest before anything new, in order. @param first what it was to get before that */
   inputsToReplay(standsAt: Epoch, first: readonly CardPacket[] = []): ReplayedPackets {
-    return packReplayed([...first, ...this.#keep.inputsToReplay(standsAt)]);
+    const kept = [...first, ...this.#keep.inputsToReplay(standsAt)];
+    for (const { card, packet } of kept) {
+      this.#record?.packet('mirrored', 'primary', 'in', card, standsAt, 'a takeover: the guest gets it again', packet);
+    }
+    return packReplayed(kept);
   }
 }
 

@@ -7,6 +7,7 @@ import { Fifo } from '../core/epochs/fifo.ts';
 import type { OwnRoom, SecondaryEvent } from '../core/events.ts';
 import type { Message } from '../protocol/messages.ts';
 import { type Epoch, noCheckpoint } from '../protocol/numbers.ts';
+import type { PacketDecision, PacketRecord } from '../record/packet-record.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
 import { defaultTranslateSettings } from '../translate/settings.ts';
 import { Translator } from '../translate/translator.ts';
@@ -38,6 +39,8 @@ export interface OwnPacketsParts {
   readonly seed: number;
   /** Its guest did not take what came, and something of it had to go: once in an epoch. */
   readonly lostInput?: () => void;
+  /** Absent: nobody records anything. */
+  readonly record?: PacketRecord | undefined;
 }
 
 /**
@@ -123,14 +126,20 @@ export class OwnPackets {
       this.lost++;
       return;
     }
-    if (waiting.length === 0 && this.#feed(card, data)) return;
+    const { record } = this.#parts;
+    if (waiting.length === 0 && this.#feed(card, data)) {
+      record?.packet('mirrored', 'secondary', 'in', card, this.#epoch, 'it enters the guest', data);
+      return;
+    }
     const bytes = data.length + keptWithBytes;
     if (this.#waitingBytes + bytes > keepBytes) {
       this.lost++;
+      record?.packet('dropped', 'secondary', 'in', card, this.#epoch, 'the guest takes its packets too slowly', data);
       if (!this.#hasLostInput) this.#parts.lostInput?.();
       this.#hasLostInput = true;
       return;
     }
+    record?.packet('mirrored', 'secondary', 'in', card, this.#epoch, 'it waits for room on the way to the guest', data);
     waiting.push(Uint8Array.from(data));
     this.#waitingBytes += bytes;
     if (this.#waitingBytes > keepBytes / 2) this.#ask('input');
@@ -160,7 +169,17 @@ export class OwnPackets {
     this.#maySend = true;
     while (this.#take(Number.POSITIVE_INFINITY));
     this.#speaks = true;
-    const sent = await sendAll(this.#taps, this.#kept.toArray());
+    const kept = this.#kept.toArray();
+    for (const { card, packet } of kept) {
+      this.#record(
+        'released',
+        card,
+        this.#epoch,
+        'a takeover: the primary has not confirmed that its like left',
+        packet,
+      );
+    }
+    const sent = await sendAll(this.#taps, kept);
     this.#forgetOutput();
     return sent;
   }
@@ -195,19 +214,34 @@ export class OwnPackets {
       }
       left--;
       const { kind, tag, offset, length } = ring;
+      const card = cardOfKind(kind);
       if (tag !== this.#epoch) {
+        this.#record(
+          'dropped',
+          card,
+          tag,
+          'the guest was rolled back since',
+          ring.bytes.subarray(offset, offset + length),
+        );
         ring.giveBack();
         continue;
       }
-      const card = cardOfKind(kind);
       const packet = Uint8Array.from(ring.bytes.subarray(offset, offset + length));
       ring.giveBack();
       // One that could not go on with P's numbers is nobody's: P's own waits for a checkpoint.
-      if (!this.#translator.outgoing(card, packet, 0, length, now())) continue;
+      if (!this.#translator.outgoing(card, packet, 0, length, now())) {
+        this.#record('dropped', card, tag, "the primary's numbers of its connection are not known", packet);
+        continue;
+      }
+      this.#record('held', card, tag, 'the primary looks for its like', packet);
       this.#keep({ card, packet });
       this.#maySend = send({ kind: 'secondary-output', epoch: tag as Epoch, card, data: packet });
     }
     return true;
+  }
+
+  #record(decision: PacketDecision, card: number, epoch: number, reason: string, packet: Uint8Array): void {
+    this.#parts.record?.packet(decision, 'secondary', 'out', card, epoch, reason, packet);
   }
 
   #keep(packet: CardPacket): void {

@@ -9,6 +9,7 @@ import type { PrimaryEvent } from '../core/events.ts';
 import type { Rules } from '../core/rules.ts';
 import type { Message, SecondaryOutput } from '../protocol/messages.ts';
 import { type Epoch, epoch, type Mode, next, noCheckpoint } from '../protocol/numbers.ts';
+import type { PacketDecision, PacketRecord } from '../record/packet-record.ts';
 import { ComparedOutput } from './compared-output.ts';
 import { TapWriter } from './tap-writer.ts';
 
@@ -24,6 +25,8 @@ export interface PrimaryPacketsParts {
   /** This side's clock, ms. */
   readonly now: () => number;
   readonly wakeIo: () => void;
+  /** Absent: nobody records anything. */
+  readonly record?: PacketRecord | undefined;
   /** How output is compared with S's, in epochs that are; absent: none is. */
   readonly comparing?: {
     readonly policyOf: PolicyOf;
@@ -42,6 +45,9 @@ interface Outgoing {
   position: number;
   /** When it came out of the ring. */
   since: number;
+  epoch: number;
+  /** It is never compared. Known only where packets are recorded. */
+  isExempt: boolean;
 }
 
 /** Packets that are dealt with before the event loop gets its turn: heartbeats must not wait. */
@@ -165,6 +171,8 @@ export class PrimaryPackets {
   /** S's guest said this; the core lets it be compared. */
   secondary(output: SecondaryOutput): void {
     if (this.#closed || this.#mode !== 'comparing') return;
+    const { epoch: of, card, data } = output;
+    this.#parts.record?.packet('compared', 'secondary', 'out', card, of, 'the primary looks for its like', data);
     this.#compared?.secondary(output, this.#parts.now());
     this.#release();
   }
@@ -194,6 +202,9 @@ export class PrimaryPackets {
 
   /** Nothing leaves, ever. What was taken is dropped; what comes fills its ring, and then waits where it is. */
   shut(): void {
+    if (this.#parts.record !== undefined) {
+      for (const packet of this.#gate.waiting()) this.#record('dropped', packet, 'the other side goes on');
+    }
     this.#gate.set('shut');
     this.#bytes = 0;
     this.#outbox.giveBack(this.#taken);
@@ -249,17 +260,24 @@ export class PrimaryPackets {
       if (this.#mirrors && !isCompared) {
         this.#send({ kind: 'output', epoch: epoch(tag), card, data: ring.bytes.subarray(offset, offset + length) });
       }
-      const packet = this.#idle.pop() ?? { card, offset, length, position, since: now };
+      const packet = this.#idle.pop() ?? { card, offset, length, position, since: now, epoch: tag, isExempt: false };
       packet.card = card;
       packet.offset = offset;
       packet.length = length;
       packet.position = position;
       packet.since = now;
+      packet.epoch = tag;
+      packet.isExempt = false;
       this.#taken = position;
       this.#bytes += length;
       const number = this.#gate.take(packet, epoch(tag));
+      if (this.#gate.mode === 'holding') {
+        this.#record('held', packet, isCompared ? 'until both guests have said it' : 'until a checkpoint covers it');
+      }
+      const exempt = this.#compared?.facts.passed;
       if (isCompared) this.#compared?.primary(card, ring.bytes, offset, length, number, now);
       else if (this.#gate.mode === 'holding') this.#tellThatOutputWaits();
+      packet.isExempt = this.#compared?.facts.passed !== exempt;
     }
     return true;
   }
@@ -280,6 +298,7 @@ export class PrimaryPackets {
       if (this.#mirrors) {
         const data = ring.bytes.subarray(offset, offset + length);
         this.#send({ kind: 'input', epoch: epoch(tag), card: cardOfKind(kind), data });
+        this.#parts.record?.packet('mirrored', 'primary', 'in', cardOfKind(kind), tag, 'sent to the standby', data);
       }
       ring.giveBack();
     }
@@ -322,10 +341,13 @@ export class PrimaryPackets {
         return;
       }
       const { card, offset, length, position } = packet;
-      if (this.#taps.write(card, bytes.subarray(offset, offset + length)) === 'full') {
+      const written = this.#taps.write(card, bytes.subarray(offset, offset + length));
+      if (written === 'full') {
         this.#again ??= setTimeout(() => this.#goOn(), fullMs);
         return;
       }
+      if (written === 'lost') this.#record('dropped', packet, 'its TAP did not take it');
+      else if (this.#parts.record !== undefined) this.#record('released', packet, this.#whyReleased(packet));
       this.#gate.written();
       this.#bytes -= length;
       this.#idle.push(packet);
@@ -338,6 +360,18 @@ export class PrimaryPackets {
     }
     if (!this.#gate.hasMatched) this.#compared?.allLeft();
     if (this.#isEmpty) this.#tellIfEmptied();
+  }
+
+  /** What became of a packet of P's guest. Before its place is given back. */
+  #record(decision: PacketDecision, { card, offset, length, epoch: of }: Outgoing, reason: string): void {
+    this.#parts.record?.packet(decision, 'primary', 'out', card, of, reason, this.#outbox.bytes, offset, length);
+  }
+
+  /** Before it is `written` at the gate. */
+  #whyReleased({ isExempt }: Outgoing): string {
+    if (this.#gate.mode === 'direct') return 'nothing is held';
+    if (isExempt) return 'it is not compared';
+    return this.#gate.hasMatched ? 'both guests have said it' : 'a checkpoint covers it';
   }
 
   #sendWaiting({ card, offset, length }: Outgoing): void {

@@ -115,6 +115,8 @@ export type CommonMachineCalls = {
 
 /** What the thread that owns the machine asks of the colo thread. */
 export type ColoCalls = {
+  /** All packets that are recorded are in their file when this is answered, and no more are recorded. */
+  readonly endRecording: { readonly given: Nothing; readonly answer: Nothing };
   /** Why it is refused; undefined if it is not. */
   readonly command: { readonly given: ColoCommand; readonly answer: string | undefined };
   /** Undefined: the side could not begin. */

@@ -30,6 +30,7 @@ import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
 import type { Message, SecondaryOutput } from '../protocol/messages.ts';
 import { type Epoch, type Mode, noCheckpoint } from '../protocol/numbers.ts';
+import type { PacketRecord } from '../record/packet-record.ts';
 import type { Calls } from './calls.ts';
 import type { Heritage } from './heritage.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
@@ -63,6 +64,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #dial: typeof dial;
   readonly #engines: EngineChooser | undefined;
   readonly #rings: typeof newRings;
+  readonly #record: PacketRecord | undefined;
   #attached: Attached | undefined;
   /** Those whose threads are watched. */
   #vcpus = 0;
@@ -96,6 +98,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       engines,
       rings = newRings,
       heritage,
+      record,
     }: {
       readonly calls: Calls<PrimaryMachineCalls, ColoCalls>;
       /** Button of the doorbell that {@link PrimaryHost.rang} is called for. */
@@ -109,6 +112,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       readonly rings?: typeof newRings;
       /** Of the standby that has taken over here. */
       readonly heritage?: Heritage | undefined;
+      readonly record?: PacketRecord | undefined;
     },
     listener: HostListener,
   ) {
@@ -125,6 +129,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#dial = open;
     this.#engines = engines;
     this.#rings = rings;
+    this.#record = record;
     this.#insists = config.insists;
     this.#delayMs = config.settings.checkpointDelayMs;
     if (config.awaits === true) this.#door = this.#newDoor();
@@ -500,6 +505,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const packets = new PrimaryPackets({
       ...parts,
       shared: shared.packets,
+      record: this.#record,
       taps: tapsOf(views.devices),
       ...(this.#config.settings.compares ? { comparing } : {}),
     });

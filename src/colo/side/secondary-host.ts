@@ -23,6 +23,7 @@ import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
 import type { EpochItem, Hello } from '../protocol/messages.ts';
 import { type Epoch, next, noCheckpoint, type Term } from '../protocol/numbers.ts';
+import type { PacketRecord } from '../record/packet-record.ts';
 import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
@@ -53,6 +54,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #bell: Fd | undefined;
   readonly #listen: Listen;
   readonly #engines: EngineChooser | undefined;
+  readonly #record: PacketRecord | undefined;
   readonly #secondary: Secondary;
   readonly #dial: typeof dial;
   #listener: Awaited<ReturnType<Listen>> | undefined;
@@ -86,6 +88,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       listen = PeerListener.start,
       dial: open = dial,
       engines,
+      record,
     }: {
       readonly calls: Calls<SecondaryMachineCalls, ColoCalls>;
       readonly shape: MachineShape;
@@ -98,6 +101,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       readonly dial?: typeof dial;
       /** How calls on the disks' files are made; default on other threads. */
       readonly engines?: EngineChooser;
+      readonly record?: PacketRecord | undefined;
     },
     listener: HostListener,
   ) {
@@ -116,6 +120,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#listen = listen;
     this.#dial = open;
     this.#engines = engines;
+    this.#record = record;
     this.why = 'no primary has come yet';
   }
 
@@ -479,13 +484,14 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         now: () => this.now,
         wakeIo: () => io?.nudge(),
         seed: randomInt(2 ** 32),
+        record: this.#record,
         lostInput: () =>
           this.log.add('guest', "its guest takes packets more slowly than the primary's: some were lost"),
       });
     this.#ran = false;
     this.#attached = {
       own,
-      packets: new KeptPackets(tapsOf(views.devices), specification),
+      packets: new KeptPackets(tapsOf(views.devices), specification, undefined, this.#record),
       disks: new StandbyDisks({
         disks: diskViews(views.devices),
         settings: this.#config.settings,

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { inTime, Patience } from '../../vmm/thread/patience.ts';
 import { Calls, CallsClosedError, type CallTable, type Handlers } from '../side/calls.ts';
 import type { ColoCalls } from '../side/machine-calls.ts';
 import { TurnCounter } from '../side/signs-of-life.ts';
 import type { ColoBirth } from './colo-birth.ts';
+
+const recordingPatienceMs = 1000;
 
 /** The colo thread, seen from the thread that owns the machine. */
 export class ColoThread<In extends CallTable> {
@@ -12,6 +15,7 @@ export class ColoThread<In extends CallTable> {
   readonly #turns: TurnCounter;
   readonly #exited: Promise<unknown>;
   #closed = false;
+  #records: boolean;
 
   /**
    * @param program the file whose top runs the process's threads when it is loaded in a worker
@@ -25,6 +29,7 @@ export class ColoThread<In extends CallTable> {
     handlers: Handlers<In>,
     died: (reason: string) => void,
   ) {
+    this.#records = birth.config.pcap !== undefined;
     this.#turns = new TurnCounter(birth.config.settings.heartbeatMs / 3);
     this.#worker = new Worker(program, {
       workerData: { ...birth, thread: 'colo', turns: this.#turns.storage } satisfies ColoBirth,
@@ -50,8 +55,16 @@ export class ColoThread<In extends CallTable> {
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
   }
 
+  /** What is recorded is in its file when this resolves; a file that takes too long is not waited for. */
+  async endRecording(): Promise<void> {
+    if (!this.#records || this.#closed) return;
+    this.#records = false;
+    await inTime(this.calls.call('endRecording', undefined).catch(unlessClosed), new Patience(recordingPatienceMs));
+  }
+
   /** Ends the thread, which lets its connections go. */
   async close(): Promise<void> {
+    await this.endRecording();
     this.#closed = true;
     this.#turns.close();
     this.calls.close();

@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/clock.ts';
 import { Doorbell } from '../../host/doorbell.ts';
 import { refusals } from '../core/commands.ts';
+import { PacketRecording } from '../record/packet-recording.ts';
 import { type CallPort, Calls, type Handlers } from '../side/calls.ts';
 import type { HostListener } from '../side/host.ts';
 import type {
@@ -24,16 +25,26 @@ export function threadMain(): void {
   signs.watch('main', new CountingThread(birth.turns));
 
   let host: PrimaryHost | SecondaryHost | undefined;
+  const { pcap } = birth.config;
+  const record =
+    pcap === undefined
+      ? undefined
+      : new PacketRecording({
+          path: pcap,
+          nowUs: () => Math.floor(1000 * (performance.timeOrigin + performance.now())),
+          failed: (why) => host?.log.add('pair', why),
+        });
   const serving: Handlers<ColoCalls> = {
     // A side that could not begin is nobody's: it is about to say so.
     command: (command) => (host === undefined ? refusals.notProtected : host.command(command)),
     status: () => host?.status(),
     events: ({ all }) => host?.log.recent(all) ?? [],
+    endRecording: () => record?.close(),
     guestReset: () => host?.post({ kind: 'guest-reset' } as never),
     guestEnded: ({ exitCode }) => host?.post({ kind: 'guest-ended', exitCode }),
     diskFailed: ({ error }) => host?.post({ kind: 'disk-failed', error }),
   };
-  const parts = { shape: birth.shape, signs };
+  const parts = { shape: birth.shape, signs, record };
   if (birth.role === 'primary') {
     const calls = new Calls<PrimaryMachineCalls, ColoCalls>(port, serving);
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };

@@ -63,7 +63,7 @@ export class PrimaryControl extends SideControl {
   /** @throws ConfigError; Error if it is protected already, or about to be */
   async protect(options: ProtectOptions): Promise<void> {
     const insists = this.#config?.insists ?? false;
-    const config = parsePrimary({ ...options, name: options.name ?? this.#name }, insists);
+    const config = parsePrimary({ ...options, name: options.name ?? this.#name, pcap: this.#config?.pcap }, insists);
     const thread = this.#thread;
     if (thread !== undefined) {
       const phase = (await this.status())?.phase ?? 'unprotected';

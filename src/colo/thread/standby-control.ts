@@ -173,6 +173,8 @@ export class StandbyControl extends SideControl {
 
   /** It has taken over: the machine is a primary's, which waits for a standby. The thread of the standby is not needed any more. */
   async #succeed(heritage: Heritage): Promise<void> {
+    // Whoever comes after it appends to the same file.
+    await this.#thread.endRecording();
     const primary = new PrimaryControl(
       this.#machine.machine,
       this.#program,

@@ -109,6 +109,7 @@ const pairKeys = {
   state: v.optional(path),
   detection: milliseconds,
   'checkpoint-delay': milliseconds,
+  pcap: v.optional(path),
 };
 
 /** Keys of whoever attends to a machine on this host, wherever it began. */
