@@ -87,10 +87,7 @@ export class Campaign {
         this.kept = await this.#keep(round, result);
         return;
       }
-      if (result.outcome !== 'standby') continue;
-      // A survivor of a comparing pair translates its connections: another pair, until what it becomes does so too.
-      if (this.#options.compare === true) await this.#endPair();
-      else this.#pair?.rolesChanged();
+      if (result.outcome === 'standby') await this.#rolesChanged();
     }
   }
 
@@ -105,16 +102,31 @@ export class Campaign {
     this.#note(`round ${round}: ${fault.name}`);
     const { detectionMs } = this.#options;
     const note = (text: string): void => this.#note(text);
-    const [pair, clients] = await this.#pairAtHand();
-    if (!(await this.#becomesProtected(pair))) {
-      const violations = [`no protection within ${protectionMs} ms`];
-      return { fault: 'none', outcome: 'primary', silenceMs: 0, answers: 0, retransmissions: 0, violations };
+    for (;;) {
+      const [pair, clients] = await this.#pairAtHand();
+      const found = await this.#becomesProtected(pair);
+      if (found === 'taken over') {
+        // A busy machine's silence is as good as a death: a failover that nobody asked for, and right.
+        note('the standby took over before anything was done to it');
+        await this.#rolesChanged();
+        continue;
+      }
+      if (found === 'late') {
+        const violations = [`no protection within ${protectionMs} ms`];
+        return { fault: 'none', outcome: 'primary', silenceMs: 0, answers: 0, retransmissions: 0, violations };
+      }
+      const ground = new Ground(
+        { network: this.#network, arbiter: this.#arbiter, pair, clients, random: this.#random, detectionMs },
+        note,
+      );
+      return runRound(fault, { ground, pair, clients, speakers: this.#watch.speakers, note });
     }
-    const ground = new Ground(
-      { network: this.#network, arbiter: this.#arbiter, pair, clients, random: this.#random, detectionMs },
-      note,
-    );
-    return runRound(fault, { ground, pair, clients, speakers: this.#watch.speakers, note });
+  }
+
+  async #rolesChanged(): Promise<void> {
+    // A survivor of a comparing pair translates its connections: another pair, until what it becomes does so too.
+    if (this.#options.compare === true) await this.#endPair();
+    else this.#pair?.rolesChanged();
   }
 
   /** The pair of the round before, with another standby if it needs one, or another pair. */
@@ -122,10 +134,14 @@ export class Campaign {
     let [pair, clients] = [this.#pair, this.#clients];
     if (pair === undefined || clients === undefined) {
       [pair, clients] = await this.#newPair();
-    } else if (!(await pair.isProtected()) && !(await this.#isLeftToPair(pair))) {
-      this.#note('another standby');
-      await pair.vmm(pair.standbyHost).kill();
-      pair.startStandby();
+    } else if (!(await pair.isProtected())) {
+      if (!(await this.#isLeftToPair(pair))) {
+        this.#note('another standby');
+        await pair.vmm(pair.standbyHost).kill();
+        pair.startStandby();
+      }
+      // Whoever is there now never spoke. It may take over as soon as it protects, which may be over before anybody looks.
+      this.#watch.speakers.isPair();
     }
     return [pair, clients];
   }
@@ -137,15 +153,16 @@ export class Campaign {
     return waits && this.#random(2) === 0;
   }
 
-  async #becomesProtected(pair: Pair): Promise<boolean> {
+  async #becomesProtected(pair: Pair): Promise<'protected' | 'taken over' | 'late'> {
     const deadline = performance.now() + protectionMs;
     while (!(await pair.isProtected())) {
-      if (performance.now() > deadline) return false;
+      if (await pair.isTakenOver()) return 'taken over';
+      if (performance.now() > deadline) return 'late';
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.#watch.speakers.isPair();
     this.#note(`protected, primary on host ${pair.primaryHost}`);
-    return true;
+    return 'protected';
   }
 
   async #newPair(): Promise<readonly [Pair, Clients]> {

@@ -21,7 +21,7 @@ export class Speakers {
     for (const host of hostNames) this.frames[host] = 0;
   }
 
-  /** The guest is protected: whoever was silent is its standby, and may be the one that speaks next. */
+  /** Whoever was silent is, or becomes, the guest's standby, and may be the one that speaks next. */
   isPair(): void {
     this.#silenced = undefined;
   }

@@ -155,6 +155,12 @@ export class Pair {
     return status[this.primaryHost]?.headline === 'PROTECTED' && status[this.standbyHost]?.headline === 'PROTECTING';
   }
 
+  /** The standby is the guest's primary, and alone. */
+  async isTakenOver(): Promise<boolean> {
+    const status = (await this.status())[this.standbyHost];
+    return status?.role === 'primary' && status.headline === 'UNPROTECTED';
+  }
+
   async close(): Promise<void> {
     await Promise.all(Object.values(this.vmms).map((vmm) => vmm.kill()));
   }
