@@ -279,7 +279,7 @@ export function tryGetrandom(address: number, length: number): number {
  * Copies `length` bytes from one address to another. Whoever calls has checked both. Not lazy, for a guest's pages are
  * copied one by one while it is stopped: a wrapper would add an eighth to a page's time.
  */
-export const copyMemory = libc.func('int64_t memcpy(int64_t, int64_t, size_t)') as unknown as (
+export const copyMemory = libc.func('void memcpy(int64_t, int64_t, size_t)') as unknown as (
   target: number,
   source: number,
   length: number,

@@ -4,6 +4,7 @@ import type { Closable } from '../host/ownership.ts';
 import { pageSize } from './address.ts';
 import type { DirtyBitmap } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import { lonePageCopier, type PageCopier } from './page-copy.ts';
 import { SharedBytes } from './shared-bytes.ts';
 
 /** What another thread of this process needs to read what is staged. Its memory stays valid as long as it is held. */
@@ -70,23 +71,29 @@ export class StagingArea implements Closable {
   /**
    * Stages the pages marked in `dirty`, a bitmap for each region, in place of what was staged. This is what a checkpoint
    * stops the guest for. Hot path: adjacent pages are one copy.
+   *
+   * @throws whatever `copier` throws, and nothing is staged
    */
-  copy(memory: GuestMemory, dirty: readonly DirtyBitmap[]): number {
+  copy(memory: GuestMemory, dirty: readonly DirtyBitmap[], copier: PageCopier = lonePageCopier): number {
+    this.#count = 0;
     let count = 0;
+    let ramAddress = 0;
     const numbers = this.numbers;
     for (let index = 0; index < dirty.length; index++) {
       const bitmap = dirty[index] as DirtyBitmap;
       const region = memory.regions[index];
       if (region === undefined) break;
       if (region.address === 0) throw new TypeError('this RAM is not mapped');
+      // All regions lie in one mapping, as they do in RAM without the hole.
+      ramAddress = region.address - region.offset;
       const firstNumber = region.offset / pageSize;
       for (let page = bitmap.nextMarked(0); page < bitmap.pages; ) {
         const end = bitmap.nextClean(page);
-        copyMemory(this.#address + count * pageSize, region.address + page * pageSize, (end - page) * pageSize);
         while (page < end) numbers[count++] = firstNumber + page++;
         page = bitmap.nextMarked(page);
       }
     }
+    copier.copy(ramAddress, this.#address, numbers, count);
     this.#count = count;
     return count;
   }

@@ -16,7 +16,7 @@ import type { RunControl } from './run-control.ts';
  * @throws RunStateError if the machine neither runs nor is stopped
  */
 export function capture(
-  { access, io }: MachineParts,
+  { access, io, pageCopier }: MachineParts,
   control: RunControl,
   area: CheckpointArea,
   closeEpoch: () => void,
@@ -39,7 +39,8 @@ export function capture(
     times.done('devices');
     area.collect();
     times.done('collect');
-    area.copy();
+    // A vCPU that serves is parked again when it is resumed.
+    area.copy(wasRunning ? pageCopier : undefined);
     closeEpoch();
     times.done('copy');
   } finally {

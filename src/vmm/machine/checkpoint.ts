@@ -4,6 +4,7 @@ import { pageSize } from '../../memory/address.ts';
 import type { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { DirtyTracker } from '../../memory/dirty-collector.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
+import type { PageCopier } from '../../memory/page-copy.ts';
 import { StagingArea } from '../../memory/staging-area.ts';
 import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { OwnDevices } from '../vmstate/image-state.ts';
@@ -78,8 +79,8 @@ export class CheckpointArea implements Closable {
   }
 
   /** Copies them aside. */
-  copy(): void {
-    this.staging.copy(this.#memory, this.#dirty);
+  copy(copier?: PageCopier): void {
+    this.staging.copy(this.#memory, this.#dirty, copier);
   }
 
   close(): void {

@@ -9,6 +9,7 @@ import { type Closable, Owner } from '../../host/ownership.ts';
 import { DirtyCollector } from '../../memory/dirty-collector.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
 import { identityMapAddress, kvmTssAddress } from '../../memory/layout.ts';
+import { type PageCopier, SharedPageCopy } from '../../memory/page-copy.ts';
 import { Ram } from '../../memory/ram.ts';
 import type { IoReport } from '../io/io-report.ts';
 import { IoThread } from '../io/io-thread.ts';
@@ -19,6 +20,7 @@ import type { GuestEnd } from '../vcpu/guest-end.ts';
 import { keepsTsc } from '../vcpu/vcpu-setup.ts';
 import { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import { StateAccess } from '../vmstate/state-access.ts';
+import { helpedCopier } from './helped-copier.ts';
 import { MachineDevices, noDevices } from './machine-devices.ts';
 import type { MachineShape } from './machine-shape.ts';
 
@@ -47,6 +49,8 @@ export class MachineParts implements Closable {
   /** Tells the guest that its generation id has changed. */
   readonly generationChange: InterruptLine;
   readonly vcpus: readonly VcpuThread[];
+  /** Copies pages while all vCPUs are parked, until they are resumed. */
+  readonly pageCopier: PageCopier;
   /** Absent in a machine without virtio devices. */
   readonly io: IoThread | undefined;
   /** How other threads reach it. */
@@ -109,15 +113,17 @@ export class MachineParts implements Closable {
           },
         );
       }
+      const pageCopy = new SharedPageCopy();
       this.handles = Array.from({ length: shape.cpus }, (_, index) => this.vm.createVcpu(index));
       for (const handle of this.handles) {
         vcpus.push(
-          new VcpuThread(program, handle, this.#platform, {
+          new VcpuThread(program, handle, this.#platform, pageCopy, {
             ended: (report, vcpu) => this.#listener?.guestReported(report, vcpu),
             failed: (index, error) => this.#listener?.failed(`vcpu ${index}: ${error.message}`),
           }),
         );
       }
+      this.pageCopier = helpedCopier(pageCopy, vcpus[0]);
     } catch (error) {
       // Threads that have begun already may still tell something.
       this.#listener = undefined;

@@ -79,6 +79,11 @@ export class ControlledThread<Report> {
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
   }
 
+  /** As in ps and in messages. */
+  get name(): string {
+    return this.#options.name;
+  }
+
   /** Kernel id of the thread; 0 until it runs. */
   get tid(): number {
     return this.#control.tid;
@@ -154,6 +159,24 @@ export class ControlledThread<Report> {
       if (answer === undefined) throw new Error(`${name} did not answer (its phase: ${this.#control.phase})`);
       return answer.body;
     };
+  }
+
+  /**
+   * Has the thread, if it is parked, do what it does for whoever controls it ({@link ThreadControl.park}), and does not wait
+   * for that: it may come to it late, or not at all. It counts as parked again when it is done, and takes note of nothing else
+   * until {@link resume} or {@link requestPark}.
+   *
+   * @returns false if it is not parked
+   */
+  serve(): boolean {
+    if (this.#control.phase !== phase.parked) return false;
+    this.#control.requestAnswer(this.#control.nextQuestion);
+    return true;
+  }
+
+  /** It has died, or come to its end. */
+  get hasEnded(): boolean {
+    return this.#control.phase === phase.ended;
   }
 
   /** Asks the thread to end. */

@@ -20,7 +20,7 @@ const requestBits = 2;
 const requestMask = (1 << requestBits) - 1;
 const numberMask = 0x3fff_ffff;
 
-/** What the controller wants. `serve`: the thread is parked, and is to answer a question. */
+/** What the controller wants. `serve`: the thread is parked, and is to answer a question, or to do what it does when served. */
 export const request = { park: 0, run: 1, end: 2, serve: 3 } as const;
 export type Request = (typeof request)[keyof typeof request];
 
@@ -127,10 +127,10 @@ export class ThreadControl {
    * Thread side: parks until it is released, and then as long as it is to park anyway. A request to end that came before
    * {@link hold} has released nobody, so the request is looked at as well.
    */
-  parkWhileHeld(): void {
+  parkWhileHeld(serve?: (number: number) => void): void {
     this.phase = phase.parked;
     while (this.held && this.request !== request.end) Atomics.wait(this.#cells, heldCell, 1);
-    this.park();
+    this.park(serve);
   }
 
   /** The thread waits to be released. */

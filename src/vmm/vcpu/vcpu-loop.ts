@@ -22,6 +22,8 @@ export interface VcpuLoop {
   readonly takeRequest: () => GuestEnd | undefined;
   /** Tells the controller how the guest ended. Whether it does not go on after all is the controller's to say. */
   readonly report: (end: GuestEnd) => void;
+  /** What the thread does while it is parked when the controller has it serve. */
+  readonly serve: () => void;
 }
 
 /**
@@ -42,12 +44,12 @@ export function runVcpuLoop(loop: VcpuLoop): void {
       // Held before it is told of, for the answer may come at once.
       control.hold();
       loop.report(end);
-      control.parkWhileHeld();
+      control.parkWhileHeld(loop.serve);
     } else {
       count(control, counter.kick);
       // Cleared before looking: a request that comes later sets it again and is seen on the next entry.
       vcpu.clearExitRequest();
-      if (control.request === request.park) control.park();
+      if (control.request === request.park) control.park(loop.serve);
     }
     if (control.request === request.end) return;
   }

@@ -3,6 +3,7 @@ import { kick } from '../../host/kick.ts';
 import type { CpuidEntry } from '../../host/kvm/kvm-device.ts';
 import { Vcpu } from '../../host/kvm/vcpu.ts';
 import type { VcpuHandle } from '../../host/kvm/vm.ts';
+import type { SharedPageCopy } from '../../memory/page-copy.ts';
 import { ioPatienceMs } from '../platform/io-control.ts';
 import type { SharedPlatform } from '../platform/platform.ts';
 import { ControlledThread } from '../thread/controlled-thread.ts';
@@ -25,11 +26,17 @@ export class VcpuThread extends ControlledThread<VcpuReport> {
   /** How other threads reach it. */
   readonly reach: SharedVcpu;
 
-  /** Starts the thread, parked. */
-  constructor(program: URL, handle: VcpuHandle, platform: SharedPlatform, listener: VcpuListener) {
+  /** Starts the thread, parked. @param copy of pages, to take part in while it is parked, when it is to serve */
+  constructor(
+    program: URL,
+    handle: VcpuHandle,
+    platform: SharedPlatform,
+    copy: SharedPageCopy,
+    listener: VcpuListener,
+  ) {
     const control = new VcpuControl();
     const vcpu = new Vcpu(handle);
-    const birth: VcpuBirth = { thread: 'vcpu', handle, control: control.storage, platform };
+    const birth: VcpuBirth = { thread: 'vcpu', handle, control: control.storage, platform, copy: copy.storage };
     super({
       program,
       name: `vcpu-${handle.index}`,

@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { threadId } from '../../host/kick.ts';
 import { Vcpu } from '../../host/kvm/vcpu.ts';
 import type { VcpuHandle } from '../../host/kvm/vm.ts';
+import { SharedPageCopy } from '../../memory/page-copy.ts';
 import { attachDevices, type SharedPlatform } from '../platform/platform.ts';
 import type { ThreadBirth } from '../thread/controlled-thread.ts';
 import { phase, request } from '../thread/thread-control.ts';
@@ -13,6 +14,8 @@ import { runVcpuLoop } from './vcpu-loop.ts';
 export interface VcpuBirth extends ThreadBirth {
   readonly handle: VcpuHandle;
   readonly platform: SharedPlatform;
+  /** Copies of pages to take part in while it is parked: SharedPageCopy. */
+  readonly copy: SharedArrayBuffer;
 }
 
 /** What it tells: its guest has ended, and the vCPU is held (see ThreadControl). */
@@ -20,9 +23,10 @@ export type VcpuReport = GuestEnd;
 
 /** Body of a vCPU thread. Comes back when the controller wants the thread to end. */
 export function threadMain(): void {
-  const { handle, control: storage, platform } = workerData as VcpuBirth;
+  const { handle, control: storage, platform, copy } = workerData as VcpuBirth;
   const control = new VcpuControl(storage);
   const vcpu = new Vcpu(handle);
+  const pageCopy = new SharedPageCopy(copy);
   let requested: GuestEnd | undefined;
   const buses = attachDevices(platform, {
     powerOff: () => {
@@ -49,6 +53,7 @@ export function threadMain(): void {
         return taken;
       },
       report: (end) => parentPort?.postMessage(end satisfies VcpuReport),
+      serve: () => pageCopy.takeParts(),
     });
   } finally {
     control.phase = phase.ended;

@@ -4,48 +4,10 @@ import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
-import { ControlledThread } from '../../../../src/vmm/thread/controlled-thread.ts';
-import { phase, ThreadControl } from '../../../../src/vmm/thread/thread-control.ts';
+import { phase } from '../../../../src/vmm/thread/thread-control.ts';
 import { until } from '../../../support/machines.ts';
 import { gate } from './parked-thread.ts';
-
-type Teardown = { teardown(clean: () => unknown): unknown };
-
-type Started = { control: ThreadControl; thread: ControlledThread<void> };
-
-/** A thread whose body is a function of parked-thread.ts. */
-function start(t: Teardown, name: string, ...args: unknown[]): Started {
-  // Of which most is spent in vain: a busy machine must not make a thread miss it that does answer.
-  return startWithin(t, 2000, name, ...args);
-}
-
-function startWithin(t: Teardown, parkPatienceMs: number, name: string, ...args: unknown[]): Started {
-  const control = new ThreadControl();
-  const birth = {
-    thread: 'io' as const,
-    control: control.storage,
-    module: new URL('./parked-thread.ts', import.meta.url).href,
-    name,
-    args,
-  };
-  const thread = new ControlledThread<void>({
-    program: new URL('../../../support/thread-main.mjs', import.meta.url),
-    name: 'tested',
-    birth,
-    control,
-    callOut: () => {},
-    reported: () => {},
-    failed: () => {},
-    answers: true,
-    parkPatienceMs,
-  });
-  t.teardown(() => thread.requestEnd());
-  return { control, thread };
-}
-
-function gateCells(): Int32Array<SharedArrayBuffer> {
-  return new Int32Array(new SharedArrayBuffer(8));
-}
+import { gateCells, start, startWithin } from './start-thread.ts';
 
 test('an answer that comes too late is not taken for the one to a later question', { timeout: 60_000 }, async (t) => {
   const cells = gateCells();

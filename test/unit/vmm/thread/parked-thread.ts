@@ -32,6 +32,13 @@ export function echoThroughGate(cells: Int32Array): void {
   });
 }
 
+/** Body of a thread that waits at the gate when it serves, and ends when it is to run. */
+export function serveAtGate(cells: Int32Array): void {
+  const control = new ThreadControl((workerData as { control: SharedArrayBuffer }).control);
+  control.park(() => passGate(cells));
+  control.phase = phase.ended;
+}
+
 /** Body of a thread that stops the whole process before it answers, or parks; when that goes on it takes a while. `reached` says that it runs. */
 export function freezeAll(cells: Int32Array): void {
   const { control: storage, questions } = workerData as { control: SharedArrayBuffer; questions: MessagePort };

@@ -1,8 +1,9 @@
+import { Worker } from 'node:worker_threads';
 import { test } from 'tap';
 import { IoBus } from '../../../../src/devices/io-bus.ts';
 import { exitReason, kvmRegs, kvmRun, kvmSregs } from '../../../../src/host/kvm/abi.ts';
 import type { Vcpu } from '../../../../src/host/kvm/vcpu.ts';
-import { request } from '../../../../src/vmm/thread/thread-control.ts';
+import { phase, request } from '../../../../src/vmm/thread/thread-control.ts';
 import type { GuestEnd } from '../../../../src/vmm/vcpu/guest-end.ts';
 import { VcpuControl } from '../../../../src/vmm/vcpu/vcpu-control.ts';
 import { runVcpuLoop } from '../../../../src/vmm/vcpu/vcpu-loop.ts';
@@ -29,7 +30,7 @@ const dataOffset = 4096;
  * Devices that note every access and answer 0x12345678 are at ports and addresses below 0x1000.
  */
 function loopOver(
-  exits: readonly ((run: Run, data: DataView) => 'interrupted' | undefined)[],
+  exits: readonly ((run: Run, data: DataView, control: VcpuControl) => 'interrupted' | undefined)[],
   requested?: GuestEnd,
   decide: (control: VcpuControl) => void = (control) => {
     control.request = request.end;
@@ -67,7 +68,7 @@ function loopOver(
         return 'interrupted';
       }
       const exit = exits[entries++];
-      if (exit !== undefined) return exit(run, new DataView(area.buffer, dataOffset)) ?? 'exit';
+      if (exit !== undefined) return exit(run, new DataView(area.buffer, dataOffset), control) ?? 'exit';
       control.request = request.end;
       return 'interrupted';
     },
@@ -88,6 +89,10 @@ function loopOver(
     ports: bus('port'),
     memory: bus('memory'),
     takeRequest: () => requests.shift(),
+    serve: () => {
+      accesses.push('served');
+      control.request = request.run;
+    },
     report: (end) => {
       ends.push(end);
       decide(control); // as the controller does
@@ -298,4 +303,34 @@ test('a vCPU that is released goes on, and what was asked for is not asked again
   t.strictSame(ends, [{ kind: 'panic' }]);
   t.strictSame(accesses, ['port write 505/1 1', 'port write 80/1 2']);
   t.equal(entries, 3);
+});
+
+test('serves while it is parked, and runs on when it is resumed', { timeout: 60_000 }, async (t) => {
+  let controller: Worker | undefined;
+  const { accesses, entries } = loopOver([
+    (_run, _data, control) => {
+      control.request = request.park;
+      // request and phase: see ThreadControl
+      controller = new Worker(
+        `const { workerData: cells } = require('node:worker_threads');
+         for (let now; (now = Atomics.load(cells, 1)) !== ${phase.parked};) Atomics.wait(cells, 1, now);
+         Atomics.store(cells, 0, (1 << 2) | ${request.serve});
+         Atomics.notify(cells, 0);`,
+        { eval: true, workerData: new Int32Array(control.storage) },
+      );
+      return 'interrupted';
+    },
+    portExit('out', 0x80, 1, 1, [2]),
+  ]);
+  t.strictSame(accesses, ['served', 'port write 80/1 2']);
+  t.equal(entries, 3);
+  await controller?.terminate();
+});
+
+test('serves while it is parked after its guest was at an end', async (t) => {
+  const { accesses } = loopOver([portExit('out', 0x505, 1, 1, [1])], { kind: 'panic' }, (control) => {
+    control.requestAnswer(control.nextQuestion);
+    control.release();
+  });
+  t.strictSame(accesses, ['port write 505/1 1', 'served']);
 });
