@@ -78,7 +78,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
 
   /** Runs a command that stays with a machine, with what is served of that meanwhile. */
   const whileWatched = async (config: WatchedConfig, run: () => Promise<number>): Promise<number> => {
-    if (config.metrics === undefined) return run();
+    if (config.metrics === undefined && config.dashboard === undefined) return run();
     const { watched } = await import('./colo/command/watched.ts');
     return watched(config, program, run);
   };

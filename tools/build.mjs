@@ -86,6 +86,20 @@ await build({
 });
 chmodSync(join(dist, 'colo-vmm.cjs'), 0o755);
 
+// What `--dashboard` serves; a browser loads nothing from elsewhere.
+const page = join(root, 'src', 'colo', 'observe', 'page');
+await build({
+  absWorkingDir: root,
+  entryPoints: [join(page, 'page.ts'), join(page, 'page.css')],
+  outdir: join(dist, 'dashboard'),
+  bundle: true,
+  platform: 'browser',
+  format: 'iife',
+  target: 'es2022',
+  minify: true,
+});
+copyFileSync(join(page, 'page.html'), join(dist, 'dashboard', 'page.html'));
+
 const koffi = dirname(createRequire(import.meta.url).resolve('koffi'));
 copyFileSync(join(koffi, '..', '@koromix', 'koffi-linux-x64', 'linux_x64', 'koffi.node'), join(dist, 'koffi.node'));
 

@@ -28,6 +28,12 @@ const metricsFlag = [
   'serve figures for Prometheus there, at /metrics; a port alone is one of 127.0.0.1',
 ] as const;
 
+const dashboardFlag = [
+  'dashboard',
+  '<host:port>',
+  'serve a page with live charts there, on which nothing can be changed; a port alone is one of 127.0.0.1',
+] as const;
+
 /** How a host knows its peer, and whom it asks. */
 const pairFlags = [
   [
@@ -106,6 +112,7 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   pcapFlag,
   onEventFlag,
   metricsFlag,
+  dashboardFlag,
 ];
 
 /** Flags that may be given several times. */
@@ -158,6 +165,7 @@ export const standbyFlags: readonly Flag<StandbyKey>[] = [
   pcapFlag,
   onEventFlag,
   metricsFlag,
+  dashboardFlag,
   serialFlag,
   ['on-panic', '<action>', onPanicHelp],
   controlFlag,

@@ -16,6 +16,7 @@ Protection:
   colo-vmm status says whether the guest is protected, and colo-vmm events what happened. --name is the pair's name.
   --on-event runs a shell command for each event (failover, unprotected, disk-error, ...): docs/operating.md, Being told.
   --metrics serves figures for Prometheus, whatever role this process has or takes: docs/operating.md, Figures.
+  --dashboard serves a page with the words of colo-vmm status and charts; nothing can be changed on it.
 
 Disks:
   werror sets what happens when a write fails: report it to the guest, stop the machine, or (enospc, the default)

@@ -14,7 +14,7 @@ const schema = v.strictObject({
  */
 export type StandbyConfig = Pick<
   RunConfig,
-  'serial' | 'disk' | 'net' | 'control' | 'on-panic' | 'on-event' | 'metrics'
+  'serial' | 'disk' | 'net' | 'control' | 'on-panic' | 'on-event' | 'metrics' | 'dashboard'
 > & {
   /** Of the machine and of the pair. */
   readonly name: string;
@@ -31,7 +31,29 @@ export type StandbyKey = keyof typeof schema.entries;
  */
 export function parseStandbyConfig(flags: Readonly<Record<string, unknown>>, file?: string): StandbyConfig {
   const config = checkConfig(schema, flags, file, {});
-  const { listen, peer, serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent, metrics } = config;
+  const {
+    listen,
+    peer,
+    serial,
+    disk,
+    net,
+    control,
+    'on-panic': onPanic,
+    'on-event': onEvent,
+    metrics,
+    dashboard,
+  } = config;
   const pair = parseSecondary({ ...pairOptions(config), listen, ...(peer === undefined ? {} : { peer }) });
-  return { serial, disk, net, control, 'on-panic': onPanic, 'on-event': onEvent, metrics, name: pair.pair, pair };
+  return {
+    serial,
+    disk,
+    net,
+    control,
+    'on-panic': onPanic,
+    'on-event': onEvent,
+    metrics,
+    dashboard,
+    name: pair.pair,
+    pair,
+  };
 }

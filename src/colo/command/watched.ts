@@ -6,7 +6,7 @@ import type { WebService } from '../observe/web/web-birth.ts';
 import { WebThread } from '../observe/web/web-thread.ts';
 
 /** Of a command that stays with a machine. */
-export type WatchedConfig = Pick<RunConfig, 'name' | 'control' | 'metrics'>;
+export type WatchedConfig = Pick<RunConfig, 'name' | 'control' | 'metrics' | 'dashboard'>;
 
 /**
  * Has a machine's figures and its dashboard served, from before it is made until it has ended; as `--metrics` and `--dashboard` say.
@@ -16,7 +16,7 @@ export type WatchedConfig = Pick<RunConfig, 'name' | 'control' | 'metrics'>;
  * @throws ConfigError if something cannot be served where it is to be; then nothing is run
  */
 export async function watched(config: WatchedConfig, program: URL, run: () => Promise<number>): Promise<number> {
-  const services = (['metrics'] as const).flatMap((what): WebService[] => {
+  const services = (['metrics', 'dashboard'] as const).flatMap((what): WebService[] => {
     const address = config[what];
     return address === undefined ? [] : [{ what, at: parseWebAddress(`--${what}`, address) }];
   });

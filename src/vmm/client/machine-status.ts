@@ -3,7 +3,7 @@ import type { ColoStatus } from '../monitor/colo-control.ts';
 import type { MachineInfo, StatusInfo } from '../monitor/qmp-queries.ts';
 import type { MachineConnection } from './machine-connection.ts';
 import { pairStatusInTime, type UnknownPair } from './pair-answers.ts';
-import { renderPair } from './pair-status.ts';
+import { type Fact, renderPair } from './pair-status.ts';
 import { MonitorError } from './qmp-client.ts';
 import { duration, size } from './quantities.ts';
 import { renderDivergences } from './why-status.ts';
@@ -128,7 +128,14 @@ function pairLines({ colo, coloUnknown }: MachineStatus, { why = false }: Status
 }
 
 function renderMachine(machine: MachineStatus): string[] {
-  const facts: (readonly [string, string])[] = [
+  const facts = machineFacts(machine);
+  const width = Math.max(...facts.map(([name]) => name.length));
+  return facts.map(([name, fact]) => `${name.padEnd(width)}  ${fact}`);
+}
+
+/** The machine itself for a person, without its pair. */
+export function machineFacts(machine: MachineStatus): Fact[] {
+  return [
     ['name', machine.name ?? '(none)'],
     ['state', machine.state],
     ...(machine.coloUnknown === undefined
@@ -153,6 +160,4 @@ function renderMachine(machine: MachineStatus): string[] {
     ...machine.cards.map(({ tap, mac, gone }) => [`card ${tap}`, gone ? `${mac}, its TAP was removed` : mac] as const),
     ['control', machine.control],
   ];
-  const width = Math.max(...facts.map(([name]) => name.length));
-  return facts.map(([name, fact]) => `${name.padEnd(width)}  ${fact}`);
 }

@@ -2,7 +2,18 @@ import { printable } from '../../host/tell.ts';
 import type { ColoEvent, ColoHeadline, ColoStatus } from '../monitor/colo-control.ts';
 import { count, dayAndTime, milliseconds, roughly, size, timeOfDay } from './quantities.ts';
 
-type Fact = readonly [label: string, text: string];
+/** What stands behind a label. */
+export type Fact = readonly [label: string, text: string];
+
+/** A pair in words. */
+export interface PairInWords {
+  /** Such as `PROTECTED since 14:02:11 (2 h 10 min)`. */
+  readonly state: string;
+  /** Which side this is, and where the other one is. */
+  readonly place: string;
+  /** Why and what to do first, then a fact a line. */
+  readonly facts: readonly Fact[];
+}
 
 /** Columns of the first line before who is where. */
 const headlineWidth = 46;
@@ -29,13 +40,22 @@ const reasonWords: Readonly<Record<string, string>> = {
  * @param now ms since 1970
  */
 export function renderPair(status: ColoStatus, now: number): string[] {
-  const { pair, headline, since } = status;
-  const begun = now - since >= dayMs ? dayAndTime(since) : timeOfDay(since);
-  const first = `${pair}   ${headline} since ${begun} (${roughly(Math.max(0, now - since) / 1000)})`;
+  const { state, place, facts } = pairInWords(status, now);
   return [
-    `${first.padEnd(headlineWidth)}   ${placeOf(status)}`,
-    ...facts(status).map(([label, text]) => `${indent}${label.padEnd(labelWidth)}${text}`),
+    `${`${status.pair}   ${state}`.padEnd(headlineWidth)}   ${place}`,
+    ...facts.map(([label, text]) => `${indent}${label.padEnd(labelWidth)}${text}`),
   ].map(printable);
+}
+
+/** The same, in parts that may be laid out otherwise. @param now ms since 1970 */
+export function pairInWords(status: ColoStatus, now: number): PairInWords {
+  const { headline, since } = status;
+  const begun = now - since >= dayMs ? dayAndTime(since) : timeOfDay(since);
+  return {
+    state: `${headline} since ${begun} (${roughly(Math.max(0, now - since) / 1000)})`,
+    place: placeOf(status),
+    facts: factsOf(status),
+  };
 }
 
 /** Which side this is, and where the other one is. */
@@ -60,7 +80,7 @@ function placeOf({ role, headline, survivor, link, address, term, held }: ColoSt
   return places[headline];
 }
 
-function facts(status: ColoStatus): Fact[] {
+function factsOf(status: ColoStatus): Fact[] {
   const { headline, why, next, checkpoint, link } = status;
   const safe = headline === 'PROTECTED' || headline === 'PROTECTING';
   // Of a pair that is over, its last checkpoint tells nothing.

@@ -121,6 +121,7 @@ export const hostKeys = {
   control: v.optional(path),
   'on-panic': onPanic,
   metrics: v.optional(v.string('give PORT or HOST:PORT')),
+  dashboard: v.optional(v.string('give PORT or HOST:PORT')),
   'on-event': v.optional(v.pipe(v.string('give a command'), v.regex(/^[^\0]+$/, 'give a command'))),
   ...pairKeys,
 };

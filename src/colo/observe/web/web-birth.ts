@@ -2,7 +2,7 @@ import type { HostPort } from '../../command/host-port.ts';
 
 /** What is served, and where. */
 export interface WebService {
-  readonly what: 'metrics';
+  readonly what: 'metrics' | 'dashboard';
   readonly at: HostPort;
 }
 
@@ -12,6 +12,8 @@ export interface WebBirth {
   readonly services: readonly WebService[];
   /** Path of the machine's control socket. */
   readonly control: string;
+  /** Folder with the dashboard's page. */
+  readonly page: string;
 }
 
 /** What it says first: it serves, or why it cannot. */

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { ConfigError } from '../../../vmm/config/config.ts';
 import type { WebBirth, WebReport, WebService } from './web-birth.ts';
@@ -34,7 +35,12 @@ export class WebThread {
     died: (reason: string) => void,
   ): Promise<WebThread> {
     const worker = new Worker(program, {
-      workerData: { thread: 'web', services, control } satisfies WebBirth,
+      workerData: {
+        thread: 'web',
+        services,
+        control,
+        page: fileURLToPath(new URL('dashboard', program)),
+      } satisfies WebBirth,
       name: 'web',
       resourceLimits: heapLimits,
       stdout: true,

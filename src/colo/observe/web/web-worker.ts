@@ -10,20 +10,20 @@ const niceness = 10;
 
 /** Body of the web thread: it serves what `--metrics` and `--dashboard` ask for, until it is ended. */
 export function threadMain(): void {
-  const { services, control } = workerData as WebBirth;
+  const birth = workerData as WebBirth;
   // On Linux this is the calling thread's alone.
   setPriority(0, niceness);
   const report = (report: WebReport): void => parentPort?.postMessage(report);
-  serve(services, new MachineWatch(control)).then(
+  serve(birth, new MachineWatch(birth.control)).then(
     () => report({ serves: true }),
     (error: Error) => report({ failed: error.message }),
   );
 }
 
 /** @throws Error with a sentence for the operator */
-async function serve(services: readonly WebService[], watch: MachineWatch): Promise<void> {
-  for (const { what, at } of services) {
-    const routes = await routesOf[what](watch);
+async function serve(birth: WebBirth, watch: MachineWatch): Promise<void> {
+  for (const { what, at } of birth.services) {
+    const routes = await routesOf[what](watch, birth);
     try {
       await ReadOnlyServer.listen(at, routes);
     } catch (error) {
@@ -32,10 +32,16 @@ async function serve(services: readonly WebService[], watch: MachineWatch): Prom
   }
 }
 
+type MakeRoutes = (watch: MachineWatch, birth: WebBirth) => Promise<ReadonlyMap<string, Route>>;
+
 /** What each serves. Its library is loaded only where it is asked for. */
-const routesOf: Readonly<Record<WebService['what'], (watch: MachineWatch) => Promise<ReadonlyMap<string, Route>>>> = {
+const routesOf: Readonly<Record<WebService['what'], MakeRoutes>> = {
   metrics: async (watch) => {
     const { metricsPage } = await import('./metrics.ts');
     return new Map<string, Route>([['/metrics', () => metricsPage(watch)]]);
+  },
+  dashboard: async (watch, { page }) => {
+    const { Dashboard } = await import('./dashboard.ts');
+    return new Dashboard(watch, page).routes;
   },
 };
