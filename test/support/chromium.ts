@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { Test } from 'tap';
 import { imageSuites } from '../../tools/images/kernel.ts';
 import { fetchPackages } from '../../tools/packages/package-set.ts';
-import { temporaryFolder } from './vmm-process.ts';
 
 /** A command of the browser's debugging protocol, or an event: names and parameters are those of its documentation. */
 interface Message {
@@ -56,21 +57,25 @@ export class Chromium {
 
   /** Ends with the test. @param root the folder that {@link debianChromium} gave */
   static start(t: Test, root: string): Chromium {
-    const home = temporaryFolder(t);
+    const home = mkdtempSync(join(tmpdir(), 'colo-test-'));
     const libraries = ['usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu/pulseaudio'];
     const flags = ['--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--remote-debugging-pipe'];
     const child = spawn(
       join(root, 'usr/lib/chromium/chromium-headless-shell'),
       [...flags, `--user-data-dir=${join(home, 'profile')}`],
       {
+        // It has many processes, which are to end with it.
+        detached: true,
         stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
         env: { HOME: home, TZ: 'UTC', LD_LIBRARY_PATH: libraries.map((folder) => join(root, folder)).join(':') },
       },
     );
     t.teardown(async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      child.kill('SIGKILL');
-      await once(child, 'exit');
+      const exited = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
+      killGroup(child);
+      await exited;
+      // Processes of its own that have not quite ended may put something into a folder that was just emptied.
+      rmSync(home, { recursive: true, force: true, maxRetries: 50, retryDelay: 20 });
     });
     (child.stdio[3] as Writable).on('error', () => {});
     return new Chromium(child);
@@ -127,7 +132,9 @@ export class BrowserPage {
 
   hear({ method, params, sessionId }: Message): void {
     if (sessionId !== this.#session) return;
-    if (method === 'Network.requestWillBeSent') this.asked.push((params?.request as { url: string }).url);
+    if (method === 'Network.requestWillBeSent') {
+      this.asked.push((params?.request as { readonly url: string } | undefined)?.url ?? '');
+    }
     if (method === 'Runtime.exceptionThrown' || method === 'Log.entryAdded')
       this.complaints.push(JSON.stringify(params));
   }
@@ -164,5 +171,13 @@ export class BrowserPage {
 
   #say(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<Readonly<Record<string, unknown>>> {
     return this.#browser.say(method, params, this.#session);
+  }
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended already.
   }
 }

@@ -24,7 +24,7 @@ for (const key of ['memory', 'cpus', 'kernel', 'standby']) {
     t.throws(
       () => parseStandbyConfig({ ...standby, [key]: '2' }),
       new ConfigError(
-        `--${key}: no such key; known are serial, disk, net, name, control, on-panic, metrics, dashboard, on-event, arbiter, tls, insecure, state, detection, checkpoint-delay, listen, peer`,
+        `--${key}: no such key; known are serial, disk, net, name, control, on-panic, metrics, dashboard, on-event, arbiter, tls, insecure, state, detection, checkpoint-delay, pcap, listen, peer`,
       ),
     );
   });

@@ -131,7 +131,7 @@ test('says which key is missing', async (t) => {
 test('says which keys there are when one is unknown', async (t) => {
   const known =
     'kernel, initrd, cmdline, cpus, memory, rng, kaslr, cpu-mask, reboot, serial, disk, net, name, control, on-panic, metrics, dashboard, on-event, ' +
-    'arbiter, tls, insecure, state, detection, checkpoint-delay, standby, mode, flow';
+    'arbiter, tls, insecure, state, detection, checkpoint-delay, pcap, standby, mode, flow';
   t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });
 
