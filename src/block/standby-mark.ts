@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { replaceFile } from '../host/replace-file.ts';
 
 /** What is said beside a disk that a standby writes: it is a copy. */
 export interface StandbyMark {
@@ -25,21 +25,7 @@ export function takesMark(path: string): boolean {
 
 /** Survives a loss of power once it resolves. */
 export async function writeMark(path: string, mark: StandbyMark): Promise<void> {
-  const partial = `${markOf(path)}.new`;
-  const file = await open(partial, 'w', 0o600);
-  try {
-    await file.writeFile(`${JSON.stringify(mark)}\n`);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await rename(partial, markOf(path));
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  await replaceFile(markOf(path), `${JSON.stringify(mark)}\n`);
 }
 
 /** The disk is its machine's own. One that comes back with a loss of power only warns. */

@@ -6,6 +6,7 @@ import { RecordProducer } from '../../host/record-ring.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import type { Change } from '../change-order.ts';
 import { gather } from '../scratch.ts';
+import type { ActivityLog, ActivityOwner } from './activity-log.ts';
 import { DiskLayer, LayerPages } from './disk-layer.ts';
 import {
   type ChangeKind,
@@ -38,9 +39,10 @@ const blockBytes = 4096;
  * from there: a guest that changes a page under I/O must not make the disks differ. The record stays until it was sent and
  * the disk's own backend is done with it. A request is finished when the latter is.
  *
- * Whatever finds no room waits, in order, in flight for its device, and goes on with {@link woken}.
+ * Whatever finds no room waits, in order, in flight for its device, and goes on with {@link woken}. With an activity log, what changes
+ * a region that is not marked waits for that first.
  */
-export class DiskForwarding implements ChangeSink, Closable {
+export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
   readonly #disks: ForwardedDisk[] = [];
   readonly #owner = new Owner();
   readonly #idle: Forwarded[] = [];
@@ -51,6 +53,9 @@ export class DiskForwarding implements ChangeSink, Closable {
   #waiting: Forwarded[] = [];
   #link: Link | undefined;
   #layerPages: LayerPages | undefined;
+  #log: ActivityLog | undefined;
+  /** Changes that wait for their regions' marks. */
+  #unmarked: Forwarded[] = [];
   /** Changes asked for before protection began are still in flight: nothing is taken until they are done. */
   #earlier: (() => number) | undefined;
 
@@ -65,9 +70,29 @@ export class DiskForwarding implements ChangeSink, Closable {
     return this.#link !== undefined;
   }
 
+  /** The disks as they are without protection. */
+  get ownDisks(): readonly BlockBackend[] {
+    return this.#disks.map(({ own }) => own);
+  }
+
   /** Requests that wait for room. */
   get waiting(): number {
     return this.#waiting.length;
+  }
+
+  /** The log that is kept. */
+  get log(): ActivityLog | undefined {
+    return this.#log;
+  }
+
+  /** From now on regions are marked before they change, also while nothing is forwarded. Owns the log. */
+  keepLog(log: ActivityLog): void {
+    this.#log?.close();
+    this.#log = log;
+    this.#takeOver();
+    const unmarked = this.#unmarked;
+    this.#unmarked = [];
+    for (const forwarded of unmarked) this.#begin(forwarded);
   }
 
   /**
@@ -77,7 +102,8 @@ export class DiskForwarding implements ChangeSink, Closable {
    */
   attach(parts: ForwardingParts, inFlight: () => number): void {
     this.#link = new Link(parts);
-    for (const disk of this.#disks) if (!disk.readOnly) disk.sink = this;
+    this.#log?.beginEpochs();
+    this.#takeOver();
     this.#earlier = inFlight;
     this.#lookForEarlier();
   }
@@ -87,10 +113,10 @@ export class DiskForwarding implements ChangeSink, Closable {
     this.#link?.close();
     this.#link = undefined;
     this.#earlier = undefined;
-    for (const disk of this.#disks) disk.sink = undefined;
+    if (this.#log === undefined) for (const disk of this.#disks) disk.sink = undefined;
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const forwarded of waiting) forwarded.goStraight();
+    for (const forwarded of waiting) this.#goStraight(forwarded);
     this.#startAll();
   }
 
@@ -128,6 +154,7 @@ export class DiskForwarding implements ChangeSink, Closable {
 
   /** There may be room again, or earlier requests may be done. To be called whenever the thread is woken. */
   woken(): void {
+    this.#log?.woken();
     if (this.#link === undefined || (this.#waiting.length === 0 && this.#earlier === undefined)) return;
     this.#lookForEarlier();
     if (this.#earlier !== undefined || this.#waiting.length === 0) return;
@@ -145,9 +172,37 @@ export class DiskForwarding implements ChangeSink, Closable {
     }
     const forwarded = this.#idle.pop() ?? new Forwarded(this);
     forwarded.begin(disk, request, kind);
-    if (this.#waiting.length > 0 || this.#earlier !== undefined || !this.#forward(forwarded)) {
-      this.#waiting.push(forwarded);
+    this.#begin(forwarded);
+  }
+
+  /** For the log only. */
+  marked(): void {
+    const unmarked = this.#unmarked;
+    if (unmarked.length === 0) return;
+    this.#unmarked = [];
+    for (const forwarded of unmarked) {
+      const { disk, first, end } = forwarded;
+      if (this.#log?.isMarked(disk.number, first, end - first) === false) this.#unmarked.push(forwarded);
+      else this.#go(forwarded);
     }
+    this.#startAll();
+    this.#lookForEarlier();
+  }
+
+  /** For the log only. */
+  ring(): void {
+    this.#link?.ring();
+  }
+
+  /** For the log only: a change that may not be made unmarked fails, as if the disk itself could not take it. */
+  failed(errno: number): void {
+    const unmarked = this.#unmarked;
+    this.#unmarked = [];
+    for (const forwarded of unmarked) {
+      this.#link?.fail(forwarded.disk, -errno);
+      forwarded.finished(-errno);
+    }
+    this.#lookForEarlier();
   }
 
   flush(disk: ForwardedDisk, request: BlockRequest): void {
@@ -157,11 +212,15 @@ export class DiskForwarding implements ChangeSink, Closable {
 
   /** Nothing may be in flight. */
   close(): void {
+    this.#log?.close();
     this.#owner.close();
   }
 
-  /** For {@link Forwarded} only. */
+  /** For {@link Forwarded} only: it is done with. Hot path. */
   recycle(forwarded: Forwarded): void {
+    const { log, disk, first, end } = forwarded;
+    // Without a standby no mark is taken off.
+    log?.done(disk.number, first, end - first, this.#link?.epoch.number ?? 0);
     this.#idle.push(forwarded);
   }
 
@@ -187,6 +246,38 @@ export class DiskForwarding implements ChangeSink, Closable {
 
   #startAll(): void {
     for (const disk of this.#disks) disk.start();
+  }
+
+  #takeOver(): void {
+    for (const disk of this.#disks) if (!disk.readOnly) disk.sink = this;
+  }
+
+  /** Has its regions be marked, and goes on with it. Hot path. */
+  #begin(forwarded: Forwarded): void {
+    const log = this.#log;
+    const { disk, first, end } = forwarded;
+    forwarded.log = log;
+    if (log === undefined || log.take(disk.number, first, end - first)) {
+      this.#go(forwarded);
+      return;
+    }
+    this.#unmarked.push(forwarded);
+    log.write();
+  }
+
+  /** Its regions are marked. Hot path. */
+  #go(forwarded: Forwarded): void {
+    if (this.#link === undefined) this.#goStraight(forwarded);
+    else if (this.#waiting.length > 0 || this.#earlier !== undefined || !this.#forward(forwarded)) {
+      this.#waiting.push(forwarded);
+    }
+  }
+
+  /** What is not in the ring goes to the disk alone. */
+  #goStraight(forwarded: Forwarded): void {
+    const { disk, next, end } = forwarded;
+    if (next < end) this.#log?.changed(disk.number, next, end - next);
+    forwarded.goStraight();
   }
 
   /** Puts what is left of it into the ring and has it made; false: it has to wait. Hot path. */
@@ -216,8 +307,8 @@ export class DiskForwarding implements ChangeSink, Closable {
 class Link {
   readonly producer: RecordProducer;
   readonly control: DiskRingControl;
+  readonly epoch: { readonly number: number };
   readonly #ring: () => void;
-  readonly #epoch: { readonly number: number };
   readonly #address: number;
   readonly #words: Int32Array<SharedArrayBuffer>;
   readonly #numbers: Float64Array<SharedArrayBuffer>;
@@ -227,7 +318,7 @@ class Link {
     this.producer = new RecordProducer(storage.ring, ring);
     this.control = new DiskRingControl(storage.control);
     this.#ring = ring;
-    this.#epoch = epoch;
+    this.epoch = epoch;
     const { bytes } = this.producer;
     this.#address = addressOf(bytes);
     this.#words = new Int32Array(bytes.buffer, bytes.byteOffset);
@@ -259,7 +350,7 @@ class Link {
     piece.offset = forwarded.next;
     piece.length = length;
     piece.lie(this, doneAt, forwarded);
-    this.producer.commit(kind, this.#epoch.number);
+    this.producer.commit(kind, this.epoch.number);
     this.control.forward(loggedBytes(isWrite ? length : 0));
     return true;
   }
@@ -290,10 +381,14 @@ class Link {
 class Forwarded implements BlockRequest {
   offset = 0;
   length = 0;
+  /** All of it: [first, end). */
+  first = 0;
   /** What is not in the ring yet: [next, end). */
   next = 0;
   end = 0;
   kind: ChangeKind = changeKind.write;
+  /** Knows of it until it is done. */
+  log: ActivityLog | undefined;
   #disk: ForwardedDisk | undefined;
   #request: BlockRequest | undefined;
   readonly #forwarding: DiskForwarding;
@@ -328,6 +423,7 @@ class Forwarded implements BlockRequest {
     this.#disk = disk;
     this.#request = request;
     this.kind = kind;
+    this.first = request.offset;
     this.next = request.offset;
     this.end = request.offset + request.length;
     this.#pending = 1;

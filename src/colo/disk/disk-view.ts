@@ -6,6 +6,7 @@ import type { OpenOverlay } from '../../block/overlay-file.ts';
 import { RawFile } from '../../block/raw-file.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
+import type { HistoryDisk } from './history/history-store.ts';
 
 /** One of the machine's disks, as another thread gets it: the descriptors stay their owner's. Its number is its place. */
 export interface DiskView {
@@ -21,6 +22,13 @@ export function diskViews(orders: readonly DeviceOrder[]): DiskView[] {
     const { id, file, overlay } = device;
     return [overlay === undefined ? { id, file } : { id, file, overlay }];
   });
+}
+
+/** A disk as its history knows it. */
+export function historyDisk({ file, overlay }: DiskView): HistoryDisk {
+  const { sizeBytes } = file;
+  if (overlay === undefined) return { path: file.path, sizeBytes, readOnly: file.readOnly };
+  return { path: overlay.file.path, sizeBytes, readOnly: false };
 }
 
 /** A disk that is open on this thread too. */

@@ -6,11 +6,15 @@ import { RecordConsumer } from '../../host/record-ring.ts';
 import type { SharedDisks } from '../../vmm/platform/shared-protection.ts';
 import type { DiskWindow } from '../core/epochs/disk-window.ts';
 import type { PrimaryEvent } from '../core/events.ts';
-import type { DiskHashes, Message } from '../protocol/messages.ts';
+import type { DiskAnswer, Message } from '../protocol/messages.ts';
 import { type Epoch, epoch, next } from '../protocol/numbers.ts';
+import { ProtocolError } from '../protocol/protocol-error.ts';
 import { isZero } from './block-hashes.ts';
-import { type DiskView, OpenDisks } from './disk-view.ts';
-import type { SyncProgress } from './sync-plan.ts';
+import { type DiskView, historyDisk, OpenDisks } from './disk-view.ts';
+import type { Suspicion } from './history/history.ts';
+import type { PrimaryChanges } from './history/primary-changes.ts';
+import { Meeting } from './meeting.ts';
+import type { SyncOutcome, SyncProgress } from './sync-plan.ts';
 import { type SentChange, SyncRaces } from './sync-races.ts';
 import { Synchronisation, type SyncPort } from './synchronisation.ts';
 
@@ -20,6 +24,10 @@ export interface PrimaryDisksParts {
   /** All of the machine's. */
   readonly disks: readonly DiskView[];
   readonly window: DiskWindow;
+  /** What may differ. The io thread hands changes on already, and notes no more of them. */
+  readonly changes: PrimaryChanges;
+  /** What is to be copied is known. */
+  readonly found: (suspicion: Suspicion, bytes: number) => void;
   /** Sends, having taken a copy of its data; false: wait for {@link PrimaryDisks.drained}. */
   readonly send: (message: Message) => boolean;
   readonly post: (event: PrimaryEvent) => void;
@@ -32,6 +40,8 @@ export interface PrimaryDisksParts {
 
 /** Changes that are sent before the event loop gets its turn. */
 const turnChanges = 64;
+/** S is asked so often to make durable what it has; a disk that nobody writes to is left alone. */
+const durableMs = 3000;
 
 /** A change in the ring that was sent. */
 interface Sent extends SentChange {
@@ -70,7 +80,13 @@ export class PrimaryDisks {
   #isOver = false;
   /** Both sides' disks are equal: nobody has to know any more what is under way. */
   #inStep = false;
+  #meeting: Meeting | undefined;
   #synchronisation: Synchronisation | undefined;
+  /** Of what is over. */
+  #outcome: SyncOutcome | undefined;
+  /** S was asked to make durable what it had been sent, in that epoch. */
+  #asked: Epoch | undefined;
+  #askedAt = Number.NEGATIVE_INFINITY;
   /** Resolved once nothing uses the disks any more. */
   #running: Promise<void> = Promise.resolve();
   #movers: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
@@ -101,6 +117,11 @@ export class PrimaryDisks {
     return this.#synchronisation?.progress();
   }
 
+  /** Since they are: what it took. */
+  get outcome(): SyncOutcome | undefined {
+    return this.#outcome;
+  }
+
   /** The doorbell rang. */
   work(): void {
     if (this.#isOver) return;
@@ -119,6 +140,7 @@ export class PrimaryDisks {
   /** S said how much it has laid down since pairing. */
   laid(bytes: number): void {
     if (bytes > this.#laid) {
+      this.#meeting?.peerMoved();
       this.#synchronisation?.peerMoved();
       if (this.#logIsFull) this.#parts.post({ kind: 'disk-log-full', isFull: true });
     }
@@ -126,6 +148,7 @@ export class PrimaryDisks {
     this.#settle();
     // Has it look whether what was under way before protection is done by now.
     if (!this.#control.isComplete) this.#parts.wakeIo();
+    this.#askDurable();
     this.work();
   }
 
@@ -137,27 +160,25 @@ export class PrimaryDisks {
 
   /** Makes S's disks equal. Posts `disks-in-step`, or `disks-not-in-step`. */
   synchronise(): void {
-    if (this.#isOver || this.#synchronisation !== undefined) return;
-    const synchronisation = new Synchronisation(this.#port());
-    this.#synchronisation = synchronisation;
-    this.#running = synchronisation.run().then(
+    if (this.#isOver || this.#meeting !== undefined) return;
+    this.#running = this.#makeEqual().then(
       () => {
-        this.#synchronisation = undefined;
         this.#inStep = true;
         this.#parts.post({ kind: 'disks-in-step' });
       },
       (error: Error) => {
-        this.#synchronisation = undefined;
         if (error instanceof AbortedError) return;
         this.#parts.post({ kind: 'disks-not-in-step', reason: error.message });
       },
     );
   }
 
-  /** What S has on its disks. @throws ProtocolError */
-  hashes(message: DiskHashes): void {
+  /** What S says of its disks. @throws ProtocolError */
+  answered(message: DiskAnswer): void {
     if (this.#isOver) return;
-    this.#synchronisation?.answered(message);
+    if (message.kind === 'disk-hashes') this.#synchronisation?.answered(message);
+    else if (message.kind === 'disk-durable') this.#durable(message.epoch);
+    else this.#meeting?.answered(message);
     this.#moved();
   }
 
@@ -169,10 +190,72 @@ export class PrimaryDisks {
     for (const { reject } of movers) reject(new AbortedError());
   }
 
-  /** The machine is detached. */
+  /** The machine is detached: no change comes any more. */
   close(): void {
     this.abort();
+    this.#takeRest();
     void this.#running.finally(() => this.#open.close());
+  }
+
+  async #makeEqual(): Promise<void> {
+    const { changes, found } = this.#parts;
+    const port = this.#port();
+    const meeting = new Meeting(
+      { owes: port.owes, moved: port.moved, send: (message) => this.#send(message), wakeIo: this.#parts.wakeIo },
+      changes,
+    );
+    this.#meeting = meeting;
+    const suspicion = await meeting.run(this.#parts.disks.map(historyDisk));
+    if (this.#isOver) throw new AbortedError();
+    found(suspicion, changes.difference.unsettledBytes);
+    const synchronisation = new Synchronisation(port);
+    this.#synchronisation = synchronisation;
+    try {
+      await synchronisation.run();
+      this.#outcome = synchronisation.outcome;
+    } finally {
+      this.#synchronisation = undefined;
+    }
+  }
+
+  /** Has S make durable what it was sent, if that is worth it. */
+  #askDurable(): void {
+    const { changes, now } = this.#parts;
+    if (this.#isOver || (this.#synchronisation === undefined && !this.#inStep)) return;
+    if (this.#asked !== undefined || now() < this.#askedAt + durableMs) return;
+    this.#askedAt = now();
+    if (changes.difference.askDurable()) {
+      this.#asked = this.#epoch;
+      this.#send({ kind: 'disk-sync', epoch: this.#epoch });
+    } else if (changes.sweep()) this.#parts.wakeIo();
+  }
+
+  #durable(asked: Epoch): void {
+    if (asked !== this.#asked)
+      throw new ProtocolError('out-of-order', 'the peer sent disk-durable that nobody asked for');
+    this.#asked = undefined;
+    const { changes } = this.#parts;
+    changes.difference.durable();
+    // All of the epochs before was sent before.
+    changes.durable(asked - 1);
+    this.#parts.wakeIo();
+  }
+
+  /** What is in the ring and was not sent will not be. */
+  #takeRest(): void {
+    while (this.#hasChange || this.#consumer.next()) {
+      this.#hasChange = false;
+      const { offset: at } = this.#consumer;
+      this.#note(at);
+    }
+  }
+
+  /** The change in the ring there may make the disks differ. */
+  #note(at: number): void {
+    const view = this.#view;
+    const disk = view.getUint32(at + changeRecord.disk, true);
+    const offset = view.getFloat64(at + changeRecord.offset, true);
+    this.#parts.changes.difference.wrote(disk, offset, view.getFloat64(at + changeRecord.length, true));
   }
 
   #port(): SyncPort {
@@ -181,6 +264,7 @@ export class PrimaryDisks {
     const isComplete = (): boolean => this.#control.isComplete;
     return {
       disks: this.#open.disks,
+      difference: this.#parts.changes.difference,
       races: this.#races,
       get isComplete() {
         return isComplete();
@@ -264,6 +348,7 @@ export class PrimaryDisks {
     const lengthBytes = view.getFloat64(at + changeRecord.length, true);
     const doneAt = (at + changeRecord.done) >> 2;
     this.#hasChange = false;
+    this.#note(at);
     const isDone = (): boolean => Atomics.load(this.#words, doneAt) === 1;
     const sent: Sent = { disk, first: offset, end: offset + lengthBytes, position, isDone };
     this.#sent.push(sent);

@@ -13,6 +13,8 @@ import { messageTable } from '../protocol/message-table.ts';
 import {
   comparedBlockBytes,
   type DiskCompare,
+  type DiskGeneration,
+  type DiskQuestion,
   type DiskRecord,
   type Message,
   mostComparedBytes,
@@ -22,6 +24,8 @@ import { ProtocolError } from '../protocol/protocol-error.ts';
 import { hashesOf } from './block-hashes.ts';
 import { DiskBuffer } from './disk-buffer.ts';
 import { type DiskView, type OpenDisk, OpenDisks } from './disk-view.ts';
+import { Difference } from './history/difference.ts';
+import { encodeHistory, type Generation, generationBytes, type History } from './history/history.ts';
 
 export interface StandbyDisksParts {
   /** All of the machine's. Its own thread leaves them alone until {@link StandbyDisks.handOver}. */
@@ -33,8 +37,18 @@ export interface StandbyDisksParts {
   readonly post: (event: SecondaryEvent) => void;
   /** False: wait for {@link StandbyDisks.drained}. */
   readonly send: (message: Message) => boolean;
+  /** What is known of the disks, and is written down. */
+  readonly past: StandbyPast;
   /** How calls on the disks' files are made; default on other threads. */
   readonly engines?: EngineChooser;
+}
+
+/** What S's disks were before a pairing, and are from then on. */
+export interface StandbyPast {
+  /** Before anything is written to the disks; undefined: nothing certain is known. */
+  readonly history: History | undefined;
+  /** From now on they are of that generation, and have not been written since. Resolves when that is durable. */
+  renew(generation: Generation): Promise<void>;
 }
 
 /** Changes that are laid down at a time. */
@@ -90,6 +104,12 @@ export class StandbyDisks {
   #marks = 0;
   #marking: Promise<void> = Promise.resolve();
   #waiters: (() => void)[] = [];
+  /** What the first copy wrote, while it is not known yet how much of that was this side's own. */
+  #copied: Difference | undefined;
+  /** How far P and this side are with what the disks are. */
+  #past: 'untold' | 'told' | 'being written' | 'written' = 'untold';
+  /** Of `disk-sync`: what came before is to be made durable. */
+  #sync: { readonly epoch: Epoch; readonly after: number } | undefined;
 
   constructor(parts: StandbyDisksParts) {
     this.#parts = parts;
@@ -110,6 +130,19 @@ export class StandbyDisks {
       throw error;
     }
     this.#orders = this.#open.map(() => new ChangeOrder());
+    if (parts.past.history !== undefined)
+      this.#copied = new Difference(this.#open.map(({ backend }) => backend.sizeBytes));
+  }
+
+  /**
+   * Once the first copy is here: blocks that were replaced where this side may have written last, in an earlier role; undefined if
+   * nobody knows where that was. What the other side wrote there counts too.
+   */
+  takeReplacedBlocks(): number | undefined {
+    const { history } = this.#parts.past;
+    const blocks = history === undefined ? undefined : this.#copied?.blocksIn(history.regions);
+    this.#copied = undefined;
+    return blocks;
   }
 
   /** Bytes of P's writes that are not on the disk. */
@@ -138,13 +171,60 @@ export class StandbyDisks {
     const isHalf = this.#log.append({ epoch: record.epoch, bytes, record: kept, state: 'waiting' });
     this.#logBytes += bytes;
     this.#staged++;
-    if (record.epoch === 0 && isWrite) this.copiedBytes += lengthBytes;
+    if (record.epoch === 0) {
+      if (isWrite) this.copiedBytes += lengthBytes;
+      this.#copied?.wrote(record.disk, record.offset, lengthBytes);
+    }
     if (isHalf) this.#parts.post({ kind: 'disk-log-half' });
     this.#lay();
   }
 
+  /** P asks for something. @throws ProtocolError if it may not ask for that now */
+  asked(question: DiskQuestion): void {
+    switch (question.kind) {
+      case 'disk-compare':
+        this.#compare(question);
+        return;
+      case 'disk-origin':
+        this.#tellPast();
+        return;
+      case 'disk-generation':
+        this.#renew(question);
+        return;
+      case 'disk-sync':
+        if (this.#sync !== undefined) throw new ProtocolError('out-of-order', 'the peer sent disk-sync twice');
+        this.#sync = { epoch: question.epoch, after: this.#staged };
+        this.#makeDurable();
+        return;
+      default:
+        question satisfies never;
+    }
+  }
+
+  #tellPast(): void {
+    if (this.#past !== 'untold') throw new ProtocolError('out-of-order', 'the peer sent disk-origin twice');
+    this.#past = 'told';
+    const data = encodeHistory(this.#parts.past.history);
+    const { limitBytes } = messageTable['disk-history'];
+    // Of disks that large nothing is known, then.
+    this.#say({ kind: 'disk-history', epoch: epoch(0), data: data.length > limitBytes ? new Uint8Array(0) : data });
+  }
+
+  #renew({ data }: DiskGeneration): void {
+    if (this.#past !== 'told' || data.length !== generationBytes) {
+      throw new ProtocolError('out-of-order', 'the peer sent a disk-generation that is none, or not now');
+    }
+    this.#past = 'being written';
+    const generation = Buffer.from(data).toString('hex');
+    this.#write('it cannot be written down what the disks are', async () => {
+      await this.#parts.past.renew(generation);
+      this.#past = 'written';
+      if (!this.#isOver) this.#say({ kind: 'disk-generation', epoch: epoch(0), data: Buffer.from(generation, 'hex') });
+    });
+  }
+
   /** P asks what is there. It is answered once all that came before is on the disk. @throws ProtocolError */
-  compare(asked: DiskCompare): void {
+  #compare(asked: DiskCompare): void {
     const { offset, lengthBytes } = asked;
     if (asked.epoch !== 0 || this.#standsAt !== noCheckpoint) {
       throw new ProtocolError('out-of-order', 'the peer sent disk-compare after its first checkpoint');
@@ -164,6 +244,25 @@ export class StandbyDisks {
   drained(): void {
     this.#mayWrite = true;
     this.#answer();
+  }
+
+  #say(message: Message): void {
+    this.#mayWrite = this.#parts.send(message) && this.#mayWrite;
+    this.#parts.post({ kind: 'copy-moved' });
+  }
+
+  /** Once all that came before `disk-sync` is on the disks: flushes them, and says so. */
+  #makeDurable(): void {
+    const sync = this.#sync;
+    if (sync === undefined || sync.after > this.#laid || this.#isOver || this.error !== undefined) return;
+    // What comes meanwhile is for the next one.
+    this.#sync = { ...sync, after: Number.POSITIVE_INFINITY };
+    this.#write('what is on the disks cannot be made durable', async () => {
+      const results = await Promise.all(this.#open.map((disk) => flushed(disk)));
+      if (results.some((result) => result < 0)) throw new Error('a flush failed');
+      this.#sync = undefined;
+      if (!this.#isOver) this.#parts.send({ kind: 'disk-durable', epoch: sync.epoch });
+    });
   }
 
   /** The writes of that epoch, and of those before it, belong to the disk. */
@@ -298,6 +397,7 @@ export class StandbyDisks {
     if (this.#laid > before) this.#parts.post({ kind: 'disk-laid', bytes: this.#log.laidBytes });
     this.#lay();
     this.#answer();
+    this.#makeDurable();
     this.#markWhole();
     this.#wake();
   }
@@ -321,9 +421,7 @@ export class StandbyDisks {
     const result = await buffer.read(backend, offset, lengthBytes);
     if (result < 0) this.#fail(`disk ${id} cannot be read: ${errnoName(-result)}`);
     else if (!this.#isOver) {
-      const data = hashesOf(buffer.bytes.subarray(0, lengthBytes));
-      this.#mayWrite = this.#parts.send({ kind: 'disk-hashes', epoch, disk, offset, data }) && this.#mayWrite;
-      this.#parts.post({ kind: 'copy-moved' });
+      this.#say({ kind: 'disk-hashes', epoch, disk, offset, data: hashesOf(buffer.bytes.subarray(0, lengthBytes)) });
     }
     this.#idleReaders.push(buffer);
     this.#busy--;
@@ -341,7 +439,7 @@ export class StandbyDisks {
   #isMarked(): boolean {
     if (this.#mark === 'none') {
       this.#mark = 'being written';
-      this.#write('as a copy', async () => {
+      this.#write('a disk cannot be marked as a copy', async () => {
         const { pair, term } = this.#parts;
         await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term })));
         this.#mark = 'copying';
@@ -356,19 +454,19 @@ export class StandbyDisks {
     this.#mark = 'whole';
     const { pair, term } = this.#parts;
     const standsAt = this.#standsAt;
-    this.#write('as whole', async () => {
+    this.#write('a disk cannot be marked as whole', async () => {
       const results = await Promise.all(this.#open.map((disk) => flushed(disk)));
       if (results.some((result) => result < 0)) throw new Error('a flush failed');
       await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term, epoch: standsAt })));
     });
   }
 
-  #write(how: string, write: () => Promise<void>): void {
+  #write(otherwise: string, write: () => Promise<void>): void {
     this.#marks++;
     this.#marking = this.#marking.then(write).then(
       () => this.#written(),
       (error: Error) => {
-        this.#fail(`a disk cannot be marked ${how}: ${error.message}`);
+        this.#fail(`${otherwise}: ${error.message}`);
         this.#written();
       },
     );

@@ -1,4 +1,5 @@
 import { DiskError } from '../../block/disk-error.ts';
+import { changedBlockBytes } from '../../block/replicated/changed-blocks.ts';
 import { errnoName } from '../../host/errno.ts';
 import { Owner } from '../../host/ownership.ts';
 import { comparedBlockBytes, type DiskHashes, hashBytes, mostComparedBytes } from '../protocol/messages.ts';
@@ -6,7 +7,9 @@ import { ProtocolError } from '../protocol/protocol-error.ts';
 import { blockCount, blockOf, hashesOf, sameBlock } from './block-hashes.ts';
 import { DiskBuffer } from './disk-buffer.ts';
 import type { OpenDisk } from './disk-view.ts';
-import { type DiskRange, SyncPlan, type SyncProgress } from './sync-plan.ts';
+import type { Difference } from './history/difference.ts';
+import { Owed, type WaitingPort } from './owed.ts';
+import { type DiskRange, type SyncOutcome, SyncPlan, type SyncProgress } from './sync-plan.ts';
 import type { SyncRaces } from './sync-races.ts';
 
 /** Ranges that are asked for, read or sent at a time. */
@@ -14,8 +17,10 @@ const lanes = 2;
 const roomForBlock = 'room for a block, on the disk stream or in its disk log,';
 
 /** How the first copy reaches S, and what it has to wait for. */
-export interface SyncPort {
+export interface SyncPort extends WaitingPort {
   readonly disks: readonly OpenDisk[];
+  /** What is to be made equal. */
+  readonly difference: Difference;
   readonly races: SyncRaces;
   /** Every change of P's guest that is under way is forwarded. */
   readonly isComplete: boolean;
@@ -24,10 +29,6 @@ export interface SyncPort {
   /** There is room on the way and in S's log. */
   readonly maySend: boolean;
   now(): number;
-  /** The peer owes this before the copy can go on, in words; undefined: nothing. */
-  owes(what: string | undefined): void;
-  /** Resolves when one of these may be otherwise, or a change is done. Rejects once it is over. */
-  moved(): Promise<void>;
   ask(range: DiskRange): void;
   /** Sends a block as it is now, a change of the open epoch like any other. */
   send(disk: number, offset: number, block: Uint8Array): void;
@@ -37,8 +38,8 @@ export interface SyncPort {
 }
 
 /**
- * Makes S's disks equal to P's while P's guest runs (design: disks): a range at a time S is asked for hashes, and blocks that
- * differ are sent.
+ * Makes S's disks equal to P's while P's guest runs (design: disks), where they may differ: a range at a time S is asked for hashes,
+ * and of blocks that differ is sent what may. Where that is little, nobody is asked.
  *
  * Hashes that are equal settle a block, whatever is under way: all that the guest changes in it meanwhile reaches S after the
  * question, and both disks in the same order. One that differs is sent as it was read, if it may be (see SyncRaces). If
@@ -48,21 +49,25 @@ export interface SyncPort {
 export class Synchronisation {
   readonly #port: SyncPort;
   readonly #plan: SyncPlan;
-  /** What lanes wait for. */
-  readonly #owed: string[] = [];
+  readonly #owed: Owed;
   /** Questions by what they ask for. */
   readonly #questions = new Map<string, (hashes: Uint8Array) => void>();
 
   constructor(port: SyncPort) {
     this.#port = port;
-    this.#plan = new SyncPlan(
-      port.disks.map(({ backend }) => backend.sizeBytes),
-      port.now(),
-    );
+    this.#owed = new Owed(port);
+    this.#plan = new SyncPlan(port.difference, port.now());
   }
 
   progress(): SyncProgress {
     return this.#plan.progress(this.#port.now());
+  }
+
+  /** Once it is over. */
+  get outcome(): SyncOutcome {
+    const now = this.#port.now();
+    const { totalBytes, comparedBytes, sentBytes } = this.#plan.progress(now);
+    return { totalBytes, comparedBytes, sentBytes, seconds: this.#plan.seconds(now) };
   }
 
   /** @throws DiskError if a disk cannot be read, or is only read and differs; what `moved` rejects with */
@@ -83,8 +88,7 @@ export class Synchronisation {
 
   /** The peer did something, if not yet what is waited for. */
   peerMoved(): void {
-    const owed = this.#owed.at(-1);
-    if (owed !== undefined) this.#port.owes(owed);
+    this.#owed.peerMoved();
   }
 
   /** @throws ProtocolError if nobody asked for that */
@@ -100,21 +104,21 @@ export class Synchronisation {
 
   async #lane(buffer: DiskBuffer): Promise<void> {
     for (let range = this.#plan.next(); range !== undefined; range = this.#plan.next()) {
-      const hashes = await this.#ask(range);
+      const hashes = range.compares ? await this.#ask(range) : undefined;
       await this.#settle(range, hashes, buffer);
-      this.#plan.compared(range);
+      this.#plan.settled(range);
     }
   }
 
   async #ask(range: DiskRange): Promise<Uint8Array> {
     const port = this.#port;
-    await this.#awaits('room on the disk stream', () => port.mayAsk);
+    await this.#owed.until('room on the disk stream', () => port.mayAsk);
     let hashes: Uint8Array | undefined;
     this.#questions.set(`${range.disk}:${range.offset}`, (data) => {
       hashes = data;
     });
     port.ask(range);
-    await this.#awaits('disk-hashes', () => hashes !== undefined);
+    await this.#owed.until('disk-hashes', () => hashes !== undefined);
     const { length } = hashes as unknown as Uint8Array;
     if (length !== blockCount(range.lengthBytes) * hashBytes) {
       throw new ProtocolError(
@@ -125,32 +129,19 @@ export class Synchronisation {
     return hashes as unknown as Uint8Array;
   }
 
-  /** Waits for what only the peer can bring about. */
-  async #awaits(what: string, came: () => boolean): Promise<void> {
-    if (came()) return;
-    this.#owed.push(what);
-    this.#port.owes(what);
-    try {
-      while (!came()) await this.#port.moved();
-    } finally {
-      this.#owed.splice(this.#owed.indexOf(what), 1);
-      this.#port.owes(this.#owed.at(-1));
-    }
-  }
-
-  async #settle(range: DiskRange, theirs: Uint8Array, buffer: DiskBuffer): Promise<void> {
+  async #settle(range: DiskRange, theirs: Uint8Array | undefined, buffer: DiskBuffer): Promise<void> {
     const port = this.#port;
     const { disk, offset, lengthBytes } = range;
     const again: number[] = [];
     const read = port.races.begin(disk, offset, lengthBytes);
     try {
       const bytes = await this.#read(range, buffer);
-      const ours = hashesOf(bytes);
+      const ours = theirs === undefined ? undefined : hashesOf(bytes);
       for (let index = 0; index < blockCount(lengthBytes); index++) {
-        if (sameBlock(ours, theirs, index)) continue;
+        if (ours !== undefined && theirs !== undefined && sameBlock(ours, theirs, index)) continue;
         this.#mustBeWritable(disk);
-        await this.#awaits(roomForBlock, () => port.maySend);
-        if (read.maySend(index)) this.#send(disk, offset, bytes, index);
+        await this.#owed.until(roomForBlock, () => port.maySend);
+        if (read.maySend(index)) this.#send(disk, offset + index * comparedBlockBytes, blockOf(bytes, index));
         else again.push(index);
       }
     } finally {
@@ -171,20 +162,29 @@ export class Synchronisation {
     try {
       while (port.races.isPending(disk, block.offset, block.lengthBytes)) await port.moved();
       const bytes = await this.#read(block, buffer);
-      await this.#awaits(roomForBlock, () => port.maySend);
-      this.#send(disk, block.offset, bytes, 0);
+      await this.#owed.until(roomForBlock, () => port.maySend);
+      this.#send(disk, block.offset, bytes);
     } finally {
       port.release();
     }
   }
 
-  #send(disk: number, offset: number, bytes: Uint8Array, index: number): void {
-    const block = blockOf(bytes, index);
-    this.#port.send(disk, offset + index * comparedBlockBytes, block);
-    this.#plan.sent(block.length);
+  /** Of a block, what may differ. */
+  #send(disk: number, offset: number, block: Uint8Array): void {
+    let bits = this.#port.difference.unsettledIn(disk, offset / comparedBlockBytes);
+    for (let at = 0; bits !== 0; ) {
+      const skip = Math.clz32(bits & -bits) ^ 31;
+      const run = Math.clz32(~(bits >>> skip) & -~(bits >>> skip)) ^ 31;
+      at += skip;
+      const part = block.subarray(at * changedBlockBytes, (at + run) * changedBlockBytes);
+      this.#port.send(disk, offset + at * changedBlockBytes, part);
+      this.#plan.sent(part.length);
+      at += run;
+      bits >>>= skip + run;
+    }
   }
 
-  async #read({ disk, offset, lengthBytes }: DiskRange, buffer: DiskBuffer): Promise<Uint8Array> {
+  async #read({ disk, offset, lengthBytes }: Omit<DiskRange, 'compares'>, buffer: DiskBuffer): Promise<Uint8Array> {
     const { id, path, backend } = this.#port.disks[disk] as OpenDisk;
     const result = await buffer.read(backend, offset, lengthBytes);
     if (result < 0) throw new DiskError(`disk ${id}, ${path}, cannot be read: ${errnoName(-result)}`);

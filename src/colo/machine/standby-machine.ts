@@ -78,6 +78,7 @@ export class StandbyMachine {
         devices: {
           disks: disksOf(shape, config),
           nets: cardsOf(shape, config),
+          standsBy: true,
           // What it is at comes with the state.
           rng: rng === 'seed' ? { kind: 'seed', seed: 0 } : { kind: rng },
         },

@@ -119,6 +119,11 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     rest: 'data',
     limitBytes: 9 + (mostComparedBytes / comparedBlockBytes) * hashBytes,
   },
+  'disk-origin': { code: 54, stream: 'disk', from: 'primary', limitBytes: 0 },
+  'disk-history': { code: 55, stream: 'disk', from: 'secondary', rest: 'data', limitBytes: MiB },
+  'disk-generation': { code: 56, stream: 'disk', rest: 'data', limitBytes: 64 },
+  'disk-sync': { code: 57, stream: 'disk', from: 'primary', limitBytes: 0 },
+  'disk-durable': { code: 58, stream: 'disk', from: 'secondary', limitBytes: 0 },
 
   output: {
     code: 64,

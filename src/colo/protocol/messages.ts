@@ -8,7 +8,7 @@ import type { Epoch } from './numbers.ts';
  */
 
 /** This program's version of all of it. Sides of different versions refuse each other. */
-export const protocolVersion = 4;
+export const protocolVersion = 5;
 
 // Pairing, and its end. Stream: control.
 
@@ -205,6 +205,35 @@ export interface DiskHashes {
   readonly data: Uint8Array;
 }
 
+/** P wants to know what S's disks were before this pairing. Once, before any `disk-compare`; only in epoch 0. */
+export interface DiskOrigin {
+  readonly kind: 'disk-origin';
+  readonly epoch: Epoch;
+}
+/** S to P: the answer. */
+export interface DiskHistory {
+  readonly kind: 'disk-history';
+  readonly epoch: Epoch;
+  /** A generation, and regions that may have been written since (disk/history/history.ts); empty: nothing certain is known. */
+  readonly data: Uint8Array;
+}
+/** What both sides' disks are from now on, however far they are equal. S says the same when that is on its disk. */
+export interface DiskGeneration {
+  readonly kind: 'disk-generation';
+  readonly epoch: Epoch;
+  readonly data: Uint8Array;
+}
+/** S is to make durable what P sent before, once that is laid down. One at a time. */
+export interface DiskSync {
+  readonly kind: 'disk-sync';
+  readonly epoch: Epoch;
+}
+/** S to P: it is. The epoch is that of `disk-sync`. */
+export interface DiskDurable {
+  readonly kind: 'disk-durable';
+  readonly epoch: Epoch;
+}
+
 /** Disks are compared in blocks of this size, whose last one on a disk may be shorter. */
 export const comparedBlockBytes = 64 * 1024;
 /** Most bytes of a disk that one `disk-compare` asks for. */
@@ -293,7 +322,22 @@ export type EpochItem =
   | OutputConfirmed;
 
 /** What the two sides say about unequal disks, which concerns no core. */
-export type DiskComparison = DiskCompare | DiskHashes;
+export type DiskComparison = DiskQuestion | DiskAnswer;
+/** From P. */
+export type DiskQuestion = DiskOrigin | DiskGeneration | DiskCompare | DiskSync;
+/** From S. */
+export type DiskAnswer = DiskHistory | DiskGeneration | DiskHashes | DiskDurable;
+
+const questions: ReadonlySet<string> = new Set(['disk-origin', 'disk-generation', 'disk-compare', 'disk-sync']);
+const answers: ReadonlySet<string> = new Set(['disk-history', 'disk-generation', 'disk-hashes', 'disk-durable']);
+
+export function isDiskQuestion(message: Message): message is DiskQuestion {
+  return questions.has(message.kind);
+}
+
+export function isDiskAnswer(message: Message): message is DiskAnswer {
+  return answers.has(message.kind);
+}
 
 export type Message = ControlMessage | EpochItem | SecondaryOutput | DiskComparison;
 

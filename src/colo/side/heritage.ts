@@ -1,4 +1,5 @@
 import type { ColoEvent } from '../../vmm/monitor/colo-control.ts';
+import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 
 /** What a standby that has taken over leaves to the primary that its process is from then on (spec B.7). */
 export interface Heritage {
@@ -7,4 +8,6 @@ export interface Heritage {
   readonly since: number;
   /** What has happened so far. */
   readonly events: readonly ColoEvent[];
+  /** Where its disks may differ from those of the side that was lost; absent: nobody knows. */
+  readonly changes?: InheritedChanges;
 }

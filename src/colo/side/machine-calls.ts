@@ -1,3 +1,4 @@
+import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import type { Fd } from '../../host/libc.ts';
 import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
@@ -97,6 +98,8 @@ export type SecondaryMachineCalls = {
     readonly given: { readonly state: Uint8Array; readonly stoppedAt: number };
     readonly answer: { readonly loadMs: number; readonly movedMs: number; readonly exitCode?: number };
   };
+  /** From now on it is kept which regions of the disks change. */
+  readonly keepChanges: { readonly given: SharedChanges; readonly answer: Nothing };
   readonly announce: { readonly given: Nothing; readonly answer: Nothing };
   readonly resume: { readonly given: Nothing; readonly answer: Nothing };
   /** It has taken over, and nothing is left to do for a standby: this process is the guest's primary from now on (spec B.7). */

@@ -14,6 +14,9 @@ import type { Effect, Notice, PrimaryEvent } from '../core/events.ts';
 import { Primary } from '../core/primary/primary.ts';
 import { specification } from '../core/rules.ts';
 import { diskViews } from '../disk/disk-view.ts';
+import type { Suspicion } from '../disk/history/history.ts';
+import { HistoryStore } from '../disk/history/history-store.ts';
+import { PrimaryChanges } from '../disk/history/primary-changes.ts';
 import { PrimaryDisks } from '../disk/primary-disks.ts';
 import { newSharedDisks } from '../disk/shared-disks.ts';
 import { PrimaryPackets } from '../gate/primary-packets.ts';
@@ -28,7 +31,7 @@ import { RecentDivergences } from '../observe/recent-divergences.ts';
 import type { Frame } from '../protocol/frame.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
-import type { Message, SecondaryOutput } from '../protocol/messages.ts';
+import { isDiskAnswer, type Message, type SecondaryOutput } from '../protocol/messages.ts';
 import { type Epoch, type Mode, noCheckpoint } from '../protocol/numbers.ts';
 import type { PacketRecord } from '../record/packet-record.ts';
 import type { Calls } from './calls.ts';
@@ -65,6 +68,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #engines: EngineChooser | undefined;
   readonly #rings: typeof newRings;
   readonly #record: PacketRecord | undefined;
+  readonly #diskSizes: readonly number[];
+  readonly #store: HistoryStore;
+  /** Where a standby's disks may differ from these, since somebody knows. */
+  #changes: PrimaryChanges | undefined;
   #attached: Attached | undefined;
   /** Those whose threads are watched. */
   #vcpus = 0;
@@ -123,6 +130,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     });
     this.#primary = primary as unknown as Primary;
     this.#config = config;
+    this.#diskSizes = shape.disks.map(({ sizeBytes }) => sizeBytes);
+    this.#store = new HistoryStore(config.stateDirectory, config.pair);
     this.#calls = calls;
     this.#bell = bell;
     this.#signs = signs;
@@ -135,6 +144,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     if (config.awaits === true) this.#door = this.#newDoor();
     this.#isSurvivor = heritage !== undefined;
     if (heritage !== undefined) this.inherit(heritage);
+    if (heritage?.changes !== undefined) this.#changes = PrimaryChanges.inherited(this.#store, heritage.changes);
   }
 
   /** Begins to protect the guest. */
@@ -169,21 +179,23 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#attached?.disks.work();
   }
 
-  override close(): Promise<void> {
+  override async close(): Promise<void> {
     clearTimeout(this.#retry);
     this.#door?.close();
     this.#dialling?.abort();
     this.#attached?.pages.close();
     // Nothing that is held leaves once the connections are closed (spec B.6).
     this.#attached?.packets.permit(noCheckpoint, Number.NEGATIVE_INFINITY);
-    return super.close();
+    this.#store.rest();
+    await super.close();
+    await this.#store.settled();
   }
 
   protected override ownStatus(): OwnStatus {
     const { now } = this;
     const { packets, disks } = this.#attached ?? {};
     const stops = this.#stops.summary(now);
-    const synchronising = disks?.progress;
+    const { progress: synchronising, outcome: synchronised } = disks ?? {};
     const { mode, why: modeWhy } = this.#primary.mode;
     const compared = packets?.comparison;
     const { flows = [] } = this.#config;
@@ -230,6 +242,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
               ...(disks.guestWaits ? { guestWaits: true } : {}),
               ...(disks.error === undefined ? {} : { error: disks.error }),
               ...(synchronising === undefined ? {} : { synchronising }),
+              ...(synchronised === undefined ? {} : { synchronised }),
+              ...(this.#changes === undefined ? {} : { markedBytes: this.#changes.markedBytes }),
             },
           }),
     };
@@ -256,8 +270,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   protected override received(frame: Parameters<Host<PrimaryEvent>['received']>[0]): void {
     const { message } = frame;
     // What the two sides say about unequal disks concerns no core.
-    if (message.kind === 'disk-hashes') {
-      this.distrusting(() => this.#attached?.disks.hashes(message));
+    if (isDiskAnswer(message)) {
+      this.distrusting(() => this.#attached?.disks.answered(message));
       return;
     }
     if (message.kind === 'secondary-output') {
@@ -482,12 +496,17 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   /** @param link of the pairing that this is for: the next one, on another link, has nothing to do with it */
   async #attach(link: PeerLink | undefined): Promise<void> {
+    this.#changes ??= await PrimaryChanges.begin(this.#store, this.#diskSizes);
+    const changes = this.#changes;
+    changes.beginPairing();
     const shared: SharedProtection = {
+      changes: changes.shared,
       epoch: new OpenEpoch().storage,
       bell: this.#bell,
       ...this.#rings(this.#config.settings.diskLogBytes),
     };
     const views = await this.#calls.call('attach', shared);
+    changes.forwarded();
     const io = views.io && new IoThreadSigns(views.io);
     const parts = {
       rules: specification,
@@ -516,6 +535,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         shared: shared.disks,
         disks: diskViews(views.devices),
         window: this.#primary.diskWindow,
+        changes,
+        found: (suspicion, bytes) => this.#found(suspicion, bytes),
         ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       });
       const pages = new PageSender({
@@ -539,6 +560,15 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       runDelay.close();
       throw error;
     }
+  }
+
+  #found(suspicion: Suspicion, bytes: number): void {
+    const all = this.#diskSizes.reduce((sum, size) => sum + size, 0);
+    const text =
+      suspicion.kind === 'all'
+        ? `${mebibytes(all)} are compared: ${suspicion.why}`
+        : `${mebibytes(bytes)} of ${mebibytes(all)} may differ`;
+    this.log.add('disk', `disks: ${text}`);
   }
 
   #diverged(divergence: Divergence): void {
@@ -604,6 +634,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 /** Whose clients may be told what nobody knows of after a failover. */
 function unsafeFlows({ flows = [] }: Pick<PrimaryConfig, 'flows'>): readonly PortPolicy[] {
   return flows.filter(({ policy }) => policy === 'pass');
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
 /** Between the io thread and this one, for one protection. */

@@ -7,8 +7,10 @@ import type { SecondaryConfig } from '../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../core/events.ts';
 import { specification } from '../core/rules.ts';
 import { Secondary } from '../core/secondary/secondary.ts';
-import { diskViews } from '../disk/disk-view.ts';
-import { StandbyDisks } from '../disk/standby-disks.ts';
+import { diskViews, historyDisk } from '../disk/disk-view.ts';
+import { HistoryStore, noHistory } from '../disk/history/history-store.ts';
+import { type InheritedChanges, newSharedChanges } from '../disk/history/primary-changes.ts';
+import { StandbyDisks, type StandbyPast } from '../disk/standby-disks.ts';
 import { KeptPackets } from '../gate/kept-packets.ts';
 import { OwnPackets } from '../gate/own-packets.ts';
 import { tapsOf } from '../gate/tap-writer.ts';
@@ -21,12 +23,12 @@ import { PageReceiver } from '../memory/page-receiver.ts';
 import type { Frame } from '../protocol/frame.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { StreamName } from '../protocol/message-table.ts';
-import type { EpochItem, Hello } from '../protocol/messages.ts';
+import { type EpochItem, type Hello, isDiskQuestion } from '../protocol/messages.ts';
 import { type Epoch, next, noCheckpoint, type Term } from '../protocol/numbers.ts';
 import type { PacketRecord } from '../record/packet-record.ts';
 import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
-import type { ColoCalls, SecondaryMachineCalls } from './machine-calls.ts';
+import type { ColoCalls, SecondaryMachineCalls, SecondaryViews } from './machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 import type { Listen } from './standby-door.ts';
 import { SurvivorSearch } from './survivor-search.ts';
@@ -41,6 +43,8 @@ interface Attached {
   readonly pages: PageReceiver;
   /** What its own guest says and gets while that runs beside P's. */
   readonly own: OwnPackets | undefined;
+  /** For whoever takes over, since it is written down what the disks are. */
+  changes: InheritedChanges | undefined;
   /** Its pairing is, and all that was staged is thrown away. */
   isOver: boolean;
 }
@@ -57,6 +61,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #record: PacketRecord | undefined;
   readonly #secondary: Secondary;
   readonly #dial: typeof dial;
+  readonly #store: HistoryStore;
   #listener: Awaited<ReturnType<Listen>> | undefined;
   #search: SurvivorSearch | undefined;
   #attached: Attached | undefined;
@@ -113,6 +118,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#secondary = secondary as unknown as Secondary;
     this.#knownTerm = this.#secondary.term;
     this.#config = config;
+    this.#store = new HistoryStore(config.stateDirectory, config.pair);
     this.#calls = calls;
     this.#signs = signs;
     this.#again = again;
@@ -159,12 +165,14 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#attached?.own?.work();
   }
 
-  override close(): Promise<void> {
+  override async close(): Promise<void> {
     this.#attached?.own?.close();
     clearTimeout(this.#patience);
     this.#search?.close();
     this.#listener?.close();
-    return super.close();
+    this.#store.rest();
+    await super.close();
+    await this.#store.settled();
   }
 
   protected override ownStatus(): OwnStatus {
@@ -212,8 +220,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       this.#heardRefusal(message.reason);
       return;
     }
-    if (message.kind === 'disk-compare') {
-      this.distrusting(() => this.#attached?.disks.compare(message));
+    if (isDiskQuestion(message)) {
+      this.distrusting(() => this.#attached?.disks.asked(message));
       this.post({ kind: 'copy-moved' });
       return;
     }
@@ -403,11 +411,14 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const before = this.#knownTerm;
     this.#knownTerm = term;
     if (before === 0 || before >= term) return;
-    const kib = Math.ceil((this.#attached?.disks.copiedBytes ?? 0) / 1024);
+    const { disks } = this.#attached ?? {};
+    const kib = Math.ceil((disks?.copiedBytes ?? 0) / 1024);
+    const blocks = disks?.takeReplacedBlocks();
+    const gone = blocks === undefined ? 'nobody knows how many blocks' : `at most ${blocks} blocks of 4 KiB`;
     this.log.add(
       'disk',
       `this host was in term ${before}: what it had written by then and the pair had not committed is gone; ` +
-        `${kib} KiB of its disks came from ${this.#paired}`,
+        `uncommitted writes gone: ${gone}; ${kib} KiB of its disks came from ${this.#paired}`,
     );
   }
 
@@ -489,7 +500,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
           this.log.add('guest', "its guest takes packets more slowly than the primary's: some were lost"),
       });
     this.#ran = false;
-    this.#attached = {
+    const attached: Attached = {
       own,
       packets: new KeptPackets(tapsOf(views.devices), specification, undefined, this.#record),
       disks: new StandbyDisks({
@@ -500,16 +511,60 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         term: this.#secondary.term,
         post: (event) => this.post(event),
         send: (message) => this.send(message),
+        past: this.#past(views, (changes) => {
+          attached.changes = changes;
+        }),
         ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       }),
       pages: new PageReceiver(views.memory, decodeState, replica?.changed),
+      changes: undefined,
       isOver: false,
     };
+    this.#attached = attached;
     const { cpus, memoryBytes, disks, cards } = shape;
     this.log.add(
       'pair',
       `${this.#paired} pairs: ${cpus} vCPUs, ${memoryBytes / 2 ** 20} MiB, ${disks.length} disks, ${cards.length} cards`,
     );
+  }
+
+  /** What is known of the machine's disks, which nobody has written yet. */
+  #past({ devices }: SecondaryViews, renewed: (changes: InheritedChanges) => void): StandbyPast {
+    const store = this.#store;
+    const disks = diskViews(devices).map(historyDisk);
+    const history = store.read(disks);
+    if (typeof history === 'string' && history !== noHistory) {
+      this.log.add('disk', `nothing is known of what these disks were: ${history}`);
+    }
+    return {
+      history: typeof history === 'string' ? undefined : history,
+      renew: async (generation) => {
+        const sizes = disks.map(({ sizeBytes }) => sizeBytes);
+        const id = await store.newLog(sizes, false);
+        await store.write(generation, id, disks);
+        store.watch();
+        renewed({ shared: newSharedChanges(store.logPath, id, sizes), generation });
+      },
+    };
+  }
+
+  /** What this side's guest writes is to be found again. A takeover does not fail of it: then all is compared, the next time. */
+  async #keepChanges(attached: Attached): Promise<void> {
+    const { changes, own } = attached;
+    try {
+      // What a guest that ran beside P's wrote is laid down past any log.
+      if (changes !== undefined && own === undefined) {
+        await this.#calls.call('keepChanges', changes.shared);
+        return;
+      }
+    } catch (error) {
+      this.log.add('disk', `it will not be known what this side writes: ${(error as Error).message}`);
+    }
+    attached.changes = undefined;
+    await this.#store.forget().catch((error: Error) => {
+      // It is not believed either once the disks are newer than it says.
+      this.log.add('disk', `what was known of its disks cannot be removed: ${error.message}`);
+    });
   }
 
   #stage(item: EpochItem): void {
@@ -603,6 +658,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { exitCode } = await this.#calls.call('moveClock', { moveMs });
     this.#endedWith = exitCode;
     await attached.disks.handOver();
+    await this.#keepChanges(attached);
     attached.packets.drainTaps();
     this.log.add('takeover', `its guest runs already; clock moved ${moveMs.toFixed(0)} ms`);
   }
@@ -641,6 +697,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const attached = this.#attached;
     if (attached === undefined) throw new Error('there is no machine');
     await attached.disks.handOver();
+    await this.#keepChanges(attached);
     attached.packets.drainTaps();
     const state = attached.pages.stateOf(epoch);
     const { loadMs, movedMs, exitCode } = await this.#calls.call('revive', { state, stoppedAt });
@@ -660,7 +717,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#search?.close();
     this.#attached?.pages.close();
     this.#attached?.disks.close();
-    this.#calls.tell('succeed', this.heritage);
+    const { changes } = this.#attached ?? {};
+    this.#calls.tell('succeed', { ...this.heritage, ...(changes === undefined ? {} : { changes }) });
   }
 
   /** The machine of a pairing that is over. */
@@ -673,6 +731,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     attached.own?.close();
     await attached.disks.handOver().catch(() => {});
     attached.disks.close();
+    this.#store.rest();
     await this.#calls.call('discard', undefined);
   }
 }

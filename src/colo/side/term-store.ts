@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { makeFolders } from '../../host/make-folders.ts';
+import { replaceFile } from '../../host/replace-file.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
 
 const schema = v.object({
@@ -88,23 +88,4 @@ function read(path: string): v.InferOutput<typeof schema> | undefined {
   const result = v.safeParse(schema, parsed);
   if (result.success) return result.output;
   throw new Error(`${path} does not hold the term of a pair; if this machine is to be a new standby, remove it`);
-}
-
-/** The file is the old one or the new one, whenever the power fails. */
-async function replaceFile(path: string, text: string): Promise<void> {
-  const partial = `${path}.new`;
-  const file = await open(partial, 'w', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await rename(partial, path);
-  const directory = await open(dirname(path), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

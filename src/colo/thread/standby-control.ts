@@ -137,6 +137,7 @@ export class StandbyControl extends SideControl {
         return { loadMs: checkMs + loadMs, movedMs, ...(exitCode === undefined ? {} : { exitCode }) };
       },
       replay: (packets) => this.#machine.machine.replay(packets),
+      keepChanges: (changes) => this.#machine.machine.keepChanges(changes),
       announce: () => this.#machine.announce(),
       resume: () => {
         this.#machine.resume();

@@ -66,6 +66,10 @@ const status = v.object({
       synchronising: v.exactOptional(
         v.object({ totalBytes: count, comparedBytes: count, sentBytes: count, secondsLeft: v.exactOptional(count) }),
       ),
+      synchronised: v.exactOptional(
+        v.object({ totalBytes: count, comparedBytes: count, sentBytes: count, seconds: count }),
+      ),
+      markedBytes: v.exactOptional(count),
     }),
   ),
   failover: v.exactOptional(v.object({ detectionMs: count, consentMs: count, loadMs: v.exactOptional(count) })),

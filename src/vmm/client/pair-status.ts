@@ -166,9 +166,9 @@ function diskFacts({ disk, headline }: ColoStatus): Fact[] {
   const { synchronising: sync } = disk;
   if (sync !== undefined) {
     const { totalBytes, comparedBytes, sentBytes, secondsLeft } = sync;
-    const left = secondsLeft === undefined ? '' : `, about ${roughly(Math.ceil(secondsLeft))} left`;
-    const progress = `${size(comparedBytes)} of ${size(totalBytes)} compared, ${size(sentBytes)} differed and copied`;
-    return [['disk', `copying: ${progress}${left}`]];
+    const left = secondsLeft === undefined ? '' : `, about ${roughly(Math.ceil(secondsLeft))}`;
+    const toGo = `${size(totalBytes - comparedBytes)} left of ${size(totalBytes)} that may differ`;
+    return [['disk', `copying: ${toGo}, ${size(sentBytes)} copied${left}`]];
   }
   const inStep = headline === 'PROTECTED' || headline === 'PROTECTING' ? 'in step; ' : '';
   return [['disk', `${inStep}${size(disk.logBytes)} not committed`]];

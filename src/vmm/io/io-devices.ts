@@ -1,6 +1,7 @@
 import { DiskEngines } from '../../block/disk-engines.ts';
 import { Overlay } from '../../block/overlay.ts';
 import { RawFile } from '../../block/raw-file.ts';
+import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import { BlockDevice } from '../../devices/block/block-device.ts';
 import type { BlockOperation } from '../../devices/block/file-failures.ts';
 import { NetDevice } from '../../devices/net/net-device.ts';
@@ -65,6 +66,7 @@ export class IoDevices implements DrivenDevices, Closable {
   readonly #names: readonly string[];
   readonly #settling: DiskSettling;
   readonly #parts: IoParts;
+  readonly #surroundings: IoSurroundings;
   readonly #protection = new IoProtection();
   #engines: DiskEngines | undefined;
   /** The move of guest memory whose end is to be reported. */
@@ -76,7 +78,7 @@ export class IoDevices implements DrivenDevices, Closable {
       turn: () => parts.loop.turn(settlingTurnMs),
       now: () => performance.now(),
     });
-    const surroundings: IoSurroundings = {
+    this.#surroundings = {
       ...parts,
       settling: this.#settling,
       protection: this.#protection,
@@ -89,7 +91,7 @@ export class IoDevices implements DrivenDevices, Closable {
     this.#parts = parts;
     try {
       this.#owner.own(this.#protection);
-      for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, surroundings)));
+      for (const order of orders) this.#slots.push(this.#owner.own(new IoSlot(order, this.#surroundings)));
     } catch (error) {
       this.#owner.close();
       throw error;
@@ -173,7 +175,13 @@ export class IoDevices implements DrivenDevices, Closable {
 
   /** While the thread is parked: packets are mirrored and changes of disks forwarded from now on. */
   protect(shared: SharedProtection): void {
-    this.#protection.attach(shared, () => this.#slots.reduce((sum, slot) => sum + slot.changesInFlight, 0));
+    const inFlight = (): number => this.#slots.reduce((sum, slot) => sum + slot.changesInFlight, 0);
+    this.#protection.attach(shared, this.#surroundings.engines, inFlight);
+  }
+
+  /** While the thread is parked: see {@link IoProtection.keepChanges}. */
+  keepChanges(changes: SharedChanges): void {
+    this.#protection.keepChanges(changes, this.#surroundings.engines);
   }
 
   /** While the thread is parked: undoes {@link protect}. */

@@ -1,4 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
+import { DiskError } from '../../block/disk-error.ts';
+import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';
@@ -20,6 +22,8 @@ export type IoQuestion =
   /** Packets are mirrored and changes of disks forwarded from now on; and not any more. */
   | { readonly kind: 'protect'; readonly shared: SharedProtection }
   | { readonly kind: 'unprotect' }
+  /** Which regions of disks change is kept from now on. */
+  | { readonly kind: 'keep-changes'; readonly changes: SharedChanges }
   /** The machine is a replica from now on; what its guest wrote is forgotten; it is none any more (see IoProtection). */
   | { readonly kind: 'replicate'; readonly shared: SharedReplica }
   | { readonly kind: 'roll-back' }
@@ -50,6 +54,8 @@ export interface SavedDevices {
   announce(): void;
   protect(shared: SharedProtection): void;
   unprotect(): void;
+  /** @throws DiskError */
+  keepChanges(changes: SharedChanges): void;
   replicate(shared: SharedReplica): void;
   rollBack(): void;
   /** Why it cannot; undefined if it has. */
@@ -58,6 +64,17 @@ export interface SavedDevices {
   /** True: requests of the guest that is gone are still in flight, which reach guest memory where it has been. */
   powerCycle(): boolean;
   moveMemory(ram: SharedRam, move: number): void;
+}
+
+/** Does what a disk may be in the way of. */
+function unsettled(act: () => void): IoAnswer {
+  try {
+    act();
+    return { kind: 'done' };
+  } catch (error) {
+    if (!(error instanceof DiskError)) throw error;
+    return { kind: 'unsettled', reason: error.message };
+  }
 }
 
 /** Answers what comes in at `port`: a function to be called with the number of each question. */
@@ -88,8 +105,9 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
         devices.announce();
         return { kind: 'done' };
       case 'protect':
-        devices.protect(question.shared);
-        return { kind: 'done' };
+        return unsettled(() => devices.protect(question.shared));
+      case 'keep-changes':
+        return unsettled(() => devices.keepChanges(question.changes));
       case 'unprotect':
         devices.unprotect();
         return { kind: 'done' };

@@ -1,4 +1,6 @@
 import { MessageChannel } from 'node:worker_threads';
+import { DiskError } from '../../block/disk-error.ts';
+import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
@@ -144,9 +146,14 @@ export class IoThread extends ControlledThread<IoReport> {
     this.ask({ kind: 'load' } satisfies IoQuestion);
   }
 
-  /** Has packets be mirrored and changes of disks forwarded from now on. The thread is parked. */
+  /** Has packets be mirrored and changes of disks forwarded from now on. The thread is parked. @throws DiskError */
   protect(shared: SharedProtection): void {
-    this.ask({ kind: 'protect', shared } satisfies IoQuestion);
+    this.#askOfDisks({ kind: 'protect', shared });
+  }
+
+  /** Has it be kept which regions of disks change. The thread is parked. @throws DiskError */
+  keepChanges(changes: SharedChanges): void {
+    this.#askOfDisks({ kind: 'keep-changes', changes });
   }
 
   /** Undoes {@link protect}. The thread is parked. */
@@ -183,5 +190,10 @@ export class IoThread extends ControlledThread<IoReport> {
   /** Has each card's driver tell its neighbours where it is, once it runs. The thread is parked. */
   announceCards(): void {
     this.ask({ kind: 'announce' } satisfies IoQuestion);
+  }
+
+  #askOfDisks(question: IoQuestion): void {
+    const answer = this.ask(question) as IoAnswer;
+    if (answer.kind === 'unsettled') throw new DiskError(answer.reason);
   }
 }

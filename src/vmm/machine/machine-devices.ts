@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { openDiskFile } from '../../block/disk-file.ts';
 import { overlayGeometry } from '../../block/overlay.ts';
 import { openOverlay } from '../../block/overlay-file.ts';
+import { removePairStamp } from '../../block/pair-stamp.ts';
 import { markWarning } from '../../block/standby-mark.ts';
 import { blockShape, sectorBytes } from '../../devices/block/block-shape.ts';
 import { macBytes, netConfig, netShape } from '../../devices/net/net-shape.ts';
@@ -26,6 +27,8 @@ export interface DevicesConfig {
   readonly disks: readonly DiskConfig[];
   readonly nets: readonly NetConfig[];
   readonly rng: RngConfig;
+  /** Disks are opened for a standby: what their pair knows of them stays true. */
+  readonly standsBy?: boolean;
 }
 
 export const noDevices: DevicesConfig = { disks: [], nets: [], rng: { kind: 'none' } };
@@ -44,7 +47,7 @@ export class MachineDevices implements Closable {
   readonly #slots: VirtioSlot[] = [];
 
   /** @throws DiskError, TapError, ConfigError */
-  constructor(vm: Vm, { disks, nets, rng }: DevicesConfig) {
+  constructor(vm: Vm, { disks, nets, rng, standsBy = false }: DevicesConfig) {
     if (disks.length + nets.length + 1 > mostVirtioDevices) {
       throw new ConfigError(
         `a machine has room for ${mostVirtioDevices - 1} disks and network cards, not ${disks.length + nets.length}`,
@@ -57,7 +60,7 @@ export class MachineDevices implements Closable {
     };
     try {
       this.orders = [
-        ...disks.map((config, index) => this.#disk(config, index, place)),
+        ...disks.map((config, index) => this.#disk(config, index, place, standsBy)),
         ...nets.map((config) => this.#net(config, place)),
         ...(rng.kind === 'none'
           ? []
@@ -101,7 +104,7 @@ export class MachineDevices implements Closable {
     this.#owner.close();
   }
 
-  #disk(config: DiskConfig, index: number, place: Place): DeviceOrder {
+  #disk(config: DiskConfig, index: number, place: Place, standsBy: boolean): DeviceOrder {
     const { path, direct, overlay: overlayPath, werror, sector, format } = config;
     const id = nameOfDisk(config, index);
     const readOnly = config.readonly || overlayPath !== undefined;
@@ -120,10 +123,14 @@ export class MachineDevices implements Closable {
     const mark = config.readonly ? undefined : markWarning(overlayPath ?? path);
     if (mark !== undefined) this.warnings.push(`disk ${id}: ${mark}`);
     const order = { kind: 'disk', id, file, sector, writeErrors: werror } as const;
-    if (overlayPath === undefined) return place(`disk ${id}`, blockShape(file, sector), order);
+    if (overlayPath === undefined) {
+      if (!config.readonly && !standsBy) removePairStamp(path);
+      return place(`disk ${id}`, blockShape(file, sector), order);
+    }
     if (config.readonly) throw new ConfigError(`disk ${id}: an overlay is there to be written; leave out readonly=on`);
     const overlay = openOverlay(overlayPath, file.sizeBytes, { direct });
     this.#owner.defer(() => closeSync(overlay.file.fd));
+    if (!standsBy) removePairStamp(overlayPath);
     return place(`disk ${id}`, blockShape(overlayGeometry(file), sector), { ...order, overlay });
   }
 

@@ -1,4 +1,5 @@
 import { DiskError } from '../../block/disk-error.ts';
+import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import type { Serial } from '../../devices/serial.ts';
 import type { Doorbell } from '../../host/doorbell.ts';
 import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
@@ -284,10 +285,15 @@ export class Machine implements MonitoredMachine {
    * Has its packets mirrored and changes of its disks forwarded from now on, tagged with the open epoch. What protected it
    * before does not any more.
    *
-   * @throws RunStateError if it has ended
+   * @throws RunStateError if it has ended; DiskError if what changes cannot be kept where that says
    */
   protect(shared: SharedProtection): void {
     this.#whileParked(() => this.#parts.io?.protect(shared));
+  }
+
+  /** Has it be kept which regions of its disks change. @throws RunStateError if it has ended; DiskError */
+  keepChanges(changes: SharedChanges): void {
+    this.#whileParked(() => this.#parts.io?.keepChanges(changes));
   }
 
   /** Undoes {@link protect}. @throws RunStateError if it has ended */

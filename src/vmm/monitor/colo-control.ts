@@ -65,12 +65,12 @@ export interface ColoStatus {
     /** P: the guest's writes wait, for the standby's log, or the way to it, is full. */
     readonly guestWaits?: boolean;
     readonly error?: string;
-    readonly synchronising?: {
-      readonly totalBytes: number;
-      readonly comparedBytes: number;
-      readonly sentBytes: number;
-      readonly secondsLeft?: number;
-    };
+    /** P: while disks are made equal. */
+    readonly synchronising?: DiskCopy & { readonly secondsLeft?: number };
+    /** P: since they are, what that took. */
+    readonly synchronised?: DiskCopy & { readonly seconds: number };
+    /** P: what would be compared if this host died now and came back, beside what the survivor writes. */
+    readonly markedBytes?: number;
   };
   /** How long it would take now until the standby speaks: to notice the loss, then until consent is over, then to load. */
   readonly failover?: { readonly detectionMs: number; readonly consentMs: number; readonly loadMs?: number };
@@ -92,6 +92,15 @@ export interface ColoStatus {
   };
   /** How often what programs are told of has happened in this process, as far as the log goes back. */
   readonly milestones?: Readonly<Partial<Record<ColoMilestone, number>>>;
+}
+
+/** How far disks are equal. */
+export interface DiskCopy {
+  /** What may differ, and what of that is settled. */
+  readonly totalBytes: number;
+  readonly comparedBytes: number;
+  /** What was sent for that. */
+  readonly sentBytes: number;
 }
 
 /** What the two guests said differently, in words for a person (spec A.5). */

@@ -1,3 +1,4 @@
+import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import type { Fd } from '../../host/libc.ts';
 
 /**
@@ -11,6 +12,8 @@ export interface SharedProtection {
   readonly bell: Fd;
   readonly packets: SharedPackets;
   readonly disks: SharedDisks;
+  /** Which regions of disks change is kept here; absent: as before. */
+  readonly changes?: SharedChanges;
 }
 
 /** Packets between the io thread and the colo thread. */

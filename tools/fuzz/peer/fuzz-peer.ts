@@ -67,7 +67,17 @@ const outcomes = [
   ...['listening', 'live', 'ended'].map((phase) => `standby ${phase}`),
   ...['unprotected', 'fenced', 'ended'].map((phase) => `primary ${phase}`),
 ];
-const said = ['welcome', 'disk-hashes', 'checkpoint-ready', 'vmstate-received', 'vmstate-loaded', 'refusal', 'ended'];
+const said = [
+  'welcome',
+  'disk-history',
+  'disk-generation',
+  'disk-hashes',
+  'checkpoint-ready',
+  'vmstate-received',
+  'vmstate-loaded',
+  'refusal',
+  'ended',
+];
 
 /** What a long run should have come to and did not. */
 export function notCoveredByPeers(coverage: Coverage): string[] {

@@ -1,4 +1,5 @@
 import { DiskRingControl } from '../../../src/block/replicated/disk-ring.ts';
+import { generationBytes } from '../../../src/colo/disk/history/history.ts';
 import type { Frame } from '../../../src/colo/protocol/frame.ts';
 import { FrameReader } from '../../../src/colo/protocol/frame-reader.ts';
 import { streams } from '../../../src/colo/protocol/message-table.ts';
@@ -316,6 +317,18 @@ class PrimaryRig {
         this.#say({ kind: 'disk-hashes', epoch, disk, offset, data });
         return;
       }
+      case 'disk-origin': {
+        // What it was is known at times, and fits, or nearly.
+        const known = new Uint8Array(generationBytes + random(3)).fill(random(2));
+        this.#say({ kind: 'disk-history', epoch: message.epoch, data: random(2) === 0 ? known : new Uint8Array(0) });
+        return;
+      }
+      case 'disk-generation':
+        this.#say(message);
+        return;
+      case 'disk-sync':
+        this.#say({ kind: 'disk-durable', epoch: message.epoch });
+        return;
       case 'checkpoint-request':
         this.#say({ kind: 'checkpoint-reply', epoch: message.epoch });
         return;
@@ -357,6 +370,9 @@ class PrimaryRig {
       { kind: 'checkpoint-reply', epoch },
       { kind: 'vmstate-received', epoch },
       { kind: 'vmstate-loaded', epoch },
+      { kind: 'disk-history', epoch, data: new Uint8Array(random(40)).fill(random(256)) },
+      { kind: 'disk-generation', epoch, data: new Uint8Array(pick([0, generationBytes, 64], random)) },
+      { kind: 'disk-durable', epoch },
       {
         kind: 'disk-hashes',
         epoch,

@@ -1,9 +1,10 @@
+import { generationBytes } from '../../../src/colo/disk/history/history.ts';
 import type { ListenOptions } from '../../../src/colo/link/peer-listener.ts';
 import { decodeState } from '../../../src/colo/machine/checkpoint-state.ts';
 import type { Frame } from '../../../src/colo/protocol/frame.ts';
 import { FrameReader } from '../../../src/colo/protocol/frame-reader.ts';
 import { type StreamName, streams } from '../../../src/colo/protocol/message-table.ts';
-import { type Message, protocolVersion } from '../../../src/colo/protocol/messages.ts';
+import { isDiskQuestion, type Message, protocolVersion } from '../../../src/colo/protocol/messages.ts';
 import { epoch as epochOf } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
 import { Calls } from '../../../src/colo/side/calls.ts';
@@ -82,6 +83,7 @@ class StandbyRig {
           const { exitCode } = decodeState(state);
           return { loadMs: 0, movedMs: 0, ...(exitCode === undefined ? {} : { exitCode }) };
         },
+        keepChanges: () => undefined,
         announce: () => undefined,
         park: () => undefined,
         rollBack: () => undefined,
@@ -282,7 +284,7 @@ class Ledger {
     else if (kind === 'vmstate') this.#add(`state ${epoch}`, message.data.length);
     else if (kind === 'pages-end' || kind === 'disk-end' || kind === 'packets-end')
       this.#ends.set(`${stream} ${epoch}`, message.items);
-    else if (kind !== 'output-left' && kind !== 'disk-compare') this.#add(`${stream} ${epoch}`, 1);
+    else if (kind !== 'output-left' && !isDiskQuestion(message)) this.#add(`${stream} ${epoch}`, 1);
   }
 
   #add(what: string, count: number): void {
@@ -302,6 +304,8 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
   say({ kind: 'hello', version: protocolVersion, pair, shape, detectMs: 200, arbiter: 'manual', comparing: 0 });
   beat();
   const epoch0 = epochOf(0);
+  say({ kind: 'disk-origin', epoch: epoch0 });
+  say({ kind: 'disk-generation', epoch: epoch0, data: new Uint8Array(generationBytes).fill(random(256)) });
   for (let count = random(3); count > 0; count--) {
     say({ kind: 'disk-compare', epoch: epoch0, disk: 0, offset: 65_536 * random(2), lengthBytes: 65_536 });
   }
@@ -402,6 +406,9 @@ function foreign(ground: PeerGround, random: Random): Piece {
       offset: 4096 * random(64),
       lengthBytes: 65_536 * random(20),
     },
+    { kind: 'disk-origin', epoch },
+    { kind: 'disk-generation', epoch, data: new Uint8Array(pick([0, generationBytes, 64], random)) },
+    { kind: 'disk-sync', epoch },
     somePacket(number, random),
     { kind: 'output', epoch, card: random(300), data },
     { kind: 'packets-end', epoch, items: random(4) },

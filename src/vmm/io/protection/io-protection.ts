@@ -1,3 +1,5 @@
+import type { EngineChooser } from '../../../block/disk-engines.ts';
+import { ActivityLog, type SharedChanges } from '../../../block/replicated/activity-log.ts';
 import { DiskForwarding } from '../../../block/replicated/disk-forwarding.ts';
 import { DoorbellButton } from '../../../host/doorbell.ts';
 import type { Closable } from '../../../host/ownership.ts';
@@ -39,15 +41,29 @@ export class IoProtection implements Closable {
    * Begins; the thread is parked. What protected it before does not any more.
    *
    * @param changesInFlight counts requests of all disks that are no reads
+   * @throws DiskError if there is no such activity log
    */
-  attach(shared: SharedProtection, changesInFlight: () => number): void {
+  attach(shared: SharedProtection, engines: () => EngineChooser, changesInFlight: () => number): void {
     this.detach();
+    if (shared.changes !== undefined) this.keepChanges(shared.changes, engines);
     this.#mirror = new PacketMirror(this.#cards, shared);
     const button = new DoorbellButton(shared.bell);
     this.disks.attach(
       { storage: shared.disks, epoch: new OpenEpoch(shared.epoch), ring: () => button.ring() },
       changesInFlight,
     );
+  }
+
+  /**
+   * From now on it is kept which regions of disks change, protected or not; the thread is parked, and no change is in flight of which
+   * another log was to know.
+   *
+   * @throws DiskError if there is no such activity log
+   */
+  keepChanges(changes: SharedChanges, engines: () => EngineChooser): void {
+    const { disks } = this;
+    if (changes.sizes.length === 0 || sameBytes(disks.log?.id, changes.id)) return;
+    disks.keepLog(new ActivityLog(changes, disks.ownDisks, engines(), disks));
   }
 
   /** The machine is a replica from now on; the thread is parked. Its disks keep what its guest writes to themselves. */
@@ -119,4 +135,8 @@ export class IoProtection implements Closable {
     for (const { port } of this.#cards) port.close();
     this.disks.close();
   }
+}
+
+function sameBytes(one: Uint8Array | undefined, other: Uint8Array): boolean {
+  return one !== undefined && Buffer.compare(one, other) === 0;
 }

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { test } from 'tap';
+import { regionBytes } from '../../../../src/block/replicated/region-file.ts';
 import { markWarning } from '../../../../src/block/standby-mark.ts';
 import { noCheckpoint } from '../../../../src/colo/protocol/numbers.ts';
 import { randomNumbers } from '../../../support/random.ts';
-import { DiskPair } from './disk-pair.ts';
+import { DiskPair, generation } from './disk-pair.ts';
 
 const KiB = 1024;
 const diskBytes = 2304 * KiB;
@@ -164,4 +165,52 @@ test('an overlay is copied as its guest sees it', async (t) => {
     bits.some((byte) => byte !== 0),
     'the machine sees which blocks are there',
   );
+});
+
+test('of a host that comes back only what may differ is compared or sent', async (t) => {
+  const size = 3 * regionBytes;
+  const content = numbered(size, 3);
+  const [ours, theirs, elsewhere] = [5 * 4096, regionBytes + 9 * 4096, 2 * regionBytes];
+  const survivors = Buffer.from(content).fill(1, ours, ours + 4096);
+  const stale = Buffer.from(content)
+    .fill(2, theirs, theirs + 512)
+    .fill(3, elsewhere, elsewhere + 512);
+  const history = { generation, regions: Uint8Array.of(0b010) };
+  const pair = new DiskPair(t, [{ primary: survivors, standby: stale }], randomNumbers(2), 1 << 20, history);
+  // As the survivor's io thread has it.
+  pair.changes.difference.wrote(0, ours, 4096);
+  pair.changes.beginPairing();
+  pair.primary.synchronise();
+  await pair.settle();
+  t.ok(pair.has('disks-in-step'));
+  t.match(pair.found, [{ kind: 'known' }]);
+  const asked = pair.asked.filter((question) => question.kind === 'disk-compare');
+  t.ok(asked.every(({ offset }) => Math.floor(offset / regionBytes) === 1));
+  t.same(pair.primary.outcome?.totalBytes, regionBytes + 4096);
+  t.same(pair.primary.outcome?.sentBytes, 64 * KiB + 4096, 'a block, and a part of one that nobody was asked for');
+  const { standby } = pair.content(0);
+  t.ok(
+    standby.equals(Buffer.from(survivors).fill(3, elsewhere, elsewhere + 512)),
+    'what nobody suspects stays as it is',
+  );
+  t.match(pair.renewed, /^[0-9a-f]{32}$/);
+  t.not(pair.renewed, generation);
+});
+
+test('a copy that was cut off goes on where it was', async (t) => {
+  const size = 4 * regionBytes;
+  const content = numbered(size, 3);
+  const history = { generation, regions: Uint8Array.of(0xf) };
+  const pair = new DiskPair(t, [{ primary: content, standby: Buffer.alloc(size) }], randomNumbers(4), 1 << 22, history);
+  pair.primary.synchronise();
+  // What is settled is to be made durable all the time.
+  pair.haste = 1e6;
+  const { difference } = pair.changes;
+  const isBegun = (): boolean => pair.found.length > 0 && difference.blocks * 4096 <= size - 512 * KiB;
+  for (let count = 0; !isBegun() && count < 100_000; count++) await pair.step(count);
+  t.notOk(pair.has('disks-in-step'), 'it is under way');
+  pair.primary.abort();
+  pair.changes.beginPairing();
+  t.ok(difference.unsettledBytes <= size - 512 * KiB, 'what is durable on the standby is not asked for again');
+  t.ok(difference.unsettledBytes > 0);
 });

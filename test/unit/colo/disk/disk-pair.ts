@@ -4,19 +4,29 @@ import { openDiskFile } from '../../../../src/block/disk-file.ts';
 import { Overlay } from '../../../../src/block/overlay.ts';
 import { openOverlay } from '../../../../src/block/overlay-file.ts';
 import { RawFile } from '../../../../src/block/raw-file.ts';
+import { ActivityLog, type SharedChanges } from '../../../../src/block/replicated/activity-log.ts';
 import { DiskForwarding } from '../../../../src/block/replicated/disk-forwarding.ts';
 import type { ForwardedDisk } from '../../../../src/block/replicated/forwarded-disk.ts';
+import {
+  encodeRegionFile,
+  logIdBytes,
+  regionBitmapBytes,
+  regionPlaces,
+} from '../../../../src/block/replicated/region-file.ts';
 import { DiskWindow } from '../../../../src/colo/core/epochs/disk-window.ts';
 import { EpochOrder } from '../../../../src/colo/core/epochs/epoch-order.ts';
 import type { PrimaryEvent, SecondaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
 import type { DiskView } from '../../../../src/colo/disk/disk-view.ts';
+import type { History, Suspicion } from '../../../../src/colo/disk/history/history.ts';
+import { HistoryStore } from '../../../../src/colo/disk/history/history-store.ts';
+import { newSharedChanges, PrimaryChanges } from '../../../../src/colo/disk/history/primary-changes.ts';
 import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
 import { newSharedDisks } from '../../../../src/colo/disk/shared-disks.ts';
 import { StandbyDisks } from '../../../../src/colo/disk/standby-disks.ts';
 import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
 import { encodeFrame } from '../../../../src/colo/protocol/message-codec.ts';
-import type { Message } from '../../../../src/colo/protocol/messages.ts';
+import { type DiskQuestion, isDiskAnswer, type Message } from '../../../../src/colo/protocol/messages.ts';
 import { type Epoch, epoch, next, type Role, term } from '../../../../src/colo/protocol/numbers.ts';
 import { Owner } from '../../../../src/host/ownership.ts';
 import { DiskRig, type TestRequest } from '../../../support/disk-rig.ts';
@@ -27,6 +37,9 @@ export interface PairDisk {
   readonly standby: Buffer;
   readonly kind?: 'raw' | 'overlay' | 'read-only';
 }
+
+/** Of P's disks. */
+export const generation = 'a0'.repeat(16);
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -41,12 +54,20 @@ export class DiskPair {
   readonly window: DiskWindow;
   readonly primary: PrimaryDisks;
   readonly standby: StandbyDisks;
+  readonly changes: PrimaryChanges;
+  readonly found: Suspicion[] = [];
+  /** What P asked for. */
+  readonly asked: DiskQuestion[] = [];
+  /** The generation that S wrote down. */
+  renewed: string | undefined;
   readonly told: (PrimaryEvent | SecondaryEvent)[] = [];
   /** On their way. */
   readonly toStandby: Uint8Array[] = [];
   readonly toPrimary: Uint8Array[] = [];
   /** Frames that fit before a sender has to wait. */
   room = 3;
+  /** How much faster P's clock runs. */
+  haste = 1;
   readonly requests: TestRequest[] = [];
   readonly #epoch = { number: 0 };
   readonly #engines: readonly ShuffledEngine[];
@@ -58,7 +79,13 @@ export class DiskPair {
   #woken = false;
   #waits = { primary: false, secondary: false };
 
-  constructor(t: Test, disks: readonly PairDisk[], random: (limit: number) => number, logBytes = 1 << 20) {
+  constructor(
+    t: Test,
+    disks: readonly PairDisk[],
+    random: (limit: number) => number,
+    logBytes = 1 << 20,
+    history?: History,
+  ) {
     this.rig = new DiskRig(t);
     const { owner } = this.rig;
     const [io, ours, theirs] = [0, 1, 2].map(() => owner.own(new ShuffledEngine(random))) as [
@@ -70,14 +97,25 @@ export class DiskPair {
     owner.own(this.forwarding);
     for (const [index, disk] of disks.entries()) this.#addDisk(index, disk, io);
     const shared = newSharedDisks(logBytes);
+    const store = new QuickStore(this.rig.folder, 'web');
+    const sizes = disks.map(({ primary }) => primary.length);
+    const changes = loggedChanges(store.logPath, sizes);
+    this.changes = PrimaryChanges.inherited(store, { shared: changes, generation });
+    this.forwarding.keepLog(
+      new ActivityLog(changes, this.forwarding.ownDisks, { engineFor: () => io }, this.forwarding),
+    );
+    this.changes.beginPairing();
+    owner.defer(() => store.rest());
     this.window = new DiskWindow(logBytes, specification);
     this.primary = new PrimaryDisks({
       shared,
       disks: this.#paths.map(({ views }) => views.primary),
       window: this.window,
+      changes: this.changes,
+      found: (suspicion) => this.found.push(suspicion),
       send: (message) => this.#send('primary', message),
       post: (event) => this.told.push(event),
-      now: () => performance.now(),
+      now: () => performance.now() * this.haste,
       wakeIo: () => {
         this.#woken = true;
       },
@@ -89,6 +127,12 @@ export class DiskPair {
       rules: specification,
       pair: 'web',
       term: term(3),
+      past: {
+        history,
+        renew: async (renewed) => {
+          this.renewed = renewed;
+        },
+      },
       post: (event) => {
         this.told.push(event);
         if (event.kind === 'disk-laid') this.#laidBytes = event.bytes;
@@ -103,7 +147,7 @@ export class DiskPair {
     this.#readers = {
       primary: new FrameReader('disk', 'primary', ({ message }) => this.#standbyTakes(message)),
       secondary: new FrameReader('disk', 'secondary', ({ message }) => {
-        if (message.kind === 'disk-hashes') this.primary.hashes(message);
+        if (isDiskAnswer(message)) this.primary.answered(message);
       }),
     };
     this.forwarding.attach({ storage: shared, epoch: this.#epoch, ring: () => this.bell() }, () => 0);
@@ -258,7 +302,11 @@ export class DiskPair {
         this.standby.commit(message.epoch);
         return;
       case 'disk-compare':
-        this.standby.compare(message);
+      case 'disk-origin':
+      case 'disk-generation':
+      case 'disk-sync':
+        this.asked.push(message);
+        this.standby.asked(message);
         return;
       default:
         throw new Error(`nobody sends ${message.kind}`);
@@ -288,6 +336,23 @@ export class DiskPair {
       views: { primary: views[0], standby: views[1] },
     });
   }
+}
+
+/** With a log in which nothing is marked. */
+export function loggedChanges(path: string, sizes: readonly number[]): SharedChanges {
+  const id = new Uint8Array(logIdBytes);
+  const { count } = regionPlaces(sizes);
+  writeFileSync(path, encodeRegionFile(id, new Uint8Array(regionBitmapBytes(count)), count));
+  return newSharedChanges(path, id, sizes);
+}
+
+/** Takes no time, so that a test says when things happen. */
+class QuickStore extends HistoryStore {
+  override write(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  override watch(): void {}
 }
 
 function ownerOf(raw: RawFile): Owner {

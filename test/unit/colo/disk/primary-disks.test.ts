@@ -1,19 +1,23 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import { type Test, test } from 'tap';
 import { openDiskFile } from '../../../../src/block/disk-file.ts';
+import { ActivityControl } from '../../../../src/block/replicated/activity-log.ts';
 import { DiskForwarding } from '../../../../src/block/replicated/disk-forwarding.ts';
 import { loggedBytes } from '../../../../src/block/replicated/disk-ring.ts';
 import type { ForwardedDisk } from '../../../../src/block/replicated/forwarded-disk.ts';
 import { DiskWindow } from '../../../../src/colo/core/epochs/disk-window.ts';
 import type { PrimaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
+import { HistoryStore } from '../../../../src/colo/disk/history/history-store.ts';
+import { PrimaryChanges } from '../../../../src/colo/disk/history/primary-changes.ts';
 import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
 import { newSharedDisks } from '../../../../src/colo/disk/shared-disks.ts';
-import type { Message } from '../../../../src/colo/protocol/messages.ts';
+import type { DiskGeneration, Message } from '../../../../src/colo/protocol/messages.ts';
 import { epoch } from '../../../../src/colo/protocol/numbers.ts';
 import { EIO } from '../../../../src/host/errno.ts';
 import { DiskRig, type TestRequest } from '../../../support/disk-rig.ts';
 import { FakeBackend } from '../../../support/fake-backend.ts';
+import { generation, loggedChanges } from './disk-pair.ts';
 
 const diskBytes = 1 << 20;
 
@@ -21,6 +25,7 @@ class Rig extends DiskRig {
   readonly backend = new FakeBackend(diskBytes);
   readonly forwarding = new DiskForwarding();
   readonly disk: ForwardedDisk;
+  readonly changes: PrimaryChanges;
   readonly primary: PrimaryDisks;
   readonly sent: Message[] = [];
   readonly told: PrimaryEvent[] = [];
@@ -38,10 +43,16 @@ class Rig extends DiskRig {
     this.owner.own(this.forwarding);
     this.disk = this.forwarding.add(this.backend, 1);
     const shared = newSharedDisks(logBytes);
+    const store = new HistoryStore(this.folder, 'web');
+    this.owner.defer(() => store.rest());
+    const changes = loggedChanges(store.logPath, [diskBytes]);
+    this.changes = PrimaryChanges.inherited(store, { shared: changes, generation });
     this.primary = new PrimaryDisks({
       shared,
       disks: [{ id: 'root', file }],
       window: new DiskWindow(logBytes, specification),
+      changes: this.changes,
+      found: () => {},
       send: (message) => {
         this.sent.push('data' in message ? { ...message, data: message.data.slice() } : message);
         return this.mayWrite;
@@ -59,6 +70,10 @@ class Rig extends DiskRig {
       parts,
       () => this.earlier + this.requests.filter(({ result }) => result === undefined).length,
     );
+    // Without a log nothing would be flushed; with one, changes would wait for their marks.
+    this.changes.flush = () => {
+      new ActivityControl(changes.control).flushed = 0;
+    };
   }
 
   readonly requests: TestRequest[] = [];
@@ -75,6 +90,15 @@ class Rig extends DiskRig {
 
   kinds(): string[] {
     return this.sent.map((message) => ('epoch' in message ? `${message.kind} ${message.epoch}` : message.kind));
+  }
+
+  /** Both sides say what their disks were. */
+  async meet(history = new Uint8Array(0)): Promise<void> {
+    this.primary.answered({ kind: 'disk-history', epoch: epoch(0), data: history });
+    const generation = (): Message | undefined => this.sent.find(({ kind }) => kind === 'disk-generation');
+    while (generation() === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+    this.primary.answered(generation() as DiskGeneration);
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
@@ -153,24 +177,34 @@ test('the first copy begins once all that was under way before is done', async (
   rig.primary.synchronise();
   rig.primary.laid(0);
   await new Promise((resolve) => setImmediate(resolve));
-  t.strictSame(rig.kinds(), []);
+  await rig.meet();
+  t.strictSame(rig.kinds(), ['disk-origin 0', 'disk-generation 0']);
   rig.earlier = 0;
   rig.primary.laid(0);
   await new Promise((resolve) => setImmediate(resolve));
-  t.strictSame(rig.kinds(), ['disk-compare 0']);
+  t.strictSame(rig.kinds(), ['disk-origin 0', 'disk-generation 0', 'disk-compare 0']);
   t.match(rig.primary.progress, { totalBytes: diskBytes, comparedBytes: 0 });
 });
 
 test('answers that nobody asked for are refused', async (t) => {
-  const { primary } = new Rig(t);
+  const rig = new Rig(t);
+  const { primary } = rig;
   primary.synchronise();
+  const nothing = new Uint8Array(16);
+  t.throws(() => primary.answered({ kind: 'disk-generation', epoch: epoch(0), data: nothing }), {
+    code: 'COLO_PROTOCOL',
+  });
+  t.throws(() => primary.answered({ kind: 'disk-durable', epoch: epoch(0) }), { code: 'COLO_PROTOCOL' });
+  await rig.meet();
+  t.throws(() => primary.answered({ kind: 'disk-history', epoch: epoch(0), data: nothing }), { code: 'COLO_PROTOCOL' });
   const hashes = { kind: 'disk-hashes', epoch: epoch(0), disk: 0, offset: 512, data: new Uint8Array(32) } as const;
-  t.throws(() => primary.hashes(hashes), { code: 'COLO_PROTOCOL' });
+  t.throws(() => primary.answered(hashes), { code: 'COLO_PROTOCOL' });
 });
 
 test('nothing is sent or told once it is over', async (t) => {
   const rig = new Rig(t);
   rig.primary.synchronise();
+  rig.told.length = 0;
   rig.primary.abort();
   rig.change(0, 512, 1);
   rig.primary.epochCaptured(epoch(0));

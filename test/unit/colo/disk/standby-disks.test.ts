@@ -5,6 +5,7 @@ import { EventLoopEngine } from '../../../../src/block/event-loop-engine.ts';
 import type { SecondaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
 import { hashesOf } from '../../../../src/colo/disk/block-hashes.ts';
+import type { History } from '../../../../src/colo/disk/history/history.ts';
 import { StandbyDisks } from '../../../../src/colo/disk/standby-disks.ts';
 import type { DiskRecord, Message } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, noCheckpoint, term } from '../../../../src/colo/protocol/numbers.ts';
@@ -33,7 +34,12 @@ class Rig extends DiskRig {
   readonly diskEngine = new FillingEngine();
   mayWrite = true;
 
-  constructor(t: Test, { direct = false, logBytes = 1 << 20 } = {}) {
+  renew: (generation: string) => Promise<void> = async () => {};
+
+  constructor(
+    t: Test,
+    { direct = false, logBytes = 1 << 20, history }: { direct?: boolean; logBytes?: number; history?: History } = {},
+  ) {
     super(t, undefined, process.cwd());
     writeFileSync(this.path('disk'), Buffer.alloc(diskBytes, 1));
     writeFileSync(this.path('fixed'), Buffer.alloc(diskBytes, 2));
@@ -53,6 +59,7 @@ class Rig extends DiskRig {
         this.sent.push(message);
         return this.mayWrite;
       },
+      past: { history, renew: (generation) => this.renew(generation) },
       engines: this.diskEngine,
     });
     this.owner.defer(() => this.standby.close());
@@ -126,9 +133,9 @@ test('what no primary sends is refused', async (t) => {
   const erase = { kind: 'disk-zeroes', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: diskBytes + 512 } as const;
   t.throws(() => standby.stage(erase), /which has 262144/);
   const ask = { kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: 512 } as const;
-  t.throws(() => standby.compare({ ...ask, offset: 512 }), /from 512 on/);
-  t.throws(() => standby.compare({ ...ask, disk: 2 }), /there is none/);
-  t.throws(() => standby.compare({ ...ask, epoch: epoch(1) }), /after its first checkpoint/);
+  t.throws(() => standby.asked({ ...ask, offset: 512 }), /from 512 on/);
+  t.throws(() => standby.asked({ ...ask, disk: 2 }), /there is none/);
+  t.throws(() => standby.asked({ ...ask, epoch: epoch(1) }), /after its first checkpoint/);
 });
 
 test('more than the log holds is refused, and half of it told of', async (t) => {
@@ -144,9 +151,9 @@ test('questions are answered after what came before them, and not while there is
   const rig = new Rig(t);
   rig.mayWrite = false;
   rig.standby.stage(write(0, 65536, 5));
-  rig.standby.compare({ kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: 131072 });
-  rig.standby.compare({ kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 131072, lengthBytes: 4096 });
-  rig.standby.compare({ kind: 'disk-compare', epoch: epoch(0), disk: 1, offset: 0, lengthBytes: 65536 });
+  rig.standby.asked({ kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: 131072 });
+  rig.standby.asked({ kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 131072, lengthBytes: 4096 });
+  rig.standby.asked({ kind: 'disk-compare', epoch: epoch(0), disk: 1, offset: 0, lengthBytes: 65536 });
   await rig.until(() => rig.sent.length > 0);
   await rig.rest();
   const before = rig.sent.length;
@@ -164,7 +171,7 @@ test('a peer that asks without end is refused', async (t) => {
   const { standby } = new Rig(t);
   const ask = { kind: 'disk-compare', epoch: epoch(0), disk: 0, offset: 0, lengthBytes: 512 } as const;
   t.throws(() => {
-    for (let count = 0; count < 200; count++) standby.compare(ask);
+    for (let count = 0; count < 200; count++) standby.asked(ask);
   }, /more than 64 questions/);
 });
 
@@ -205,4 +212,54 @@ test('a pairing that is over lays down nothing more, and may be closed at any ti
   rig.standby.close();
   await rig.rest();
   t.equal(rig.content[49 * 4096], 1);
+});
+
+test('it tells what its disks were once, and what they are once that is written down', async (t) => {
+  const history = { generation: '0f'.repeat(16), regions: Uint8Array.of(5) };
+  const rig = new Rig(t, { history });
+  const generation = { kind: 'disk-generation', epoch: epoch(0), data: new Uint8Array(16).fill(3) } as const;
+  t.throws(() => rig.standby.asked(generation), /not now/);
+  rig.standby.asked({ kind: 'disk-origin', epoch: epoch(0) });
+  t.match(rig.sent, [{ kind: 'disk-history', data: Uint8Array.of(...new Array(16).fill(0x0f), 5) }]);
+  t.throws(() => rig.standby.asked({ kind: 'disk-origin', epoch: epoch(0) }), /twice/);
+  t.throws(() => rig.standby.asked({ ...generation, data: new Uint8Array(15) }), /none/);
+  let written = (): void => {};
+  let renewed: string | undefined;
+  rig.renew = (name) => {
+    renewed = name;
+    return new Promise((resolve) => {
+      written = resolve;
+    });
+  };
+  rig.standby.asked(generation);
+  await rig.until(() => renewed !== undefined);
+  t.equal(renewed, '03'.repeat(16));
+  t.equal(rig.sent.length, 1, 'not before it is durable');
+  written();
+  await rig.until(() => rig.sent.length === 2);
+  t.match(rig.sent[1], generation);
+});
+
+test('what was sent before is durable once it says so, and it was on the disk before that', async (t) => {
+  const rig = new Rig(t);
+  const { standby } = rig;
+  standby.commit(epoch(0));
+  standby.stage(write(512, 1024, 2, 1));
+  standby.asked({ kind: 'disk-sync', epoch: epoch(1) });
+  t.throws(() => standby.asked({ kind: 'disk-sync', epoch: epoch(1) }), /twice/);
+  await rig.rest();
+  t.strictSame(rig.sent, [], 'its epoch is not committed');
+  standby.commit(epoch(1));
+  await rig.until(() => rig.sent.length === 1);
+  t.strictSame(rig.sent, [{ kind: 'disk-durable', epoch: epoch(1) }]);
+  t.equal(rig.content[512], 2);
+});
+
+test('it counts the blocks that were replaced where it may have written itself', async (t) => {
+  const rig = new Rig(t, { history: { generation: '0f'.repeat(16), regions: Uint8Array.of(1) } });
+  rig.standby.stage(write(0, 512, 2));
+  rig.standby.stage(write(512, 512, 2));
+  rig.standby.stage(write(65536, 8192, 2));
+  t.equal(rig.standby.takeReplacedBlocks(), 3);
+  t.equal(new Rig(t).standby.takeReplacedBlocks(), undefined, 'nothing is known');
 });

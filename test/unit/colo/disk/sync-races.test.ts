@@ -1,7 +1,6 @@
 import { test } from 'tap';
-import { SyncPlan } from '../../../../src/colo/disk/sync-plan.ts';
 import { type SentChange, SyncRaces } from '../../../../src/colo/disk/sync-races.ts';
-import { comparedBlockBytes as block, mostComparedBytes } from '../../../../src/colo/protocol/messages.ts';
+import { comparedBlockBytes as block } from '../../../../src/colo/protocol/messages.ts';
 
 class Change implements SentChange {
   done = false;
@@ -94,29 +93,4 @@ test('what is done is forgotten, oldest first', async (t) => {
   one.done = false;
   t.equal(races.isPending(0, 0, 512), false);
   t.equal(races.isPending(0, 512, 512), true);
-});
-
-test('a plan covers every byte of every disk once, and tells how far it is', async (t) => {
-  const sizes = [2 * mostComparedBytes + 512, mostComparedBytes, 4096];
-  const plan = new SyncPlan(sizes, 1000);
-  const covered = sizes.map(() => 0);
-  const ranges = [];
-  for (let range = plan.next(); range !== undefined; range = plan.next()) {
-    t.equal(range.offset, covered[range.disk], 'in order');
-    covered[range.disk] = (covered[range.disk] as number) + range.lengthBytes;
-    ranges.push(range);
-  }
-  t.strictSame(covered, sizes);
-  t.match(plan.progress(1000), { comparedBytes: 0, sentBytes: 0 });
-  t.equal(plan.progress(2000).secondsLeft, undefined, 'nothing is known yet');
-  const [first] = ranges;
-  if (first !== undefined) plan.compared(first);
-  plan.sent(block);
-  const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
-  t.same(plan.progress(2000), {
-    totalBytes,
-    comparedBytes: mostComparedBytes,
-    sentBytes: block,
-    secondsLeft: (totalBytes - mostComparedBytes) / mostComparedBytes,
-  });
 });

@@ -167,7 +167,7 @@ for (const [what, status, line] of [
         synchronising: { totalBytes: 2 ** 33, comparedBytes: 2 ** 31, sentBytes: 2 ** 30, secondsLeft: 39.2 },
       },
     },
-    'disk           copying: 2 GiB of 8 GiB compared, 1 GiB differed and copied, about 40 s left',
+    'disk           copying: 6 GiB left of 8 GiB that may differ, 1 GiB copied, about 40 s',
   ],
   [
     'disks of which nobody knows yet how long they take',
@@ -176,7 +176,7 @@ for (const [what, status, line] of [
       headline: 'PAIRING',
       disk: { logBytes: 0, synchronising: { totalBytes: 1024, comparedBytes: 0, sentBytes: 0 } },
     },
-    'disk           copying: 0 B of 1 KiB compared, 0 B differed and copied',
+    'disk           copying: 1 KiB left of 1 KiB that may differ, 0 B copied',
   ],
   [
     'a disk that has failed',

@@ -1,0 +1,547 @@
+import { setShared } from '../../../../../src/block/replicated/changed-blocks.ts';
+import { HotRegions } from '../../../../../src/block/replicated/hot-regions.ts';
+import {
+  decodeRegionFile,
+  encodeRegionFile,
+  encodeSector,
+  regionBitmapBytes,
+  regionBytes,
+  regionPlaces,
+  regionSectorBytes,
+} from '../../../../../src/block/replicated/region-file.ts';
+import { Difference } from '../../../../../src/colo/disk/history/difference.ts';
+import {
+  decodeHistory,
+  encodeHistory,
+  type History,
+  suspicionOf,
+} from '../../../../../src/colo/disk/history/history.ts';
+import { newSharedChanges } from '../../../../../src/colo/disk/history/primary-changes.ts';
+import { type DiskRange, SyncPlan } from '../../../../../src/colo/disk/sync-plan.ts';
+
+const blockBytes = 4096;
+const regions = 5;
+const sizes = [regions * regionBytes - 3 * blockBytes];
+/** Where the guest writes: in each region a few blocks, next to each other and far from each other. */
+export const places = Array.from({ length: regions }, (_, region) =>
+  [0, 1, 700].map((at) => region * 1024 + at),
+).flat();
+const none = new Uint8Array(regionBitmapBytes(regionPlaces(sizes).count));
+
+/** Ways in which it could be wrong, each of which the checks must notice. */
+export const mutants = [
+  'a write does not wait for its mark',
+  'a mark goes before the standby has made the write durable',
+  "a mark goes before the primary's own disk is flushed",
+  'what the standby laid down counts as durable',
+  'a new generation begins before the primary has flushed its disk',
+  'any generation is trusted',
+  'the generation before the last one is trusted on',
+  'what was not sent when the link was lost is forgotten',
+  'what was written without a standby is forgotten',
+  'what the host that comes back may have written is forgotten',
+  'what is settled counts as durable at once',
+] as const;
+export type Mutant = (typeof mutants)[number];
+
+/** A host: what is on its disk, what of that survives a loss of power, and what is known of it after its process. */
+class HostDisk {
+  readonly name: string;
+  readonly cache = new Map<number, number>();
+  readonly durable = new Map<number, number>();
+  record: { readonly generation: string; readonly id: Uint8Array } | undefined;
+  /** The file of regions: as it is read, and as it is after a loss of power. */
+  log: { id: Uint8Array; cache: Uint8Array; durable: Uint8Array } = {
+    id: new Uint8Array(16),
+    cache: new Uint8Array(0),
+    durable: new Uint8Array(0),
+  };
+
+  constructor(name: string, seed: number) {
+    this.name = name;
+    for (const place of places) this.cache.set(place, seed + place);
+    this.flush();
+  }
+
+  flush(): void {
+    for (const [place, value] of this.cache) this.durable.set(place, value);
+  }
+
+  newLog(id: Uint8Array, bitmap: Uint8Array): void {
+    const file = encodeRegionFile(id, bitmap, regions);
+    this.log = { id, cache: file, durable: file.slice() };
+  }
+
+  loses(random: (limit: number) => number): void {
+    for (const [place, value] of this.durable) if (random(2) === 0) this.cache.set(place, value);
+    this.flush();
+    // A sector that was not flushed is there or not; now and then it is torn.
+    const { cache, durable } = this.log;
+    if (random(2) === 0) cache.set(durable);
+    else if (random(8) === 0 && cache.length > 300 && Buffer.compare(cache, durable) !== 0)
+      cache[100] = 0xff ^ (cache[100] as number);
+    durable.set(cache);
+  }
+
+  get history(): History | undefined {
+    const { record, log } = this;
+    if (record === undefined) return undefined;
+    const bitmap = decodeRegionFile(log.cache, record.id, regions);
+    return bitmap && { generation: record.generation, regions: bitmap };
+  }
+}
+
+interface Write {
+  readonly place: number;
+  readonly value: number;
+  readonly epoch: number;
+}
+type Sent = Write | { readonly end: number } | { readonly sync: number };
+
+/** The side whose guest runs. */
+interface Running {
+  readonly host: HostDisk;
+  readonly hot: HotRegions;
+  readonly difference: Difference;
+  readonly shared: Int32Array<SharedArrayBuffer>;
+  generations: string[];
+  /** Changes that wait for marks; and those in the ring, of which the disk's own write is not done. */
+  waiting: { place: number; value: number }[];
+  writing: { place: number; value: number }[];
+  marking: 'no' | 'written';
+  sweeping: boolean;
+}
+
+/** The side that stands by. */
+interface Standing {
+  readonly host: HostDisk;
+  /** What is on its way, and what is to be laid down. */
+  stream: Sent[];
+  log: Write[];
+  committed: number;
+  /** Of the primary at the last commit. */
+  plan: SyncPlan | undefined;
+  phase: 'meeting' | 'syncing' | 'equal' | 'protecting';
+  ring: Write[];
+  epoch: number;
+  history: History | undefined;
+  generation: string | undefined;
+  asked: number | undefined;
+  syncs: number[];
+  /** Durable, and told: through this epoch. */
+  through: number;
+  /** P's disk at the ends of epochs, as its guest sees it. */
+  ends: Map<number, Map<number, number>>;
+}
+
+/**
+ * Three hosts that take turns as primary and standby of one guest, and die in any moment, with or without what was not flushed: all that
+ * decides which blocks may differ is the real thing, all that moves data is a model. One step at a time.
+ */
+export class ThreeHosts {
+  readonly hosts: readonly HostDisk[];
+  /** What went wrong. */
+  wrong: string | undefined;
+  readonly counts = { protected: 0, known: 0, all: 0, takeovers: 0, cuts: 0, sent: 0 };
+  readonly #random: (limit: number) => number;
+  readonly #mutant: Mutant | undefined;
+  #running: Running;
+  #standing: Standing | undefined;
+  /** The region that the guest works in. */
+  #home = 0;
+  #ids = 1;
+  #value = 1_000_000;
+
+  constructor(random: (limit: number) => number, mutant?: Mutant) {
+    this.#random = random;
+    this.#mutant = mutant;
+    this.hosts = ['a', 'b', 'c'].map((name, index) => new HostDisk(name, (index + 1) * 10_000));
+    this.#running = this.#start(this.hosts[0] as HostDisk);
+  }
+
+  step(): void {
+    const random = this.#random;
+    const what = random(100);
+    if (what < 22) this.#write();
+    else if (what < 42) this.#io();
+    else if (what < 88) for (let count = 0; count < 4; count++) this.#pair();
+    else if (what < 90) for (let count = 0; count < 3; count++) this.#sweep();
+    // Most primaries die when somebody can take over.
+    else if (what === 90) {
+      if (random(this.#standing?.phase === 'protecting' ? 3 : 60) === 0) this.#killPrimary();
+    } else if (what === 91) {
+      if (random(6) === 0) this.#killStandby();
+    } else if (what === 92 && random(60) === 0) this.#replace();
+    else this.#join();
+  }
+
+  /** Until both disks are equal: nothing else happens any more. */
+  finish(): void {
+    this.#join();
+    for (let count = 0; count < 20_000 && this.wrong === undefined; count++) {
+      this.#io();
+      this.#pair();
+      const standing = this.#standing;
+      if (standing?.phase !== 'protecting' || standing.epoch < 2) continue;
+      const { waiting, writing } = this.#running;
+      if ([waiting, writing, standing.ring, standing.stream, standing.log].some(({ length }) => length > 0)) continue;
+      this.#compare(standing.host, this.#running.host.cache, 'in the end');
+      return;
+    }
+    this.wrong ??= 'it never comes to rest';
+  }
+
+  #is(mutant: Mutant): boolean {
+    return this.#mutant === mutant;
+  }
+
+  #id(): Uint8Array {
+    const id = new Uint8Array(16);
+    new DataView(id.buffer).setUint32(0, this.#ids++);
+    return id;
+  }
+
+  /** A guest that starts where nobody has watched. */
+  #start(host: HostDisk): Running {
+    host.record = undefined;
+    host.newLog(
+      this.#id(),
+      none.map(() => 0xff),
+    );
+    return this.#run(host, [], true);
+  }
+
+  #run(host: HostDisk, generations: string[], all: boolean): Running {
+    const bitmap = decodeRegionFile(host.log.cache, host.log.id, regions);
+    if (bitmap === undefined) throw new Error('a log that was just made');
+    const difference = new Difference(sizes);
+    if (all) difference.addAll();
+    const { blocks } = newSharedChanges('', host.log.id, sizes);
+    return {
+      host,
+      hot: new HotRegions(sizes, bitmap),
+      difference,
+      shared: new Int32Array(blocks),
+      generations,
+      waiting: [],
+      writing: [],
+      marking: 'no',
+      sweeping: false,
+    };
+  }
+
+  // The guest, and the io thread
+
+  #write(): void {
+    // It works in one place for a while, so that others cool down.
+    if (this.#random(30) === 0) this.#home = this.#random(regions);
+    const place = places[this.#home * 3 + this.#random(3)] as number;
+    // A guest's writes of one block come one after the other.
+    if ([...this.#running.waiting, ...this.#running.writing].some((write) => write.place === place)) return;
+    const change = { place, value: this.#value++ };
+    const isMarked = this.#running.hot.take(0, place * blockBytes, blockBytes);
+    if (isMarked || this.#is('a write does not wait for its mark')) this.#go(change);
+    else this.#running.waiting.push(change);
+  }
+
+  #go(change: { place: number; value: number }): void {
+    const { shared } = this.#running;
+    const standing = this.#standing;
+    if (standing === undefined) setShared(shared, 0, change.place * blockBytes, blockBytes);
+    else standing.ring.push({ ...change, epoch: standing.epoch });
+    this.#running.writing.push(change);
+  }
+
+  #io(): void {
+    const { host, hot, waiting, writing } = this.#running;
+    if (this.#random(2) === 0 && writing.length > 0) {
+      const [{ place, value }] = writing.splice(this.#random(writing.length), 1) as [{ place: number; value: number }];
+      host.cache.set(place, value);
+      hot.done(0, place * blockBytes, blockBytes, this.#standing?.epoch ?? 0);
+      return;
+    }
+    if (this.#running.marking === 'written') {
+      host.log.durable.set(host.log.cache);
+      this.#running.marking = 'no';
+      hot.marked();
+      this.#running.waiting = waiting.filter((change) => {
+        if (!hot.isMarked(0, change.place * blockBytes, blockBytes)) return true;
+        this.#go(change);
+        return false;
+      });
+    } else {
+      if (hot.beginMarking()) this.#running.marking = 'written';
+      for (const sector of hot.stale) {
+        encodeSector(host.log.cache.subarray(sector * regionSectorBytes), host.log.id, sector, hot.bitmap);
+      }
+      hot.stale.clear();
+    }
+  }
+
+  #sweep(): void {
+    const { hot, host } = this.#running;
+    const standing = this.#standing;
+    if (standing === undefined) return;
+    const early = this.#is('a mark goes before the standby has made the write durable');
+    const through = early ? Number.POSITIVE_INFINITY : standing.through;
+    if (through < 0) return;
+    if (this.#running.sweeping) {
+      if (!this.#is("a mark goes before the primary's own disk is flushed")) host.flush();
+      this.#running.sweeping = false;
+      hot.endSweep(true);
+    } else this.#running.sweeping = hot.beginSweep(through) !== undefined;
+  }
+
+  // The pair
+
+  #join(): void {
+    if (this.#standing !== undefined) return;
+    const others = this.hosts.filter((host) => host !== this.#running.host);
+    const host = others[this.#random(8) === 0 ? 1 : 0] as HostDisk;
+    const { difference, shared, hot, writing } = this.#running;
+    // Nothing is sent of what is in flight; it is waited for before anything is compared.
+    difference.begin();
+    hot.beginEpochs();
+    if (this.#is('what was written without a standby is forgotten')) shared.fill(0);
+    else difference.drain(shared);
+    this.#standing = {
+      host,
+      stream: [],
+      log: [],
+      committed: 0,
+      plan: undefined,
+      phase: 'meeting',
+      ring: [],
+      epoch: 0,
+      history: undefined,
+      generation: undefined,
+      asked: undefined,
+      syncs: [],
+      through: -1,
+      ends: new Map(),
+    };
+    this.#earlier = writing.slice();
+  }
+
+  /** In flight when the pairing began: the copy waits for these. */
+  #earlier: { place: number; value: number }[] = [];
+
+  #pair(): void {
+    const standing = this.#standing;
+    if (standing === undefined) return;
+    const random = this.#random;
+    switch (random(6)) {
+      case 0:
+        if (standing.ring.length > 0) this.#send(standing);
+        return;
+      case 1:
+        this.#receive(standing);
+        return;
+      case 2:
+        this.#lay(standing);
+        return;
+      case 3:
+        this.#durable(standing);
+        return;
+      case 4:
+        if (standing.phase === 'meeting') this.#meet(standing);
+        else if (standing.phase === 'syncing') this.#synchronise(standing);
+        else this.#checkpoint(standing);
+        return;
+      default:
+        this.#askDurable(standing);
+    }
+  }
+
+  #send(standing: Standing): void {
+    const write = standing.ring.shift() as Write;
+    this.#running.difference.wrote(0, write.place * blockBytes, blockBytes);
+    standing.stream.push(write);
+  }
+
+  #receive(standing: Standing): void {
+    const item = standing.stream.shift();
+    if (item === undefined) return;
+    if ('end' in item) {
+      standing.committed = item.end + 1;
+      standing.phase = 'protecting';
+      this.counts.protected++;
+    } else if ('sync' in item) standing.syncs.push(standing.log.length);
+    else standing.log.push(item);
+  }
+
+  /** All of epoch 0 is laid down as it comes. */
+  #lay(standing: Standing): void {
+    const [write] = standing.log;
+    if (write === undefined || (write.epoch > 0 && write.epoch >= standing.committed)) return;
+    standing.log.shift();
+    standing.host.cache.set(write.place, write.value);
+    standing.syncs = standing.syncs.map((left) => left - 1);
+    if (standing.log.length === 0 && standing.phase === 'protecting' && standing.stream.length === 0) {
+      const end = standing.ends.get(standing.committed - 1);
+      if (end !== undefined) this.#compare(standing.host, end, `epoch ${standing.committed - 1}`);
+    }
+  }
+
+  #askDurable(standing: Standing): void {
+    if (standing.phase === 'meeting' || standing.asked !== undefined) return;
+    if (!this.#running.difference.askDurable()) return;
+    standing.asked = standing.epoch;
+    standing.stream.push({ sync: standing.epoch });
+  }
+
+  #durable(standing: Standing): void {
+    if (standing.asked === undefined || standing.syncs.length === 0 || (standing.syncs[0] as number) > 0) return;
+    if (!this.#is('what the standby laid down counts as durable')) standing.host.flush();
+    standing.syncs.shift();
+    this.#running.difference.durable();
+    standing.through = standing.asked - 1;
+    standing.asked = undefined;
+  }
+
+  /** A step of it. */
+  #meet(standing: Standing): void {
+    const running = this.#running;
+    const { host } = standing;
+    if (standing.history === undefined && standing.generation === undefined) {
+      const known = decodeHistory(encodeHistory(host.history));
+      const theirs =
+        known !== undefined && this.#is('what the host that comes back may have written is forgotten')
+          ? { ...known, regions: none }
+          : known;
+      const trusted =
+        this.#is('any generation is trusted') && theirs !== undefined
+          ? [...running.generations, theirs.generation]
+          : running.generations;
+      const suspicion = suspicionOf(trusted, theirs, none.length);
+      this.counts[suspicion.kind]++;
+      if (suspicion.kind === 'all') running.difference.addAll();
+      else running.difference.addRegions(suspicion.regions);
+      // What it has not marked is durable, from then on.
+      if (!this.#is('a new generation begins before the primary has flushed its disk')) running.host.flush();
+      const generation = Buffer.from(this.#id()).toString('hex');
+      standing.generation = generation;
+      running.host.record = { generation, id: running.host.log.id };
+      const keeps = this.#is('the generation before the last one is trusted on');
+      running.generations = [generation, ...(keeps ? running.generations : running.generations.slice(0, 1))];
+      return;
+    }
+    const generation = standing.generation as string;
+    if (host.record?.generation !== generation) {
+      const id = this.#id();
+      host.newLog(id, none);
+      host.record = { generation, id };
+      return;
+    }
+    if (!this.#is('the generation before the last one is trusted on')) {
+      running.generations = running.generations.slice(0, 1);
+    }
+    // What was under way before is done.
+    if (this.#earlier.some((change) => running.writing.includes(change))) return;
+    standing.plan = new SyncPlan(running.difference, 0);
+    standing.phase = 'syncing';
+  }
+
+  #synchronise(standing: Standing): void {
+    const { writing, difference, host } = this.#running;
+    const range = standing.plan?.next();
+    if (range === undefined) {
+      standing.phase = 'equal';
+      return;
+    }
+    for (const place of places) {
+      if (!isIn(place, range) || ((difference.unsettledIn(0, place >> 4) >> (place & 15)) & 1) === 0) continue;
+      const value = writing.find((write) => write.place === place)?.value ?? (host.cache.get(place) as number);
+      // A question is answered once all that was sent before is laid down.
+      if (range.compares && lastOf(standing, place) === value) continue;
+      this.counts.sent++;
+      // As SyncRaces has it: never what is older than a change that was sent.
+      const later = standing.ring.some((write) => write.place === place);
+      if (!later || value !== standing.ring.find((write) => write.place === place)?.value) {
+        standing.stream.push({ place, value, epoch: 0 });
+      }
+    }
+    standing.plan?.settled(range);
+    if (this.#is('what is settled counts as durable at once')) {
+      difference.askDurable();
+      difference.durable();
+    }
+  }
+
+  #checkpoint(standing: Standing): void {
+    // The stop: all that the guest wrote is in the ring.
+    if (standing.ring.length > 0 || this.#random(3) > 0) return;
+    const view = new Map(this.#running.host.cache);
+    for (const { place, value } of this.#running.writing) view.set(place, value);
+    standing.ends.clear();
+    standing.ends.set(standing.epoch, view);
+    standing.stream.push({ end: standing.epoch });
+    standing.epoch++;
+  }
+
+  // What goes wrong
+
+  #killPrimary(): void {
+    const { host, writing, waiting } = this.#running;
+    // What was on its way to the disk reached it, or not.
+    for (const { place, value } of writing) if (this.#random(2) === 0) host.cache.set(place, value);
+    waiting.length = 0;
+    if (this.#random(2) === 0) host.loses(this.#random);
+    const standing = this.#standing;
+    this.#standing = undefined;
+    if (standing === undefined || standing.phase !== 'protecting') {
+      if (standing !== undefined && this.#random(2) === 0) standing.host.loses(this.#random);
+      this.#running = this.#start(host);
+      return;
+    }
+    this.counts.takeovers++;
+    // What has arrived of it counts; what is committed is laid down.
+    for (const write of standing.log) {
+      if (write.epoch === 0 || write.epoch < standing.committed) standing.host.cache.set(write.place, write.value);
+    }
+    this.#running = this.#run(standing.host, [standing.host.record?.generation as string], false);
+  }
+
+  #killStandby(): void {
+    const standing = this.#standing;
+    if (standing === undefined) return;
+    this.counts.cuts++;
+    this.#standing = undefined;
+    const { difference } = this.#running;
+    const unsent = this.#is('what was not sent when the link was lost is forgotten') ? [] : standing.ring;
+    for (const { place } of unsent) difference.wrote(0, place * blockBytes, blockBytes);
+    // What it had got reached its disk, or not.
+    for (const write of standing.log) {
+      if (write.epoch > 0 && write.epoch >= standing.committed) break;
+      if (this.#random(2) === 0) break;
+      standing.host.cache.set(write.place, write.value);
+    }
+    if (this.#random(2) === 0) standing.host.loses(this.#random);
+  }
+
+  /** A new machine in place of one that is off. */
+  #replace(): void {
+    const off = this.hosts.filter((host) => host !== this.#running.host && host !== this.#standing?.host);
+    const host = off[this.#random(off.length)] as HostDisk;
+    host.record = undefined;
+    for (const place of places) host.cache.set(place, this.#value++);
+    host.flush();
+  }
+
+  #compare(host: HostDisk, expected: ReadonlyMap<number, number>, when: string): void {
+    for (const place of places) {
+      if (host.cache.get(place) === expected.get(place)) continue;
+      this.wrong ??= `${when}: block ${place} of host ${host.name} is ${host.cache.get(place)}, not ${expected.get(place)}`;
+    }
+  }
+}
+
+/** What the standby has there when it has all that it was sent. */
+function lastOf({ stream, log, host }: Standing, place: number): number | undefined {
+  const sent = stream.findLast((item): item is Write => 'place' in item && item.place === place);
+  return (sent ?? log.findLast((write) => write.place === place))?.value ?? host.cache.get(place);
+}
+
+function isIn(place: number, { offset, lengthBytes }: DiskRange): boolean {
+  return place * blockBytes >= offset && place * blockBytes < offset + lengthBytes;
+}
