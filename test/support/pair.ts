@@ -124,7 +124,7 @@ export class Pair {
     return ['--on-event', `cat >> ${join(this.folder, `${side}.told`)}`];
   }
 
-  /** What that side's command was given, in order, once `event` is the last of it; of arbiters only if that is asked for. */
+  /** What that side's command was given, in order, once `event` has come since it was protected; of arbiters only if asked for. */
   async told(side: 'a' | 'b', event: string): Promise<readonly ToldEvent[]> {
     const deadline = Date.now() + 60_000;
     for (;;) {
@@ -139,7 +139,8 @@ export class Pair {
       const events = lines.map((line) => JSON.parse(line) as ToldEvent).sort((one, two) => one.sequence - two.sequence);
       const ofArbiter = event.startsWith('arbiter');
       const wanted = events.filter((told) => told.event.startsWith('arbiter') === ofArbiter);
-      if (wanted.at(-1)?.event === event) return wanted;
+      const since = wanted.findLastIndex((told) => told.event === 'protected');
+      if (wanted.slice(Math.max(0, since)).some((told) => told.event === event)) return wanted;
       if (Date.now() > deadline) throw new Error(`${side} was not told of ${event}: ${text}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

@@ -5,6 +5,7 @@ import type { ColoHeadline } from '../../vmm/monitor/colo-control.ts';
 import { showHostPort } from '../command/host-port.ts';
 import type { SecondaryConfig } from '../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../core/events.ts';
+import { Recovery } from '../core/fencing/recovery.ts';
 import { specification } from '../core/rules.ts';
 import { Secondary } from '../core/secondary/secondary.ts';
 import { diskViews, historyDisk } from '../disk/disk-view.ts';
@@ -68,6 +69,9 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   /** Of whoever said hello and has no answer yet: its machine is being made. */
   #greeter: PeerLink | undefined;
   #patience: NodeJS.Timeout | undefined;
+  readonly #recovery: Recovery;
+  /** While it waits to stand by again. */
+  #recovering: NodeJS.Timeout | undefined;
   #lastReceivedAt: number | undefined;
   #checkpoints = 0;
   /** The last term of this host in which it knew all that the pair did. */
@@ -89,6 +93,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       shape,
       signs,
       again,
+      recovery = new Recovery(config.settings),
       bell,
       listen = PeerListener.start,
       dial: open = dial,
@@ -100,6 +105,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       readonly signs: SignsOfLife;
       /** This side is over; another one may take its place. */
       readonly again: () => void;
+      /** What those before it in this process went through; default nothing. */
+      readonly recovery?: Recovery;
       /** Button of the doorbell that {@link SecondaryHost.rang} is called for; absent: its guest never runs beside P's. */
       readonly bell?: Fd;
       readonly listen?: Listen;
@@ -122,6 +129,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#calls = calls;
     this.#signs = signs;
     this.#again = again;
+    this.#recovery = recovery;
     this.#bell = bell;
     this.#listen = listen;
     this.#dial = open;
@@ -168,6 +176,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   override async close(): Promise<void> {
     this.#attached?.own?.close();
     clearTimeout(this.#patience);
+    clearInterval(this.#recovering);
     this.#search?.close();
     this.#listener?.close();
     this.#store.rest();
@@ -311,6 +320,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   protected override noticed(notice: Notice): void {
     switch (notice.kind) {
       case 'protected':
+        this.#recovery.protects(this.now);
         this.become('it has all of its primary');
         this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`, 'protected');
         this.#tellWhatIsGone(notice.term);
@@ -345,8 +355,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'fenced':
         this.become(notice.why);
         this.log.add('protection', notice.why, 'fenced');
-        // Its primary runs on alone, and may want a standby again.
-        this.lane.do(() => this.#again());
+        this.#recover();
         return;
       case 'checkpoint':
       case 'mode':
@@ -367,6 +376,25 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.post({ kind: 'load-failed', epoch: this.#secondary.received, reason: error.message });
   }
 
+  /** Its primary runs on alone, and may want a standby again: once this host is well. */
+  #recover(): void {
+    const recovery = this.#recovery;
+    recovery.givenUp(this.now);
+    const { losses } = recovery;
+    const seconds = Math.ceil(recovery.left(this.now) / 1000);
+    const often = losses === 1 ? '' : `, having been given up ${losses} times in a short time`;
+    this.log.add(
+      'pair',
+      `it stands by again once its threads have turned in time, ${seconds} s or more from now${often}`,
+    );
+    this.#recovering = setInterval(() => {
+      recovery.turned(this.now);
+      if (recovery.left(this.now) > 0) return;
+      clearInterval(this.#recovering);
+      this.lane.do(() => this.#again());
+    }, this.#config.settings.heartbeatMs);
+  }
+
   /** Where it waits; a port that was left to the kernel is known once it does. */
   get #address(): string {
     const { host, port } = this.#config.listen;
@@ -376,15 +404,20 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   protected override next(): string | undefined {
     const { phase } = this.#secondary;
     if (phase === 'claiming') return this.remedy(this.#paired ?? 'the primary');
-    if (phase === 'failed' || phase === 'refused') return 'end it, and start it again: colo-vmm standby ...';
+    if (phase === 'refused') {
+      const seconds = Math.ceil(this.#recovery.left(this.now) / 1000);
+      return `nothing: it stands by again in ${seconds} s, if its host is well`;
+    }
+    if (phase === 'failed') return 'end it, and start it again: colo-vmm standby ...';
     return undefined;
   }
 
   get #whyBusy(): string {
     const { phase } = this.#secondary;
     if (phase === 'live') return 'it has taken over, and is the primary now';
-    if (phase === 'failed' || phase === 'refused')
-      return 'it stands by for nobody any more: end it, and start it again';
+    // Always the same words: who insists hears them again and again, and tells of each new one.
+    if (phase === 'refused') return 'it was given up, and stands by again once its host is well';
+    if (phase === 'failed') return 'it stands by for nobody any more: end it, and start it again';
     return `it stands by for ${this.#paired ?? 'another machine'} already`;
   }
 

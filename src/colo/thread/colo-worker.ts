@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/clock.ts';
 import { Doorbell } from '../../host/doorbell.ts';
 import { refusals } from '../core/commands.ts';
+import { Recovery } from '../core/fencing/recovery.ts';
 import { PacketRecording } from '../record/packet-recording.ts';
 import { type CallPort, Calls, type Handlers } from '../side/calls.ts';
 import type { HostListener } from '../side/host.ts';
@@ -58,11 +59,12 @@ export function threadMain(): void {
   } else {
     const calls = new Calls<SecondaryMachineCalls, ColoCalls>(port, serving);
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
+    const recovery = new Recovery(config.settings);
     const standBy = async (): Promise<void> => {
       await host?.close();
       const secondary = new SecondaryHost(
         config,
-        { ...parts, calls, again: standByAgain, bell: bell.button },
+        { ...parts, calls, again: standByAgain, recovery, bell: bell.button },
         toOwner(calls),
       );
       host = secondary;
