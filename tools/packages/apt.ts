@@ -30,7 +30,7 @@ export interface ResolvedPackage {
 }
 
 /**
- * Packages that others depend on only for their installation scripts, which never run here. apt is told that they are
+ * Packages that others depend on only for scripts which never run here, most of them of their installation. apt is told that they are
  * installed, unless they are asked for by name: without this a guest with one small tool carries Perl.
  */
 const onlyForScripts = {
@@ -47,6 +47,9 @@ const onlyForScripts = {
   tar: '',
   udev: '',
   usrmerge: 'usr-is-merged',
+  // Of chromium's start script, which is another program's here; they would bring a graphics stack with LLVM.
+  'x11-utils': '',
+  'xdg-utils': '',
 } as const;
 
 export class PackageError extends Error {
