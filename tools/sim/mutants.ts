@@ -213,7 +213,7 @@ export const mutants: readonly Mutant[] = [
     compares: true,
   },
   {
-    name: 'time stands still during a takeover of a guest that runs',
+    name: "the secondary's guest is started with the time of the stop",
     section: 'B.12',
     broken: { clockMove: () => 0 },
     compares: true,

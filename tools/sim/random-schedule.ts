@@ -109,7 +109,7 @@ const decisiveComparing: readonly string[] = [
   'let-in',
   'let-in-kept',
   'forget-own',
-  'move-clock',
+  'hold-guest',
 ];
 
 /** The schedule of a seed. @param compares both guests run */

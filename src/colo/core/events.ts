@@ -84,8 +84,8 @@ export type SecondaryEvent =
   | { readonly kind: 'copy-moved' }
   /** The epoch's writes belong to the disk now. */
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
-  /** The guest runs, from this checkpoint (effect `start`), since `at` by this side's clock: its own clock began to run then. */
-  | { readonly kind: 'started'; readonly epoch: Epoch; readonly at: number }
+  /** The guest runs, from this checkpoint (effect `start`). */
+  | { readonly kind: 'started'; readonly epoch: Epoch }
   /** Half of the room that there is for its guest's own (comparing) is taken, or more. */
   | { readonly kind: 'own-room-half'; readonly of: OwnRoom }
   /** Bytes of committed writes laid down on the disk, since pairing. */
@@ -138,17 +138,18 @@ export type Effect =
   /** What its guest wrote itself is rolled back, and the staged pages become RAM. It does not run then. */
   | { readonly kind: 'load'; readonly epoch: Epoch }
   /**
-   * Comparing: device state into the guest, its clocks as at the stop, offsets of connections 0, its own disk layer and what it said
-   * before forgotten; then it runs, its output held and handed over as of the next epoch. Answered by `started`.
+   * Comparing: device state into the guest, offsets of connections 0, its own disk layer and what it said before forgotten; then it
+   * runs, its output held and handed over as of the next epoch. Its clocks are moved by what passed since `stoppedAt`
+   * (rules.clockMove), read at that moment: they are where P's are. Answered by `started`.
    */
-  | { readonly kind: 'start'; readonly epoch: Epoch }
+  | { readonly kind: 'start'; readonly epoch: Epoch; readonly stoppedAt: number }
   /** Comparing: this packet enters S's guest; and those that wait for this epoch. */
   | { readonly kind: 'let-in'; readonly item: Packet }
   | { readonly kind: 'let-in-kept'; readonly epoch: Epoch }
   /** The first `items` of what S's guest said in this epoch need not be kept. */
   | { readonly kind: 'forget-own'; readonly epoch: Epoch; readonly items: number }
-  /** A takeover with a guest that runs: its clock is moved by what P's was ahead of it (rules.clockMove of these two). */
-  | { readonly kind: 'move-clock'; readonly stoppedAt: number; readonly startedAt: number }
+  /** A takeover with a guest that runs: it is stopped until `resume-guest`, and its clocks go on meanwhile. */
+  | { readonly kind: 'hold-guest' }
   | { readonly kind: 'commit-disk'; readonly epoch: Epoch }
   /** Device state into the guest. Its clock is moved by what passed since `stoppedAt` (rules.clockMove), read at that moment. */
   | { readonly kind: 'revive'; readonly epoch: Epoch; readonly stoppedAt: number }

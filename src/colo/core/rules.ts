@@ -106,7 +106,7 @@ export interface Rules {
   readonly sendsKept: (epoch: Epoch, standsAt: Epoch, left: Epoch) => boolean;
   /** Input that enters S's guest at a takeover: what its checkpoint does not contain. */
   readonly replays: (epoch: Epoch, standsAt: Epoch) => boolean;
-  /** B.12: what the guest's clock is moved by at a takeover, ms: what passed since its checkpoint's stop. */
+  /** B.9, B.12: what the clock of a guest that goes on from a checkpoint is moved by, ms: what passed since the stop for it. */
   readonly clockMove: (stoppedAt: number, now: number) => number;
   /** B.13: a reset is followed by a checkpoint at once. */
   readonly resetWantsCheckpoint: boolean;

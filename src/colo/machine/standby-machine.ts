@@ -119,23 +119,23 @@ export class StandbyMachine {
   }
 
   /**
-   * Comparing: loads the state of the checkpoint that RAM has, and the guest runs from there, in that epoch, with its clocks as they
-   * were at P's stop. Nobody but the comparison hears of it.
+   * Comparing: loads the state of the checkpoint that RAM has, and the guest runs from there, in that epoch. Its clocks go on as P's
+   * have: what both guests answer about the time is the same as long as they are asked at the same moment (spec B.9). Nobody but the
+   * comparison hears of it.
    *
+   * @param moveMs what has passed since the checkpoint's stop, until now
    * @throws VmStateError that says what is wrong; RunStateError
    */
-  start(state: Uint8Array, epoch: Epoch): Revived {
-    const revived = this.#load(state, 0);
+  start(state: Uint8Array, epoch: Epoch, moveMs: number): Revived {
+    const revived = this.revive(state, moveMs);
     this.replica?.enter(epoch);
-    if (revived.exitCode === undefined) this.machine.release('keep');
+    if (revived.exitCode === undefined) this.resume();
     return revived;
   }
 
-  /** A guest that runs is stopped, and its clocks go on `moveMs` later, and on from there until {@link resume}. */
-  moveClock(moveMs: number): void {
-    const { replica } = this;
-    const heldAt = replica?.park() ?? performance.now();
-    this.#movedAt = heldAt - moveMs;
+  /** A guest that runs is stopped, and its clocks go on until {@link resume}. */
+  hold(): void {
+    this.#movedAt = this.replica?.park() ?? performance.now();
   }
 
   /** Tells the network that the guest's addresses are here, and has the guest do so when it runs. After {@link revive}. */
@@ -143,12 +143,12 @@ export class StandbyMachine {
     this.machine.announce();
   }
 
-  /** The guest runs. After {@link revive}. @throws RunStateError if the machine has ended */
+  /** The guest runs. After {@link revive} or {@link hold}. @throws RunStateError if the machine has ended */
   resume(): void {
     this.machine.release('keep', nanoseconds(performance.now() - this.#movedAt));
   }
 
-  /** Comparing, or not: what its guest says and writes is its own from now on. After {@link revive} or {@link moveClock}. */
+  /** Comparing, or not: what its guest says and writes is its own from now on. After {@link revive} or {@link hold}. */
   emerge(translation: LiveTranslation | undefined): void {
     this.replica?.emerge(translation);
   }

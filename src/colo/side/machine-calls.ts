@@ -74,16 +74,16 @@ export type SecondaryMachineCalls = {
   readonly park: { readonly given: Nothing; readonly answer: Nothing };
   /** What the guest did is undone: RAM is the checkpoint that lies where `memory` says. */
   readonly rollBack: { readonly given: Nothing; readonly answer: Nothing };
-  /** Device state into the guest, which runs from there, its clocks as they were, in that epoch. How long that took, ms. */
-  readonly start: { readonly given: { readonly state: Uint8Array; readonly epoch: Epoch }; readonly answer: number };
   /**
-   * A guest that runs is stopped, to speak for itself when it is resumed: its clock is moved by so much, and by what passes until
-   * then. Its exit code if it has ended.
+   * Device state into the guest, which runs from there, in that epoch. Its clock is moved by what passed since `stoppedAt`, by this
+   * side's clock. How long that took, ms.
    */
-  readonly moveClock: {
-    readonly given: { readonly moveMs: number };
-    readonly answer: { readonly exitCode?: number };
+  readonly start: {
+    readonly given: { readonly state: Uint8Array; readonly epoch: Epoch; readonly stoppedAt: number };
+    readonly answer: number;
   };
+  /** A guest that runs is stopped, to speak for itself when it is resumed; its clock goes on. Its exit code if it has ended. */
+  readonly hold: { readonly given: Nothing; readonly answer: { readonly exitCode?: number } };
   /** Its packets and disks are its own from now on; what its connections are translated with. */
   readonly emerge: { readonly given: LiveTranslation | undefined; readonly answer: Nothing };
   /** Loads a state, to see that it can be; the machine stays held. */

@@ -34,8 +34,8 @@ import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 import type { Listen } from './standby-door.ts';
 import { SurvivorSearch } from './survivor-search.ts';
 
-/** At a takeover timestamps of connections are moved by so many ticks more than the guest's clock (Translator.takeOver). */
-const slackTicks = 10;
+/** A client's echo is behind P's timestamps by a round trip: at a takeover those of connections are moved by so many ticks more. */
+const slackTicks = 100;
 
 /** What holds a checkpoint of P's machine. */
 interface Attached {
@@ -79,8 +79,6 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #paired: string | undefined;
   /** Its guest has run since the last checkpoint. */
   #ran = false;
-  /** By how much its clock was moved at the takeover. */
-  #movedMs = 0;
   /** The guest of the checkpoint that was taken over had ended. */
   #endedWith: number | undefined;
   /** The takeover failed: the machine holds no checkpoint that the guest could go on from, and nothing more is done with it. */
@@ -264,7 +262,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         if (attached?.own !== undefined) this.lane.do(() => this.#calls.call('park', undefined));
         return;
       case 'start':
-        this.lane.do(() => this.#start(effect.epoch, attached));
+        this.lane.do(() => this.#start(effect, attached));
         return;
       case 'let-in':
         this.distrusting(() => {
@@ -279,8 +277,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'forget-own':
         attached?.own?.forget(effect.items);
         return;
-      case 'move-clock':
-        this.#takingOver(() => this.#moveClock(effect.stoppedAt, effect.startedAt));
+      case 'hold-guest':
+        this.#takingOver(() => this.#hold());
         return;
       case 'open':
         this.#takingOver(() => this.#emerge());
@@ -664,7 +662,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   }
 
   /** Comparing: its guest runs from that checkpoint, once the disks are the checkpoint's. */
-  async #start(epoch: Epoch, attached: Attached | undefined): Promise<void> {
+  async #start(
+    { epoch, stoppedAt }: Extract<Effect, { kind: 'start' }>,
+    attached: Attached | undefined,
+  ): Promise<void> {
     if (attached === undefined || attached.isOver) return;
     const { own, pages, disks } = attached;
     try {
@@ -673,9 +674,9 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       if (attached.isOver) return;
       const opened = next(epoch);
       own.begin(opened);
-      await this.#calls.call('start', { state: pages.stateOf(epoch), epoch: opened });
+      await this.#calls.call('start', { state: pages.stateOf(epoch), epoch: opened, stoppedAt });
       this.#ran = true;
-      if (!attached.isOver) this.post({ kind: 'started', epoch, at: this.now });
+      if (!attached.isOver) this.post({ kind: 'started', epoch });
     } catch (error) {
       if (attached.isOver) return;
       this.post({ kind: 'load-failed', epoch, reason: (error as Error).message });
@@ -683,17 +684,15 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   }
 
   /** The guest runs here already: it goes on as if it had always been this one. */
-  async #moveClock(stoppedAt: number, startedAt: number): Promise<void> {
+  async #hold(): Promise<void> {
     const attached = this.#attached;
     if (attached === undefined) throw new Error('there is no machine');
-    const moveMs = Math.max(0, specification.clockMove(stoppedAt, startedAt));
-    this.#movedMs = moveMs;
-    const { exitCode } = await this.#calls.call('moveClock', { moveMs });
+    const { exitCode } = await this.#calls.call('hold', undefined);
     this.#endedWith = exitCode;
     await attached.disks.handOver();
     await this.#keepChanges(attached);
     attached.packets.drainTaps();
-    this.log.add('takeover', `its guest runs already; clock moved ${moveMs.toFixed(0)} ms`);
+    this.log.add('takeover', 'its guest runs already');
   }
 
   /** What its guest says and writes is its own from now on. */
@@ -701,7 +700,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { own } = this.#attached ?? {};
     if (own === undefined) return;
     const { flows } = own.facts;
-    const translation = this.#ran && flows > 0 ? own.translation(Math.ceil(this.#movedMs) + slackTicks) : undefined;
+    const translation = this.#ran && flows > 0 ? own.translation(slackTicks) : undefined;
     await this.#calls.call('emerge', translation);
     own.close();
     if (flows > 0 && this.#ran) this.log.add('takeover', `${flows} connections go on with their old numbers`);

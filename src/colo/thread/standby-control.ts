@@ -116,13 +116,13 @@ export class StandbyControl extends SideControl {
         this.#machine.replica?.park();
       },
       rollBack: () => this.#machine.replica?.rollBack(),
-      start: ({ state, epoch }) => {
-        const { checkMs, loadMs, exitCode } = this.#machine.start(state, epoch);
+      start: ({ state, epoch, stoppedAt }) => {
+        const { checkMs, loadMs, exitCode } = this.#machine.start(state, epoch, bootTimeMs() - stoppedAt);
         if (exitCode !== undefined) this.calls?.tell('guestEnded', { exitCode });
         return checkMs + loadMs;
       },
-      moveClock: ({ moveMs }) => {
-        this.#machine.moveClock(moveMs);
+      hold: () => {
+        this.#machine.hold();
         const ended = this.#machine.replica?.ended;
         return ended === undefined ? {} : { exitCode: exitCodeOf(ended) };
       },

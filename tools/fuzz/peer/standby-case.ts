@@ -88,7 +88,7 @@ class StandbyRig {
         park: () => undefined,
         rollBack: () => undefined,
         start: () => 0,
-        moveClock: () => ({}),
+        hold: () => ({}),
         emerge: () => undefined,
         resume: () => undefined,
         replay: () => undefined,

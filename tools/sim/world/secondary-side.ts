@@ -54,8 +54,6 @@ export class SecondarySide extends Side<SecondaryEvent> {
   /** Those that have entered the guest, which ran. */
   #letIn = 0;
   readonly #translation: Translation;
-  /** How far P's guest is ahead of this one, ms. */
-  #behindMs = 0;
   /** Of the open epoch, how many of what the guest said are forgotten. */
   #forgotten = 0;
   /** Of disks, for a guest that is stopped. */
@@ -115,7 +113,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
         }
         return;
       case 'start':
-        this.#start(effect.epoch);
+        this.#start(effect.epoch, effect.stoppedAt);
         return;
       case 'let-in':
         this.#enter(requestOf(effect.item), effect.item.epoch);
@@ -127,13 +125,10 @@ export class SecondarySide extends Side<SecondaryEvent> {
         this.gate.forget(effect.items - this.#forgotten);
         this.#forgotten = Math.max(this.#forgotten, effect.items);
         return;
-      case 'move-clock': {
+      case 'hold-guest': {
         const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, Number.POSITIVE_INFINITY));
         world.checkRunning(this, this.guest, view);
         if (!this.#rules.sendsOwn) this.gate.clear();
-        const { stoppedAt, startedAt } = effect;
-        this.guestClockOffset += this.#rules.clockMove(stoppedAt, startedAt);
-        this.#behindMs = 0;
         const { received } = this.secondary;
         world.checkClock(this.#arrivals.get(received) ?? 0, received, this.now + this.guestClockOffset);
         return;
@@ -310,7 +305,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
   }
 
   /** Comparing: the guest runs from this checkpoint. */
-  #start(epoch: Epoch): void {
+  #start(epoch: Epoch, stoppedAt: number): void {
     const before = this.guest;
     const clock = this.#loadGuest(epoch);
     if (!this.#rules.rollsBack) {
@@ -319,15 +314,14 @@ export class SecondarySide extends Side<SecondaryEvent> {
     }
     const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, epoch));
     this.world.checkEqual(epoch, this.guest.pages, this.#state, view);
-    this.guestClockOffset = clock - this.now;
-    this.#behindMs = this.now - this.clock.at(this.#arrivals.get(epoch) ?? this.world.agenda.now);
+    this.guestClockOffset = clock + this.#rules.clockMove(stoppedAt, this.now) - this.now;
+    this.world.checkClock(this.#arrivals.get(epoch) ?? 0, epoch, this.now + this.guestClockOffset);
     this.guestRuns = true;
     this.world.count("starts of the secondary's guest");
     this.pumpDisk();
     const generation = this.#generation;
-    const at = this.now;
     this.world.agenda.after(this.world.random.between(0.2, 2), () => {
-      if (generation === this.#generation) this.post({ kind: 'started', epoch, at });
+      if (generation === this.#generation) this.post({ kind: 'started', epoch });
     });
   }
 
@@ -399,7 +393,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
   }
 
   protected override answered(answer: Answer): void {
-    const said = this.#translation.translate({ ...answer, clock: answer.clock + this.#behindMs });
+    const said = this.#translation.translate(answer);
     if (this.live) {
       this.output(said);
       return;

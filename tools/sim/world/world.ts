@@ -313,7 +313,7 @@ export class World implements Surroundings {
     const passed = this.agenda.now - truth.at;
     const limit = stoppedArrivedAt - truth.at + passed * 0.45 + 2;
     if (behind > limit || behind < -(passed * 0.45 + 2)) {
-      throw new Violation('B.12', `the guest's clock is ${behind.toFixed(1)} ms behind at the takeover`);
+      throw new Violation('B.12', `the guest's clock is ${behind.toFixed(1)} ms behind where it goes on`);
     }
   }
 

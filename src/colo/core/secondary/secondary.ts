@@ -66,9 +66,6 @@ export class Secondary {
   /** The guest is to run from the checkpoint that is gathered, and from the one that is being loaded. */
   #comparesNext = false;
   #compares = false;
-  /** When the guest that runs was started, and when its checkpoint's stop was over. */
-  #startedAt = 0;
-  #startedFrom = 0;
   /** When the stop of each of these two was over, by this side's clock. */
   #receivedAt = 0;
   #stagedAt = 0;
@@ -156,7 +153,7 @@ export class Secondary {
         this.#diskCommitted(event.epoch);
         return;
       case 'started':
-        this.#started(event.epoch, event.at);
+        this.#started(event.epoch);
         return;
       case 'own-room-half':
         if (this.#guest === 'running' && this.phase === 'protecting') {
@@ -490,18 +487,16 @@ export class Secondary {
     if (this.step !== 'committing' || epoch !== this.#received) return;
     if (this.#compares && (this.phase === 'seeding' || this.phase === 'protecting')) {
       this.#step.move('starting');
-      this.#do({ kind: 'start', epoch });
+      this.#do({ kind: 'start', epoch, stoppedAt: this.#receivedAt });
       return;
     }
     this.#standsAt(epoch);
   }
 
   /** Comparing: the guest runs from this checkpoint, its output held. */
-  #started(epoch: Epoch, at: number): void {
+  #started(epoch: Epoch): void {
     if (this.step !== 'starting' || epoch !== this.#received) return;
     this.#guest = 'running';
-    this.#startedAt = at;
-    this.#startedFrom = this.#receivedAt;
     this.#do({ kind: 'let-in-kept', epoch: next(epoch) });
     this.#standsAt(epoch);
   }
@@ -729,12 +724,7 @@ export class Secondary {
         { kind: 'send-kept', epoch: standsAt },
       );
     } else {
-      this.#do(
-        { kind: 'move-clock', stoppedAt: this.#startedFrom, startedAt: this.#startedAt },
-        { kind: 'announce' },
-        { kind: 'send-kept', epoch: standsAt },
-        { kind: 'open' },
-      );
+      this.#do({ kind: 'hold-guest' }, { kind: 'announce' }, { kind: 'send-kept', epoch: standsAt }, { kind: 'open' });
     }
     this.#do({ kind: 'replay-input', epoch: standsAt }, { kind: 'resume-guest' });
     this.#setTimer('consent', never);
