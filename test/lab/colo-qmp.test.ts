@@ -109,7 +109,7 @@ t.test('each line of the script for a pair is a whole command', async (t) => {
 /** It takes two minutes: by name only (`npm test -- lab --grep QEMU.7.2.in.COLO`). What is found here, unit tests keep. */
 if (process.env.COLO_TEST_GREP?.includes('COLO') === true) {
   t.test('a pair answers its clients in the shapes of QEMU 7.2 in COLO', { timeout: 0 }, async (t) => {
-    const pair = await LabPair.make(silent, await serviceGuest(silent, `${memoryMib}M`));
+    const pair = await LabPair.make(silent, await serviceGuest(silent, memoryMib));
     t.teardown(() => pair.close());
     const theirs = await hear(await QemuPair.make(pair, silent));
     const mine = await hear(new OurPair(pair, { detectionMs: 15_000 }));

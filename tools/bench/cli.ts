@@ -16,6 +16,8 @@ import { benchCheckpoint, quickTimes, wholeTimes } from './pair/checkpoint.ts';
 import { formatCheckpoint } from './pair/checkpoint-report.ts';
 import { benchFailover } from './pair/failover.ts';
 import { formatFailover as formatFailoverInLab } from './pair/failover-report.ts';
+import { benchService, quickServices, wholeServices } from './pair/service.ts';
+import { formatService } from './pair/service-report.ts';
 import { benchPause } from './pause.ts';
 import { formatPauses } from './pause-report.ts';
 import { benchRegisters } from './registers.ts';
@@ -175,6 +177,14 @@ bench(
     'two hosts of the lab',
   ({ rounds }) => benchFailover(rounds, progress),
   { format: formatFailoverInLab, rounds: 20 },
+);
+
+bench(
+  'service',
+  'answers a second and how long they take, of services that people run: nginx, redis, replies that always differ; unprotected, ' +
+    "comparing, buffered, and QEMU's COLO, on two hosts of the lab",
+  ({ quick }) => benchService(quick === true ? quickServices : wholeServices, progress),
+  { format: formatService, length: 'quick' },
 );
 
 /** One figure a line. */

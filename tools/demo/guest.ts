@@ -77,7 +77,9 @@ sh
 export interface ServiceGuest {
   /** The path, on this machine, of what it boots from. */
   readonly initrd: string;
-  readonly memory: string;
+  readonly memoryMib: number;
+  /** What it says on its serial port when it can be asked. */
+  readonly ready: string;
   /** Makes its disk at the path that comes behind this line of the shell, in a host. */
   readonly makeDisk: string;
 }
@@ -87,8 +89,9 @@ export interface ServiceGuest {
  *
  * @param beside a perl program that runs beside the service
  */
-export async function serviceGuest(progress: Progress, memory = '96M', beside?: string): Promise<ServiceGuest> {
-  return { initrd: await serviceGuestInitrd(progress, beside), memory, makeDisk: 'truncate -s 4M' };
+export async function serviceGuest(progress: Progress, memoryMib = 96, beside?: string): Promise<ServiceGuest> {
+  const initrd = await serviceGuestInitrd(progress, beside);
+  return { initrd, memoryMib, ready: serviceReady, makeDisk: 'truncate -s 4M' };
 }
 
 async function serviceGuestInitrd(progress: Progress, beside: string | undefined): Promise<string> {

@@ -58,12 +58,12 @@ export interface PairSettings {
 export class LabPair {
   readonly lab: Lab;
   readonly detectionMs: number;
+  readonly guest: ServiceGuest;
   /** Where the guest is started; its standby is on the other host. */
   primary: Side = 'a';
   /** What the VMM of each side has said on standard error. */
   readonly said: Record<Side, string> = { a: '', b: '' };
   readonly vmm: Partial<Record<Side, RemoteProcess>> = {};
-  readonly #guest: ServiceGuest;
   readonly #keys: string;
   #etcd: RemoteProcess | undefined;
   #pairs = 0;
@@ -72,7 +72,7 @@ export class LabPair {
   private constructor(lab: Lab, detectionMs: number, guest: ServiceGuest, keys: string) {
     this.lab = lab;
     this.detectionMs = detectionMs;
-    this.#guest = guest;
+    this.guest = guest;
     this.#keys = keys;
   }
 
@@ -157,7 +157,7 @@ ip link set eth0 master br0
 ip address add ${host.address}/24 dev br0
 ip link set br0 up
 rm -f ${labFiles.disk}
-${this.#guest.makeDisk} ${labFiles.disk}`);
+${this.guest.makeDisk} ${labFiles.disk}`);
     if (status !== 0) throw new Error(`${host.name} could not be prepared: ${stderr.trim()}`);
   }
 
@@ -204,7 +204,7 @@ ${this.#guest.makeDisk} ${labFiles.disk}`);
     const { isInsecure, checkpointDelayMs, isCompared, detectionMs = this.detectionMs } = this.#settings;
     const guest = [
       ...['--kernel', labFiles.kernel, '--initrd', labFiles.initrd, '--cmdline', 'console=ttyS0 quiet panic=-1'],
-      ...['--cpus', '1', '--memory', this.#guest.memory, ...guestCpuFlags(this.lab.mode)],
+      ...['--cpus', '1', '--memory', `${this.guest.memoryMib}M`, ...guestCpuFlags(this.lab.mode)],
       ...['--standby', `${this.host(this.standby).address}:${peerPort}`],
       ...(isCompared === true ? ['--mode', 'comparing'] : []),
       ...(checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)]),

@@ -42,7 +42,7 @@ export async function benchCheckpoint(
   progress: (line: string) => void,
   names: readonly ContenderName[] = ['ours', 'plaintext', 'qemu'],
 ): Promise<CheckpointResult> {
-  const pair = await LabPair.make(progress, await serviceGuest(progress, `${memoryMib}M`, loadProgram));
+  const pair = await LabPair.make(progress, await serviceGuest(progress, memoryMib, loadProgram));
   try {
     const figures: Partial<Record<ContenderName, Figures>> = {};
     const failures: string[] = [];

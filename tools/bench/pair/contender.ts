@@ -1,6 +1,7 @@
 import type { QmpClient } from '../../../src/vmm/client/qmp-client.ts';
 import type { Side } from '../../demo/lab-pair.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
+import type { Checkpoints } from './service-report.ts';
 
 /** Of the guest. No other mapping of a VMM has this size. */
 export const memoryMib = 136;
@@ -25,6 +26,8 @@ export interface Contender {
    */
   protect(copying: (isGoingOn: boolean) => void): Promise<number>;
   setDelay(ms: number): Promise<void>;
+  /** Checkpoints until now. */
+  checkpoints(): Promise<Checkpoints>;
   /** Stops of the guest from now on, for so long. */
   stops(forMs: number): Promise<readonly Stop[]>;
   /** Kills the primary's process; resolves when the survivor has been told all that it is told. */

@@ -22,7 +22,7 @@ export async function benchFailover(
   progress: (line: string) => void,
   names: readonly FaultName[] = faults,
 ): Promise<FailoverResult> {
-  const pair = await LabPair.make(progress, await serviceGuest(progress, `${memoryMib}M`));
+  const pair = await LabPair.make(progress, await serviceGuest(progress, memoryMib));
   try {
     const qemu = await QemuPair.make(pair, progress);
     const found: Record<FaultName, Silence[]> = { ours: [], plaintext: [], lost: [], qemu: [] };

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QmpClient } from '../../../src/vmm/client/qmp-client.ts';
 import type { ColoEvent, ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
-import { serviceReady } from '../../demo/guest.ts';
 import { type LabPair, type PairSettings, type Side, until } from '../../demo/lab-pair.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
 import { footprintMib, parseFootprint } from '../memory.ts';
-import { type Contender, memoryMib, type Stop, setDelay } from './contender.ts';
+import { type Contender, type Stop, setDelay } from './contender.ts';
+import type { Checkpoints } from './service-report.ts';
 
 const patienceMs = 180_000;
 /** The log keeps some hundred checkpoints: it is read before they are forgotten. */
@@ -35,11 +35,11 @@ export class OurPair implements Contender {
     this.#seenMs = Number.NEGATIVE_INFINITY;
     pair.start('a', this.#said);
     await pair.up('a');
-    await until('the guest to serve', patienceMs, async () => (await pair.serial('a')).includes(serviceReady));
+    await until('the guest to serve', patienceMs, async () => (await pair.serial('a')).includes(pair.guest.ready));
     this.#monitor = pair.monitor('a');
     await this.#ask('qmp_capabilities');
     const smaps = await pair.host('a').run(`cat /proc/${processOf('run')}/smaps`);
-    this.#aloneMib = footprintMib(parseFootprint(smaps.stdout, memoryMib));
+    this.#aloneMib = footprintMib(parseFootprint(smaps.stdout, pair.guest.memoryMib));
   }
 
   async protect(copying: (isGoingOn: boolean) => void): Promise<number> {
@@ -67,6 +67,13 @@ export class OurPair implements Contender {
 
   setDelay(ms: number): Promise<void> {
     return setDelay(this.#client, ms);
+  }
+
+  async checkpoints(): Promise<Checkpoints> {
+    const { headline, epoch, compared } = await this.#status();
+    if (headline !== 'PROTECTED' && headline !== 'WAITING')
+      throw new Error(`the guest is not protected any more: ${this.#pair.said.a}`);
+    return { count: epoch ?? 0, ...(compared === undefined ? {} : { divergences: compared.recent }) };
   }
 
   async stops(forMs: number): Promise<readonly Stop[]> {

@@ -1,17 +1,17 @@
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { QmpClient } from '../../../src/vmm/client/qmp-client.ts';
-import { serviceReady } from '../../demo/guest.ts';
 import { type LabPair, labFiles, type Side, until } from '../../demo/lab-pair.ts';
 import { imageSuites } from '../../images/kernel.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
-import { cached, keyOf } from '../../packages/cache.ts';
 import { execute } from '../../packages/execute.ts';
-import { fetchPackages } from '../../packages/package-set.ts';
+import { fetchPackages, type PackageSet } from '../../packages/package-set.ts';
 import type { Progress } from '../../packages/progress.ts';
 import { commandFromSet } from '../../packages/run-from-set.ts';
 import { footprintMib, parseFootprint } from '../memory.ts';
-import { type Contender, memoryMib, type Stop, setDelay } from './contender.ts';
+import { type Contender, type Stop, setDelay } from './contender.ts';
 import {
   beginColo,
   imageNames,
@@ -24,17 +24,17 @@ import {
   serveDisk,
   takeOver,
 } from './qemu-colo.ts';
+import type { Checkpoints } from './service-report.ts';
 
 const patienceMs = 120_000;
 const images = '/tmp/qcow2';
 const serial = '/tmp/qemu-serial.log';
-const imageBytes = 4 * 1024 * 1024;
 
 /** Debian's QEMU 7.2 on each host, as a COLO pair, led by a script on the machine outside. */
 export class QemuPair implements Contender {
   readonly name = 'qemu';
   readonly #pair: LabPair;
-  readonly #image: Buffer;
+  readonly #tools: PackageSet;
   readonly #vmm: Partial<Record<Side, RemoteProcess>> = {};
   readonly #monitors: Partial<Record<Side, QmpClient>> = {};
   readonly #said: Record<Side, string> = { a: '', b: '' };
@@ -42,19 +42,26 @@ export class QemuPair implements Contender {
   #events: { readonly name: string; readonly atMs: number }[] = [];
   #aloneMib = 0;
 
-  private constructor(pair: LabPair, image: Buffer) {
+  private constructor(pair: LabPair, tools: PackageSet) {
     this.#pair = pair;
-    this.#image = image;
+    this.#tools = tools;
   }
 
   static async make(pair: LabPair, progress: Progress): Promise<QemuPair> {
-    return new QemuPair(pair, await emptyImage(progress));
+    return new QemuPair(pair, await fetchPackages({ names: ['qemu-utils'], suites: imageSuites, progress }));
   }
 
   get #places(): QemuPairPlaces {
     const { lab } = this.#pair;
     return {
-      ...{ mode: lab.mode, memoryMib, kernel: labFiles.kernel, initrd: labFiles.initrd, serial, images },
+      ...{
+        mode: lab.mode,
+        memoryMib: this.#pair.guest.memoryMib,
+        kernel: labFiles.kernel,
+        initrd: labFiles.initrd,
+        serial,
+        images,
+      },
       primary: addressOf(this.#pair, 'a'),
       secondary: addressOf(this.#pair, 'b'),
     };
@@ -63,18 +70,21 @@ export class QemuPair implements Contender {
   async boot(): Promise<void> {
     await this.#pair.renew();
     this.#events = [];
+    const { disk, empty } = await imagesOf(await this.#pair.disk('a'), this.#tools);
     for (const side of ['a', 'b'] as const) {
       const host = this.#pair.host(side);
-      for (const name of imageNames) await host.push(this.#image, `${images}/${name}`);
+      for (const name of imageNames) {
+        await host.push(name === 'primary' || name === 'secondary' ? disk : empty, `${images}/${name}`);
+      }
       const made = await host.run(`rm -f ${serial}; ip tuntap add dev tap0 mode tap vnet_hdr
 ip link set tap0 master br0 && ip link set tap0 up`);
       if (made.status !== 0) throw new Error(`there is no TAP on host ${side}: ${made.stderr}`);
     }
     await this.#start('a', primaryCommand(this.#places));
     await until('the guest to serve', patienceMs, async () =>
-      (await this.#pair.host('a').run(`cat ${serial}`)).stdout.includes(serviceReady),
+      (await this.#pair.host('a').run(`cat ${serial}`)).stdout.includes(this.#pair.guest.ready),
     );
-    this.#aloneMib = footprintMib(parseFootprint(await this.#smaps('a'), memoryMib));
+    this.#aloneMib = footprintMib(parseFootprint(await this.#smaps('a'), this.#pair.guest.memoryMib));
   }
 
   async protect(): Promise<number> {
@@ -100,6 +110,12 @@ ip link set tap0 master br0 && ip link set tap0 up`);
 
   setDelay(ms: number): Promise<void> {
     return setDelay(this.#monitor('a'), ms);
+  }
+
+  async checkpoints(): Promise<Checkpoints> {
+    const { status } = (await this.#monitor('a').execute('query-migrate')) as { status?: string };
+    if (status !== 'colo') throw new Error(`the pair is ${status}: ${this.#said.a}${this.#said.b}`);
+    return { count: this.#stopsSince(0).length };
   }
 
   async stops(forMs: number): Promise<readonly Stop[]> {
@@ -214,17 +230,17 @@ process.stdin.pipe(socket);
 socket.on('error', () => {}).on('close', () => process.exit()).pipe(process.stdout);
 `;
 
-/** A qcow2 image of nothing. */
-async function emptyImage(progress: Progress): Promise<Buffer> {
-  const tools = await fetchPackages({ names: ['qemu-utils'], suites: imageSuites, progress });
-  const folder = await cached({
-    kind: 'qcow2',
-    key: keyOf(tools.key, imageBytes),
-    progress,
-    build: async (directory) => {
-      const { program, args } = commandFromSet(tools.root, 'usr/bin/qemu-img');
-      await execute(program, [...args, 'create', '-q', '-f', 'qcow2', `${directory}/empty`, String(imageBytes)]);
-    },
-  });
-  return readFile(`${folder}/empty`);
+/** A guest's disk as a qcow2 image, and one of the same size of nothing. */
+async function imagesOf(raw: Buffer, tools: PackageSet): Promise<{ readonly disk: Buffer; readonly empty: Buffer }> {
+  const { program, args } = commandFromSet(tools.root, 'usr/bin/qemu-img');
+  const folder = await mkdtemp(join(tmpdir(), 'colo-vmm-qcow2-'));
+  try {
+    const [from, disk, empty] = ['raw', 'disk', 'empty'].map((name) => join(folder, name)) as [string, string, string];
+    await writeFile(from, raw);
+    await execute(program, [...args, 'convert', '-f', 'raw', '-O', 'qcow2', from, disk]);
+    await execute(program, [...args, 'create', '-q', '-f', 'qcow2', empty, String(raw.length)]);
+    return { disk: await readFile(disk), empty: await readFile(empty) };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }

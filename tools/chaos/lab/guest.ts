@@ -114,7 +114,7 @@ export async function servicesGuest(progress: Progress): Promise<ServiceGuest> {
     }
   }
   const initrd = await buildGuestInitramfs({
-    modules: ['virtio_mmio', 'virtio_blk', 'virtio_net', 'crc32c_generic', 'ext4'],
+    modules: ['virtio_mmio', 'virtio_pci', 'virtio_blk', 'virtio_net', 'crc32c_generic', 'ext4'],
     files: [
       ...files.values(),
       { path: 'counter.pl', content: serviceProgram(`/data${guestFiles.counter}`, '1 << 30') },
@@ -128,5 +128,5 @@ export async function servicesGuest(progress: Progress): Promise<ServiceGuest> {
   });
   // Small blocks and a small journal: it is copied, compared and checked in every round.
   const file = 'f=$1; truncate -s 24M $f && mke2fs -q -F -t ext4 -b 1024 -J size=1 -m 0 -E lazy_itable_init=0 $f';
-  return { initrd, memory: '160M', makeDisk: `sh -ec '${file}' sh` };
+  return { initrd, memoryMib: 160, ready: servicesReady, makeDisk: `sh -ec '${file}' sh` };
 }
