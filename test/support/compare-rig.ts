@@ -29,6 +29,7 @@ export class CompareRig {
     };
     const small = { ...defaultCompareSettings, storeBytes: 1 << 20, flows: 64, ...settings };
     this.comparator = new Comparator({ settings: small, outcome, policyOf, seed: 5, headerBytes }, 0);
+    this.comparator.secondaryRuns(0);
   }
 
   /** P's guest sends; the handle. */
@@ -55,8 +56,10 @@ export class CompareRig {
     this.s(packet);
   }
 
-  checkpoint(): void {
+  /** @param runs S has loaded it, and its guest runs */
+  checkpoint(runs = true): void {
     this.comparator.endEpoch(this.epoch++);
+    if (runs) this.comparator.secondaryRuns(this.now);
   }
 
   /** Reasons of all checkpoints that were wanted. */

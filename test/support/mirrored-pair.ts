@@ -136,6 +136,7 @@ class Conversation {
     };
     const settings = { ...defaultCompareSettings, flows: 16, storeBytes: 1 << 20, timeoutMs: 300 };
     this.#comparator = new Comparator({ settings, outcome, policyOf: () => 'compare', seed }, 0);
+    this.#comparator.secondaryRuns(0);
     this.#translator = new Translator({ settings: { ...defaultTranslateSettings, flows: 16 }, seed });
   }
 
@@ -278,6 +279,7 @@ class Conversation {
     this.#wantsCheckpoint = false;
     this.#checkpoints++;
     this.#comparator.endEpoch(this.#epoch++);
+    this.#comparator.secondaryRuns(this.#now);
     for (const packet of this.#held.values()) {
       this.#noteTime(packet);
       this.#travel(this.#toClient, packet);

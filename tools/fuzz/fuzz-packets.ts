@@ -96,6 +96,7 @@ class PacketGround {
         handles.endEpoch();
         comparator.endEpoch(epoch++);
       } else if (act === 1) {
+        if (random(4) > 0) comparator.secondaryRuns(now);
         now += random(4000);
         log?.(`scan at ${now}`);
         comparator.scan(now);

@@ -70,6 +70,8 @@ export class Comparator implements FlowOutcome {
   /** Connections in which something waits. */
   readonly #waiting: ComparedFlow[] = [];
   #epoch: number;
+  /** Since when S's guest runs in this epoch, ms; undefined: it does not yet, and nothing waits too long for it. */
+  #runsSince: number | undefined;
   /** In this epoch there was no room for a connection. */
   #wasFull = false;
 
@@ -183,6 +185,7 @@ export class Comparator implements FlowOutcome {
   endEpoch(epoch: number): void {
     if (epoch < this.#epoch) return;
     this.#epoch = epoch + 1;
+    this.#runsSince = undefined;
     this.#wasFull = false;
     for (let flow = this.#waiting.pop(); flow !== undefined; flow = this.#waiting.pop()) {
       flow.waitingAt = -1;
@@ -190,8 +193,19 @@ export class Comparator implements FlowOutcome {
     }
   }
 
+  /**
+   * S's guest runs in the open epoch: from here on it may be too late with an answer. What P says while S loads the checkpoint is
+   * not what the guests do not agree about.
+   */
+  secondaryRuns(now: number): void {
+    this.#runsSince ??= now | 0;
+  }
+
   /** Looks for what has waited too long (spec A.5); to be called at least once a second. */
   scan(now: number): void {
+    const runs = this.#runsSince;
+    if (runs === undefined) return;
+    const hasRunMs = ((now | 0) - runs) >>> 0;
     for (let at = this.#waiting.length - 1; at >= 0; at--) {
       const flow = this.#waiting[at] as ComparedFlow;
       const mine = flow.primary.first;
@@ -199,8 +213,8 @@ export class Comparator implements FlowOutcome {
       const disagrees = flow.isDatagrams && mine !== undefined && theirs !== undefined;
       const { disagreeMs, timeoutMs } = this.#parts.settings;
       const limit = disagrees ? disagreeMs : timeoutMs;
-      const isMine = mine !== undefined && (((now | 0) - mine.since) | 0) >= limit;
-      const isTheirs = theirs !== undefined && (((now | 0) - theirs.since) | 0) >= limit;
+      const isMine = mine !== undefined && Math.min(((now | 0) - mine.since) | 0, hasRunMs) >= limit;
+      const isTheirs = theirs !== undefined && Math.min(((now | 0) - theirs.since) | 0, hasRunMs) >= limit;
       if (!isMine && !isTheirs) continue;
       // Where each waits for the other, the later one has waited long enough, too.
       if (disagrees && !(isMine && isTheirs)) continue;

@@ -61,6 +61,11 @@ export class ComparedOutput implements CompareOutcome {
     this.#dropped = [];
   }
 
+  /** See {@link Comparator.secondaryRuns}. */
+  secondaryRuns(now: number): void {
+    this.#comparator.secondaryRuns(now);
+  }
+
   /** To be called about once a second. */
   scan(now: number): void {
     this.#comparator.scan(now);

@@ -177,6 +177,11 @@ export class PrimaryPackets {
     this.#release();
   }
 
+  /** S's guest stands at the last checkpoint and runs on from it, if it is to run. */
+  secondaryRuns(): void {
+    this.#compared?.secondaryRuns(this.#parts.now());
+  }
+
   /** What the comparison has found since protection began, if there is one. */
   get comparison(): ComparedOutput['facts'] | undefined {
     return this.#compared?.facts;

@@ -279,6 +279,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       return;
     }
     super.received(frame);
+    if (message.kind === 'vmstate-loaded' || message.kind === 'checkpoint-ready')
+      this.#attached?.packets.secondaryRuns();
     if (message.kind === 'heartbeat') this.#attached?.disks.laid(message.laidBytes);
   }
 

@@ -145,6 +145,20 @@ test('connections in which something waits are looked at, however they come and 
   t.match(rig.comparator.facts, { divergences: 2 });
 });
 
+test('nothing waits too long for a guest that is not started yet, and from then on as long as ever', async (t) => {
+  const rig = new CompareRig();
+  rig.checkpoint(false);
+  rig.p(udpPacket());
+  rig.comparator.scan(9000);
+  t.strictSame(rig.reasons, [], 'its checkpoint takes its time');
+  rig.comparator.secondaryRuns(10_000);
+  rig.comparator.scan(12_999);
+  t.strictSame(rig.reasons, []);
+  rig.comparator.secondaryRuns(12_999);
+  rig.comparator.scan(13_000);
+  t.strictSame(rig.reasons, ['timeout']);
+});
+
 test('times wrap', async (t) => {
   const rig = new CompareRig();
   rig.now = 2 ** 31 - 1000;
