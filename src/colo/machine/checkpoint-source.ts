@@ -4,6 +4,7 @@ import type { Checkpoint, CheckpointArea } from '../../vmm/machine/checkpoint.ts
 import type { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { type PausePart, type PauseTimes, pauseParts } from '../../vmm/vmstate/pause-times.ts';
 import { type Epoch, next } from '../protocol/numbers.ts';
+import type { TranslatorState } from '../translate/translator-state.ts';
 import { StateEncoder } from './checkpoint-state.ts';
 import type { Captured, Collected, SharedCheckpoints } from './shared-checkpoints.ts';
 
@@ -12,6 +13,8 @@ export interface CapturedMachine {
   readonly ram: GuestRam;
   readonly state: string;
   readonly pauseTimes: Pick<PauseTimes, 'ms'>;
+  /** What packets are translated with, while the machine is stopped; undefined: they are not. */
+  readonly translation?: unknown;
   checkpointArea(expectedPages: number): CheckpointArea;
   capture(area: CheckpointArea, closeEpoch: () => void): Checkpoint;
 }
@@ -73,7 +76,9 @@ export class CheckpointSource {
     const { staging } = this.#area;
     if (staging.count > this.#keptPages) staging.trim(this.#keptPages);
     const runs = this.#machine.state === 'running';
+    let translation: unknown;
     const checkpoint = this.#machine.capture(this.#area, () => {
+      translation = this.#machine.translation;
       this.#epoch.number = next(epoch);
     });
     const { pauseTimes } = this.#machine;
@@ -84,7 +89,12 @@ export class CheckpointSource {
     return {
       epoch,
       pages: checkpoint.pages.count,
-      state: this.#encoder.encode(exitCode === undefined ? checkpoint : { ...checkpoint, exitCode }),
+      state: this.#encoder.encode({
+        ...checkpoint,
+        ...(exitCode === undefined ? {} : { exitCode }),
+        // Its io thread translates with what was a state, and says the same of it.
+        ...(translation === undefined ? {} : { translation: translation as TranslatorState }),
+      }),
       stoppedMs: runs ? Object.values(parts).reduce((sum, ms) => sum + ms, 0) : 0,
       parts,
     };

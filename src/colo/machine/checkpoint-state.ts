@@ -6,13 +6,16 @@ import { VmStateError } from '../../devices/vm-state-error.ts';
 import { checkIoDeviceStates } from '../../vmm/io/io-device-state-schema.ts';
 import type { CheckpointState } from '../../vmm/machine/checkpoint.ts';
 import { StateImage } from '../../vmm/vmstate/state-image.ts';
+import { defaultTranslateSettings } from '../translate/settings.ts';
+import { checkedTranslatorState, type TranslatorState } from '../translate/translator-state.ts';
 
 /**
  * A machine's state as it travels, which is what `vmstate-size` counts:
  *
  *     0        u32   bytes of the image, little-endian
  *     4        the image: what KVM keeps (state-image.ts)
- *     4 + n    CBOR: { serial, pciAddress, devices } as in snapshots, { exitCode } of a guest that has ended
+ *     4 + n    CBOR: { serial, pciAddress, devices } as in snapshots, { exitCode } of a guest that has ended, { translation } of one
+ *              whose packets are translated (../translate)
  */
 const headBytes = 4;
 
@@ -20,18 +23,21 @@ const options = { useRecords: false, mapsAsObjects: true, tagUint8Array: false }
 const encoder = new Encoder(options);
 const decoder = new Decoder(options);
 
-const version = 1;
+const version = 2;
 const devices = record({
   version: v.literal(version, 'is no version'),
   serial: v.unknown(),
   pciAddress: u32,
   devices: v.unknown(),
   exitCode: v.nullable(u8),
+  translation: v.unknown(),
 });
 
 /** A state, and how its guest has ended, if it has: whoever takes it over has nothing to run (spec B.13). */
 export interface GuestState extends CheckpointState {
   readonly exitCode?: number;
+  /** Of a survivor of a pair that was compared: its connections that go on with the numbers of the primary before it. */
+  readonly translation?: TranslatorState;
 }
 
 /** A state's bytes, in memory that threads share. */
@@ -45,8 +51,14 @@ export interface EncodedState {
 export class StateEncoder {
   #storage = new SharedArrayBuffer(0);
 
-  encode({ image, own, devices: states, exitCode }: GuestState): EncodedState {
-    const rest = encoder.encode({ version, ...own, devices: states, exitCode: exitCode ?? null });
+  encode({ image, own, devices: states, exitCode, translation }: GuestState): EncodedState {
+    const rest = encoder.encode({
+      version,
+      ...own,
+      devices: states,
+      exitCode: exitCode ?? null,
+      translation: translation ?? null,
+    });
     const sizeBytes = headBytes + image.bytes.length + rest.length;
     if (this.#storage.byteLength < sizeBytes) this.#storage = new SharedArrayBuffer(2 * sizeBytes);
     const bytes = new Uint8Array(this.#storage);
@@ -75,11 +87,27 @@ export function decodeState(bytes: Uint8Array): GuestState {
   } catch (error) {
     throw new VmStateError('checkpoint', `is no CBOR: ${error instanceof Error ? error.message : error}`);
   }
-  const { serial, pciAddress, devices: states, exitCode } = checkState('checkpoint', version, devices, rest);
+  const {
+    serial,
+    pciAddress,
+    devices: states,
+    exitCode,
+    translation,
+  } = checkState('checkpoint', version, devices, rest);
   return {
     image,
     own: { serial: checkSerialPortState(serial), pciAddress },
     devices: checkIoDeviceStates(states),
     ...(exitCode === null ? {} : { exitCode }),
+    ...(translation === null ? {} : { translation: translationOf(translation) }),
   };
+}
+
+/** @throws VmStateError */
+function translationOf(state: unknown): TranslatorState {
+  try {
+    return checkedTranslatorState(state, defaultTranslateSettings.flows);
+  } catch (error) {
+    throw new VmStateError('checkpoint', (error as Error).message);
+  }
 }

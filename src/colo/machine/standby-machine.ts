@@ -11,6 +11,8 @@ import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
+import { roundTripTicks } from '../translate/settings.ts';
+import type { TranslatorState } from '../translate/translator-state.ts';
 import { decodeState } from './checkpoint-state.ts';
 import type { StandbyDevices } from './machine-shapes.ts';
 import { movedClock, nanoseconds } from './moved-clock.ts';
@@ -49,6 +51,8 @@ export class StandbyMachine {
   readonly machine: Machine;
   /** Of a machine whose guest may run beside the primary's. */
   readonly replica: Replica | undefined;
+  /** Of the state that was loaded last. */
+  #translation: TranslatorState | undefined;
   /** When the state's clock was moved, on this process's clock in ms. */
   #movedAt = 0;
   #closed: Promise<void> | undefined;
@@ -148,9 +152,19 @@ export class StandbyMachine {
     this.machine.release('keep', nanoseconds(performance.now() - this.#movedAt));
   }
 
-  /** Comparing, or not: what its guest says and writes is its own from now on. After {@link revive} or {@link hold}. */
-  emerge(translation: LiveTranslation | undefined): void {
-    this.replica?.emerge(translation);
+  /**
+   * Comparing, or not: what its guest says and writes is its own from now on. After {@link revive} or {@link hold}.
+   *
+   * @param translation of a guest that ran; of one that was revived it came with the checkpoint, if P's was translated
+   * @returns connections that go on with numbers that are not the guest's
+   * @throws DiskError; Error
+   */
+  emerge(translation: LiveTranslation | undefined): number {
+    const inherited = this.#translation && { state: this.#translation, aheadTicks: roundTripTicks };
+    const chosen = translation ?? inherited;
+    if (this.replica !== undefined) this.replica.emerge(chosen);
+    else if (chosen !== undefined) this.machine.translate(chosen);
+    return chosen?.state.flows.length ?? 0;
   }
 
   /** Ends the machine at any time, and waits for its threads. The colo thread uses nothing of it any more. */
@@ -166,6 +180,7 @@ export class StandbyMachine {
     state.image.clock = movedClock(state.image.clock, moveMs);
     const checked = performance.now();
     this.machine.apply(state);
+    this.#translation = state.translation;
     this.#dropSent();
     const times = { checkMs: checked - began, loadMs: performance.now() - checked };
     return state.exitCode === undefined ? times : { ...times, exitCode: state.exitCode };

@@ -84,8 +84,11 @@ export type SecondaryMachineCalls = {
   };
   /** A guest that runs is stopped, to speak for itself when it is resumed; its clock goes on. Its exit code if it has ended. */
   readonly hold: { readonly given: Nothing; readonly answer: { readonly exitCode?: number } };
-  /** Its packets and disks are its own from now on; what its connections are translated with. */
-  readonly emerge: { readonly given: LiveTranslation | undefined; readonly answer: Nothing };
+  /**
+   * Its packets and disks are its own from now on; what connections of a guest that ran are translated with. How many go on with
+   * numbers that are not the guest's.
+   */
+  readonly emerge: { readonly given: LiveTranslation | undefined; readonly answer: number };
   /** Loads a state, to see that it can be; the machine stays held. */
   readonly rehearse: { readonly given: Uint8Array; readonly answer: Nothing };
   /** The machine is not needed any more. */

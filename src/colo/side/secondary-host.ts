@@ -27,15 +27,13 @@ import type { StreamName } from '../protocol/message-table.ts';
 import { type EpochItem, type Hello, isDiskQuestion } from '../protocol/messages.ts';
 import { type Epoch, next, noCheckpoint, type Term } from '../protocol/numbers.ts';
 import type { PacketRecord } from '../record/packet-record.ts';
+import { roundTripTicks } from '../translate/settings.ts';
 import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls, SecondaryViews } from './machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife } from './signs-of-life.ts';
 import type { Listen } from './standby-door.ts';
 import { SurvivorSearch } from './survivor-search.ts';
-
-/** A client's echo is behind P's timestamps by a round trip: at a takeover those of connections are moved by so many ticks more. */
-const slackTicks = 100;
 
 /** What holds a checkpoint of P's machine. */
 interface Attached {
@@ -698,12 +696,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   /** What its guest says and writes is its own from now on. */
   async #emerge(): Promise<void> {
     const { own } = this.#attached ?? {};
-    if (own === undefined) return;
-    const { flows } = own.facts;
-    const translation = this.#ran && flows > 0 ? own.translation(slackTicks) : undefined;
-    await this.#calls.call('emerge', translation);
-    own.close();
-    if (flows > 0 && this.#ran) this.log.add('takeover', `${flows} connections go on with their old numbers`);
+    const translation = this.#ran && (own?.facts.flows ?? 0) > 0 ? own?.translation(roundTripTicks) : undefined;
+    const flows = await this.#calls.call('emerge', translation);
+    own?.close();
+    if (flows > 0) this.log.add('takeover', `${flows} connections go on with their old numbers`);
   }
 
   /**

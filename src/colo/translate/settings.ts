@@ -15,3 +15,6 @@ export const defaultTranslateSettings: TranslateSettings = {
   lingerMs: 2 * minuteMs,
   idleMs: 5 * 24 * 60 * minuteMs,
 };
+
+/** A client's echo is behind P's timestamps by a round trip: at a takeover those of connections are moved by so many ticks more. */
+export const roundTripTicks = 100;

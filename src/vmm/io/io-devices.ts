@@ -34,7 +34,7 @@ import type { DrivenDevices } from './io-loop.ts';
 import type { DiskFailure, IoReport } from './io-report.ts';
 import { CardPort } from './protection/card-port.ts';
 import { IoProtection } from './protection/io-protection.ts';
-import type { MakeTranslation } from './protection/translation.ts';
+import type { MakeTranslation, PacketTranslation } from './protection/translation.ts';
 
 /** What the devices of the io thread work with. */
 export interface IoSurroundings {
@@ -202,12 +202,30 @@ export class IoDevices implements DrivenDevices, Closable {
   /** While the thread is parked: see {@link IoProtection.emerge}. */
   emerge(translation: unknown): string | undefined {
     try {
-      const made = translation === undefined ? undefined : this.#parts.makeTranslation?.(translation);
-      this.#protection.emerge(made, () => this.#parts.loop.turn(settlingTurnMs));
+      this.#protection.emerge(this.#madeOf(translation), () => this.#parts.loop.turn(settlingTurnMs));
       return undefined;
     } catch (error) {
       return (error as Error).message;
     }
+  }
+
+  /** While the thread is parked: packets are translated from now on. */
+  translate(translation: unknown): string | undefined {
+    try {
+      this.#protection.translation.begin(this.#madeOf(translation), true);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  /** While the thread is parked: what packets are translated with; undefined: they are not. */
+  get translation(): unknown {
+    return this.#protection.translation.save();
+  }
+
+  #madeOf(translation: unknown): PacketTranslation | undefined {
+    return translation === undefined ? undefined : this.#parts.makeTranslation?.(translation);
   }
 
   /** While the thread is parked: these packets enter the guest before anything new. */

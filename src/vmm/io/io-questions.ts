@@ -28,6 +28,9 @@ export type IoQuestion =
   | { readonly kind: 'replicate'; readonly shared: SharedReplica }
   | { readonly kind: 'roll-back' }
   | { readonly kind: 'emerge'; readonly translation: unknown }
+  /** Packets are translated from now on; and what they are translated with now. */
+  | { readonly kind: 'translate'; readonly translation: unknown }
+  | { readonly kind: 'translation' }
   /** These packets enter the guest before anything new. */
   | { readonly kind: 'replay'; readonly packets: ReplayedPackets }
   /** Makes the devices what they were at first. */
@@ -42,6 +45,8 @@ export type IoAnswer =
   | { readonly kind: 'power-cycled'; readonly states: readonly IoDeviceState[]; readonly strands: boolean }
   | { readonly kind: 'done' }
   | { readonly kind: 'unsettled'; readonly reason: string }
+  /** Plain data; undefined: nothing is translated. */
+  | { readonly kind: 'translation'; readonly translation: unknown }
   | { readonly kind: 'refused'; readonly part: string; readonly reason: string };
 
 /** The devices as they are asked. */
@@ -60,6 +65,10 @@ export interface SavedDevices {
   rollBack(): void;
   /** Why it cannot; undefined if it has. */
   emerge(translation: unknown): string | undefined;
+  /** Why it cannot; undefined if it does. */
+  translate(translation: unknown): string | undefined;
+  /** What packets are translated with; undefined: they are not. */
+  readonly translation: unknown;
   replay(packets: ReplayedPackets): void;
   /** True: requests of the guest that is gone are still in flight, which reach guest memory where it has been. */
   powerCycle(): boolean;
@@ -121,6 +130,12 @@ export function answerQuestions(port: MessagePort, devices: SavedDevices): (numb
         const reason = devices.emerge(question.translation);
         return reason === undefined ? { kind: 'done' } : { kind: 'unsettled', reason };
       }
+      case 'translate': {
+        const reason = devices.translate(question.translation);
+        return reason === undefined ? { kind: 'done' } : { kind: 'unsettled', reason };
+      }
+      case 'translation':
+        return { kind: 'translation', translation: devices.translation };
       case 'replay':
         devices.replay(question.packets);
         return { kind: 'done' };

@@ -182,6 +182,18 @@ export class IoThread extends ControlledThread<IoReport> {
     return answer.kind === 'unsettled' ? answer.reason : undefined;
   }
 
+  /** Has packets translated from now on. The thread is parked. @returns why they cannot be; undefined if they are */
+  translate(translation: unknown): string | undefined {
+    const answer = this.ask({ kind: 'translate', translation } satisfies IoQuestion) as IoAnswer;
+    return answer.kind === 'unsettled' ? answer.reason : undefined;
+  }
+
+  /** What packets are translated with now; undefined: they are not. The thread is parked. */
+  get translation(): unknown {
+    const answer = this.ask({ kind: 'translation' } satisfies IoQuestion) as IoAnswer;
+    return answer.kind === 'translation' ? answer.translation : undefined;
+  }
+
   /** Has these packets enter the guest before anything new. The thread is parked. */
   replay(packets: ReplayedPackets): void {
     this.ask({ kind: 'replay', packets } satisfies IoQuestion);

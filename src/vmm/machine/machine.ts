@@ -48,6 +48,8 @@ export class Machine implements MonitoredMachine {
   /** It is a copy of another machine, and its guest does not know yet. */
   #isNewCopy = false;
   readonly #resets: Resets;
+  /** Packets are translated, as far as is known here: the io thread ends it. */
+  #isTranslated = false;
   readonly #endKeeper = new EndKeeper(() => this.hold());
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
@@ -329,6 +331,27 @@ export class Machine implements MonitoredMachine {
   emerge(translation: unknown): void {
     const reason = this.#parts.io?.emerge(translation);
     if (reason !== undefined) throw new DiskError(reason);
+    this.#isTranslated = translation !== undefined;
+  }
+
+  /**
+   * Has packets of the guest, which is held, translated from now on.
+   *
+   * @param translation as plain data, of {@link translation} of the machine that it comes from
+   * @throws Error if it is none
+   */
+  translate(translation: unknown): void {
+    const reason = this.#parts.io?.translate(translation);
+    if (reason !== undefined) throw new Error(`its connections cannot go on: ${reason}`);
+    this.#isTranslated = true;
+  }
+
+  /** What packets are translated with, as plain data, of a machine that is stopped; undefined: they are not. */
+  get translation(): unknown {
+    if (!this.#isTranslated) return undefined;
+    const translation = this.#parts.io?.translation;
+    this.#isTranslated = translation !== undefined;
+    return translation;
   }
 
   /** Has these packets enter the guest before anything new. @throws RunStateError if it has ended */

@@ -7,11 +7,14 @@ import { newSharedDisks } from '../../../src/colo/disk/shared-disks.ts';
 import { KeptPackets } from '../../../src/colo/gate/kept-packets.ts';
 import { PrimaryPackets } from '../../../src/colo/gate/primary-packets.ts';
 import { tapsOf } from '../../../src/colo/gate/tap-writer.ts';
+import { CheckpointSource } from '../../../src/colo/machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
 import { StandbyMachine } from '../../../src/colo/machine/standby-machine.ts';
+import { tcpFlag } from '../../../src/colo/packet/wire.ts';
 import type { Message, Packet } from '../../../src/colo/protocol/messages.ts';
 import { epoch } from '../../../src/colo/protocol/numbers.ts';
 import { IoThreadSigns } from '../../../src/colo/side/signs-of-life.ts';
+import { roundTripTicks } from '../../../src/colo/translate/settings.ts';
 import { Doorbell } from '../../../src/host/doorbell.ts';
 import { EventFd } from '../../../src/host/eventfd.ts';
 import { tryRead } from '../../../src/host/libc.ts';
@@ -23,7 +26,9 @@ import { OpenEpoch, type SharedProtection } from '../../../src/vmm/platform/shar
 import { phase } from '../../../src/vmm/thread/thread-control.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, forAWhile, takeOutput, until, vcpuProgram } from '../../support/machines.ts';
+import { tcpPacket } from '../../support/packets.ts';
 import { freeName, ip, makeInterface, noTaps } from '../../support/taps.ts';
+import { TranslateRig } from '../../support/translate-rig.ts';
 import { echoed, echoing } from '../../support/virtio-guests.ts';
 
 const skip = noKvm() || noTaps();
@@ -146,6 +151,30 @@ test('a protected guest is heard by the standby first, and speaks for itself whe
   t.ok(await printed('>abcde'));
   await until(() => framesFrom(tap) === 5);
   t.equal(spelled('output'), '0a 0b 0c 1d', 'by itself');
+});
+
+test('connections that a survivor translates go on at its next standby', { skip }, async (t) => {
+  const card = () => ({ tap: quietTap(t), mac, offload: true });
+  const survivor = bootMachine(t, echoing(0, '>'), { devices: { disks: [], nets: [card()], rng: { kind: 'none' } } });
+  t.ok(await prints(survivor)('>'));
+  const rig = new TranslateRig();
+  rig.out(tcpPacket({ destinationPort: 7, flags: tcpFlag.syn | tcpFlag.ack }));
+  survivor.hold();
+  t.equal(survivor.translation, undefined);
+  t.throws(() => survivor.translate({ state: {}, aheadTicks: 0 }), { message: /connections cannot go on/ });
+  survivor.translate({ state: rig.translator.save(), aheadTicks: 0 });
+  survivor.release();
+
+  const source = new CheckpointSource(survivor, new OpenEpoch());
+  t.teardown(() => source.detach());
+  const { state } = source.capture(epoch(0));
+  const bytes = new Uint8Array(state.storage, 0, state.sizeBytes);
+  const standby = new StandbyMachine(shapeOfMachine(survivor), { disk: [], net: [card()] }, vcpuProgram);
+  t.teardown(() => standby.discard());
+  standby.revive(bytes, 0);
+  t.equal(standby.emerge(undefined), 1);
+  const flows = rig.translator.save().flows.map((flow) => ({ ...flow, timeOffset: roundTripTicks }));
+  t.strictSame(standby.machine.translation, { flows }, 'its timestamps are ahead of what clients have seen');
 });
 
 test('the io thread turns when it is nudged, and while it is parked it need not', { skip }, async (t) => {

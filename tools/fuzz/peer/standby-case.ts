@@ -89,7 +89,7 @@ class StandbyRig {
         rollBack: () => undefined,
         start: () => 0,
         hold: () => ({}),
-        emerge: () => undefined,
+        emerge: () => 0,
         resume: () => undefined,
         replay: () => undefined,
         succeed: () => undefined,

@@ -110,7 +110,7 @@ export class CardPort implements PacketPort, Closable {
     this.#left = undefined;
     const packet = this.#replayed?.[this.#next++];
     if (packet !== undefined) {
-      this.#translation.incoming(this.#card, packet, 0, packet.length);
+      this.#translation.replayed(this.#card, packet, 0, packet.length);
       return scatterPacket(packet, iovAddress, count);
     }
     this.forgetReplay();

@@ -11,6 +11,8 @@ export interface PacketTranslation {
   incoming(card: number, bytes: Uint8Array, offset: number, length: number, now: number): void;
   /** To be called about once a second. */
   scan(now: number): void;
+  /** What another machine needs to go on from here, as plain data. */
+  save(): unknown;
 }
 
 /** @param state as plain data, from another thread */
@@ -21,14 +23,22 @@ const scanMs = 1000;
 /** A translation as all cards share it, which is forgotten when nothing is translated any more. */
 export class SharedTranslation {
   #translation: PacketTranslation | undefined;
+  #isInherited = false;
   #scannedAt = Number.NEGATIVE_INFINITY;
 
-  begin(translation: PacketTranslation | undefined): void {
+  /** @param isInherited the machine before this one translated so itself: what its guest got is in the guest's numbers */
+  begin(translation: PacketTranslation | undefined, isInherited = false): void {
     this.#translation = translation !== undefined && translation.size > 0 ? translation : undefined;
+    this.#isInherited = isInherited;
   }
 
   get isActive(): boolean {
     return this.#translation !== undefined;
+  }
+
+  /** See {@link PacketTranslation.save}; undefined: nothing is translated. */
+  save(): unknown {
+    return this.#translation?.save();
   }
 
   outgoing(card: number, bytes: Uint8Array, offset: number, length: number): void {
@@ -41,6 +51,11 @@ export class SharedTranslation {
     const now = performance.now();
     this.#translation?.incoming(card, bytes, offset, length, now);
     this.#look(now);
+  }
+
+  /** A packet that the guest of the machine before this one got, and this one's gets now. */
+  replayed(card: number, bytes: Uint8Array, offset: number, length: number): void {
+    if (!this.#isInherited) this.incoming(card, bytes, offset, length);
   }
 
   #look(now: number): void {

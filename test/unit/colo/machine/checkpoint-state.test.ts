@@ -1,10 +1,14 @@
 import { encode } from 'cbor-x';
 import { test } from 'tap';
 import { decodeState, StateEncoder } from '../../../../src/colo/machine/checkpoint-state.ts';
+import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
+import type { TranslatorState } from '../../../../src/colo/translate/translator-state.ts';
 import { StateImage } from '../../../../src/vmm/vmstate/state-image.ts';
 import { brokenStates } from '../../../support/broken-states.ts';
+import { tcpPacket } from '../../../support/packets.ts';
 import { randomNumbers } from '../../../support/random.ts';
 import { emptyMachineState } from '../../../support/snapshot-machine.ts';
+import { TranslateRig } from '../../../support/translate-rig.ts';
 
 const { serial } = emptyMachineState(4096);
 const image = new StateImage({ cpus: 2, msrRows: 3, cpuidRows: 1, xsaveBytes: 4096 });
@@ -36,6 +40,22 @@ test('a guest that has ended says so, and how', async (t) => {
   t.equal(roundTrip(), undefined);
   t.equal(roundTrip(0), 0);
   t.equal(roundTrip(4), 4);
+});
+
+test("connections that a survivor's guest has under other numbers travel, and are checked", async (t) => {
+  const rig = new TranslateRig();
+  rig.out(tcpPacket({ destinationPort: 7, flags: tcpFlag.syn | tcpFlag.ack }));
+  const translation = rig.translator.save();
+  const state = { image, own: { serial, pciAddress: 5 }, devices: [] };
+  const roundTrip = (given?: TranslatorState) => {
+    const { storage, sizeBytes } = new StateEncoder().encode(
+      given === undefined ? state : { ...state, translation: given },
+    );
+    return decodeState(new Uint8Array(storage, 0, sizeBytes)).translation;
+  };
+  t.equal(roundTrip(), undefined);
+  t.strictSame(roundTrip(translation), translation);
+  t.throws(() => roundTrip({ flows: [{}] } as unknown as TranslatorState), { code: 'VM_STATE' });
 });
 
 test('an encoder writes over what it wrote before, in the same memory if there is room', async (t) => {

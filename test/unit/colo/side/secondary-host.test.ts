@@ -98,7 +98,7 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
   await until(() => machine.called.includes('succeed'));
   t.strictSame(
     machine.called.filter((name) => name !== 'coloExit'),
-    ['make', 'rehearse', 'revive', 'announce', 'replay', 'resume', 'succeed'],
+    ['make', 'rehearse', 'revive', 'emerge', 'announce', 'replay', 'resume', 'succeed'],
   );
 });
 

@@ -27,6 +27,10 @@ class Adding {
   scan(): void {
     this.scans++;
   }
+  readonly saved = { flows: [] };
+  save(): object {
+    return this.saved;
+  }
 }
 
 /** A replica's port with its feed, and what reads and writes it in two ranges. */
@@ -139,6 +143,23 @@ test('while connections are translated all packets are, but those that were fed'
   const kept = packet(80, 5);
   port.translate(kept, 0, kept.length);
   t.strictSame(kept, added(packet(80, 5), 100));
+});
+
+test('what the guest of a machine that translated got is in its numbers already', async (t) => {
+  const { tap, port, translation, read } = replicaRig(t);
+  port.endFeed(true);
+  translation.begin(new Adding(), true);
+  port.replay([packet(70, 3)]);
+  tap.incoming.push(packet(60, 9));
+  t.strictSame([read(), read()], [packet(70, 3), added(packet(60, 9), 1)]);
+});
+
+test('a translation is saved as long as there is one', async (t) => {
+  const translation = new SharedTranslation();
+  t.equal(translation.save(), undefined);
+  const adding = new Adding();
+  translation.begin(adding);
+  t.equal(translation.save(), adding.saved);
 });
 
 test('once nothing is translated any more, packets go their own way', async (t) => {
