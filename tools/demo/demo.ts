@@ -38,7 +38,7 @@ export async function demonstrate(): Promise<boolean> {
   }
 }
 
-function summaryLines({ verdict, silenceMs, before: { stops, epoch } }: RoundOutcome): string[] {
+function summaryLines({ verdict, silenceMs, before: { stops, epoch, mode }, answersBefore }: RoundOutcome): string[] {
   return [
     '',
     isWhole(verdict)
@@ -50,12 +50,16 @@ function summaryLines({ verdict, silenceMs, before: { stops, epoch } }: RoundOut
     `  lost              ${thousands(verdict.lost)}`,
     `  doubled           ${thousands(verdict.doubled + verdict.invented)}`,
     `  longest silence   ${seconds(silenceMs)}`,
-    `  checkpoints       ${thousands(epoch)}`,
+    `  checkpoints       ${thousands(epoch)} (${mode}), ${perThousand(epoch, answersBefore)} for each 1,000 answers`,
     ...(stops === undefined
       ? []
       : [`  guest stopped     ${stops.median.toFixed(1)} ms for each (median), ${stops.worst.toFixed(1)} ms at worst`]),
     '',
   ];
+}
+
+function perThousand(checkpoints: number, answers: number): string {
+  return answers === 0 ? 'an unknown number' : thousands(Math.round((checkpoints * 1000) / answers));
 }
 
 function shown(command: readonly string[]): string {

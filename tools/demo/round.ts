@@ -34,6 +34,8 @@ export interface RoundOutcome {
   readonly silenceMs: number;
   /** Of the primary, before the fault. */
   readonly before: ColoStatus;
+  /** Answers from when the guest was protected until then. */
+  readonly answersBefore: number;
 }
 
 /** Emulated hosts on a busy machine are slow. */
@@ -73,6 +75,7 @@ export async function playRound(pair: LabPair, audience: Audience, options: Roun
   const isProtected = (): boolean => status.a?.headline === 'PROTECTED' && status.b?.headline === 'PROTECTING';
   await until('the guest to be protected', patienceMs, isProtected);
   clients.forgetSilence();
+  const answersAlone = answers();
   await sleep(options.protectedMs);
   const before = status.a;
   if (before === undefined || !isProtected()) {
@@ -95,7 +98,7 @@ export async function playRound(pair: LabPair, audience: Audience, options: Roun
   const end = await clients.stop();
   const verdict = judge(end, await pair.disk('b'));
   if (pair.lab.failure !== undefined) throw pair.lab.failure;
-  return { verdict, silenceMs: end.summary.longestSilenceMs, before };
+  return { verdict, silenceMs: end.summary.longestSilenceMs, before, answersBefore: answered - answersAlone };
 }
 
 async function strike(pair: LabPair, fault: LabFault): Promise<void> {
