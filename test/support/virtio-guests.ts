@@ -282,6 +282,48 @@ export function hammering(announce: string, features = 0): Uint8Array {
   return image(code, queue, []);
 }
 
+/**
+ * Writes pages to disk 0 whenever it is told to by a byte on its serial port, `strideSectors` from one to the next, other ones each time.
+ * Then it prints `announce`; BAD if a write fails.
+ */
+export function writingWhenTold(pages: number, strideSectors: number, announce: string): Uint8Array {
+  const base = deviceBase(0);
+  const queue = diskQueue([{ type: 'write', page: 0 }]); // avail entries are all 0: the same request each time
+  const code = setUpDevice(new Assembler(), base, 'bad')
+    .set('edi', 0)
+    .print('ready')
+    .label('told')
+    .readSerial()
+    .set('ebx', 0)
+    .label('next')
+    .bytes(0x89, 0xf8) // MOV EAX, EDI
+    .storeEax(dataAddress(0))
+    .bytes(0x69, 0xc3) // IMUL EAX, EBX, imm32
+    .word(strideSectors)
+    .storeEax(queueAddress + queueAt.headers + 8)
+    .bytes(0x47, 0x89, 0xf8) // INC EDI; MOV EAX, EDI
+    .bytes(0x66, 0xa3)
+    .word(queueAddress + queueAt.avail + 2) // MOV [avail index], AX
+    .store(base + register32('QueueNotify'), 0)
+    .label('wait')
+    .loadAx(queueAddress + queueAt.used + 2)
+    .bytes(0x66, 0x39, 0xf8) // CMP AX, DI
+    .jumpIfNotZero('wait')
+    .loadAl(queueAddress + queueAt.status)
+    .compareAl(0)
+    .jumpIfNotZero('bad')
+    .bytes(0x43) // INC EBX
+    .bytes(0x81, 0xfb)
+    .word(pages) // CMP EBX, imm32
+    .jumpIfNotZero('next')
+    .print(announce)
+    .jump('told')
+    .label('bad')
+    .print('BAD')
+    .powerOff();
+  return image(code, queue, []);
+}
+
 /** What {@link hammering} has come to, read from RAM while the machine is paused. */
 export const hammered = {
   /** Number of the page that is being written, or was last. */

@@ -21,6 +21,7 @@ import { formatService } from './pair/service-report.ts';
 import { benchPause } from './pause.ts';
 import { formatPauses } from './pause-report.ts';
 import { benchRegisters } from './registers.ts';
+import { benchResyncNative, formatResync } from './resync-native.ts';
 import { formatRows, ratioMeaning } from './row-report.ts';
 import { benchTranslateNative } from './translate-native.ts';
 import { benchVirtioNative } from './virtio-native.ts';
@@ -151,6 +152,13 @@ bench(
     return benchFailoverNative(rounds, progress);
   },
   { format: formatFailover, rounds: 20 },
+);
+
+bench(
+  'resync',
+  'a standby that comes back when 1 % of a disk of 1 GiB changed, to a full copy; natively, after npm run build',
+  ({ rounds }) => benchResyncNative(rounds, progress),
+  { format: formatResync, rounds: 3 },
 );
 
 bench(

@@ -439,10 +439,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   #tellWhatIsGone(term: Term): void {
     const before = this.#knownTerm;
     this.#knownTerm = term;
-    if (before === 0 || before >= term) return;
     const { disks } = this.#attached ?? {};
-    const kib = Math.ceil((disks?.copiedBytes ?? 0) / 1024);
     const blocks = disks?.takeReplacedBlocks();
+    if (before === 0 || before >= term) return;
+    const kib = Math.ceil((disks?.copiedBytes ?? 0) / 1024);
     const gone = blocks === undefined ? 'nobody knows how many blocks' : `at most ${blocks} blocks of 4 KiB`;
     this.log.add(
       'disk',
