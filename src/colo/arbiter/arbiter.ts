@@ -8,6 +8,12 @@ export interface TermClaim {
   readonly holder: string;
 }
 
+/** The last term of a pair that an arbiter knows, and who has it. */
+export interface TermRecord {
+  readonly term: number;
+  readonly holder: string;
+}
+
 /** `refused`: the term has another holder, or a later term has begun. */
 export type Verdict =
   | { readonly kind: 'granted' }
@@ -33,8 +39,8 @@ export interface Arbiter {
    * @throws ArbiterError if the answer is not known: the claim may have been granted, and is to be repeated
    */
   claim(claim: TermClaim): Promise<Verdict>;
-  /** How long the arbiter takes to answer, in ms; nothing is changed. @throws ArbiterError */
-  check(pair: string): Promise<number>;
+  /** The pair's last term, if there is one: a look whether the arbiter answers, which changes nothing. @throws ArbiterError */
+  check(pair: string): Promise<TermRecord | undefined>;
   /** Closes connections; requests under way fail. */
   close(): void;
 }

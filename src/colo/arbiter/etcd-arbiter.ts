@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import { type Arbiter, ArbiterError, type TermClaim, type Verdict } from './arbiter.ts';
+import { type Arbiter, ArbiterError, type TermClaim, type TermRecord, type Verdict } from './arbiter.ts';
 import { EtcdClient, type EtcdClientOptions, type EtcdValue } from './etcd-client.ts';
-import { type Question, ruleOn, type TermRecord } from './term-rule.ts';
+import { type Question, ruleOn } from './term-rule.ts';
 
 export interface EtcdArbiterOptions extends EtcdClientOptions {
   /** What the keys begin with, so that a cluster can serve others too. */
@@ -40,10 +40,8 @@ export class EtcdArbiter implements Arbiter {
     return this.#ask('claim', claim);
   }
 
-  async check(pair: string): Promise<number> {
-    const begun = performance.now();
-    this.#read(pair, await this.#client.get(this.#key(pair)));
-    return performance.now() - begun;
+  async check(pair: string): Promise<TermRecord | undefined> {
+    return this.#read(pair, await this.#client.get(this.#key(pair)));
   }
 
   close(): void {

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { type Arbiter, ArbiterError, type TermClaim, type Verdict } from './arbiter.ts';
+import { type Arbiter, ArbiterError, type TermClaim, type TermRecord, type Verdict } from './arbiter.ts';
 import type { TermAnswer, TermQuestion } from './term-messages.ts';
 import { beginTermProcess, termCommand } from './term-program.ts';
 
@@ -54,10 +54,9 @@ export class FileArbiter implements Arbiter {
     return this.#verdict({ ask: 'claim', claim });
   }
 
-  async check(pair: string): Promise<number> {
-    const begun = performance.now();
-    await this.#ask({ ask: 'check', pair });
-    return performance.now() - begun;
+  async check(pair: string): Promise<TermRecord | undefined> {
+    const answer = await this.#ask({ ask: 'check', pair });
+    return 'last' in answer ? (answer.last ?? undefined) : undefined;
   }
 
   close(): void {

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { ArbiterError, type TermClaim, type Verdict } from './arbiter.ts';
-import { type Question, ruleOn, type TermRecord } from './term-rule.ts';
+import { ArbiterError, type TermClaim, type TermRecord, type Verdict } from './arbiter.ts';
+import { type Question, ruleOn } from './term-rule.ts';
 
 /**
  * An empty file that somebody made on the shared file system, once. Without it a folder is no arbiter: what is seen may be

@@ -1,4 +1,4 @@
-import type { TermClaim, Verdict } from './arbiter.ts';
+import type { TermClaim, TermRecord, Verdict } from './arbiter.ts';
 import type { Question } from './term-rule.ts';
 
 /** What a FileArbiter asks its process. */
@@ -9,5 +9,5 @@ export type TermQuestion =
 /** What it is told; `problem` is the message of an ArbiterError. */
 export type TermAnswer =
   | { readonly id: number; readonly verdict: Verdict }
-  | { readonly id: number; readonly checked: true }
+  | { readonly id: number; readonly last: TermRecord | null }
   | { readonly id: number; readonly problem: string };

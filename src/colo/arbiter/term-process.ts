@@ -17,8 +17,7 @@ function answer(question: TermQuestion): TermAnswer {
   const { id } = question;
   try {
     if (question.ask !== 'check') return { id, verdict: folder.ask(question.ask, question.claim) };
-    folder.check(question.pair);
-    return { id, checked: true };
+    return { id, last: folder.check(question.pair) ?? null };
   } catch (error) {
     return { id, problem: (error as Error).message };
   }

@@ -1,10 +1,4 @@
-import { ArbiterError, type TermClaim, type Verdict } from './arbiter.ts';
-
-/** The last term of a pair that an arbiter knows, and who has it. */
-export interface TermRecord {
-  readonly term: number;
-  readonly holder: string;
-}
+import { ArbiterError, type TermClaim, type TermRecord, type Verdict } from './arbiter.ts';
 
 /** `register`: both sides are paired and agree on the term. `claim`: one has lost the other. */
 export type Question = 'register' | 'claim';

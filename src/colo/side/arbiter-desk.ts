@@ -1,5 +1,5 @@
 import type { ColoStatus } from '../../vmm/monitor/colo-control.ts';
-import type { Arbiter, Verdict } from '../arbiter/arbiter.ts';
+import type { Arbiter, TermRecord, Verdict } from '../arbiter/arbiter.ts';
 import type { ArbiterConfig } from '../arbiter/arbiter-config.ts';
 import { EtcdArbiter } from '../arbiter/etcd-arbiter.ts';
 import { FileArbiter } from '../arbiter/file-arbiter.ts';
@@ -30,6 +30,9 @@ export class ArbiterDesk {
   #timer: NodeJS.Timeout | undefined;
   /** The term that the arbiter does not know yet. */
   #unregistered: number | undefined;
+  /** The term from which a claim would begin; and how many looks in a row found less. */
+  #expected: number | undefined;
+  #behind = 0;
   #answeredInMs: number | undefined;
   #answeredAt: number | undefined;
   #problem: string | undefined;
@@ -75,13 +78,26 @@ export class ArbiterDesk {
    */
   async register(term: number): Promise<Verdict | undefined> {
     this.#unregistered = term;
-    const verdict = await this.#ask((arbiter) => arbiter.register({ pair: this.#pair, term, holder: this.#holder }));
+    const verdict = await this.#ask(
+      (arbiter) => arbiter.register({ pair: this.#pair, term, holder: this.#holder }),
+      (found) =>
+        found.kind === 'refused'
+          ? `${this.#arbiter?.name} knows this pair in term ${found.term}, this side is in term ${term}`
+          : undefined,
+    );
     if (verdict === undefined) return undefined;
     this.#unregistered = undefined;
-    if (verdict.kind === 'refused') {
-      this.#setProblem(`${this.#arbiter?.name} knows this pair in term ${verdict.term}, this side is in term ${term}`);
-    }
+    if (verdict.kind === 'granted') this.expect(term);
     return verdict;
+  }
+
+  /**
+   * A claim would begin from this term, which somebody has registered: at the looks it is seen whether the arbiter knows it. One
+   * that does not is another one than the other side's, or has lost what it knew, and would give no term when it matters.
+   */
+  expect(term: number | undefined): void {
+    this.#expected = term;
+    this.#behind = 0;
   }
 
   /** Asks for a term. While an earlier question has no answer yet, that is what is waited for. */
@@ -106,18 +122,38 @@ export class ArbiterDesk {
     if (this.#isLooking) return;
     this.#isLooking = true;
     if (this.#unregistered !== undefined) await this.register(this.#unregistered);
-    else await this.#ask((arbiter) => arbiter.check(this.#pair));
+    else
+      await this.#ask(
+        (arbiter) => arbiter.check(this.#pair),
+        (found) => this.#doubt(found),
+      );
     this.#isLooking = false;
   }
 
-  async #ask<T>(question: (arbiter: Arbiter) => Promise<T>): Promise<T | undefined> {
+  #doubt(found: TermRecord | undefined): string | undefined {
+    const expected = this.#expected;
+    if (expected === undefined || (found !== undefined && found.term >= expected)) {
+      this.#behind = 0;
+      return undefined;
+    }
+    // The other side may be about to register it.
+    if (++this.#behind < 2) return undefined;
+    const knows = found === undefined ? 'does not know this pair' : `knows this pair in term ${found.term}`;
+    return `${this.#arbiter?.name} ${knows}, though it is in term ${expected}: do both hosts ask the same one, and has it lost nothing?`;
+  }
+
+  /** @param judge what is wrong with the answer, if something is */
+  async #ask<T>(
+    question: (arbiter: Arbiter) => Promise<T>,
+    judge: (answer: T) => string | undefined = () => undefined,
+  ): Promise<T | undefined> {
     if (this.#arbiter === undefined) return undefined;
     const begun = performance.now();
     try {
       const answer = await question(this.#arbiter);
       this.#answeredAt = performance.now();
       this.#answeredInMs = this.#answeredAt - begun;
-      this.#setProblem(undefined);
+      this.#setProblem(judge(answer));
       return answer;
     } catch (error) {
       this.#setProblem((error as Error).message);

@@ -317,11 +317,13 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     switch (notice.kind) {
       case 'protected':
         this.#recovery.protects(this.now);
+        this.arbiter.expect(notice.term);
         this.become('it has all of its primary');
         this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`, 'protected');
         this.#tellWhatIsGone(notice.term);
         return;
       case 'not-protected':
+        this.arbiter.expect(undefined);
         this.become(notice.why);
         this.log.add('protection', `waiting for a primary again: ${notice.why}`, 'unprotected');
         this.#expectGreeting();

@@ -105,7 +105,7 @@ function dangers({ headline, arbiter, link, disk, flows = [] }: ColoStatus): str
   const needed = headline === 'PROTECTED' || headline === 'PROTECTING' || headline === 'PAIRING';
   return [
     ...(needed && arbiter.problem !== undefined
-      ? ['the arbiter gives no answer: if the hosts lose each other now, the guest waits until it does']
+      ? ['the arbiter could not say who goes on: if the hosts lose each other now, the guest waits until it can']
       : []),
     ...(link?.security === 'plaintext'
       ? ['nothing is encrypted (--insecure): whoever reaches the port is believed']

@@ -37,7 +37,8 @@ const isGone = (child: ChildProcess | undefined): boolean => child?.exitCode !==
 test('another process asks the folder, one for all questions, and ends with its owner', async (t) => {
   const { arbiter, processes } = arbiterOf(t);
   const answers = await Promise.all([arbiter.register(claimOf(1)), arbiter.claim(claimOf(2)), arbiter.check('web')]);
-  t.match(answers, [{ kind: 'granted' }, { kind: 'granted' }, Number]);
+  t.strictSame(answers, [{ kind: 'granted' }, { kind: 'granted' }, { term: 2, holder: 'us' }]);
+  t.equal(await arbiter.check('other'), undefined);
   t.strictSame(await arbiter.claim(claimOf(2, 'other')), { kind: 'refused', term: 2, holder: 'us' });
   await t.rejects(arbiter.claim(claimOf(9)), { code: 'ARBITER', message: /knows it in term 2/ });
   t.equal(processes.length, 1);

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
+import { mock } from 'node:test';
 import { type Test, test } from 'tap';
 import { ArbiterDesk } from '../../../../src/colo/side/arbiter-desk.ts';
 import { until } from './host-rig.ts';
@@ -58,4 +59,31 @@ test('a member that says nothing does not keep others from being asked', async (
   await well.agrees();
   t.equal(await claim, 'yes');
   t.ok(mute.waiting.length > 0, 'it was asked first, and may still answer');
+});
+
+test('an arbiter that does not know the term of the pair is told of: it would give none when it matters', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] });
+  t.teardown(() => mock.timers.reset());
+  const etcd = await slowEtcd(t);
+  const problems: (string | undefined)[] = [];
+  const desk = deskOf(t, [etcd.url], problems);
+  const look = async (): Promise<void> => {
+    const asked = performance.now();
+    mock.timers.tick(5000);
+    await etcd.knows();
+    await until(() => performance.now() - (desk.facts.answeredMsAgo ?? Number.POSITIVE_INFINITY) > asked);
+  };
+  const first = desk.watch();
+  await etcd.knows();
+  await first;
+  desk.expect(2);
+  await look();
+  t.strictSame(problems, [], 'the other side may be about to register it');
+  await look();
+  await look();
+  t.match(problems, [/knows this pair in term 1, though it is in term 2: do both hosts ask the same one/], 'told once');
+  desk.expect(1);
+  await look();
+  t.equal(problems.length, 2);
+  t.equal(problems[1], undefined, 'it answers as it should again');
 });

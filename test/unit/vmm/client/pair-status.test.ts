@@ -199,7 +199,7 @@ test('a safe guest whose arbiter is silent is told to be less so, before anythin
   const arbiter = { name: 'etcd http://c:2379', problem: 'ECONNREFUSED' };
   t.match(
     lines({ ...protectedStatus, arbiter })[1],
-    /^ +but +the arbiter gives no answer: if the hosts lose each other/,
+    /^ +but +the arbiter could not say who goes on: if the hosts lose each other/,
   );
   t.notMatch(
     lines({ ...bare, headline: 'UNPROTECTED', arbiter }).join('\n'),
