@@ -1,9 +1,10 @@
 import { tell } from '../../host/tell.ts';
-import type { RunConfig } from '../../vmm/config/config.ts';
+import { ConfigError, type RunConfig } from '../../vmm/config/config.ts';
 import { controlPath } from '../../vmm/monitor/control-directory.ts';
 import { parseWebAddress } from '../observe/web/web-address.ts';
 import type { WebService } from '../observe/web/web-birth.ts';
 import { WebThread } from '../observe/web/web-thread.ts';
+import { showHostPort } from './host-port.ts';
 
 /** Of a command that stays with a machine. */
 export type WatchedConfig = Pick<RunConfig, 'name' | 'control' | 'metrics' | 'dashboard'>;
@@ -20,6 +21,10 @@ export async function watched(config: WatchedConfig, program: URL, run: () => Pr
     const address = config[what];
     return address === undefined ? [] : [{ what, at: parseWebAddress(`--${what}`, address) }];
   });
+  const [one, other] = services.map(({ at }) => showHostPort(at));
+  if (one !== undefined && one === other) {
+    throw new ConfigError(`--dashboard ${config.dashboard}: --metrics has this port already; give another one`);
+  }
   const path = config.control ?? controlPath(config.name ?? process.pid);
   const flags = services.map(({ what }) => `--${what}`).join(' and ');
   const web = await WebThread.start(program, services, path, (reason) => tell(`colo-vmm: ${flags} ended: ${reason}\n`));

@@ -6,7 +6,8 @@ import type { ColoEvent, ColoHeadline, ColoMilestone, ColoStatus, ColoTopic } fr
 const count = v.pipe(v.number(), v.finite());
 const text = v.string();
 
-const headlines = [
+/** All of them, the safest first. */
+export const headlines = [
   ...(['PROTECTED', 'PROTECTING', 'PAIRING', 'LISTENING'] as const),
   ...(['UNPROTECTED', 'WAITING', 'FENCED', 'ENDED'] as const),
 ] satisfies readonly ColoHeadline[];
@@ -16,7 +17,8 @@ const topics = [
   ...(['takeover', 'speaking', 'checkpoint', 'disk', 'guest', 'message'] as const),
 ] satisfies readonly ColoTopic[];
 
-const milestones = [
+/** All of them. */
+export const milestones = [
   ...(['protected', 'unprotected', 'peer-lost', 'failover', 'switchover'] as const),
   ...(['fenced', 'arbiter-lost', 'arbiter-back', 'disk-error'] as const),
 ] satisfies readonly ColoMilestone[];
@@ -84,6 +86,12 @@ const status = v.object({
   ),
   milestones: v.exactOptional(v.record(v.picklist(milestones), count)),
 }) satisfies v.GenericSchema<unknown, ColoStatus>;
+
+type Whole<T> = T extends object ? { [K in keyof T]-?: Whole<NonNullable<T[K]>> } : T;
+type Complete<T extends Whole<ColoStatus>> = T;
+
+/** All that a client takes. If the schema lacks a key of a status, this does not compile: it would be lost without a word. */
+export type TakenStatus = Complete<Whole<v.InferOutput<typeof status>>>;
 
 /** Nothing can be said of a pair in time, and why. */
 export interface UnknownPair {

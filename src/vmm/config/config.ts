@@ -112,6 +112,9 @@ const pairKeys = {
   pcap: v.optional(path),
 };
 
+/** Of a page that is served. What it means is src/colo's; a file may have a port as a number. */
+const webAddress = v.optional(v.pipe(v.union([v.string(), v.number()], 'give PORT or HOST:PORT'), v.transform(String)));
+
 /** Keys of whoever attends to a machine on this host, wherever it began. */
 export const hostKeys = {
   serial: v.optional(serial, 'stdio'),
@@ -120,8 +123,8 @@ export const hostKeys = {
   name: machineName,
   control: v.optional(path),
   'on-panic': onPanic,
-  metrics: v.optional(v.string('give PORT or HOST:PORT')),
-  dashboard: v.optional(v.string('give PORT or HOST:PORT')),
+  metrics: webAddress,
+  dashboard: webAddress,
   'on-event': v.optional(v.pipe(v.string('give a command'), v.regex(/^[^\0]+$/, 'give a command'))),
   ...pairKeys,
 };

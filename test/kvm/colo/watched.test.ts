@@ -72,6 +72,12 @@ test('where figures cannot be served no guest starts, and a sentence says why', 
   t.equal(inUse.stdout, '');
   complains(t, await run('192.0.2.1:9100'), /this host has no such address/);
   complains(t, await run('9100x'), /--metrics 9100x: give HOST:PORT/);
+  const twice = ['--metrics', '9100', '--dashboard', '127.0.0.1:9100'];
+  complains(
+    t,
+    await runVmm(['run', '--kernel', kernel, '--memory', '16M', ...twice]),
+    /--metrics has this port already/,
+  );
   const standby = ['standby', '--name', 'web', '--listen', '127.0.0.1:1', '--insecure', ...common];
   complains(t, await runVmm([...standby, '--metrics', String(port)]), /another program has this port/);
 });

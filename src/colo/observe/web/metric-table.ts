@@ -1,5 +1,6 @@
 import type { MachineStatus } from '../../../vmm/client/machine-status.ts';
-import type { ColoHeadline, ColoMilestone, ColoStatus } from '../../../vmm/monitor/colo-control.ts';
+import { headlines, milestones } from '../../../vmm/client/pair-answers.ts';
+import type { ColoStatus } from '../../../vmm/monitor/colo-control.ts';
 
 /** A series' labels and its value. */
 export interface Sample {
@@ -58,16 +59,6 @@ function said(figure: number | boolean | undefined): Sample[] {
 function seconds(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : Number((ms / 1000).toFixed(9));
 }
-
-const headlines = [
-  ...(['PROTECTED', 'PROTECTING', 'PAIRING', 'LISTENING'] as const),
-  ...(['UNPROTECTED', 'WAITING', 'FENCED', 'ENDED'] as const),
-] satisfies readonly ColoHeadline[];
-
-const milestones = [
-  ...(['protected', 'unprotected', 'peer-lost', 'failover', 'switchover'] as const),
-  ...(['fenced', 'arbiter-lost', 'arbiter-back', 'disk-error'] as const),
-] satisfies readonly ColoMilestone[];
 
 /** Nobody who is alarmed by a zero must be calmed by a VMM that hangs: then it is zero as well. */
 function isProtected(status: MachineStatus | undefined): boolean {
@@ -258,6 +249,25 @@ export const metrics: readonly Metric[] = [
     (s) => s.disk?.synchronising?.secondsLeft,
   ),
 
+  ofPair(
+    'gauge',
+    'disk_last_sync_seconds',
+    'How long it took to make disks equal, for this protection.',
+    (s) => s.disk?.synchronised?.seconds,
+  ),
+  ofPair(
+    'gauge',
+    'disk_last_sync_compared_bytes',
+    'What may have differed then, and was compared.',
+    (s) => s.disk?.synchronised?.comparedBytes,
+  ),
+  ofPair('gauge', 'disk_last_sync_sent_bytes', 'What was sent then.', (s) => s.disk?.synchronised?.sentBytes),
+  ofPair(
+    'gauge',
+    'disk_marked_bytes',
+    'What would be compared if this host died now and came back, beside what the survivor writes.',
+    (s) => s.disk?.markedBytes,
+  ),
   ofPair(
     'gauge',
     'arbiter_up',

@@ -1,12 +1,10 @@
 import type { MachineStatus } from '../../../vmm/client/machine-status.ts';
+import { headlines } from '../../../vmm/client/pair-answers.ts';
 import type { Heard } from './machine-watch.ts';
 import type { Column, Columns, Word } from './told.ts';
 
 /** In the order of their numbers. */
-export const words: readonly Word[] = [
-  ...(['PROTECTED', 'PROTECTING', 'PAIRING', 'LISTENING', 'UNPROTECTED', 'WAITING', 'FENCED', 'ENDED'] as const),
-  ...(['NO PAIR', 'NO ANSWER'] as const),
-];
+export const words: readonly Word[] = [...headlines, 'NO PAIR', 'NO ANSWER'];
 
 export function wordOf(heard: Heard): Word {
   if ('problem' in heard) return 'NO ANSWER';

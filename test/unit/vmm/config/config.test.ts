@@ -135,6 +135,11 @@ test('says which keys there are when one is unknown', async (t) => {
   t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });
 
+test('an address that is served may be a port, and in a file a number', async (t) => {
+  const file = join(t.testdir({ 'vm.json': '{"metrics": 9100, "dashboard": "[::1]:80"}' }), 'vm.json');
+  t.match(parseConfig(kernel, file), { metrics: '9100', dashboard: '[::1]:80' });
+});
+
 test('takes the same keys from a file, and lets flags win', async (t) => {
   const file = configFile(t, { kernel: 'from-file', cpus: 2, memory: 128, 'cpu-mask': ['avx'] });
   const config = parseConfig({ cpus: '4' }, file);

@@ -65,6 +65,8 @@ const whole: ColoStatus = {
     guestWaits: true,
     error: 'no medium',
     synchronising: { totalBytes: 2 ** 30, comparedBytes: 2 ** 29, sentBytes: 2 ** 20, secondsLeft: 12 },
+    synchronised: { totalBytes: 2 ** 30, comparedBytes: 2 ** 30, sentBytes: 2 ** 21, seconds: 30 },
+    markedBytes: 65_536,
   },
   failover: { detectionMs: 200, consentMs: 60, loadMs: 4 },
   totals: { checkpoints: 15_204, stoppedMs: 13_683.6, pages: 9_000_000 },
