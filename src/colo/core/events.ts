@@ -66,7 +66,13 @@ export type PrimaryEvent =
    * The comparison wants a checkpoint (spec A.5). `divergence`: the guests do not agree, or one has said what the other did not say in
    * time. `output`: of a connection that waits for checkpoints by policy.
    */
-  | { readonly kind: 'comparison-wants'; readonly epoch: Epoch; readonly why: 'divergence' | 'output' }
+  | {
+      readonly kind: 'comparison-wants';
+      readonly epoch: Epoch;
+      readonly why: 'divergence' | 'output';
+      /** How long output of P has waited for S by now, ms. */
+      readonly waitedMs: number;
+    }
   /** All output up to this epoch is with the network. */
   | { readonly kind: 'output-left'; readonly epoch: Epoch }
   /** The guest's writes wait, or do no more, until S has laid down what is in its log; told again when it has laid some. */

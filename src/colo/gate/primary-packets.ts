@@ -388,7 +388,9 @@ export class PrimaryPackets {
   #diverged(divergence: Divergence, epoch: Epoch): void {
     const isAsked = divergence.reason === 'buffered';
     if (!isAsked) this.#parts.comparing?.diverged(divergence);
-    this.#parts.post({ kind: 'comparison-wants', epoch, why: isAsked ? 'output' : 'divergence' });
+    const now = this.#parts.now();
+    const waitedMs = now - (this.#gate.oldest?.since ?? now);
+    this.#parts.post({ kind: 'comparison-wants', epoch, why: isAsked ? 'output' : 'divergence', waitedMs });
   }
 
   #lookForOverdue(): void {

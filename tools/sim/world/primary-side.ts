@@ -67,7 +67,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
           this.#lost.add(number);
           this.gate.match(number);
         },
-        wants: (why) => this.post({ kind: 'comparison-wants', epoch: this.epoch, why }),
+        wants: (why) => this.post({ kind: 'comparison-wants', epoch: this.epoch, why, waitedMs: 0 }),
       },
       bound,
       compareTimeoutMs,

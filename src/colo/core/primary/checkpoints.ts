@@ -257,9 +257,9 @@ export class Checkpoints {
   }
 
   /** What is said of an epoch that has ended is over with it: all of its output goes out with its checkpoint. */
-  comparisonWants(epoch: Epoch, why: 'divergence' | 'output'): void {
+  comparisonWants(epoch: Epoch, why: 'divergence' | 'output', waitedMs: number): void {
     if (epoch !== this.guestsEpoch || this.guestsMode !== 'comparing') return;
-    if (why === 'divergence') this.#modes.diverges(this.#turn.now);
+    if (why === 'divergence') this.#modes.diverges(this.#turn.now, waitedMs);
     this.want(why);
   }
 

@@ -58,9 +58,9 @@ export class EpochModes {
     return this.#open.mode !== this.#closed.mode;
   }
 
-  /** The guests do not agree, in the open epoch. */
-  diverges(now: number): void {
-    this.#open.divergedAt ??= now;
+  /** The guests do not agree, in the open epoch. @param waitedMs for how long output has waited until that was known */
+  diverges(now: number, waitedMs: number): void {
+    this.#open.divergedAt ??= Math.max(this.#open.since, now - Math.max(0, waitedMs));
   }
 
   /** Output of the closed epoch is free. @param wasForDivergence it was closed because the guests did not agree */

@@ -7,8 +7,8 @@ const enough = 4;
 const longestTimes = 64;
 
 /**
- * Which mode the next epoch is in (spec B.8). While both guests run, what it costs that they do not agree is the time from a
- * divergence until P's output is free again. Where that is more than a set share of the last {@link enough} rounds, output waits for
+ * Which mode the next epoch is in (spec B.8). While both guests run, what it costs that they do not agree is the time for which
+ * P's output waits: until a divergence is found, and from there until it is free again. Where that is more than a set share of the last {@link enough} rounds, output waits for
  * each checkpoint instead. Whether guests agree can only be seen while both run: so after a while comparing is tried again, and each
  * time that is in vain the while is twice as long, up to a bound; once it has gone well for as long as that, it is short again.
  */

@@ -180,7 +180,7 @@ export class Primary {
         if (this.#checkpoints.guestsMode === 'buffered') this.#checkpoints.want('output');
         return;
       case 'comparison-wants':
-        this.#checkpoints.comparisonWants(event.epoch, event.why);
+        this.#checkpoints.comparisonWants(event.epoch, event.why, event.waitedMs);
         return;
       case 'output-left':
         this.#outputLeft(event.epoch);
@@ -367,7 +367,7 @@ export class Primary {
         return;
       case 'checkpoint-wanted':
         if (message.why === wantedFor.diskLog) this.#checkpoints.want('disk-log');
-        else this.#checkpoints.comparisonWants(this.#checkpoints.guestsEpoch, 'divergence');
+        else this.#checkpoints.comparisonWants(this.#checkpoints.guestsEpoch, 'divergence', 0);
         return;
       case 'checkpoint-ready':
       case 'checkpoint-reply':

@@ -127,7 +127,7 @@ test('where the guests do not agree a checkpoint is wanted, which lets out what 
   packets.secondaryRuns();
   state.now += 3000;
   while (events.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-  t.match(events, [{ kind: 'comparison-wants', epoch: e(1), why: 'divergence' }]);
+  t.match(events, [{ kind: 'comparison-wants', epoch: e(1), why: 'divergence', waitedMs: 3000 }]);
   t.match(divergences, [{ reason: 'payload' }]);
   packets.epochCaptured(e(1), 'comparing');
   t.equal(outputs(), 'a');

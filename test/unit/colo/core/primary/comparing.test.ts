@@ -4,7 +4,9 @@ import { epoch } from '../../../../../src/colo/protocol/numbers.ts';
 import { protectedPrimary, type ScriptedPrimary } from '../scripted.ts';
 
 const e = epoch;
-const diverged = (n: number): PrimaryEvent => ({ kind: 'comparison-wants', epoch: e(n), why: 'divergence' });
+const diverged = (n: number, waitedMs = 0): PrimaryEvent => ({
+  ...{ kind: 'comparison-wants', epoch: e(n), why: 'divergence', waitedMs },
+});
 
 /** A primary that is protected, in epoch 1, which is compared. */
 function comparingPrimary(): ScriptedPrimary {
@@ -61,6 +63,23 @@ test("only output of the open epoch is compared; one of the future is the peer's
 test('a guest that S alone saw end is divergence', async (t) => {
   const primary = comparingPrimary();
   t.same(primary.hears({ kind: 'checkpoint-wanted', why: 1 }), ['send checkpoint-request 1', 'capture 1']);
+});
+
+test('what it takes to find that guests do not agree is a cost of comparing, too, but never more than the epoch', async (t) => {
+  const modeAfter = (waitedMs: number): string => {
+    const primary = comparingPrimary();
+    for (let n = 1; n <= 5; n++) {
+      // The rest is quick.
+      primary.now += 50;
+      primary.on(diverged(n, waitedMs));
+      primary.now += 1;
+      finish(primary, n);
+    }
+    return primary.core.mode.mode;
+  };
+  t.equal(modeAfter(0), 'comparing');
+  t.equal(modeAfter(40), 'buffered');
+  t.equal(modeAfter(1e9), 'buffered');
 });
 
 test('guests that never agree are buffered, until it is tried again', async (t) => {
