@@ -1,6 +1,6 @@
 import uPlot from 'uplot';
 import { type Chart, clock } from './charts.ts';
-import { type History, windowSeconds } from './history.ts';
+import type { History } from './history.ts';
 
 const heightPx = 150;
 
@@ -11,6 +11,7 @@ export class ChartCard {
   readonly #plotAt = document.createElement('div');
   readonly #values: readonly HTMLElement[];
   #plot: uPlot | undefined;
+  #window: History['window'] = [0, 1];
   /** What each line says at each time, before lines are stacked. */
   #said: readonly (readonly (number | null)[])[] = [];
 
@@ -41,6 +42,7 @@ export class ChartCard {
     const { lines, stacked } = this.#chart;
     this.element.hidden = !history.knows(lines.map(({ column }) => column));
     if (this.element.hidden) return;
+    this.#window = history.window;
     this.#said = lines.map(({ column }) => history.column(column));
     const drawn = stacked === true ? piled(this.#said) : this.#said;
     const data = [history.column('at'), ...drawn] as uPlot.AlignedData;
@@ -89,7 +91,7 @@ export class ChartCard {
       // All charts show the same moment under the pointer.
       cursor: { sync: { key: 'page' }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
-        x: { range: (_, __, max) => [max - windowSeconds, max] },
+        x: { range: () => [...this.#window] },
         // What is nothing looks like nothing.
         y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] },
       },

@@ -1,6 +1,6 @@
 import type { Told, ToldEvent } from '../web/told.ts';
 import { clock, tones } from './charts.ts';
-import { type History, windowSeconds } from './history.ts';
+import type { History } from './history.ts';
 
 /** Labels that somebody has to read first. */
 const urgent = new Set(['but', 'why', 'next']);
@@ -86,20 +86,21 @@ export class Face {
   /** A strip of the last minutes: which state when, and the same in words. */
   #band(history: History): void {
     const stretches = history.stretches();
-    const end = stretches.at(-1)?.to ?? 0;
-    const begin = end - windowSeconds;
+    const [begin, end] = history.window;
+    const share = (seconds: number): string => `${(100 * seconds) / (end - begin)}%`;
     byId('band').replaceChildren(
       ...stretches.map(({ word, from, to }) => {
         const part = document.createElement('span');
         part.dataset.tone = tones[word];
         part.title = `${word} from ${clock(from)} to ${clock(to)}`;
-        part.style.left = `${(100 * (from - begin)) / windowSeconds}%`;
-        part.style.width = `${(100 * (to - from)) / windowSeconds}%`;
+        part.style.left = share(from - begin);
+        part.style.width = share(to - from);
         return part;
       }),
     );
     const shown = stretches.slice(-5).map(({ word, from }) => `${word} from ${clock(from)}`);
-    this.#text('band-says', `The last 15 minutes: ${shown.join(', ')}`);
+    const long = Math.round((end - begin) / 60);
+    this.#text('band-says', `The last ${long === 1 ? 'minute' : `${long} minutes`}: ${shown.join(', ')}`);
   }
 
   #events(events: readonly ToldEvent[]): void {

@@ -1,7 +1,8 @@
 import type { Column, Columns, Told, Word } from '../web/told.ts';
 
-/** As long as the charts are, in seconds. */
-export const windowSeconds = 900;
+/** How long the charts are, in seconds: as long as something is known, within these. */
+const longestSeconds = 900;
+const shortestSeconds = 60;
 
 /** What the page has been told so far, for its charts. Of a VMM that was started anew nothing is left. */
 export class History {
@@ -36,6 +37,13 @@ export class History {
     return this.#columns?.[name] ?? [];
   }
 
+  /** From when to when charts are drawn, in seconds since 1970. */
+  get window(): readonly [from: number, to: number] {
+    const at = this.column('at');
+    const to = at.at(-1) ?? 0;
+    return [Math.min(at[0] ?? to, to - shortestSeconds), to];
+  }
+
   /** Whether anything was said of one of them within the window. */
   knows(names: readonly Column[]): boolean {
     return names.some((name) => this.column(name).some((value) => value !== null));
@@ -59,7 +67,7 @@ export class History {
   /** What is older than the window. */
   #forget(): void {
     const at = this.column('at');
-    const oldest = (at.at(-1) ?? 0) - windowSeconds;
+    const oldest = (at.at(-1) ?? 0) - longestSeconds;
     const old = at.findIndex((time) => (time ?? 0) >= oldest);
     if (old > 0) for (const values of Object.values(this.#columns ?? {})) values.splice(0, old);
   }

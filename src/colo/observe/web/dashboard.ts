@@ -4,6 +4,7 @@ import { printable } from '../../../host/tell.ts';
 import { machineFacts } from '../../../vmm/client/machine-status.ts';
 import { type Fact, pairInWords } from '../../../vmm/client/pair-status.ts';
 import { roughly, size, timeOfDay } from '../../../vmm/client/quantities.ts';
+import { renderDivergences } from '../../../vmm/client/why-status.ts';
 import type { ColoStatus } from '../../../vmm/monitor/colo-control.ts';
 import type { Heard, MachineWatch } from './machine-watch.ts';
 import type { Page, Route } from './read-only-server.ts';
@@ -62,7 +63,9 @@ export class Dashboard {
   }
 
   async #sample(): Promise<void> {
-    this.#samples.add(this.#hear(await this.#watch.now()));
+    const heard = this.#hear(await this.#watch.now());
+    // That a machine which begins does not answer yet is nothing to remember.
+    if ('status' in heard || this.#samples.next > 0) this.#samples.add(heard);
   }
 
   #hear(heard: Heard): Heard {
@@ -93,7 +96,10 @@ export class Dashboard {
 }
 
 /** @param since when it came to be so, ms since 1970 */
-function inWords(heard: Heard, since: number): Pick<Told, 'name' | 'state' | 'place' | 'pair' | 'machine' | 'sync'> {
+function inWords(
+  heard: Heard,
+  since: number,
+): Pick<Told, 'name' | 'state' | 'place' | 'pair' | 'machine' | 'sync' | 'disagreements'> {
   const now = Date.now();
   const begun = `since ${timeOfDay(since)} (${roughly(Math.max(0, now - since) / 1000)})`;
   if ('problem' in heard) {
@@ -106,7 +112,15 @@ function inWords(heard: Heard, since: number): Pick<Told, 'name' | 'state' | 'pl
   const name = colo?.pair ?? status.name ?? String(status.pid);
   if (colo !== undefined) {
     const { state, place, facts } = pairInWords(colo, now);
-    return { name, state, place: printable(place), pair: clean(facts), machine, ...syncOf(colo) };
+    return {
+      name,
+      state,
+      place: printable(place),
+      pair: clean(facts),
+      machine,
+      ...syncOf(colo),
+      ...disagreements(colo, now),
+    };
   }
   if (coloUnknown !== undefined) {
     const place = 'the thread that protects the guest does not answer: ask the other side';
@@ -126,4 +140,10 @@ function syncOf({ disk }: ColoStatus): Pick<Told, 'sync'> {
   const left = secondsLeft === undefined ? '' : `, about ${roughly(Math.ceil(secondsLeft))} left`;
   const text = `${size(comparedBytes)} of ${size(totalBytes)} compared, ${size(sentBytes)} differed and copied${left}`;
   return { sync: { done: totalBytes === 0 ? 1 : comparedBytes / totalBytes, text } };
+}
+
+/** As `colo-vmm status --why` has them, if there are any. */
+function disagreements(colo: ColoStatus, now: number): Pick<Told, 'disagreements'> {
+  if (colo.compared === undefined || colo.compared.recent.length === 0) return {};
+  return { disagreements: renderDivergences(colo, now).slice(1) };
 }

@@ -57,6 +57,8 @@ export interface Told {
   readonly machine: readonly (readonly [string, string])[];
   /** How far disks are made equal, while they are: 0 to 1, and the same in words. */
   readonly sync?: { readonly done: number; readonly text: string };
+  /** Of a pair that compares: the last times that the two guests did not agree, and why probably, a line each. */
+  readonly disagreements?: readonly string[];
   /** The newest first. */
   readonly events: readonly ToldEvent[];
   readonly history: {

@@ -36,6 +36,16 @@ test('forgets what is older than the charts are long', async (t) => {
   t.strictSame(history.column('ageMs'), [2, 3, 4]);
 });
 
+test('charts are as long as something is known, but at least a minute', async (t) => {
+  const history = new History();
+  history.take(told(1, 2, { at: [1000, 1001] }));
+  t.strictSame(history.window, [941, 1001]);
+  history.take(told(1, 3, { at: [1300] }));
+  t.strictSame(history.window, [1000, 1300]);
+  history.take(told(1, 4, { at: [2000] }));
+  t.strictSame(history.window, [1300, 2000]);
+});
+
 test('knows what it was told anything of', async (t) => {
   const history = new History();
   history.take(told(1, 2, { at: [1, 2], ageMs: [null, null], logBytes: [null, 0] }));

@@ -62,6 +62,29 @@ test('a pair is told in the words of status', async (t) => {
   });
 });
 
+test('what the two guests did not agree on is told as status --why does', async (t) => {
+  const recent = [
+    { at: Date.now(), times: 1, what: 'tcp 10.0.0.2:80: 0[2|3]', cause: 'A clock.', remedy: 'Buffer it' },
+  ];
+  const compared = { released: 1, passed: 0, divergences: 1, checkpoints: 1, recent };
+  let now = compared;
+  const { told } = dashboard(t, () => ({
+    at: 1,
+    status: { ...status, colo: { ...protectedStatus, mode: 'comparing', compared: now } },
+  }));
+  t.match((await told()).disagreements, [/tcp 10\.0\.0\.2:80: 0\[2\|3\]$/, /A clock\.$/, /Buffer it\.$/]);
+  now = { ...compared, recent: [] };
+  t.notOk('disagreements' in (await told()));
+});
+
+test('that a machine which begins does not answer yet is not remembered', async (t) => {
+  const samples = new Samples();
+  const { told } = dashboard(t, () => ({ at: 1, problem: 'no such socket' }), [], samples);
+  await told();
+  await new Promise(setImmediate);
+  t.equal(samples.next, 0);
+});
+
 test('how far disks are made equal', async (t) => {
   const synchronising = { totalBytes: 4096, comparedBytes: 1024, sentBytes: 512, secondsLeft: 2.5 };
   const colo = { ...protectedStatus, headline: 'PAIRING', disk: { logBytes: 0, synchronising } } as const;
