@@ -1,9 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { isWhole } from '../../tools/demo/judge.ts';
 import { LabPair } from '../../tools/demo/lab-pair.ts';
-import { type Audience, playRound } from '../../tools/demo/round.ts';
+import { type Audience, Round } from '../../tools/demo/round.ts';
 
-const deaf: Audience = { said: () => {}, status: () => {}, clients: () => {}, happened: () => {}, struck: () => {} };
+const quiet = (): void => {};
+const deaf: Audience = {
+  ...{ said: quiet, status: quiet, clients: quiet },
+  ...{ happened: quiet, struck: quiet, repaired: quiet, handedOver: quiet },
+};
 
 t.test(
   "a Debian guest's clients are answered on when the host of its primary loses its power",
@@ -11,11 +16,12 @@ t.test(
   async (t) => {
     const pair = await LabPair.make(() => {});
     t.teardown(() => pair.close());
-    const { verdict, silenceMs } = await playRound(pair, deaf, {
-      fault: 'power cut',
-      protectedMs: 8000,
-      afterwardsMs: 4000,
-    });
+    const round = await Round.begin(pair, deaf);
+    await round.protect();
+    await round.goOn(8000);
+    const silenceMs = await round.failOver('power cut');
+    await sleep(4000);
+    const verdict = await round.end();
     t.same(verdict.problems, []);
     t.ok(isWhole(verdict), JSON.stringify(verdict));
     t.ok(silenceMs >= pair.detectionMs, `silent for ${silenceMs} ms: a host is not lost before it was silent`);

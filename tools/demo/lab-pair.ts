@@ -59,7 +59,7 @@ export class LabPair {
   readonly lab: Lab;
   readonly detectionMs: number;
   readonly guest: ServiceGuest;
-  /** Where the guest is started; its standby is on the other host. */
+  /** Where the guest is started, or went since; its standby is on the other host. */
   primary: Side = 'a';
   /** What the VMM of each side has said on standard error. */
   readonly said: Record<Side, string> = { a: '', b: '' };
@@ -67,6 +67,8 @@ export class LabPair {
   readonly #keys: string;
   #etcd: RemoteProcess | undefined;
   #pairs = 0;
+  /** A standby is to look for who was left alone on the other host. */
+  #mayHaveSurvivor = false;
   #settings: PairSettings = {};
 
   private constructor(lab: Lab, detectionMs: number, guest: ServiceGuest, keys: string) {
@@ -106,6 +108,7 @@ export class LabPair {
    */
   async renew(settings: PairSettings = {}): Promise<void> {
     this.#settings = settings;
+    this.#mayHaveSurvivor = false;
     if (this.#pairs++ === 0) return;
     await this.end();
     for (const side of ['a', 'b'] as const) this.said[side] = '';
@@ -121,6 +124,14 @@ export class LabPair {
     );
     // Who asks for the guest's address anew is answered, and switches learn on which host it is now.
     await this.lab.outside.run('ip neighbour flush dev eth0');
+  }
+
+  /** A host without power gets it again, with nothing of what it had. Who is left alone on the other one is to find a standby there. */
+  async repair(side: Side): Promise<void> {
+    delete this.vmm[side];
+    await this.host(side).powerOn();
+    await this.#prepare(side);
+    this.#mayHaveSurvivor = true;
   }
 
   /** Ends both VMMs, the standby's first, as a process is killed. */
@@ -209,11 +220,15 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
       ...(isCompared === true ? ['--mode', 'comparing'] : []),
       ...(checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)]),
     ];
+    const standby = [
+      ...['standby', '--listen', `0.0.0.0:${peerPort}`],
+      ...(this.#mayHaveSurvivor ? ['--peer', `${this.host(this.primary).address}:${peerPort}`] : []),
+    ];
     // Of a new pair, etcd knows nothing yet.
     const prefix = this.#pairs === 0 ? '' : `,prefix=/pair-${this.#pairs}/`;
     return [
       ...['node', vmmInHost],
-      ...(side === this.primary ? ['run', ...guest] : ['standby', '--listen', `0.0.0.0:${peerPort}`]),
+      ...(side === this.primary ? ['run', ...guest] : standby),
       ...['--name', pairName, '--disk', `path=${labFiles.disk}`],
       ...['--net', `tap=tap0,mac=${guestNetwork.mac},bridge=br0`],
       ...(isInsecure ? ['--insecure'] : ['--tls', `dir=${keysInHost}`]),

@@ -3,11 +3,10 @@ import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import type { ClientsReport } from './client-program.ts';
 import { serviceReady } from './guest.ts';
 import { judge, type Verdict } from './judge.ts';
-import { type LabPair, type Side, until } from './lab-pair.ts';
+import { type LabClients, type LabPair, type Side, until } from './lab-pair.ts';
 
 /** What happens to the primary, or to its host. */
 export type LabFault = 'power cut' | 'kill' | 'freeze and thaw';
-export const labFaults: readonly LabFault[] = ['power cut', 'kill', 'freeze and thaw'];
 
 /** Hears of a round as it goes. */
 export interface Audience {
@@ -17,25 +16,11 @@ export interface Audience {
   clients(report: ClientsReport): void;
   happened(text: string): void;
   /** The fault is there now. */
-  struck(fault: LabFault): void;
-}
-
-export interface RoundOptions {
-  readonly fault: LabFault;
-  /** How long the service is protected before. */
-  readonly protectedMs: number;
-  /** How long clients ask on when they are answered again. */
-  readonly afterwardsMs: number;
-}
-
-export interface RoundOutcome {
-  readonly verdict: Verdict;
-  /** The longest time for which nobody was answered, from the moment the guest was protected on. */
-  readonly silenceMs: number;
-  /** Of the primary, before the fault. */
-  readonly before: ColoStatus;
-  /** Answers from when the guest was protected until then. */
-  readonly answersBefore: number;
+  struck(side: Side, fault: LabFault): void;
+  /** That host is well again, and nothing runs there yet. */
+  repaired(side: Side): void;
+  /** The guest of that host is the other's, and its VMM ends. */
+  handedOver(side: Side): void;
 }
 
 /** Emulated hosts on a busy machine are slow. */
@@ -43,65 +28,136 @@ const patienceMs = 180_000;
 const asking = { clients: 4, retransmitMs: 300, thinkMs: 10 };
 
 /**
- * One round with a pair of which nothing runs yet: the guest serves, is protected, and its primary is struck; clients outside ask all
- * the time. What they were told is held against the survivor's disk.
- *
- * @throws LabError if the lab failed, Error if it did not come to a verdict
+ * What a pair goes through, a step after the other, while clients outside ask all the time. Which host has the guest's primary, the
+ * pair knows. What the clients were told is held against the disk of the last one.
  */
-export async function playRound(pair: LabPair, audience: Audience, options: RoundOptions): Promise<RoundOutcome> {
-  const status: Partial<Record<Side, ColoStatus>> = {};
-  let report: ClientsReport | undefined;
-  const answers = (): number => report?.summary.answers ?? 0;
-  const watch = (side: Side) =>
-    pair.watch(side, (now) => {
-      status[side] = now;
-      audience.status(side, now);
+export class Round {
+  readonly #pair: LabPair;
+  readonly #audience: Audience;
+  readonly #status: Partial<Record<Side, ColoStatus>> = {};
+  readonly #clients: LabClients;
+  #report: ClientsReport | undefined;
+
+  private constructor(pair: LabPair, audience: Audience) {
+    this.#pair = pair;
+    this.#audience = audience;
+    this.#clients = pair.clients(asking, (report) => {
+      this.#report = report;
+      audience.clients(report);
     });
-
-  pair.start('a', (line) => audience.said('a', line));
-  audience.happened('host a: the guest boots');
-  await pair.up('a');
-  await until('the guest to serve', patienceMs, async () => (await pair.serial('a')).includes(serviceReady));
-  const clients = pair.clients(asking, (now) => {
-    report = now;
-    audience.clients(now);
-  });
-  await until('the guest to answer', patienceMs, () => answers() > 0);
-  audience.happened('host a: the guest answers, unprotected');
-  pair.start('b', (line) => audience.said('b', line));
-  await pair.up('b');
-  watch('a');
-  watch('b');
-  const isProtected = (): boolean => status.a?.headline === 'PROTECTED' && status.b?.headline === 'PROTECTING';
-  await until('the guest to be protected', patienceMs, isProtected);
-  clients.forgetSilence();
-  const answersAlone = answers();
-  await sleep(options.protectedMs);
-  const before = status.a;
-  if (before === undefined || !isProtected()) {
-    throw new Error(`the guest is not protected any more: ${pair.said.a.trim().split('\n').at(-1)}`);
   }
 
-  const answered = answers();
-  audience.struck(options.fault);
-  await strike(pair, options.fault);
-  // What the primary had let go may still arrive.
-  const isServed = (): boolean => status.b?.headline === 'UNPROTECTED' && answers() > answered + asking.clients;
-  await until('the survivor to answer', patienceMs, isServed);
-  audience.happened('the clients are answered again');
-  if (options.fault === 'freeze and thaw') {
-    pair.vmm.a?.kill('SIGCONT');
-    audience.happened('host a: the VMM goes on where it was');
-    await until('the thawed primary to be fenced', patienceMs, () => status.a?.headline === 'FENCED');
+  /** With a pair of which nothing runs yet: the guest serves, unprotected. */
+  static async begin(pair: LabPair, audience: Audience): Promise<Round> {
+    const { primary } = pair;
+    pair.start(primary, (line) => audience.said(primary, line));
+    audience.happened(`host ${primary}: the guest boots`);
+    await pair.up(primary);
+    await until('the guest to serve', patienceMs, async () => (await pair.serial(primary)).includes(serviceReady));
+    const round = new Round(pair, audience);
+    await until('the guest to answer', patienceMs, () => round.#answers > 0);
+    audience.happened(`host ${primary}: the guest answers, unprotected`);
+    round.#watch(primary);
+    return round;
   }
-  await sleep(options.afterwardsMs);
-  const end = await clients.stop();
-  const verdict = judge(end, await pair.disk('b'));
-  if (pair.lab.failure !== undefined) throw pair.lab.failure;
-  return { verdict, silenceMs: end.summary.longestSilenceMs, before, answersBefore: answered - answersAlone };
-}
 
-async function strike(pair: LabPair, fault: LabFault): Promise<void> {
-  if (fault === 'power cut') await pair.host('a').powerLoss();
-  else pair.vmm.a?.kill(fault === 'kill' ? 'SIGKILL' : 'SIGSTOP');
+  /** A standby is started on the other host. How long it took until the guest was protected, ms. */
+  async protect(): Promise<number> {
+    const pair = this.#pair;
+    const { standby } = pair;
+    const began = performance.now();
+    pair.start(standby, (line) => this.#audience.said(standby, line));
+    await pair.up(standby);
+    this.#watch(standby);
+    await until('the guest to be protected', patienceMs, () => this.#isProtected);
+    this.#clients.forgetSilence();
+    return performance.now() - began;
+  }
+
+  /** It runs on, protected, for so long. What the primary says then, and how many answers there were meanwhile. */
+  async goOn(ms: number): Promise<{ readonly status: ColoStatus; readonly answers: number }> {
+    const answered = this.#answers;
+    await sleep(ms);
+    const { primary, said } = this.#pair;
+    const status = this.#status[primary];
+    if (status === undefined || !this.#isProtected) {
+      throw new Error(`the guest is not protected any more: ${said[primary].trim().split('\n').at(-1)}`);
+    }
+    return { status, answers: this.#answers - answered };
+  }
+
+  /** The primary is struck, and the standby takes over. For how long nobody was answered, ms. */
+  async failOver(fault: LabFault): Promise<number> {
+    const pair = this.#pair;
+    const struck = pair.primary;
+    const answered = this.#answers;
+    this.#audience.struck(struck, fault);
+    if (fault === 'power cut') await pair.host(struck).powerLoss();
+    else pair.vmm[struck]?.kill(fault === 'kill' ? 'SIGKILL' : 'SIGSTOP');
+    await this.#changed(answered);
+    if (fault === 'freeze and thaw') {
+      pair.vmm[struck]?.kill('SIGCONT');
+      this.#audience.happened(`host ${struck}: the VMM goes on where it was`);
+      await until('the thawed primary to be fenced', patienceMs, () => this.#status[struck]?.headline === 'FENCED');
+    }
+    return this.#silenceMs;
+  }
+
+  /** The host that lost its power has it again: as a new machine, for all that it had was in its memory. */
+  async repair(): Promise<void> {
+    const { standby } = this.#pair;
+    await this.#pair.repair(standby);
+    delete this.#status[standby];
+    this.#audience.repaired(standby);
+  }
+
+  /** The roles change, as an operator asks for. For how long nobody was answered, ms. */
+  async switchOver(): Promise<number> {
+    const { primary } = this.#pair;
+    const answered = this.#answers;
+    this.#clients.forgetSilence();
+    this.#audience.happened(`host ${primary}# colo-vmm switchover`);
+    await this.#pair.ask(primary, 'switchover');
+    this.#audience.handedOver(primary);
+    await this.#changed(answered);
+    return this.#silenceMs;
+  }
+
+  /** The clients stop asking. What they were told, against the disk of the host that has the guest now. */
+  async end(): Promise<Verdict> {
+    const report = await this.#clients.stop();
+    const verdict = judge(report, await this.#pair.disk(this.#pair.primary));
+    if (this.#pair.lab.failure !== undefined) throw this.#pair.lab.failure;
+    return verdict;
+  }
+
+  get #answers(): number {
+    return this.#report?.summary.answers ?? 0;
+  }
+
+  get #silenceMs(): number {
+    return this.#report?.summary.longestSilenceMs ?? 0;
+  }
+
+  get #isProtected(): boolean {
+    const { primary, standby } = this.#pair;
+    return this.#status[primary]?.headline === 'PROTECTED' && this.#status[standby]?.headline === 'PROTECTING';
+  }
+
+  #watch(side: Side): void {
+    this.#pair.watch(side, (status) => {
+      this.#status[side] = status;
+      this.#audience.status(side, status);
+    });
+  }
+
+  /** The standby has the guest, and answers more than what the primary may have let go. */
+  async #changed(answered: number): Promise<void> {
+    const heir = this.#pair.standby;
+    const isServed = (): boolean =>
+      this.#status[heir]?.headline === 'UNPROTECTED' && this.#answers > answered + asking.clients;
+    await until('the other side to answer', patienceMs, isServed);
+    this.#pair.primary = heir;
+    this.#audience.happened('the clients are answered again');
+  }
 }

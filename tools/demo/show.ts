@@ -3,7 +3,7 @@ import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import type { ClientsReport } from './client-program.ts';
 import type { Side } from './lab-pair.ts';
 import type { Audience, LabFault } from './round.ts';
-import { binMs, clientsLine, type Happening, happeningLine, type Scene, told, viewLines } from './view.ts';
+import { binMs, clientsLine, type Happening, happeningLine, type Scene, seconds, told, viewLines } from './view.ts';
 
 const redrawMs = 250;
 const plainLineMs = 5000;
@@ -14,7 +14,7 @@ export class Show implements Audience {
   readonly #status: Partial<Record<Side, ColoStatus>> = {};
   readonly #bins: number[] = [];
   readonly #happened: Happening[] = [];
-  readonly #cutAtMs: Partial<Record<Side, number>> = {};
+  readonly #gone: Partial<Record<Side, string>> = {};
   readonly #block = new RedrawnBlock();
   readonly #isTerminal = process.stdout.isTTY === true;
   readonly #timer: NodeJS.Timeout;
@@ -45,9 +45,19 @@ export class Show implements Audience {
     if (!this.#isTerminal) process.stdout.write(`${happeningLine(happening)}\n`);
   }
 
-  struck(fault: LabFault): void {
-    this.#cutAtMs.a = this.#nowMs();
-    this.happened(`host a: ${fault}`);
+  struck(side: Side, fault: LabFault): void {
+    if (fault === 'power cut') this.#gone[side] = `lost its power at ${seconds(this.#nowMs())}`;
+    this.happened(`host ${side}: ${fault}`);
+  }
+
+  repaired(side: Side): void {
+    delete this.#gone[side];
+    delete this.#status[side];
+    this.happened(`host ${side}: it has its power again, and nothing of what it had`);
+  }
+
+  handedOver(side: Side): void {
+    this.#gone[side] = `handed the guest over at ${seconds(this.#nowMs())}`;
   }
 
   /** Leaves the last picture. */
@@ -62,7 +72,7 @@ export class Show implements Audience {
       clients: this.#clients,
       bins: this.#bins,
       status: this.#status,
-      cutAtMs: this.#cutAtMs,
+      gone: this.#gone,
       happened: this.#happened,
     };
     if (this.#isTerminal) stdout.write(this.#block.draw(viewLines(scene), stdout));

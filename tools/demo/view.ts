@@ -8,8 +8,8 @@ export interface Scene {
   /** Answers in each {@link binMs} since the beginning. */
   readonly bins: readonly number[];
   readonly status: Readonly<Partial<Record<Side, ColoStatus>>>;
-  /** When that host lost its power. */
-  readonly cutAtMs: Readonly<Partial<Record<Side, number>>>;
+  /** Why that host has nothing to do with the guest any more. */
+  readonly gone: Readonly<Partial<Record<Side, string>>>;
   readonly happened: readonly Happening[];
 }
 
@@ -48,9 +48,9 @@ export function clientsLine({ clients, bins }: Scene): string {
 }
 
 /** What that host is, and what it does. */
-export function hostLine({ status, cutAtMs }: Scene, side: Side): string {
-  const cut = cutAtMs[side];
-  if (cut !== undefined) return `lost its power at ${seconds(cut)}`;
+export function hostLine({ status, gone }: Scene, side: Side): string {
+  const why = gone[side];
+  if (why !== undefined) return why;
   const own = status[side];
   if (own === undefined) return 'starting';
   const parts = [

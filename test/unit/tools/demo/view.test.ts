@@ -25,7 +25,7 @@ const scene: Scene = {
   },
   bins: [0, 10, 20, 40, 40, 0, 40, 20],
   status: { a: status, b: { ...standby, role: 'secondary', headline: 'PROTECTING', epoch: 1203 } },
-  cutAtMs: {},
+  gone: {},
   happened: [{ atMs: 1234, text: 'host b: protection: PROTECTING a' }],
 };
 
@@ -44,7 +44,7 @@ t.test('a pair in one look', (t) => {
 t.test('the host that lost its power is not shown as it was, and the other is the survivor', (t) => {
   const text = viewLines({
     ...scene,
-    cutAtMs: { a: 12_400 },
+    gone: { a: 'lost its power at 12.4 s' },
     status: { ...scene.status, b: { ...standby, role: 'primary', survivor: true, headline: 'UNPROTECTED', term: 2 } },
   }).join('\n');
   t.match(text, /host a +lost its power at 12\.4 s/);
