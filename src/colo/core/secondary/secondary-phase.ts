@@ -30,6 +30,21 @@ export const secondaryMoves: Moves<SecondaryPhase> = {
   ended: [],
 };
 
+/** There is somebody at the other end who may say something. */
+export function hasPeer(phase: SecondaryPhase): boolean {
+  switch (phase) {
+    case 'greeting':
+    case 'seeding':
+    case 'ready':
+    case 'protecting':
+    case 'taking-over':
+    case 'leaving':
+      return true;
+    default:
+      return false;
+  }
+}
+
 /** Where a checkpoint is (spec A.2). */
 export type SecondaryStep =
   | 'waiting' // for REQUEST
