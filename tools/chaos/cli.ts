@@ -42,6 +42,7 @@ interface LabOptions {
   readonly rounds: number;
   readonly seed: number;
   readonly faults: string;
+  readonly compare?: boolean;
   readonly verbose?: boolean;
   readonly json?: boolean;
 }
@@ -59,18 +60,20 @@ program
     Date.now() % 1_000_000,
   )
   .option('--faults <word>', 'only faults that have this in their names', '')
+  .option('--compare', 'both guests run, and their answers are compared')
   .option('--verbose', 'tell what happens in each round as it does')
   .option('--json', 'print the results as JSON')
   .action(lab);
 
 async function lab(options: LabOptions): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('the machine outside the hosts is a namespace: run as root');
-  const { rounds, seed, faults, verbose, json } = options;
+  const { rounds, seed, faults, compare, verbose, json } = options;
   const begun = performance.now();
   const tell = (line: string): boolean => (json === true ? process.stderr : process.stdout).write(`${line}\n`);
   tell(`seed ${seed}`);
   const { results, kept } = await runLabCampaign({
     ...{ rounds, seed, faults, keep: tmpdir(), progress: progressToStderr('  ') },
+    ...(compare === true ? { compare } : {}),
     ...(verbose === true ? { onNote: tell } : {}),
     onRound: (round, result) => {
       for (const line of roundLines(round, rounds, result)) tell(line);

@@ -13,6 +13,8 @@ export interface LabCampaignOptions {
   readonly seed: number;
   /** Only faults whose names have this in them. */
   readonly faults: string;
+  /** Both guests run, and their answers are compared. */
+  readonly compare?: boolean;
   /** What is left of a round that went wrong comes into a folder here; absent: nothing is kept. */
   readonly keep?: string;
   readonly progress: Progress;
@@ -81,7 +83,11 @@ export async function runLabCampaign(options: LabCampaignOptions): Promise<LabCa
         history.push(line);
         options.onNote?.(line);
       };
-      const result = await playLabRound(pair, plan, { note, progress: options.progress }).catch((error: Error) => {
+      const result = await playLabRound(pair, plan, {
+        note,
+        progress: options.progress,
+        compare: options.compare === true,
+      }).catch((error: Error) => {
         if (pair.lab.failure !== undefined) throw pair.lab.failure;
         return failed(plan, error);
       });

@@ -52,10 +52,10 @@ const unchangedMs = 12_000;
 export async function playLabRound(
   pair: LabPair,
   plan: RoundPlan,
-  { note, progress }: { note: (text: string) => void; progress: Progress },
+  { note, progress, compare = false }: { note: (text: string) => void; progress: Progress; compare?: boolean },
 ): Promise<LabRoundResult> {
   pair.primary = plan.primary;
-  await pair.renew();
+  await pair.renew({ isCompared: compare });
   note('both hosts are ready');
   const speakers = new Speakers();
   const sideOf = new Map([
