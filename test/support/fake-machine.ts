@@ -2,6 +2,7 @@ import { MachineEvents } from '../../src/vmm/machine/machine-events.ts';
 import type { MachineFacts, MonitoredMachine } from '../../src/vmm/machine/monitored-machine.ts';
 import type { RunState } from '../../src/vmm/machine/run-state.ts';
 import type { GuestEnd } from '../../src/vmm/vcpu/guest-end.ts';
+import type { ClockMode } from '../../src/vmm/vmstate/clock-state.ts';
 
 const facts: MachineFacts = {
   memoryBytes: 256 << 20,
@@ -42,10 +43,11 @@ export class FakeMachine implements MonitoredMachine {
     this.onSettle();
   }
 
-  resume(): void {
+  resume(_clock?: ClockMode, last: (wake: () => void) => void = (wake) => wake()): void {
     this.calls.push('resume');
     this.state = 'running';
     this.events.tell({ kind: 'resumed' });
+    last(() => this.calls.push('wake'));
   }
 
   save(): never {

@@ -238,12 +238,13 @@ export class Machine implements MonitoredMachine {
    * Lets all go on.
    *
    * @param mode what becomes of the time in between, for the guest
+   * @param last is given what wakes the guest, to call it soon: a vCPU that wakes may take the caller's processor
    * @throws RunStateError if it is not paused
    */
-  resume(mode: ClockMode = 'keep'): void {
+  resume(mode: ClockMode = 'keep', last?: (wake: () => void) => void): void {
     if (this.state === 'colo') throw new RunStateError('colo', 'running');
     if (this.#isNewCopy) this.#tellOfNewCopy();
-    this.#control.resume(mode);
+    this.#control.resume(mode, 0n, last);
     this.events.tell({ kind: 'resumed' });
     this.#resets.resumed();
   }

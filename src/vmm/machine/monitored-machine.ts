@@ -44,8 +44,11 @@ export interface MonitoredMachine {
   pause(): void;
   /** Brings the files of disks to where the guest was told they are, if it is paused, and stays so. @throws DiskError */
   settleDisks(): void;
-  /** @param clock what becomes of the time that it was paused; default `keep` */
-  resume(clock?: ClockMode): void;
+  /**
+   * @param clock what becomes of the time that it was paused; default `keep`
+   * @param last is given what wakes the guest, to call it soon; default: that is done at once
+   */
+  resume(clock?: ClockMode, last?: (wake: () => void) => void): void;
   save(): MachineState;
   load(state: MachineState): void;
   pressPowerButton(): void;

@@ -151,9 +151,10 @@ export class RunControl {
    *
    * @param mode absent: so little time has passed that the clocks are left alone, if they run
    * @param passedNs with `keep`: what has passed for the guest all the same
+   * @param last is given what wakes the threads, to call it soon
    * @throws RunStateError if it is not stopped
    */
-  resume(mode?: ClockMode, passedNs = 0n): void {
+  resume(mode?: ClockMode, passedNs = 0n, last: (wake: () => void) => void = (wake) => wake()): void {
     const clocks = this.#clocks;
     this.times.begin();
     this.#runState.moveTo('running');
@@ -171,7 +172,10 @@ export class RunControl {
     if (stoppedMs >= watchedMs || isWatched(jumpNs)) access.noteStopped();
     // Before a thread wakes that takes this one's processor: the guest may then run long before this goes on.
     this.times.done('resume');
-    this.#letRun();
+    last(() => {
+      // It may have been stopped again, or have ended, and its threads were told so.
+      if (this.state === 'running') this.#letRun();
+    });
   }
 
   /**

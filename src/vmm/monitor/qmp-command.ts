@@ -16,13 +16,17 @@ export type CommandTable = Readonly<Record<string, Command>>;
 /** A command with arguments as the schema's entries say. */
 export function command<const Entries extends v.ObjectEntries>(
   entries: Entries,
-  run: (monitor: Monitor, given: v.InferOutput<v.StrictObjectSchema<Entries, undefined>>) => Result,
+  run: (
+    monitor: Monitor,
+    given: v.InferOutput<v.StrictObjectSchema<Entries, undefined>>,
+    afterwards: Afterwards,
+  ) => Result,
 ): Command {
   const schema = v.strictObject(entries);
-  return (monitor, given) => {
+  return (monitor, given, afterwards) => {
     const checked = v.safeParse(schema, given, { abortEarly: true });
     if (!checked.success) throw new QmpError('GenericError', complaint(checked.issues[0]));
-    return run(monitor, checked.output);
+    return run(monitor, checked.output, afterwards);
   };
 }
 

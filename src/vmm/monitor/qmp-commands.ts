@@ -69,12 +69,16 @@ export const commands: CommandTable = {
     }
   }),
   // `x-clock` is ours: what becomes of the time that the machine was paused.
-  cont: command({ 'x-clock': v.optional(v.picklist(['keep', 'jump'])) }, (monitor, { 'x-clock': clock }) => {
-    refuseIfHeld(monitor);
-    const { machine } = monitor;
-    if (machine.state === 'paused') machine.resume(clock);
-    return {};
-  }),
+  // The guest is woken once the answer is on its way, which would else wait for as long as a vCPU takes this processor.
+  cont: command(
+    { 'x-clock': v.optional(v.picklist(['keep', 'jump'])) },
+    (monitor, { 'x-clock': clock }, afterwards) => {
+      refuseIfHeld(monitor);
+      const { machine } = monitor;
+      if (machine.state === 'paused') machine.resume(clock, afterwards);
+      return {};
+    },
+  ),
   'x-reload': command({}, reloadMachine),
   'x-snapshot': command(
     { path: v.string(), incremental: v.optional(v.boolean()), stop: v.optional(v.boolean()) },

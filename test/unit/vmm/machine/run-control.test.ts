@@ -104,3 +104,24 @@ test('a clock that jumps is told to the watchdogs, however short the stop', asyn
   t.ok(rig.calls.includes('note stopped'));
   t.ok(rig.calls.some((call) => call.startsWith('set clocks')));
 });
+
+test('whoever resumes it may have the threads woken later, unless it was stopped again or has ended', async (t) => {
+  for (const [next, woken] of [
+    [() => {}, true],
+    [(control: RunControl) => control.stop(), false],
+    [(control: RunControl) => control.end(), false],
+  ] as const) {
+    const rig = new Rig(t);
+    rig.control.stop();
+    let wake: (() => void) | undefined;
+    rig.control.resume('keep', 0n, (last) => {
+      wake = last;
+    });
+    t.equal(rig.control.state, 'running');
+    const resumed = (): boolean => rig.calls.includes('resume vcpu-0');
+    t.equal(resumed(), false);
+    next(rig.control);
+    wake?.();
+    t.equal(resumed(), woken);
+  }
+});

@@ -86,6 +86,9 @@ test('stops and continues, and takes no offence at doing so twice', async (t) =>
   const client = negotiated();
   for (const command of ['stop', 'stop', 'cont', 'cont']) t.strictSame(client.execute(command), { return: {} });
   t.strictSame(client.machine.calls, ['pause', 'resume']);
+  client.session.answered();
+  client.session.answered();
+  t.strictSame(client.machine.calls, ['pause', 'resume', 'wake'], 'the guest runs once the answer is on its way');
 });
 
 test('stop settles the disks, also of a machine that is paused already', async (t) => {
