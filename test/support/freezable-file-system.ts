@@ -33,16 +33,15 @@ export class FreezableFileSystem {
     truncateSync(image, 16 * 1024 * 1024);
     execFileSync('mkfs.ext4', ['-q', image]);
     const path = join(folder, 'mounted');
-    const script = `mkdir ${path} && mount -o loop ${image} ${path} && echo mounted && exec sleep infinity`;
-    const holder = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', '-m', 'sh', '-c', script], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    // However the test ends, nothing stays frozen: whoever waits there could not end either.
+    const end = `read -r _; fsfreeze --unfreeze ${path} 2>&-; umount ${path}`;
+    const script = `mkdir ${path} && mount -o loop ${image} ${path} && echo mounted && ${end}`;
+    const holder = spawn('unshare', ['-m', 'sh', '-c', script], { stdio: ['pipe', 'pipe', 'ignore'] });
     const system = new FreezableFileSystem(path, holder);
     t.teardown(async () => {
       system.thaw();
-      if (holder.exitCode !== null || holder.signalCode !== null) return;
-      holder.kill('SIGKILL');
-      await once(holder, 'exit');
+      holder.stdin?.end();
+      if (holder.exitCode === null && holder.signalCode === null) await once(holder, 'exit');
     });
     const [said] = await Promise.race([once(holder.stdout as never, 'data'), once(holder, 'exit')]);
     if (!String(said).startsWith('mounted')) throw new Error(`${image} cannot be mounted`);

@@ -136,14 +136,18 @@ export class Campaign {
       [pair, clients] = await this.#newPair();
     } else if (!(await pair.isProtected())) {
       if (!(await this.#isLeftToPair(pair))) {
-        this.#note('another standby');
-        await pair.vmm(pair.standbyHost).kill();
-        pair.startStandby();
+        await this.#anotherStandby(pair);
       }
       // Whoever is there now never spoke. It may take over as soon as it protects, which may be over before anybody looks.
       this.#watch.speakers.isPair();
     }
     return [pair, clients];
+  }
+
+  async #anotherStandby(pair: Pair): Promise<void> {
+    this.#note('another standby');
+    await pair.vmm(pair.standbyHost).kill();
+    pair.startStandby();
   }
 
   /** A standby that lost its primary waits for it again, and may find it. */
@@ -158,6 +162,8 @@ export class Campaign {
     while (!(await pair.isProtected())) {
       if (await pair.isTakenOver()) return 'taken over';
       if (performance.now() > deadline) return 'late';
+      // Given up again and again, on a machine that is busy, it would wait for longer each time.
+      if ((await pair.status())[pair.standbyHost]?.headline === 'FENCED') await this.#anotherStandby(pair);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.#watch.speakers.isPair();
