@@ -87,7 +87,7 @@ export class Campaign {
         this.kept = await this.#keep(round, result);
         return;
       }
-      if (result.outcome === 'standby') await this.#rolesChanged();
+      if (result.outcome === 'standby') this.#pair?.rolesChanged();
     }
   }
 
@@ -108,7 +108,7 @@ export class Campaign {
       if (found === 'taken over') {
         // A busy machine's silence is as good as a death: a failover that nobody asked for, and right.
         note('the standby took over before anything was done to it');
-        await this.#rolesChanged();
+        this.#pair?.rolesChanged();
         continue;
       }
       if (found === 'late') {
@@ -121,12 +121,6 @@ export class Campaign {
       );
       return runRound(fault, { ground, pair, clients, speakers: this.#watch.speakers, note });
     }
-  }
-
-  async #rolesChanged(): Promise<void> {
-    // A survivor of a comparing pair translates its connections: another pair, until what it becomes does so too.
-    if (this.#options.compare === true) await this.#endPair();
-    else this.#pair?.rolesChanged();
   }
 
   /** The pair of the round before, with another standby if it needs one, or another pair. */

@@ -138,8 +138,8 @@ export function parseSecondary(options: PairOptions): SecondaryConfig {
 }
 
 /** What a standby that has taken over is told as a primary: it waits where it waited before. */
-export function survivorConfig({ listen, peer: _, ...host }: SecondaryConfig): PrimaryConfig {
-  return { ...host, settings: { ...host.settings, compares: false }, standby: listen, awaits: true, insists: true };
+export function survivorConfig({ listen, peer: _, ...host }: SecondaryConfig, compares: boolean): PrimaryConfig {
+  return { ...host, settings: { ...host.settings, compares }, standby: listen, awaits: true, insists: true };
 }
 
 /** What `run` and `standby` were told of their pair. */

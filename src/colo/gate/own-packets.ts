@@ -11,6 +11,7 @@ import type { PacketDecision, PacketRecord } from '../record/packet-record.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
 import { defaultTranslateSettings } from '../translate/settings.ts';
 import { Translator } from '../translate/translator.ts';
+import type { TranslatorState } from '../translate/translator-state.ts';
 import { sendAll } from './send-all.ts';
 import { TapWriter } from './tap-writer.ts';
 
@@ -96,9 +97,13 @@ export class OwnPackets {
     return { bytes: this.#keptBytes, waitingBytes: this.#waitingBytes, flows: this.#translator.size };
   }
 
-  /** The guest is about to run in that epoch, equal to P's: all that was said before is no concern. */
-  begin(epoch: Epoch): void {
-    this.#translator.checkpoint(this.#parts.now());
+  /**
+   * The guest is about to run in that epoch, equal to P's: all that was said before is no concern.
+   *
+   * @param translation of a P that translates, because it survived an earlier pair
+   */
+  begin(epoch: Epoch, translation?: TranslatorState): void {
+    this.#translator.checkpoint(this.#parts.now(), translation);
     this.#forgetAll();
     this.#epoch = epoch;
     this.work();

@@ -75,6 +75,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   /** The last term of this host in which it knew all that the pair did. */
   #knownTerm: Term;
   #paired: string | undefined;
+  /** Its primary was told to compare: so will this side, as a primary. */
+  #compares = false;
   /** Its guest has run since the last checkpoint. */
   #ran = false;
   /** The guest of the checkpoint that was taken over had ended. */
@@ -533,6 +535,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#ran = false;
     const attached: Attached = {
       own,
+      translation: undefined,
       packets: new KeptPackets(tapsOf(views.devices), specification, undefined, this.#record),
       disks: new StandbyDisks({
         disks: diskViews(views.devices),

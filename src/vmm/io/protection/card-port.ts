@@ -15,7 +15,8 @@ const scratchBytes = 128 * 1024;
  *
  *     a replica        a feed, and never the TAP
  *     has taken over   what was left of that feed, then packets of the other side's that its guest has not got (spec B.15), then the
- *                      TAP; and as long as connections are translated, each packet but the former goes through that
+ *                      TAP; and as long as connections are translated, each packet but the former goes through that. Who mirrors
+ *                      packets gets them as they were before: a standby translates by itself
  */
 export class CardPort implements PacketPort, Closable {
   readonly #tap: PacketPort;
@@ -28,6 +29,8 @@ export class CardPort implements PacketPort, Closable {
   /** Nothing but the TAP. */
   #isPlain = true;
   #scratch: Scratch | undefined;
+  /** The packet that was read last, before it was translated; the first so many bytes. */
+  readonly #untranslated = { bytes: new Uint8Array(0), length: 0 };
 
   /** @param card its number among the machine's */
   constructor(tap: PacketPort, card = 0, translation = new SharedTranslation()) {
@@ -63,6 +66,12 @@ export class CardPort implements PacketPort, Closable {
     this.#replayed = undefined;
     this.#left = undefined;
     this.#next = 0;
+  }
+
+  /** The packet that was read last as it came, if it was translated on its way. Valid until the next one is read. Hot path. */
+  get untranslated(): Uint8Array | undefined {
+    const { bytes, length } = this.#untranslated;
+    return length === 0 ? undefined : bytes.subarray(0, length);
   }
 
   /** Packets that are still to come before what the TAP has. */
@@ -104,6 +113,7 @@ export class CardPort implements PacketPort, Closable {
   }
 
   #detoured(iovAddress: number, count: number): number {
+    this.#untranslated.length = 0;
     if (this.#feed !== undefined) return this.#feed.readv(iovAddress, count);
     const left = this.#left?.shift();
     if (left !== undefined) return scatterPacket(left, iovAddress, count);
@@ -122,8 +132,18 @@ export class CardPort implements PacketPort, Closable {
     const { bytes } = this.#scratch;
     const length = this.#tap.readv(this.#scratch.vectorOf(scratchBytes), 1);
     if (length <= 0) return length;
-    this.#translation.incoming(this.#card, bytes, 0, length);
+    this.#translateIncoming(bytes, length);
     return scatterPacket(bytes.subarray(0, length), iovAddress, count);
+  }
+
+  /** In place; what it was is kept aside. */
+  #translateIncoming(bytes: Uint8Array, length: number): void {
+    if (!this.#translation.isActive) return;
+    const kept = this.#untranslated;
+    if (kept.bytes.length < length) kept.bytes = new Uint8Array(scratchBytes);
+    kept.bytes.set(bytes.subarray(0, length));
+    kept.length = length;
+    this.#translation.incoming(this.#card, bytes, 0, length);
   }
 }
 

@@ -44,7 +44,7 @@ export class PacketMirror {
     cards.forEach(({ device, port }, number) => {
       const kind = kindOfCard(number);
       device.toWire.listener = new Outgoing(kind, outbox, control, open, port);
-      if (mirror !== undefined) device.toGuest.listener = new Incoming(kind, mirror, control, open);
+      if (mirror !== undefined) device.toGuest.listener = new Incoming(kind, mirror, control, open, port);
     });
   }
 
@@ -106,9 +106,11 @@ class Incoming implements PacketListener {
   readonly #mirror: RecordProducer;
   readonly #control: PacketControl;
   readonly #epoch: OpenEpoch;
+  readonly #port: CardPort;
 
-  constructor(kind: number, mirror: RecordProducer, control: PacketControl, epoch: OpenEpoch) {
+  constructor(kind: number, mirror: RecordProducer, control: PacketControl, epoch: OpenEpoch, port: CardPort) {
     this.#kind = kind;
+    this.#port = port;
     this.#mirror = mirror;
     this.#control = control;
     this.#epoch = epoch;
@@ -117,21 +119,41 @@ class Incoming implements PacketListener {
   /** Hot path. */
   packet(packet: PacketRanges): Verdict {
     if (this.#control.mode !== packetMode.mirrored) return 'pass';
-    return put(packet, this.#mirror, this.#kind, this.#epoch.number) ? 'pass' : 'later';
+    return this.#put(packet) ? 'pass' : 'later';
+  }
+
+  /** Hot path. */
+  #put(packet: PacketRanges): boolean {
+    const { untranslated } = this.#port;
+    if (untranslated === undefined) return put(packet, this.#mirror, this.#kind, this.#epoch.number);
+    // As the world sent it: what of it fitted into the guest's buffers.
+    const length = Math.min(packet.length, untranslated.length);
+    const at = reserve(this.#mirror, length);
+    if (at < 0) return false;
+    this.#mirror.bytes.set(untranslated.subarray(0, length), at);
+    this.#mirror.commit(this.#kind, this.#epoch.number);
+    return true;
   }
 
   room(): void {}
 }
 
-/** Copies a packet into a ring; false if there is no room, and then this thread is woken when there may be. Hot path. */
-function put(packet: PacketRanges, ring: RecordProducer, kind: number, tag: number, port?: CardPort): boolean {
-  const { length } = packet;
+/** Where a record of that length goes; below 0 if there is no room, and then this thread is woken when there may be. Hot path. */
+function reserve(ring: RecordProducer, length: number): number {
   let at = ring.reserve(length);
   while (at < 0) {
-    if (ring.waitForRoom()) return false;
+    if (ring.waitForRoom()) return -1;
     // Some came just before it was asked for.
     at = ring.reserve(length);
   }
+  return at;
+}
+
+/** Copies a packet into a ring; false if there is no room, and then this thread is woken when there may be. Hot path. */
+function put(packet: PacketRanges, ring: RecordProducer, kind: number, tag: number, port?: CardPort): boolean {
+  const { length } = packet;
+  const at = reserve(ring, length);
+  if (at < 0) return false;
   packet.copy(ring.bytes.subarray(at, at + length));
   port?.translate(ring.bytes, at, length);
   ring.commit(kind, tag);

@@ -257,6 +257,37 @@ test("connections of S's guest have P's numbers on the way to P, and its own on 
   t.equal(own.facts.flows, 0, 'a checkpoint has made them equal');
 });
 
+test('connections that a survivor translates are translated here as well, with the numbers that it has for them', async (t) => {
+  const guest = { source: [192, 0, 2, 1], destination: [198, 51, 100, 7], sourcePort: 80, destinationPort: 4000 };
+  const client = { source: [198, 51, 100, 7], destination: [192, 0, 2, 1], sourcePort: 4000, destinationPort: 80 };
+  const { syn, ack } = tcpFlag;
+  const [clientsStart, mine, theirs] = [500, 9000, 77_000];
+  const earlier = ownRig(t);
+  earlier.own.begin(e(7));
+  earlier.own.letIn(0, tcpPacket({ ...client, sequence: clientsStart, flags: syn }));
+  earlier.says(7, tcpPacket({ ...guest, sequence: mine, acknowledgement: clientsStart + 1, flags: syn | ack }));
+  earlier.own.work();
+  earlier.own.letIn(0, tcpPacket({ ...client, sequence: clientsStart + 1, acknowledgement: theirs + 1, flags: ack }));
+  // It has taken over, and its next standby is at a checkpoint of its guest.
+  const { own, says, sent, fed } = ownRig(t);
+  own.begin(e(1), earlier.own.translation(0).state);
+  t.equal(own.facts.flows, 1);
+  own.letIn(
+    0,
+    tcpPacket({ ...client, sequence: clientsStart + 1, acknowledgement: theirs + 1, flags: ack, payload: 'hi' }),
+  );
+  const view = new PacketView(12);
+  const entered = fed(0) as Uint8Array;
+  view.read(entered, 0, entered.length);
+  t.equal(view.acknowledgement, mine + 1);
+  says(1, tcpPacket({ ...guest, sequence: mine + 1, acknowledgement: clientsStart + 3, flags: ack, payload: 'hello' }));
+  own.work();
+  const [{ data }] = sent as [SecondaryOutput];
+  view.read(data, 0, data.length);
+  t.equal(view.sequence, theirs + 1);
+  t.same(own.translation(0).state.flows.length, 1, 'and so it is when that is lost, too');
+});
+
 test('a TAP that is full holds a takeover up for a moment only', async (t) => {
   const { own, taps, says } = ownRig(t);
   own.begin(e(7));

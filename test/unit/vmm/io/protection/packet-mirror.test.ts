@@ -33,9 +33,10 @@ function mirrorRig(t: Test, ringBytes = smallRing) {
     mirror: recordRingStorage(ringBytes),
   };
   const epoch = new OpenEpoch();
+  const ports = [new CardPort(rigs[0].port), new CardPort(rigs[0].port)] as const;
   const make = (): PacketMirror =>
     new PacketMirror(
-      rigs.map(({ device }) => ({ device, port: new CardPort(rigs[0].port) })),
+      rigs.map(({ device }, number) => ({ device, port: ports[number] as CardPort })),
       { packets, epoch: epoch.storage, bell },
     );
   let wakes = 0;
@@ -47,7 +48,7 @@ function mirrorRig(t: Test, ringBytes = smallRing) {
   };
   const outbox = new RecordConsumer(packets.outbox, wake);
   const input = new RecordConsumer(packets.mirror, wake);
-  return { rigs, control, epoch, mirror, outbox, input, rung, wakes: () => wakes };
+  return { rigs, ports, control, epoch, mirror, outbox, input, rung, wakes: () => wakes };
 }
 
 /** The next record as [card, epoch, packet]. */
@@ -74,6 +75,30 @@ test('what the guest sends goes into the outbox with its card and epoch, and no 
   t.equal(take(input), undefined);
   t.strictSame([first.port.sent, second.port.sent], [[], []]);
   t.equal(first.transmit.collect().length, 1, 'the driver has its buffer back');
+});
+
+test("what a survivor's guest gets in its own numbers is mirrored as it came, also where it has to wait for room", async (t) => {
+  const { rigs, ports, input, wakes } = mirrorRig(t);
+  const [first] = rigs;
+  let came: Uint8Array | undefined;
+  Object.defineProperty(ports[0], 'untranslated', { get: () => came });
+  for (let buffer = 0; buffer < 4; buffer++) first.receive.add([{ write: 1000 }]);
+  // What the guest gets is packet 1 to 4; as they came from the world they were 11 to 14.
+  for (const seed of [1, 2, 3]) {
+    came = packet(900, 10 + seed);
+    first.arrive(packet(900, seed));
+  }
+  t.strictSame(take(input), [0, 0, packet(900, 11)]);
+  input.giveBack();
+  t.strictSame(take(input), [0, 0, packet(900, 12)]);
+  input.giveBack();
+  t.ok(wakes() > 0, 'the third one has waited');
+  t.strictSame(take(input), [0, 0, packet(900, 13)]);
+  came = undefined;
+  input.giveBack();
+  first.arrive(packet(900, 4));
+  t.strictSame(take(input), [0, 0, packet(900, 4)], 'and again as they come');
+  t.equal(first.receive.collect().length, 4);
 });
 
 test('what enters the guest goes into the mirror too', async (t) => {
