@@ -40,12 +40,6 @@ export interface GuestState extends CheckpointState {
   readonly translation?: TranslatorState;
 }
 
-/** As {@link decodeState} gives it. */
-export interface DecodedState extends Omit<GuestState, 'translation'> {
-  /** What its standby's guest needs translated, as its own packets are. */
-  readonly translation?: TranslatorState;
-}
-
 /** A state's bytes, in memory that threads share. */
 export interface EncodedState {
   readonly storage: SharedArrayBuffer;
@@ -80,7 +74,7 @@ export class StateEncoder {
  *
  * @throws VmStateError that names the part and what is wrong with it
  */
-export function decodeState(bytes: Uint8Array): DecodedState {
+export function decodeState(bytes: Uint8Array): GuestState {
   if (bytes.length < headBytes) throw new VmStateError('checkpoint', `has ${bytes.length} bytes`);
   const imageBytes = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getUint32(0, true);
   if (bytes.length - headBytes < imageBytes) {

@@ -176,7 +176,7 @@ export class StandbyMachine {
 
   #load(bytes: Uint8Array, moveMs: number): Revived {
     const began = performance.now();
-    const { translation: _, ...state } = decodeState(bytes);
+    const state = decodeState(bytes);
     state.image.clock = movedClock(state.image.clock, moveMs);
     const checked = performance.now();
     this.machine.apply(state);

@@ -10,4 +10,6 @@ export interface Heritage {
   readonly events: readonly ColoEvent[];
   /** Where its disks may differ from those of the side that was lost; absent: nobody knows. */
   readonly changes?: InheritedChanges;
+  /** Its guest is compared with its next standby's: the pair was made so. */
+  readonly compares?: true;
 }

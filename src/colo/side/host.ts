@@ -266,7 +266,7 @@ export abstract class Host<E extends { readonly kind: string }> {
   }
 
   /** Goes on where another side of this process has ended. Before anything else. */
-  protected inherit({ why, since, events }: Omit<Heritage, 'compares'>): void {
+  protected inherit({ why, since, events }: Heritage): void {
     this.log.inherit(events);
     this.why = why;
     this.#headline = this.headline;
@@ -274,7 +274,7 @@ export abstract class Host<E extends { readonly kind: string }> {
   }
 
   /** What whoever takes this side's place inherits. */
-  protected get heritage(): Omit<Heritage, 'compares'> {
+  protected get heritage(): Heritage {
     return { why: this.why, since: this.#since, events: this.log.recent(true) };
   }
 

@@ -28,6 +28,7 @@ import { type EpochItem, type Hello, isDiskQuestion } from '../protocol/messages
 import { type Epoch, next, noCheckpoint, type Term } from '../protocol/numbers.ts';
 import type { PacketRecord } from '../record/packet-record.ts';
 import { roundTripTicks } from '../translate/settings.ts';
+import type { TranslatorState } from '../translate/translator-state.ts';
 import type { Calls } from './calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
 import type { ColoCalls, SecondaryMachineCalls, SecondaryViews } from './machine-calls.ts';
@@ -42,6 +43,8 @@ interface Attached {
   readonly pages: PageReceiver;
   /** What its own guest says and gets while that runs beside P's. */
   readonly own: OwnPackets | undefined;
+  /** What a P that survived an earlier pair translates, as of the checkpoint that is loaded. */
+  translation: TranslatorState | undefined;
   /** For whoever takes over, since it is written down what the disks are. */
   changes: InheritedChanges | undefined;
   /** Its pairing is, and all that was staged is thrown away. */
@@ -550,11 +553,18 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         }),
         ...(this.#engines === undefined ? {} : { engines: this.#engines }),
       }),
-      pages: new PageReceiver(views.memory, decodeState, replica?.changed),
+      pages: new PageReceiver(
+        views.memory,
+        (state) => {
+          attached.translation = decodeState(state).translation;
+        },
+        replica?.changed,
+      ),
       changes: undefined,
       isOver: false,
     };
     this.#attached = attached;
+    this.#compares = bell !== undefined;
     const { cpus, memoryBytes, disks, cards } = shape;
     this.log.add(
       'pair',
@@ -676,7 +686,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       await disks.laid();
       if (attached.isOver) return;
       const opened = next(epoch);
-      own.begin(opened);
+      own.begin(opened, attached.translation);
       await this.#calls.call('start', { state: pages.stateOf(epoch), epoch: opened, stoppedAt });
       this.#ran = true;
       if (!attached.isOver) this.post({ kind: 'started', epoch });
@@ -751,7 +761,11 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#attached?.pages.close();
     this.#attached?.disks.close();
     const { changes } = this.#attached ?? {};
-    this.#calls.tell('succeed', { ...this.heritage, ...(changes === undefined ? {} : { changes }) });
+    this.#calls.tell('succeed', {
+      ...this.heritage,
+      ...(changes === undefined ? {} : { changes }),
+      ...(this.#compares ? { compares: true } : {}),
+    });
   }
 
   /** The machine of a pairing that is over. */

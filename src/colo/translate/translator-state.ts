@@ -32,48 +32,6 @@ export interface TranslatorState {
   readonly flows: readonly FlowState[];
 }
 
-/** Words of a connection as bytes: its key, its numbers, and a bit for each flag. Little-endian, as all hosts are. */
-const flowWords = keyWords + numberFields.length + 1;
-
-/** The state as bytes, as it travels. */
-export function packTranslatorState({ flows }: TranslatorState): Uint8Array {
-  const words = new Int32Array(flows.length * flowWords);
-  flows.forEach((flow, index) => {
-    let at = index * flowWords;
-    for (const word of flow.key) words[at++] = word;
-    for (const field of numberFields) words[at++] = flow[field];
-    flagFields.forEach((field, bit) => {
-      if (flow[field]) words[at] = (words[at] as number) | (1 << bit);
-    });
-  });
-  return new Uint8Array(words.buffer);
-}
-
-/**
- * What {@link packTranslatorState} made, from a peer.
- *
- * @param most connections that there is room for
- * @throws RangeError: this is no such state
- */
-export function unpackTranslatorState(bytes: Uint8Array, most: number): TranslatorState {
-  const count = bytes.length / (4 * flowWords);
-  if (!Number.isInteger(count) || count > most) {
-    throw new RangeError(
-      `the translated connections of a checkpoint are ${bytes.length} bytes, not at most ${most} of ${4 * flowWords}`,
-    );
-  }
-  const words = new Int32Array(Uint8Array.from(bytes).buffer);
-  const flows = Array.from({ length: count }, (_, index) => {
-    let at = index * flowWords;
-    const key = [...words.subarray(at, at + keyWords)];
-    at += keyWords;
-    const numbers = numberFields.map((field) => [field, words[at++]]);
-    const flags = flagFields.map((field, bit) => [field, ((words[at] as number) & (1 << bit)) !== 0]);
-    return { key, ...Object.fromEntries(numbers), ...Object.fromEntries(flags) };
-  });
-  return checkedTranslatorState({ flows }, most);
-}
-
 /**
  * Checks what a peer sent.
  *

@@ -6,12 +6,7 @@ import { longAt, tcpFlag } from '../packet/wire.ts';
 import { moveLong, tcpField } from './rewrite.ts';
 import type { TranslateSettings } from './settings.ts';
 import { TranslatedFlow } from './translated-flow.ts';
-import {
-  checkedTranslatorState,
-  type FlowState,
-  packTranslatorState,
-  type TranslatorState,
-} from './translator-state.ts';
+import { checkedTranslatorState, type FlowState, type TranslatorState } from './translator-state.ts';
 
 const { syn, fin, rst, ack } = tcpFlag;
 
@@ -134,11 +129,6 @@ export class Translator {
       flows.push(flow.save([...this.#flows.keys.subarray(at, at + keyWords)]));
     });
     return { flows };
-  }
-
-  /** {@link save} as bytes: a survivor's, as part of its checkpoints. */
-  pack(): Uint8Array {
-    return packTranslatorState(this.save());
   }
 
   /**

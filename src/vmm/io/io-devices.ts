@@ -212,7 +212,7 @@ export class IoDevices implements DrivenDevices, Closable {
   /** While the thread is parked: packets are translated from now on. */
   translate(translation: unknown): string | undefined {
     try {
-      this.#protection.translation.begin(this.#madeOf(translation), true);
+      this.#protection.translation.begin(this.#madeOf(translation));
       return undefined;
     } catch (error) {
       return (error as Error).message;

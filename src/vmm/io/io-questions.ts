@@ -43,8 +43,6 @@ export type IoAnswer =
   | { readonly kind: 'saved'; readonly states: readonly IoDeviceState[] }
   /** `strands`: requests are in flight of the guest that is gone. */
   | { readonly kind: 'power-cycled'; readonly states: readonly IoDeviceState[]; readonly strands: boolean }
-  /** Absent: nothing is translated. */
-  | { readonly kind: 'translation'; readonly packed: Uint8Array | undefined }
   | { readonly kind: 'done' }
   | { readonly kind: 'unsettled'; readonly reason: string }
   /** Plain data; undefined: nothing is translated. */

@@ -13,7 +13,6 @@ import type { RunControl } from './run-control.ts';
  * the guest runs again.
  *
  * @param closeEpoch called last, while nothing of the guest runs
- * @param packTranslation called while nothing of the guest runs: what its packets are translated with
  * @throws RunStateError if the machine neither runs nor is stopped
  */
 export function capture(
@@ -21,7 +20,6 @@ export function capture(
   control: RunControl,
   area: CheckpointArea,
   closeEpoch: () => void,
-  packTranslation: () => Uint8Array | undefined,
 ): Checkpoint {
   const { times } = control;
   const wasRunning = control.state === 'running';
@@ -30,7 +28,6 @@ export function capture(
   else times.restart();
   let own: OwnDevices;
   let takeDevices: () => readonly IoDeviceState[];
-  let translation: Uint8Array | undefined;
   try {
     const clocks = control.stoppedClocks;
     times.begin();
@@ -39,7 +36,6 @@ export function capture(
     times.done('interrupts');
     own = access.readOwnDevices();
     takeDevices = (wasRunning ? io?.wantedStates() : io?.saveDevices()) ?? (() => []);
-    translation = packTranslation();
     times.done('devices');
     area.collect();
     times.done('collect');
@@ -50,6 +46,5 @@ export function capture(
   } finally {
     if (wasRunning) control.resume();
   }
-  const state = { image: access.image, own, devices: takeDevices() };
-  return { pages: area.staging, ...state, ...(translation === undefined ? {} : { translation }) };
+  return { pages: area.staging, image: access.image, own, devices: takeDevices() };
 }

@@ -15,8 +15,6 @@ export interface CheckpointState {
   readonly image: StateImage;
   readonly own: OwnDevices;
   readonly devices: readonly IoDeviceState[];
-  /** Of a guest that has taken over: what its packets are translated with, as bytes. */
-  readonly translation?: Uint8Array;
 }
 
 /** What differs between two checkpoints of a machine: pages, and its whole state. Its own are valid until its next. */

@@ -173,7 +173,7 @@ export class Machine implements MonitoredMachine {
    * @throws RunStateError if the machine neither runs nor is stopped
    */
   capture(area: CheckpointArea, closeEpoch: () => void = () => {}): Checkpoint {
-    return capture(this.#parts, this.#control, area, closeEpoch, () => this.#packTranslation());
+    return capture(this.#parts, this.#control, area, closeEpoch);
   }
 
   /**
@@ -330,7 +330,6 @@ export class Machine implements MonitoredMachine {
    * @throws DiskError if a disk does not take what its guest wrote
    */
   emerge(translation: unknown): void {
-    this.#translates = translation !== undefined;
     const reason = this.#parts.io?.emerge(translation);
     if (reason !== undefined) throw new DiskError(reason);
     this.#isTranslated = translation !== undefined;
@@ -354,14 +353,6 @@ export class Machine implements MonitoredMachine {
     const translation = this.#parts.io?.translation;
     this.#isTranslated = translation !== undefined;
     return translation;
-  }
-
-  /** Asked of the io thread as long as that translates: most machines' never does. */
-  #packTranslation(): Uint8Array | undefined {
-    if (!this.#translates) return undefined;
-    const packed = this.#parts.io?.packTranslation();
-    this.#translates = packed !== undefined;
-    return packed;
   }
 
   /** Has these packets enter the guest before anything new. @throws RunStateError if it has ended */

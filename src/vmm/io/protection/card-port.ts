@@ -120,7 +120,7 @@ export class CardPort implements PacketPort, Closable {
     this.#left = undefined;
     const packet = this.#replayed?.[this.#next++];
     if (packet !== undefined) {
-      this.#translation.replayed(this.#card, packet, 0, packet.length);
+      this.#translateIncoming(packet, packet.length);
       return scatterPacket(packet, iovAddress, count);
     }
     this.forgetReplay();

@@ -23,13 +23,10 @@ const scanMs = 1000;
 /** A translation as all cards share it, which is forgotten when nothing is translated any more. */
 export class SharedTranslation {
   #translation: PacketTranslation | undefined;
-  #isInherited = false;
   #scannedAt = Number.NEGATIVE_INFINITY;
 
-  /** @param isInherited the machine before this one translated so itself: what its guest got is in the guest's numbers */
-  begin(translation: PacketTranslation | undefined, isInherited = false): void {
+  begin(translation: PacketTranslation | undefined): void {
     this.#translation = translation !== undefined && translation.size > 0 ? translation : undefined;
-    this.#isInherited = isInherited;
   }
 
   get isActive(): boolean {
@@ -51,11 +48,6 @@ export class SharedTranslation {
     const now = performance.now();
     this.#translation?.incoming(card, bytes, offset, length, now);
     this.#look(now);
-  }
-
-  /** A packet that the guest of the machine before this one got, and this one's gets now. */
-  replayed(card: number, bytes: Uint8Array, offset: number, length: number): void {
-    if (!this.#isInherited) this.incoming(card, bytes, offset, length);
   }
 
   #look(now: number): void {

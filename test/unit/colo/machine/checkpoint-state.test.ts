@@ -11,27 +11,6 @@ import { emptyMachineState } from '../../../support/snapshot-machine.ts';
 import { TranslateRig } from '../../../support/translate-rig.ts';
 
 const { serial } = emptyMachineState(4096);
-const numbers = {
-  isn: 1,
-  offset: -2,
-  firstTime: 3,
-  lastTime: 4,
-  timeOffset: 5,
-  peerNext: 6,
-  finEnd: 7,
-  peerFinEnd: 8,
-};
-const flags = {
-  isKnown: true,
-  hasSpoken: true,
-  hasTime: false,
-  isTimeKnown: false,
-  hasPeerNext: true,
-  hasFin: false,
-  isFinAcked: false,
-  hasPeerFin: true,
-  isPeerFinAcked: false,
-};
 const image = new StateImage({ cpus: 2, msrRows: 3, cpuidRows: 1, xsaveBytes: 4096 });
 image.memoryBytes = 4096;
 image.setMsr(1, 2, 0x277, 77n);
@@ -126,7 +105,6 @@ test('device state with something that does not belong there is refused', async 
     pciAddress: 5,
     devices: [],
     exitCode: 3,
-    translation: new Uint8Array(0),
   })) {
     const bytes = Buffer.concat([head, encode(value)]);
     try {

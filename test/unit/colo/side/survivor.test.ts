@@ -27,7 +27,6 @@ import {
 const stoppedMs = 0.5;
 
 const heritage: Heritage = {
-  compares: false,
   why: 'a.example was lost',
   since: 1000,
   events: [{ at: 1000, monotonicMs: 5, topic: 'takeover', text: 'this side goes on', event: 'failover' }],

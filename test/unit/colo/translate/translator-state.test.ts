@@ -1,11 +1,6 @@
 import { test } from 'tap';
 import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
-import {
-  checkedTranslatorState,
-  packTranslatorState,
-  type TranslatorState,
-  unpackTranslatorState,
-} from '../../../../src/colo/translate/translator-state.ts';
+import { checkedTranslatorState, type TranslatorState } from '../../../../src/colo/translate/translator-state.ts';
 import { tcpPacket } from '../../../support/packets.ts';
 import { TranslateRig } from '../../../support/translate-rig.ts';
 
@@ -45,24 +40,6 @@ test('refuses a connection with any field that is missing or of another kind', a
   for (const bad of [key.slice(1), [...key, 0], key.with(3, 2 ** 31)]) {
     t.throws(() => checkedTranslatorState({ flows: [{ ...flow, key: bad }] }, 2), /valid key/);
   }
-});
-
-test('as bytes it is the same, and other bytes are none', async (t) => {
-  const [first, second] = state(2).flows;
-  if (first === undefined || second === undefined) throw new Error('no connections');
-  const all = Object.entries(first).map(([field, value], index) => {
-    if (typeof value === 'boolean') return [field, index % 2 === 0];
-    return [field, typeof value === 'number' ? -index * 1_000_003 : value];
-  });
-  const saved = { flows: [second, Object.fromEntries(all), first] };
-  const packed = packTranslatorState(saved);
-  t.same(unpackTranslatorState(packed, 3), saved);
-  const elsewhere = new Uint8Array(packed.length + 1);
-  elsewhere.set(packed, 1);
-  t.same(unpackTranslatorState(elsewhere.subarray(1), 3), saved, 'wherever they lie');
-  t.same(unpackTranslatorState(new Uint8Array(0), 3), { flows: [] });
-  t.throws(() => unpackTranslatorState(packed, 2), RangeError);
-  t.throws(() => unpackTranslatorState(packed.subarray(1), 3), RangeError);
 });
 
 test('a standby that refuses a state translates nothing', async (t) => {

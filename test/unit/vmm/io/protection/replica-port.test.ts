@@ -145,13 +145,23 @@ test('while connections are translated all packets are, but those that were fed'
   t.strictSame(kept, added(packet(80, 5), 100));
 });
 
-test('what the guest of a machine that translated got is in its numbers already', async (t) => {
-  const { tap, port, translation, read } = replicaRig(t);
+test('what was translated on its way in is there as it came, until the next packet is read', async (t) => {
+  const { tap, port, translation, read, feed } = replicaRig(t);
+  feed(7, packet(60, 2));
   port.endFeed(true);
-  translation.begin(new Adding(), true);
+  translation.begin(new Adding());
   port.replay([packet(70, 3)]);
   tap.incoming.push(packet(60, 9));
-  t.strictSame([read(), read()], [packet(70, 3), added(packet(60, 9), 1)]);
+  read();
+  t.equal(port.untranslated, undefined, 'it was fed');
+  t.strictSame(read(), added(packet(70, 3), 1));
+  t.strictSame(port.untranslated, packet(70, 3));
+  read();
+  t.strictSame(port.untranslated, packet(60, 9));
+  translation.begin(undefined);
+  tap.incoming.push(packet(80, 9));
+  t.strictSame(read(), packet(80, 9));
+  t.equal(port.untranslated, undefined);
 });
 
 test('a translation is saved as long as there is one', async (t) => {
