@@ -224,7 +224,7 @@ export class PrimaryDisks {
     if (this.#isOver || (this.#synchronisation === undefined && !this.#inStep)) return;
     if (this.#asked !== undefined || now() < this.#askedAt + durableMs) return;
     this.#askedAt = now();
-    if (changes.difference.askDurable()) {
+    if (changes.difference.askDurable() || changes.isBehind(this.#epoch)) {
       this.#asked = this.#epoch;
       this.#send({ kind: 'disk-sync', epoch: this.#epoch });
     } else if (changes.sweep()) this.#parts.wakeIo();

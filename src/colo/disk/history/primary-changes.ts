@@ -115,6 +115,11 @@ export class PrimaryChanges {
     this.#control.sweep();
   }
 
+  /** There are marks of epochs before the one that is open, of which it is not known whether S has them durable. */
+  isBehind(open: number): boolean {
+    return this.#control.marked > 0 && this.#control.through < open - 1;
+  }
+
   /** Of regions that are marked. */
   get markedBytes(): number {
     return this.#control.marked * regionBytes;

@@ -31,6 +31,8 @@ class Rig extends DiskRig {
   readonly told: PrimaryEvent[] = [];
   readonly epoch = { number: 0 };
   mayWrite = true;
+  /** By which P's clock is ahead. */
+  skipMs = 0;
   earlier = 0;
   woken = 0;
 
@@ -58,7 +60,7 @@ class Rig extends DiskRig {
         return this.mayWrite;
       },
       post: (event) => this.told.push(event),
-      now: () => performance.now(),
+      now: () => performance.now() + this.skipMs,
       wakeIo: () => {
         this.woken++;
         this.forwarding.woken();
@@ -211,4 +213,29 @@ test('nothing is sent or told once it is over', async (t) => {
   await new Promise((resolve) => setImmediate(resolve));
   t.notOk(rig.kinds().includes('disk-write 0'));
   t.strictSame(rig.told, []);
+});
+
+test('marks go though the guest writes nothing any more', async (t) => {
+  const rig = new Rig(t);
+  const control = new ActivityControl(rig.changes.shared.control);
+  control.through = -1;
+  control.marked = 1;
+  rig.primary.synchronise();
+  await rig.meet(Uint8Array.of(...Buffer.from(generation, 'hex'), 0));
+  while (!rig.told.some(({ kind }) => kind === 'disks-in-step')) {
+    rig.primary.laid(0);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.notOk(
+    rig.kinds().some((kind) => kind.startsWith('disk-sync')),
+    'the epoch of the copy is open',
+  );
+  rig.epoch.number = 1;
+  rig.primary.epochCaptured(epoch(0));
+  rig.skipMs = 10_000;
+  rig.primary.laid(0);
+  t.ok(rig.kinds().includes('disk-sync 1'));
+  rig.primary.answered({ kind: 'disk-durable', epoch: epoch(1) });
+  t.equal(control.through, 0);
+  t.equal(control.sweeps, 1);
 });
