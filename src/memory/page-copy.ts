@@ -45,9 +45,9 @@ export class SharedPageCopy {
   readonly #cells: Int32Array<SharedArrayBuffer>;
   readonly #fields: Float64Array<SharedArrayBuffer>;
   readonly #mostParts: number;
-  /** This thread's own: numbers of the pages that it is about to copy. */
-  readonly #numbers = new Uint32Array(new SharedArrayBuffer(4 * partPages));
-  readonly #numbersAddress = addressOf(new Uint8Array(this.#numbers.buffer));
+  /** This thread's own: numbers of the pages that it is about to copy. Made when it first copies: most threads start and never do. */
+  #numbers: Uint32Array<SharedArrayBuffer> | undefined;
+  #numbersAddress = 0;
 
   /** @param mostParts of a copy; one of very many pages has longer ones */
   constructor(storage = new SharedArrayBuffer(cellBytes + 8 * fieldCount), mostParts = 4096) {
@@ -108,13 +108,20 @@ export class SharedPageCopy {
   }
 
   #copy(source: number, target: number, numbersAddress: number, first: number, end: number): void {
-    const numbers = this.#numbers;
+    const numbers = this.#numbers ?? this.#makeNumbers();
     for (let place = first; place < end; ) {
       const pages = Math.min(partPages, end - place);
       copyMemory(this.#numbersAddress, numbersAddress + 4 * place, 4 * pages);
       copyRuns(source, target + place * pageSize, numbers, pages);
       place += pages;
     }
+  }
+
+  #makeNumbers(): Uint32Array<SharedArrayBuffer> {
+    const numbers = new Uint32Array(new SharedArrayBuffer(4 * partPages));
+    this.#numbersAddress = addressOf(new Uint8Array(numbers.buffer));
+    this.#numbers = numbers;
+    return numbers;
   }
 }
 
