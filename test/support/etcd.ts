@@ -75,11 +75,16 @@ export class Etcd {
       ],
       { stdio: 'ignore' },
     );
+    await this.serves();
+  }
+
+  /** Resolves when it is one of a majority that has a leader. */
+  async serves(): Promise<void> {
     const deadline = Date.now() + 60_000;
     for (;;) {
       const answer = await fetch(`${this.url}/health`).catch(() => undefined);
       if (answer?.ok && ((await answer.json()) as { health: string }).health === 'true') return;
-      if (Date.now() > deadline || this.#process.exitCode !== null) throw new Error('etcd does not start');
+      if (Date.now() > deadline || this.#process?.exitCode !== null) throw new Error('etcd does not serve');
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }

@@ -10,10 +10,13 @@ test('a cluster of three: one member down, all gone and back, its leader killed 
   timeout: 120_000,
 }, async (t) => {
   const members = await Etcd.startCluster(t);
-  const [down, ...others] = members;
-  await down?.kill();
+  const down = await leaderOf(members);
+  const others = members.filter((member) => member !== down);
+  await down.kill();
+  // A primary that finds no leader does not begin: the others elect one first.
+  await Promise.all(others.map((member) => member.serves()));
   // The one that is down is asked first.
-  const pair = await Pair.make(t, { arbiter: `etcd:${members.map(({ url }) => url).join(',')}` });
+  const pair = await Pair.make(t, { arbiter: `etcd:${[down, ...others].map(({ url }) => url).join(',')}` });
   const standby = pair.standby('--serial', 'stdio,eof=ignore', ...pair.telling('b'));
   const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()), ...pair.telling('a'));
   await pair.protected();
@@ -31,10 +34,17 @@ test('a cluster of three: one member down, all gone and back, its leader killed 
   t.match(after, { headline: 'PROTECTED', term: 1, since: before.since, why: before.why });
   t.match((await pair.told('a', 'protected')).at(-1), { event: 'protected' }, 'nothing else was told');
 
-  const leads = await Promise.all(members.map((member) => member.isLeader()));
-  await Promise.all([members[leads.indexOf(true)]?.kill(), primary.endedBySignal('SIGKILL')]);
+  const leader = await leaderOf(members);
+  await Promise.all([leader.kill(), primary.endedBySignal('SIGKILL')]);
   const { term } = await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
   t.equal(term, 2);
   t.match((await pair.told('b', 'failover')).slice(-2), [{ event: 'peer-lost' }, { event: 'failover' }]);
   await standby.printed('abcdefghijklmnopqrstuvwxyz');
 });
+
+async function leaderOf(members: readonly Etcd[]): Promise<Etcd> {
+  const leads = await Promise.all(members.map((member) => member.isLeader()));
+  const leader = members[leads.indexOf(true)];
+  if (leader === undefined) throw new Error('the cluster has no leader');
+  return leader;
+}
