@@ -73,6 +73,8 @@ const said = [
   'disk-generation',
   'disk-hashes',
   'checkpoint-ready',
+  'protected',
+  'checkpoint-request',
   'vmstate-received',
   'vmstate-loaded',
   'refusal',

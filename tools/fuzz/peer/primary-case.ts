@@ -1,3 +1,4 @@
+import { ActivityControl } from '../../../src/block/replicated/activity-log.ts';
 import { DiskRingControl } from '../../../src/block/replicated/disk-ring.ts';
 import { generationBytes } from '../../../src/colo/disk/history/history.ts';
 import type { Frame } from '../../../src/colo/protocol/frame.ts';
@@ -10,6 +11,7 @@ import { Calls } from '../../../src/colo/side/calls.ts';
 import type { ColoCalls, CommonMachineCalls, PrimaryMachineCalls } from '../../../src/colo/side/machine-calls.ts';
 import { PrimaryHost } from '../../../src/colo/side/primary-host.ts';
 import { SignsOfLife } from '../../../src/colo/side/signs-of-life.ts';
+import { EIO } from '../../../src/host/errno.ts';
 import { EventFd } from '../../../src/host/eventfd.ts';
 import { RecordProducer } from '../../../src/host/record-ring.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
@@ -58,6 +60,8 @@ class PrimaryRig {
   #link: FakeLink | undefined;
   #shared: SharedProtection | undefined;
   #outbox: RecordProducer | undefined;
+  #activity: ActivityControl | undefined;
+  #flushes = 0;
   #epoch = new OpenEpoch();
   /** Output up to here may leave. */
   #claimed: number = noCheckpoint;
@@ -148,6 +152,7 @@ class PrimaryRig {
   async play(): Promise<void> {
     const random = this.#random;
     for (let steps = 0; steps < 120; steps++) {
+      this.#flushIfAsked();
       if (this.#toSay.length === 0) {
         this.#ground.time.pass(10 + random(40));
         await this.#ground.settle();
@@ -240,7 +245,19 @@ class PrimaryRig {
     this.#epoch = new OpenEpoch(shared.epoch);
     this.#claimed = noCheckpoint;
     new DiskRingControl(shared.disks.control).complete();
+    if (shared.changes === undefined) throw new Error('nobody says what becomes of changes to disks');
+    this.#activity = new ActivityControl(shared.changes.control);
+    this.#flushes = this.#activity.flushes;
     this.#outbox = new RecordProducer(shared.packets.outbox, () => this.host.rang());
+  }
+
+  /** As the io thread: the disks are made durable, when that was asked for. */
+  #flushIfAsked(): void {
+    const activity = this.#activity;
+    if (activity === undefined || activity.flushes === this.#flushes) return;
+    this.#flushes = activity.flushes;
+    activity.flushed = this.#random(50) === 0 ? -EIO : 0;
+    this.host.rang();
   }
 
   #guestSends(): void {
