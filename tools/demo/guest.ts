@@ -91,7 +91,7 @@ export interface ServiceGuest {
  */
 export async function serviceGuest(progress: Progress, memoryMib = 96, beside?: string): Promise<ServiceGuest> {
   const initrd = await serviceGuestInitrd(progress, beside);
-  return { initrd, memoryMib, ready: serviceReady, makeDisk: 'truncate -s 4M' };
+  return { initrd, memoryMib, ready: serviceReady, makeDisk: 'truncate -s 16M' };
 }
 
 async function serviceGuestInitrd(progress: Progress, beside: string | undefined): Promise<string> {

@@ -31,6 +31,11 @@ export function judge(clients: ClientsReport, disk: Buffer): Verdict {
     lost += unanswered;
     problems.push(`${unanswered} requests were not answered`);
   }
+  if (told.some(([counter]) => Number(counter) >= sectors)) {
+    problems.push(
+      `the disk has room for ${sectors} records, and the first were written over: of them nothing can be said`,
+    );
+  }
   const known = new Set<string>();
   for (const [counter, client, number] of told) {
     known.add(counter);

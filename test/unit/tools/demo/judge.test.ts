@@ -75,3 +75,9 @@ t.test('what is wrong is counted and named', (t) => {
   }
   t.end();
 });
+
+t.test('more answers than the disk has room for are called that', (t) => {
+  const { problems } = judge(report([...rows, [99, 1, 3]]), diskOf(rows));
+  t.match(problems[0], /room for 16 records/);
+  t.end();
+});
