@@ -57,7 +57,7 @@ async function play(pair: LabPair, show: Show): Promise<Outcome> {
   const round = await Round.begin(pair, show);
   await round.protect();
   const before = await round.goOn(protectedMs);
-  const failoverMs = await round.failOver('power cut');
+  const failoverMs = await round.failOver();
   await sleep(aloneMs);
   await round.repair();
   const protectedAgainAfterMs = await round.protect();

@@ -5,9 +5,6 @@ import { serviceReady } from './guest.ts';
 import { judge, type Verdict } from './judge.ts';
 import { type LabClients, type LabPair, type Side, until } from './lab-pair.ts';
 
-/** What happens to the primary, or to its host. */
-export type LabFault = 'power cut' | 'kill' | 'freeze and thaw';
-
 /** Hears of a round as it goes. */
 export interface Audience {
   /** A VMM said a line on standard error. */
@@ -15,8 +12,8 @@ export interface Audience {
   status(side: Side, status: ColoStatus): void;
   clients(report: ClientsReport): void;
   happened(text: string): void;
-  /** The fault is there now. */
-  struck(side: Side, fault: LabFault): void;
+  /** That host has lost its power. */
+  struck(side: Side): void;
   /** That host is well again, and nothing runs there yet. */
   repaired(side: Side): void;
   /** The guest of that host is the other's, and its VMM ends. */
@@ -87,20 +84,13 @@ export class Round {
     return { status, answers: this.#answers - answered };
   }
 
-  /** The primary is struck, and the standby takes over. For how long nobody was answered, ms. */
-  async failOver(fault: LabFault): Promise<number> {
-    const pair = this.#pair;
-    const struck = pair.primary;
+  /** The primary's host loses its power, and the standby takes over. For how long nobody was answered, ms. */
+  async failOver(): Promise<number> {
+    const { primary } = this.#pair;
     const answered = this.#answers;
-    this.#audience.struck(struck, fault);
-    if (fault === 'power cut') await pair.host(struck).powerLoss();
-    else pair.vmm[struck]?.kill(fault === 'kill' ? 'SIGKILL' : 'SIGSTOP');
+    this.#audience.struck(primary);
+    await this.#pair.host(primary).powerLoss();
     await this.#changed(answered);
-    if (fault === 'freeze and thaw') {
-      pair.vmm[struck]?.kill('SIGCONT');
-      this.#audience.happened(`host ${struck}: the VMM goes on where it was`);
-      await until('the thawed primary to be fenced', patienceMs, () => this.#status[struck]?.headline === 'FENCED');
-    }
     return this.#silenceMs;
   }
 

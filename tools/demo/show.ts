@@ -2,7 +2,7 @@ import { RedrawnBlock } from '../../src/vmm/client/watch-status.ts';
 import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import type { ClientsReport } from './client-program.ts';
 import type { Side } from './lab-pair.ts';
-import type { Audience, LabFault } from './round.ts';
+import type { Audience } from './round.ts';
 import { binMs, clientsLine, type Happening, happeningLine, type Scene, seconds, told, viewLines } from './view.ts';
 
 const redrawMs = 250;
@@ -45,9 +45,9 @@ export class Show implements Audience {
     if (!this.#isTerminal) process.stdout.write(`${happeningLine(happening)}\n`);
   }
 
-  struck(side: Side, fault: LabFault): void {
-    if (fault === 'power cut') this.#gone[side] = `lost its power at ${seconds(this.#nowMs())}`;
-    this.happened(`host ${side}: ${fault}`);
+  struck(side: Side): void {
+    this.#gone[side] = `lost its power at ${seconds(this.#nowMs())}`;
+    this.happened(`host ${side}: power cut`);
   }
 
   repaired(side: Side): void {
