@@ -122,6 +122,11 @@ export interface PauseResult {
   readonly qemu_restore_ms: number;
   readonly ratio_restore: number;
   readonly limit_ratio_restore: number;
+  /**
+   * Pauses of one vCPU in the lab, state, copy and waking included, to what the faster QEMU takes for `stop` and `cont` together, which
+   * read no state and copy no page, by the number of pages.
+   */
+  readonly ratio_pause: Readonly<Record<number, number>>;
   readonly rounds: number;
   readonly host: LabMode;
 }
@@ -145,6 +150,9 @@ export function pauseResult(rows: readonly PauseRow[], { qmp, restoreMs, host }:
   const [ours] = vmms.filter(({ vmm }) => vmm === 'ours');
   const [best] = vmms.filter(({ vmm }) => vmm !== 'ours').sort((a, b) => a.restore_ms - b.restore_ms);
   if (ours === undefined || best === undefined) throw new RangeError('nothing to compare');
+  const stopAndContMs = Math.min(
+    ...vmms.filter(({ vmm }) => vmm !== 'ours').map(({ stop_ms, cont_ms }) => stop_ms + cont_ms),
+  );
   return {
     bench: 'pause',
     rows,
@@ -153,6 +161,11 @@ export function pauseResult(rows: readonly PauseRow[], { qmp, restoreMs, host }:
     qemu_restore_ms: best.restore_ms,
     ratio_restore: best.ratio_restore,
     limit_ratio_restore: limitRatioRestore,
+    ratio_pause: Object.fromEntries(
+      rows
+        .filter(({ where, vcpus }) => where === 'lab' && vcpus === 1)
+        .map(({ pages, total_ms, wake_ms }) => [pages, rounded((total_ms + wake_ms) / stopAndContMs, 3)]),
+    ),
     rounds: restoreMs.ours.length,
     host,
   };
@@ -194,6 +207,9 @@ export function formatPauses(result: PauseResult): string {
     '',
     `restore: ${result.restore_ms} ms, QEMU ${result.qemu_restore_ms} ms, ratio ${result.ratio_restore}, ` +
       `at most ${result.limit_ratio_restore} wanted; ${result.rounds} rounds`,
+    `pause with state, copy and waking, to QEMU's stop and cont: ${Object.entries(result.ratio_pause)
+      .map(([pages, ratio]) => `${ratio} at ${pages} pages`)
+      .join(', ')}`,
     '',
   ].join('\n');
 }

@@ -81,6 +81,13 @@ t.test('a restore is compared with the faster QEMU, round by round', async (t) =
   );
 });
 
+t.test('a pause in the lab is held against what the faster QEMU takes to stop and go on', async (t) => {
+  const row = (vcpus: number, pages: number, where: 'native' | 'lab') =>
+    pauseRow({ vcpus, pages, where }, [pause(3, 1)], rest);
+  const rows = [row(1, 0, 'lab'), row(1, 1000, 'lab'), row(4, 100, 'lab'), row(1, 100, 'native')];
+  t.strictSame(pauseResult(rows, figures).ratio_pause, { 0: 1, 1000: 1 }, '4 ms with waking, to 2 and 2 of microvm');
+});
+
 t.test('people get a line for each row, with each part, and what was wanted', async (t) => {
   const rows = [pauseRow({ vcpus: 1, pages: 1000, where: 'native' }, [pause(1.25)], rest)];
   const lines = formatPauses(pauseResult(rows, figures)).split('\n');
