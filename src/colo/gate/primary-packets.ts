@@ -177,8 +177,20 @@ export class PrimaryPackets {
     this.#release();
   }
 
+  /**
+   * A stop is about to be made that closes this epoch. If S's guest is to run from there, P's gets nothing before that one does
+   * ({@link secondaryRuns}): both would answer the same question at times that are apart by what a checkpoint takes to load (spec
+   * B.9). It costs no time, for P's answer would have to wait for S's.
+   *
+   * @param mode how output of the next one leaves
+   */
+  stopping(epoch: Epoch, mode: Mode): void {
+    if (mode === 'comparing') this.#control.inputWaitsIn = next(epoch);
+  }
+
   /** S's guest stands at the last checkpoint and runs on from it, if it is to run. */
   secondaryRuns(): void {
+    this.#letIn();
     this.#compared?.secondaryRuns(this.#parts.now());
   }
 
@@ -201,6 +213,7 @@ export class PrimaryPackets {
 
   /** All leaves, as it comes. */
   open(): void {
+    this.#letIn();
     this.#gate.set('direct');
     this.work();
   }
@@ -240,6 +253,11 @@ export class PrimaryPackets {
     clearTimeout(this.#again as NodeJS.Timeout);
     clearImmediate(this.#again as NodeJS.Immediate);
     this.#tellIfEmptied();
+  }
+
+  #letIn(): void {
+    this.#control.inputWaitsIn = undefined;
+    this.#parts.wakeIo();
   }
 
   get #isEmpty(): boolean {

@@ -615,6 +615,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   async #capture(epoch: Epoch, mode: Mode): Promise<void> {
     const attached = this.#attached;
     if (attached === undefined) return;
+    attached.packets.stopping(epoch, mode);
     const captured = await this.#calls.call('capture', { epoch });
     this.#captured = captured;
     attached.packets.epochCaptured(epoch, mode);

@@ -17,23 +17,41 @@ const ringBytes = 8 * 1024 * 1024;
 export const packetMode = { direct: 0, mirrored: 1, draining: 2 } as const;
 export type PacketMode = (typeof packetMode)[keyof typeof packetMode];
 
-/** The cell that says how packets travel. */
+/** The cells that say how packets travel. */
 export class PacketControl {
   readonly storage: SharedArrayBuffer;
-  readonly #cell: Int32Array<SharedArrayBuffer>;
+  readonly #cells: Int32Array<SharedArrayBuffer>;
 
-  constructor(storage = new SharedArrayBuffer(4)) {
+  constructor(storage = new SharedArrayBuffer(8)) {
     this.storage = storage;
-    this.#cell = new Int32Array(storage);
+    this.#cells = new Int32Array(storage);
   }
 
   get mode(): PacketMode {
-    return Atomics.load(this.#cell, 0) as PacketMode;
+    return Atomics.load(this.#cells, 0) as PacketMode;
   }
 
   set mode(mode: PacketMode) {
-    Atomics.store(this.#cell, 0, mode);
+    Atomics.store(this.#cells, 0, mode);
   }
+
+  /**
+   * From when this epoch begins nothing enters the guest of what is mirrored, until another one is set here; undefined: something
+   * does in each. Who ends a wait wakes the io thread.
+   */
+  set inputWaitsIn(epoch: number | undefined) {
+    Atomics.store(this.#cells, 1, epoch === undefined ? 0 : cellOf(epoch));
+  }
+
+  /** Hot path. */
+  letsIn(epoch: number): boolean {
+    return Atomics.load(this.#cells, 1) !== cellOf(epoch);
+  }
+}
+
+/** Of an epoch's number so much that the next ones have others, and never 0. */
+function cellOf(epoch: number): number {
+  return (epoch & 0x3fff_ffff) + 1;
 }
 
 /** Packets are mirrored. */

@@ -24,7 +24,8 @@ export type MirrorRings = Omit<SharedPackets, 'mirror'> & Partial<Pick<SharedPac
 
 /**
  * The packets of a protected machine's cards, on the io thread: what the guest sends goes into the outbox, and no further; what
- * enters it goes into the mirror as well. A ring without room is "later": the packet stays in its virtqueue or TAP.
+ * enters it goes into the mirror as well. A ring without room is "later": the packet stays in its virtqueue or TAP. So does what is
+ * to enter a guest that waits for the other one ({@link PacketControl.inputWaitsIn}).
  */
 export class PacketMirror {
   readonly #cards: readonly MirroredCard[];
@@ -119,6 +120,7 @@ class Incoming implements PacketListener {
   /** Hot path. */
   packet(packet: PacketRanges): Verdict {
     if (this.#control.mode !== packetMode.mirrored) return 'pass';
+    if (!this.#control.letsIn(this.#epoch.number)) return 'later';
     return this.#put(packet) ? 'pass' : 'later';
   }
 

@@ -320,3 +320,19 @@ test('a flood is dealt with in turns', async (t) => {
   );
   t.strictSame(posted(), ['left 0']);
 });
+
+test("P's guest gets nothing of an epoch that is compared before S's guest runs in it", async (t) => {
+  const { packets, control, state } = packetsRig(t);
+  packets.hold();
+  packets.stopping(e(0), 'comparing');
+  t.strictSame([control.letsIn(0), control.letsIn(1), control.letsIn(2)], [true, false, true]);
+  const { ioWakes } = state;
+  packets.secondaryRuns();
+  t.ok(control.letsIn(1));
+  t.ok(state.ioWakes > ioWakes, 'what waited is looked at');
+  packets.stopping(e(1), 'buffered');
+  t.ok(control.letsIn(2), "in buffered mode S's guest does not run");
+  packets.stopping(e(2), 'comparing');
+  packets.open();
+  t.ok(control.letsIn(3), 'a survivor waits for nobody');
+});

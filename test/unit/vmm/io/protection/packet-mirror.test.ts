@@ -159,6 +159,35 @@ test('input that finds no room in the mirror does not enter the guest before the
   t.equal(rig.receive.collect().length, 5 - entered);
 });
 
+test('in an epoch in which input waits nothing enters the guest, nor the mirror, until that is over', async (t) => {
+  const { rigs, control, epoch, mirror, input } = mirrorRig(t);
+  const [rig] = rigs;
+  for (let count = 0; count < 4; count++) rig.receive.add([{ write: 600 }]);
+  control.inputWaitsIn = 1;
+  rig.arrive(packet(300, 1));
+  t.strictSame(take(input), [0, 0, packet(300, 1)], 'the epoch before is as ever');
+  epoch.number = 1;
+  rig.arrive(packet(300, 2), packet(300, 3));
+  t.equal(take(input), undefined);
+  t.equal(rig.receive.collect().length, 1);
+  control.inputWaitsIn = undefined;
+  mirror.woken();
+  rig.work();
+  t.strictSame(take(input), [0, 1, packet(300, 2)]);
+  t.strictSame(take(input), [0, 1, packet(300, 3)]);
+  t.equal(rig.receive.collect().length, 2);
+});
+
+test('nobody waits for the other guest once nothing is mirrored any more', async (t) => {
+  const { rigs, control } = mirrorRig(t);
+  const [rig] = rigs;
+  rig.receive.add([{ write: 600 }]);
+  control.inputWaitsIn = 0;
+  control.mode = packetMode.draining;
+  rig.arrive(packet(300, 1));
+  t.equal(rig.receive.collect().length, 1);
+});
+
 test('a card that is reset while a packet waits for room has nothing of the old guest', async (t) => {
   const { rigs, input, mirror } = mirrorRig(t);
   const [rig] = rigs;
@@ -218,5 +247,6 @@ test('rings the bell only for somebody who sleeps', async (t) => {
 test('new rings are mirrored from the beginning', async (t) => {
   const { control, outbox } = newSharedPackets();
   t.equal(new PacketControl(control).mode, packetMode.mirrored);
+  t.ok(new PacketControl(control).letsIn(0));
   t.equal(new RecordConsumer(outbox, () => {}).next(), false);
 });
