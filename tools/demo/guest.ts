@@ -14,6 +14,9 @@ import type { Progress } from '../packages/progress.ts';
 /** The guest on the network of the lab's hosts. */
 export const guestNetwork = { address: '10.77.0.100', bits: 24, mac: '02:00:00:00:00:01' } as const;
 
+/** Another one, which is not protected either, on the other host: `address=` on its kernel's command line says where it is. */
+export const otherGuest = { address: '10.77.0.101', mac: '02:00:00:00:00:02' } as const;
+
 /** What the guest says on its serial port when it can be asked. */
 export const serviceReady = 'service: ready';
 

@@ -19,7 +19,7 @@ import { fetchPackages } from '../packages/package-set.ts';
 import type { Progress } from '../packages/progress.ts';
 import { vmmBundle, vmmFiles, vmmInHost } from '../vmm-files.ts';
 import type { ClientsReport } from './client-program.ts';
-import { guestNetwork, type ServiceGuest, serviceGuest } from './guest.ts';
+import { guestNetwork, otherGuest, type ServiceGuest, serviceGuest } from './guest.ts';
 
 export type Side = 'a' | 'b';
 
@@ -30,6 +30,7 @@ export const labFiles = {
   initrd: '/opt/guest/initrd.cpio',
   disk: '/tmp/disk.img',
   serial: '/tmp/serial.log',
+  packets: '/tmp/packets.pcapng',
 };
 const control = '/run/web.sock';
 const keysInHost = '/etc/colo-vmm';
@@ -52,6 +53,10 @@ export interface PairSettings {
   readonly isCompared?: boolean;
   /** Default: {@link LabPair.detectionMs}. */
   readonly detectionMs?: number;
+  /** What became of each packet is written to {@link labFiles}.packets. */
+  readonly isRecorded?: boolean;
+  /** No pair at all: a guest on each host, the second one {@link otherGuest}. */
+  readonly areTwo?: boolean;
 }
 
 /** Two hosts of a lab with a guest that is a service on host a, its standby on host b, and outside both clients and etcd. */
@@ -118,7 +123,7 @@ export class LabPair {
         const host = this.host(side);
         if (host.state === 'hung') await host.powerLoss();
         if (host.state === 'off') await host.powerOn();
-        else await host.run(`rm -rf /tmp/state ${control} ${labFiles.serial}; ip link delete br0`);
+        else await host.run(`rm -rf /tmp/state ${control} ${labFiles.serial} ${labFiles.packets}; ip link delete br0`);
         await this.#prepare(side);
       }),
     );
@@ -212,10 +217,20 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
 
   /** The command that is typed on that host. */
   command(side: Side): string[] {
-    const { isInsecure, checkpointDelayMs, isCompared, detectionMs = this.detectionMs } = this.#settings;
-    const guest = [
-      ...['--kernel', labFiles.kernel, '--initrd', labFiles.initrd, '--cmdline', 'console=ttyS0 quiet panic=-1'],
+    const { areTwo, isInsecure, checkpointDelayMs, isCompared, isRecorded } = this.#settings;
+    const { detectionMs = this.detectionMs } = this.#settings;
+    const isOther = areTwo === true && side !== this.primary;
+    const cmdline = `console=ttyS0 quiet panic=-1${isOther ? ` address=${otherGuest.address}` : ''}`;
+    const machine = [
+      ...['--kernel', labFiles.kernel, '--initrd', labFiles.initrd, '--cmdline', cmdline],
       ...['--cpus', '1', '--memory', `${this.guest.memoryMib}M`, ...guestCpuFlags(this.lab.mode)],
+    ];
+    const files = ['--serial', `file=${labFiles.serial}`, '--state', '/tmp/state', '--control', control];
+    const { mac } = isOther ? otherGuest : guestNetwork;
+    const devices = ['--name', pairName, '--disk', `path=${labFiles.disk}`, '--net', `tap=tap0,mac=${mac},bridge=br0`];
+    if (areTwo === true) return ['node', vmmInHost, 'run', ...machine, ...devices, ...files];
+    const guest = [
+      ...machine,
       ...['--standby', `${this.host(this.standby).address}:${peerPort}`],
       ...(isCompared === true ? ['--mode', 'comparing'] : []),
       ...(checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)]),
@@ -229,11 +244,11 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
     return [
       ...['node', vmmInHost],
       ...(side === this.primary ? ['run', ...guest] : standby),
-      ...['--name', pairName, '--disk', `path=${labFiles.disk}`],
-      ...['--net', `tap=tap0,mac=${guestNetwork.mac},bridge=br0`],
+      ...devices,
       ...(isInsecure ? ['--insecure'] : ['--tls', `dir=${keysInHost}`]),
       ...['--arbiter', `etcd:${this.#etcdUrl}${prefix}`, '--detection', String(detectionMs)],
-      ...['--serial', `file=${labFiles.serial}`, '--state', '/tmp/state', '--control', control],
+      ...(isRecorded === true ? ['--pcap', labFiles.packets] : []),
+      ...files,
     ];
   }
 

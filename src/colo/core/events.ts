@@ -73,6 +73,8 @@ export type PrimaryEvent =
       /** How long output of P has waited for S by now, ms. */
       readonly waitedMs: number;
     }
+  /** Of output that waited for S, in epochs of that mode, so many packets have left since this was last told, having waited so long together. */
+  | { readonly kind: 'output-waited'; readonly mode: Mode; readonly packets: number; readonly waitedMs: number }
   /** All output up to this epoch is with the network. */
   | { readonly kind: 'output-left'; readonly epoch: Epoch }
   /** The guest's writes wait, or do no more, until S has laid down what is in its log; told again when it has laid some. */

@@ -46,6 +46,8 @@ interface Outgoing {
   /** When it came out of the ring. */
   since: number;
   epoch: number;
+  /** How output of its epoch leaves. */
+  mode: Mode;
   /** It is never compared. Known only where packets are recorded. */
   isExempt: boolean;
 }
@@ -54,6 +56,8 @@ interface Outgoing {
 const turnPackets = 256;
 /** The comparison looks this often for what waits too long, ms (spec A.5): that costs nothing while nothing waits. */
 const scanMs = 20;
+/** Every so many of these looks, the core hears how long output has waited. */
+const tellEveryScans = 10;
 /** A TAP that is full is tried again after so long, ms. */
 const fullMs = 1;
 
@@ -96,6 +100,9 @@ export class PrimaryPackets {
   #maySend = true;
   #bytes = 0;
   #outputWaits = false;
+  /** Of packets that have left since the core was last told: how many, and how long they had waited together, ms. */
+  readonly #waited = { comparing: { packets: 0, ms: 0 }, buffered: { packets: 0, ms: 0 } };
+  #scansUntilTold = tellEveryScans;
   #left = noCheckpoint;
   #again: NodeJS.Timeout | NodeJS.Immediate | undefined;
   #emptied: (() => void) | undefined;
@@ -283,13 +290,24 @@ export class PrimaryPackets {
       if (this.#mirrors && !isCompared) {
         this.#send({ kind: 'output', epoch: epoch(tag), card, data: ring.bytes.subarray(offset, offset + length) });
       }
-      const packet = this.#idle.pop() ?? { card, offset, length, position, since: now, epoch: tag, isExempt: false };
+      const mode = this.#mode;
+      const packet = this.#idle.pop() ?? {
+        card,
+        offset,
+        length,
+        position,
+        since: now,
+        epoch: tag,
+        mode,
+        isExempt: false,
+      };
       packet.card = card;
       packet.offset = offset;
       packet.length = length;
       packet.position = position;
       packet.since = now;
       packet.epoch = tag;
+      packet.mode = mode;
       packet.isExempt = false;
       this.#taken = position;
       this.#bytes += length;
@@ -357,7 +375,8 @@ export class PrimaryPackets {
   #release(): void {
     const { bytes } = this.#outbox;
     for (let left = turnPackets; ; left--) {
-      const packet = this.#gate.peek(this.#parts.now());
+      const now = this.#parts.now();
+      const packet = this.#gate.peek(now);
       if (packet === undefined) break;
       if (left === 0) {
         this.#later();
@@ -371,6 +390,7 @@ export class PrimaryPackets {
       }
       if (written === 'lost') this.#record('dropped', packet, 'its TAP did not take it');
       else if (this.#parts.record !== undefined) this.#record('released', packet, this.#whyReleased(packet));
+      if (this.#gate.mode === 'holding') this.#countWait(packet, now);
       this.#gate.written();
       this.#bytes -= length;
       this.#idle.push(packet);
@@ -383,6 +403,25 @@ export class PrimaryPackets {
     }
     if (!this.#gate.hasMatched) this.#compared?.allLeft();
     if (this.#isEmpty) this.#tellIfEmptied();
+  }
+
+  /** Hot path. */
+  #countWait({ mode, since }: Outgoing, now: number): void {
+    const waited = this.#waited[mode];
+    waited.packets++;
+    waited.ms += now - since;
+  }
+
+  /** What output has waited, if some has left. */
+  #tellWaits(): void {
+    for (const mode of ['comparing', 'buffered'] as const) {
+      const waited = this.#waited[mode];
+      const { packets, ms } = waited;
+      if (packets === 0) continue;
+      waited.packets = 0;
+      waited.ms = 0;
+      this.#parts.post({ kind: 'output-waited', mode, packets, waitedMs: ms });
+    }
   }
 
   /** What became of a packet of P's guest. Before its place is given back. */
@@ -412,7 +451,12 @@ export class PrimaryPackets {
   }
 
   #lookForOverdue(): void {
-    if (this.#closed || this.#mode !== 'comparing') return;
+    if (this.#closed) return;
+    if (--this.#scansUntilTold <= 0) {
+      this.#scansUntilTold = tellEveryScans;
+      this.#tellWaits();
+    }
+    if (this.#mode !== 'comparing') return;
     this.#compared?.scan(this.#parts.now());
     this.#release();
   }

@@ -2,7 +2,7 @@
  * Those who ask one service, as a program of the machine outside the hosts. Bundled into one text. The argument is
  * {@link ServiceLoad} as JSON; a line of standard output is {@link ServiceReading}, the last one at the end of the time.
  */
-import { openAsker, type ServiceName, type ServicePlaces } from './service-askers.ts';
+import { type Asker, openAsker, type ServiceName, type ServicePlaces } from './service-askers.ts';
 
 export interface ServiceLoad extends ServicePlaces {
   readonly service: ServiceName;
@@ -10,6 +10,8 @@ export interface ServiceLoad extends ServicePlaces {
   /** Answers of the first so many ms do not count. */
   readonly warmUpMs: number;
   readonly measuredMs: number;
+  /** Where a second guest is that is asked the same at the same time: an answer is one when both have given it. */
+  readonly other?: string;
 }
 
 /** Of the time that counts. */
@@ -28,9 +30,7 @@ const load = JSON.parse(process.argv.at(-1) ?? '') as ServiceLoad;
 const latencies: number[] = [];
 const failures: string[] = [];
 let all = 0;
-const askers = await Promise.all(
-  Array.from({ length: load.askers }, (_, index) => openAsker(load.service, load, index)),
-);
+const askers = await Promise.all(Array.from({ length: load.askers }, (_, index) => open(index)));
 const begunAt = performance.now() + load.warmUpMs;
 const endsAt = begunAt + load.measuredMs;
 await Promise.all(
@@ -59,3 +59,18 @@ const reading: ServiceReading = {
   failures,
 };
 process.stdout.write(`${JSON.stringify(reading)}\n`);
+
+async function open(index: number): Promise<Asker> {
+  const one = await openAsker(load.service, load, index);
+  if (load.other === undefined) return one;
+  const two = await openAsker(load.service, { ...load, address: load.other }, index);
+  return {
+    ask: async () => {
+      await Promise.all([one.ask(), two.ask()]);
+    },
+    close: () => {
+      one.close();
+      two.close();
+    },
+  };
+}

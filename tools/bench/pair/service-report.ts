@@ -4,8 +4,11 @@ import { atLeast, atMost, formatFailures, formatRatios, type Ratio } from './che
 import type { ServiceName } from './service-askers.ts';
 import type { ServiceReading } from './service-program.ts';
 
-/** What runs beside what: our guest alone, ours in both modes, QEMU's COLO. */
-export type ContenderName = 'unprotected' | 'comparing' | 'buffered' | 'qemu';
+/**
+ * What runs beside what: our guest alone, ours in both modes, QEMU's COLO. `two`: a guest on each host, neither protected, that are
+ * asked the same at the same time: nothing of which both copies run can be faster on these hosts, which share processors.
+ */
+export type ContenderName = 'unprotected' | 'two' | 'comparing' | 'buffered' | 'qemu';
 
 /** Checkpoints since the pair was made, and why guests that were compared did not agree: what is known of the last times. */
 export interface Checkpoints {
@@ -80,9 +83,10 @@ export function serviceResult(
   const ratios: Ratio[] = [];
   for (const [name, limit] of Object.entries(agreeing)) {
     const service = name as ServiceName;
-    const [compared, alone] = [of('comparing', service), of('unprotected', service)];
+    const [compared, alone, two] = [of('comparing', service), of('unprotected', service), of('two', service)];
     ratios.push(
       atLeast(`${service}: comparing to unprotected`, share(compared?.perSecond, alone?.perSecond), limit),
+      atLeast(`${service}: comparing to two unprotected at once`, share(compared?.perSecond, two?.perSecond), limit),
       atLeast(`${service}: comparing to QEMU`, share(compared?.perSecond, of('qemu', service)?.perSecond), 2),
       atMost(`${service}: p99, comparing to unprotected`, share(compared?.p99, alone?.p99), 3),
     );

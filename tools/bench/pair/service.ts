@@ -1,6 +1,6 @@
 import { guestPorts, page, servicesGuest } from '../../chaos/lab/guest.ts';
-import { guestNetwork } from '../../demo/guest.ts';
-import { LabPair } from '../../demo/lab-pair.ts';
+import { guestNetwork, otherGuest } from '../../demo/guest.ts';
+import { LabPair, until } from '../../demo/lab-pair.ts';
 import { bundle } from '../../lab/bundle.ts';
 import type { Contender } from './contender.ts';
 import { OurPair } from './ours.ts';
@@ -38,13 +38,21 @@ const patienceMs = 60_000;
 export async function benchService(
   times: ServiceTimes,
   progress: (line: string) => void,
-  names: readonly Exclude<ContenderName, 'unprotected'>[] = ['comparing', 'buffered', 'qemu'],
+  names: readonly Exclude<ContenderName, 'unprotected' | 'two'>[] = ['comparing', 'buffered', 'qemu'],
   services: readonly ServiceName[] = serviceNames,
 ): Promise<ServiceResult> {
   const pair = await LabPair.make(progress, await servicesGuest(progress));
   try {
     const found: Partial<Record<ContenderName, ServiceFigures[]>> = {};
     const failures: string[] = [];
+    try {
+      found.two = await askTwo(pair, services, times, (line) => progress(`two: ${line}`));
+    } catch (error) {
+      if (pair.lab.failure !== undefined) throw pair.lab.failure;
+      failures.push(`two: ${(error as Error).message}`);
+    } finally {
+      await pair.end();
+    }
     for (const name of names) {
       const say = (line: string): void => progress(`${name}: ${line}`);
       const contender =
@@ -74,6 +82,29 @@ export async function benchService(
   }
 }
 
+/** A guest on each host, which are asked the same. */
+async function askTwo(
+  pair: LabPair,
+  services: readonly ServiceName[],
+  times: ServiceTimes,
+  say: (line: string) => void,
+): Promise<ServiceFigures[]> {
+  await pair.renew({ areTwo: true });
+  for (const side of ['a', 'b'] as const) pair.start(side, say);
+  await until('both guests to serve', 3 * patienceMs, async () => {
+    const said = await Promise.all((['a', 'b'] as const).map((side) => pair.serial(side)));
+    return said.every((text) => text.includes(pair.guest.ready));
+  });
+  const found: ServiceFigures[] = [];
+  for (const service of services) {
+    const figures = serviceFigures(service, await askOne(pair, { service, ...times, other: otherGuest.address }));
+    if (figures === undefined) throw new Error(`${service}: nobody was answered`);
+    found.push(figures);
+    say(`${service}: ${JSON.stringify(figures)}`);
+  }
+  return found;
+}
+
 /** @param contender whose checkpoints count; undefined: the guest is not protected */
 async function askAll(
   pair: LabPair,
@@ -95,7 +126,10 @@ async function askAll(
   return found;
 }
 
-async function askOne(pair: LabPair, load: Pick<ServiceLoad, 'service' | keyof ServiceTimes>): Promise<ServiceReading> {
+async function askOne(
+  pair: LabPair,
+  load: Pick<ServiceLoad, 'service' | 'other' | keyof ServiceTimes>,
+): Promise<ServiceReading> {
   const program = bundle(new URL('./service-program.ts', import.meta.url).href);
   const given: ServiceLoad = { ...load, address: guestNetwork.address, ports: guestPorts, page };
   const { status, stdout, stderr } = await pair.lab.outside.run(

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomNumbers } from '../../../test/support/random.ts';
-import { LabPair } from '../../demo/lab-pair.ts';
+import { LabPair, labFiles } from '../../demo/lab-pair.ts';
 import { chooseMode, readModeFacts } from '../../lab/mode.ts';
 import type { Progress } from '../../packages/progress.ts';
 import { labFaults, moments } from './faults.ts';
@@ -95,7 +95,9 @@ export async function runLabCampaign(options: LabCampaignOptions): Promise<LabCa
       options.onRound?.(index + 1, result);
       if (result.violations.length === 0) continue;
       const kept =
-        options.keep === undefined ? undefined : keep(options.keep, options.seed, index + 1, pair, history, result);
+        options.keep === undefined
+          ? undefined
+          : await keep(options.keep, options.seed, index + 1, pair, history, result);
       return { results, kept };
     }
     return { results, kept: undefined };
@@ -112,17 +114,25 @@ function failed({ fault, moment, primary }: RoundPlan, error: Error): LabRoundRe
   };
 }
 
-function keep(
+async function keep(
   parent: string,
   seed: number,
   round: number,
   pair: LabPair,
   history: readonly string[],
   { violations }: LabRoundResult,
-): string {
+): Promise<string> {
   const folder = join(parent, `csm-lab-seed-${seed}-round-${round}`);
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'history.txt'), [...history, '', ...violations, ''].join('\n'));
-  for (const side of ['a', 'b'] as const) writeFileSync(join(folder, `${side}.log`), pair.said[side]);
+  for (const side of ['a', 'b'] as const) {
+    writeFileSync(join(folder, `${side}.log`), pair.said[side]);
+    // Only of guests that are compared, and of a host that has not lost its power.
+    const packets = await pair
+      .host(side)
+      .pull(labFiles.packets)
+      .catch(() => undefined);
+    if (packets !== undefined) writeFileSync(join(folder, `${side}.pcapng`), packets);
+  }
   return folder;
 }

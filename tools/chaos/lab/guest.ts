@@ -87,7 +87,11 @@ mkdir -p /data/redis
 : > /data/counter
 ip link set lo up
 ip link set eth0 up
-ip address add ${guestNetwork.address}/${guestNetwork.bits} dev eth0
+address=${guestNetwork.address}
+for word in $(cat /proc/cmdline); do
+  case $word in address=*) address=\${word#*=} ;; esac
+done
+ip address add $address/${guestNetwork.bits} dev eth0
 redis-server /etc/redis.conf || echo 'guest: redis did not start'
 nginx -e /dev/console -c /etc/nginx.conf || echo 'guest: nginx did not start'
 perl /counter.pl &

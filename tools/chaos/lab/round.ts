@@ -55,7 +55,7 @@ export async function playLabRound(
   { note, progress, compare = false }: { note: (text: string) => void; progress: Progress; compare?: boolean },
 ): Promise<LabRoundResult> {
   pair.primary = plan.primary;
-  await pair.renew({ isCompared: compare });
+  await pair.renew({ isCompared: compare, isRecorded: compare });
   note('both hosts are ready');
   const speakers = new Speakers();
   const sideOf = new Map([

@@ -16,6 +16,8 @@ import type { Surroundings } from './surroundings.ts';
 /** What has no counterpart for so long wants a checkpoint, and is looked for so often, ms. */
 const compareTimeoutMs = 60;
 const scanMs = 15;
+/** To the rule of modes, which wants to hear of many before it believes in an average. */
+const packetsOfAnswer = 4;
 
 /** A write's data: block and value. */
 export const writeBytes = 16;
@@ -36,6 +38,9 @@ export class PrimarySide extends Side<PrimaryEvent> {
   readonly #rules: Rules;
   readonly #comparison: FakeComparison;
   readonly #confirmations = new Confirmations();
+  /** When what waits at the gate was said, and in which mode; and how long what left since that was told had waited. */
+  readonly #said = new Map<number, { readonly at: number; readonly mode: Mode }>();
+  readonly #waited = { comparing: { packets: 0, ms: 0 }, buffered: { packets: 0, ms: 0 } };
   /** Of what was found equal and waits: the number of P's, and that of S's. */
   readonly #likes = new Map<number, number>();
   readonly #lost = new Set<number>();
@@ -120,6 +125,12 @@ export class PrimarySide extends Side<PrimaryEvent> {
   }
 
   protected override hasLeft(number: number): void {
+    const said = this.#said.get(number);
+    if (said !== undefined && this.gate.mode === 'holding') {
+      this.#waited[said.mode].packets += packetsOfAnswer;
+      this.#waited[said.mode].ms += packetsOfAnswer * (this.now - said.at);
+    }
+    this.#said.delete(number);
     const like = this.#likes.get(number);
     if (like === undefined) return;
     this.#likes.delete(number);
@@ -142,8 +153,17 @@ export class PrimarySide extends Side<PrimaryEvent> {
       this.process(() => {
         if (this.mode === 'comparing') this.#comparison.scan(this.now);
       });
+      this.#tellWaits();
       this.#scan();
     });
+  }
+
+  #tellWaits(): void {
+    for (const mode of ['comparing', 'buffered'] as const) {
+      const { packets, ms } = this.#waited[mode];
+      if (packets > 0) this.post({ kind: 'output-waited', mode, packets, waitedMs: ms });
+      this.#waited[mode] = { packets: 0, ms: 0 };
+    }
   }
 
   protected override execute(effect: Effect): void {
@@ -197,16 +217,22 @@ export class PrimarySide extends Side<PrimaryEvent> {
 
   protected override answered(answer: Answer): void {
     if (this.attached && this.mode === 'comparing') {
-      const number = this.output(answer, this.epoch);
+      const number = this.#output(answer);
       if (this.gate.mode === 'holding') this.#comparison.primary(number, answer, this.now);
       return;
     }
     if (this.attached) this.#mirror(answer);
     if (this.attached && this.gate.mode === 'holding' && !this.#outputWaits) {
       this.#outputWaits = true;
-      this.output(answer, this.epoch);
+      this.#output(answer);
       this.post({ kind: 'output-waits' });
-    } else this.output(answer, this.epoch);
+    } else this.#output(answer);
+  }
+
+  #output(answer: Answer): number {
+    const number = this.output(answer, this.epoch);
+    if (this.world.compares) this.#said.set(number, { at: this.now, mode: this.mode });
+    return number;
   }
 
   /** What waits was said before this pair began, or in another one: it is the first epoch's, whatever it was. */

@@ -263,6 +263,11 @@ export class Checkpoints {
     this.want(why);
   }
 
+  /** So long has output waited: an epoch in the wrong mode (spec B.8) ends soon. */
+  outputWaited(event: Extract<PrimaryEvent, { kind: 'output-waited' }>): void {
+    if (this.#modes.waited(event, this.#turn.now)) this.want('output');
+  }
+
   get #phase(): PrimaryPhase {
     return this.#pair.phase.state;
   }

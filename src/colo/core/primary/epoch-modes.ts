@@ -1,4 +1,5 @@
 import type { Mode } from '../../protocol/numbers.ts';
+import type { PrimaryEvent } from '../events.ts';
 import type { Settings } from '../settings.ts';
 import { ModeSwitch } from './mode-switch.ts';
 
@@ -18,6 +19,7 @@ export class EpochModes {
   #open: EpochMode = { mode: 'buffered', since: 0 };
   #closed = this.#open;
   #ordered: Mode = 'buffered';
+  #orderedAt = 0;
 
   constructor(settings: Settings) {
     this.#switch = new ModeSwitch(settings);
@@ -48,6 +50,7 @@ export class EpochModes {
   /** A stop is ordered: the mode of the epoch that it opens. */
   order(now: number): Mode {
     this.#ordered = this.#switch.next(now);
+    this.#orderedAt = now;
     return this.#ordered;
   }
 
@@ -63,9 +66,15 @@ export class EpochModes {
     this.#open.divergedAt ??= Math.max(this.#open.since, now - Math.max(0, waitedMs));
   }
 
+  /** Output has left. @returns whether the next epoch is to begin soon: see {@link ModeSwitch.waited} */
+  waited({ mode, packets, waitedMs }: Extract<PrimaryEvent, { kind: 'output-waited' }>, now: number): boolean {
+    return this.#switch.waited(mode, packets, waitedMs, now);
+  }
+
   /** Output of the closed epoch is free. @param wasForDivergence it was closed because the guests did not agree */
   released(wasForDivergence: boolean, now: number): void {
     const { mode, since, divergedAt = now } = this.#closed;
+    this.#switch.checkpointTook(Math.max(0, now - this.#orderedAt));
     if (mode === 'comparing') this.#switch.compared(wasForDivergence, since, Math.max(0, now - divergedAt), now);
   }
 }

@@ -1,16 +1,31 @@
 import type { Mode } from '../../protocol/numbers.ts';
 import type { Settings } from '../settings.ts';
+import { OutputWaits } from './output-waits.ts';
 
 /** So many checkpoints for divergence in a row say something about the guest; fewer are chance. */
 const enough = 4;
 /** The longest time in buffered mode is so many times the least. */
 const longestTimes = 64;
+/** Comparing is given up where output waits so many times as long as it would for checkpoints: where both are the same, it stays. */
+const worse = 1.25;
+/** Output of buffered mode waits for the rest of one checkpoint and for the next: so many of their times, until it was measured. */
+const checkpointsWaited = 1.5;
+/** What was measured in buffered mode so long ago, in times of the least that this mode lasts, may not be so any more. */
+const measuredHoldsTimes = 12;
 
 /**
  * Which mode the next epoch is in (spec B.8). While both guests run, what it costs that they do not agree is the time for which
- * P's output waits: until a divergence is found, and from there until it is free again. Where that is more than a set share of the last {@link enough} rounds, output waits for
- * each checkpoint instead. Whether guests agree can only be seen while both run: so after a while comparing is tried again, and each
- * time that is in vain the while is twice as long, up to a bound; once it has gone well for as long as that, it is short again.
+ * P's output waits: until a divergence is found, and from there until it is free again. Two rules give comparing up, and output waits
+ * for each checkpoint instead:
+ *
+ * - cost: that is more than a set share of the time of the last {@link enough} rounds, each ended by a divergence;
+ * - rate: output waits longer than it does, or would, for checkpoints, whatever it waits for: a standby whose guest is slow agrees
+ *   with everything, and late.
+ *
+ * What output would wait for checkpoints is what it did the last time, or follows from how long checkpoints take; if it then waits
+ * longer than it had waited while both ran, that was wrong, and both run again. Otherwise whether guests agree can only be seen while
+ * both run: so after a while comparing is tried again, and each time that is in vain the while is twice as long, up to a bound; once it
+ * has gone well for as long as that, it is short again.
  */
 export class ModeSwitch {
   readonly #settings: Settings;
@@ -20,6 +35,13 @@ export class ModeSwitch {
   #waitMs: number;
   /** Of the last checkpoints for divergence: when each epoch began, and how long output then waited. */
   readonly #rounds: { readonly begunAt: number; readonly costMs: number }[] = [];
+  readonly #waits = new OutputWaits();
+  /** When output of buffered mode was last seen to leave. */
+  #measuredAt = Number.NEGATIVE_INFINITY;
+  /** How long a checkpoint takes, from its order until its output is free, ms. */
+  #checkpointMs: number | undefined;
+  /** What output waited when comparing was given up for that, ms. */
+  #wasWaitingMs: number | undefined;
   #why = 'both guests run, and their answers are compared';
 
   constructor(settings: Settings) {
@@ -43,6 +65,37 @@ export class ModeSwitch {
   begin(now: number): void {
     this.#since = now;
     this.#rounds.length = 0;
+    this.#waits.forget('comparing');
+    this.#waits.forget('buffered');
+    this.#checkpointMs = undefined;
+    this.#wasWaitingMs = undefined;
+  }
+
+  /** A checkpoint took so long, from its order until its output was free, ms. */
+  checkpointTook(ms: number): void {
+    this.#checkpointMs = this.#checkpointMs === undefined ? ms : (3 * this.#checkpointMs + ms) / 4;
+  }
+
+  /**
+   * Output of epochs of that mode has left.
+   *
+   * @param packets how many, which had waited for `waitedMs` together
+   * @returns whether the next epoch is to begin soon, for this one is in the wrong mode
+   */
+  waited(mode: Mode, packets: number, waitedMs: number, now: number): boolean {
+    if (!this.#settings.compares) return false;
+    this.#waits.add(mode, packets, waitedMs);
+    if (mode === 'buffered') this.#measuredAt = now;
+    if (this.#mode === 'buffered') return false; // there the next one is never far
+    const waitsMs = this.#waits.meanMs('comparing');
+    const wouldMs = this.#bufferedMs(now);
+    if (waitsMs === undefined || wouldMs === undefined || waitsMs <= wouldMs * worse) return false;
+    this.#wasWaitingMs = waitsMs;
+    this.#giveUp(
+      `output waited for both guests for ${ms(waitsMs)}, and would for a checkpoint for ${ms(wouldMs)}`,
+      now,
+    );
+    return true;
   }
 
   /**
@@ -64,11 +117,9 @@ export class ModeSwitch {
     const spent = this.#rounds.reduce((sum, round) => sum + round.costMs, 0);
     const passed = Math.max(now - first.begunAt, spent);
     if (passed === 0 || spent / passed <= this.#settings.divergenceShare) return;
-    const wentWell = this.#rounds.length > 0 && now - this.#since > this.#waitMs * 2;
-    const { buffersForMs } = this.#settings;
-    this.#waitMs = wentWell ? buffersForMs : Math.min(this.#waitMs * 2, buffersForMs * longestTimes);
     const share = Math.round((spent / passed) * 100);
-    this.#change('buffered', `the two guests did not agree: ${share} % of the time went into making them equal`, now);
+    this.#wasWaitingMs = undefined;
+    this.#giveUp(`the two guests did not agree: ${share} % of the time went into making them equal`, now);
   }
 
   /** A checkpoint is about to be made: the mode of the epoch that follows it. */
@@ -79,7 +130,28 @@ export class ModeSwitch {
     if (this.#mode === 'buffered' && now - this.#since >= this.#waitMs) {
       this.#change('comparing', `tried again after ${Math.round(this.#waitMs / 1000)} s`, now);
     }
+    const before = this.#wasWaitingMs;
+    const measuredMs = this.#waits.meanMs('buffered');
+    if (this.#mode === 'buffered' && before !== undefined && measuredMs !== undefined && measuredMs > before) {
+      const why = `output waited for a checkpoint for ${ms(measuredMs)}, and for both guests for ${ms(before)}`;
+      this.#change('comparing', why, now);
+    }
     return this.#mode;
+  }
+
+  /** What output waits in buffered mode, ms, as far as that can be said. */
+  #bufferedMs(now: number): number | undefined {
+    const isFresh = now - this.#measuredAt <= this.#settings.buffersForMs * measuredHoldsTimes;
+    const measuredMs = isFresh ? this.#waits.meanMs('buffered') : undefined;
+    if (measuredMs !== undefined) return measuredMs;
+    return this.#checkpointMs === undefined ? undefined : this.#checkpointMs * checkpointsWaited;
+  }
+
+  #giveUp(why: string, now: number): void {
+    const wentWell = now - this.#since > this.#waitMs * 2;
+    const { buffersForMs } = this.#settings;
+    this.#waitMs = wentWell ? buffersForMs : Math.min(this.#waitMs * 2, buffersForMs * longestTimes);
+    this.#change('buffered', why, now);
   }
 
   #change(mode: Mode, why: string, now: number): void {
@@ -87,5 +159,12 @@ export class ModeSwitch {
     this.#why = why;
     this.#since = now;
     this.#rounds.length = 0;
+    this.#waits.forget(mode);
+    if (mode === 'comparing') this.#wasWaitingMs = undefined;
   }
+}
+
+/** For a sentence. */
+function ms(value: number): string {
+  return `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 }

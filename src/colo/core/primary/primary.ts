@@ -182,6 +182,9 @@ export class Primary {
       case 'comparison-wants':
         this.#checkpoints.comparisonWants(event.epoch, event.why, event.waitedMs);
         return;
+      case 'output-waited':
+        this.#checkpoints.outputWaited(event);
+        return;
       case 'output-left':
         this.#outputLeft(event.epoch);
         return;

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { type Test, test } from 'tap';
 import type { Divergence } from '../../../../src/colo/compare/divergence.ts';
 import { policyOfPorts } from '../../../../src/colo/compare/flow-policy.ts';
@@ -163,4 +164,28 @@ test('in a buffered epoch nothing is compared: all goes to S, and what S says is
   t.equal(left(), '');
   t.equal(outputs(), 'a');
   t.match(events, [{ kind: 'output-waits' }]);
+});
+
+test('the core hears how long output has waited until it left, in which mode, once', async (t) => {
+  const { packets, says, standbySays, events, state, left } = comparedRig(t);
+  packets.permit(e(0), never);
+  events.length = 0;
+  for (const letter of ['a', 'b']) {
+    says(letter);
+    state.now += 30;
+    standbySays(letter);
+  }
+  says('c');
+  packets.epochCaptured(e(1), 'buffered');
+  state.now += 100;
+  packets.permit(e(1), never);
+  t.equal(left(), 'abc');
+  says('d', 2);
+  const told = () => events.filter((event) => event.kind === 'output-waited');
+  while (told().length === 0) await turn();
+  t.same(told(), [{ kind: 'output-waited', mode: 'comparing', packets: 3, waitedMs: 160 }]);
+  state.now += 7;
+  packets.permit(e(2), never);
+  while (told().length === 1) await turn();
+  t.same(told().at(-1), { kind: 'output-waited', mode: 'buffered', packets: 1, waitedMs: 7 });
 });

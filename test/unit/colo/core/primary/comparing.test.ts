@@ -105,3 +105,20 @@ test('guests that never agree are buffered, until it is tried again', async (t) 
   finish(primary, n);
   t.equal(primary.core.mode.mode, 'comparing');
 });
+
+test('an epoch in which output waits longer than it would for a checkpoint ends soon, and the next one is buffered', async (t) => {
+  const primary = comparingPrimary();
+  primary.on({ kind: 'command', command: { name: 'checkpoint' } });
+  primary.now += 10;
+  finish(primary, 1);
+  t.equal(primary.core.mode.mode, 'comparing');
+  const waited = (each: number): PrimaryEvent => ({
+    ...{ kind: 'output-waited', mode: 'comparing', packets: 100, waitedMs: 100 * each },
+  });
+  primary.now += 1000;
+  t.same(primary.on(waited(10)), [], 'as long as it would wait otherwise');
+  t.same(primary.on(waited(100)), ['send checkpoint-request 2', 'capture 2']);
+  finish(primary, 2);
+  t.equal(primary.core.mode.mode, 'buffered');
+  t.match(primary.core.mode.why, /output waited for both guests/);
+});

@@ -75,3 +75,90 @@ test('a clock that went back does not keep a pair in buffered mode', async (t) =
   t.equal(modes.next(0), 'buffered');
   t.equal(modes.next(2000), 'comparing');
 });
+
+/**
+ * Four clients who ask as soon as they are answered, `forMs` long: an answer waits as long as its mode has it wait, a checkpoint takes
+ * `checkpointMs`, and an epoch that is compared lasts a second, a buffered one as long as its checkpoint.
+ *
+ * @returns when it is over, and the part of the time in which both guests ran
+ */
+function serve(
+  modes: ModeSwitch,
+  from: number,
+  forMs: number,
+  costs: Record<'comparing' | 'buffered' | 'checkpoint', number>,
+) {
+  let now = from;
+  let comparedMs = 0;
+  let mode = modes.next(now);
+  let epochEndsAt = now;
+  while (now < from + forMs) {
+    const waitMs = costs[mode];
+    now += waitMs;
+    if (mode === 'comparing') comparedMs += waitMs;
+    const endsNow = modes.waited(mode, 4, 4 * waitMs, now);
+    if (!endsNow && now < epochEndsAt) continue;
+    now += costs.checkpoint;
+    modes.checkpointTook(costs.checkpoint);
+    if (mode === 'comparing') modes.compared(false, now, 0, now);
+    mode = modes.next(now);
+    epochEndsAt = now + (mode === 'comparing' ? 1000 : 0);
+  }
+  return { now, share: comparedMs / (now - from), mode };
+}
+
+test('guests that agree, and of which one is late, are buffered: not for long is it worse than that', async (t) => {
+  const modes = new ModeSwitch(comparing);
+  modes.begin(0);
+  const { share, mode } = serve(modes, 0, 600_000, { comparing: 60, buffered: 20, checkpoint: 15 });
+  t.equal(mode, 'buffered');
+  t.ok(share < 0.1, `${share} of the time`);
+  t.match(modes.why, /output waited for both guests for 60 ms, and would for a checkpoint for 2\d ms/);
+});
+
+test('guests that agree in less time than a checkpoint takes are never buffered, busy checkpoints or not', async (t) => {
+  const modes = new ModeSwitch(comparing);
+  modes.begin(0);
+  const { share } = serve(modes, 0, 600_000, { comparing: 8, buffered: 20, checkpoint: 15 });
+  t.ok(share > 0.9, `${share} of the time`);
+  t.equal(modes.why, 'both guests run, and their answers are compared');
+});
+
+test('when the other guest is no longer late it is soon noticed, however long it was', async (t) => {
+  const modes = new ModeSwitch(comparing);
+  modes.begin(0);
+  const { now } = serve(modes, 0, 60_000, { comparing: 60, buffered: 20, checkpoint: 15 });
+  const { now: later } = serve(modes, now, 64_000, { comparing: 2, buffered: 20, checkpoint: 15 });
+  const { share } = serve(modes, later, 1000, { comparing: 2, buffered: 20, checkpoint: 15 });
+  t.ok(share > 0.9, `${share} of the time`);
+});
+
+test('what was measured decides: if output waits longer for checkpoints than it had, both guests run again at once', async (t) => {
+  const modes = new ModeSwitch({ ...comparing, buffersForMs: 10_000 });
+  modes.begin(0);
+  // Checkpoints are quick, but the guest writes so much that there is hardly any time between them.
+  const { share, now } = serve(modes, 0, 100_000, { comparing: 60, buffered: 90, checkpoint: 15 });
+  t.ok(share > 0.85, `${share} of the time`);
+  t.equal(modes.next(now), 'comparing');
+});
+
+test('of a few packets nothing is concluded, nor before there is anything to compare with', async (t) => {
+  const modes = new ModeSwitch(comparing);
+  modes.begin(0);
+  t.equal(modes.waited('comparing', 1000, 1e6, 100), false, 'nobody knows what a checkpoint takes');
+  modes.checkpointTook(5);
+  const few = new ModeSwitch(comparing);
+  few.begin(0);
+  few.checkpointTook(5);
+  t.equal(few.waited('comparing', 4, 4000, 100), false);
+  t.equal(modes.waited('comparing', 4, 4000, 100), true);
+});
+
+test('another pair is judged by what is its own', async (t) => {
+  const modes = new ModeSwitch(comparing);
+  modes.begin(0);
+  modes.checkpointTook(5);
+  modes.waited('comparing', 20, 20_000, 10);
+  modes.begin(20);
+  t.equal(modes.waited('comparing', 100, 100_000, 30), false);
+});

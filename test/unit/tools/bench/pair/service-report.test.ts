@@ -31,6 +31,7 @@ test('ratios are held against what is wanted, and say what was not measured', as
     'emulated',
     {
       unprotected: [row('key-value', 100)],
+      two: [row('key-value', 158)],
       comparing: [row('key-value', 79, 31), row('differing', 9)],
       buffered: [row('differing', 10)],
     },
@@ -38,6 +39,7 @@ test('ratios are held against what is wanted, and say what was not measured', as
   );
   const met = new Map(result.ratios.map(({ name, ratio, met }) => [name, [ratio, met]] as const));
   t.same(met.get('key-value: comparing to unprotected'), [0.79, false]);
+  t.same(met.get('key-value: comparing to two unprotected at once'), [0.5, false]);
   t.same(met.get('key-value: p99, comparing to unprotected'), [3.1, false]);
   t.same(met.get('key-value: comparing to QEMU'), [null, null]);
   t.same(met.get('page, keep-alive: comparing to unprotected'), [null, null]);
