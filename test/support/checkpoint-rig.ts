@@ -50,6 +50,7 @@ export function checkpointRig(t: Test, sizeBytes: number) {
   const machine = {
     ram,
     state: 'running',
+    replication: { translation: undefined },
     pauseTimes: { ms: () => 0.25 },
     checkpointArea: (expected: number) => {
       memory.tracking = true;

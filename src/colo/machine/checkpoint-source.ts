@@ -13,8 +13,8 @@ export interface CapturedMachine {
   readonly ram: GuestRam;
   readonly state: string;
   readonly pauseTimes: Pick<PauseTimes, 'ms'>;
-  /** What packets are translated with, while the machine is stopped; undefined: they are not. */
-  readonly translation?: unknown;
+  /** Its `translation`: what packets are translated with, while the machine is stopped; undefined: they are not. */
+  readonly replication: { readonly translation: unknown };
   checkpointArea(expectedPages: number): CheckpointArea;
   capture(area: CheckpointArea, closeEpoch: () => void): Checkpoint;
 }
@@ -78,7 +78,7 @@ export class CheckpointSource {
     const runs = this.#machine.state === 'running';
     let translation: unknown;
     const checkpoint = this.#machine.capture(this.#area, () => {
-      translation = this.#machine.translation;
+      translation = this.#machine.replication.translation;
       this.#epoch.number = next(epoch);
     });
     const { pauseTimes } = this.#machine;

@@ -45,7 +45,7 @@ export class Replica {
     this.#changed = new DirtyBitmap(ram.memory.sizeBytes / pageSize);
     this.shared = newSharedReplica(cards, bell);
     this.#epoch = new OpenEpoch(this.shared.epoch);
-    machine.replicate(this.shared);
+    machine.replication.replicate(this.shared);
     machine.keepEnd((end) => {
       this.ended = end;
       this.onEnd(end);
@@ -78,7 +78,7 @@ export class Replica {
   /** What the guest did is undone: RAM is the checkpoint's. */
   rollBack(): void {
     this.park();
-    this.#machine.rollBack();
+    this.#machine.replication.rollBack();
     this.ended = undefined;
     this.#tracker.collect(this.#dirty);
     this.#memory.wrote(this.#changed);
@@ -89,7 +89,7 @@ export class Replica {
 
   /** The guest speaks for itself from now on. @throws DiskError */
   emerge(translation: LiveTranslation | undefined): void {
-    this.#machine.emerge(translation);
+    this.#machine.replication.emerge(translation);
     this.#machine.keepEnd(undefined);
     this.close();
   }

@@ -97,7 +97,10 @@ export class StandbyMachine {
 
   get shared(): SharedStandby {
     const { ram } = this.machine;
-    return { ram: ram instanceof CheckpointedMemory ? ram.checkpoint : ram.shared, devices: this.machine.deviceOrders };
+    return {
+      ram: ram instanceof CheckpointedMemory ? ram.checkpoint : ram.shared,
+      devices: this.machine.replication.deviceOrders,
+    };
   }
 
   /**
@@ -163,7 +166,7 @@ export class StandbyMachine {
     const inherited = this.#translation && { state: this.#translation, aheadTicks: roundTripTicks };
     const chosen = translation ?? inherited;
     if (this.replica !== undefined) this.replica.emerge(chosen);
-    else if (chosen !== undefined) this.machine.translate(chosen);
+    else if (chosen !== undefined) this.machine.replication.translate(chosen);
     return chosen?.state.flows.length ?? 0;
   }
 

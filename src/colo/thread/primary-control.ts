@@ -128,11 +128,16 @@ export class PrimaryControl extends SideControl {
         this.#source?.detach();
         const source = new CheckpointSource(machine, new OpenEpoch(shared.epoch));
         this.#source = source;
-        machine.protect(shared);
+        machine.replication.protect(shared);
         machine.keepEnd((end) => this.#guestEnded(end));
         this.#attached = true;
         this.sides.enter('primary');
-        return { memory: source.shared, devices: machine.deviceOrders, io: machine.ioReach, vcpus: machine.vcpuReach };
+        return {
+          memory: source.shared,
+          devices: machine.replication.deviceOrders,
+          io: machine.replication.ioReach,
+          vcpus: machine.replication.vcpuReach,
+        };
       },
       collect: () => this.#sourceNow.collect(),
       capture: ({ epoch }) => this.#sourceNow.capture(epoch, this.#endedWith),
@@ -140,7 +145,7 @@ export class PrimaryControl extends SideControl {
         this.#attached = false;
         this.sides.abandon();
         machine.keepEnd(undefined);
-        if (machine.state !== 'ended') machine.unprotect();
+        if (machine.state !== 'ended') machine.replication.unprotect();
         this.#source?.detach();
         this.#source = undefined;
         return undefined;

@@ -102,7 +102,7 @@ export class StandbyControl extends SideControl {
         this.#made = made;
         this.sides.enter('secondary');
         const { ram, devices } = made.shared;
-        const views = { memory: ram, devices, io: made.machine.ioReach };
+        const views = { memory: ram, devices, io: made.machine.replication.ioReach };
         const { replica } = made;
         if (replica === undefined) return views;
         replica.onEnd = (end) => this.calls?.tell('guestEnded', { exitCode: exitCodeOf(end) });
@@ -136,8 +136,8 @@ export class StandbyControl extends SideControl {
         const { checkMs, loadMs, exitCode } = this.#machine.revive(state, movedMs);
         return { loadMs: checkMs + loadMs, movedMs, ...(exitCode === undefined ? {} : { exitCode }) };
       },
-      replay: (packets) => this.#machine.machine.replay(packets),
-      keepChanges: (changes) => this.#machine.machine.keepChanges(changes),
+      replay: (packets) => this.#machine.machine.replication.replay(packets),
+      keepChanges: (changes) => this.#machine.machine.replication.keepChanges(changes),
       announce: () => this.#machine.announce(),
       resume: () => {
         this.#machine.resume();

@@ -1,20 +1,11 @@
-import { DiskError } from '../../block/disk-error.ts';
-import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import type { Serial } from '../../devices/serial.ts';
 import type { Doorbell } from '../../host/doorbell.ts';
 import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
 import type { DirtyTracker } from '../../memory/dirty-collector.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
-import type { DeviceOrder } from '../io/device-orders.ts';
-import type { IoReport } from '../io/io-report.ts';
-import type { SharedIoControl } from '../platform/io-control.ts';
-import type { ReplayedPackets } from '../platform/replayed-packets.ts';
-import type { SharedProtection, SharedReplica } from '../platform/shared-protection.ts';
 import type { GuestEnd } from '../vcpu/guest-end.ts';
 import type { GuestProcessor } from '../vcpu/processor-match.ts';
-import type { SharedVcpu } from '../vcpu/vcpu-control.ts';
 import { type ExitCounts, exitKinds } from '../vcpu/vcpu-control.ts';
-import type { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import type { ClockMode } from '../vmstate/clock-state.ts';
 import type { MachineState } from '../vmstate/machine-state.ts';
 import type { PauseTimes } from '../vmstate/pause-times.ts';
@@ -27,6 +18,8 @@ import { MachineEvents } from './machine-events.ts';
 import { MachineParts } from './machine-parts.ts';
 import type { BootImages, BootSource, MachineShape } from './machine-shape.ts';
 import type { MachineFacts, MonitoredMachine } from './monitored-machine.ts';
+import { Replication } from './replication.ts';
+import { ReportDesk } from './report-desk.ts';
 import { Resets } from './resets/resets.ts';
 import { RunControl } from './run-control.ts';
 import { type RunState, RunStateError } from './run-state.ts';
@@ -41,6 +34,8 @@ export class Machine implements MonitoredMachine {
   readonly shape: MachineShape;
   readonly ended: Promise<GuestEnd>;
   readonly events = new MachineEvents();
+  /** What fault tolerance has of its devices. */
+  readonly replication: Replication;
   readonly #parts: MachineParts;
   readonly #control: RunControl;
   readonly #notice: (text: string) => void;
@@ -48,8 +43,7 @@ export class Machine implements MonitoredMachine {
   /** It is a copy of another machine, and its guest does not know yet. */
   #isNewCopy = false;
   readonly #resets: Resets;
-  /** Packets are translated, as far as is known here: the io thread ends it. */
-  #isTranslated = false;
+  readonly #reports: ReportDesk;
   readonly #endKeeper = new EndKeeper(() => this.hold());
   #resolveEnded: (end: GuestEnd) => void = () => {};
 
@@ -67,9 +61,9 @@ export class Machine implements MonitoredMachine {
       this.#resolveEnded = resolve;
     });
     this.#parts = new MachineParts(shape, program, {
-      guestReported: (report, vcpu) => this.#hearGuest(report, vcpu),
+      guestReported: (report, vcpu) => this.#reports.hearGuest(report, vcpu),
       failed: (what) => this.#end({ kind: 'vmm-failure', what }),
-      reported: (report) => this.#hear(report),
+      reported: (report) => this.#reports.hearIo(report),
     });
     this.#control = new RunControl(this.#parts, notice);
     this.#resets = new Resets(this.#parts, this.#control, {
@@ -80,6 +74,15 @@ export class Machine implements MonitoredMachine {
       ended: (reset) => this.#end(reset),
       notice,
     });
+    this.#reports = new ReportDesk(this.#parts, this.#resets, {
+      onPanic: shape.onPanic ?? 'exit',
+      events: this.events,
+      state: () => this.state,
+      pause: () => this.#pauseOnly(),
+      end: (end) => this.#end(end),
+      notice,
+    });
+    this.replication = new Replication(this.#parts, this.#control, this.#endKeeper);
     this.#announcement = new Announcement(() => this.#parts.devices.sendRarp());
   }
 
@@ -275,106 +278,7 @@ export class Machine implements MonitoredMachine {
    * @throws whatever `body` throws; RunStateError if the machine neither runs nor is paused
    */
   whilePaused<T>(body: () => T): T {
-    if (this.state === 'paused') return body();
-    this.#control.stop();
-    try {
-      return body();
-    } finally {
-      this.#control.resume();
-    }
-  }
-
-  /**
-   * Has its packets mirrored and changes of its disks forwarded from now on, tagged with the open epoch. What protected it
-   * before does not any more.
-   *
-   * @throws RunStateError if it has ended; DiskError if what changes cannot be kept where that says
-   */
-  protect(shared: SharedProtection): void {
-    this.#whileParked(() => this.#parts.io?.protect(shared));
-  }
-
-  /** Has it be kept which regions of its disks change. @throws RunStateError if it has ended; DiskError */
-  keepChanges(changes: SharedChanges): void {
-    this.#whileParked(() => this.#parts.io?.keepChanges(changes));
-  }
-
-  /** Undoes {@link protect}. @throws RunStateError if it has ended */
-  unprotect(): void {
-    this.#whileParked(() => this.#parts.io?.unprotect());
-  }
-
-  /**
-   * Makes a replica of the machine, which has never run: nothing of what its guest says or writes leaves it, and what it gets comes
-   * from a ring.
-   *
-   * @throws RunStateError if it has ended
-   */
-  replicate(shared: SharedReplica): void {
-    this.#whileParked(() => this.#parts.io?.replicate(shared));
-  }
-
-  /**
-   * Of a replica that is held: what its guest wrote to disks is forgotten, and that it has ended, if it has. RAM is the caller's.
-   */
-  rollBack(): void {
-    this.#parts.io?.rollBackDisks();
-    this.#endKeeper.forget();
-    for (const vcpu of this.#parts.vcpus) if (vcpu.held) vcpu.release();
-  }
-
-  /**
-   * A replica that is held is none any more: it speaks for itself once it runs, and its disks are its own.
-   *
-   * @param translation what its packets are translated with; undefined: they are not
-   * @throws DiskError if a disk does not take what its guest wrote
-   */
-  emerge(translation: unknown): void {
-    const reason = this.#parts.io?.emerge(translation);
-    if (reason !== undefined) throw new DiskError(reason);
-    this.#isTranslated = translation !== undefined;
-  }
-
-  /**
-   * Has packets of the guest, which is held, translated from now on.
-   *
-   * @param translation as plain data, of {@link translation} of the machine that it comes from
-   * @throws Error if it is none
-   */
-  translate(translation: unknown): void {
-    const reason = this.#parts.io?.translate(translation);
-    if (reason !== undefined) throw new Error(`its connections cannot go on: ${reason}`);
-    this.#isTranslated = true;
-  }
-
-  /** What packets are translated with, as plain data, of a machine that is stopped; undefined: they are not. */
-  get translation(): unknown {
-    if (!this.#isTranslated) return undefined;
-    const translation = this.#parts.io?.translation;
-    this.#isTranslated = translation !== undefined;
-    return translation;
-  }
-
-  /** Has these packets enter the guest before anything new. @throws RunStateError if it has ended */
-  replay(packets: ReplayedPackets): void {
-    this.#whileParked(() => this.#parts.io?.replay(packets));
-  }
-
-  /** How the vCPUs are reached. */
-  get vcpuReach(): readonly SharedVcpu[] {
-    return this.#parts.vcpus.map(({ reach }) => reach);
-  }
-
-  /** How the io thread is reached; undefined in a machine without devices. */
-  get ioReach(): SharedIoControl | undefined {
-    const { io, ioReach } = this.#parts;
-    return io === undefined ? undefined : ioReach;
-  }
-
-  #whileParked(body: () => void): void {
-    if (this.state === 'running') this.whilePaused(body);
-    else if (this.state === 'ended') throw new RunStateError('ended', 'colo');
-    else body();
+    return this.#control.whilePaused(body);
   }
 
   /** Asks the guest to shut down, as a person at the machine would. */
@@ -410,11 +314,6 @@ export class Machine implements MonitoredMachine {
   finishEnd(): void {
     const end = this.#endKeeper.take();
     if (end !== undefined) this.#end(end);
-  }
-
-  /** Files and TAPs behind its devices, for who serves them beside the io thread. Open until the machine is closed. */
-  get deviceOrders(): readonly DeviceOrder[] {
-    return this.#parts.devices.orders;
   }
 
   /**
@@ -486,64 +385,5 @@ export class Machine implements MonitoredMachine {
     this.#isNewCopy = false;
     this.#parts.generationChange.pulse();
     this.announce();
-  }
-
-  #hear(report: IoReport): void {
-    if (report.kind === 'drained') {
-      this.#parts.freeOldRam(report.move);
-      return;
-    }
-    if (report.kind === 'tap-gone') this.#parts.devices.tapIsGone(report.tap);
-    if ('failure' in report) this.events.tell({ kind: 'disk-failure', failure: report.failure });
-    if (report.kind !== 'disk-failure') this.#notice(report.text);
-    if (report.kind === 'stop') this.#pauseIfRunning();
-  }
-
-  #hearGuest(report: GuestEnd, vcpu: VcpuThread): void {
-    // Of a guest that is gone by now: all were let go when the machine was reset.
-    if (!vcpu.held) return;
-    switch (report.kind) {
-      case 'panic':
-        this.#hearPanic(report, vcpu);
-        break;
-      case 'reset':
-        this.#resets.byGuest();
-        break;
-      case 'triple-fault':
-        // What happens to a kernel that was never there is a crash, and has to be told as one.
-        if (!this.#resets.beginAnew || !this.#parts.vm.deliversInterrupts) this.#end(report);
-        else {
-          this.#notice(`vcpu ${report.vcpu} triple-faulted, which resets a machine`);
-          this.#resets.byGuest();
-        }
-        break;
-      default:
-        this.#end(report);
-    }
-  }
-
-  #hearPanic(report: GuestEnd, vcpu: VcpuThread): void {
-    if (this.state === 'ended') return;
-    const action = this.shape.onPanic ?? 'exit';
-    this.events.tell({ kind: 'panicked', action });
-    if (action === 'exit') {
-      this.#end(report);
-      return;
-    }
-    this.#notice(
-      `the guest's kernel panicked${action === 'pause' ? '; the machine is paused until it is resumed' : ''}`,
-    );
-    if (action === 'pause') this.#pauseIfRunning();
-    vcpu.release();
-  }
-
-  #pauseIfRunning(): void {
-    if (this.state !== 'running') return;
-    try {
-      // A disk that cannot be written is why.
-      this.#pauseOnly();
-    } catch (error) {
-      this.#notice(`the machine cannot be stopped and goes on: ${error instanceof Error ? error.message : error}`);
-    }
   }
 }

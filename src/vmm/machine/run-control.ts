@@ -75,6 +75,21 @@ export class RunControl {
     this.#parts.start();
   }
 
+  /**
+   * Has `body` find the machine paused, and resumes it afterwards if it ran before.
+   *
+   * @throws whatever `body` throws; RunStateError if the machine neither runs nor is paused
+   */
+  whilePaused<T>(body: () => T): T {
+    if (this.state === 'paused') return body();
+    this.stop();
+    try {
+      return body();
+    } finally {
+      this.resume();
+    }
+  }
+
   /** The machine, which is paused or has never run, is in nobody's hands but colo's from now on. @throws RunStateError */
   hold(): void {
     if (this.state === 'running') this.stop('colo');

@@ -91,16 +91,16 @@ test('a protected guest is heard by the standby first, and speaks for itself whe
   t.ok(await printed('>'));
 
   const { shared, bell, open } = sharedProtection(t);
-  machine.protect(shared);
-  machine.replay(letters('abc'));
+  machine.replication.protect(shared);
+  machine.replication.replay(letters('abc'));
   t.ok(await printed('>abc'), 'what is replayed enters the guest');
   t.equal(framesFrom(tap), 0, 'and of its answers nothing leaves by itself');
 
   const sent: Message[] = [];
-  const wake = new EventFd(machine.ioReach?.wake);
+  const wake = new EventFd(machine.replication.ioReach?.wake);
   const packets = new PrimaryPackets({
     shared: shared.packets,
-    taps: tapsOf(machine.deviceOrders),
+    taps: tapsOf(machine.replication.deviceOrders),
     rules: specification,
     send: (message) => {
       sent.push('data' in message ? { ...message, data: Uint8Array.from(message.data) } : message);
@@ -132,7 +132,7 @@ test('a protected guest is heard by the standby first, and speaks for itself whe
     open.number = 1;
   });
   packets.epochCaptured(epoch(0));
-  machine.replay(letters('d'));
+  machine.replication.replay(letters('d'));
   await sentOutputs('0a 0b 0c 1d');
   t.equal(spelled('input'), '0a 0b 0c 1d');
   t.equal(packets.facts.packets, 1);
@@ -146,8 +146,8 @@ test('a protected guest is heard by the standby first, and speaks for itself whe
 
   packets.open();
   await packets.detach();
-  machine.unprotect();
-  machine.replay(letters('e'));
+  machine.replication.unprotect();
+  machine.replication.replay(letters('e'));
   t.ok(await printed('>abcde'));
   await until(() => framesFrom(tap) === 5);
   t.equal(spelled('output'), '0a 0b 0c 1d', 'by itself');
@@ -160,9 +160,9 @@ test('connections that a survivor translates go on at its next standby', { skip 
   const rig = new TranslateRig();
   rig.out(tcpPacket({ destinationPort: 7, flags: tcpFlag.syn | tcpFlag.ack }));
   survivor.hold();
-  t.equal(survivor.translation, undefined);
-  t.throws(() => survivor.translate({ state: {}, aheadTicks: 0 }), { message: /connections cannot go on/ });
-  survivor.translate({ state: rig.translator.save(), aheadTicks: 0 });
+  t.equal(survivor.replication.translation, undefined);
+  t.throws(() => survivor.replication.translate({ state: {}, aheadTicks: 0 }), { message: /connections cannot go on/ });
+  survivor.replication.translate({ state: rig.translator.save(), aheadTicks: 0 });
   survivor.release();
 
   const source = new CheckpointSource(survivor, new OpenEpoch());
@@ -174,14 +174,18 @@ test('connections that a survivor translates go on at its next standby', { skip 
   standby.revive(bytes, 0);
   t.equal(standby.emerge(undefined), 1);
   const flows = rig.translator.save().flows.map((flow) => ({ ...flow, timeOffset: roundTripTicks }));
-  t.strictSame(standby.machine.translation, { flows }, 'its timestamps are ahead of what clients have seen');
+  t.strictSame(
+    standby.machine.replication.translation,
+    { flows },
+    'its timestamps are ahead of what clients have seen',
+  );
 });
 
 test('the io thread turns when it is nudged, and while it is parked it need not', { skip }, async (t) => {
   const devices = { disks: [], nets: [{ tap: quietTap(t), mac, offload: true }], rng: { kind: 'none' } } as const;
   const machine = bootMachine(t, echoing(0, '>'), { devices });
   t.ok(await prints(machine)('>'));
-  const { ioReach } = machine;
+  const { ioReach } = machine.replication;
   if (ioReach === undefined) throw new Error('it has no io thread');
   const io = new IoThreadSigns(ioReach);
   // It sleeps when the guest has nothing for it any more.
@@ -225,7 +229,7 @@ test('a standby neither reads its TAP nor is learned from, and throws away what 
   await forAWhile(50);
   t.equal(framesTo(), readBefore, 'nobody reads it');
 
-  const [fd] = tapsOf(standby.machine.deviceOrders);
+  const [fd] = tapsOf(standby.machine.replication.deviceOrders);
   if (fd === undefined) throw new Error('it has no card');
   t.ok(tryRead(fd, new Uint8Array(2000)) > 42, 'though there is something');
   new KeptPackets([fd], specification).drainTaps();
