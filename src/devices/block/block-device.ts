@@ -1,7 +1,7 @@
 import type { BlockBackend } from '../../block/block-backend.ts';
 import type { BatchListener } from '../../block/disk-engine.ts';
 import { Owner } from '../../host/ownership.ts';
-import { gpa, MiB } from '../../memory/address.ts';
+import { gpa } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { DescriptorChain } from '../virtio/descriptor-chain.ts';
 import { ofKind } from '../virtio/device-state.ts';
@@ -13,7 +13,6 @@ import { VmStateError } from '../vm-state-error.ts';
 import { readCommand, verdict } from './block-command.ts';
 import {
   type BlockSlot,
-  headerBytes,
   type SlotOwner,
   slotStage,
   blockStatus as status,
@@ -23,6 +22,7 @@ import { blockFeature, blockQueueSize, virtio_blk_config } from './block-shape.t
 import type { BlockState } from './block-state.ts';
 import { capacityBytes, checkServes } from './block-told.ts';
 import { type BlockEvents, type BlockOperation, FileFailures, type WriteErrorPolicy } from './file-failures.ts';
+import { RequestPieces } from './request-pieces.ts';
 import { SlotTable } from './slot-table.ts';
 
 export interface BlockDeviceParts {
@@ -44,8 +44,6 @@ export interface BlockDeviceParts {
 
 /** Requests taken in one turn: twice what a queue holds. */
 const turnRequests = 2 * blockQueueSize;
-/** With so many bytes on their way no more are taken: a pause waits for reads. */
-const mostBytesInFlight = 32 * MiB;
 const idBytes = 20;
 const wceOffset = virtio_blk_config.offsets.wce;
 
@@ -73,6 +71,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   /** The disk as the driver was told of it; what stands behind it may be larger. */
   readonly #told: { sizeBytes: number; readonly readOnly: boolean };
   readonly #slots: SlotTable;
+  readonly #pieces: RequestPieces;
   readonly #share: TurnShare;
   /** Requests without an answer of a state that was loaded: their heads, to be read from the queue again. */
   #headsAgain: number[] = [];
@@ -86,13 +85,11 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   #waitsForRoom = false;
   /** Something was pushed and not published. */
   #pushed = false;
-  #inFlight = 0;
-  #readsInFlight = 0;
-  #bytesInFlight = 0;
 
   constructor(parts: BlockDeviceParts) {
     this.#backend = this.#owner.own(parts.backend);
     this.#memory = parts.memory;
+    this.#pieces = new RequestPieces(parts.backend, parts.memory);
     this.#host = parts.host;
     this.#config = parts.config;
     this.#id = new Uint8Array(idBytes);
@@ -116,12 +113,12 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   /** Requests that the backend has. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#pieces.inFlight;
   }
 
   /** Those of {@link inFlight} that are no reads. */
   get changesInFlight(): number {
-    return this.#inFlight - this.#readsInFlight;
+    return this.#pieces.inFlight - this.#pieces.readsInFlight;
   }
 
   get abandoned(): number {
@@ -129,7 +126,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   }
 
   get writesMemory(): boolean {
-    return this.#readsInFlight > 0;
+    return this.#pieces.readsInFlight > 0;
   }
 
   get hasMore(): boolean {
@@ -175,7 +172,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
       if (isOver || this.#slots.hasReady || !queue.enableKicks()) break;
     }
     if (this.#paused || !(isOver || this.#slots.hasReady)) return;
-    this.#waitsForRoom = this.#isFull;
+    this.#waitsForRoom = this.#pieces.isFull;
     this.#more = !this.#waitsForRoom;
   }
 
@@ -202,7 +199,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#failures.resume();
     this.#more = false;
     this.#slots.abandonAll();
-    this.#readsInFlight = 0;
+    this.#pieces.abandonAll();
     this.#headsAgain = [];
   }
 
@@ -245,29 +242,22 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   /** Hot path. */
   slotFinished(slot: BlockSlot, result: number): void {
-    this.#inFlight--;
-    this.#bytesInFlight -= slot.cost;
+    this.#pieces.returned(slot);
     if (slot.stage === slotStage.abandoned) {
       this.#slots.free(slot);
       this.#more = !this.#paused && this.#slots.abandoned === 0;
       return;
     }
-    const isRead = slot.type === type.in;
-    if (isRead) {
-      this.#readsInFlight--;
-      // A read that failed may have written all the same.
-      slot.chain.markWritten(this.#memory, slot.done, slot.length);
-    }
     if (result < 0) this.#fail(slot, -result);
-    else this.#advance(slot, isRead);
-    if (this.#waitsForRoom ? !this.#isFull : this.#slots.hasReady) this.#more = !this.#paused;
+    else this.#advance(slot);
+    if (this.#waitsForRoom ? !this.#pieces.isFull : this.#slots.hasReady) this.#more = !this.#paused;
   }
 
   /** A piece is done. Hot path. */
-  #advance(slot: BlockSlot, isRead: boolean): void {
+  #advance(slot: BlockSlot): void {
     slot.done += slot.length;
     if (slot.done < slot.total) this.#slots.makeReady(slot);
-    else if (isRead) this.#answer(slot, status.ok, slot.total + 1);
+    else if (slot.type === type.in) this.#answer(slot, status.ok, slot.total + 1);
     else if (slot.type === type.flush || slot.flushing || !this.#writesThrough) this.#answer(slot, status.ok, 1);
     else {
       slot.flushing = true;
@@ -278,10 +268,6 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
   /** A driver without FLUSH knows nothing of a cache; one with CONFIG_WCE says whether there is one (5.2.5, 5.2.6.2). */
   get #writesThrough(): boolean {
     return this.#hasConfigWce ? this.#config[wceOffset] === 0 : !this.#hasFlush;
-  }
-
-  get #isFull(): boolean {
-    return this.#bytesInFlight >= mostBytesInFlight;
   }
 
   /** Goes on with requests of which a piece is done. True: the turn is over. Hot path. */
@@ -322,7 +308,7 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
 
   /** True: the turn is over, with what `slot` cost. Hot path. */
   #isOver(slot: BlockSlot): boolean {
-    return this.#share.spend(slot.cost, slot.chain.count) || this.#isFull;
+    return this.#share.spend(slot.cost, slot.chain.count) || this.#pieces.isFull;
   }
 
   /** Reads a request and sends it on its way. Hot path. */
@@ -351,42 +337,9 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     }
   }
 
-  /** Sends the next piece of a request to the backend. Hot path. */
+  /** Sends the next piece of a request on its way. Hot path. */
   #submit(slot: BlockSlot): void {
-    const { chain, data } = slot;
-    const backend = this.#backend;
-    slot.nextPiece();
-    data.clear();
-    const fits =
-      slot.type === type.in
-        ? chain.gatherWritable(this.#memory, slot.done, slot.length, data)
-        : slot.type !== type.out || chain.gatherReadable(this.#memory, headerBytes + slot.done, slot.length, data);
-    if (!fits) {
-      this.#refuse(slot);
-      return;
-    }
-    this.#inFlight++;
-    this.#bytesInFlight += slot.cost;
-    if (slot.flushing) backend.flush(slot);
-    else {
-      switch (slot.type) {
-        case type.in:
-          this.#readsInFlight++;
-          backend.read(slot);
-          break;
-        case type.out:
-          backend.write(slot);
-          break;
-        case type.flush:
-          backend.flush(slot);
-          break;
-        case type.discard:
-          backend.discard(slot);
-          break;
-        default:
-          backend.writeZeroes(slot, slot.unmap);
-      }
-    }
+    if (!this.#pieces.submit(slot)) this.#refuse(slot);
   }
 
   #writeId(slot: BlockSlot): void {
