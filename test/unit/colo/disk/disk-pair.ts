@@ -23,7 +23,7 @@ import { HistoryStore } from '../../../../src/colo/disk/history/history-store.ts
 import { newSharedChanges, PrimaryChanges } from '../../../../src/colo/disk/history/primary-changes.ts';
 import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
 import { newSharedDisks } from '../../../../src/colo/disk/shared-disks.ts';
-import { StandbyDisks } from '../../../../src/colo/disk/standby-disks.ts';
+import { StandbyDisks } from '../../../../src/colo/disk/standby/standby-disks.ts';
 import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
 import { encodeFrame } from '../../../../src/colo/protocol/message-codec.ts';
 import { type DiskQuestion, isDiskAnswer, type Message } from '../../../../src/colo/protocol/messages.ts';

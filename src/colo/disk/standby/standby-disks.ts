@@ -1,73 +1,28 @@
-import { ChangeOrder } from '../../block/change-order.ts';
-import type { EngineChooser } from '../../block/disk-engines.ts';
-import { EventLoopEngine } from '../../block/event-loop-engine.ts';
-import { loggedBytes } from '../../block/replicated/disk-ring.ts';
-import { removeMark, takesMark, writeMark } from '../../block/standby-mark.ts';
-import { errnoName } from '../../host/errno.ts';
-import { Owner } from '../../host/ownership.ts';
-import { DiskLog, type Logged } from '../core/epochs/disk-log.ts';
-import type { SecondaryEvent } from '../core/events.ts';
-import type { Rules } from '../core/rules.ts';
-import type { Settings } from '../core/settings.ts';
-import { messageTable } from '../protocol/message-table.ts';
-import {
-  comparedBlockBytes,
-  type DiskCompare,
-  type DiskGeneration,
-  type DiskQuestion,
-  type DiskRecord,
-  type Message,
-  mostComparedBytes,
-} from '../protocol/messages.ts';
-import { type Epoch, epoch, noCheckpoint, type Term } from '../protocol/numbers.ts';
-import { ProtocolError } from '../protocol/protocol-error.ts';
-import { hashesOf } from './block-hashes.ts';
-import { DiskBuffer } from './disk-buffer.ts';
-import { type DiskView, type OpenDisk, OpenDisks } from './disk-view.ts';
-import { Difference } from './history/difference.ts';
-import { encodeHistory, type Generation, generationBytes, type History } from './history/history.ts';
-
-export interface StandbyDisksParts {
-  /** All of the machine's. Its own thread leaves them alone until {@link StandbyDisks.handOver}. */
-  readonly disks: readonly DiskView[];
-  readonly settings: Pick<Settings, 'diskLogBytes'>;
-  readonly rules: Rules;
-  readonly pair: string;
-  readonly term: Term;
-  readonly post: (event: SecondaryEvent) => void;
-  /** False: wait for {@link StandbyDisks.drained}. */
-  readonly send: (message: Message) => boolean;
-  /** What is known of the disks, and is written down. */
-  readonly past: StandbyPast;
-  /** How calls on the disks' files are made; default on other threads. */
-  readonly engines?: EngineChooser;
-}
-
-/** What S's disks were before a pairing, and are from then on. */
-export interface StandbyPast {
-  /** Before anything is written to the disks; undefined: nothing certain is known. */
-  readonly history: History | undefined;
-  /** From now on they are of that generation, and have not been written since. Resolves when that is durable. */
-  renew(generation: Generation): Promise<void>;
-}
+import { ChangeOrder } from '../../../block/change-order.ts';
+import { EventLoopEngine } from '../../../block/event-loop-engine.ts';
+import { loggedBytes } from '../../../block/replicated/disk-ring.ts';
+import { errnoName } from '../../../host/errno.ts';
+import { Owner } from '../../../host/ownership.ts';
+import { DiskLog, type Logged } from '../../core/epochs/disk-log.ts';
+import { messageTable } from '../../protocol/message-table.ts';
+import { type DiskQuestion, type DiskRecord, type Message, mostComparedBytes } from '../../protocol/messages.ts';
+import { type Epoch, epoch, noCheckpoint } from '../../protocol/numbers.ts';
+import { ProtocolError } from '../../protocol/protocol-error.ts';
+import { DiskBuffer } from '../disk-buffer.ts';
+import { type OpenDisk, OpenDisks } from '../disk-view.ts';
+import { Difference } from '../history/difference.ts';
+import { CopyMarks } from './copy-marks.ts';
+import { DiskQuestions, readers } from './disk-questions.ts';
+import { diskOf, sectorBytes } from './disk-range.ts';
+import { DurableSteps, flushAll } from './durable-steps.ts';
+import type { StandbyDisksParts } from './standby-parts.ts';
+import { ToldPast } from './told-past.ts';
 
 /** Changes that are laid down at a time. */
 const layers = 4;
-/** Ranges that are hashed at a time, and questions that may wait. */
-const readers = 2;
-const mostQuestions = 64;
-/** Disks count in these. */
-const sectorBytes = 512;
-
 interface Change extends Logged {
   readonly record: DiskRecord;
   state: 'waiting' | 'begun' | 'done';
-}
-
-/** A question of P's, and the changes that came before it. */
-interface Question {
-  readonly asked: DiskCompare;
-  readonly after: number;
 }
 
 /**
@@ -85,8 +40,6 @@ export class StandbyDisks {
   readonly #orders: readonly ChangeOrder[];
   readonly #log: DiskLog<Change>;
   readonly #idleLayers: DiskBuffer[] = [];
-  readonly #idleReaders: DiskBuffer[] = [];
-  readonly #questions: Question[] = [];
   #logBytes = 0;
   /** Changes of the log, from the oldest on, that are being laid down, or done. */
   #begun = 0;
@@ -97,17 +50,16 @@ export class StandbyDisks {
   /** What is staged is not this disk's any more. */
   #isOver = false;
   #isClosed = false;
-  #mayWrite = true;
-  #mark: 'none' | 'being written' | 'copying' | 'whole' = 'none';
+  #maySend = true;
+  /** Changes that are being laid down. */
   #busy = 0;
-  /** Marks that are being written, and when they are. */
-  #marks = 0;
-  #marking: Promise<void> = Promise.resolve();
+  readonly #steps: DurableSteps;
+  readonly #marks: CopyMarks;
+  readonly #told: ToldPast;
+  readonly #questions: DiskQuestions;
   #waiters: (() => void)[] = [];
   /** What the first copy wrote, while it is not known yet how much of that was this side's own. */
   #copied: Difference | undefined;
-  /** How far P and this side are with what the disks are. */
-  #past: 'untold' | 'told' | 'being written' | 'written' = 'untold';
   /** Of `disk-sync`: what came before is to be made durable. */
   #sync: { readonly epoch: Epoch; readonly after: number } | undefined;
 
@@ -124,12 +76,19 @@ export class StandbyDisks {
       for (let count = 0; count < layers; count++) {
         this.#idleLayers.push(buffer(messageTable['disk-write'].limitBytes));
       }
-      for (let count = 0; count < readers; count++) this.#idleReaders.push(buffer(mostComparedBytes));
+      const reading = Array.from({ length: readers }, () => buffer(mostComparedBytes));
+      this.#questions = new DiskQuestions(this.#open, reading, this.#answering());
     } catch (error) {
       this.#owner.close();
       throw error;
     }
     this.#orders = this.#open.map(() => new ChangeOrder());
+    this.#steps = new DurableSteps(
+      (error) => this.#fail(error),
+      () => this.#retire(),
+    );
+    this.#marks = new CopyMarks(this.#open, parts, this.#steps);
+    this.#told = new ToldPast(parts.past, this.#steps, (message) => this.#say(message));
     if (parts.past.history !== undefined)
       this.#copied = new Difference(this.#open.map(({ backend }) => backend.sizeBytes));
   }
@@ -152,13 +111,13 @@ export class StandbyDisks {
 
   /** Nothing is under way on the disks. */
   get isIdle(): boolean {
-    return this.#busy === 0 && this.#marks === 0;
+    return this.#busy === 0 && this.#questions.isIdle && this.#steps.isIdle;
   }
 
   /** A change of P's, in order. @throws ProtocolError if no such change could be P's */
   stage(record: DiskRecord): void {
     const lengthBytes = record.kind === 'disk-write' ? record.data.length : record.lengthBytes;
-    const { backend } = this.#diskOf(record, lengthBytes);
+    const { backend } = diskOf(this.#open, record, lengthBytes);
     if (backend.readOnly) {
       throw new ProtocolError(
         'invalid-message',
@@ -183,13 +142,16 @@ export class StandbyDisks {
   asked(question: DiskQuestion): void {
     switch (question.kind) {
       case 'disk-compare':
-        this.#compare(question);
+        if (question.epoch !== 0 || this.#standsAt !== noCheckpoint) {
+          throw new ProtocolError('out-of-order', 'the peer sent disk-compare after its first checkpoint');
+        }
+        this.#questions.ask(question, this.#staged);
         return;
       case 'disk-origin':
-        this.#tellPast();
+        this.#told.tell();
         return;
       case 'disk-generation':
-        this.#renew(question);
+        this.#told.renew(question);
         return;
       case 'disk-sync':
         if (this.#sync !== undefined) throw new ProtocolError('out-of-order', 'the peer sent disk-sync twice');
@@ -201,53 +163,16 @@ export class StandbyDisks {
     }
   }
 
-  #tellPast(): void {
-    if (this.#past !== 'untold') throw new ProtocolError('out-of-order', 'the peer sent disk-origin twice');
-    this.#past = 'told';
-    const data = encodeHistory(this.#parts.past.history);
-    const { limitBytes } = messageTable['disk-history'];
-    // Of disks that large nothing is known, then.
-    this.#say({ kind: 'disk-history', epoch: epoch(0), data: data.length > limitBytes ? new Uint8Array(0) : data });
-  }
-
-  #renew({ data }: DiskGeneration): void {
-    if (this.#past !== 'told' || data.length !== generationBytes) {
-      throw new ProtocolError('out-of-order', 'the peer sent a disk-generation that is none, or not now');
-    }
-    this.#past = 'being written';
-    const generation = Buffer.from(data).toString('hex');
-    this.#write('it cannot be written down what the disks are', async () => {
-      await this.#parts.past.renew(generation);
-      this.#past = 'written';
-      if (!this.#isOver) this.#say({ kind: 'disk-generation', epoch: epoch(0), data: Buffer.from(generation, 'hex') });
-    });
-  }
-
-  /** P asks what is there. It is answered once all that came before is on the disk. @throws ProtocolError */
-  #compare(asked: DiskCompare): void {
-    const { offset, lengthBytes } = asked;
-    if (asked.epoch !== 0 || this.#standsAt !== noCheckpoint) {
-      throw new ProtocolError('out-of-order', 'the peer sent disk-compare after its first checkpoint');
-    }
-    this.#diskOf(asked, lengthBytes);
-    if (offset % comparedBlockBytes !== 0 || lengthBytes > mostComparedBytes) {
-      throw new ProtocolError('invalid-message', `the peer asks for hashes of ${lengthBytes} bytes from ${offset} on`);
-    }
-    if (this.#questions.length >= mostQuestions) {
-      throw new ProtocolError('too-large', `the peer asks more than ${mostQuestions} questions at a time`);
-    }
-    this.#questions.push({ asked, after: this.#staged });
-    this.#answer();
-  }
-
   /** There is room on the way again. */
   drained(): void {
-    this.#mayWrite = true;
-    this.#answer();
+    this.#maySend = true;
+    this.#questions.answer();
   }
 
+  /** Nobody listens once this is over. */
   #say(message: Message): void {
-    this.#mayWrite = this.#parts.send(message) && this.#mayWrite;
+    if (this.#isOver) return;
+    this.#maySend = this.#parts.send(message) && this.#maySend;
     this.#parts.post({ kind: 'copy-moved' });
   }
 
@@ -257,9 +182,8 @@ export class StandbyDisks {
     if (sync === undefined || sync.after > this.#laid || this.#isOver || this.error !== undefined) return;
     // What comes meanwhile is for the next one.
     this.#sync = { ...sync, after: Number.POSITIVE_INFINITY };
-    this.#write('what is on the disks cannot be made durable', async () => {
-      const results = await Promise.all(this.#open.map((disk) => flushed(disk)));
-      if (results.some((result) => result < 0)) throw new Error('a flush failed');
+    this.#steps.add('what is on the disks cannot be made durable', async () => {
+      await flushAll(this.#open);
       this.#sync = undefined;
       if (!this.#isOver) this.#parts.send({ kind: 'disk-durable', epoch: sync.epoch });
     });
@@ -277,7 +201,7 @@ export class StandbyDisks {
   /** What does not belong to that checkpoint is dropped. */
   discard(beyond: Epoch): void {
     this.#log.discard(beyond);
-    this.#questions.length = 0;
+    this.#questions.forget();
     if (beyond === noCheckpoint) this.#isOver = true;
     const { records } = this.#log;
     this.#begun = 0;
@@ -302,14 +226,16 @@ export class StandbyDisks {
     while (this.#isInUse || !(this.#log.isLaid || this.error !== undefined)) await this.#moved();
     if (this.error !== undefined) throw new Error(this.error);
     if (this.#isOver || this.#standsAt === noCheckpoint) return;
-    const removed = this.#marking.then(() => Promise.all(this.#marked().map(removeMark)));
-    if (this.#marks === 0) await removed;
+    const isIdle = this.#steps.isIdle;
+    const removed = this.#marks.remove();
+    if (isIdle) await removed;
     else removed.catch(() => {});
   }
 
   /** A flush that only a mark waits for does the machine's own thread no harm, except that an overlay takes one at a time. */
   get #isInUse(): boolean {
-    return this.#busy > 0 || (this.#marks > 0 && this.#parts.disks.some(({ overlay }) => overlay !== undefined));
+    const hasOverlay = this.#parts.disks.some(({ overlay }) => overlay !== undefined);
+    return this.#busy > 0 || !this.#questions.isIdle || (hasOverlay && !this.#steps.isIdle);
   }
 
   /** Also while something is under way, which is finished before anything is given back. */
@@ -324,26 +250,12 @@ export class StandbyDisks {
     if (this.#isClosed && this.isIdle) this.#owner.close();
   }
 
-  #diskOf({ kind, disk, offset }: DiskRecord | DiskCompare, lengthBytes: number): OpenDisk {
-    const found = this.#open[disk];
-    if (found === undefined)
-      throw new ProtocolError('invalid-message', `the peer sent ${kind} to disk ${disk}: there is none`);
-    const isWhole = offset % sectorBytes === 0 && lengthBytes % sectorBytes === 0 && lengthBytes > 0;
-    if (!isWhole || offset + lengthBytes > found.backend.sizeBytes) {
-      throw new ProtocolError(
-        'invalid-message',
-        `the peer sent ${kind} of ${lengthBytes} bytes at ${offset} to disk ${disk}, which has ${found.backend.sizeBytes}`,
-      );
-    }
-    return found;
-  }
-
   // Laying down
 
   /** Begins to lay down what is next, as far as there are buffers. */
   #lay(): void {
     if (this.error !== undefined || this.#isClosed) return;
-    if (this.#log.nextToLay(this.#begun) === undefined || !this.#isMarked()) return;
+    if (this.#log.nextToLay(this.#begun) === undefined || !this.#marks.mayWrite()) return;
     for (let buffer = this.#idleLayers.pop(); buffer !== undefined; buffer = this.#idleLayers.pop()) {
       const next = this.#log.nextToLay(this.#begun);
       if (next === undefined) {
@@ -396,85 +308,33 @@ export class StandbyDisks {
     }
     if (this.#laid > before) this.#parts.post({ kind: 'disk-laid', bytes: this.#log.laidBytes });
     this.#lay();
-    this.#answer();
+    this.#questions.answer();
     this.#makeDurable();
     this.#markWhole();
     this.#wake();
   }
 
-  // Questions
-
-  #answer(): void {
-    while (this.#mayWrite && this.error === undefined && !this.#isOver) {
-      const question = this.#questions[0];
-      if (question === undefined || question.after > this.#laid) return;
-      const buffer = this.#idleReaders.pop();
-      if (buffer === undefined) return;
-      this.#questions.shift();
-      this.#busy++;
-      void this.#hash(question.asked, buffer);
-    }
-  }
-
-  async #hash({ epoch, disk, offset, lengthBytes }: DiskCompare, buffer: DiskBuffer): Promise<void> {
-    const { id, backend } = this.#open[disk] as OpenDisk;
-    const result = await buffer.read(backend, offset, lengthBytes);
-    if (result < 0) this.#fail(`disk ${id} cannot be read: ${errnoName(-result)}`);
-    else if (!this.#isOver) {
-      this.#say({ kind: 'disk-hashes', epoch, disk, offset, data: hashesOf(buffer.bytes.subarray(0, lengthBytes)) });
-    }
-    this.#idleReaders.push(buffer);
-    this.#busy--;
-    this.#answer();
-    this.#wake();
-  }
-
-  // The marks beside the disks
-
-  #marked(): string[] {
-    return this.#open.filter(({ path, backend }) => !backend.readOnly && takesMark(path)).map(({ path }) => path);
-  }
-
-  /** They say that the disks are being copied; if not, that is begun, and laying down goes on after it. */
-  #isMarked(): boolean {
-    if (this.#mark === 'none') {
-      this.#mark = 'being written';
-      this.#write('a disk cannot be marked as a copy', async () => {
-        const { pair, term } = this.#parts;
-        await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term })));
-        this.#mark = 'copying';
-      });
-    }
-    return this.#mark !== 'being written';
-  }
-
-  /** Once: all of a checkpoint is on the disks. What comes later is laid down on a whole disk. */
-  #markWhole(): void {
-    if (this.#mark !== 'copying' || this.#standsAt === noCheckpoint || !this.#log.isLaid || this.#isOver) return;
-    this.#mark = 'whole';
-    const { pair, term } = this.#parts;
-    const standsAt = this.#standsAt;
-    this.#write('a disk cannot be marked as whole', async () => {
-      const results = await Promise.all(this.#open.map((disk) => flushed(disk)));
-      if (results.some((result) => result < 0)) throw new Error('a flush failed');
-      await Promise.all(this.#marked().map((path) => writeMark(path, { pair, term, epoch: standsAt })));
-    });
-  }
-
-  #write(otherwise: string, write: () => Promise<void>): void {
-    this.#marks++;
-    this.#marking = this.#marking.then(write).then(
-      () => this.#written(),
-      (error: Error) => {
-        this.#fail(`${otherwise}: ${error.message}`);
-        this.#written();
+  /** What questions see of it. */
+  #answering(): ConstructorParameters<typeof DiskQuestions>[2] {
+    const laid = () => this.#laid;
+    const mayAnswer = () => this.#maySend && this.error === undefined && !this.#isOver;
+    return {
+      get laid() {
+        return laid();
       },
-    );
+      get mayAnswer() {
+        return mayAnswer();
+      },
+      say: (message) => this.#say(message),
+      failed: (error) => this.#fail(error),
+      answered: () => this.#wake(),
+    };
   }
 
-  #written(): void {
-    this.#marks--;
-    this.#retire();
+  /** Once: all of a checkpoint is on the disks. */
+  #markWhole(): void {
+    if (this.#standsAt === noCheckpoint || !this.#log.isLaid || this.#isOver) return;
+    this.#marks.whole(this.#standsAt);
   }
 
   #fail(error: string): void {
@@ -494,15 +354,5 @@ export class StandbyDisks {
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const resolve of waiters) resolve();
-  }
-}
-
-async function flushed({ backend }: OpenDisk): Promise<number> {
-  if (backend.readOnly) return 0;
-  const buffer = new DiskBuffer(sectorBytes);
-  try {
-    return await buffer.flush(backend);
-  } finally {
-    buffer.close();
   }
 }
