@@ -1,6 +1,28 @@
 import type { MachineShape } from '../protocol/machine-shape.ts';
-import type { Hello } from '../protocol/messages.ts';
+import { type Hello, protocolVersion } from '../protocol/messages.ts';
+import type { Term } from '../protocol/numbers.ts';
 import type { Settings } from './settings.ts';
+
+/** What a standby is, to a primary that greets it. */
+export interface GreetedStandby {
+  readonly pair: string;
+  /** What its machine could be. */
+  readonly shape: MachineShape;
+  readonly term: Term;
+  readonly settings: Settings;
+}
+
+/** Why a standby will not have a primary that greets it in that term (spec A.2.1, B.14); undefined if it will. */
+export function whyNoPair(hello: Hello, term: Term, own: GreetedStandby): string | undefined {
+  const { version, pair, shape } = hello;
+  if (version !== protocolVersion) {
+    return `it speaks version ${protocolVersion} of the protocol, not ${version}: run the same colo-vmm on both`;
+  }
+  if (pair !== own.pair) return `it stands by for the pair "${own.pair}", not "${pair}"`;
+  if (term < own.term) return `its pair is in term ${own.term} already, that machine in term ${term}`;
+  const found = [...disagreements(hello, own.settings), ...differences(shape, own.shape)];
+  return found.length === 0 ? undefined : found.join('; ');
+}
 
 /**
  * What the two sides were told differently, of which both must know the same (spec B.6): consent that ends later for P than

@@ -1,0 +1,70 @@
+import type { Heartbeat as HeartbeatMessage } from '../../protocol/messages.ts';
+import { Heartbeat } from '../fencing/heartbeat.ts';
+import type { StandbyParts } from './standing-by.ts';
+
+/** S's signs of life, and P's (spec B.5): with each of P's that S answers, P may release for a while (spec B.6). */
+export class Vouching {
+  readonly #parts: StandbyParts;
+  readonly #heartbeat: Heartbeat;
+  /** All of this side's threads have turned since its last heartbeat. */
+  #turned = true;
+  /** Bytes of P's writes on S's disks, since pairing: P may send more. */
+  laidBytes = 0;
+
+  constructor(parts: StandbyParts) {
+    this.#parts = parts;
+    this.#heartbeat = new Heartbeat(parts.rules, parts.settings);
+  }
+
+  /** A pair is made. */
+  begin(): void {
+    const { turn } = this.#parts;
+    this.laidBytes = 0;
+    this.#heartbeat.start(turn.now);
+  }
+
+  beat(): void {
+    this.#say(Number.NaN);
+    this.#setTimer();
+  }
+
+  /** P's heartbeat goes back to it; false: this side may not vouch for itself now. */
+  answer({ clock }: HeartbeatMessage): boolean {
+    const { rules, turn, phase } = this.#parts;
+    this.#heartbeat.heard(turn.now);
+    if (phase.state === 'leaving' || !rules.mayVouch(this.#turned)) return false;
+    this.#say(clock);
+    return true;
+  }
+
+  /** The alarm rang. */
+  rang(turned: boolean): void {
+    this.#turned = turned;
+  }
+
+  /** How long P has been silent for at least, ms, if that means that it is lost. To be asked when the alarm rings. */
+  silentMs(): number | undefined {
+    const { turn } = this.#parts;
+    return this.#heartbeat.isSilent(turn.now, this.#isPairing) ? this.#heartbeat.limitMs(this.#isPairing) : undefined;
+  }
+
+  /** Says that it lives, if it may, and when it is asked again. */
+  goOn(): void {
+    if (this.#parts.rules.mayVouch(this.#turned)) this.beat();
+    else this.#setTimer();
+  }
+
+  get #isPairing(): boolean {
+    return this.#parts.phase.state === 'seeding';
+  }
+
+  #say(echo: number): void {
+    const { turn } = this.#parts;
+    turn.send({ kind: 'heartbeat', clock: turn.now, echo, laidBytes: this.laidBytes });
+  }
+
+  #setTimer(): void {
+    const { turn } = this.#parts;
+    turn.setTimer('heartbeat', this.#heartbeat.nextAt(turn.now, this.#isPairing));
+  }
+}
