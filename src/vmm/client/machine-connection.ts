@@ -5,6 +5,12 @@ import { type EventListener, MonitorError, QmpClient } from './qmp-client.ts';
 /** A VMM that does not answer a question within this time hangs. */
 export const patienceMs = 5000;
 
+/**
+ * A VMM whose machine has ended only gives back what it had: memory, files, threads. It takes a moment, on a host that is starved far
+ * longer, and nothing is lost by waiting for it.
+ */
+const endPatienceMs = 30_000;
+
 /** How long all that is asked of a machine may take together. */
 export interface TotalLimit {
   readonly totalMs: number;
@@ -54,13 +60,9 @@ export class MachineConnection {
   }
 
   /** Resolves when the VMM has let go of the connection; false if it did not in time. */
-  async ended(): Promise<boolean> {
-    return (
-      (await within(
-        this.client.ended.then(() => 'ended'),
-        this.#limitMs,
-      )) !== undefined
-    );
+  async ended(limitMs = endPatienceMs): Promise<boolean> {
+    const ended = this.client.ended.then(() => true);
+    return (await within(ended, limitMs)) === true;
   }
 
   /** What `answer` gives; undefined if there is none because the VMM let go of the connection. @throws as `answer` */

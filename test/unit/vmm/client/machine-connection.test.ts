@@ -88,7 +88,7 @@ test('notices that a machine does not let go', { timeout: 20_000 }, async (t) =>
   });
   const machine = await MachineConnection.open(path, undefined, 100);
   t.teardown(() => machine.close());
-  t.equal(await machine.ended(), false);
+  t.equal(await machine.ended(50), false);
 });
 
 test('says why nobody can be reached', { timeout: 20_000 }, async (t) => {
