@@ -13,7 +13,7 @@ import type {
   SecondaryMachineCalls,
 } from '../side/machine-calls.ts';
 import { PrimaryHost } from '../side/primary-host.ts';
-import { SecondaryHost } from '../side/secondary-host.ts';
+import { SecondaryHost } from '../side/secondary/secondary-host.ts';
 import { CountingThread, SignsOfLife } from '../side/signs-of-life.ts';
 import type { ColoBirth } from './colo-birth.ts';
 

@@ -9,7 +9,7 @@ import { epoch as epochOf } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
 import { Calls } from '../../../src/colo/side/calls.ts';
 import type { ColoCalls, CommonMachineCalls, SecondaryMachineCalls } from '../../../src/colo/side/machine-calls.ts';
-import { SecondaryHost } from '../../../src/colo/side/secondary-host.ts';
+import { SecondaryHost } from '../../../src/colo/side/secondary/secondary-host.ts';
 import { SignsOfLife } from '../../../src/colo/side/signs-of-life.ts';
 import { pageSize } from '../../../src/memory/address.ts';
 import { maxEncodedBytes, PageEncoder } from '../../../src/memory/page-codec.ts';

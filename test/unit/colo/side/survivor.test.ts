@@ -5,7 +5,7 @@ import { term } from '../../../../src/colo/protocol/numbers.ts';
 import type { Heritage } from '../../../../src/colo/side/heritage.ts';
 import type { PrimaryMachineCalls, SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
 import { PrimaryHost } from '../../../../src/colo/side/primary-host.ts';
-import { SecondaryHost } from '../../../../src/colo/side/secondary-host.ts';
+import { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../src/colo/side/term-store.ts';
 import { Doorbell } from '../../../../src/host/doorbell.ts';

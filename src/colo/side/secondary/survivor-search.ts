@@ -1,7 +1,7 @@
-import type { HostPort } from '../command/host-port.ts';
-import type { dial } from '../link/dial.ts';
-import type { PeerLink } from '../link/peer-link.ts';
-import type { LinkSecurity } from '../link/peer-security.ts';
+import type { HostPort } from '../../command/host-port.ts';
+import type { dial } from '../../link/dial.ts';
+import type { PeerLink } from '../../link/peer-link.ts';
+import type { LinkSecurity } from '../../link/peer-security.ts';
 
 /** Asks so often: at first soon, then less often. */
 const firstWaitMs = 500;

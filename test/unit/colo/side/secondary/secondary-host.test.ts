@@ -1,15 +1,15 @@
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
-import { dial } from '../../../../src/colo/link/dial.ts';
-import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
-import { type Message, protocolVersion } from '../../../../src/colo/protocol/messages.ts';
-import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
-import type { Handlers } from '../../../../src/colo/side/calls.ts';
-import type { SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
-import { SecondaryHost } from '../../../../src/colo/side/secondary-host.ts';
-import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
-import { TermStore } from '../../../../src/colo/side/term-store.ts';
+import { dial } from '../../../../../src/colo/link/dial.ts';
+import type { PeerLink } from '../../../../../src/colo/link/peer-link.ts';
+import { type Message, protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
+import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
+import type { Handlers } from '../../../../../src/colo/side/calls.ts';
+import type { SecondaryMachineCalls } from '../../../../../src/colo/side/machine-calls.ts';
+import { SecondaryHost } from '../../../../../src/colo/side/secondary/secondary-host.ts';
+import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
+import { TermStore } from '../../../../../src/colo/side/term-store.ts';
 import {
   askAgainMs,
   birth,
@@ -20,7 +20,7 @@ import {
   someRam,
   someState,
   until,
-} from './host-rig.ts';
+} from '../host-rig.ts';
 
 /** A standby, and what a primary would do to it. */
 async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls>>) {

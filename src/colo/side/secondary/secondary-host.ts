@@ -1,0 +1,511 @@
+import type { EngineChooser } from '../../../block/disk-engines.ts';
+import type { Fd } from '../../../host/libc.ts';
+import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import { showHostPort } from '../../command/host-port.ts';
+import type { SecondaryConfig } from '../../command/pair-config.ts';
+import type { Effect, Notice, SecondaryEvent } from '../../core/events.ts';
+import { Recovery } from '../../core/fencing/recovery.ts';
+import { Secondary } from '../../core/secondary/secondary.ts';
+import { dial } from '../../link/dial.ts';
+import type { PeerLink } from '../../link/peer-link.ts';
+import { PeerListener } from '../../link/peer-listener.ts';
+import { turnAway } from '../../link/turn-away.ts';
+import type { Frame } from '../../protocol/frame.ts';
+import type { MachineShape } from '../../protocol/machine-shape.ts';
+import type { StreamName } from '../../protocol/message-table.ts';
+import { type Hello, isDiskQuestion } from '../../protocol/messages.ts';
+import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import type { PacketRecord } from '../../record/packet-record.ts';
+import type { Calls } from '../calls.ts';
+import { Host, type HostBirth, type HostListener, type OwnStatus } from '../host.ts';
+import type { ColoCalls, SecondaryMachineCalls } from '../machine-calls.ts';
+import type { SignsOfLife } from '../signs-of-life.ts';
+import type { Listen } from '../standby-door.ts';
+import { Attachment } from './attachment.ts';
+import { Greeting } from './greeting.ts';
+import { OwnHistory } from './own-history.ts';
+import { headlines, whatIsGone, whyBusy } from './standby-words.ts';
+import { StandingByAgain } from './standing-by-again.ts';
+import { SurvivorSearch } from './survivor-search.ts';
+import { TakeoverSteps } from './takeover-steps.ts';
+
+/** The secondary's side of a pair, on the colo thread. */
+export class SecondaryHost extends Host<SecondaryEvent> {
+  readonly #config: SecondaryConfig;
+  readonly #calls: Calls<SecondaryMachineCalls, ColoCalls>;
+  readonly #signs: SignsOfLife;
+  readonly #again: () => void;
+  readonly #recovery: StandingByAgain;
+  readonly #bell: Fd | undefined;
+  readonly #listen: Listen;
+  readonly #engines: EngineChooser | undefined;
+  readonly #record: PacketRecord | undefined;
+  readonly #secondary: Secondary;
+  readonly #dial: typeof dial;
+  readonly #history: OwnHistory;
+  readonly #greeting: Greeting;
+  readonly #steps: TakeoverSteps;
+  #listener: Awaited<ReturnType<Listen>> | undefined;
+  #search: SurvivorSearch | undefined;
+  /** What holds checkpoints of P's machine. */
+  #attached: Attachment | undefined;
+  #lastReceivedAt: number | undefined;
+  #checkpoints = 0;
+  /** The last term of this host in which it knew all that the pair did. */
+  #knownTerm: Term;
+  #paired: string | undefined;
+  /** Its primary was told to compare: so will this side, as a primary. */
+  #compares = false;
+
+  constructor(
+    config: SecondaryConfig & HostBirth,
+    {
+      calls,
+      shape,
+      signs,
+      again,
+      recovery = new Recovery(config.settings),
+      bell,
+      listen = PeerListener.start,
+      dial: open = dial,
+      engines,
+      record,
+    }: {
+      readonly calls: Calls<SecondaryMachineCalls, ColoCalls>;
+      readonly shape: MachineShape;
+      readonly signs: SignsOfLife;
+      /** This side is over; another one may take its place. */
+      readonly again: () => void;
+      /** What those before it in this process went through; default nothing. */
+      readonly recovery?: Recovery;
+      /** Button of the doorbell that {@link SecondaryHost.rang} is called for; absent: its guest never runs beside P's. */
+      readonly bell?: Fd;
+      readonly listen?: Listen;
+      readonly dial?: typeof dial;
+      /** How calls on the disks' files are made; default on other threads. */
+      readonly engines?: EngineChooser;
+      readonly record?: PacketRecord | undefined;
+    },
+    listener: HostListener,
+  ) {
+    let secondary: Secondary | undefined;
+    super('secondary', config, signs, listener, (term) => {
+      secondary = new Secondary({ pair: config.pair, shape, term, settings: config.settings });
+      return secondary;
+    });
+    this.#secondary = secondary as unknown as Secondary;
+    this.#knownTerm = this.#secondary.term;
+    this.#config = config;
+    this.#history = new OwnHistory(config.stateDirectory, config.pair, (text) => this.log.add('disk', text));
+    this.#calls = calls;
+    this.#signs = signs;
+    this.#again = again;
+    this.#recovery = new StandingByAgain(recovery, () => this.now);
+    this.#bell = bell;
+    this.#listen = listen;
+    this.#dial = open;
+    this.#engines = engines;
+    this.#record = record;
+    const { stepMs } = config.settings;
+    this.#greeting = new Greeting(stepMs, (link) => {
+      if (this.link === link && this.#secondary.phase === 'listening')
+        this.#drop(link, `said nothing for ${stepMs} ms`);
+    });
+    this.#steps = new TakeoverSteps({
+      calls,
+      lane: this.lane,
+      log: this.log,
+      history: this.#history,
+      attached: () => this.#attached,
+      post: (event) => this.post(event),
+      become: (why) => this.become(why),
+      speaks: (attached) => this.#succeed(attached),
+    });
+    this.why = 'no primary has come yet';
+  }
+
+  /** Waits for a primary. The port. @throws LinkError */
+  async start(): Promise<number> {
+    await this.arbiter.watch();
+    const { listen, peer, security, settings } = this.#config;
+    this.#listener = await this.#listen({
+      ...listen,
+      security,
+      role: 'secondary',
+      patienceMs: settings.stepMs,
+      linked: (link) => this.#linked(link),
+      refused: (reason) => this.log.add('peer', reason),
+    });
+    const { name, answeredInMs, problem } = this.arbiter.facts;
+    const answers = problem ?? (answeredInMs === undefined ? name : `${name} answers in ${answeredInMs.toFixed(0)} ms`);
+    this.log.add('pair', `waiting for a primary on ${this.#address}; arbiter ${answers}; term ${this.#secondary.term}`);
+    if (peer !== undefined) {
+      this.#search = new SurvivorSearch({
+        at: peer,
+        security,
+        patienceMs: settings.stepMs,
+        dial: this.#dial,
+        isFree: () => this.link === undefined && this.#secondary.phase === 'listening',
+        found: (link) => this.#meet(link),
+        failed: (reason) => this.log.add('pair', `no survivor answers: ${reason}`),
+      });
+      this.#search.start();
+    }
+    return this.#listener.port;
+  }
+
+  /** The doorbell rang: its guest has said something. */
+  rang(): void {
+    this.#attached?.own?.work();
+  }
+
+  override async close(): Promise<void> {
+    this.#attached?.own?.close();
+    this.#greeting.close();
+    this.#recovery.close();
+    this.#search?.close();
+    this.#listener?.close();
+    this.#history.rest();
+    await super.close();
+    await this.#history.settled();
+  }
+
+  protected override ownStatus(): OwnStatus {
+    const { received } = this.#secondary;
+    const { disks } = this.#attached ?? {};
+    return {
+      mode: this.#secondary.guest === 'none' ? 'buffered' : 'comparing',
+      address: this.#address,
+      ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
+      epoch: received + 1,
+      totals: { checkpoints: this.#checkpoints },
+      ...(this.#lastReceivedAt === undefined || received === noCheckpoint
+        ? {}
+        : { checkpoint: { epoch: received, msAgo: this.now - this.#lastReceivedAt } }),
+      ...(disks === undefined
+        ? {}
+        : { disk: { logBytes: disks.logBytes, ...(disks.error === undefined ? {} : { error: disks.error }) } }),
+    };
+  }
+
+  protected override get headline(): ColoHeadline {
+    return headlines[this.#secondary.phase];
+  }
+
+  /** A primary that was silent for so long may have gone on alone. */
+  protected override get doubt(): { readonly since: number; readonly why: string } | undefined {
+    const { lastHeard } = this;
+    const since = (lastHeard ?? Number.NaN) + this.#config.settings.detectMs;
+    if (!(since < this.now)) return undefined;
+    return { since, why: `${this.#paired} is silent, and may have gone on alone` };
+  }
+
+  protected override drained(stream: StreamName): void {
+    if (stream === 'disk') this.#attached?.disks.drained();
+    else if (stream === 'packets') this.#attached?.own?.drained();
+  }
+
+  protected override received(frame: Frame): void {
+    const { message } = frame;
+    if (message.kind === 'hello' && this.#secondary.phase === 'listening') {
+      this.#greeted(frame, message);
+      return;
+    }
+    if (message.kind === 'refusal' && this.#secondary.phase === 'listening') {
+      this.#heardRefusal(message.reason);
+      return;
+    }
+    if (isDiskQuestion(message)) {
+      this.distrusting(() => this.#attached?.disks.asked(message));
+      this.post({ kind: 'copy-moved' });
+      return;
+    }
+    super.received(frame);
+  }
+
+  protected override execute(effect: Effect): void {
+    const attached = this.#attached;
+    switch (effect.kind) {
+      case 'attach':
+        return; // done before the core heard of the primary
+      case 'stage':
+        if (attached !== undefined) this.distrusting(() => attached.stage(effect.item));
+        return;
+      case 'discard':
+        this.#discard(effect.beyond);
+        return;
+      case 'load':
+        this.#lastReceivedAt = this.now;
+        this.#checkpoints++;
+        this.lane.do(() => attached?.load(effect.epoch));
+        return;
+      case 'commit-disk':
+        attached?.packets.committed(effect.epoch);
+        attached?.disks.commit(effect.epoch);
+        return;
+      case 'revive':
+        this.#steps.revive(effect.epoch, effect.stoppedAt);
+        return;
+      case 'pause-guest':
+        if (attached?.own !== undefined) this.lane.do(() => this.#calls.call('park', undefined));
+        return;
+      case 'start':
+        this.lane.do(() => attached?.start(effect));
+        return;
+      case 'let-in':
+        this.distrusting(() => {
+          attached?.packets.check(effect.item);
+          attached?.own?.letIn(effect.item.card, effect.item.data);
+        });
+        return;
+      case 'let-in-kept':
+        for (const { card, packet } of attached?.packets.takeInputs(effect.epoch) ?? [])
+          attached?.own?.letIn(card, packet);
+        return;
+      case 'forget-own':
+        attached?.own?.forget(effect.items);
+        return;
+      case 'hold-guest':
+        this.#steps.hold();
+        return;
+      case 'open':
+        this.#steps.emerge();
+        return;
+      case 'shut':
+        return; // of this side's guest nothing leaves before it speaks for itself
+      case 'announce':
+        this.#steps.announce();
+        return;
+      case 'send-kept':
+        this.#steps.sendKept(effect.epoch);
+        return;
+      case 'replay-input':
+        this.#steps.replayInput(effect.epoch);
+        return;
+      case 'resume-guest':
+        this.#steps.resume();
+        return;
+      case 'exit':
+        this.lane.do(() => this.#calls.call('exit', { exitCode: effect.exitCode }));
+        return;
+      default:
+        throw new Error(`a secondary has no effect ${effect.kind}`);
+    }
+  }
+
+  protected override noticed(notice: Notice): void {
+    switch (notice.kind) {
+      case 'protected':
+        this.#recovery.protects();
+        this.arbiter.expect(notice.term);
+        this.become('it has all of its primary');
+        this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`, 'protected');
+        this.#tellWhatIsGone(notice.term);
+        return;
+      case 'not-protected':
+        this.arbiter.expect(undefined);
+        this.become(notice.why);
+        this.log.add('protection', `waiting for a primary again: ${notice.why}`, 'unprotected');
+        this.#greeting.expect(this.link);
+        return;
+      case 'peer-lost':
+        this.become(notice.why);
+        this.log.add('peer', notice.why, 'peer-lost');
+        return;
+      case 'survivor':
+        this.become(`${this.#paired} was lost: ${this.why}`);
+        this.log.add(
+          'takeover',
+          `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
+          'failover',
+        );
+        return;
+      case 'switched-over':
+        this.become(`${this.#paired} handed the guest over`);
+        this.log.add(
+          'takeover',
+          `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
+          'switchover',
+        );
+        // It was not asked, and must know when somebody starts the other side as a primary again.
+        void this.arbiter.register(notice.term);
+        return;
+      case 'fenced':
+        this.become(notice.why);
+        this.log.add('protection', notice.why, 'fenced');
+        this.#recover();
+        return;
+      case 'checkpoint':
+      case 'mode':
+        return;
+      case 'colo-exit':
+        if (notice.reason === 'error') {
+          this.become(notice.why);
+          this.log.add('protection', notice.why);
+        }
+        return;
+      default:
+        notice satisfies never;
+    }
+  }
+
+  protected override laneFailed(error: Error): void {
+    this.log.add('protection', `this machine cannot take over: ${error.message}`);
+    this.post({ kind: 'load-failed', epoch: this.#secondary.received, reason: error.message });
+  }
+
+  /** Its primary runs on alone, and may want a standby again: once this host is well. */
+  #recover(): void {
+    const { heartbeatMs } = this.#config.settings;
+    this.log.add(
+      'pair',
+      this.#recovery.wait(heartbeatMs, () => this.lane.do(() => this.#again())),
+    );
+  }
+
+  /** Where it waits; a port that was left to the kernel is known once it does. */
+  get #address(): string {
+    const { host, port } = this.#config.listen;
+    return showHostPort({ host, port: this.#listener?.port ?? port });
+  }
+
+  protected override next(): string | undefined {
+    const { phase } = this.#secondary;
+    if (phase === 'claiming') return this.remedy(this.#paired ?? 'the primary');
+    if (phase === 'refused') {
+      return `nothing: it stands by again in ${this.#recovery.seconds} s, if its host is well`;
+    }
+    if (phase === 'failed') return 'end it, and start it again: colo-vmm standby ...';
+    return undefined;
+  }
+
+  #linked(link: PeerLink): void {
+    if (this.link !== undefined || this.#secondary.phase !== 'listening') {
+      const reason = whyBusy(this.#secondary.phase, this.#paired);
+      turnAway(link, 'secondary', this.#secondary.term, reason);
+      this.log.add('peer', `${link.peer.host} was turned away: ${reason}`);
+      return;
+    }
+    this.log.add('pair', `${link.peer.host} has connected${link.secure ? '' : ', in plaintext'}`);
+    this.#meet(link);
+  }
+
+  /** Whoever is at the other end is to say hello. */
+  #meet(link: PeerLink): void {
+    this.#paired = link.peer.host;
+    this.adopt(link);
+    this.#greeting.expect(this.link);
+  }
+
+  /** This host was in an earlier term of the pair, perhaps as its primary: nobody else has what it wrote last (spec B.7). */
+  #tellWhatIsGone(term: Term): void {
+    const before = this.#knownTerm;
+    this.#knownTerm = term;
+    const { disks } = this.#attached ?? {};
+    const blocks = disks?.takeReplacedBlocks();
+    if (before === 0 || before >= term) return;
+    const { copiedBytes = 0 } = disks ?? {};
+    this.log.add('disk', whatIsGone(before, blocks, { copiedBytes, from: this.#paired }));
+  }
+
+  /** A survivor that was found wants no standby now. It is asked again. */
+  #heardRefusal(reason: string): void {
+    const why = `${this.#paired} wants no standby: ${reason}`;
+    if (why === this.why) return;
+    this.become(why);
+    this.log.add('pair', why);
+  }
+
+  #drop(link: PeerLink, why: string): void {
+    this.log.add('peer', `${link.peer.host} ${why}: the connection is closed`);
+    this.link = undefined;
+    link.close();
+  }
+
+  /** The machine is made before the core hears of it: heartbeats begin with the welcome. */
+  #greeted(frame: Frame, hello: Hello): void {
+    const { link } = this;
+    if (link === undefined) return;
+    if (!this.#greeting.began(link)) {
+      this.#drop(link, 'said hello twice');
+      return;
+    }
+    this.lane.do(async () => {
+      if (this.link !== link) return;
+      const refused = this.#secondary.refusal(hello, frame.term);
+      if (refused === undefined) {
+        try {
+          await this.#attach(hello);
+        } catch (error) {
+          const reason = `its machine cannot be made there: ${(error as Error).message}`;
+          this.log.add('pair', `${this.#paired} is refused: ${reason}`);
+          this.send({ kind: 'refusal', reason });
+          this.link = undefined;
+          link.close();
+          return;
+        }
+      }
+      this.#greeting.answered(link);
+      if (this.link === link) super.received(frame);
+      else await this.#close();
+    });
+  }
+
+  async #attach({ shape, comparing }: Pick<Hello, 'shape' | 'comparing'>): Promise<void> {
+    await this.#close();
+    const bell = comparing === 1 ? this.#bell : undefined;
+    const views = await this.#calls.call('make', { shape, ...(bell === undefined ? {} : { compares: { bell } }) });
+    this.#attached = new Attachment({
+      calls: this.#calls,
+      views,
+      pair: this.#config.pair,
+      term: this.#secondary.term,
+      settings: this.#config.settings,
+      history: this.#history,
+      log: this.log,
+      engines: this.#engines,
+      record: this.#record,
+      now: () => this.now,
+      post: (event) => this.post(event),
+      send: (message) => this.send(message),
+    });
+    const { io } = this.#attached;
+    if (io !== undefined) this.#signs.watch('io', io);
+    this.#compares = bell !== undefined;
+    const { cpus, memoryBytes, disks, cards } = shape;
+    this.log.add(
+      'pair',
+      `${this.#paired} pairs: ${cpus} vCPUs, ${memoryBytes / 2 ** 20} MiB, ${disks.length} disks, ${cards.length} cards`,
+    );
+  }
+
+  #discard(beyond: Epoch): void {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    attached.discard(beyond);
+    if (beyond === noCheckpoint) {
+      attached.end();
+      this.lane.do(() => this.#close());
+    }
+  }
+
+  /** This process is the guest's primary from now on. */
+  #succeed({ changes }: Attachment): void {
+    this.#listener?.close();
+    this.#search?.close();
+    this.#calls.tell('succeed', {
+      ...this.heritage,
+      ...(changes === undefined ? {} : { changes }),
+      ...(this.#compares ? { compares: true } : {}),
+    });
+  }
+
+  /** The machine of a pairing that is over. */
+  async #close(): Promise<void> {
+    const attached = this.#attached;
+    if (attached === undefined) return;
+    this.#attached = undefined;
+    this.#signs.forget('io');
+    await attached.close();
+  }
+}

@@ -1,0 +1,48 @@
+import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import type { SecondaryPhase } from '../../core/secondary/secondary-phase.ts';
+import type { Term } from '../../protocol/numbers.ts';
+
+/** The first word of `status`. */
+export const headlines: Readonly<Record<SecondaryPhase, ColoHeadline>> = {
+  listening: 'LISTENING',
+  greeting: 'PAIRING',
+  seeding: 'PAIRING',
+  ready: 'PAIRING',
+  protecting: 'PROTECTING',
+  leaving: 'PROTECTING',
+  'taking-over': 'PROTECTING',
+  claiming: 'WAITING',
+  live: 'UNPROTECTED',
+  refused: 'FENCED',
+  failed: 'ENDED',
+  ended: 'ENDED',
+};
+
+/**
+ * Why a primary that comes is turned away. Always the same words: who insists hears them again and again, and tells of each new one.
+ *
+ * @param paired whom it stands by for
+ */
+export function whyBusy(phase: SecondaryPhase, paired: string | undefined): string {
+  if (phase === 'live') return 'it has taken over, and is the primary now';
+  if (phase === 'refused') return 'it was given up, and stands by again once its host is well';
+  if (phase === 'failed') return 'it stands by for nobody any more: end it, and start it again';
+  return `it stands by for ${paired ?? 'another machine'} already`;
+}
+
+/**
+ * What a host gives up that was in an earlier term of the pair, perhaps as its primary (spec B.7).
+ *
+ * @param blocks that were replaced where it may have written itself; undefined: nobody knows
+ */
+export function whatIsGone(
+  before: Term,
+  blocks: number | undefined,
+  { copiedBytes, from }: { readonly copiedBytes: number; readonly from: string | undefined },
+): string {
+  const gone = blocks === undefined ? 'nobody knows how many blocks' : `at most ${blocks} blocks of 4 KiB`;
+  return (
+    `this host was in term ${before}: what it had written by then and the pair had not committed is gone; ` +
+    `uncommitted writes gone: ${gone}; ${Math.ceil(copiedBytes / 1024)} KiB of its disks came from ${from}`
+  );
+}
