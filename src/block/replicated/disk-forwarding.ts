@@ -1,39 +1,17 @@
 import { EINVAL, errnoName } from '../../host/errno.ts';
-import { type IoVector, IoVectors } from '../../host/io-vector.ts';
-import { addressOf } from '../../host/libc.ts';
+import { IoVectors } from '../../host/io-vector.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
-import { RecordProducer } from '../../host/record-ring.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
-import type { Change } from '../change-order.ts';
-import { gather } from '../scratch.ts';
 import type { ActivityLog, ActivityOwner } from './activity-log.ts';
 import { DiskLayer, LayerPages } from './disk-layer.ts';
-import {
-  type ChangeKind,
-  changeKind,
-  changeRecord,
-  DiskRingControl,
-  type DiskRingStorage,
-  loggedBytes,
-  mostChangeBytes,
-  writeRecordBytes,
-} from './disk-ring.ts';
+import type { ChangeKind } from './disk-ring.ts';
+import { type ChangeOwner, ChangePiece, ForwardedChange } from './forwarded-change.ts';
 import { type ChangeSink, ForwardedDisk } from './forwarded-disk.ts';
-
-/** What forwarding begins with. */
-export interface ForwardingParts {
-  readonly storage: DiskRingStorage;
-  /** The epoch that a change belongs to when it is taken (spec B.1). */
-  readonly epoch: { readonly number: number };
-  /** Wakes the thread that forwards. */
-  readonly ring: () => void;
-}
+import { ForwardingLink, type ForwardingParts } from './forwarding-link.ts';
+import { type FlushOwner, WatchedFlush } from './watched-flush.ts';
 
 /** Pieces that are made at a time; more are made when they are needed. */
 const chunk = 32;
-/** A piece ends where a block ends, so that the next one is aligned as well. */
-const blockBytes = 4096;
-
 /**
  * Copies what changes disks to a standby (design: disks), on the io thread. A change is copied into the ring once and written
  * from there: a guest that changes a page under I/O must not make the disks differ. The record stays until it was sent and
@@ -42,20 +20,20 @@ const blockBytes = 4096;
  * Whatever finds no room waits, in order, in flight for its device, and goes on with {@link woken}. With an activity log, what changes
  * a region that is not marked waits for that first.
  */
-export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
+export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, FlushOwner, Closable {
   readonly #disks: ForwardedDisk[] = [];
   readonly #owner = new Owner();
-  readonly #idle: Forwarded[] = [];
-  readonly #idlePieces: Piece[] = [];
+  readonly #idle: ForwardedChange[] = [];
+  readonly #idlePieces: ChangePiece[] = [];
   readonly #idleFlushes: WatchedFlush[] = [];
   /** Flushes since protection began that are in flight. */
   #flushes = 0;
-  #waiting: Forwarded[] = [];
-  #link: Link | undefined;
+  #waiting: ForwardedChange[] = [];
+  #link: ForwardingLink | undefined;
   #layerPages: LayerPages | undefined;
   #log: ActivityLog | undefined;
   /** Changes that wait for their regions' marks. */
-  #unmarked: Forwarded[] = [];
+  #unmarked: ForwardedChange[] = [];
   /** Changes asked for before protection began are still in flight: nothing is taken until they are done. */
   #earlier: (() => number) | undefined;
 
@@ -101,7 +79,7 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
    * @param inFlight counts the requests, other than reads, that the devices wait for
    */
   attach(parts: ForwardingParts, inFlight: () => number): void {
-    this.#link = new Link(parts);
+    this.#link = new ForwardingLink(parts);
     this.#log?.beginEpochs();
     this.#takeOver();
     this.#earlier = inFlight;
@@ -159,7 +137,7 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
     this.#lookForEarlier();
     if (this.#earlier !== undefined || this.#waiting.length === 0) return;
     let gone = 0;
-    while (gone < this.#waiting.length && this.#forward(this.#waiting[gone] as Forwarded)) gone++;
+    while (gone < this.#waiting.length && this.#forward(this.#waiting[gone] as ForwardedChange)) gone++;
     this.#waiting.splice(0, gone);
     if (gone > 0) this.#startAll();
   }
@@ -170,7 +148,7 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
       request.finished(-EINVAL);
       return;
     }
-    const forwarded = this.#idle.pop() ?? new Forwarded(this);
+    const forwarded = this.#idle.pop() ?? new ForwardedChange(this);
     forwarded.begin(disk, request, kind);
     this.#begin(forwarded);
   }
@@ -216,16 +194,16 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
     this.#owner.close();
   }
 
-  /** For {@link Forwarded} only: it is done with. Hot path. */
-  recycle(forwarded: Forwarded): void {
+  /** For {@link ForwardedChange} only: it is done with. Hot path. */
+  recycle(forwarded: ForwardedChange): void {
     const { log, disk, first, end } = forwarded;
     // Without a standby no mark is taken off.
     log?.done(disk.number, first, end - first, this.#link?.epoch.number ?? 0);
     this.#idle.push(forwarded);
   }
 
-  /** For {@link Piece} only. */
-  recyclePiece(piece: Piece): void {
+  /** For {@link ChangePiece} only. */
+  recyclePiece(piece: ChangePiece): void {
     this.#idlePieces.push(piece);
   }
 
@@ -253,7 +231,7 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
   }
 
   /** Has its regions be marked, and goes on with it. Hot path. */
-  #begin(forwarded: Forwarded): void {
+  #begin(forwarded: ForwardedChange): void {
     const log = this.#log;
     const { disk, first, end } = forwarded;
     forwarded.log = log;
@@ -266,7 +244,7 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
   }
 
   /** Its regions are marked. Hot path. */
-  #go(forwarded: Forwarded): void {
+  #go(forwarded: ForwardedChange): void {
     if (this.#link === undefined) this.#goStraight(forwarded);
     else if (this.#waiting.length > 0 || this.#earlier !== undefined || !this.#forward(forwarded)) {
       this.#waiting.push(forwarded);
@@ -274,15 +252,15 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
   }
 
   /** What is not in the ring goes to the disk alone. */
-  #goStraight(forwarded: Forwarded): void {
+  #goStraight(forwarded: ForwardedChange): void {
     const { disk, next, end } = forwarded;
     if (next < end) this.#log?.changed(disk.number, next, end - next);
     forwarded.goStraight();
   }
 
   /** Puts what is left of it into the ring and has it made; false: it has to wait. Hot path. */
-  #forward(forwarded: Forwarded): boolean {
-    const link = this.#link as Link;
+  #forward(forwarded: ForwardedChange): boolean {
+    const link = this.#link as ForwardingLink;
     while (!forwarded.isHandedOver) {
       if (link.control.logIsFull && link.control.waitForLog()) return false;
       const piece = this.#idlePieces.pop() ?? this.#makePieces();
@@ -296,252 +274,9 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, Closable {
     return true;
   }
 
-  #makePieces(): Piece {
+  #makePieces(): ChangePiece {
     const { vectors } = this.#owner.own(new IoVectors(chunk, 1));
-    for (const data of vectors) this.#idlePieces.push(new Piece(this, data));
-    return this.#idlePieces.pop() as Piece;
-  }
-}
-
-/** The ring of one protection. It lives as long as something is written from it. */
-class Link {
-  readonly producer: RecordProducer;
-  readonly control: DiskRingControl;
-  readonly epoch: { readonly number: number };
-  readonly #ring: () => void;
-  readonly #address: number;
-  readonly #words: Int32Array<SharedArrayBuffer>;
-  readonly #numbers: Float64Array<SharedArrayBuffer>;
-  #isOpen = true;
-
-  constructor({ storage, epoch, ring }: ForwardingParts) {
-    this.producer = new RecordProducer(storage.ring, ring);
-    this.control = new DiskRingControl(storage.control);
-    this.#ring = ring;
-    this.epoch = epoch;
-    const { bytes } = this.producer;
-    this.#address = addressOf(bytes);
-    this.#words = new Int32Array(bytes.buffer, bytes.byteOffset);
-    this.#numbers = new Float64Array(bytes.buffer, bytes.byteOffset);
-  }
-
-  /** Copies the next piece of `forwarded` into the ring; false if there is no room. Hot path. */
-  put(forwarded: Forwarded, piece: Piece): boolean {
-    const { disk, kind, data } = forwarded;
-    const isWrite = kind === changeKind.write;
-    const length = forwarded.nextPieceBytes;
-    const { alignment } = disk;
-    const at = this.producer.reserve(isWrite ? writeRecordBytes(length, alignment) : changeRecord.headBytes);
-    if (at < 0) return false;
-    const doneAt = (at + changeRecord.done) >> 2;
-    this.#words[(at + changeRecord.disk) >> 2] = disk.number;
-    this.#words[doneAt] = 0;
-    this.#numbers[(at + changeRecord.offset) >> 3] = forwarded.next;
-    this.#numbers[(at + changeRecord.length) >> 3] = length;
-    piece.data.clear();
-    if (isWrite) {
-      const earliest = this.#address + at + changeRecord.headBytes;
-      const address = earliest + ((alignment - (earliest % alignment)) % alignment);
-      this.#words[(at + changeRecord.dataAt) >> 2] = address - this.#address - at;
-      gather(address, data, length);
-      if (length < forwarded.end - forwarded.next) data.dropFront(length);
-      piece.data.add(address, length);
-    }
-    piece.offset = forwarded.next;
-    piece.length = length;
-    piece.lie(this, doneAt, forwarded);
-    this.producer.commit(kind, this.epoch.number);
-    this.control.forward(loggedBytes(isWrite ? length : 0));
-    return true;
-  }
-
-  /** The disk's own backend is done with the change whose word that is. Hot path. */
-  done(doneAt: number, disk: ForwardedDisk, result: number): void {
-    if (result < 0) this.fail(disk, result);
-    Atomics.store(this.#words, doneAt, 1);
-    if (this.control.takeWaitForDone()) this.ring();
-  }
-
-  fail(disk: ForwardedDisk, result: number): void {
-    this.control.fail(disk.number, -result);
-    this.ring();
-  }
-
-  ring(): void {
-    if (this.#isOpen) this.#ring();
-  }
-
-  /** Nobody listens any more. */
-  close(): void {
-    this.#isOpen = false;
-  }
-}
-
-/** A change that was asked for, until it is finished. Also a request of its own: the rest of it, where that goes straight. */
-class Forwarded implements BlockRequest {
-  offset = 0;
-  length = 0;
-  /** All of it: [first, end). */
-  first = 0;
-  /** What is not in the ring yet: [next, end). */
-  next = 0;
-  end = 0;
-  kind: ChangeKind = changeKind.write;
-  /** Knows of it until it is done. */
-  log: ActivityLog | undefined;
-  #disk: ForwardedDisk | undefined;
-  #request: BlockRequest | undefined;
-  readonly #forwarding: DiskForwarding;
-  /** Pieces in flight, and one for what is not handed over. */
-  #pending = 0;
-  #result = 0;
-
-  constructor(forwarding: DiskForwarding) {
-    this.#forwarding = forwarding;
-  }
-
-  get disk(): ForwardedDisk {
-    return this.#disk as ForwardedDisk;
-  }
-
-  get data(): IoVector {
-    return (this.#request as BlockRequest).data;
-  }
-
-  /** All of it is in the ring, or the rest need not be: it has failed. */
-  get isHandedOver(): boolean {
-    return this.next === this.end || this.#result < 0;
-  }
-
-  get nextPieceBytes(): number {
-    const left = this.end - this.next;
-    if (this.kind !== changeKind.write || left <= mostChangeBytes) return left;
-    return mostChangeBytes - (this.next % blockBytes);
-  }
-
-  begin(disk: ForwardedDisk, request: BlockRequest, kind: ChangeKind): void {
-    this.#disk = disk;
-    this.#request = request;
-    this.kind = kind;
-    this.first = request.offset;
-    this.next = request.offset;
-    this.end = request.offset + request.length;
-    this.#pending = 1;
-    this.#result = 0;
-  }
-
-  /** That piece is in the ring: it is made from there. Hot path. */
-  handOver(piece: Piece): void {
-    this.#pending++;
-    this.next += piece.length;
-    piece.begin();
-  }
-
-  /** The rest goes to the disk alone. */
-  goStraight(): void {
-    if (this.isHandedOver) {
-      this.finished(0);
-      return;
-    }
-    this.offset = this.next;
-    this.length = this.end - this.next;
-    const { own } = this.disk;
-    if (this.kind === changeKind.write) own.write(this);
-    else own.writeZeroes(this, this.kind === changeKind.erase);
-  }
-
-  /** A piece is done, or all is handed over, or what went straight is done. */
-  finished(result: number): void {
-    if (result < 0) this.#result = result;
-    if (--this.#pending > 0) return;
-    const request = this.#request as BlockRequest;
-    this.#request = undefined;
-    this.#forwarding.recycle(this);
-    request.finished(this.#result);
-  }
-}
-
-/** A change that lies in the ring, until the disk's own backend is done with it. */
-class Piece implements BlockRequest, Change {
-  offset = 0;
-  length = 0;
-  first = 0;
-  end = 0;
-  /** So that it and any other change of the same bytes come one after the other. */
-  readonly merges = true;
-  waits = false;
-  readonly data: IoVector;
-  readonly #forwarding: DiskForwarding;
-  #link: Link | undefined;
-  #doneAt = 0;
-  #of: Forwarded | undefined;
-  #disk: ForwardedDisk | undefined;
-  #kind: ChangeKind = changeKind.write;
-
-  constructor(forwarding: DiskForwarding, data: IoVector) {
-    this.#forwarding = forwarding;
-    this.data = data;
-  }
-
-  /** It lies there; the record's `done` is that word. Hot path. */
-  lie(link: Link, doneAt: number, of: Forwarded): void {
-    this.#link = link;
-    this.#doneAt = doneAt;
-    this.#of = of;
-    this.#disk = of.disk;
-    this.#kind = of.kind;
-    this.first = this.offset;
-    this.end = this.offset + this.length;
-  }
-
-  begin(): void {
-    if (this.#disk?.order.begin(this) === true) this.go();
-  }
-
-  go(): void {
-    const { own } = this.#disk as ForwardedDisk;
-    if (this.#kind === changeKind.write) own.write(this);
-    else own.writeZeroes(this, this.#kind === changeKind.erase);
-  }
-
-  finished(result: number): void {
-    const disk = this.#disk as ForwardedDisk;
-    const of = this.#of as Forwarded;
-    this.#link?.done(this.#doneAt, disk, result);
-    this.#link = undefined;
-    this.#of = undefined;
-    disk.order.end(this);
-    this.#forwarding.recyclePiece(this);
-    of.finished(result);
-  }
-}
-
-/** A flush whose failure the other side is to hear of. */
-class WatchedFlush implements BlockRequest {
-  readonly offset = 0;
-  readonly length = 0;
-  readonly #forwarding: DiskForwarding;
-  #disk: ForwardedDisk | undefined;
-  #request: BlockRequest | undefined;
-
-  constructor(forwarding: DiskForwarding) {
-    this.#forwarding = forwarding;
-  }
-
-  get data(): IoVector {
-    throw new Error('a flush has no data');
-  }
-
-  begin(disk: ForwardedDisk, request: BlockRequest): void {
-    this.#disk = disk;
-    this.#request = request;
-    disk.own.flush(this);
-  }
-
-  finished(result: number): void {
-    const request = this.#request as BlockRequest;
-    this.#request = undefined;
-    this.#forwarding.flushed(this, this.#disk as ForwardedDisk, result);
-    request.finished(result);
+    for (const data of vectors) this.#idlePieces.push(new ChangePiece(this, data));
+    return this.#idlePieces.pop() as ChangePiece;
   }
 }
