@@ -110,7 +110,8 @@ export type OwnRoom = 'output' | 'input' | 'disk';
 export type Effect =
   // The link.
   | { readonly kind: 'connect' }
-  | { readonly kind: 'send'; readonly message: Message; readonly term: Term }
+  /** `canWait`: it may go with what is sent next, or with a heartbeat, for the peer does nothing about it before. */
+  | { readonly kind: 'send'; readonly message: Message; readonly term: Term; readonly canWait?: true }
   | { readonly kind: 'close' }
   // Time, by this side's clock. `at` Infinity: never mind.
   | { readonly kind: 'timer'; readonly timer: TimerName; readonly at: number }

@@ -39,6 +39,11 @@ export class Turn {
     this.#effects.push({ kind: 'send', message, term: this.term });
   }
 
+  /** The same of what the peer does nothing about before it hears more. */
+  sendWithNext(message: Message): void {
+    this.#effects.push({ kind: 'send', message, term: this.term, canWait: true });
+  }
+
   /** @param at by this side's clock */
   setTimer(timer: TimerName, at: number): void {
     this.#effects.push({ kind: 'timer', timer, at });

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Frame } from '../protocol/frame.ts';
-import { type StreamName, streamOf, streams } from '../protocol/message-table.ts';
+import { isOfCheckpoint, type StreamName, streamOf, streams } from '../protocol/message-table.ts';
 import { peerOf, type Role } from '../protocol/numbers.ts';
 import type { PeerIdentity } from './peer-security.ts';
 import { PeerStream, type StreamEnd } from './peer-stream.ts';
@@ -70,12 +70,18 @@ export class PeerLink {
   }
 
   /**
-   * Sends a frame on the stream that its message travels on; never blocks. Data in it must stay as it is until it was sent.
+   * Sends a frame on the stream that its message travels on; never blocks. Data in it may change once this returns.
    *
+   * @param canWait see {@link PeerStream.send}: no longer than until the next message that is none of a checkpoint, and heartbeats are
+   *   such
    * @returns false if the caller should wait until that stream has drained
    */
-  send(frame: Frame): boolean {
-    return this.#stream(streamOf(frame.message.kind)).send(frame);
+  send(frame: Frame, canWait = false): boolean {
+    const { kind } = frame.message;
+    const name = streamOf(kind);
+    const hasRoom = this.#stream(name).send(frame, canWait);
+    if (name === 'control' && !isOfCheckpoint(kind)) for (const stream of this.#streams.values()) stream.flush();
+    return hasRoom;
   }
 
   /** Bytes of a stream that were not handed to the kernel yet. */

@@ -32,10 +32,13 @@ const mostUnsentControlBytes = 1024 * 1024;
 
 /** Beyond so much unsent, a sender waits. */
 const roomBytes = 256 * 1024;
+/** What may wait for company waits no longer when there is so much of it; and so much is copied together to be one write. */
+const gatheredBytes = 64 * 1024;
 
 /**
  * One connection of a link: frames in both directions. Frames that are sent within one turn of the event loop are one write to the
- * kernel, which costs more than all that is done for a small frame; urgent ones wait for less than a turn.
+ * kernel, which costs more than all that is done for a small frame, and wakes the peer; urgent ones wait for less than a turn. A
+ * frame that can wait goes with the next one that cannot.
  */
 export class PeerStream {
   readonly name: StreamName;
@@ -43,7 +46,10 @@ export class PeerStream {
   readonly #reader: FrameReader;
   readonly #listener: StreamListener;
   #ended = false;
-  #gathers = false;
+  /** What was sent and is not the socket's yet. */
+  #gathered: Uint8Array[] = [];
+  #gatheredBytes = 0;
+  #isFlushing = false;
 
   /**
    * @param socket connected, its preamble sent or taken; paused
@@ -70,35 +76,55 @@ export class PeerStream {
 
   /** Bytes that were not handed to the kernel yet. */
   get unsentBytes(): number {
-    return this.#socket.writableLength;
+    return this.#socket.writableLength + this.#gatheredBytes;
   }
 
   /**
    * Sends a frame, after all that were sent before; never blocks. Data in it may change once this returns.
    *
+   * @param canWait the peer does nothing about it before it has what comes next on this stream: it goes with that, or with
+   *   {@link flush}
    * @returns false if the caller should wait for {@link StreamListener.drained}
    */
-  send(frame: Frame): boolean {
+  send(frame: Frame, canWait = false): boolean {
     if (this.#ended) return true;
     const most = this.name === 'control' ? mostUnsentControlBytes : mostUnsentBytes;
     if (this.#socket.writableLength > most) {
       this.#end({ kind: 'broken', error: new Error(`the peer reads nothing on the ${this.name} stream`) });
       return true;
     }
-    if (!this.#gathers) {
-      this.#gathers = true;
-      this.#socket.cork();
+    const bytes = encodeFrame(frame);
+    this.#gathered.push(bytes);
+    this.#gatheredBytes += bytes.length;
+    if (!this.#isFlushing && !(canWait && this.#gatheredBytes < gatheredBytes)) {
+      this.#isFlushing = true;
       // What answers the peer must not wait for what this side does next.
-      if (this.name === 'control') process.nextTick(this.#flush);
-      else setImmediate(this.#flush);
+      if (this.name === 'control') process.nextTick(this.#flushed);
+      else setImmediate(this.#flushed);
     }
-    this.#socket.write(encodeFrame(frame));
-    return this.#socket.writableLength < roomBytes;
+    return this.unsentBytes < roomBytes;
   }
 
-  readonly #flush = (): void => {
-    this.#gathers = false;
-    this.#socket.uncork();
+  /** Hands all that was sent to the kernel. */
+  flush(): void {
+    const frames = this.#gathered;
+    if (frames.length === 0) return;
+    const bytes = this.#gatheredBytes;
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    const socket = this.#socket;
+    if (frames.length > 1 && bytes <= gatheredBytes) {
+      socket.write(Buffer.concat(frames, bytes));
+      return;
+    }
+    socket.cork();
+    for (const frame of frames) socket.write(frame);
+    socket.uncork();
+  }
+
+  readonly #flushed = (): void => {
+    this.#isFlushing = false;
+    this.flush();
   };
 
   /** Takes nothing more from the peer until {@link resume}: it then waits, by TCP's flow control. */
@@ -114,7 +140,7 @@ export class PeerStream {
   silence(): void {
     this.#ended = true;
     // It may be closed at once: what was sent is the kernel's to bring to the peer.
-    this.#socket.uncork();
+    this.flush();
   }
 
   /** Closes the connection without a word; nothing more is received. */

@@ -16,6 +16,8 @@ export interface MessageLayout {
   readonly stream: StreamName;
   /** Who may send it; both, if none is named. */
   readonly from?: Role;
+  /** See {@link canWait}. */
+  readonly canWait?: true;
   /** Fields of fixed size, in this order. `epoch` is in the frame's head. */
   readonly numbers?: Readonly<Record<string, NumberField>>;
   /** What follows them: bytes (`data`), or JSON that this schema knows. */
@@ -84,6 +86,7 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   'disk-write': {
     code: 48,
     stream: 'disk',
+    canWait: true,
     from: 'primary',
     numbers: { disk: 'u8', offset: 'u53' },
     rest: 'data',
@@ -92,6 +95,7 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   'disk-discard': {
     code: 49,
     stream: 'disk',
+    canWait: true,
     from: 'primary',
     numbers: { disk: 'u8', offset: 'u53', lengthBytes: 'u53' },
     limitBytes: 17,
@@ -99,6 +103,7 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   'disk-zeroes': {
     code: 50,
     stream: 'disk',
+    canWait: true,
     from: 'primary',
     numbers: { disk: 'u8', offset: 'u53', lengthBytes: 'u53' },
     limitBytes: 17,
@@ -128,6 +133,7 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   output: {
     code: 64,
     stream: 'packets',
+    canWait: true,
     from: 'primary',
     numbers: { card: 'u8' },
     rest: 'data',
@@ -142,7 +148,7 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     limitBytes: packetBytes,
   },
   'packets-end': { code: 66, stream: 'packets', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
-  'output-left': { code: 67, stream: 'packets', from: 'primary', limitBytes: 0 },
+  'output-left': { code: 67, stream: 'packets', canWait: true, from: 'primary', limitBytes: 0 },
   'secondary-output': {
     code: 68,
     stream: 'packets',
@@ -157,4 +163,15 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
 /** The stream that a message of this kind travels on. */
 export function streamOf(kind: MessageKind): StreamName {
   return messageTable[kind].stream;
+}
+
+/** One of the messages of a checkpoint (spec A.2), which come many times a second. */
+export function isOfCheckpoint(kind: MessageKind): boolean {
+  const { code } = messageTable[kind];
+  return code >= messageTable['checkpoint-ready'].code && code <= messageTable['vmstate-loaded'].code;
+}
+
+/** The peer does nothing about a message of this kind before the end of its epoch comes on the same stream, or more of its kind. */
+export function canWait(kind: MessageKind): boolean {
+  return messageTable[kind].canWait === true;
 }

@@ -9,17 +9,17 @@ export class EventLog {
   readonly #told: (event: ColoEvent) => void;
   readonly #now: () => number;
   readonly #events: ColoEvent[] = [];
-  readonly #messages: ColoEvent[] = [];
+  readonly #frequent: Frequent[] = [];
   readonly #milestones: Partial<Record<ColoMilestone, number>> = {};
 
-  /** @param told called with each event as it happens, but for messages and checkpoints */
+  /** @param told called with each event as it happens, but for frequent ones */
   constructor(now: () => number, told: (event: ColoEvent) => void) {
     this.#now = now;
     this.#told = told;
   }
 
   /** @param milestone what programs are told by this line */
-  add(topic: ColoTopic, text: string, milestone?: ColoMilestone): void {
+  add(topic: Exclude<ColoTopic, FrequentTopic>, text: string, milestone?: ColoMilestone): void {
     // A peer's words may be in it.
     const event: ColoEvent = {
       at: Date.now(),
@@ -29,18 +29,32 @@ export class EventLog {
       ...(milestone === undefined ? {} : { event: milestone }),
     };
     this.#keep(event);
-    if (!isFrequent(event)) this.#told(event);
+    this.#told(event);
+  }
+
+  /**
+   * What comes many times a second, and is kept for who asks.
+   *
+   * @param text called when somebody does
+   */
+  addFrequent(topic: FrequentTopic, text: () => string): void {
+    this.#frequent.push({ at: Date.now(), monotonicMs: this.#now(), topic, text });
+    if (this.#frequent.length > kept) this.#frequent.shift();
   }
 
   /** What somebody else's log had, who told of it; before anything of this one's. */
   inherit(events: readonly ColoEvent[]): void {
-    for (const event of events) this.#keep(event);
+    for (const event of events) {
+      if (isFrequent(event.topic)) this.#frequent.push({ ...event, topic: event.topic, text: () => event.text });
+      else this.#keep(event);
+    }
   }
 
   /** Everything that is kept, in order. @param all with messages and checkpoints */
   recent(all: boolean): ColoEvent[] {
     if (!all) return [...this.#events];
-    return [...this.#events, ...this.#messages].sort((one, other) => one.monotonicMs - other.monotonicMs);
+    const frequent = this.#frequent.map((event) => ({ ...event, text: printable(event.text()) }));
+    return [...this.#events, ...frequent].sort((one, other) => one.monotonicMs - other.monotonicMs);
   }
 
   /** How often each has happened, with those that were inherited. */
@@ -50,12 +64,19 @@ export class EventLog {
 
   #keep(event: ColoEvent): void {
     if (event.event !== undefined) this.#milestones[event.event] = (this.#milestones[event.event] ?? 0) + 1;
-    const list = isFrequent(event) ? this.#messages : this.#events;
-    list.push(event);
-    if (list.length > kept) list.shift();
+    this.#events.push(event);
+    if (this.#events.length > kept) this.#events.shift();
   }
 }
 
-function isFrequent({ topic }: ColoEvent): boolean {
+type FrequentTopic = Extract<ColoTopic, 'message' | 'checkpoint'>;
+
+/** Words are made of it when somebody reads it. */
+interface Frequent extends Omit<ColoEvent, 'text' | 'event'> {
+  readonly topic: FrequentTopic;
+  readonly text: () => string;
+}
+
+function isFrequent(topic: ColoTopic): topic is FrequentTopic {
   return topic === 'message' || topic === 'checkpoint';
 }

@@ -6,7 +6,7 @@ import { consentLengthMs } from '../core/fencing/consent.ts';
 import type { Settings } from '../core/settings.ts';
 import type { LinkEnd, PeerLink } from '../link/peer-link.ts';
 import type { Frame } from '../protocol/frame.ts';
-import { type StreamName, streamOf } from '../protocol/message-table.ts';
+import { canWait, type StreamName, streamOf } from '../protocol/message-table.ts';
 import type { Message } from '../protocol/messages.ts';
 import { type Role, type Term, term as termOf } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
@@ -237,15 +237,16 @@ export abstract class Host<E extends { readonly kind: string }> {
   protected received(frame: Frame): void {
     const { kind } = frame.message;
     if (kind === 'heartbeat') this.#lastHeard = this.now;
-    else if (streamOf(kind) === 'control') this.log.add('message', `<- ${nameOf(frame.message)}`);
+    else if (streamOf(kind) === 'control') this.log.addFrequent('message', () => `<- ${nameOf(frame.message)}`);
     this.post({ kind: 'frame', frame });
   }
 
   /** Sends on the stream of the message; false: wait until that has drained. True as well when nobody is there to wait for. */
-  protected send(message: Message, term: Term = this.core.term): boolean {
+  protected send(message: Message, term: Term = this.core.term, waits = canWait(message.kind)): boolean {
     const { kind } = message;
-    if (kind !== 'heartbeat' && streamOf(kind) === 'control') this.log.add('message', `-> ${nameOf(message)}`);
-    return this.link?.send({ role: this.role, term, message }) ?? true;
+    if (kind !== 'heartbeat' && streamOf(kind) === 'control')
+      this.log.addFrequent('message', () => `-> ${nameOf(message)}`);
+    return this.link?.send({ role: this.role, term, message }, waits) ?? true;
   }
 
   /** Does something that may find the peer's bytes wrong. */
@@ -339,7 +340,7 @@ export abstract class Host<E extends { readonly kind: string }> {
   #execute(effect: Effect): void {
     switch (effect.kind) {
       case 'send':
-        this.send(effect.message, effect.term);
+        this.send(effect.message, effect.term, effect.canWait);
         return;
       case 'close': {
         const { link } = this;

@@ -384,7 +384,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.#totals.checkpoints++;
         this.#lastReasons = notice.reasons;
         this.#lastCheckpointAt = this.now;
-        this.log.add('checkpoint', `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
+        this.log.addFrequent('checkpoint', () => `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
         return;
       case 'colo-exit':
         if (this.#primary.phase === 'handed-over') return;
@@ -575,7 +575,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   #diverged(divergence: Divergence): void {
     this.#divergences.add(divergence, Date.now());
-    this.log.add('checkpoint', `wanted: ${divergenceText(divergence)}`);
+    this.log.addFrequent('checkpoint', () => `wanted: ${divergenceText(divergence)}`);
   }
 
   async #detach(): Promise<void> {
@@ -623,7 +623,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#stops.add(captured.stoppedMs, this.now);
     this.#totals.stoppedMs += captured.stoppedMs;
     this.#totals.pages += captured.pages;
-    this.log.add('checkpoint', `${epoch}: the guest was stopped for ${captured.stoppedMs.toFixed(2)} ms, and runs on`);
+    const { stoppedMs } = captured;
+    this.log.addFrequent(
+      'checkpoint',
+      () => `${epoch}: the guest was stopped for ${stoppedMs.toFixed(2)} ms, and runs on`,
+    );
     this.post({ kind: 'captured', epoch, stateBytes: captured.state.sizeBytes, stoppedMs: captured.stoppedMs });
   }
 

@@ -281,7 +281,10 @@ export class Checkpoints {
    * way there and back more. The reply is still to come before RECEIVED.
    */
   #request(): void {
-    this.#turn.send({ kind: 'checkpoint-request', epoch: this.#open });
+    const request = { kind: 'checkpoint-request', epoch: this.#open } as const;
+    // S's guest is to be stopped with P's, if there is one that runs.
+    if (this.isComparing) this.#turn.send(request);
+    else this.#turn.sendWithNext(request);
     this.#isReplyOwed = true;
     this.#capture();
   }

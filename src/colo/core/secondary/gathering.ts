@@ -122,7 +122,8 @@ export class Gathering {
         this.#step.move('replied');
         // P's stop is next, which takes as long as P's disks do: that P is well, its heartbeats say.
         this.#turn.stopTimer('step');
-        this.#turn.send({ kind: 'checkpoint-reply', epoch: message.epoch });
+        // P waits for it no earlier than for RECEIVED.
+        this.#turn.sendWithNext({ kind: 'checkpoint-reply', epoch: message.epoch });
         return;
       case 'vmstate-send':
         if (message.comparing > 1 || (message.comparing === 1 && !this.#settings.compares)) {

@@ -2,11 +2,12 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { test } from 'tap';
 import { PeerStream } from '../../../../src/colo/link/peer-stream.ts';
+import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
 import type { StreamName } from '../../../../src/colo/protocol/message-table.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
 
-/** A socket that notes how many frames, more or less, each write to the kernel was made of. */
+/** A socket that notes how many frames each write to the kernel was made of. */
 class Wire extends Duplex {
   readonly writes: number[] = [];
   taken: () => void = () => {};
@@ -14,17 +15,23 @@ class Wire extends Duplex {
   setNoDelay(): void {}
   override _read(): void {}
 
-  override _writev(chunks: readonly unknown[], done: () => void): void {
-    this.writes.push(chunks.length);
+  override _writev(chunks: readonly { readonly chunk: Buffer }[], done: () => void): void {
+    let frames = 0;
+    const reader = new FrameReader(this.stream, 'primary', () => frames++);
+    for (const { chunk } of chunks) reader.push(chunk);
+    this.writes.push(frames);
     this.taken = done;
     if (!this.isSlow) done();
   }
+
+  stream: StreamName = 'control';
 
   isSlow = false;
 }
 
 function streamOn(name: StreamName) {
   const wire = new Wire();
+  wire.stream = name;
   let drained = 0;
   const stream = new PeerStream(name, wire as unknown as Socket, 'secondary', {
     received: () => {},
@@ -33,7 +40,8 @@ function streamOn(name: StreamName) {
     },
     ended: () => {},
   });
-  const send = (message: Message): boolean => stream.send({ role: 'primary', term: term(1), message });
+  const send = (message: Message, canWait?: boolean): boolean =>
+    stream.send({ role: 'primary', term: term(1), message }, canWait);
   return { wire, stream, send, drained: () => drained };
 }
 
@@ -89,4 +97,30 @@ test('what was sent goes out before a connection is closed in the same turn', as
   send({ kind: 'output-left', epoch: epoch(1) });
   stream.destroy();
   t.strictSame(wire.writes, [1]);
+});
+
+test('what can wait goes with the next that cannot, in its place', async (t) => {
+  const { wire, stream, send } = streamOn('packets');
+  send({ kind: 'output-left', epoch: epoch(1) }, true);
+  await turn();
+  t.strictSame(wire.writes, []);
+  t.ok(stream.unsentBytes > 0);
+  send({ kind: 'packets-end', epoch: epoch(2), items: 0 });
+  await turn();
+  t.strictSame(wire.writes, [2]);
+  send({ kind: 'output-left', epoch: epoch(2) }, true);
+  stream.flush();
+  t.strictSame(wire.writes, [2, 1], 'or when it is told');
+});
+
+test('what can wait does so only while it is little', async (t) => {
+  const { wire, send } = streamOn('disk');
+  const write: Message = { kind: 'disk-write', epoch: epoch(1), disk: 0, offset: 0, data: new Uint8Array(30_000) };
+  send(write, true);
+  send(write, true);
+  await turn();
+  t.strictSame(wire.writes, []);
+  send(write, true);
+  await turn();
+  t.strictSame(wire.writes, [3]);
 });
