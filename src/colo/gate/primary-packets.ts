@@ -95,6 +95,8 @@ export class PrimaryPackets {
   #nextMode: Mode = 'buffered';
   readonly #compared: ComparedOutput | undefined;
   readonly #scan: NodeJS.Timeout | undefined;
+  /** The epoch in which P's guest gets nothing until S's guest runs. */
+  #inputWaitsIn: Epoch | undefined;
   /** S gets them too. */
   #mirrors = true;
   #maySend = true;
@@ -192,12 +194,14 @@ export class PrimaryPackets {
    * @param mode how output of the next one leaves
    */
   stopping(epoch: Epoch, mode: Mode): void {
-    if (mode === 'comparing') this.#control.inputWaitsIn = next(epoch);
+    if (mode !== 'comparing') return;
+    this.#inputWaitsIn = next(epoch);
+    this.#control.inputWaitsIn = this.#inputWaitsIn;
   }
 
-  /** S's guest stands at the last checkpoint and runs on from it, if it is to run. */
-  secondaryRuns(): void {
-    this.#letIn();
+  /** S's guest stands at this checkpoint, the last one, and runs on from it, if it is to run. A stop for the next may be ordered. */
+  secondaryRuns(epoch: Epoch): void {
+    if (this.#inputWaitsIn === next(epoch)) this.#letIn();
     this.#compared?.secondaryRuns(this.#parts.now());
   }
 
@@ -263,6 +267,7 @@ export class PrimaryPackets {
   }
 
   #letIn(): void {
+    this.#inputWaitsIn = undefined;
     this.#control.inputWaitsIn = undefined;
     this.#parts.wakeIo();
   }

@@ -280,7 +280,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     }
     super.received(frame);
     if (message.kind === 'vmstate-loaded' || message.kind === 'checkpoint-ready')
-      this.#attached?.packets.secondaryRuns();
+      this.#attached?.packets.secondaryRuns(message.epoch);
     if (message.kind === 'heartbeat') this.#attached?.disks.laid(message.laidBytes);
   }
 

@@ -169,7 +169,7 @@ export class ReceiveQueue implements PacketSink, Closable {
   }
 
   again(): void {
-    this.#isDue = this.#later;
+    if (this.#later) this.#isDue = true;
     this.#later = false;
   }
 

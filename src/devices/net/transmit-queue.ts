@@ -93,7 +93,7 @@ export class TransmitQueue implements PacketSink, Closable {
   }
 
   again(): void {
-    this.#isDue = this.#later;
+    if (this.#later) this.#isDue = true;
     this.#later = false;
   }
 

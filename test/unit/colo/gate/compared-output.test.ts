@@ -125,7 +125,7 @@ test('where the guests do not agree a checkpoint is wanted, which lets out what 
   says('a');
   standbySays('A');
   t.strictSame(events, []);
-  packets.secondaryRuns();
+  packets.secondaryRuns(e(0));
   state.now += 3000;
   while (events.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   t.match(events, [{ kind: 'comparison-wants', epoch: e(1), why: 'divergence', waitedMs: 3000 }]);

@@ -327,12 +327,14 @@ test("P's guest gets nothing of an epoch that is compared before S's guest runs 
   packets.stopping(e(0), 'comparing');
   t.strictSame([control.letsIn(0), control.letsIn(1), control.letsIn(2)], [true, false, true]);
   const { ioWakes } = state;
-  packets.secondaryRuns();
+  packets.secondaryRuns(e(0));
   t.ok(control.letsIn(1));
   t.ok(state.ioWakes > ioWakes, 'what waited is looked at');
   packets.stopping(e(1), 'buffered');
   t.ok(control.letsIn(2), "in buffered mode S's guest does not run");
   packets.stopping(e(2), 'comparing');
+  packets.secondaryRuns(e(1));
+  t.notOk(control.letsIn(3), 'the next stop may be ordered before the last one is over at S');
   packets.open();
   t.ok(control.letsIn(3), 'a survivor waits for nobody');
 });

@@ -391,3 +391,25 @@ test('drops what is put in while the link is down', async (t) => {
   t.equal(rig.device.toWire.put(packet(100)), true);
   t.strictSame(rig.troubles(), { receiveLinkDown: 1, sendLinkDown: 1 });
 });
+
+test('a packet that was wanted later has its turn, however often its listener says that it has room', async (t) => {
+  const rig = netRig(t);
+  let verdict: Verdict = 'later';
+  const listener = { packet: (): Verdict => verdict, room: () => {} };
+  rig.device.toWire.listener = listener;
+  rig.device.toGuest.listener = listener;
+  rig.receive.add([{ write: 600 }]);
+  rig.transmit.add([{ read: packet(100) }]);
+  rig.driver.kick(1);
+  rig.arrive(packet(100));
+  verdict = 'pass';
+  for (const point of [rig.device.toWire, rig.device.toGuest]) {
+    t.equal(rig.device.hasMore, false);
+    point.again();
+    point.again();
+    t.equal(rig.device.hasMore, true);
+    rig.work();
+  }
+  t.equal(rig.port.sent.length, 1);
+  t.equal(rig.receive.collect().length, 1);
+});
