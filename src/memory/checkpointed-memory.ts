@@ -8,9 +8,9 @@ import { pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import type { GuestRam, SharedRam } from './guest-ram.ts';
-import { MappedBytes } from './mapped-bytes.ts';
 import { shareRam, slotsOf, viewRam } from './ram.ts';
 import type { StagingArea } from './staging-area.ts';
+import { WindowedBytes } from './windowed-bytes.ts';
 
 /** Where a checkpoint's RAM lies in this process. */
 export type CheckpointPages = Pick<SharedRam, 'address' | 'regions'>;
@@ -35,7 +35,7 @@ export class CheckpointedMemory implements GuestRam {
   readonly shared: SharedRam;
   readonly #mostCopies: number;
   readonly #checkpoint: MemfdMapping;
-  readonly #checkpointBytes: MappedBytes;
+  readonly #checkpointBytes: WindowedBytes;
   readonly #running: SharedRange;
   /** Pages of which there is a copy, apart from those written since the last roll-back. */
   readonly #copies: DirtyBitmap;
@@ -52,7 +52,7 @@ export class CheckpointedMemory implements GuestRam {
     this.#copies = new DirtyBitmap(sizeBytes / pageSize);
     try {
       this.#checkpoint = this.#owner.own(new MemfdMapping('checkpoint', sizeBytes));
-      this.#checkpointBytes = new MappedBytes(this.#checkpoint.address, sizeBytes);
+      this.#checkpointBytes = WindowedBytes.ofMapping(this.#checkpoint.address, sizeBytes);
       this.#running = this.#owner.own(new SharedRange('guest RAM', sizeBytes));
       this.#running.mapFile('private', this.#checkpoint.fd, 0);
       this.shared = shareRam(this.#running);

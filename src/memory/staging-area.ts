@@ -5,7 +5,7 @@ import { pageSize } from './address.ts';
 import type { DirtyBitmap } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import { lonePageCopier, type PageCopier } from './page-copy.ts';
-import { SharedBytes } from './shared-bytes.ts';
+import { WindowedBytes } from './windowed-bytes.ts';
 
 /** What another thread of this process needs to read what is staged. Its memory stays valid as long as it is held. */
 export interface SharedStaging {
@@ -32,7 +32,7 @@ export class StagingArea implements Closable {
   /** The pages' numbers; the first {@link count} are valid. A page's number is its place in RAM without the hole. */
   readonly numbers: Uint32Array<SharedArrayBuffer>;
   readonly #range: SharedRange;
-  readonly #bytes: SharedBytes;
+  readonly #bytes: WindowedBytes;
   readonly #address: number;
   #count = 0;
 
@@ -42,7 +42,7 @@ export class StagingArea implements Closable {
     this.numbers = new Uint32Array(new SharedArrayBuffer(capacity * 4));
     this.#range = new SharedRange('staging area', capacity * pageSize);
     this.#address = this.#range.address;
-    this.#bytes = new SharedBytes(this.#range);
+    this.#bytes = WindowedBytes.ofShared(this.#range);
   }
 
   /** For another thread, which must not read it while pages are staged. */

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { checkConfig, hostKeys, type RunConfig } from '../../vmm/config/config.ts';
+import { checkConfig, hostKeys } from '../../vmm/config/config.ts';
 import { pairOptions, parseSecondary, type SecondaryConfig } from './pair-config.ts';
 
 const schema = v.strictObject({
@@ -12,10 +12,7 @@ const schema = v.strictObject({
  * A standby: what the machine's owner decides on this host, and its side of the pair. CPUs, memory and what was booted are the
  * primary's.
  */
-export type StandbyConfig = Pick<
-  RunConfig,
-  'serial' | 'disk' | 'net' | 'control' | 'on-panic' | 'on-event' | 'metrics' | 'dashboard'
-> & {
+export type StandbyConfig = v.InferOutput<typeof schema> & {
   /** Of the machine and of the pair. */
   readonly name: string;
   readonly pair: SecondaryConfig;
@@ -31,29 +28,7 @@ export type StandbyKey = keyof typeof schema.entries;
  */
 export function parseStandbyConfig(flags: Readonly<Record<string, unknown>>, file?: string): StandbyConfig {
   const config = checkConfig(schema, flags, file, {});
-  const {
-    listen,
-    peer,
-    serial,
-    disk,
-    net,
-    control,
-    'on-panic': onPanic,
-    'on-event': onEvent,
-    metrics,
-    dashboard,
-  } = config;
+  const { listen, peer } = config;
   const pair = parseSecondary({ ...pairOptions(config), listen, ...(peer === undefined ? {} : { peer }) });
-  return {
-    serial,
-    disk,
-    net,
-    control,
-    'on-panic': onPanic,
-    'on-event': onEvent,
-    metrics,
-    dashboard,
-    name: pair.pair,
-    pair,
-  };
+  return { ...config, name: pair.pair, pair };
 }

@@ -23,11 +23,22 @@ export class KeptPackets {
   readonly #taps: TapWriter;
   readonly #cards: number;
   readonly #record: PacketRecord | undefined;
+  readonly #overflowed: (() => void) | undefined;
 
-  /** @param taps a descriptor for each card, of a machine that does not run */
-  /** @param record absent: nobody records anything */
-  constructor(taps: readonly Fd[], rules: Rules, boundBytes = keepBytes, record?: PacketRecord) {
+  /**
+   * @param taps a descriptor for each card, of a machine that does not run
+   * @param record absent: nobody records anything
+   * @param overflowed called once, when the first packet goes beyond the bound: a takeover will not have it
+   */
+  constructor(
+    taps: readonly Fd[],
+    rules: Rules,
+    boundBytes = keepBytes,
+    record?: PacketRecord,
+    overflowed?: () => void,
+  ) {
     this.#record = record;
+    this.#overflowed = overflowed;
     this.#cards = taps.length;
     this.#taps = new TapWriter(taps);
     this.#keep = new PacketKeep(boundBytes, rules);
@@ -45,7 +56,9 @@ export class KeptPackets {
     if (kind === 'input')
       this.#record?.packet('mirrored', 'primary', 'in', card, epoch, 'a takeover may need it', data);
     else this.#record?.packet('held', 'primary', 'out', card, epoch, 'until it has left the primary', data);
+    const before = this.#keep.dropped;
     this.#keep.keep(kind, epoch, { card, packet: Uint8Array.from(data) }, data.length + keptWithBytes);
+    if (this.#keep.dropped > 0 && before === 0) this.#overflowed?.();
   }
 
   /** @throws ProtocolError if it is no packet of this machine */

@@ -2,7 +2,7 @@ import { pageSize } from '../../memory/address.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { maxEncodedBytes, type PageBatch, PageEncoder } from '../../memory/page-codec.ts';
-import { SharedBytes } from '../../memory/shared-bytes.ts';
+import { WindowedBytes } from '../../memory/windowed-bytes.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { Pages, PagesEnd, VmState } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
@@ -43,7 +43,7 @@ const mostSentPages = 8192;
 const sentPart = 1 / 4;
 /** Bytes of a piece of device state. */
 const pieceBytes = 256 * 1024;
-/** Longest stretch of RAM that is one array: see SharedBytes. */
+/** Longest stretch of RAM that is one array: see WindowedBytes. */
 const stretchPages = 2 ** 31 / pageSize;
 
 /**
@@ -53,7 +53,7 @@ const stretchPages = 2 ** 31 / pageSize;
 export class PageSender {
   readonly #parts: PageSenderParts;
   readonly #live: readonly DirtyBitmap[];
-  readonly #staged: SharedBytes;
+  readonly #staged: WindowedBytes;
   readonly #stagedNumbers: Uint32Array;
   readonly #encoder = new PageEncoder();
   readonly #numbers = new Uint32Array(framePages);
@@ -61,7 +61,7 @@ export class PageSender {
   readonly #turns = new Turns();
   readonly #guestFirst: GuestFirst;
   readonly #sent: SentPages;
-  #ram: { readonly shared: SharedRam; readonly bytes: SharedBytes } | undefined;
+  #ram: { readonly shared: SharedRam; readonly bytes: WindowedBytes } | undefined;
   /** `pages` items of the open epoch. */
   #items = 0;
   #hasRoom = false;
@@ -74,7 +74,7 @@ export class PageSender {
     const { live, ramBytes, regions, staging } = parts.shared;
     this.#frame = new Uint8Array(maxEncodedBytes(Math.min(framePages, ramBytes / pageSize)));
     this.#live = regions.map(({ pages }, index) => new DirtyBitmap(pages, live[index]));
-    this.#staged = new SharedBytes({
+    this.#staged = WindowedBytes.ofShared({
       buffer: staging.bytes,
       start: staging.start,
       sizeBytes: staging.capacity * pageSize,
@@ -155,7 +155,7 @@ export class PageSender {
   #useRam(shared: SharedRam): void {
     if (this.#ram?.shared.address === shared.address) return;
     const { bytes: buffer, start } = shared;
-    this.#ram = { shared, bytes: new SharedBytes({ buffer, start, sizeBytes: this.#parts.shared.ramBytes }) };
+    this.#ram = { shared, bytes: WindowedBytes.ofShared({ buffer, start, sizeBytes: this.#parts.shared.ramBytes }) };
   }
 
   /** The first `count` numbers as pages in RAM itself. */
@@ -163,7 +163,7 @@ export class PageSender {
     const numbers = this.#numbers.subarray(0, count);
     const origin = numbers[0] as number;
     const pages = (numbers[count - 1] as number) - origin + 1;
-    const bytes = (this.#ram as { readonly bytes: SharedBytes }).bytes.slice(origin * pageSize, pages * pageSize);
+    const bytes = (this.#ram as { readonly bytes: WindowedBytes }).bytes.slice(origin * pageSize, pages * pageSize);
     return { numbers, bytes, origin };
   }
 

@@ -4,7 +4,7 @@ import type { Closable } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import { deltaHeadBytes, lineBytes, nextChanged, nextUnchanged, pageLines } from '../../memory/page-codec.ts';
-import { SharedBytes } from '../../memory/shared-bytes.ts';
+import { WindowedBytes } from '../../memory/windowed-bytes.ts';
 import type { TargetRam } from './target-ram.ts';
 
 /** Pages that go into RAM before the work may be interrupted. */
@@ -27,7 +27,7 @@ export class StagedPages implements Closable {
   readonly #zero: DirtyBitmap;
   readonly #delta: DirtyBitmap;
   readonly #range: SharedRange;
-  readonly #bytes: SharedBytes;
+  readonly #bytes: WindowedBytes;
   #count = 0;
   #zeros = 0;
   #deltas = 0;
@@ -42,7 +42,7 @@ export class StagedPages implements Closable {
     this.#zero = new DirtyBitmap(ramPages);
     this.#delta = new DirtyBitmap(ramPages);
     this.#range = new SharedRange('staged pages', ramPages * pageSize);
-    this.#bytes = new SharedBytes(this.#range);
+    this.#bytes = WindowedBytes.ofShared(this.#range);
   }
 
   /** Takes adjacent pages; their bytes are copied. Hot path: pages that come for the first time are one copy. */

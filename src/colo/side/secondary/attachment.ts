@@ -76,7 +76,12 @@ export class Attachment {
         lostInput: () =>
           parts.log.add('guest', "its guest takes packets more slowly than the primary's: some were lost"),
       });
-    this.packets = new KeptPackets(tapsOf(devices), specification, undefined, record);
+    this.packets = new KeptPackets(tapsOf(devices), specification, undefined, record, () =>
+      parts.log.add(
+        'takeover',
+        "more of the primary's packets wait than are kept: the oldest go, and clients send again what a takeover has not",
+      ),
+    );
     this.disks = new StandbyDisks({
       disks: diskViews(devices),
       settings,

@@ -10,10 +10,13 @@ import { fakeTap, packet, seedOf } from './fake-taps.ts';
 
 function keptRig(t: Test, boundBytes?: number) {
   const taps = [fakeTap(t), fakeTap(t)] as const;
+  let overflows = 0;
   const kept = new KeptPackets(
     taps.map(({ fd }) => fd),
     specification,
     boundBytes,
+    undefined,
+    () => overflows++,
   );
   const stage = (kind: 'output' | 'input', epoch: number, seed: number, card = 0): void =>
     kept.stage({ kind, epoch: e(epoch), card, data: packet(seed) });
@@ -21,7 +24,7 @@ function keptRig(t: Test, boundBytes?: number) {
     [0, 1].flatMap((card) =>
       replayedOf(kept.inputsToReplay(e(standsAt)), card).map((bytes) => seedOf(bytes) + 100 * card),
     );
-  return { kept, taps, stage, replayed };
+  return { kept, taps, stage, replayed, overflows: () => overflows };
 }
 
 test('a takeover sends what the checkpoint explains and did not leave, by card and in order', async (t) => {
@@ -69,9 +72,12 @@ test('a peer that sends what is no packet is refused', async (t) => {
   refused(0, 65_563);
 });
 
-test('beyond the bound the oldest go, and are counted', async (t) => {
-  const { kept, stage, replayed } = keptRig(t, 1000);
-  for (let seed = 0; seed < 20; seed++) stage('input', 0, seed);
+test('beyond the bound the oldest go, are counted, and that is told once', async (t) => {
+  const { kept, stage, replayed, overflows } = keptRig(t, 1000);
+  stage('input', 0, 0);
+  t.equal(overflows(), 0, 'while there is room nothing is said');
+  for (let seed = 1; seed < 20; seed++) stage('input', 0, seed);
+  t.equal(overflows(), 1);
   const { bytes, dropped } = kept.facts;
   t.ok(bytes <= 1000 && dropped > 0);
   t.strictSame(
