@@ -225,9 +225,9 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
       ...['--kernel', labFiles.kernel, '--initrd', labFiles.initrd, '--cmdline', cmdline],
       ...['--cpus', '1', '--memory', `${this.guest.memoryMib}M`, ...guestCpuFlags(this.lab.mode)],
     ];
-    const files = ['--serial', `file=${labFiles.serial}`, '--state', '/tmp/state', '--control', control];
+    const files = ['--serial', `file=${labFiles.serial}`, '--control', control];
     const { mac } = isOther ? otherGuest : guestNetwork;
-    const devices = ['--name', pairName, '--disk', `path=${labFiles.disk}`, '--net', `tap=tap0,mac=${mac},bridge=br0`];
+    const devices = ['--disk', `path=${labFiles.disk}`, '--net', `tap=tap0,mac=${mac},bridge=br0`];
     if (areTwo === true) return ['node', vmmInHost, 'run', ...machine, ...devices, ...files];
     const guest = [
       ...machine,
@@ -244,6 +244,7 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
     return [
       ...['node', vmmInHost],
       ...(side === this.primary ? ['run', ...guest] : standby),
+      ...['--name', pairName, '--state', '/tmp/state'],
       ...devices,
       ...(isInsecure ? ['--insecure'] : ['--tls', `dir=${keysInHost}`]),
       ...['--arbiter', `etcd:${this.#etcdUrl}${prefix}`, '--detection', String(detectionMs)],
