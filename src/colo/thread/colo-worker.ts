@@ -1,6 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/clock.ts';
+import { compile } from '../../host/compiler.ts';
 import { Doorbell } from '../../host/doorbell.ts';
+import type { ColoMilestone } from '../../vmm/monitor/colo-control.ts';
 import { refusals } from '../core/commands.ts';
 import { Recovery } from '../core/fencing/recovery.ts';
 import { PacketRecording } from '../record/packet-recording.ts';
@@ -88,10 +90,17 @@ async function listen(bell: Doorbell, rang: () => void): Promise<void> {
   }
 }
 
+const endsProtection: readonly ColoMilestone[] = ['unprotected', 'failover', 'switchover'];
+
 /** What the thread that owns the machine is told. */
 function toOwner(calls: Pick<Calls<CommonMachineCalls, ColoCalls>, 'tell'>): HostListener {
   return {
-    logged: (event) => calls.tell('logged', event),
+    logged: (event) => {
+      // A guest that nobody waits for has its devices compiled soon, as they were before there was a pair.
+      if (event.event === 'protected') compile('late');
+      else if (event.event !== undefined && endsProtection.includes(event.event)) compile('soon');
+      calls.tell('logged', event);
+    },
     coloExit: (mode, reason) => calls.tell('coloExit', { mode, reason }),
     failed: (error) => calls.tell('failed', { reason: error.stack ?? error.message }),
   };

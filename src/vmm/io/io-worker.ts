@@ -1,5 +1,5 @@
-import { setFlagsFromString } from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
+import { compile } from '../../host/compiler.ts';
 import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
 import { EventLoop } from '../../host/event-loop.ts';
 import type { Fd } from '../../host/libc.ts';
@@ -46,8 +46,8 @@ export function ioThreadMain(makeTranslation?: MakeTranslation): void {
       devices.woken();
     };
     loop.watch(birth.wake, EPOLLIN | EPOLLET, { ready: woken });
-    // Requests come by the thousand, through few functions: V8 is to compile those soon. It would first see some ten thousand.
-    setFlagsFromString('--interrupt-budget=10000');
+    // Requests come by the thousand, through few functions.
+    compile('soon');
     const { questions } = birth;
     const serve = questions === undefined ? undefined : answerQuestions(questions, devices);
     runIoLoop(control, loop, devices, serve, tellWantedStates(birth.states, devices), () => control.givesUp);
