@@ -156,6 +156,31 @@ export function populate(address: number, length: number): void {
   madviseCall(address, length, MADV_POPULATE_WRITE);
 }
 
+/**
+ * Has the pages of [address, address + length) there, to be read without a fault. Only a hint, as {@link populate}.
+ */
+export function populateToRead(address: number, length: number): void {
+  const MADV_POPULATE_READ = 22;
+  madviseCall(address, length, MADV_POPULATE_READ);
+}
+
+const mremapCall = declare<[number, number, number, number, number], number>(
+  'int64_t mremap(int64_t, size_t, size_t, int, int64_t)',
+);
+
+/**
+ * Has the pages of the anonymous mapping at [from, from + length) take the place of what is mapped at `to`, at once: whoever reads
+ * there meanwhile, a system call too, sees the one or the other. Pages that are not there yet are zeros. The mapping at `from` stays,
+ * empty. Since Linux 5.7.
+ */
+export function movePages(from: number, to: number, length: number, subject: string): void {
+  const MREMAP_MAYMOVE = 1;
+  const MREMAP_FIXED = 2;
+  const MREMAP_DONTUNMAP = 4;
+  const flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+  if (mremapCall(from, length, length, flags, to) === -1) throw new SystemError('mremap', lastErrno(), subject);
+}
+
 /** Asks for huge pages behind [address, address + length). Only a hint: the host may be set up without them. */
 export function adviseHugePages(address: number, length: number): void {
   const MADV_HUGEPAGE = 14;
@@ -305,6 +330,25 @@ export function moveMemory(target: number, source: number, length: number): void
 export function zeroMemory(target: number, length: number): void {
   memsetCall(target, 0, length);
 }
+
+const mallocTrimCall = declare<[number], number>('int malloc_trim(size_t)');
+
+/** Gives memory back to the kernel that the C library keeps for who may want it soon. Takes a while: after something large has ended. */
+export function trimHeap(): void {
+  mallocTrimCall(0);
+}
+
+const memcmpCall = declare<[number, number, number], number>('int memcmp(int64_t, int64_t, size_t)');
+
+/** Whether memory of this process is nothing but zeros; it ends at the first byte that is not. */
+export function isZero(address: number, length: number): boolean {
+  const first = new Uint8Array(1);
+  memcpyToCall(first, address, 1);
+  // Each byte is the one before.
+  return first[0] === 0 && memcmpCall(address, address + 1, length - 1) === 0;
+}
+
+const memcpyToCall = declare<[Uint8Array, number, number], number>('int64_t memcpy(uint8_t *, int64_t, size_t)');
 
 const sameAddress = declare<[Uint8Array, Uint8Array, number], number>(
   'int64_t memcpy(uint8_t *, const uint8_t *, size_t)',

@@ -31,7 +31,7 @@ export interface MappingAddress {
 }
 
 /** Bytes of a huge page on x86-64. */
-const hugePageBytes = 2 * 1024 * 1024;
+export const hugePageBytes = 2 * 1024 * 1024;
 
 /**
  * Memory whose bytes V8 does not count. A buffer over foreign memory counts as memory of its heap, and it collects garbage

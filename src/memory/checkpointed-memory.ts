@@ -9,6 +9,7 @@ import { DirtyBitmap } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import type { GuestRam, SharedRam } from './guest-ram.ts';
 import { shareRam, slotsOf, viewRam } from './ram.ts';
+import { SettlingRam } from './settling-ram.ts';
 import type { StagingArea } from './staging-area.ts';
 import { WindowedBytes } from './windowed-bytes.ts';
 
@@ -125,6 +126,11 @@ export class CheckpointedMemory implements GuestRam {
     const result = this.#calls.allocate(this.#checkpoint.fd, how, firstPage * pageSize, pages * pageSize);
     if (result < 0) throw new SystemError('fallocate', -result, 'checkpoint');
     this.#refreshCopies(firstPage, pages);
+  }
+
+  /** It never goes back again: has it become RAM as any other. Nothing but {@link close} is called afterwards. */
+  settle(): SettlingRam {
+    return new SettlingRam(this.#running, this.#checkpoint);
   }
 
   close(): void {

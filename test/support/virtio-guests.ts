@@ -287,13 +287,23 @@ export function hammering(announce: string, features = 0): Uint8Array {
  * Then it prints `announce`; BAD if a write fails.
  */
 export function writingWhenTold(pages: number, strideSectors: number, announce: string): Uint8Array {
-  const base = deviceBase(0);
-  const queue = diskQueue([{ type: 'write', page: 0 }]); // avail entries are all 0: the same request each time
-  const code = setUpDevice(new Assembler(), base, 'bad')
+  const code = setUpDevice(new Assembler(), deviceBase(0), 'bad')
     .set('edi', 0)
     .print('ready')
     .label('told')
-    .readSerial()
+    .readSerial();
+  writePages(code, pages, strideSectors).print(announce).jump('told').label('bad').print('BAD').powerOff();
+  return image(code, pageWritingQueue(), []);
+}
+
+/** avail entries are all 0: the same request each time. */
+function pageWritingQueue(): Uint8Array {
+  return diskQueue([{ type: 'write', page: 0 }]);
+}
+
+/** Writes pages to disk 0, which is set up, one after the other; EDI has the number of those before. Jumps to `bad` if it fails. */
+function writePages(code: Assembler, pages: number, strideSectors: number): Assembler {
+  return code
     .set('ebx', 0)
     .label('next')
     .bytes(0x89, 0xf8) // MOV EAX, EDI
@@ -304,7 +314,7 @@ export function writingWhenTold(pages: number, strideSectors: number, announce: 
     .bytes(0x47, 0x89, 0xf8) // INC EDI; MOV EAX, EDI
     .bytes(0x66, 0xa3)
     .word(queueAddress + queueAt.avail + 2) // MOV [avail index], AX
-    .store(base + register32('QueueNotify'), 0)
+    .store(deviceBase(0) + register32('QueueNotify'), 0)
     .label('wait')
     .loadAx(queueAddress + queueAt.used + 2)
     .bytes(0x66, 0x39, 0xf8) // CMP AX, DI
@@ -315,13 +325,50 @@ export function writingWhenTold(pages: number, strideSectors: number, announce: 
     .bytes(0x43) // INC EBX
     .bytes(0x81, 0xfb)
     .word(pages) // CMP EBX, imm32
-    .jumpIfNotZero('next')
-    .print(announce)
+    .jumpIfNotZero('next');
+}
+
+/** What {@link working} does for each byte that it is told. */
+export interface Work {
+  /** Bytes of RAM, from 16 MiB on, that it fills when it is told `f`, a word in each page. */
+  readonly bytes: number;
+  /** `m`: writes to those bytes, far from each other, so many times all over them. */
+  readonly passes: number;
+  /** `n`: writes a word in each of so many bytes behind those, other ones each time. */
+  readonly newBytes: number;
+  /** `d`: writes so many pages to disk 0. */
+  readonly diskPages: number;
+}
+
+/** Does work when it is told to by a byte on its serial port, and prints `done`; `ready` at first. BAD if a write to its disk fails. */
+export function working({ bytes, passes, newBytes, diskPages }: Work): Uint8Array {
+  const start = 16 * 2 ** 20;
+  const next = 0x500;
+  // A page and a line, so that neither the same lines of a cache nor the same page tables are met soon.
+  const stride = pageBytes + 64;
+  const code = setUpDevice(new Assembler(), deviceBase(0), 'bad')
+    .set('edi', 0)
+    .store(next, start + bytes)
+    .print('ready');
+  /** INC [EBX]; ADD EBX, step; as often as ECX says. */
+  const touch = (label: string, step: number): Assembler =>
+    code.label(label).bytes(0xff, 0x03, 0x81, 0xc3).word(step).repeatEcx(label);
+  code.label('told').readSerial();
+  for (const order of 'fmnd') code.compareAl(order.charCodeAt(0)).jumpIfZero(order);
+  code
     .jump('told')
-    .label('bad')
-    .print('BAD')
-    .powerOff();
-  return image(code, queue, []);
+    .label('f')
+    .set('ebx', start)
+    .set('ecx', bytes / pageBytes);
+  touch('fill', pageBytes).jump('done').label('m').set('edx', passes).label('pass').set('ebx', start);
+  code.set('ecx', Math.floor(bytes / stride));
+  touch('write', stride).bytes(0x4a).jumpIfNotZero('pass').jump('done'); // DEC EDX
+  code.label('n').bytes(0x8b, 0x1d).word(next); // MOV EBX, [next]
+  code.set('ecx', newBytes / pageBytes);
+  touch('touch', pageBytes).bytes(0x89, 0x1d).word(next).jump('done'); // MOV [next], EBX
+  writePages(code.label('d'), diskPages, 8).jump('done');
+  code.label('done').print('done').jump('told').label('bad').print('BAD').powerOff();
+  return image(code, pageWritingQueue(), []);
 }
 
 /** What {@link hammering} has come to, read from RAM while the machine is paused. */

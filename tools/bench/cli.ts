@@ -23,6 +23,7 @@ import { formatPauses } from './pause-report.ts';
 import { benchRegisters } from './registers.ts';
 import { benchResyncNative, formatResync } from './resync-native.ts';
 import { formatRows, ratioMeaning } from './row-report.ts';
+import { benchSurvivor, formatSurvivor } from './survivor-native.ts';
 import { benchTranslateNative } from './translate-native.ts';
 import { benchVirtioNative } from './virtio-native.ts';
 
@@ -159,6 +160,14 @@ bench(
   'a standby that comes back when 1 % of a disk of 1 GiB changed, to a full copy; natively, after npm run build',
   ({ rounds }) => benchResyncNative(rounds, progress),
   { format: formatResync, rounds: 3 },
+);
+
+bench(
+  'survivor',
+  'memory and speed of a guest whose standby took it over a minute ago, buffered and comparing, to the same guest unprotected; ' +
+    'natively, after npm run build',
+  ({ rounds }) => benchSurvivor(rounds, progress),
+  { format: formatSurvivor, rounds: 3 },
 );
 
 bench(

@@ -17,6 +17,7 @@ import { decodeState } from './checkpoint-state.ts';
 import type { StandbyDevices } from './machine-shapes.ts';
 import { movedClock, nanoseconds } from './moved-clock.ts';
 import { Replica } from './replica.ts';
+import { Settling } from './settling.ts';
 
 /** What the owner of a standby decides; all else is the primary's. */
 export interface StandbyMachineConfig extends StandbyDevices {
@@ -56,6 +57,7 @@ export class StandbyMachine {
   /** When the state's clock was moved, on this process's clock in ms. */
   #movedAt = 0;
   #closed: Promise<void> | undefined;
+  #settling: Settling | undefined;
 
   /**
    * @param shape of the primary, which {@link differences} has found nothing wrong with
@@ -170,9 +172,20 @@ export class StandbyMachine {
     return chosen?.state.flows.length ?? 0;
   }
 
+  /**
+   * It has taken over and nobody writes a checkpoint to its RAM any more: what standing by cost is given back, while the guest runs.
+   *
+   * @param failed told why, if that stays as it is
+   */
+  settle(failed: (text: string) => void): void {
+    const { ram } = this.machine;
+    if (ram instanceof CheckpointedMemory) this.#settling ??= new Settling(this.machine, () => ram.settle(), failed);
+  }
+
   /** Ends the machine at any time, and waits for its threads. The colo thread uses nothing of it any more. */
   discard(): Promise<void> {
     this.replica?.close();
+    this.#settling?.close();
     this.#closed ??= this.machine.close();
     return this.#closed;
   }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { bootTimeMs } from '../../host/clock.ts';
+import { trimHeap } from '../../host/libc.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
 import type { ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { exitCodeOf } from '../../vmm/vcpu/guest-end.ts';
@@ -176,6 +177,7 @@ export class StandbyControl extends SideControl {
   async #succeed(heritage: Heritage): Promise<void> {
     // Whoever comes after it appends to the same file.
     await this.#thread.endRecording();
+    this.#machine.settle((text) => this.#listener.notice(text));
     const primary = new PrimaryControl(
       this.#machine.machine,
       this.#program,
@@ -195,6 +197,8 @@ export class StandbyControl extends SideControl {
     }
     this.#primary = primary;
     await this.#thread.close();
+    // All of the guest's RAM has gone through it.
+    trimHeap();
   }
 
   async #discard(): Promise<void> {

@@ -9,3 +9,18 @@ export function writeRam(shared: SharedRam, address: number, value: number): num
   memory.writeU32(gpa(address), value);
   return before;
 }
+
+/**
+ * Looks at all of RAM, over and over again, until the first cell of `control` is set; the second one counts. How often it was not what
+ * is expected.
+ */
+export function watchRam({ bytes, start }: SharedRam, expected: Uint8Array, control: SharedArrayBuffer): number {
+  const cells = new Int32Array(control);
+  const seen = Buffer.from(bytes, start, expected.length);
+  let different = 0;
+  while (Atomics.load(cells, 0) === 0) {
+    if (seen.compare(expected) !== 0) different++;
+    Atomics.add(cells, 1, 1);
+  }
+  return different;
+}
