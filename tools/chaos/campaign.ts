@@ -5,6 +5,7 @@ import { Etcd } from '../../test/support/etcd.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import { Clients } from './clients.ts';
 import { type Fault, faults } from './faults.ts';
+import type { Holding } from './flatness.ts';
 import { Ground } from './ground.ts';
 import { servicePort } from './guest/service.ts';
 import { arbiterAddress, guestAddress, type HostName, Network } from './net/network.ts';
@@ -23,17 +24,23 @@ export interface CampaignOptions {
   readonly insecure: boolean;
   /** Both guests run, and their answers are compared. */
   readonly compare?: boolean;
+  /** A soak: a pair is let be for so long before each fault, ms, with checkpoints all the time. */
+  readonly restMs?: number;
   /** What is left of a round that went wrong comes here. */
   readonly keep: string;
   readonly onRound: (round: number, result: RoundResult) => void;
 }
 
+/** In a soak a checkpoint is made this often, and it is looked as often whether all is well, ms. */
+const soakPaceMs = 500;
 /** A pair becomes protected within so long, ms. */
 const protectionMs = 30_000;
 
 /** Rounds one after another, each with a pair that is protected. It ends with the first one that went wrong. */
 export class Campaign {
   readonly results: RoundResult[] = [];
+  /** What a pair held at the end of each rest. */
+  readonly holdings: Holding[] = [];
   /** Pairs that were made. */
   pairs = 0;
   /** Where what is left of the round that went wrong is. */
@@ -115,12 +122,31 @@ export class Campaign {
         const violations = [`no protection within ${protectionMs} ms`];
         return { fault: 'none', outcome: 'primary', silenceMs: 0, answers: 0, retransmissions: 0, violations };
       }
+      if (!(await this.#rests(pair))) continue;
       const ground = new Ground(
         { network: this.#network, arbiter: this.#arbiter, pair, clients, random: this.#random, detectionMs },
         note,
       );
       return runRound(fault, { ground, pair, clients, speakers: this.#watch.speakers, note });
     }
+  }
+
+  /** A soak's pair is let be. False: it is no pair any more, though nobody did anything. */
+  async #rests(pair: Pair): Promise<boolean> {
+    const { restMs = 0 } = this.#options;
+    if (restMs === 0) return true;
+    const until = performance.now() + restMs;
+    while (performance.now() < until && !this.#stopped) {
+      await new Promise((resolve) => setTimeout(resolve, soakPaceMs));
+      if (await pair.isProtected()) continue;
+      this.#note('the pair came apart while nothing was done to it');
+      return false;
+    }
+    const both = Object.values(pair.vmms).map(({ holding }) => holding ?? { mib: 0, files: 0 });
+    const holding = both.reduce((sum, { mib, files }) => ({ mib: sum.mib + mib, files: sum.files + files }));
+    this.holdings.push(holding);
+    this.#note(`the pair holds ${holding.mib.toFixed(0)} MiB and ${holding.files} open files`);
+    return true;
   }
 
   /** The pair of the round before, with another standby if it needs one, or another pair. */
@@ -171,7 +197,7 @@ export class Campaign {
     await this.#arbiter.wipe();
     await this.#network.forget();
     const primary: HostName = this.#random(2) === 0 ? 'a' : 'b';
-    const { insecure, compare = false, detectionMs } = this.#options;
+    const { insecure, compare = false, detectionMs, restMs } = this.#options;
     this.pairs++;
     const pair = Pair.start({
       folder: join(tmpdir(), `pair-${this.pairs}`),
@@ -181,6 +207,7 @@ export class Campaign {
       compare,
       keys: insecure ? undefined : join(tmpdir(), 'keys'),
       detectionMs,
+      ...(restMs === undefined ? {} : { checkpointDelayMs: soakPaceMs }),
     });
     this.#pair = pair;
     const count = 1 + this.#random(8);

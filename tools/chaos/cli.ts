@@ -17,6 +17,7 @@ interface SmallOptions {
   readonly seed: number;
   readonly faults: string;
   readonly detection: number;
+  readonly every?: number;
   readonly insecure?: boolean;
   readonly compare?: boolean;
   readonly json?: boolean;
@@ -33,6 +34,11 @@ program
   .option('--seed <n>', 'which faults come when; times are not the same again', wholeNumber, Date.now() % 1_000_000)
   .option('--faults <word>', 'only faults that have this in their names', '')
   .option('--detection <ms>', 'silence that means loss', wholeNumber, 200)
+  .option(
+    '--every <seconds>',
+    'a soak: so long between faults, in which the pair is let be, a checkpoint every 0.5 s; memory and open files must not grow',
+    wholeNumber,
+  )
   .option('--insecure', 'no encryption between the hosts')
   .option('--compare', 'both guests run, and their answers are compared')
   .option('--json', 'print the report as JSON')
@@ -108,6 +114,7 @@ async function small(options: SmallOptions): Promise<void> {
     detectionMs: detection,
     insecure,
     compare,
+    ...(options.every === undefined ? {} : { restMs: options.every * 1000 }),
     keep,
     onRound,
   });
@@ -117,9 +124,9 @@ async function small(options: SmallOptions): Promise<void> {
   } finally {
     await campaign.close();
   }
-  const { results, pairs, kept } = campaign;
+  const { results, holdings, pairs, kept } = campaign;
   const seconds = (performance.now() - begun) / 1000;
-  const report = reportOf(results, { seed, pairs, seconds, ...(kept === undefined ? {} : { kept }) });
+  const report = reportOf(results, { seed, pairs, seconds, holdings, ...(kept === undefined ? {} : { kept }) });
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
   process.stdout.write(options.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : renderReport(report));
   if (report.violations.length > 0 || report.rounds < rounds) process.exitCode = 1;

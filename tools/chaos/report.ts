@@ -1,3 +1,4 @@
+import { growthOf, type Holding } from './flatness.ts';
 import type { RoundResult } from './round.ts';
 
 /** Of the rounds with one fault. Times in ms. */
@@ -19,13 +20,15 @@ export interface ChaosReport {
   readonly kept?: string;
   readonly seconds: number;
   readonly faults: readonly FaultRow[];
+  /** Of a soak: what a pair held before each fault. */
+  readonly holdings: readonly Holding[];
   /** What sides that may not go on said of themselves, and how often. */
   readonly losers: Readonly<Record<string, number>>;
 }
 
 export function reportOf(
   results: readonly RoundResult[],
-  rest: Pick<ChaosReport, 'seed' | 'pairs' | 'seconds' | 'kept'>,
+  rest: Pick<ChaosReport, 'seed' | 'pairs' | 'seconds' | 'kept' | 'holdings'>,
 ): ChaosReport {
   const rows = [...new Set(results.map(({ fault }) => fault))].sort().map((fault): FaultRow => {
     const rounds = results.filter((result) => result.fault === fault);
@@ -48,7 +51,7 @@ export function reportOf(
     rounds: results.length,
     answers: sum(({ answers }) => answers),
     retransmissions: sum(({ retransmissions }) => retransmissions),
-    violations: results.flatMap(({ violations }) => violations),
+    violations: [...results.flatMap(({ violations }) => violations), ...growthOf(rest.holdings)],
     faults: rows,
     losers,
   };
@@ -75,6 +78,12 @@ export function renderReport(report: ChaosReport): string {
     `${report.rounds} rounds with ${report.pairs} pairs in ${Math.round(report.seconds)} s, seed ${report.seed}; ` +
       `${report.answers} answers, ${report.retransmissions} retransmissions; ${report.violations.length} violations`,
   ];
+  const { holdings } = report;
+  if (holdings.length > 0) {
+    const shown = (of: keyof Holding): string =>
+      `${holdings[0]?.[of].toFixed(0)} at first, ${Math.max(...holdings.map((holding) => holding[of])).toFixed(0)} at most, ${holdings.at(-1)?.[of].toFixed(0)} in the end`;
+    lines.push(`both sides before each fault: memory, MiB: ${shown('mib')}; open files: ${shown('files')}`);
+  }
   if (report.violations.length > 0) lines.push('', ...report.violations.map((line) => `VIOLATION: ${line}`));
   if (report.kept !== undefined) lines.push(`logs, history and disks: ${report.kept}`);
   return `${lines.join('\n')}\n`;

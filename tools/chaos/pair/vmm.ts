@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { MachineConnection } from '../../../src/vmm/client/machine-connection.ts';
 import { pairStatus } from '../../../src/vmm/client/pair-answers.ts';
 import type { ColoEvent, ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
 import { bundle } from '../../../test/support/vmm-process.ts';
+import type { Holding } from '../flatness.ts';
 import type { Namespace } from '../net/namespace.ts';
 
 export interface VmmOptions {
@@ -50,6 +51,17 @@ export class Vmm {
 
   get isAlive(): boolean {
     return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** What it holds now; undefined if it is gone. */
+  get holding(): Holding | undefined {
+    const of = `/proc/${this.child.pid}`;
+    try {
+      const kib = /^Pss:\s+(\d+) kB/m.exec(readFileSync(`${of}/smaps_rollup`, 'latin1'))?.[1];
+      return { mib: Number(kib) / 1024, files: readdirSync(`${of}/fd`).length };
+    } catch {
+      return undefined;
+    }
   }
 
   /** Not by us. */
