@@ -115,7 +115,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       .action(async (path: string, _options: unknown, command: Command) => {
         const { parseRestoreConfig } = await import('./vmm/command/restore-config.ts');
         const { restoreCommand } = await import('./vmm/command/restore-command.ts');
-        exitCode = await restoreCommand(path, parseRestoreConfig(flagsOf(command)), program);
+        const parsed = parseRestoreConfig(flagsOf(command));
+        exitCode = await whileWatched(parsed, () => restoreCommand(path, parsed, program));
       });
   };
 

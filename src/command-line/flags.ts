@@ -140,6 +140,8 @@ export const restoreFlags = [
   ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   controlFlag,
+  metricsFlag,
+  dashboardFlag,
 ] as const;
 
 export const restoredDeviceFlags = [

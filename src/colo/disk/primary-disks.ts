@@ -10,6 +10,7 @@ import type { DiskAnswer, Message } from '../protocol/messages.ts';
 import { type Epoch, epoch, next } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
 import { isZero } from './block-hashes.ts';
+import { cannotBeWritten } from './disk-failure.ts';
 import { type DiskView, historyDisk, OpenDisks } from './disk-view.ts';
 import type { Suspicion } from './history/history.ts';
 import type { PrimaryChanges } from './history/primary-changes.ts';
@@ -307,7 +308,7 @@ export class PrimaryDisks {
     const { failure } = this.#control;
     if (failure === undefined || this.error !== undefined) return;
     const id = this.#parts.disks[failure.disk]?.id ?? failure.disk;
-    this.error = `disk ${id} cannot be written: ${errnoName(failure.errno)}`;
+    this.error = cannotBeWritten(String(id), errnoName(failure.errno));
     this.#parts.post({ kind: 'disk-failed', error: this.error });
   }
 

@@ -6,6 +6,7 @@ import { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { exitCode, exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
 import { refusals } from '../core/commands.ts';
+import { cannotBeWritten } from '../disk/disk-failure.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../machine/machine-shapes.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
@@ -54,8 +55,8 @@ export class PrimaryControl extends SideControl {
     machine.events.listen((event) => {
       if (event.kind === 'reset') this.#thread?.calls.tell('guestReset', undefined);
       if (event.kind === 'disk-failure' && event.failure.operation !== 'read' && this.#attached) {
-        const { disk, operation, reason } = event.failure;
-        this.#thread?.calls.tell('diskFailed', { error: `${disk}: a ${operation} failed: ${reason}` });
+        const { disk, reason } = event.failure;
+        this.#thread?.calls.tell('diskFailed', { error: cannotBeWritten(disk, reason) });
       }
     });
   }

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { ConfigError, onPanic, reboot, serial } from '../config/config.ts';
+import { ConfigError, onPanic, reboot, serial, webAddress } from '../config/config.ts';
 import { type DiskConfig, disks, type NetConfig, nets } from '../config/device-config.ts';
 import { parseKeyValues } from '../config/key-values.ts';
 import type { SnapshotConfig } from '../snapshot/snapshot-tail.ts';
@@ -10,6 +10,8 @@ const schema = v.strictObject({
     v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
   ),
   control: v.optional(v.pipe(v.string('give a path'), v.nonEmpty('give a path'))),
+  metrics: webAddress,
+  dashboard: webAddress,
   'on-panic': onPanic,
   reboot,
   clock: v.optional(v.picklist(['keep', 'jump'], 'give keep or jump')),

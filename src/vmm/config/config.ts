@@ -113,7 +113,9 @@ const pairKeys = {
 };
 
 /** Of a page that is served. What it means is src/colo's; a file may have a port as a number. */
-const webAddress = v.optional(v.pipe(v.union([v.string(), v.number()], 'give PORT or HOST:PORT'), v.transform(String)));
+export const webAddress = v.optional(
+  v.pipe(v.union([v.string(), v.number()], 'give PORT or HOST:PORT'), v.transform(String)),
+);
 
 /** Keys of whoever attends to a machine on this host, wherever it began. */
 export const hostKeys = {

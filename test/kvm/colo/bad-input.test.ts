@@ -27,7 +27,7 @@ import { noMount } from '../../support/small-file-system.ts';
 import { freeName, hasInterface, makeInterface, noTaps } from '../../support/taps.ts';
 import { complains, Hosts } from '../../support/two-hosts.ts';
 import { writingDiskAfter } from '../../support/virtio-guests.ts';
-import { kernelFile, temporaryFolder } from '../../support/vmm-process.ts';
+import { kernelFile, runVmm, temporaryFolder } from '../../support/vmm-process.ts';
 
 const skip = noKvm();
 const MiB = 1 << 20;
@@ -168,6 +168,8 @@ test('a guest whose disk has no room any more goes on where there is room', {
   clearInterval(typing);
   t.equal(exitCode, 0, standby.stderr);
   t.equal(standby.stdout, 'OK', 'it was written there');
+  const { stdout } = await runVmm(['events', '--control', pair.control('a'), '--json']);
+  t.equal(stdout.split('"disk-error"').length - 1, 1, `it is told once: ${stdout}`);
   t.ok(
     readFileSync(theirs)
       .subarray(sector * 512)

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'tap';
 import { spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
@@ -55,6 +56,27 @@ test('a VMM ends at once though clients hold on to it, and lets the port go', { 
   t.equal(code, 143);
   t.ok(tookMs < 1000, `it took ${tookMs} ms`);
   await t.rejects(scrape(port));
+});
+
+test('figures and the page are served of a machine that is restored as well', { skip, timeout: 60_000 }, async (t) => {
+  const folder = temporaryFolder(t);
+  const kernel = kernelFile(folder, spinning('ready'));
+  const [snapshot, control] = [join(folder, 'web.snap'), join(folder, 'web.sock')];
+  const saved = new VmmProcess(['run', '--kernel', kernel, '--memory', '16M', '--control', control]);
+  t.teardown(() => saved.child.kill('SIGKILL'));
+  await saved.printed('ready');
+  t.equal((await runVmm(['snapshot', '--control', control, '--stop', snapshot])).code, 0);
+  await saved.ended;
+
+  const [figures, page] = [await freePort(), await freePort()];
+  const web = ['--metrics', String(figures), '--dashboard', String(page)];
+  const restored = new VmmProcess(['restore', snapshot, '--control', control, ...web]);
+  t.teardown(() => restored.child.kill('SIGKILL'));
+  while ((await runVmm(['status', '--control', control])).code !== 0) {
+    if (restored.child.exitCode !== null) throw new Error(restored.stderr);
+  }
+  await says(figures, 'colo_vmm_up 1', 'colo_vmm_guest_running 1');
+  t.equal((await fetch(`http://127.0.0.1:${page}/`)).status, 200);
 });
 
 test('where figures cannot be served no guest starts, and a sentence says why', {

@@ -9,6 +9,7 @@ import { type DiskQuestion, type DiskRecord, type Message, mostComparedBytes } f
 import { type Epoch, epoch, noCheckpoint } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import { DiskBuffer } from '../disk-buffer.ts';
+import { cannotBeWritten } from '../disk-failure.ts';
 import { type OpenDisk, OpenDisks } from '../disk-view.ts';
 import { Difference } from '../history/difference.ts';
 import { CopyMarks } from './copy-marks.ts';
@@ -286,7 +287,7 @@ export class StandbyDisks {
         this.#idleLayers.push(buffer);
         this.#busy--;
         change.state = 'done';
-        if (result < 0) this.#fail(`disk ${id} cannot be written: ${errnoName(-result)}`);
+        if (result < 0) this.#fail(cannotBeWritten(id, errnoName(-result)));
         this.#retire();
       });
     };

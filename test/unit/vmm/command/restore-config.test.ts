@@ -33,6 +33,8 @@ test('takes every flag', async (t) => {
     name: 'web',
     control: '/x.sock',
     clock: 'jump',
+    metrics: '9100',
+    dashboard: '[::1]:9101',
     'on-panic': 'run',
     reboot: 'exit',
     ...devices,
