@@ -14,6 +14,7 @@ import {
   standbyFlags,
 } from './command-line/flags.ts';
 import {
+  backupHelp,
   eventsHelp,
   failoverHelp,
   keysHelp,
@@ -140,6 +141,17 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       });
   };
 
+  const defineBackup = (): void => {
+    const backup = cli
+      .command('backup <folder>')
+      .description("copy a protected machine's disks, as of its last checkpoint, to a new folder; on its standby");
+    for (const [flag, text] of machineFlags) backup.option(flag, text);
+    backup.addHelpText('after', backupHelp).action(async (folder: string, _options: unknown, command: Command) => {
+      const { backupCommand } = await import('./vmm/client/pair-commands.ts');
+      await backupCommand(folder, command.opts());
+    });
+  };
+
   const defineMachineCommand = (name: MachineCommand, help: string): void => {
     const command = cli.command(name).description(help);
     for (const [flag, text] of machineFlags) command.option(flag, text);
@@ -228,6 +240,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     ...Object.fromEntries(machineCommands.map(([name, help]) => [name, () => defineMachineCommand(name, help)])),
     standby: defineStandby,
     ...Object.fromEntries(pairCommands.map(([name, help]) => [name, () => definePairCommand(name, help)])),
+    backup: defineBackup,
     keys: defineKeys,
     doctor: defineDoctor,
   };

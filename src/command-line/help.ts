@@ -112,6 +112,18 @@ Examples:
   colo-vmm failover
   colo-vmm failover --vm web --i-am-sure`;
 
+export const backupHelp = `
+Ask the standby, on its host: the primary is not touched, and protection goes on. The folder is made with a raw file for each disk,
+sparse, and with backup.json, which says what it is of. It appears only once all of it is on the disk: if that fails, no folder is left.
+
+All disks are as they were at one checkpoint, as after a power cut of a guest. A backup that is in the way of what the guest writes ends,
+and so does one on a standby that takes over. Interrupting this command does not interrupt the backup; status shows how far it is.
+
+Example, on the standby's host:
+  colo-vmm backup /backup/web-monday --vm web
+  colo-vmm run --kernel vmlinuz --disk path=/backup/web-monday/disk0.img
+`;
+
 export const switchoverHelp = `
 For maintenance of the primary's host. A last checkpoint, then the guest runs on the standby, unprotected; clients notice a short
 pause. Nobody is asked, and nothing is lost. This machine's process ends with exit code 5: start colo-vmm standby here then, or

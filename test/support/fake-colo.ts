@@ -1,4 +1,5 @@
 import type {
+  ColoBackupReport,
   ColoCommand,
   ColoControl,
   ColoEvent,
@@ -41,6 +42,7 @@ export class FakeColo implements ColoControl {
   /** What it refuses a command with. */
   refusal: string | undefined;
   readonly asked: (ColoCommand | ProtectOptions)[] = [];
+  readonly backups: string[] = [];
   readonly log: ColoEvent[] = [];
   #listener: ColoListener | undefined;
 
@@ -55,6 +57,12 @@ export class FakeColo implements ColoControl {
 
   async events(all: boolean): Promise<readonly ColoEvent[]> {
     return this.log.filter(({ topic }) => all || (topic !== 'message' && topic !== 'checkpoint'));
+  }
+
+  async backup(path: string): Promise<ColoBackupReport> {
+    this.backups.push(path);
+    if (this.refusal !== undefined) throw new Error(this.refusal);
+    return { path, epoch: 12, totalBytes: 1 << 30, writtenBytes: 1 << 20 };
   }
 
   async protect(options: ProtectOptions): Promise<void> {

@@ -40,6 +40,7 @@ export type OwnStatus = Pick<
   | 'stops'
   | 'held'
   | 'disk'
+  | 'backup'
   | 'totals'
 >;
 

@@ -2,7 +2,7 @@ import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import type { Fd } from '../../host/libc.ts';
 import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
-import type { ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-control.ts';
+import type { ColoBackupReport, ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { SharedIoControl } from '../../vmm/platform/io-control.ts';
 import type { ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
 import type { SharedProtection, SharedReplica } from '../../vmm/platform/shared-protection.ts';
@@ -129,6 +129,8 @@ export type ColoCalls = {
   readonly status: { readonly given: Nothing; readonly answer: ColoStatus | undefined };
   /** @param all with messages and checkpoints (spec A.9) */
   readonly events: { readonly given: { readonly all: boolean }; readonly answer: readonly ColoEvent[] };
+  /** Copies the last checkpoint's disks to a new folder. */
+  readonly backup: { readonly given: { readonly path: string }; readonly answer: ColoBackupReport };
   readonly guestReset: { readonly given: Nothing; readonly answer: Nothing };
   readonly guestEnded: { readonly given: { readonly exitCode: number }; readonly answer: Nothing };
   readonly diskFailed: { readonly given: { readonly error: string }; readonly answer: Nothing };

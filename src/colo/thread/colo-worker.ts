@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/clock.ts';
 import { compile } from '../../host/compiler.ts';
 import { Doorbell } from '../../host/doorbell.ts';
-import type { ColoMilestone } from '../../vmm/monitor/colo-control.ts';
+import { backupsAreAStandbys, type ColoMilestone } from '../../vmm/monitor/colo-control.ts';
 import { refusals } from '../core/commands.ts';
 import { Recovery } from '../core/fencing/recovery.ts';
 import { PacketRecording } from '../record/packet-recording.ts';
@@ -42,6 +42,10 @@ export function threadMain(): void {
     command: (command) => (host === undefined ? refusals.notProtected : host.command(command)),
     status: () => host?.status(),
     events: ({ all }) => host?.log.recent(all) ?? [],
+    backup: ({ path }) => {
+      if (host instanceof SecondaryHost) return host.backup(path);
+      throw new Error(backupsAreAStandbys);
+    },
     endRecording: () => record?.close(),
     guestReset: () => host?.post({ kind: 'guest-reset' } as never),
     guestEnded: ({ exitCode }) => host?.post({ kind: 'guest-ended', exitCode }),

@@ -1,11 +1,13 @@
-import type {
-  ColoCommand,
-  ColoControl,
-  ColoEvent,
-  ColoListener,
-  ColoModes,
-  ColoStatus,
-  ProtectOptions,
+import {
+  backupsAreAStandbys,
+  type ColoBackupReport,
+  type ColoCommand,
+  type ColoControl,
+  type ColoEvent,
+  type ColoListener,
+  type ColoModes,
+  type ColoStatus,
+  type ProtectOptions,
 } from '../../vmm/monitor/colo-control.ts';
 import type { Calls, CallTable } from '../side/calls.ts';
 import type { ColoCalls } from '../side/machine-calls.ts';
@@ -54,6 +56,12 @@ export abstract class SideControl implements ColoControl {
 
   async events(all: boolean): Promise<readonly ColoEvent[]> {
     return (await this.calls?.call('events', { all }).catch(unlessClosed)) ?? [];
+  }
+
+  async backup(path: string): Promise<ColoBackupReport> {
+    const { calls } = this;
+    if (calls === undefined) throw new Error(backupsAreAStandbys);
+    return calls.call('backup', { path });
   }
 
   abstract protect(options: ProtectOptions): Promise<void>;

@@ -1,5 +1,12 @@
 import * as v from 'valibot';
-import type { ColoEvent, ColoHeadline, ColoMilestone, ColoStatus, ColoTopic } from '../monitor/colo-control.ts';
+import type {
+  ColoBackupReport,
+  ColoEvent,
+  ColoHeadline,
+  ColoMilestone,
+  ColoStatus,
+  ColoTopic,
+} from '../monitor/colo-control.ts';
 
 /** What a machine says about its pair, checked as a stranger's word. */
 
@@ -74,6 +81,7 @@ const status = v.object({
       markedBytes: v.exactOptional(count),
     }),
   ),
+  backup: v.exactOptional(v.object({ path: text, epoch: count, totalBytes: count, copiedBytes: count })),
   failover: v.exactOptional(v.object({ detectionMs: count, consentMs: count, loadMs: v.exactOptional(count) })),
   arbiter: v.object({
     name: text,
@@ -111,6 +119,14 @@ export const pairStatus: v.GenericSchema<unknown, ColoStatus | undefined> = v.un
     v.transform(() => undefined),
   ),
 ]);
+
+/** The answer to `x-colo-backup`. */
+export const backupReport = v.object({
+  path: text,
+  epoch: count,
+  totalBytes: count,
+  writtenBytes: count,
+}) satisfies v.GenericSchema<unknown, ColoBackupReport>;
 
 /** Of `X_COLO_EVENT`. */
 export const pairEvent = v.object({

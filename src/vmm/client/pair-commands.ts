@@ -4,7 +4,7 @@ import { printable } from '../../host/tell.ts';
 import type { ColoEvent, ColoStatus } from '../monitor/colo-control.ts';
 import type { MachineConnection } from './machine-connection.ts';
 import { checked } from './machine-status.ts';
-import { pairEvent, pairEvents, pairStatus } from './pair-answers.ts';
+import { backupReport, pairEvent, pairEvents, pairStatus } from './pair-answers.ts';
 import { renderEvent } from './pair-status.ts';
 import { MonitorError } from './qmp-client.ts';
 import { size } from './quantities.ts';
@@ -37,6 +37,8 @@ export interface EventsOptions extends ClientOptions {
 const periodMs = 250;
 /** As {@link periodMs}, where it takes no longer than a few checkpoints. */
 const switchoverPeriodMs = 20;
+/** A backup of large disks, to a slow one, takes its time. */
+const backupPatienceMs = 24 * 3_600_000;
 
 /** Body of `colo-vmm protect`. It stays until the machine is protected; that goes on if it is interrupted. */
 export async function protectCommand(flags: ProtectFlags): Promise<void> {
@@ -128,6 +130,20 @@ export async function switchoverCommand(options: ClientOptions): Promise<void> {
     print(
       options.json ? JSON.stringify({ switchedOver: true }) : 'the guest runs on the other host; here it has ended',
     );
+  });
+}
+
+/** Body of `colo-vmm backup`. It goes on if this is interrupted; `status` says how far it is. */
+export async function backupCommand(path: string, options: ClientOptions): Promise<void> {
+  await withMachine(options, async (machine) => {
+    const answer = await machine.ask('x-colo-backup', { path: resolve(path) }, backupPatienceMs);
+    const report = v.parse(backupReport, answer);
+    const { epoch, totalBytes, writtenBytes } = report;
+    if (options.json) print(JSON.stringify(report));
+    else
+      print(
+        `${report.path} holds the disks as of epoch ${epoch}: ${size(totalBytes)}, of which ${size(writtenBytes)} in use`,
+      );
   });
 }
 

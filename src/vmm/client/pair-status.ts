@@ -81,7 +81,7 @@ function placeOf({ role, headline, survivor, link, address, term, held }: ColoSt
 }
 
 function factsOf(status: ColoStatus): Fact[] {
-  const { headline, why, next, checkpoint, link } = status;
+  const { headline, why, next, checkpoint, link, backup } = status;
   const safe = headline === 'PROTECTED' || headline === 'PROTECTING';
   // Of a pair that is over, its last checkpoint tells nothing.
   const counts = safe || headline === 'PAIRING' || headline === 'WAITING';
@@ -94,6 +94,7 @@ function factsOf(status: ColoStatus): Fact[] {
     ...(safe ? [['mode', modeFact(status)] as const] : []),
     ...(counts ? heldFacts(status) : []),
     ...(counts || status.disk?.error !== undefined ? diskFacts(status) : []),
+    ...(backup === undefined ? [] : [['backup', backupFact(backup)] as const]),
     ...(link === undefined ? [] : [['link', linkFact(link)] as const]),
     ['arbiter', arbiterFact(status)],
     ...failoverFacts(status),
@@ -172,6 +173,10 @@ function diskFacts({ disk, headline }: ColoStatus): Fact[] {
   }
   const inStep = headline === 'PROTECTED' || headline === 'PROTECTING' ? 'in step; ' : '';
   return [['disk', `${inStep}${size(disk.logBytes)} not committed`]];
+}
+
+function backupFact({ path, epoch, totalBytes, copiedBytes }: NonNullable<ColoStatus['backup']>): string {
+  return `of epoch ${count(epoch)} to ${path}: ${size(totalBytes - copiedBytes)} left of ${size(totalBytes)}`;
 }
 
 function linkFact({ security, lastHeardMsAgo }: NonNullable<ColoStatus['link']>): string {

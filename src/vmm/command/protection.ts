@@ -1,12 +1,14 @@
 import type { Machine } from '../machine/machine.ts';
-import type {
-  ColoCommand,
-  ColoControl,
-  ColoEvent,
-  ColoListener,
-  ColoModes,
-  ColoStatus,
-  ProtectOptions,
+import {
+  backupsAreAStandbys,
+  type ColoBackupReport,
+  type ColoCommand,
+  type ColoControl,
+  type ColoEvent,
+  type ColoListener,
+  type ColoModes,
+  type ColoStatus,
+  type ProtectOptions,
 } from '../monitor/colo-control.ts';
 
 /** Whoever protects a machine, for as long as it runs. */
@@ -50,6 +52,11 @@ export class ProtectionOnDemand implements MachineProtection {
 
   async events(all: boolean): Promise<readonly ColoEvent[]> {
     return this.#made?.events(all) ?? [];
+  }
+
+  async backup(path: string): Promise<ColoBackupReport> {
+    if (this.#made === undefined) throw new Error(backupsAreAStandbys);
+    return this.#made.backup(path);
   }
 
   async protect(options: ProtectOptions): Promise<void> {

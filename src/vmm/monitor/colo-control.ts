@@ -72,6 +72,8 @@ export interface ColoStatus {
     /** P: what would be compared if this host died now and came back, beside what the survivor writes. */
     readonly markedBytes?: number;
   };
+  /** S: a copy of its disks that is being made. */
+  readonly backup?: ColoBackup;
   /** How long it would take now until the standby speaks: to notice the loss, then until consent is over, then to load. */
   readonly failover?: { readonly detectionMs: number; readonly consentMs: number; readonly loadMs?: number };
   readonly arbiter: {
@@ -92,6 +94,24 @@ export interface ColoStatus {
   };
   /** How often what programs are told of has happened in this process, as far as the log goes back. */
   readonly milestones?: Readonly<Partial<Record<ColoMilestone, number>>>;
+}
+
+/** A backup of a checkpoint's disks, while it is made. */
+export interface ColoBackup {
+  readonly path: string;
+  /** The checkpoint that it is of. */
+  readonly epoch: number;
+  readonly totalBytes: number;
+  readonly copiedBytes: number;
+}
+
+/** A backup that is made. */
+export interface ColoBackupReport {
+  readonly path: string;
+  readonly epoch: number;
+  /** Of all disks; and of these, what was not empty. */
+  readonly totalBytes: number;
+  readonly writtenBytes: number;
 }
 
 /** How far disks are equal. */
@@ -164,6 +184,10 @@ export type ColoCommand =
   | { readonly name: 'lost-heartbeat'; readonly sure: boolean }
   | { readonly name: 'failover'; readonly sure: boolean };
 
+/** Why a backup is refused wherever there is no standby. */
+export const backupsAreAStandbys =
+  'a backup of a protected machine is made on its standby: give --control of the standby, on its host';
+
 /** QEMU's words for who a side is, was, and why it is not any more (spec A.1). */
 export interface ColoModes {
   readonly mode: 'none' | 'primary' | 'secondary';
@@ -196,6 +220,8 @@ export interface ColoControl {
   status(): Promise<ColoStatus | undefined>;
   /** @param all with messages and checkpoints */
   events(all: boolean): Promise<readonly ColoEvent[]>;
+  /** S: copies the last checkpoint's disks to a new folder, an absolute path. @throws Error with one sentence */
+  backup(path: string): Promise<ColoBackupReport>;
   /** Begins to protect a machine that runs. @throws ConfigError, or an Error with one sentence */
   protect(options: ProtectOptions): Promise<void>;
   /** Has `listener` told of each event, and of QMP's COLO_EXIT. */

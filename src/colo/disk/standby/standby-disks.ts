@@ -8,6 +8,7 @@ import { messageTable } from '../../protocol/message-table.ts';
 import { type DiskQuestion, type DiskRecord, type Message, mostComparedBytes } from '../../protocol/messages.ts';
 import { type Epoch, epoch, noCheckpoint } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
+import { CheckpointCopy } from '../backup/checkpoint-copy.ts';
 import { DiskBuffer } from '../disk-buffer.ts';
 import { cannotBeWritten } from '../disk-failure.ts';
 import { type OpenDisk, OpenDisks } from '../disk-view.ts';
@@ -59,6 +60,10 @@ export class StandbyDisks {
   readonly #told: ToldPast;
   readonly #questions: DiskQuestions;
   #waiters: (() => void)[] = [];
+  /** A checkpoint that somebody copies: what is laid down over it waits. */
+  #copy: CheckpointCopy | undefined;
+  /** Reads for that. */
+  #reads = 0;
   /** What the first copy wrote, while it is not known yet how much of that was this side's own. */
   #copied: Difference | undefined;
   /** Of `disk-sync`: what came before is to be made durable. */
@@ -112,7 +117,7 @@ export class StandbyDisks {
 
   /** Nothing is under way on the disks. */
   get isIdle(): boolean {
-    return this.#busy === 0 && this.#questions.isIdle && this.#steps.isIdle;
+    return this.#busy + this.#reads === 0 && this.#questions.isIdle && this.#steps.isIdle;
   }
 
   /** A change of P's, in order. @throws ProtocolError if no such change could be P's */
@@ -203,13 +208,56 @@ export class StandbyDisks {
   discard(beyond: Epoch): void {
     this.#log.discard(beyond);
     this.#questions.forget();
-    if (beyond === noCheckpoint) this.#isOver = true;
+    if (beyond === noCheckpoint) {
+      this.#isOver = true;
+      this.#endCopy('nobody is protected here any more');
+    }
     const { records } = this.#log;
     this.#begun = 0;
     while (records[this.#begun] !== undefined && records[this.#begun]?.state !== 'waiting') this.#begun++;
     this.#logBytes = records.reduce((sum, { bytes }) => sum + bytes, 0);
     this.#lay();
     this.#wake();
+  }
+
+  /** The disks, in their order. */
+  get disks(): readonly { readonly id: string; readonly sizeBytes: number }[] {
+    return this.#open.map(({ id, backend: { sizeBytes } }) => ({ id, sizeBytes }));
+  }
+
+  /**
+   * Somebody copies the last checkpoint, block by block: what is laid down over it waits until that is copied. Ends by itself when this
+   * pairing does, a disk fails, or the machine's own thread takes the disks.
+   *
+   * @throws Error if there is none
+   */
+  beginCopy(now: () => number): CheckpointCopy {
+    if (this.#standsAt === noCheckpoint || this.#isOver) throw new Error('there is no checkpoint any more');
+    if (this.error !== undefined) throw new Error(this.error);
+    this.#copy?.end('another copy was begun');
+    const sizes = this.#open.map(({ backend }) => backend.sizeBytes);
+    this.#copy = new CheckpointCopy(this.#standsAt, sizes, now);
+    this.#copy.laid(this.#log.records[0]?.epoch);
+    return this.#copy;
+  }
+
+  /** For a copy: to the front of the buffer. 0, or a negative errno. */
+  async read(disk: number, offset: number, lengthBytes: number, buffer: DiskBuffer): Promise<number> {
+    this.#reads++;
+    try {
+      const { backend } = this.#open[disk] as OpenDisk;
+      const made = buffer.read(backend, offset, lengthBytes);
+      backend.start();
+      return await made;
+    } finally {
+      this.#reads--;
+      this.#wake();
+    }
+  }
+
+  #endCopy(why: string): void {
+    this.#copy?.end(why);
+    this.#lay();
   }
 
   /** Resolves once all that is committed is on the disk, or the disk has failed: what is read there is the checkpoint's then. */
@@ -224,6 +272,7 @@ export class StandbyDisks {
    * @throws Error if the disk has failed; nothing uses it then either
    */
   async handOver(): Promise<void> {
+    this.#endCopy('this side has taken over');
     while (this.#isInUse || !(this.#log.isLaid || this.error !== undefined)) await this.#moved();
     if (this.error !== undefined) throw new Error(this.error);
     if (this.#isOver || this.#standsAt === noCheckpoint) return;
@@ -244,6 +293,7 @@ export class StandbyDisks {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#isOver = true;
+    this.#copy?.end('this standby ends');
     this.#closeIfIdle();
   }
 
@@ -256,9 +306,9 @@ export class StandbyDisks {
   /** Begins to lay down what is next, as far as there are buffers. */
   #lay(): void {
     if (this.error !== undefined || this.#isClosed) return;
-    if (this.#log.nextToLay(this.#begun) === undefined || !this.#marks.mayWrite()) return;
+    if (this.#next() === undefined || !this.#marks.mayWrite()) return;
     for (let buffer = this.#idleLayers.pop(); buffer !== undefined; buffer = this.#idleLayers.pop()) {
-      const next = this.#log.nextToLay(this.#begun);
+      const next = this.#next();
       if (next === undefined) {
         this.#idleLayers.push(buffer);
         return;
@@ -270,12 +320,18 @@ export class StandbyDisks {
     }
   }
 
+  /** What is to be laid down next, and may be. */
+  #next(): Change | undefined {
+    const next = this.#log.nextToLay(this.#begun);
+    return next === undefined || this.#copy?.admits(next.epoch) === false ? undefined : next;
+  }
+
   #layDown(change: Change, buffer: DiskBuffer): void {
     const { record } = change;
     const { id, backend } = this.#open[record.disk] as OpenDisk;
     const order = this.#orders[record.disk] as ChangeOrder;
     const lengthBytes = record.kind === 'disk-write' ? record.data.length : record.lengthBytes;
-    const go = (): void => {
+    const lay = (): void => {
       if (record.kind === 'disk-write') buffer.bytes.set(record.data);
       const made =
         record.kind === 'disk-write'
@@ -290,6 +346,9 @@ export class StandbyDisks {
         if (result < 0) this.#fail(cannotBeWritten(id, errnoName(-result)));
         this.#retire();
       });
+    };
+    const go = (): void => {
+      if (this.#copy?.holdsBack(record.disk, record.offset, lengthBytes, lay) !== true) lay();
     };
     // Changes of the same bytes one after the other; all others as the disk takes them.
     const { offset } = record;
@@ -307,6 +366,7 @@ export class StandbyDisks {
       this.#begun--;
       this.#laid++;
     }
+    this.#copy?.laid(this.#log.records[0]?.epoch);
     if (this.#laid > before) this.#parts.post({ kind: 'disk-laid', bytes: this.#log.laidBytes });
     this.#lay();
     this.#questions.answer();
@@ -341,6 +401,7 @@ export class StandbyDisks {
   #fail(error: string): void {
     if (this.error !== undefined) return;
     this.error = error;
+    this.#copy?.end(error);
     this.#parts.post({ kind: 'disk-failed', error });
   }
 

@@ -1,6 +1,6 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc.ts';
-import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import type { ColoBackupReport, ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import { showHostPort } from '../../command/host-port.ts';
 import type { SecondaryConfig } from '../../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../../core/events.ts';
@@ -24,6 +24,7 @@ import type { Listen } from '../standby-door.ts';
 import { Attachment } from './attachment.ts';
 import { Greeting } from './greeting.ts';
 import { OwnHistory } from './own-history.ts';
+import { StandbyBackup } from './standby-backup.ts';
 import { headlines, whatIsGone, whyBusy } from './standby-words.ts';
 import { StandingByAgain } from './standing-by-again.ts';
 import { SurvivorSearch } from './survivor-search.ts';
@@ -45,6 +46,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #history: OwnHistory;
   readonly #greeting: Greeting;
   readonly #steps: TakeoverSteps;
+  readonly #backup: StandbyBackup;
   #listener: Awaited<ReturnType<Listen>> | undefined;
   #search: SurvivorSearch | undefined;
   /** What holds checkpoints of P's machine. */
@@ -111,6 +113,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       if (this.link === link && this.#secondary.phase === 'listening')
         this.#drop(link, `said nothing for ${stepMs} ms`);
     });
+    this.#backup = new StandbyBackup(config.pair, this.log, () => this.now);
     this.#steps = new TakeoverSteps({
       calls,
       lane: this.lane,
@@ -159,6 +162,12 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#attached?.own?.work();
   }
 
+  /** Copies the last checkpoint's disks to a new folder, an absolute path. @throws Error with one sentence */
+  backup(path: string): Promise<ColoBackupReport> {
+    const { phase, term } = this.#secondary;
+    return this.#backup.make(path, { phase, term, disks: this.#attached?.disks });
+  }
+
   override async close(): Promise<void> {
     this.#attached?.own?.close();
     this.#greeting.close();
@@ -173,12 +182,14 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   protected override ownStatus(): OwnStatus {
     const { received } = this.#secondary;
     const { disks } = this.#attached ?? {};
+    const { progress: backup } = this.#backup;
     return {
       mode: this.#secondary.guest === 'none' ? 'buffered' : 'comparing',
       address: this.#address,
       ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
       epoch: received + 1,
       totals: { checkpoints: this.#checkpoints },
+      ...(backup === undefined ? {} : { backup }),
       ...(this.#lastReceivedAt === undefined || received === noCheckpoint
         ? {}
         : { checkpoint: { epoch: received, msAgo: this.now - this.#lastReceivedAt } }),

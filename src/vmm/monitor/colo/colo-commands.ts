@@ -1,6 +1,7 @@
+import { isAbsolute } from 'node:path';
 import * as v from 'valibot';
 import { inTime, Patience } from '../../thread/patience.ts';
-import type { ColoCommand, ColoControl, ColoModes } from '../colo-control.ts';
+import { backupsAreAStandbys, type ColoCommand, type ColoControl, type ColoModes } from '../colo-control.ts';
 import type { Monitor } from '../monitor.ts';
 import { type CommandTable, command } from '../qmp-command.ts';
 import { QmpError } from '../qmp-protocol.ts';
@@ -147,6 +148,11 @@ export const coloCommands: CommandTable = {
   ),
   'x-colo-unprotect': command({}, (monitor) => tell(monitor, { name: 'unprotect' })),
   'x-colo-switchover': command({}, (monitor) => tell(monitor, { name: 'switchover' })),
+  'x-colo-backup': command({ path: v.string() }, ({ colo }, { path }) => {
+    if (!isAbsolute(path)) throw new QmpError('GenericError', `${path}: give an absolute path`);
+    if (colo === undefined) throw new QmpError('GenericError', backupsAreAStandbys);
+    return colo.backup(path);
+  }),
   'x-colo-checkpoint': command({}, (monitor) => tell(monitor, { name: 'checkpoint' })),
   'x-colo-failover': command({ sure: v.optional(v.boolean()) }, async (monitor, { sure = false }) => {
     const refusal = await monitor.colo?.command({ name: 'failover', sure });

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { statusCommand } from '../../../../src/vmm/client/client-commands.ts';
 import {
+  backupCommand,
   checkpointCommand,
   eventsCommand,
   failoverCommand,
@@ -200,6 +201,18 @@ test('events are shown as they were, and with --all the messages too', async (t)
     lines.map((line) => JSON.parse(line)),
     colo.log,
   );
+});
+
+test('a backup goes to an absolute path, and says what it holds, or why there is none', async (t) => {
+  const { colo, control } = await Served.start(t);
+  const { lines } = await outcome(() => backupCommand('monday', { control }));
+  const path = join(process.cwd(), 'monday');
+  t.strictSame(colo.backups, [path]);
+  t.strictSame(lines, [`${path} holds the disks as of epoch 12: 1 GiB, of which 1 MiB in use`]);
+  const { lines: json } = await outcome(() => backupCommand('monday', { control, json: true }));
+  t.strictSame(JSON.parse(json[0] ?? ''), { path, epoch: 12, totalBytes: 2 ** 30, writtenBytes: 2 ** 20 });
+  colo.refusal = 'this machine has no disks';
+  t.match((await outcome(() => backupCommand('monday', { control }))).error, /this machine has no disks/);
 });
 
 for (const all of [false, true]) {

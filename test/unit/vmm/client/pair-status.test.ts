@@ -179,6 +179,11 @@ for (const [what, status, line] of [
     'disk           copying: 1 KiB left of 1 KiB that may differ, 0 B copied',
   ],
   [
+    'a backup that is being made',
+    { ...protectedStatus, backup: { path: '/backup/monday', epoch: 1200, totalBytes: 2 ** 33, copiedBytes: 2 ** 31 } },
+    'backup         of epoch 1,200 to /backup/monday: 6 GiB left of 8 GiB',
+  ],
+  [
     'a disk that has failed',
     { ...protectedStatus, disk: { logBytes: 0, error: 'root: EIO' } },
     'disk           FAILED: root: EIO',

@@ -158,6 +158,7 @@ test('has no name for a machine that was given none', async (t) => {
 /** Those that need a machine with a state, arguments or a pair. */
 const needy = [
   ...['x-reload', 'x-snapshot', 'xen-set-replication', 'migrate-set-capabilities', 'x-colo-protect'],
+  ...['x-colo-backup'],
   ...['x-colo-lost-heartbeat', 'x-colo-unprotect', 'x-colo-checkpoint', 'x-colo-switchover', 'x-colo-failover'],
 ];
 

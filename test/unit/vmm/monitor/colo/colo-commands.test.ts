@@ -63,6 +63,16 @@ test('a machine in no pair answers as a QEMU without COLO', async (t) => {
   t.strictSame(await client.returned('xen-set-replication', { ...nothing, enable: false, failover: true }), {});
 });
 
+test('x-colo-backup copies to an absolute path, where there is a standby', async (t) => {
+  const { client, colo } = paired();
+  t.match(await client.returned('x-colo-backup', { path: '/backup/monday' }), { path: '/backup/monday', epoch: 12 });
+  t.equal(await client.refusal('x-colo-backup', { path: 'monday' }), 'monday: give an absolute path');
+  t.strictSame(colo.backups, ['/backup/monday']);
+  colo.refusal = 'this machine has no disks';
+  t.equal(await client.refusal('x-colo-backup', { path: '/backup/monday' }), 'this machine has no disks');
+  t.match(await alone().client.refusal('x-colo-backup', { path: '/backup/monday' }), /made on its standby/);
+});
+
 test('says who a side is and was, and why it is not any more', async (t) => {
   const { client, colo } = paired();
   t.strictSame(await client.returned('query-colo-status'), { mode: 'primary', 'last-mode': 'none', reason: 'none' });
