@@ -194,6 +194,16 @@ export class Comparator implements FlowOutcome {
   }
 
   /**
+   * An epoch has ended whose packets were not here: what is known of connections is old, and where they go on would be waited for in
+   * vain. Nothing waits: after {@link endEpoch}.
+   */
+  forget(): void {
+    this.#flows.forEach((flow) => {
+      this.#flows.remove(flow);
+    });
+  }
+
+  /**
    * S's guest runs in the open epoch: from here on it may be too late with an answer. What P says while S loads the checkpoint is
    * not what the guests do not agree about.
    */

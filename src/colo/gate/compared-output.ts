@@ -53,9 +53,10 @@ export class ComparedOutput implements CompareOutcome {
     this.#comparator.secondary(epoch, card, data, 0, data.length, this.#confirmations.came(), now);
   }
 
-  /** All of P's output of that epoch was here. */
-  endEpoch(epoch: Epoch): void {
+  /** All of P's output of that epoch was here, if it was compared. */
+  endEpoch(epoch: Epoch, wasCompared: boolean): void {
     this.#comparator.endEpoch(epoch);
+    if (!wasCompared) this.#comparator.forget();
     this.#epoch = next(epoch);
     this.#confirmations.begin();
     this.#dropped = [];

@@ -366,7 +366,7 @@ export class PrimaryPackets {
     if (!this.#mirrors || !this.#maySend || this.#captured < this.#epoch) return;
     // Spec B.15: of an epoch that was compared, what still waits travels with its checkpoint.
     if (this.#mode === 'comparing') for (const packet of this.#gate.waiting(this.#epoch)) this.#sendWaiting(packet);
-    this.#compared?.endEpoch(this.#epoch);
+    this.#compared?.endEpoch(this.#epoch, this.#mode === 'comparing');
     this.#mode = this.#nextMode;
     const items = this.#items;
     if (!this.#parts.send({ kind: 'packets-end', epoch: this.#epoch, items })) this.#maySend = false;

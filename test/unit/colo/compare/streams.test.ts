@@ -525,6 +525,18 @@ test('a connection older than the comparison', async (t) => {
   t.strictSame([rig.released, rig.reasons.length], [[1, 2, 3, 4, 6], 1], 'which covers it');
 });
 
+test('a connection that went on while nobody compared is as new, and waits for nothing that was said meanwhile', async (t) => {
+  const rig = new CompareRig();
+  rig.both(data(100, 'compared'));
+  rig.checkpoint();
+  // Here P says 'buffered' in an epoch that is not compared.
+  rig.checkpoint();
+  rig.comparator.forget();
+  t.equal(rig.comparator.sizes.flows, 0);
+  rig.both(data(116, 'compared again'));
+  t.strictSame([rig.released, rig.reasons], [[1, 2], []]);
+});
+
 test('S is first in a connection older than the comparison', async (t) => {
   const rig = new CompareRig();
   rig.s(data(90, '0123456789in the midst'));

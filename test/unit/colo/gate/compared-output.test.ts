@@ -5,12 +5,13 @@ import { policyOfPorts } from '../../../../src/colo/compare/flow-policy.ts';
 import type { PrimaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
 import { PrimaryPackets } from '../../../../src/colo/gate/primary-packets.ts';
+import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
 import type { Message, OutputConfirmed, Packet } from '../../../../src/colo/protocol/messages.ts';
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
 import { close, createPipe, tryRead } from '../../../../src/host/libc.ts';
 import { RecordProducer } from '../../../../src/host/record-ring.ts';
 import { kindOfCard, newSharedPackets } from '../../../../src/vmm/platform/packet-rings.ts';
-import { udpPacket } from '../../../support/packets.ts';
+import { tcpPacket, udpPacket } from '../../../support/packets.ts';
 
 const never = Number.POSITIVE_INFINITY;
 const past = Number.NEGATIVE_INFINITY;
@@ -64,14 +65,16 @@ function comparedRig(t: Test) {
     events,
     divergences,
     state,
-    says: (letter: string, epoch = 1, port = 53) => {
-      const bytes = answer(letter, port);
+    says: (letter: string | Uint8Array, epoch = 1, port = 53) => {
+      const bytes = typeof letter === 'string' ? answer(letter, port) : letter;
       outbox.bytes.set(bytes, outbox.reserve(bytes.length));
       outbox.commit(kindOfCard(0), epoch);
       packets.work();
     },
-    standbySays: (letter: string, epoch = 1, port = 53) =>
-      packets.secondary({ kind: 'secondary-output', epoch: e(epoch), card: 0, data: answer(letter, port) }),
+    standbySays: (letter: string | Uint8Array, epoch = 1, port = 53) => {
+      const data = typeof letter === 'string' ? answer(letter, port) : letter;
+      packets.secondary({ kind: 'secondary-output', epoch: e(epoch), card: 0, data });
+    },
     left: () => {
       const bytes = new Uint8Array(100 * size);
       const count = Math.max(0, tryRead(reader, bytes));
@@ -188,4 +191,21 @@ test('the core hears how long output has waited until it left, in which mode, on
   packets.permit(e(2), never);
   while (told().length === 1) await turn();
   t.same(told().at(-1), { kind: 'output-waited', mode: 'buffered', packets: 1, waitedMs: 7 });
+});
+
+test('a connection that goes on through a buffered epoch is compared from where it is then', async (t) => {
+  const { packets, says, standbySays } = comparedRig(t);
+  const data = (sequence: number) => tcpPacket({ sequence, acknowledgement: 1, flags: tcpFlag.ack, payload: 'four' });
+  packets.permit(e(0), never);
+  says(data(0));
+  standbySays(data(0));
+  packets.epochCaptured(e(1), 'buffered');
+  says(data(4), 2);
+  packets.epochCaptured(e(2), 'comparing');
+  packets.permit(e(2), never);
+  t.equal(packets.facts.packets, 0);
+  says(data(8), 3);
+  t.equal(packets.facts.packets, 1);
+  standbySays(data(8), 3);
+  t.equal(packets.facts.packets, 0, 'S has said it');
 });
