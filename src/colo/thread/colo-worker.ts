@@ -14,7 +14,7 @@ import type {
   PrimaryMachineCalls,
   SecondaryMachineCalls,
 } from '../side/machine-calls.ts';
-import { PrimaryHost } from '../side/primary-host.ts';
+import { PrimaryHost } from '../side/primary/primary-host.ts';
 import { SecondaryHost } from '../side/secondary/secondary-host.ts';
 import { CountingThread, SignsOfLife } from '../side/signs-of-life.ts';
 import type { ColoBirth } from './colo-birth.ts';

@@ -9,7 +9,7 @@ import { epoch as epochOf, noCheckpoint } from '../../../src/colo/protocol/numbe
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
 import { Calls } from '../../../src/colo/side/calls.ts';
 import type { ColoCalls, CommonMachineCalls, PrimaryMachineCalls } from '../../../src/colo/side/machine-calls.ts';
-import { PrimaryHost } from '../../../src/colo/side/primary-host.ts';
+import { PrimaryHost } from '../../../src/colo/side/primary/primary-host.ts';
 import { SignsOfLife } from '../../../src/colo/side/signs-of-life.ts';
 import { EIO } from '../../../src/host/errno.ts';
 import { EventFd } from '../../../src/host/eventfd.ts';

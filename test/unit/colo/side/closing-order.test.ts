@@ -6,7 +6,7 @@ import { streamOf } from '../../../../src/colo/protocol/message-table.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
 import type { PrimaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
-import { PrimaryHost } from '../../../../src/colo/side/primary-host.ts';
+import { PrimaryHost } from '../../../../src/colo/side/primary/primary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
 import { Doorbell } from '../../../../src/host/doorbell.ts';
 import { FakeLink } from '../../../../tools/fuzz/peer/fake-link.ts';

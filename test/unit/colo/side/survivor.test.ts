@@ -4,7 +4,7 @@ import { protocolVersion } from '../../../../src/colo/protocol/messages.ts';
 import { term } from '../../../../src/colo/protocol/numbers.ts';
 import type { Heritage } from '../../../../src/colo/side/heritage.ts';
 import type { PrimaryMachineCalls, SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
-import { PrimaryHost } from '../../../../src/colo/side/primary-host.ts';
+import { PrimaryHost } from '../../../../src/colo/side/primary/primary-host.ts';
 import { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../src/colo/side/term-store.ts';

@@ -1,61 +1,34 @@
-import { randomInt } from 'node:crypto';
-import type { EngineChooser } from '../../block/disk-engines.ts';
-import type { Fd } from '../../host/libc.ts';
-import { RunDelay } from '../../host/run-delay.ts';
-import type { ColoHeadline } from '../../vmm/monitor/colo-control.ts';
-import { newSharedPackets } from '../../vmm/platform/packet-rings.ts';
-import { OpenEpoch, type SharedProtection } from '../../vmm/platform/shared-protection.ts';
-import { VcpuControl } from '../../vmm/vcpu/vcpu-control.ts';
-import { showHostPort } from '../command/host-port.ts';
-import type { PrimaryConfig } from '../command/pair-config.ts';
-import { type Divergence, divergenceText } from '../compare/divergence.ts';
-import { type PortPolicy, policyOfPorts } from '../compare/flow-policy.ts';
-import type { Effect, Notice, PrimaryEvent } from '../core/events.ts';
-import { Primary } from '../core/primary/primary.ts';
-import { specification } from '../core/rules.ts';
-import { diskViews } from '../disk/disk-view.ts';
-import type { Suspicion } from '../disk/history/history.ts';
-import { HistoryStore } from '../disk/history/history-store.ts';
-import { PrimaryChanges } from '../disk/history/primary-changes.ts';
-import { PrimaryDisks } from '../disk/primary-disks.ts';
-import { newSharedDisks } from '../disk/shared-disks.ts';
-import { PrimaryPackets } from '../gate/primary-packets.ts';
-import { tapsOf } from '../gate/tap-writer.ts';
-import { dial } from '../link/dial.ts';
-import type { PeerLink } from '../link/peer-link.ts';
-import { turnAway } from '../link/turn-away.ts';
-import type { Captured } from '../machine/shared-checkpoints.ts';
-import { guestTime } from '../memory/guest-first.ts';
-import { PageSender } from '../memory/page-sender.ts';
-import { RecentDivergences } from '../observe/recent-divergences.ts';
-import type { Frame } from '../protocol/frame.ts';
-import type { MachineShape } from '../protocol/machine-shape.ts';
-import type { StreamName } from '../protocol/message-table.ts';
-import { isDiskAnswer, type Message, type SecondaryOutput } from '../protocol/messages.ts';
-import { type Epoch, type Mode, noCheckpoint } from '../protocol/numbers.ts';
-import type { PacketRecord } from '../record/packet-record.ts';
-import type { Calls } from './calls.ts';
-import type { Heritage } from './heritage.ts';
-import { Host, type HostBirth, type HostListener, type OwnStatus } from './host.ts';
-import type { ColoCalls, PrimaryMachineCalls } from './machine-calls.ts';
-import { RecentFigures } from './recent-figures.ts';
-import { IoThreadSigns, type SignsOfLife, VcpuSigns } from './signs-of-life.ts';
-import { StandbyDoor } from './standby-door.ts';
+import type { EngineChooser } from '../../../block/disk-engines.ts';
+import type { Fd } from '../../../host/libc.ts';
+import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import type { PrimaryConfig } from '../../command/pair-config.ts';
+import { type Divergence, divergenceText } from '../../compare/divergence.ts';
+import type { Effect, Notice, PrimaryEvent } from '../../core/events.ts';
+import { Primary } from '../../core/primary/primary.ts';
+import type { Suspicion } from '../../disk/history/history.ts';
+import { HistoryStore } from '../../disk/history/history-store.ts';
+import { PrimaryChanges } from '../../disk/history/primary-changes.ts';
+import { dial } from '../../link/dial.ts';
+import type { PeerLink } from '../../link/peer-link.ts';
+import { turnAway } from '../../link/turn-away.ts';
+import type { Captured } from '../../machine/shared-checkpoints.ts';
+import { RecentDivergences } from '../../observe/recent-divergences.ts';
+import type { Frame } from '../../protocol/frame.ts';
+import type { MachineShape } from '../../protocol/machine-shape.ts';
+import type { StreamName } from '../../protocol/message-table.ts';
+import { isDiskAnswer, type SecondaryOutput } from '../../protocol/messages.ts';
+import { type Epoch, type Mode, noCheckpoint } from '../../protocol/numbers.ts';
+import type { PacketRecord } from '../../record/packet-record.ts';
+import type { Calls } from '../calls.ts';
+import type { Heritage } from '../heritage.ts';
+import { Host, type HostBirth, type HostListener, type OwnStatus } from '../host.ts';
+import type { ColoCalls, PrimaryMachineCalls } from '../machine-calls.ts';
+import type { SignsOfLife } from '../signs-of-life.ts';
 
-/** `run --standby` tries again after so long: at first soon, then less often. */
-const firstRetryMs = 1000;
-const longestRetryMs = 10_000;
-
-/** What serves the guest while it is protected, or about to be. */
-interface Attached {
-  readonly packets: PrimaryPackets;
-  readonly disks: PrimaryDisks;
-  readonly pages: PageSender;
-  /** Of the guest's vCPUs. */
-  readonly runDelay: RunDelay;
-  /** Without any there is no io thread that would answer. */
-  readonly hasDevices: boolean;
-}
+import { CheckpointFigures } from './checkpoint-figures.ts';
+import { guestStatus, headlines, howToProtect, mebibytes, placeAndMode, unsafeFlows } from './primary-words.ts';
+import { newRings, ProtectedGuest } from './protected-guest.ts';
+import { StandbyContact } from './standby-contact.ts';
 
 /** The primary's side of a pair, on the colo thread. */
 export class PrimaryHost extends Host<PrimaryEvent> {
@@ -64,7 +37,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #bell: Fd;
   readonly #signs: SignsOfLife;
   readonly #primary: Primary;
-  readonly #dial: typeof dial;
   readonly #engines: EngineChooser | undefined;
   readonly #rings: typeof newRings;
   readonly #record: PacketRecord | undefined;
@@ -72,26 +44,15 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #store: HistoryStore;
   /** Where a standby's disks may differ from these, since somebody knows. */
   #changes: PrimaryChanges | undefined;
-  #attached: Attached | undefined;
-  /** Those whose threads are watched. */
-  #vcpus = 0;
+  #attached: ProtectedGuest | undefined;
   #captured: Captured | undefined;
   #lastPeer: string | undefined;
   #isSurvivor: boolean;
-  /** Of a survivor: whoever comes there is to be its standby. */
-  readonly #door: StandbyDoor | undefined;
-  #dialling: AbortController | undefined;
-  #retry: NodeJS.Timeout | undefined;
-  #retryMs = firstRetryMs;
+  readonly #contact: StandbyContact;
   #insists: boolean;
-  readonly #stops = new RecentFigures();
+  readonly #figures = new CheckpointFigures();
   /** Of this protection; a new one begins without. */
   #divergences = new RecentDivergences();
-  #lastReasons: readonly string[] = [];
-  #checkpoints = 0;
-  /** Over all protections. */
-  readonly #totals = { checkpoints: 0, stoppedMs: 0, pages: 0 };
-  #lastCheckpointAt: number | undefined;
   #delayMs: number;
 
   constructor(
@@ -135,13 +96,23 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#calls = calls;
     this.#bell = bell;
     this.#signs = signs;
-    this.#dial = open;
     this.#engines = engines;
     this.#rings = rings;
     this.#record = record;
     this.#insists = config.insists;
     this.#delayMs = config.settings.checkpointDelayMs;
-    if (config.awaits === true) this.#door = this.#newDoor();
+    this.#contact = new StandbyContact({
+      config,
+      dial: open,
+      came: (link) => this.#called(link),
+      connected: (link) => this.#connected(link),
+      failed: (reason) => this.post({ kind: 'connect-failed', reason }),
+      isAwaited: () => this.#primary.phase === 'connecting',
+      again: () => {
+        if (this.#primary.phase === 'unprotected') this.command({ name: 'protect' });
+      },
+      log: (topic, text) => this.log.add(topic, text),
+    });
     this.#isSurvivor = heritage !== undefined;
     if (heritage !== undefined) this.inherit(heritage);
     if (heritage?.changes !== undefined) this.#changes = PrimaryChanges.inherited(this.#store, heritage.changes);
@@ -153,20 +124,20 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       this.log.add('protection', `UNSAFE: output of port ${port} leaves unseen (--flow port=${port},policy=pass)`);
     }
     void this.arbiter.watch();
-    if (this.#door === undefined) {
+    if (!this.#contact.waits) {
       this.command({ name: 'protect' });
       return;
     }
     // It has the term already, and an arbiter that nobody could ask then is to hear of it.
     void this.arbiter.register(this.#primary.term);
-    void this.#door.open();
+    this.#contact.open();
   }
 
   override command(command: Parameters<Host<PrimaryEvent>['command']>[0]): string | undefined {
     if (command.name === 'protect') this.#insists = this.#config.insists;
     if (command.name === 'unprotect') {
       this.#insists = false;
-      clearTimeout(this.#retry);
+      this.#contact.stopTrying();
     }
     const refusal = super.command(command);
     if (command.name === 'set-checkpoint-delay' && refusal === undefined) this.#delayMs = command.delayMs;
@@ -180,9 +151,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   }
 
   override async close(): Promise<void> {
-    clearTimeout(this.#retry);
-    this.#door?.close();
-    this.#dialling?.abort();
+    this.#contact.close();
     this.#attached?.pages.close();
     // Nothing that is held leaves once the connections are closed (spec B.6).
     this.#attached?.packets.permit(noCheckpoint, Number.NEGATIVE_INFINITY);
@@ -192,60 +161,26 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   }
 
   protected override ownStatus(): OwnStatus {
-    const { now } = this;
-    const { packets, disks } = this.#attached ?? {};
-    const stops = this.#stops.summary(now);
-    const { progress: synchronising, outcome: synchronised } = disks ?? {};
-    const { mode, why: modeWhy } = this.#primary.mode;
-    const compared = packets?.comparison;
-    const { flows = [] } = this.#config;
+    const primary = this.#primary;
+    const attached = this.#attached;
+    const compared = attached?.packets.comparison;
     return {
-      totals: { ...this.#totals },
-      mode,
-      ...(flows.length === 0
-        ? {}
-        : { flows: flows.map((flow) => ({ ...flow, ...(flow.policy === 'pass' ? { unsafe: true as const } : {}) })) }),
+      ...this.#figures.status(primary.openEpoch, this.#delayMs, this.now),
+      ...placeAndMode(this.#config, primary),
       ...(compared === undefined
         ? {}
         : {
-            modeWhy,
+            modeWhy: primary.mode.why,
             compared: {
               released: compared.released,
               passed: compared.passed,
               divergences: compared.divergences,
-              checkpoints: this.#checkpoints,
+              checkpoints: this.#figures.count,
               recent: this.#divergences.list(),
             },
           }),
-      address: showHostPort(this.#config.standby),
-      ...(this.#isSurvivor && this.#primary.phase === 'unprotected' ? { survivor: true } : {}),
-      epoch: this.#primary.openEpoch,
-      ...(this.#lastCheckpointAt === undefined
-        ? {}
-        : {
-            checkpoint: {
-              epoch: this.#primary.openEpoch - 1,
-              msAgo: now - this.#lastCheckpointAt,
-              delayMs: this.#delayMs,
-              reasons: this.#lastReasons,
-            },
-          }),
-      ...(stops === undefined || this.#captured === undefined
-        ? {}
-        : { stops: { ...stops, pages: this.#captured.pages, parts: this.#captured.parts } }),
-      ...(packets === undefined ? {} : { held: packets.facts }),
-      ...(disks === undefined
-        ? {}
-        : {
-            disk: {
-              logBytes: disks.outstandingBytes,
-              ...(disks.guestWaits ? { guestWaits: true } : {}),
-              ...(disks.error === undefined ? {} : { error: disks.error }),
-              ...(synchronising === undefined ? {} : { synchronising }),
-              ...(synchronised === undefined ? {} : { synchronised }),
-              ...(this.#changes === undefined ? {} : { markedBytes: this.#changes.markedBytes }),
-            },
-          }),
+      ...(this.#isSurvivor && primary.phase === 'unprotected' ? { survivor: true } : {}),
+      ...(attached === undefined ? {} : guestStatus(attached, this.#changes)),
     };
   }
 
@@ -288,7 +223,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const attached = this.#attached;
     switch (effect.kind) {
       case 'connect':
-        this.#connect();
+        this.#contact.connect();
         return;
       case 'attach': {
         const { link } = this;
@@ -345,7 +280,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   protected override noticed(notice: Notice): void {
     switch (notice.kind) {
       case 'protected':
-        this.#retryMs = firstRetryMs;
+        this.#contact.succeeded();
         this.#isSurvivor = false;
         void this.arbiter.register(notice.term);
         this.become('its standby has all of it');
@@ -380,10 +315,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`, 'fenced');
         return;
       case 'checkpoint':
-        this.#checkpoints++;
-        this.#totals.checkpoints++;
-        this.#lastReasons = notice.reasons;
-        this.#lastCheckpointAt = this.now;
+        this.#figures.begun(notice.reasons, this.now);
         this.log.addFrequent('checkpoint', () => `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
         return;
       case 'colo-exit':
@@ -417,10 +349,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     if (phase === 'waiting') return this.remedy(this.#peerName);
     if (phase === 'unprotected') {
       if (!this.#insists) return 'colo-vmm protect --standby HOST:PORT ...';
-      const { pair, standby } = this.#config;
-      return this.#door === undefined
-        ? `it is tried again; start the standby there: colo-vmm standby --name ${pair} --listen ...`
-        : `start a standby on the other host: colo-vmm standby --name ${pair} --listen ... --peer THIS-HOST:${standby.port}`;
+      return howToProtect(this.#config, this.#contact.waits);
     }
     if (phase === 'fenced') return 'end it: colo-vmm stop --force; then make it the standby: colo-vmm standby ...';
     return undefined;
@@ -430,18 +359,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     return this.#lastPeer ?? this.#config.standby.host;
   }
 
-  #newDoor(): StandbyDoor {
-    const { standby, security, settings } = this.#config;
-    return new StandbyDoor({
-      ...standby,
-      security,
-      patienceMs: settings.stepMs,
-      refused: (reason) => this.log.add('peer', reason),
-      failed: (reason) => this.log.add('protection', `no standby can come: ${reason}`),
-      came: (link) => this.#called(link),
-    });
-  }
-
   /** A standby asks whether it is wanted. */
   #called(link: PeerLink): void {
     const { phase } = this.#primary;
@@ -449,7 +366,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       this.command({ name: 'protect' });
       return;
     }
-    this.#door?.take();
+    this.#contact.take();
     const reason = phase === 'unprotected' ? 'protection was ended here' : `it has ${this.#peerName} for that`;
     turnAway(link, 'primary', this.#primary.term, reason);
   }
@@ -461,107 +378,35 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.post({ kind: 'connected' });
   }
 
-  #connect(): void {
-    if (this.#door !== undefined) {
-      const caller = this.#door.take();
-      if (caller === undefined) this.post({ kind: 'connect-failed', reason: 'no standby has come yet' });
-      else this.#connected(caller);
-      return;
-    }
-    const dialling = new AbortController();
-    this.#dialling?.abort();
-    this.#dialling = dialling;
-    const { standby, security, settings } = this.#config;
-    this.#dial({ ...standby, security, role: 'primary', patienceMs: settings.stepMs, signal: dialling.signal }).then(
-      (link) => {
-        if (this.#dialling !== dialling || this.#primary.phase !== 'connecting') {
-          link.destroy();
-          return;
-        }
-        this.#connected(link);
-      },
-      (error: Error) => {
-        if (this.#dialling === dialling) this.post({ kind: 'connect-failed', reason: error.message });
-      },
-    );
-  }
-
   /** Whoever insists tries again until the guest is protected. */
   #tryAgain(): void {
-    clearTimeout(this.#retry);
-    if (!this.#insists || this.#door !== undefined) return;
-    this.#retry = setTimeout(() => {
-      if (this.#primary.phase === 'unprotected') this.command({ name: 'protect' });
-    }, this.#retryMs);
-    this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
+    if (this.#insists) this.#contact.tryAgain();
+    else this.#contact.stopTrying();
   }
 
   /** @param link of the pairing that this is for: the next one, on another link, has nothing to do with it */
   async #attach(link: PeerLink | undefined): Promise<void> {
     this.#changes ??= await PrimaryChanges.begin(this.#store, this.#diskSizes);
-    const changes = this.#changes;
-    changes.beginPairing();
-    const shared: SharedProtection = {
-      changes: changes.shared,
-      epoch: new OpenEpoch().storage,
+    const { settings, flows = [] } = this.#config;
+    this.#attached = await ProtectedGuest.attach({
+      calls: this.#calls,
       bell: this.#bell,
-      ...this.#rings(this.#config.settings.diskLogBytes),
-    };
-    const views = await this.#calls.call('attach', shared);
-    changes.forwarded();
-    const io = views.io && new IoThreadSigns(views.io);
-    const parts = {
-      rules: specification,
-      // What is left of a pairing when the next one begins goes nowhere.
-      send: (message: Message): boolean => (this.link === link ? this.send(message) : true),
-      post: (event: PrimaryEvent): void => this.post(event),
-      now: (): number => this.now,
-      wakeIo: (): void => io?.nudge(),
-    };
-    const comparing = {
-      policyOf: policyOfPorts(this.#config.flows ?? []),
-      seed: randomInt(2 ** 32),
-      diverged: (divergence: Divergence) => this.#diverged(divergence),
-    };
-    const packets = new PrimaryPackets({
-      ...parts,
-      shared: shared.packets,
+      signs: this.#signs,
+      settings,
+      flows,
+      engines: this.#engines,
+      rings: this.#rings,
       record: this.#record,
-      taps: tapsOf(views.devices),
-      ...(this.#config.settings.compares ? { comparing } : {}),
+      changes: this.#changes,
+      window: this.#primary.diskWindow,
+      now: () => this.now,
+      post: (event) => this.post(event),
+      send: (message) => (this.link === link ? this.send(message) : true),
+      found: (suspicion, bytes) => this.#found(suspicion, bytes),
+      diverged: (divergence) => this.#diverged(divergence),
     });
-    const runDelay = new RunDelay(views.vcpus.map(({ control }) => new VcpuControl(control).tid));
-    try {
-      const disks = new PrimaryDisks({
-        ...parts,
-        shared: shared.disks,
-        disks: diskViews(views.devices),
-        window: this.#primary.diskWindow,
-        changes,
-        found: (suspicion, bytes) => this.#found(suspicion, bytes),
-        ...(this.#engines === undefined ? {} : { engines: this.#engines }),
-      });
-      const pages = new PageSender({
-        shared: views.memory,
-        guest: guestTime(() => runDelay.ms),
-        send: parts.send,
-        collect: () => this.#calls.call('collect', undefined),
-        owes: (owed) => parts.post({ kind: 'copy-waits', owed }),
-      });
-      this.#checkpoints = 0;
-      this.#attached = { packets, disks, pages, runDelay, hasDevices: io !== undefined };
-      this.#divergences = new RecentDivergences();
-      if (io !== undefined) this.#signs.watch('io', io);
-      for (const vcpu of views.vcpus) this.#signs.watch(`vcpu-${vcpu.handle.index}`, new VcpuSigns(vcpu));
-      this.#vcpus = views.vcpus.length;
-    } catch (error) {
-      // What the guest says would wait for somebody who never comes.
-      await packets.detach();
-      await this.#calls.call('detach', undefined);
-      packets.close();
-      runDelay.close();
-      throw error;
-    }
+    this.#figures.begin();
+    this.#divergences = new RecentDivergences();
   }
 
   #found(suspicion: Suspicion, bytes: number): void {
@@ -583,15 +428,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     if (attached === undefined) return;
     // A side that is fenced keeps its gate, which is shut: nothing gets past it.
     if (this.#primary.phase === 'fenced') return;
-    await attached.packets.detach();
-    await this.#calls.call('detach', undefined);
-    attached.disks.close();
-    attached.packets.close();
-    attached.runDelay.close();
-    this.#signs.forget('io');
-    for (let index = 0; index < this.#vcpus; index++) this.#signs.forget(`vcpu-${index}`);
+    await attached.detach();
     this.#attached = undefined;
     this.#captured = undefined;
+    this.#figures.end();
   }
 
   #synchronise(): void {
@@ -620,9 +460,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#captured = captured;
     attached.packets.epochCaptured(epoch, mode);
     attached.disks.epochCaptured(epoch);
-    this.#stops.add(captured.stoppedMs, this.now);
-    this.#totals.stoppedMs += captured.stoppedMs;
-    this.#totals.pages += captured.pages;
+    this.#figures.captured(captured, this.now);
     const { stoppedMs } = captured;
     this.log.addFrequent(
       'checkpoint',
@@ -637,32 +475,3 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     await this.#calls.call('exit', { exitCode });
   }
 }
-
-/** Whose clients may be told what nobody knows of after a failover. */
-function unsafeFlows({ flows = [] }: Pick<PrimaryConfig, 'flows'>): readonly PortPolicy[] {
-  return flows.filter(({ policy }) => policy === 'pass');
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}
-
-/** Between the io thread and this one, for one protection. */
-function newRings(diskLogBytes: number): Pick<SharedProtection, 'packets' | 'disks'> {
-  return { packets: newSharedPackets(), disks: newSharedDisks(diskLogBytes) };
-}
-
-const headlines: Readonly<Record<Primary['phase'], ColoHeadline>> = {
-  unprotected: 'UNPROTECTED',
-  connecting: 'UNPROTECTED',
-  greeting: 'UNPROTECTED',
-  synchronising: 'PAIRING',
-  seeding: 'PAIRING',
-  protected: 'PROTECTED',
-  ending: 'PROTECTED',
-  'handing-over': 'PROTECTED',
-  'handed-over': 'FENCED',
-  waiting: 'WAITING',
-  fenced: 'FENCED',
-  ended: 'ENDED',
-};

@@ -1,19 +1,19 @@
 import { mock } from 'node:test';
 import { type Test, test } from 'tap';
-import type { PrimaryConfig } from '../../../../src/colo/command/pair-config.ts';
-import type { PeerLink } from '../../../../src/colo/link/peer-link.ts';
-import { PeerListener } from '../../../../src/colo/link/peer-listener.ts';
-import type { Message } from '../../../../src/colo/protocol/messages.ts';
-import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
-import type { Handlers } from '../../../../src/colo/side/calls.ts';
-import type { PrimaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
-import { PrimaryHost } from '../../../../src/colo/side/primary-host.ts';
-import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
-import { TermStore } from '../../../../src/colo/side/term-store.ts';
-import { Doorbell } from '../../../../src/host/doorbell.ts';
-import { RecordProducer } from '../../../../src/host/record-ring.ts';
-import type { SharedProtection } from '../../../../src/vmm/platform/shared-protection.ts';
-import { birth, captured, FakeMachineThread, listener, noPages, Received, shape, someRam, until } from './host-rig.ts';
+import type { PrimaryConfig } from '../../../../../src/colo/command/pair-config.ts';
+import type { PeerLink } from '../../../../../src/colo/link/peer-link.ts';
+import { PeerListener } from '../../../../../src/colo/link/peer-listener.ts';
+import type { Message } from '../../../../../src/colo/protocol/messages.ts';
+import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
+import type { Handlers } from '../../../../../src/colo/side/calls.ts';
+import type { PrimaryMachineCalls } from '../../../../../src/colo/side/machine-calls.ts';
+import { PrimaryHost } from '../../../../../src/colo/side/primary/primary-host.ts';
+import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
+import { TermStore } from '../../../../../src/colo/side/term-store.ts';
+import { Doorbell } from '../../../../../src/host/doorbell.ts';
+import { RecordProducer } from '../../../../../src/host/record-ring.ts';
+import type { SharedProtection } from '../../../../../src/vmm/platform/shared-protection.ts';
+import { birth, captured, FakeMachineThread, listener, noPages, Received, shape, someRam, until } from '../host-rig.ts';
 
 /** Whoever a primary meets: each link, and what came on it. */
 interface Met {

@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { RecentFigures } from '../../../../src/colo/side/recent-figures.ts';
+import { RecentFigures } from '../../../../../src/colo/side/primary/recent-figures.ts';
 
 test('gives the median and the worst of what is not too old', (t) => {
   const figures = new RecentFigures(1000, 4);

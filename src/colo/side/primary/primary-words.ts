@@ -1,0 +1,75 @@
+import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import { showHostPort } from '../../command/host-port.ts';
+import type { PrimaryConfig } from '../../command/pair-config.ts';
+import type { PortPolicy } from '../../compare/flow-policy.ts';
+import type { Primary } from '../../core/primary/primary.ts';
+import type { PrimaryChanges } from '../../disk/history/primary-changes.ts';
+import type { OwnStatus } from '../host.ts';
+import type { ProtectedGuest } from './protected-guest.ts';
+
+/** What `status` and `events` say of a primary. */
+
+export const headlines: Readonly<Record<Primary['phase'], ColoHeadline>> = {
+  unprotected: 'UNPROTECTED',
+  connecting: 'UNPROTECTED',
+  greeting: 'UNPROTECTED',
+  synchronising: 'PAIRING',
+  seeding: 'PAIRING',
+  protected: 'PROTECTED',
+  ending: 'PROTECTED',
+  'handing-over': 'PROTECTED',
+  'handed-over': 'FENCED',
+  waiting: 'WAITING',
+  fenced: 'FENCED',
+  ended: 'ENDED',
+};
+
+/** How a guest that nobody protects is to have a standby. @param waits for whoever comes */
+export function howToProtect({ pair, standby }: PrimaryConfig, waits: boolean): string {
+  return waits
+    ? `start a standby on the other host: colo-vmm standby --name ${pair} --listen ... --peer THIS-HOST:${standby.port}`
+    : `it is tried again; start the standby there: colo-vmm standby --name ${pair} --listen ...`;
+}
+
+/** Where it is, and how its output leaves. */
+export function placeAndMode(
+  { standby, flows = [] }: PrimaryConfig,
+  { mode, openEpoch }: Primary,
+): Pick<OwnStatus, 'mode' | 'flows' | 'address' | 'epoch'> {
+  return {
+    mode: mode.mode,
+    ...(flows.length === 0
+      ? {}
+      : { flows: flows.map((flow) => ({ ...flow, ...(flow.policy === 'pass' ? { unsafe: true as const } : {}) })) }),
+    address: showHostPort(standby),
+    epoch: openEpoch,
+  };
+}
+
+/** What is held of it, and its disks. */
+export function guestStatus(
+  { packets, disks }: ProtectedGuest,
+  changes: PrimaryChanges | undefined,
+): Pick<OwnStatus, 'held' | 'disk'> {
+  const { progress: synchronising, outcome: synchronised, outstandingBytes: logBytes, guestWaits, error } = disks;
+  return {
+    held: packets.facts,
+    disk: {
+      logBytes,
+      ...(guestWaits ? { guestWaits: true } : {}),
+      ...(error === undefined ? {} : { error }),
+      ...(synchronising === undefined ? {} : { synchronising }),
+      ...(synchronised === undefined ? {} : { synchronised }),
+      ...(changes === undefined ? {} : { markedBytes: changes.markedBytes }),
+    },
+  };
+}
+
+/** Whose clients may be told what nobody knows of after a failover. */
+export function unsafeFlows({ flows = [] }: Pick<PrimaryConfig, 'flows'>): readonly PortPolicy[] {
+  return flows.filter(({ policy }) => policy === 'pass');
+}
+
+export function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}
