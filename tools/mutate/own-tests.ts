@@ -27,21 +27,24 @@ export function sourceFilesOf(paths: readonly string[], root: string): string[] 
 
 /**
  * The tests that answer for a source file: those in the folder of test/unit that mirrors its own which load the file, if only
- * through others. The file's namesake comes first. Where there are none, the same in test/kvm; failing that, all unit tests
- * that load it.
+ * through others. The file's namesake comes first. Where there are none, or the namesake is in test/kvm, the same there; failing that,
+ * all unit tests that load it.
  */
 export function ownTests(source: string, root: string): string[] {
   const mirror = dirname(source).replace(/^src(\/|$)/, '');
-  for (const [folder, recursive] of [
-    [join('test/unit', mirror), false],
-    [join('test/kvm', mirror), false],
-    ['test/unit', true],
-  ] as const) {
-    const tests = testsBelow(folder, root, recursive).filter((file) => loads(file, source, root));
-    const namesake = join(folder, basename(source).replace(/\.ts$/, '.test.ts'));
-    if (tests.length > 0) return tests.sort((a, b) => Number(b === namesake) - Number(a === namesake));
-  }
-  return [];
+  const isNamesake = (test: string): boolean => basename(test) === basename(source).replace(/\.ts$/, '.test.ts');
+  const [unit, kvm] = ['test/unit', 'test/kvm'].map((tier) => testsIn(join(tier, mirror), source, root)) as [
+    string[],
+    string[],
+  ];
+  const nearest = unit.some(isNamesake) || !kvm.some(isNamesake) ? [unit, kvm] : [kvm];
+  const tests = nearest.find(({ length }) => length > 0) ?? testsIn('test/unit', source, root, true);
+  return tests.sort((a, b) => Number(isNamesake(b)) - Number(isNamesake(a)));
+}
+
+/** Tests of a folder that load `source`. */
+function testsIn(folder: string, source: string, root: string, recursive = false): string[] {
+  return testsBelow(folder, root, recursive).filter((file) => loads(file, source, root));
 }
 
 function testsBelow(folder: string, root: string, recursive: boolean): string[] {

@@ -83,6 +83,16 @@ test('copies by itself what a plain copy does, whatever the list', async (t) => 
   }
 });
 
+test('a list ends where it is said to, whatever number stands behind it', async (t) => {
+  const { staging, ram, region } = rig(t);
+  staging.slice(0, 4).fill(0xff);
+  const numbers = new Uint32Array(new SharedArrayBuffer(16));
+  numbers.set([5, 6, 7, 8]);
+  lonePageCopier.copy(region?.address ?? 0, addressOf(staging.slice(0, 4)), numbers, 2);
+  t.strictSame(Buffer.from(staging.slice(0, 2)), Buffer.from(ram.memory.slice(gpa(5 * pageSize), 2 * pageSize)));
+  t.equal(staging.slice(2, 1)[0], 0xff);
+});
+
 test('threads that help whenever they can leave what a plain copy does, copy after copy', {
   timeout: 60_000,
 }, async (t) => {

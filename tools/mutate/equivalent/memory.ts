@@ -31,6 +31,29 @@ export const equivalentInMemory: EquivalentMutants = {
       why: 'without a region no access comes so far',
     },
   ],
+  'src/memory/page-copy.ts': [
+    {
+      original: 'look < looks',
+      replacements: ['false', 'look <= looks', 'look >= looks'],
+      why: 'who has not looked long enough waits: it only takes longer',
+    },
+    {
+      original: 'place + pages < count && numbers[place + pages] === first + pages',
+      replacements: ['false'],
+      why: fasterOnly,
+    },
+    {
+      original: 'first + pages',
+      line: 'while (place + pages',
+      replacements: ['first - pages'],
+      why: 'no number is smaller than the one before: all pages are copied one by one',
+    },
+    {
+      original: 'done !== parts',
+      replacements: ['true'],
+      why: 'where all is done by now nobody waits for another number, and the wait ends in time',
+    },
+  ],
   'src/memory/ram.ts': [
     {
       original: "'private'",
@@ -66,12 +89,6 @@ export const equivalentInMemory: EquivalentMutants = {
       replacements: ['true', 'this.#kinds.length <= numbers.length'],
       why: 'room is made once more than needed',
     },
-    {
-      original: 'referenceBytes !== undefined && reference !== undefined',
-      replacements: ['referenceBytes !== undefined || reference !== undefined'],
-      why: bothOrNeither,
-    },
-    { original: 'referenceBytes !== undefined', replacements: ['true'], why: bothOrNeither },
     { original: 'reference !== undefined', replacements: ['true'], why: bothOrNeither },
     {
       original: 'index === 0',

@@ -45,6 +45,8 @@ test('a file without unit tests of its own has those of the kvm tier, or else wh
   mkdirSync(join(root, 'test/kvm/memory'), { recursive: true });
   writeFileSync(join(root, 'test/kvm/memory/log.test.ts'), "import { log } from '../../../src/memory/log.ts';");
   t.strictSame(ownTests('src/memory/log.ts', root), ['test/kvm/memory/log.test.ts']);
+  writeFileSync(join(root, 'test/unit/memory/other.test.ts'), "import { log } from '../../../src/memory/log.ts';");
+  t.strictSame(ownTests('src/memory/log.ts', root), ['test/kvm/memory/log.test.ts'], 'whoever else comes by it');
   t.strictSame(ownTests('src/memory/nothing.ts', root), []);
 });
 
