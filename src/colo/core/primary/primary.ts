@@ -7,7 +7,7 @@ import {
   protocolVersion,
   wantedFor,
 } from '../../protocol/messages.ts';
-import { type Epoch, type Mode, next, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import { type Epoch, type Mode, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import { refusals } from '../commands.ts';
 import { DiskWindow } from '../epochs/disk-window.ts';
@@ -21,6 +21,7 @@ import { type Rules, specification } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import { Turn } from '../turn.ts';
 import { Checkpoints } from './checkpoints.ts';
+import { Handover } from './handover.ts';
 import type { Reason } from './pacing.ts';
 import {
   countsOnPeer,
@@ -55,6 +56,7 @@ export class Primary {
   readonly #phase = new StateMachine<PrimaryPhase>('primary', primaryMoves, 'unprotected');
   readonly #failover = newFailover();
   readonly #checkpoints: Checkpoints;
+  readonly #handover: Handover;
   readonly #heartbeat: Heartbeat;
   readonly #consent: ConsentHeld;
   readonly #claim: Claim;
@@ -63,8 +65,6 @@ export class Primary {
   /** Output up to here is with the network. */
   #left = noCheckpoint;
   #diskError: string | undefined;
-  /** The roles are to change after the next checkpoint that was wanted for that. */
-  #isSwitching = false;
   #guestEnded: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
 
   constructor(options: PrimaryOptions) {
@@ -78,6 +78,13 @@ export class Primary {
       permit: () => this.#permit(),
       ready: () => this.#ready(),
       loaded: (reasons) => this.#loaded(reasons),
+    });
+    this.#handover = new Handover(settings, rules, this.#turn, {
+      phase: this.#phase,
+      checkpoints: this.#checkpoints,
+      guestEnds: () => this.#guestEnded !== undefined,
+      withdraw: () => this.#withdraw(),
+      disconnect: () => this.#disconnect(),
     });
     this.#heartbeat = new Heartbeat(rules, settings);
     this.#consent = new ConsentHeld(rules, settings);
@@ -251,9 +258,11 @@ export class Primary {
         }
         this.#checkpoints.want('command');
         return;
-      case 'switchover':
-        this.#switchOver(command);
+      case 'switchover': {
+        const refusal = this.#handover.want();
+        if (refusal !== undefined) this.#refuse(command, refusal);
         return;
+      }
       case 'set-checkpoint-delay':
         this.#checkpoints.pacing.delayMs = command.delayMs;
         this.#checkpoints.want('parameter');
@@ -322,7 +331,7 @@ export class Primary {
   /** S holds a first checkpoint. From this message on P counts on it, and S may take over. */
   #ready(): void {
     this.#phase.move('protected');
-    this.#isSwitching = false;
+    this.#handover.begin();
     this.#turn.send({ kind: 'protected' });
     if (!this.#rules.holdsWhileSeeding) this.#turn.do({ kind: 'hold' });
     this.#permit();
@@ -337,7 +346,7 @@ export class Primary {
   }
 
   #loaded(reasons: readonly Reason[]): void {
-    if (this.phase === 'protected' && this.#isSwitching && reasons.includes('switchover')) this.#handOver();
+    if (this.phase === 'protected' && this.#handover.isWanted && reasons.includes('switchover')) this.#handover.offer();
     else this.#checkpoints.consider();
   }
 
@@ -379,7 +388,7 @@ export class Primary {
         this.#checkpoints.message(message);
         return;
       case 'handover-ready':
-        this.#handoverReady(message.epoch);
+        this.#handover.ready(message.epoch, this.#expected);
         return;
       default:
         throw outOfOrder(message.kind, this.#expected);
@@ -398,6 +407,11 @@ export class Primary {
   /** Content and time as they are now, for the gate. */
   #permit(): void {
     this.#turn.do({ kind: 'permit', through: this.#checkpoints.through, until: this.#consent.until });
+  }
+
+  #withdraw(): void {
+    this.#consent.withdraw();
+    this.#permit();
   }
 
   #outputLeft(through: Epoch): void {
@@ -475,7 +489,7 @@ export class Primary {
       return;
     }
     if (this.phase === 'handed-over' && this.#rules.doneIsFinal) {
-      this.#stepDown();
+      this.#handover.stepDown();
       return;
     }
     if (!countsOnPeer(this.phase)) return;
@@ -493,73 +507,6 @@ export class Primary {
     this.#claimMoved();
   }
 
-  // The roles change in order
-  //
-  //     P  last checkpoint, LOADED      S stands where P's clients are
-  //     P  handover       ---------->   the next term goes to disk
-  //     P  <---------- handover-ready   until here each may claim that term from the arbiter, if the other is lost
-  //     P  silent for good
-  //     P  handover-done  ---------->   the guest runs there; nobody is asked
-  //
-  // P's guest runs on until it is silent. What it says meanwhile is held and never leaves, what comes for it is mirrored, and
-  // enters S's guest first: as at a takeover, but without a loss to be noticed.
-
-  #switchOver(command: Command): void {
-    let refusal: string | undefined;
-    if (this.phase === 'handing-over' || this.phase === 'handed-over' || this.#isSwitching)
-      refusal = refusals.switching;
-    else if (this.phase !== 'protected') refusal = refusals.notProtected;
-    else if (this.#guestEnded !== undefined) refusal = refusals.guestEnds;
-    if (refusal !== undefined) {
-      this.#refuse(command, refusal);
-      return;
-    }
-    this.#isSwitching = true;
-    this.#checkpoints.want('switchover');
-  }
-
-  #handOver(): void {
-    this.#isSwitching = false;
-    // It has ended since: S's guest ends as well, in order.
-    if (this.#guestEnded !== undefined) {
-      this.#checkpoints.consider();
-      return;
-    }
-    this.#phase.move('handing-over');
-    this.#turn.stopTimer('checkpoint');
-    this.#turn.send({ kind: 'handover', epoch: this.#checkpoints.last });
-    this.#turn.startTimer('step', this.#settings.stepMs);
-  }
-
-  /** S is ready. From here on it alone has a right to this guest. */
-  #handoverReady(epoch: Epoch): void {
-    if (this.phase !== 'handing-over') throw outOfOrder('handover-ready', this.#expected);
-    if (epoch !== this.#checkpoints.last) {
-      throw new ProtocolError(
-        'wrong-epoch',
-        `the peer sent handover-ready of epoch ${epoch}, not ${this.#checkpoints.last}`,
-      );
-    }
-    this.#phase.move('handed-over');
-    if (this.#rules.silentBeforeDone) {
-      this.#consent.withdraw();
-      this.#permit();
-      this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
-    }
-    this.#turn.send({ kind: 'handover-done', epoch });
-    const term = next(this.#turn.term);
-    this.#turn.tell({ kind: 'switched-over', role: 'primary', term });
-    this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason: 'request', why: 'the roles were changed' });
-    this.#turn.startTimer('step', this.#settings.stepMs);
-  }
-
-  /** S has closed the connection, or is silent: either way the guest is not this side's. */
-  #stepDown(): void {
-    this.#disconnect();
-    this.#phase.move('ended');
-    this.#turn.do({ kind: 'step-down', term: next(this.#turn.term) });
-  }
-
   /** S was never counted on: it will not take over. */
   #giveUpPairing(why: string): void {
     const attached = this.phase === 'synchronising' || this.phase === 'seeding';
@@ -571,10 +518,7 @@ export class Primary {
   }
 
   #disconnect(): void {
-    if (this.#rules.withdrawsBeforeClosing) {
-      this.#consent.withdraw();
-      this.#permit();
-    }
+    if (this.#rules.withdrawsBeforeClosing) this.#withdraw();
     this.#turn.do({ kind: 'close' });
     for (const timer of ['heartbeat', 'step', 'checkpoint', 'disk-log'] as const) this.#turn.stopTimer(timer);
   }

@@ -1,0 +1,111 @@
+import { outOfOrder } from '../../protocol/checkpoint-order.ts';
+import { type Epoch, next } from '../../protocol/numbers.ts';
+import { ProtocolError } from '../../protocol/protocol-error.ts';
+import { refusals } from '../commands.ts';
+import type { StateMachine } from '../moves.ts';
+import type { Rules } from '../rules.ts';
+import type { Settings } from '../settings.ts';
+import type { Turn } from '../turn.ts';
+import type { Checkpoints } from './checkpoints.ts';
+import type { PrimaryPhase } from './primary-phase.ts';
+
+/** The rest of P, as it hands its guest over. */
+export interface HandingOver {
+  /** It is moved on to handing-over, handed-over and ended, and read. */
+  readonly phase: StateMachine<PrimaryPhase>;
+  readonly checkpoints: Checkpoints;
+  /** The guest has ended, and its end is on its way. */
+  readonly guestEnds: () => boolean;
+  /** Every consent is given up: nothing leaves any more. */
+  withdraw(): void;
+  disconnect(): void;
+}
+
+/**
+ * The roles change in order:
+ *
+ *     P  last checkpoint, LOADED      S stands where P's clients are
+ *     P  handover       ---------->   the next term goes to disk
+ *     P  <---------- handover-ready   until here each may claim that term from the arbiter, if the other is lost
+ *     P  silent for good
+ *     P  handover-done  ---------->   the guest runs there; nobody is asked
+ *
+ * P's guest runs on until it is silent. What it says meanwhile is held and never leaves, what comes for it is mirrored, and
+ * enters S's guest first: as at a takeover, but without a loss to be noticed.
+ */
+export class Handover {
+  readonly #settings: Settings;
+  readonly #rules: Rules;
+  readonly #turn: Turn;
+  readonly #primary: HandingOver;
+  /** The roles are to change after the next checkpoint that was wanted for that. */
+  #isWanted = false;
+
+  constructor(settings: Settings, rules: Rules, turn: Turn, primary: HandingOver) {
+    this.#settings = settings;
+    this.#rules = rules;
+    this.#turn = turn;
+    this.#primary = primary;
+  }
+
+  get isWanted(): boolean {
+    return this.#isWanted;
+  }
+
+  /** A pair is made, of which nobody has wanted anything. */
+  begin(): void {
+    this.#isWanted = false;
+  }
+
+  /** An operator wants it. @returns why not; undefined if it will be done */
+  want(): string | undefined {
+    const { phase, checkpoints, guestEnds } = this.#primary;
+    if (phase.state === 'handing-over' || phase.state === 'handed-over' || this.#isWanted) return refusals.switching;
+    if (phase.state !== 'protected') return refusals.notProtected;
+    if (guestEnds()) return refusals.guestEnds;
+    this.#isWanted = true;
+    checkpoints.want('switchover');
+    return undefined;
+  }
+
+  /** The checkpoint that it was wanted after is S's. */
+  offer(): void {
+    const { phase, checkpoints, guestEnds } = this.#primary;
+    this.#isWanted = false;
+    // It has ended since: S's guest ends as well, in order.
+    if (guestEnds()) {
+      checkpoints.consider();
+      return;
+    }
+    phase.move('handing-over');
+    this.#turn.stopTimer('checkpoint');
+    this.#turn.send({ kind: 'handover', epoch: checkpoints.last });
+    this.#turn.startTimer('step', this.#settings.stepMs);
+  }
+
+  /** S is ready. From here on it alone has a right to this guest. @throws ProtocolError */
+  ready(epoch: Epoch, expected: Parameters<typeof outOfOrder>[1]): void {
+    const { phase, checkpoints } = this.#primary;
+    if (phase.state !== 'handing-over') throw outOfOrder('handover-ready', expected);
+    if (epoch !== checkpoints.last) {
+      throw new ProtocolError('wrong-epoch', `the peer sent handover-ready of epoch ${epoch}, not ${checkpoints.last}`);
+    }
+    phase.move('handed-over');
+    if (this.#rules.silentBeforeDone) {
+      this.#primary.withdraw();
+      this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
+    }
+    this.#turn.send({ kind: 'handover-done', epoch });
+    const term = next(this.#turn.term);
+    this.#turn.tell({ kind: 'switched-over', role: 'primary', term });
+    this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason: 'request', why: 'the roles were changed' });
+    this.#turn.startTimer('step', this.#settings.stepMs);
+  }
+
+  /** S has closed the connection, or is silent: either way the guest is not this side's. */
+  stepDown(): void {
+    this.#primary.disconnect();
+    this.#primary.phase.move('ended');
+    this.#turn.do({ kind: 'step-down', term: next(this.#turn.term) });
+  }
+}
