@@ -24,3 +24,12 @@ export function bootTimeMs(): number {
   // Seconds of 2^32 and more are 136 years.
   return ((timespec[0] as number) >>> 0) * 1000 + (timespec[2] as number) / 1_000_000;
 }
+
+const CLOCK_THREAD_CPUTIME_ID = 3;
+
+/** Milliseconds that this thread has run, in the kernel too. */
+export function threadMs(): number {
+  clockGettime ??= libc.func('clock_gettime', 'int', ['int', 'void *']) as unknown as NonNullable<typeof clockGettime>;
+  clockGettime(CLOCK_THREAD_CPUTIME_ID, timespec);
+  return ((timespec[0] as number) >>> 0) * 1000 + (timespec[2] as number) / 1_000_000;
+}

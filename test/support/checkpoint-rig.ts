@@ -1,6 +1,6 @@
 import type { Test } from 'tap';
 import { CheckpointSource } from '../../src/colo/machine/checkpoint-source.ts';
-import { guestTime } from '../../src/colo/memory/guest-first.ts';
+import { GuestFirst, guestTime } from '../../src/colo/memory/guest-first.ts';
 import { PageReceiver } from '../../src/colo/memory/page-receiver.ts';
 import { PageSender } from '../../src/colo/memory/page-sender.ts';
 import { FrameReader } from '../../src/colo/protocol/frame-reader.ts';
@@ -78,7 +78,7 @@ export function checkpointRig(t: Test, sizeBytes: number) {
     shared: source.shared,
     collect: async () => source.collect(),
     owes: () => {},
-    guest: guestTime(() => 0),
+    guestFirst: new GuestFirst(guestTime(() => 0)),
     send: (message) => {
       sent.push({ ...message, ...('data' in message ? { data: Uint8Array.from(message.data) } : {}) } as PageItem);
       link(message);

@@ -28,8 +28,7 @@ export function hashesOf(range: Uint8Array): Uint8Array {
   return hashes;
 }
 
-/** The two ranges have the same block there, as far as their hashes tell. */
-export function sameBlock(one: Uint8Array, other: Uint8Array, index: number): boolean {
-  const [from, to] = [index * hashBytes, (index + 1) * hashBytes];
-  return Buffer.compare(one.subarray(from, to), other.subarray(from, to)) === 0;
+/** The block is that of a range with these hashes, as far as they tell. */
+export function isBlock(block: Uint8Array, hashes: Uint8Array, index: number): boolean {
+  return Buffer.compare(hashesOf(block), hashes.subarray(index * hashBytes, (index + 1) * hashBytes)) === 0;
 }

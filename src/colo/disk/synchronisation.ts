@@ -4,7 +4,7 @@ import { errnoName } from '../../host/errno.ts';
 import { Owner } from '../../host/ownership.ts';
 import { comparedBlockBytes, type DiskHashes, hashBytes, mostComparedBytes } from '../protocol/messages.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
-import { blockCount, blockOf, hashesOf, sameBlock } from './block-hashes.ts';
+import { blockCount, blockOf, isBlock } from './block-hashes.ts';
 import { DiskBuffer } from './disk-buffer.ts';
 import type { OpenDisk } from './disk-view.ts';
 import type { Difference } from './history/difference.ts';
@@ -35,6 +35,10 @@ export interface SyncPort extends WaitingPort {
   /** From now on no change of the guest's is sent, until {@link release}. They wait in the ring. */
   hold(): void;
   release(): void;
+  /** Work on this thread begins, or goes on when something was waited for: see GuestFirst. */
+  begin(): void;
+  /** A piece of it is over: resolves when the next one may begin. Rejects as {@link WaitingPort.moved}. */
+  next(): Promise<void>;
 }
 
 /**
@@ -136,12 +140,16 @@ export class Synchronisation {
     const read = port.races.begin(disk, offset, lengthBytes);
     try {
       const bytes = await this.#read(range, buffer);
-      const ours = theirs === undefined ? undefined : hashesOf(bytes);
-      for (let index = 0; index < blockCount(lengthBytes); index++) {
-        if (ours !== undefined && theirs !== undefined && sameBlock(ours, theirs, index)) continue;
+      port.begin();
+      for (let index = 0; index < blockCount(lengthBytes); index++, await port.next()) {
+        const block = blockOf(bytes, index);
+        if (theirs !== undefined && isBlock(block, theirs, index)) continue;
         this.#mustBeWritable(disk);
-        await this.#owed.until(roomForBlock, () => port.maySend);
-        if (read.maySend(index)) this.#send(disk, offset + index * comparedBlockBytes, blockOf(bytes, index));
+        if (!port.maySend) {
+          await this.#owed.until(roomForBlock, () => port.maySend);
+          port.begin();
+        }
+        if (read.maySend(index)) this.#send(disk, offset + index * comparedBlockBytes, block);
         else again.push(index);
       }
     } finally {

@@ -81,7 +81,7 @@ export class PageReceiver implements Closable {
     this.#check(this.#state);
     const steps = this.#staged.copyInto(this.#ram);
     this.#loading = steps;
-    this.#turns.restart();
+    this.#turns.begin();
     while (!steps.next().done) {
       await this.#turns.next();
       if (this.#loading !== steps) return false;

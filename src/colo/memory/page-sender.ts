@@ -6,7 +6,7 @@ import { WindowedBytes } from '../../memory/windowed-bytes.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { Pages, PagesEnd, VmState } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
-import { GuestFirst, type GuestTime } from './guest-first.ts';
+import type { GuestFirst } from './guest-first.ts';
 import { SentPages } from './sent-pages.ts';
 import { Turns } from './turns.ts';
 import { isWorthAnother } from './worth-another.ts';
@@ -23,9 +23,12 @@ export interface PageSenderParts {
   readonly collect: () => Promise<Collected>;
   /** The peer owes this before more is sent, in words; undefined: it has moved on. */
   readonly owes: (what: string | undefined) => void;
-  /** The guest's, which live passes give way to. */
-  readonly guest: GuestTime;
+  /** Whom live passes yield to. */
+  readonly guestFirst: GuestFirst;
 }
+
+/** Whom the work lets go first, and how. */
+type Pace = Pick<GuestFirst, 'begin' | 'next'>;
 
 /** How a live pass went. */
 export interface Passed {
@@ -59,7 +62,6 @@ export class PageSender {
   readonly #numbers = new Uint32Array(framePages);
   readonly #frame: Uint8Array;
   readonly #turns = new Turns();
-  readonly #guestFirst: GuestFirst;
   readonly #sent: SentPages;
   #ram: { readonly shared: SharedRam; readonly bytes: WindowedBytes } | undefined;
   /** `pages` items of the open epoch. */
@@ -70,7 +72,6 @@ export class PageSender {
 
   constructor(parts: PageSenderParts) {
     this.#parts = parts;
-    this.#guestFirst = new GuestFirst(parts.guest);
     const { live, ramBytes, regions, staging } = parts.shared;
     this.#frame = new Uint8Array(maxEncodedBytes(Math.min(framePages, ramBytes / pageSize)));
     this.#live = regions.map(({ pages }, index) => new DirtyBitmap(pages, live[index]));
@@ -92,8 +93,8 @@ export class PageSender {
     const { ram } = await this.#parts.collect();
     if (this.#closed) return undefined;
     this.#useRam(ram);
-    this.#turns.restart();
-    this.#guestFirst.begin();
+    const { guestFirst } = this.#parts;
+    guestFirst.begin();
     let sent = 0;
     for (const [index, { firstPage }] of this.#parts.shared.regions.entries()) {
       const marked = this.#live[index] as DirtyBitmap;
@@ -109,10 +110,10 @@ export class PageSender {
         const batch = this.#liveBatch(count);
         // The guest writes them meanwhile: nobody here knows what was sent of them.
         this.#sent.forget(batch.numbers);
-        if (!(await this.#sendPages(epoch, batch))) return undefined;
-        await this.#guestFirst.next();
+        if (!(await this.#sendPages(epoch, batch, guestFirst))) return undefined;
       }
     }
+    guestFirst.end();
     const { marked: left } = await this.#parts.collect();
     return this.#closed ? undefined : { epoch, worthAnother: isWorthAnother(sent, left), sent, left };
   }
@@ -122,20 +123,20 @@ export class PageSender {
    * false if this was closed meanwhile.
    */
   async transmit(epoch: Epoch, { pages, state }: Pick<Captured, 'pages' | 'state'>): Promise<boolean> {
-    this.#turns.restart();
+    this.#turns.begin();
     for (let place = 0; place < pages; place += framePages) {
       const count = Math.min(framePages, pages - place);
       const batch = {
         numbers: this.#stagedNumbers.subarray(place, place + count),
         bytes: this.#staged.slice(place * pageSize, count * pageSize),
       };
-      if (!(await this.#sendPages(epoch, batch, this.#sent))) return false;
+      if (!(await this.#sendPages(epoch, batch, this.#turns, this.#sent))) return false;
     }
-    if (!(await this.#send({ kind: 'pages-end', epoch, items: this.#items }))) return false;
+    if (!(await this.#send({ kind: 'pages-end', epoch, items: this.#items }, this.#turns))) return false;
     this.#items = 0;
     for (let at = 0; at < state.sizeBytes; at += pieceBytes) {
       const data = new Uint8Array(state.storage, at, Math.min(pieceBytes, state.sizeBytes - at));
-      if (!(await this.#send({ kind: 'vmstate', epoch, data }))) return false;
+      if (!(await this.#send({ kind: 'vmstate', epoch, data }, this.#turns))) return false;
     }
     return !this.#closed;
   }
@@ -168,20 +169,20 @@ export class PageSender {
   }
 
   /** @param sent where what differs from the checkpoint before is enough, and is kept for the next one */
-  #sendPages(epoch: Epoch, batch: PageBatch, sent?: SentPages): Promise<boolean> {
+  #sendPages(epoch: Epoch, batch: PageBatch, pace: Pace, sent?: SentPages): Promise<boolean> {
     const length = this.#encoder.encode(batch, this.#frame, sent);
     sent?.keep(batch);
     this.#items++;
-    return this.#send({ kind: 'pages', epoch, data: this.#frame.subarray(0, length) });
+    return this.#send({ kind: 'pages', epoch, data: this.#frame.subarray(0, length) }, pace);
   }
 
   /** Resolves when more may be sent; false once this is closed. */
-  async #send(message: Pages | PagesEnd | VmState): Promise<boolean> {
+  async #send(message: Pages | PagesEnd | VmState, pace: Pace): Promise<boolean> {
     if (this.#closed) return false;
     this.#hasRoom = false;
-    if (this.#parts.send(message)) {
-      await this.#turns.next();
-    } else {
+    const hasRoom = this.#parts.send(message);
+    await pace.next();
+    if (!hasRoom && !this.#hasRoom && !this.#closed) {
       this.#parts.owes('room on the pages stream');
       while (!this.#hasRoom && !this.#closed) {
         await new Promise<void>((resolve) => {
@@ -189,7 +190,7 @@ export class PageSender {
         });
       }
       if (!this.#closed) this.#parts.owes(undefined);
-      this.#turns.restart();
+      pace.begin();
     }
     return !this.#closed;
   }

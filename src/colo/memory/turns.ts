@@ -13,11 +13,11 @@ export class Turns {
   /** Lets others have their turn now. */
   async pass(): Promise<void> {
     await new Promise(setImmediate);
-    this.restart();
+    this.begin();
   }
 
   /** A turn begins. */
-  restart(): void {
+  begin(): void {
     this.#began = performance.now();
   }
 }

@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { compile } from '../../host/compiler.ts';
 import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
 import { EventLoop } from '../../host/event-loop.ts';
+import { threadId } from '../../host/kick.ts';
 import type { Fd } from '../../host/libc.ts';
 import { Owner } from '../../host/ownership.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
@@ -34,6 +35,7 @@ export interface IoBirth extends ThreadBirth {
 export function ioThreadMain(makeTranslation?: MakeTranslation): void {
   const birth = workerData as IoBirth;
   const control = new IoControl(birth.control);
+  control.tid = threadId();
   const owner = new Owner();
   try {
     const loop = owner.own(new EventLoop());

@@ -6,7 +6,7 @@ import { CheckpointSource } from '../../../src/colo/machine/checkpoint-source.ts
 import { decodeState } from '../../../src/colo/machine/checkpoint-state.ts';
 import { shapeOfHost, shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
 import { StandbyMachine } from '../../../src/colo/machine/standby-machine.ts';
-import { guestTime } from '../../../src/colo/memory/guest-first.ts';
+import { GuestFirst, guestTime } from '../../../src/colo/memory/guest-first.ts';
 import { PageReceiver } from '../../../src/colo/memory/page-receiver.ts';
 import { PageSender } from '../../../src/colo/memory/page-sender.ts';
 import { epoch } from '../../../src/colo/protocol/numbers.ts';
@@ -50,7 +50,7 @@ function pair(t: Test, code: Uint8Array) {
     shared: source.shared,
     collect: async () => source.collect(),
     owes: () => {},
-    guest: guestTime(() => 0),
+    guestFirst: new GuestFirst(guestTime(() => 0)),
     send: (() => {
       const link = throughFrames((item) => receiver.stage(item));
       return (message) => {

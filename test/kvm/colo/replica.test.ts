@@ -4,7 +4,7 @@ import { decodeState } from '../../../src/colo/machine/checkpoint-state.ts';
 import { shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
 import type { Replica } from '../../../src/colo/machine/replica.ts';
 import { StandbyMachine } from '../../../src/colo/machine/standby-machine.ts';
-import { guestTime } from '../../../src/colo/memory/guest-first.ts';
+import { GuestFirst, guestTime } from '../../../src/colo/memory/guest-first.ts';
 import { PageReceiver } from '../../../src/colo/memory/page-receiver.ts';
 import { PageSender } from '../../../src/colo/memory/page-sender.ts';
 import { epoch } from '../../../src/colo/protocol/numbers.ts';
@@ -43,7 +43,7 @@ function pair(t: Test, code: Uint8Array) {
     shared: source.shared,
     collect: async () => source.collect(),
     owes: () => {},
-    guest: guestTime(() => 0),
+    guestFirst: new GuestFirst(guestTime(() => 0)),
     send: (message) => {
       link(message);
       return true;

@@ -146,8 +146,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   /** The doorbell rang: the io thread has something for the rings' readers. */
   rang(): void {
-    this.#attached?.packets.work();
-    this.#attached?.disks.work();
+    this.#attached?.rang();
   }
 
   override async close(): Promise<void> {

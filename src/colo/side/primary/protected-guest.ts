@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc.ts';
 import { RunDelay } from '../../../host/run-delay.ts';
+import { IoControl } from '../../../vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../vmm/platform/packet-rings.ts';
 import { OpenEpoch, type SharedProtection } from '../../../vmm/platform/shared-protection.ts';
 import { VcpuControl } from '../../../vmm/vcpu/vcpu-control.ts';
@@ -18,7 +19,7 @@ import { PrimaryDisks } from '../../disk/primary-disks.ts';
 import { newSharedDisks } from '../../disk/shared-disks.ts';
 import { PrimaryPackets } from '../../gate/primary-packets.ts';
 import { tapsOf } from '../../gate/tap-writer.ts';
-import { guestTime } from '../../memory/guest-first.ts';
+import { GuestFirst, guestTime } from '../../memory/guest-first.ts';
 import { PageSender } from '../../memory/page-sender.ts';
 import type { Message } from '../../protocol/messages.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
@@ -57,8 +58,9 @@ export class ProtectedGuest {
   /** Without any there is no io thread that would answer. */
   readonly hasDevices: boolean;
   readonly #parts: ProtectedGuestParts;
-  /** Of the guest's vCPUs. */
+  /** Of the guest's vCPUs and the io thread. */
   readonly #runDelay: RunDelay;
+  readonly #guestFirst: GuestFirst;
   /** Those whose threads are watched. */
   readonly #vcpus: number;
 
@@ -76,7 +78,10 @@ export class ProtectedGuest {
     changes.forwarded();
     const io = views.io && new IoThreadSigns(views.io);
     const packets = packetsOf(parts, shared, views, io);
-    const runDelay = new RunDelay(views.vcpus.map(({ control }) => new VcpuControl(control).tid));
+    const runDelay = new RunDelay([
+      ...views.vcpus.map(({ control }) => new VcpuControl(control).tid),
+      ...(views.io === undefined ? [] : [new IoControl(views.io.control).tid]),
+    ]);
     try {
       return new ProtectedGuest(parts, shared, views, io, packets, runDelay);
     } catch (error) {
@@ -101,7 +106,10 @@ export class ProtectedGuest {
     this.#parts = parts;
     this.packets = packets;
     this.#runDelay = runDelay;
+    const guestFirst = new GuestFirst(guestTime(() => runDelay.ms));
+    this.#guestFirst = guestFirst;
     this.disks = new PrimaryDisks({
+      guestFirst,
       send,
       post,
       now: parts.now,
@@ -115,7 +123,7 @@ export class ProtectedGuest {
     });
     this.pages = new PageSender({
       shared: views.memory,
-      guest: guestTime(() => runDelay.ms),
+      guestFirst,
       send,
       collect: () => calls.call('collect', undefined),
       owes: (owed) => post({ kind: 'copy-waits', owed }),
@@ -124,6 +132,14 @@ export class ProtectedGuest {
     if (io !== undefined) signs.watch('io', io);
     for (const vcpu of views.vcpus) signs.watch(`vcpu-${vcpu.handle.index}`, new VcpuSigns(vcpu));
     this.#vcpus = views.vcpus.length;
+  }
+
+  /** The doorbell rang: the io thread has something for the rings' readers. */
+  rang(): void {
+    this.#guestFirst.guestCame();
+    this.packets.work();
+    this.disks.work();
+    this.#guestFirst.guestServed();
   }
 
   /** What may leave leaves; the machine forwards and mirrors no more. */

@@ -24,6 +24,7 @@ import { newSharedChanges, PrimaryChanges } from '../../../../src/colo/disk/hist
 import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
 import { newSharedDisks } from '../../../../src/colo/disk/shared-disks.ts';
 import { StandbyDisks } from '../../../../src/colo/disk/standby/standby-disks.ts';
+import { GuestFirst, guestTime } from '../../../../src/colo/memory/guest-first.ts';
 import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
 import { encodeFrame } from '../../../../src/colo/protocol/message-codec.ts';
 import { type DiskQuestion, isDiskAnswer, type Message } from '../../../../src/colo/protocol/messages.ts';
@@ -119,6 +120,8 @@ export class DiskPair {
       wakeIo: () => {
         this.#woken = true;
       },
+      // The guest always waits: the copy rests whenever it may.
+      guestFirst: new GuestFirst({ ...guestTime(() => performance.now()), rest: settled }),
       engines: { engineFor: () => ours },
     });
     this.standby = new StandbyDisks({

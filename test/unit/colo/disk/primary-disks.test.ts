@@ -12,6 +12,7 @@ import { HistoryStore } from '../../../../src/colo/disk/history/history-store.ts
 import { PrimaryChanges } from '../../../../src/colo/disk/history/primary-changes.ts';
 import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
 import { newSharedDisks } from '../../../../src/colo/disk/shared-disks.ts';
+import { GuestFirst, guestTime } from '../../../../src/colo/memory/guest-first.ts';
 import type { DiskGeneration, Message } from '../../../../src/colo/protocol/messages.ts';
 import { epoch } from '../../../../src/colo/protocol/numbers.ts';
 import { EIO } from '../../../../src/host/errno.ts';
@@ -65,6 +66,7 @@ class Rig extends DiskRig {
         this.woken++;
         this.forwarding.woken();
       },
+      guestFirst: new GuestFirst(guestTime(() => 0)),
     });
     this.owner.defer(() => this.primary.close());
     const parts = { storage: shared, epoch: this.epoch, ring: () => this.primary.work() };

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { test } from 'tap';
 import { decodeState } from '../../../../src/colo/machine/checkpoint-state.ts';
-import { guestTime } from '../../../../src/colo/memory/guest-first.ts';
+import { GuestFirst, guestTime } from '../../../../src/colo/memory/guest-first.ts';
 import { PageReceiver } from '../../../../src/colo/memory/page-receiver.ts';
 import { PageSender } from '../../../../src/colo/memory/page-sender.ts';
 import { isWorthAnother } from '../../../../src/colo/memory/worth-another.ts';
@@ -146,7 +146,7 @@ test('a sender waits for room, and turns', async (t) => {
     shared: source.shared,
     collect: async () => source.collect(),
     owes: () => {},
-    guest: guestTime(() => 0),
+    guestFirst: new GuestFirst(guestTime(() => 0)),
     send: () => {
       sent++;
       return sent % 2 === 0;
@@ -173,7 +173,7 @@ test('a link that is gone ends what is under way, and the next pairing begins an
     shared: source.shared,
     collect: async () => source.collect(),
     owes: () => {},
-    guest: guestTime(() => 0),
+    guestFirst: new GuestFirst(guestTime(() => 0)),
     send: () => {
       sent++;
       return false;
@@ -195,7 +195,7 @@ test('a pass that stops on its way leaves the rest to the capture', async (t) =>
     shared: source.shared,
     collect: async () => source.collect(),
     owes: () => {},
-    guest: guestTime(() => 0),
+    guestFirst: new GuestFirst(guestTime(() => 0)),
     send: (message) => {
       receiver.stage(message);
       return false;
