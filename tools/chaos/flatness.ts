@@ -1,6 +1,6 @@
 /** What the VMMs of a pair hold at one moment: of both sides, whichever host they are on. */
 export interface Holding {
-  /** Proportional set size, MiB. */
+  /** Memory of their own, MiB: of a file that other processes have mapped as well, their end would be growth here. */
   readonly mib: number;
   readonly files: number;
 }

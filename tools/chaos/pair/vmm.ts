@@ -57,8 +57,9 @@ export class Vmm {
   get holding(): Holding | undefined {
     const of = `/proc/${this.child.pid}`;
     try {
-      const kib = /^Pss:\s+(\d+) kB/m.exec(readFileSync(`${of}/smaps_rollup`, 'latin1'))?.[1];
-      return { mib: Number(kib) / 1024, files: readdirSync(`${of}/fd`).length };
+      const rollup = readFileSync(`${of}/smaps_rollup`, 'latin1');
+      const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1] ?? 0);
+      return { mib: (kib('Anonymous') + kib('Pss_Shmem')) / 1024, files: readdirSync(`${of}/fd`).length };
     } catch {
       return undefined;
     }
