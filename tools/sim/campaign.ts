@@ -1,8 +1,9 @@
 import type { Rules } from '../../src/colo/core/rules.ts';
-import { type Mutant, mutants, mutatedRules } from './mutants.ts';
+import { type Mutant, mutants, mutatedResync, mutatedRules } from './mutants.ts';
 import { type Mode, randomSchedule } from './random-schedule.ts';
 import { Totals } from './report.ts';
 import { runSchedule } from './run.ts';
+import type { ResyncRules } from './world/disk-history.ts';
 import type { Schedule } from './world/world.ts';
 
 export interface Campaign {
@@ -12,11 +13,22 @@ export interface Campaign {
 
 /** Runs the schedules of `count` seeds from `first` on; ends at the first violation. */
 /** @param compares both guests run */
-export function runSeeds(first: number, count: number, mode: Mode, rules?: Rules, compares = false): Campaign {
+export function runSeeds(
+  first: number,
+  count: number,
+  mode: Mode,
+  rules?: Rules,
+  compares = false,
+  resyncRules?: ResyncRules,
+): Campaign {
   const totals = new Totals();
   for (let seed = first; seed < first + count; seed++) {
     const schedule = randomSchedule(seed, mode, compares);
-    const outcome = runSchedule(schedule, { counts: totals.counts, ...(rules === undefined ? {} : { rules }) });
+    const outcome = runSchedule(schedule, {
+      counts: totals.counts,
+      ...(rules === undefined ? {} : { rules }),
+      ...(resyncRules === undefined ? {} : { resyncRules }),
+    });
     totals.add(schedule, outcome);
     if (outcome.violation !== undefined) return { totals, violating: schedule };
   }
@@ -35,14 +47,18 @@ export function* huntMutants(first: number, limit: number, word = ''): Generator
   for (const mutant of mutants) {
     if (!mutant.name.includes(word)) continue;
     const mode = mutant.mode ?? 'safety';
-    const rules = mutatedRules(mutant);
-    const { totals, violating } = runSeeds(first, limit, mode, rules, mutant.compares);
+    const [rules, resync] = [mutatedRules(mutant), mutatedResync(mutant)];
+    const { totals, violating } = runSeeds(first, limit, mode, rules, mutant.compares, resync);
     if (violating === undefined) {
       yield { mutant, after: undefined, by: 'nothing' };
       continue;
     }
     const clean = runSchedule(violating).violation;
     if (clean !== undefined) throw new Error(`seed ${violating.seed} breaks without any mutant: ${clean.message}`);
-    yield { mutant, after: totals.schedules, by: runSchedule(violating, { rules }).violation?.message ?? '' };
+    yield {
+      mutant,
+      after: totals.schedules,
+      by: runSchedule(violating, { rules, resyncRules: resync }).violation?.message ?? '',
+    };
   }
 }

@@ -113,7 +113,7 @@ export class Cycles {
     // Only a machine that is off can be repaired.
     const isRepaired = other.dead && this.#random.chance(0.6);
     const standby = isRepaired
-      ? { blocks: other.disk.durable, term: other.durableTerm }
+      ? { blocks: other.disk.durable, term: other.durableTerm, history: other.history.asStandby }
       : { blocks: Array.from({ length: blockCount }, () => this.#random.below(1e6)), term: 0 };
     const world = before.next({ survivor, standby });
     this.#world = world;

@@ -1,6 +1,7 @@
 import { type Rules, specification } from '../../src/colo/core/rules.ts';
 import { next } from '../../src/colo/protocol/numbers.ts';
 import type { Mode } from './random-schedule.ts';
+import { type ResyncRules, resyncRules } from './world/disk-history.ts';
 
 /** A rule of the specification, broken. The simulation must notice. */
 export interface Mutant {
@@ -8,6 +9,8 @@ export interface Mutant {
   /** The section that it breaks. */
   readonly section: string;
   readonly broken: Partial<Rules>;
+  /** Of what is remembered of disks. */
+  readonly resync?: Partial<ResyncRules>;
   /** Where it shows: nothing bad happens, but nothing good either. */
   readonly mode?: Mode;
   /** Where both guests run. */
@@ -162,6 +165,14 @@ export const mutants: readonly Mutant[] = [
     broken: { isYes: (answer) => answer !== 'unknown' },
     mode: 'cycles',
   },
+  ...(
+    [
+      ['what is written is not marked', { marksWrites: false }],
+      ['marks go when the write is durable here, and not there', { mayForget: (here) => here }],
+      ['marks go when the write is durable there, and not here', { mayForget: (_here, there) => there }],
+      ['what the machine that died had marked is not compared', { heedsTheirs: false }],
+    ] as const satisfies readonly (readonly [string, Partial<ResyncRules>])[]
+  ).map(([name, resync]): Mutant => ({ name, section: 'B.7', broken: {}, resync, mode: 'cycles' })),
   // Both guests run.
   {
     name: 'output of both is compared across epochs',
@@ -223,4 +234,9 @@ export const mutants: readonly Mutant[] = [
 /** The rules with this one broken. */
 export function mutatedRules({ broken }: Mutant): Rules {
   return { ...specification, ...broken };
+}
+
+/** As {@link mutatedRules}, of what is remembered of disks. */
+export function mutatedResync({ resync }: Mutant): ResyncRules {
+  return { ...resyncRules, ...resync };
 }

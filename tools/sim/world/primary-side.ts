@@ -19,6 +19,9 @@ const scanMs = 15;
 /** To the rule of modes, which wants to hear of many before it believes in an average. */
 const packetsOfAnswer = 4;
 
+/** It is looked so often what may be forgotten, ms. */
+const forgetMs = 25;
+
 /** A write's data: block and value. */
 export const writeBytes = 16;
 
@@ -46,6 +49,13 @@ export class PrimarySide extends Side<PrimaryEvent> {
   readonly #lost = new Set<number>();
   /** When the oldest output came that waits in an epoch that is compared. */
   waitsSince: number | undefined;
+  /** Of this pairing, and whether the standby's disk has it. */
+  #generation = '';
+  #isRenewed = false;
+  /** A flush for that is under way. */
+  #forgets = false;
+  /** The epoch in which each block was written last. */
+  readonly #writtenIn = new Map<number, number>();
   /** The first copy that is under way. */
   #copy = 0;
   #captured: { readonly pages: number[]; readonly state: number[] } = { pages: [], state: [] };
@@ -78,6 +88,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
       compareTimeoutMs,
     );
     if (world.compares) this.#scan();
+    this.#look();
     if (legacy === undefined) return;
     this.pumpDisk();
     this.drain();
@@ -171,6 +182,9 @@ export class PrimarySide extends Side<PrimaryEvent> {
     switch (effect.kind) {
       case 'attach':
         this.attached = true;
+        this.#generation = world.newGeneration();
+        this.history.generations.push(this.#generation);
+        this.#isRenewed = false;
         this.mode = 'buffered';
         this.epoch = epoch(0);
         this.#diskItems = 0;
@@ -185,7 +199,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
         this.pumpDisk();
         return;
       case 'synchronise-disks':
-        world.agenda.after(world.random.between(1, 6), () => this.process(() => this.#synchronise(++this.#copy, 0)));
+        world.agenda.after(world.random.between(1, 6), () => this.process(() => this.#beginCopy()));
         return;
       case 'live-pass':
         this.#pass(effect.epoch);
@@ -251,12 +265,13 @@ export class PrimarySide extends Side<PrimaryEvent> {
   }
 
   /** The first copy: a block is sent as it is now, among the writes, as far as S's log has room. */
-  #synchronise(copy: number, from: number, isWaiting = false): void {
-    for (let block = from; block < blockCount; block++) {
+  #synchronise(copy: number, blocks: readonly number[], from: number, isWaiting = false): void {
+    for (let at = from; at < blocks.length; at++) {
+      const block = blocks[at] as number;
       if (copy !== this.#copy || !this.attached || this.session === undefined) return;
       if (this.primary.diskWindow.mustWait) {
         if (!isWaiting) this.post({ kind: 'copy-waits', owed: 'room in the disk log' });
-        this.world.agenda.after(1, () => this.process(() => this.#synchronise(copy, block, true)));
+        this.world.agenda.after(1, () => this.process(() => this.#synchronise(copy, blocks, at, true)));
         return;
       }
       if (isWaiting) this.#copyMoves();
@@ -264,6 +279,59 @@ export class PrimarySide extends Side<PrimaryEvent> {
       this.#forward(block, this.guest.blocks[block] as number);
     }
     this.post({ kind: 'disks-in-step' });
+  }
+
+  /** Where the disks may differ: what both sides know, or everything. */
+  #beginCopy(): void {
+    const { blocks, kind } = this.history.differences(this.world.theirHistory(), this.world.resyncRules);
+    this.world.count(kind === 'all' ? 'copies of a whole disk' : 'copies of what may differ');
+    if (blocks.length < blockCount) this.world.count('copies of less than a disk');
+    this.#synchronise(++this.#copy, blocks, 0);
+  }
+
+  /** What was written by the end of this checkpoint is forgotten once that is durable on both sides (src/colo/disk/history). */
+  #forget(): void {
+    const { world, history } = this;
+    const generation = this.#generation;
+    const still = (): boolean => !this.dead && this.attached && generation === this.#generation;
+    if (!this.#isRenewed) {
+      world.renew(generation, () => {
+        if (still()) this.#isRenewed = true;
+      });
+      return;
+    }
+    const through = epoch(this.epoch - 1);
+    if (this.#forgets || history.marks.size === 0) return;
+    const candidates = [...history.marks].filter((block) => (this.#writtenIn.get(block) ?? 0) <= through);
+    const forgets = (here: boolean, there: boolean): void => {
+      if (!still() || !world.resyncRules.mayForget(here, there)) return;
+      for (const block of candidates) {
+        if ((this.#writtenIn.get(block) ?? 0) <= through) history.marks.delete(block);
+      }
+      history.generations = [generation];
+      world.count('marks forgotten');
+    };
+    if (world.resyncRules.mayForget(false, false)) forgets(false, false);
+    this.#forgets = true;
+    this.disk.flush((error) => {
+      this.#forgets = false;
+      if (error !== undefined) return;
+      if (world.resyncRules.mayForget(true, false)) forgets(true, false);
+      world.askDurable(through, (isDurable) => {
+        if (isDurable) forgets(true, true);
+      });
+    });
+    if (world.resyncRules.mayForget(false, true)) world.askDurable(through, (isDurable) => forgets(false, isDurable));
+  }
+
+  #look(): void {
+    this.world.agenda.after(forgetMs, () => {
+      if (this.dead) return;
+      this.process(() => {
+        if (this.primary.phase === 'protected') this.#forget();
+      });
+      this.#look();
+    });
   }
 
   #copyMoves(): void {
@@ -286,6 +354,8 @@ export class PrimarySide extends Side<PrimaryEvent> {
         return;
       }
       this.guest.taken(request);
+      if (this.world.resyncRules.marksWrites) this.history.marks.add(request.block);
+      this.#writtenIn.set(request.block, this.attached ? this.epoch : 0);
       if (this.attached) this.#forward(request.block, request.value);
       this.disk.write(request.block, request.value, (error) => this.#written(request, error));
     }

@@ -79,8 +79,31 @@ export class SecondarySide extends Side<SecondaryEvent> {
     return super.isSettled && this.live && this.#log.isLaid && !this.#laying;
   }
 
+  #makesDurable = false;
+  /** The checkpoint that the disk is at, or will be once all is laid down. */
+  #committed: number = noCheckpoint;
+
+  /** Makes durable what it has laid down. @param done told whether all up to that checkpoint was */
+  makeDurable(epoch: Epoch, done: (isDurable: boolean) => void): void {
+    const isLaid = this.#log.isLaid && !this.#laying && this.#committed >= epoch;
+    // One flush at a time: a slow disk has other things to do.
+    if (!isLaid || this.#makesDurable) {
+      done(false);
+      return;
+    }
+    this.#makesDurable = true;
+    this.disk.flush((error) => {
+      this.#makesDurable = false;
+      if (!this.dead) done(isLaid && error === undefined);
+    });
+  }
+
   /** What its guest wrote is on the disk, not all of it durable. */
   override retire(): Legacy {
+    for (const block of this.#own.keys()) this.history.marks.add(block);
+    // Of what was laid down before the takeover nobody else knows any more.
+    for (let block = 0; block < blockCount; block++)
+      if (this.disk.cached[block] !== this.disk.durable[block]) this.history.marks.add(block);
     for (const [block, value] of this.#own) this.disk.write(block, value, () => {});
     return super.retire();
   }
@@ -90,6 +113,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
     switch (effect.kind) {
       case 'attach':
         this.#log = new DiskLog(this.#diskLogBytes, this.#rules);
+        this.#committed = noCheckpoint;
         // Until the first checkpoint the disk is being copied: nothing has to be kept aside.
         this.#log.commit(epoch(0));
         this.#keep = new PacketKeep(1e6, this.#rules);
@@ -139,6 +163,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
       case 'commit-disk': {
         const { epoch } = effect;
         this.#log.commit(epoch);
+        this.#committed = epoch;
         this.#keep.committed(epoch);
         this.#layDown();
         const generation = this.#generation;
@@ -410,6 +435,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
       if (request.taken) continue;
       this.guest.taken(request);
       this.#own.set(request.block, request.value);
+      if (this.live && this.world.resyncRules.marksWrites) this.history.marks.add(request.block);
       if (request.flush && this.live) this.#flushes.push({ request, expected: [...this.guest.blocks] });
       else this.world.agenda.after(this.disk.latencyMs, () => this.process(() => this.#written(request)));
     }

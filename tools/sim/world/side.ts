@@ -5,6 +5,7 @@ import type { Message } from '../../../src/colo/protocol/messages.ts';
 import { epoch as asEpoch, peerOf, type Role, type Term } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
 import { Clock } from './clock.ts';
+import { DiskHistory } from './disk-history.ts';
 import { FakeDisk } from './fake-disk.ts';
 import { type Answer, type DiskRequest, FakeGuest, type Request } from './fake-guest.ts';
 import type { NetworkEnd } from './network.ts';
@@ -22,6 +23,7 @@ export interface Legacy {
   readonly holder: object;
   readonly clock: Clock;
   readonly disk: FakeDisk;
+  readonly history: DiskHistory;
   /** What has not left. */
   readonly gate: Gate<Answer>;
   readonly guest: FakeGuest;
@@ -47,6 +49,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   readonly core: Core<E | CommonEvent>;
   readonly clock: Clock;
   readonly disk: FakeDisk;
+  readonly history: DiskHistory;
   readonly gate: Gate<Answer>;
   guest: FakeGuest;
   /** The guest's clock is the side's clock and this. */
@@ -101,6 +104,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     this.holder = legacy?.holder ?? {};
     this.clock = legacy?.clock ?? new Clock(rate, random.between(1000, 100_000));
     this.disk = legacy?.disk ?? new FakeDisk(world.agenda);
+    this.history = legacy?.history ?? new DiskHistory();
     this.#tapMs = random.chance(0.3) ? random.between(1, 15) : 0.02;
     this.guest = legacy?.guest ?? this.newGuest();
     if (legacy !== undefined) {
@@ -239,9 +243,9 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   /** It goes on in another role: nothing happens here any more. What the disk had not completed is done again. */
   retire(): Legacy {
     this.dead = true;
-    const { holder, clock, disk, gate, guest, guestClockOffset } = this;
+    const { holder, clock, disk, history, gate, guest, guestClockOffset } = this;
     for (const request of guest.queue) request.taken = false;
-    return { holder, clock, disk, gate, guest, guestClockOffset };
+    return { holder, clock, disk, history, gate, guest, guestClockOffset };
   }
 
   /** The process ends; `closes`: there is still a kernel, which closes its connections. */

@@ -1,8 +1,10 @@
 import type { Gate } from '../../../src/colo/core/epochs/gate.ts';
 import type { Notice } from '../../../src/colo/core/events.ts';
+import type { History } from '../../../src/colo/disk/history/history.ts';
 import type { Epoch, Role, Term } from '../../../src/colo/protocol/numbers.ts';
 import type { Agenda } from './agenda.ts';
 import type { FakeArbiter } from './arbiter.ts';
+import type { ResyncRules } from './disk-history.ts';
 import type { Answer, FakeGuest } from './fake-guest.ts';
 import type { PeerNetwork } from './network.ts';
 import type { RandomStream } from './random.ts';
@@ -33,6 +35,15 @@ export interface Surroundings {
   readonly divergence: number;
   /** Of a guest's own decisions. */
   randomOf(role: Role): RandomStream;
+  readonly resyncRules: ResyncRules;
+  /** Names a pairing, which no other one had. */
+  newGeneration(): string;
+  /** What the standby of this pair knows of its disk. */
+  theirHistory(): History | undefined;
+  /** Has the standby make durable what it has laid down, if it is reached; told whether all of that checkpoint is. */
+  askDurable(epoch: Epoch, done: (isDurable: boolean) => void): void;
+  /** Has the standby's disk be of that generation, if it is reached; told once it is. */
+  renew(generation: string, done: () => void): void;
   readonly tracing: boolean;
   trace(who: { readonly role: string } | undefined, what: string): void;
   count(what: string): void;

@@ -1,13 +1,15 @@
 import type { Notice } from '../../../src/colo/core/events.ts';
 import { type Rules, specification } from '../../../src/colo/core/rules.ts';
 import type { Settings } from '../../../src/colo/core/settings.ts';
+import type { History } from '../../../src/colo/disk/history/history.ts';
 import type { MachineShape } from '../../../src/colo/protocol/machine-shape.ts';
-import { type Epoch, type Role, term } from '../../../src/colo/protocol/numbers.ts';
+import { type Epoch, epoch, type Role, term } from '../../../src/colo/protocol/numbers.ts';
 import type { Fault } from '../faults.ts';
 import type { Agenda } from './agenda.ts';
 import { type ArbiterKind, FakeArbiter } from './arbiter.ts';
 import { Clients } from './clients.ts';
-import { type Answer, type FakeGuest, hashOf } from './fake-guest.ts';
+import { type ResyncRules, resyncRules } from './disk-history.ts';
+import { type Answer, blockCount, type FakeGuest, hashOf } from './fake-guest.ts';
 import { Lineage } from './lineage.ts';
 import { PeerNetwork } from './network.ts';
 import { PrimarySide } from './primary-side.ts';
@@ -36,11 +38,17 @@ export interface Schedule {
 export interface Successors {
   readonly survivor: PrimarySide | SecondarySide;
   /** What the new standby has on its disks, and the term that it knows. */
-  readonly standby: { readonly blocks: readonly number[]; readonly term: number };
+  readonly standby: {
+    readonly blocks: readonly number[];
+    readonly term: number;
+    /** Of the repaired machine; absent: it is a new one. */
+    readonly history?: History | undefined;
+  };
 }
 
 export interface WorldOptions {
   readonly rules?: Rules;
+  readonly resyncRules?: ResyncRules;
   readonly counts?: Map<string, number>;
   readonly history?: string[];
   /** Told of every effect: how many there were, and its kind. */
@@ -78,6 +86,7 @@ export class World implements Surroundings {
   readonly schedule: Schedule;
   readonly lineage: Lineage<World>;
   readonly rules: Rules;
+  readonly resyncRules: ResyncRules;
   readonly random: RandomStream;
   readonly compares: boolean;
   readonly divergence: number;
@@ -109,6 +118,7 @@ export class World implements Surroundings {
     const { rules = specification, counts = new Map<string, number>(), history, onEffect } = options;
     this.#options = options;
     this.rules = rules;
+    this.resyncRules = options.resyncRules ?? resyncRules;
     this.schedule = schedule;
     this.counts = counts;
     this.#history = history;
@@ -136,6 +146,13 @@ export class World implements Surroundings {
     for (const [block, value] of (before?.standby.blocks ?? []).entries()) {
       this.secondary.disk.cached[block] = value;
       this.secondary.disk.durable[block] = value;
+    }
+    const remembered = before?.standby.history;
+    if (remembered !== undefined) {
+      this.secondary.history.generations = [remembered.generation];
+      for (let block = 0; block < blockCount; block++)
+        if (((remembered.regions[block >> 3] as number) & (1 << (block & 7))) !== 0)
+          this.secondary.history.marks.add(block);
     }
     if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 60);
     if (schedule.cycles !== true && this.random.chance(0.3))
@@ -171,6 +188,46 @@ export class World implements Surroundings {
 
   get clocksHonest(): boolean {
     return this.lineage.clocksHonest;
+  }
+
+  newGeneration(): string {
+    return `generation ${++this.lineage.generations}`;
+  }
+
+  theirHistory(): History | undefined {
+    return this.secondary.history.asStandby;
+  }
+
+  askDurable(epoch: Epoch, done: (isDurable: boolean) => void): void {
+    this.#withStandby((standby) => standby.makeDurable(epoch, (isDurable) => this.#answer(() => done(isDurable))));
+  }
+
+  renew(generation: string, done: () => void): void {
+    this.#withStandby((standby) => {
+      const renewed = (): void => {
+        standby.history.generations = [generation];
+        standby.history.marks.clear();
+        this.#answer(done);
+      };
+      standby.makeDurable(epoch(0), (isDurable) => {
+        if (isDurable && standby.secondary.phase === 'protecting') renewed();
+      });
+    });
+  }
+
+  /** Reaches the standby over a link that is whole. */
+  #withStandby(act: (standby: SecondarySide) => void): void {
+    const { primary, secondary } = this;
+    this.agenda.after(1, () =>
+      secondary.process(() => {
+        if (primary.session === undefined || secondary.session !== primary.session || secondary.live) return;
+        act(secondary);
+      }),
+    );
+  }
+
+  #answer(act: () => void): void {
+    this.agenda.after(1, () => this.primary.process(act));
   }
 
   randomOf(role: Role): RandomStream {
