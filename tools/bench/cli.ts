@@ -199,7 +199,7 @@ bench(
 bench(
   'service',
   'answers a second and how long they take, of services that people run: nginx, redis, replies that always differ; unprotected, ' +
-    "comparing, buffered, and QEMU's COLO, on two hosts of the lab",
+    "two guests at once, comparing, buffered, and QEMU's COLO, on two hosts of the lab",
   ({ quick }) => benchService(quick === true ? quickServices : wholeServices, progress),
   { format: formatService, length: 'quick' },
 );
