@@ -2,6 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { Protector } from '../../vmm/command/protection.ts';
 import { runCommand } from '../../vmm/command/run-command.ts';
 import type { RunConfig } from '../../vmm/config/config.ts';
+import type { Machine } from '../../vmm/machine/machine.ts';
+import type { InheritedChanges } from '../disk/history/primary-changes.ts';
+import { continueHistory } from '../disk/history/run-history.ts';
 import { hookOf } from '../observe/event-hook.ts';
 import { beginRecordingFile } from '../record/recording-file.ts';
 import { beginTerm } from '../thread/begin-term.ts';
@@ -23,12 +26,19 @@ export async function protectedRunCommand(
   if (pair !== undefined) await beginTerm(pair, holder);
   const hook = hookOf(config['on-event'], pair?.pair ?? config.name, 'primary');
   try {
+    let changes: InheritedChanges | undefined;
+    const prepare = (machine: Machine): void => {
+      const { replication } = machine;
+      if (pair === undefined) return;
+      changes = continueHistory(pair, replication.deviceOrders, (shared) => replication.keepChanges(shared));
+    };
     return await runCommand(config, program, {
       atOnce: true,
+      ...(pair === undefined ? {} : { prepare }),
       make: async (machine, notice) => {
         const control = new PrimaryControl(machine, program, { name: config.name, holder }, notice);
         if (hook !== undefined) control.listen(hook);
-        if (pair !== undefined) control.start(pair);
+        if (pair !== undefined) control.start(pair, undefined, changes);
         return control;
       },
     });

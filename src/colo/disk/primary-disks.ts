@@ -61,6 +61,8 @@ export class PrimaryDisks {
   #outcome: SyncOutcome | undefined;
   /** S was asked to make durable what it had been sent, in that epoch. */
   #asked: Epoch | undefined;
+  /** When that was asked, the disks had been made equal. */
+  #asksAll = false;
   #askedAt = Number.NEGATIVE_INFINITY;
   /** Resolved once nothing uses the disks any more. */
   #running: Promise<void> = Promise.resolve();
@@ -196,6 +198,7 @@ export class PrimaryDisks {
     this.#askedAt = now();
     if (changes.difference.askDurable() || changes.isBehind(this.#stream.epoch)) {
       this.#asked = this.#stream.epoch;
+      this.#asksAll = this.#synchronisation === undefined;
       this.#stream.send({ kind: 'disk-sync', epoch: this.#asked });
     } else if (changes.sweep()) this.#parts.wakeIo();
   }
@@ -208,6 +211,7 @@ export class PrimaryDisks {
     changes.difference.durable();
     // All of the epochs before was sent before.
     changes.durable(asked - 1);
+    if (this.#asksAll) void changes.settled();
     this.#parts.wakeIo();
   }
 

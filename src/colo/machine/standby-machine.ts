@@ -84,7 +84,7 @@ export class StandbyMachine {
         devices: {
           disks: disksOf(shape, config),
           nets: cardsOf(shape, config),
-          standsBy: true,
+          keepsPairStamps: true,
           // What it is at comes with the state.
           rng: rng === 'seed' ? { kind: 'seed', seed: 0 } : { kind: rng },
         },

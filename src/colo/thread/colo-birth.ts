@@ -1,4 +1,5 @@
 import type { PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
+import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Heritage } from '../side/heritage.ts';
 
@@ -9,6 +10,8 @@ export type ColoBirth = (
       readonly config: PrimaryConfig;
       /** Of the standby that has taken over in this process. */
       readonly heritage?: Heritage | undefined;
+      /** What is known of its disks since an earlier process. */
+      readonly changes?: InheritedChanges | undefined;
     }
   | { readonly role: 'secondary'; readonly config: SecondaryConfig }
 ) & {

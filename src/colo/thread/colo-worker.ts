@@ -57,7 +57,7 @@ export function threadMain(): void {
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
     const primary = new PrimaryHost(
       config,
-      { ...parts, bell: bell.button, calls, heritage: birth.heritage },
+      { ...parts, bell: bell.button, calls, heritage: birth.heritage, changes: birth.changes },
       toOwner(calls),
     );
     host = primary;

@@ -7,6 +7,7 @@ import { exitCode, exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
 import { refusals } from '../core/commands.ts';
 import { cannotBeWritten } from '../disk/disk-failure.ts';
+import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../machine/machine-shapes.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
@@ -95,15 +96,16 @@ export class PrimaryControl extends SideControl {
    * Starts the colo thread, which protects the machine from now on. Its term has begun: see beginTerm, or a takeover.
    *
    * @param heritage of the standby that has taken over
+   * @param changes what is known of its disks since an earlier process
    */
-  start(config: PrimaryConfig, heritage?: Heritage): void {
+  start(config: PrimaryConfig, heritage?: Heritage, changes?: InheritedChanges): void {
     const { state } = this.#machine;
     if (state !== 'running' && state !== 'paused')
       throw new ConfigError(`a machine that is ${state} cannot be protected`);
     this.#config = config;
     this.#thread = new ColoThread(
       this.#program,
-      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine), heritage },
+      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine), heritage, changes },
       this.#handlers(),
       (reason) => this.#died(reason),
     );

@@ -21,6 +21,8 @@ export interface MachineProtection extends ColoControl {
 export interface Protector {
   /** The machine is to be protected as soon as it runs, not when somebody asks. */
   readonly atOnce: boolean;
+  /** Before the guest of a machine that is in a pair runs: its disks are open, and have their pair's stamps still. */
+  prepare?(machine: Machine): void;
   /** @param notice takes a line for the operator */
   make(machine: Machine, notice: (text: string) => void): Promise<MachineProtection>;
 }

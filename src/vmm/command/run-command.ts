@@ -20,15 +20,20 @@ import { runMachine } from './run-machine.ts';
 export async function runCommand(config: RunConfig, program: URL, protector?: Protector): Promise<number> {
   const { kernel, initrd, cmdline, kaslr } = config;
   const boots: BootPaths = { kernel, initrd, cmdline, kaslr };
-  return runMachine(config, { ...config, boot: boots }, () => boot(config, boots, program), protector);
+  return runMachine(config, { ...config, boot: boots }, () => boot(config, boots, program, protector), protector);
 }
 
-async function boot(config: RunConfig, boots: BootPaths, program: URL): Promise<Machine> {
+async function boot(
+  config: RunConfig,
+  boots: BootPaths,
+  program: URL,
+  protector: Protector | undefined,
+): Promise<Machine> {
   const files = new BootFiles(boots);
   try {
     const images = files.open();
     try {
-      const machine = await start(config, images, program);
+      const machine = await start(config, images, program, protector);
       if (config.reboot === 'exit') files.close();
       else machine.rebootsFrom(files);
       return machine;
@@ -41,7 +46,12 @@ async function boot(config: RunConfig, boots: BootPaths, program: URL): Promise<
   }
 }
 
-async function start(config: RunConfig, images: OpenImages, program: URL): Promise<Machine> {
+async function start(
+  config: RunConfig,
+  images: OpenImages,
+  program: URL,
+  protector: Protector | undefined,
+): Promise<Machine> {
   for (const warning of commandLineWarnings(config.cmdline)) tell(`colo-vmm: ${warning}\n`);
   if (!hasHardwareVirtualisation() && isLinux(images.kernel.bytes)) {
     // A file that no processor would run is what has to be mended first.
@@ -57,13 +67,19 @@ async function start(config: RunConfig, images: OpenImages, program: URL): Promi
       memoryBytes: config.memory.sizeBytes,
       backing: config.memory.backing,
       cpuMask: config['cpu-mask'],
-      devices: { disks: config.disk, nets: config.net, rng: config.rng },
+      devices: {
+        disks: config.disk,
+        nets: config.net,
+        rng: config.rng,
+        keepsPairStamps: protector?.prepare !== undefined,
+      },
       onPanic: config['on-panic'],
     },
     program,
     (text) => tell(`colo-vmm: ${text}\n`),
   );
   try {
+    protector?.prepare?.(machine);
     machine.boot(images);
     return machine;
   } catch (error) {

@@ -28,7 +28,7 @@ export interface DevicesConfig {
   readonly nets: readonly NetConfig[];
   readonly rng: RngConfig;
   /** Disks are opened for a standby: what their pair knows of them stays true. */
-  readonly standsBy?: boolean;
+  readonly keepsPairStamps?: boolean;
 }
 
 export const noDevices: DevicesConfig = { disks: [], nets: [], rng: { kind: 'none' } };
@@ -47,7 +47,7 @@ export class MachineDevices implements Closable {
   readonly #slots: VirtioSlot[] = [];
 
   /** @throws DiskError, TapError, ConfigError */
-  constructor(vm: Vm, { disks, nets, rng, standsBy = false }: DevicesConfig) {
+  constructor(vm: Vm, { disks, nets, rng, keepsPairStamps = false }: DevicesConfig) {
     if (disks.length + nets.length + 1 > mostVirtioDevices) {
       throw new ConfigError(
         `a machine has room for ${mostVirtioDevices - 1} disks and network cards, not ${disks.length + nets.length}`,
@@ -60,7 +60,7 @@ export class MachineDevices implements Closable {
     };
     try {
       this.orders = [
-        ...disks.map((config, index) => this.#disk(config, index, place, standsBy)),
+        ...disks.map((config, index) => this.#disk(config, index, place, keepsPairStamps)),
         ...nets.map((config) => this.#net(config, place)),
         ...(rng.kind === 'none'
           ? []
@@ -104,7 +104,7 @@ export class MachineDevices implements Closable {
     this.#owner.close();
   }
 
-  #disk(config: DiskConfig, index: number, place: Place, standsBy: boolean): DeviceOrder {
+  #disk(config: DiskConfig, index: number, place: Place, keepsPairStamps: boolean): DeviceOrder {
     const { path, direct, overlay: overlayPath, werror, sector, format } = config;
     const id = nameOfDisk(config, index);
     const readOnly = config.readonly || overlayPath !== undefined;
@@ -124,13 +124,13 @@ export class MachineDevices implements Closable {
     if (mark !== undefined) this.warnings.push(`disk ${id}: ${mark}`);
     const order = { kind: 'disk', id, file, sector, writeErrors: werror } as const;
     if (overlayPath === undefined) {
-      if (!config.readonly && !standsBy) removePairStamp(path);
+      if (!config.readonly && !keepsPairStamps) removePairStamp(path);
       return place(`disk ${id}`, blockShape(file, sector), order);
     }
     if (config.readonly) throw new ConfigError(`disk ${id}: an overlay is there to be written; leave out readonly=on`);
     const overlay = openOverlay(overlayPath, file.sizeBytes, { direct });
     this.#owner.defer(() => closeSync(overlay.file.fd));
-    if (!standsBy) removePairStamp(overlayPath);
+    if (!keepsPairStamps) removePairStamp(overlayPath);
     return place(`disk ${id}`, blockShape(overlayGeometry(file), sector), { ...order, overlay });
   }
 

@@ -12,7 +12,7 @@ import {
   regionPlaces,
 } from '../../../block/replicated/region-file.ts';
 import { replaceFile } from '../../../host/replace-file.ts';
-import type { Generation, History } from './history.ts';
+import { type Generation, type History, unitedRegions } from './history.ts';
 
 /** A disk as its history knows it. */
 export interface HistoryDisk {
@@ -25,6 +25,12 @@ export interface HistoryDisk {
 /** Why nothing is known of disks that were in no pair. */
 export const noHistory = 'they were in no pair';
 
+/** What is known of disks, and the log in which that goes on. */
+export interface StoredHistory extends History {
+  /** The log's id. */
+  readonly log: Uint8Array;
+}
+
 /** It is said so often that the disks are this pair's still. */
 const touchMs = 1000;
 /** A disk that was written so long after that was said last was written by somebody else. */
@@ -35,6 +41,7 @@ const schema = v.strictObject({
   pair: v.string(),
   generation: hex,
   log: hex,
+  suspect: v.string(),
   disks: v.array(v.strictObject({ inode: v.number(), sizeBytes: v.number() })),
 });
 type Saved = v.InferOutput<typeof schema>;
@@ -42,7 +49,8 @@ type Saved = v.InferOutput<typeof schema>;
 /**
  * What is known of a machine's disks after whatever ended it, in its pair's state directory:
  *
- *     disks.json      of which generation they are, which files, and which log belongs to that; one line, and a line with its hash
+ *     disks.json      of which generation they are, which files, which log belongs to that, and where else they may differ (a bitmap of
+ *                     regions); one line, and a line with its hash
  *     activity.log    the regions that may have been written since (block/replicated/region-file.ts)
  *     DISK.pair       beside each disk, the log's id: whoever uses the disk for something else removes it
  *
@@ -69,11 +77,11 @@ export class HistoryStore {
   /**
    * What is known of these disks, which are open and have not been written yet; or why nothing is.
    */
-  read(disks: readonly HistoryDisk[]): History | string {
+  read(disks: readonly HistoryDisk[]): StoredHistory | string {
     try {
       const [line = '', hash = ''] = readFileSync(this.#record, 'utf8').split('\n');
       if (hash !== hashOf(line)) return `${this.#record} is not whole`;
-      const { pair, generation, log, disks: saved } = v.parse(schema, JSON.parse(line));
+      const { pair, generation, log, suspect, disks: saved } = v.parse(schema, JSON.parse(line));
       if (pair !== this.#pair) return `${this.#record} is of the pair ${pair}`;
       const touchedAt = statSync(this.#record).mtimeMs;
       if (saved.length !== disks.length) return 'the machine has other disks now';
@@ -82,9 +90,10 @@ export class HistoryStore {
         if (doubt !== undefined) return doubt;
       }
       const { count } = regionPlaces(disks.map(({ sizeBytes }) => sizeBytes));
-      const regions = decodeRegionFile(readFileSync(this.#log), Buffer.from(log, 'hex'), count);
+      const id = new Uint8Array(Buffer.from(log, 'hex'));
+      const regions = decodeRegionFile(readFileSync(this.#log), id, count);
       if (regions === undefined) return `${this.#log} is not whole, or another one's`;
-      return { generation, regions };
+      return { generation, regions: unitedRegions(regions, Buffer.from(suspect, 'base64')), log: id };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return noHistory;
       return (error as Error).message;
@@ -104,8 +113,17 @@ export class HistoryStore {
     return id;
   }
 
-  /** From now on these disks are of that generation, and changed where that log says. Durable. */
-  async write(generation: Generation, log: Uint8Array, disks: readonly HistoryDisk[]): Promise<void> {
+  /**
+   * From now on these disks are of that generation, and changed where that log says. Durable.
+   *
+   * @param suspect where they may differ from the other side's besides, regions: nothing marks that in the log
+   */
+  async write(
+    generation: Generation,
+    log: Uint8Array,
+    disks: readonly HistoryDisk[],
+    suspect: Uint8Array = new Uint8Array(0),
+  ): Promise<void> {
     const id = Buffer.from(log).toString('hex');
     await this.#after(async () => {
       await Promise.all(disks.filter(isStamped).map(({ path }) => writePairStamp(path, this.#pair, id)));
@@ -113,6 +131,7 @@ export class HistoryStore {
         pair: this.#pair,
         generation,
         log: id,
+        suspect: Buffer.from(suspect).toString('base64'),
         disks: disks.map(({ path, sizeBytes }) => ({ inode: statSync(path).ino, sizeBytes })),
       };
       const line = JSON.stringify(saved);

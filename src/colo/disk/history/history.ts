@@ -40,6 +40,11 @@ export function suspicionOf(
   return { kind: 'known', regions: theirs.regions };
 }
 
+/** Regions that are in either bitmap; as long as the first. */
+export function unitedRegions(one: Uint8Array, other: Uint8Array): Uint8Array {
+  return one.map((byte, at) => byte | (other[at] ?? 0));
+}
+
 /** As it travels: the generation, then the bitmap; nothing: there is none. */
 export function encodeHistory(history: History | undefined): Uint8Array {
   if (history === undefined) return new Uint8Array(0);

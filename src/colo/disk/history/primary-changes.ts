@@ -4,13 +4,22 @@ import { blockBits } from '../../../block/replicated/changed-blocks.ts';
 import { regionBitmapBytes, regionBytes, regionPlaces } from '../../../block/replicated/region-file.ts';
 import { errnoName } from '../../../host/errno.ts';
 import { Difference } from './difference.ts';
-import { type Generation, generationBytes, type History, type Suspicion, suspicionOf } from './history.ts';
+import {
+  type Generation,
+  generationBytes,
+  type History,
+  type Suspicion,
+  suspicionOf,
+  unitedRegions,
+} from './history.ts';
 import type { HistoryDisk, HistoryStore } from './history-store.ts';
 
-/** What a standby that has taken over leaves of this to the primary that its process is then. */
+/** What a primary begins with: of the standby that its process was, or of an earlier process. */
 export interface InheritedChanges {
   readonly shared: SharedChanges;
   readonly generation: Generation;
+  /** Of an earlier process: where the disks may differ from those of that generation already. */
+  readonly regions?: Uint8Array;
 }
 
 /** For a machine whose disks have these sizes, and a log that is in that file. */
@@ -30,6 +39,9 @@ export class PrimaryChanges {
   readonly #blocks: Int32Array<SharedArrayBuffer>;
   /** Those from which all that differs is known; the newest first. */
   #generations: readonly Generation[];
+  /** Where a standby may differ because of what it did itself: marked in no log of this side, and written down with the generation. */
+  #suspect: Uint8Array;
+  #disks: readonly HistoryDisk[] = [];
 
   private constructor(store: HistoryStore, shared: SharedChanges, generations: readonly Generation[]) {
     this.#store = store;
@@ -38,6 +50,7 @@ export class PrimaryChanges {
     this.#control = new ActivityControl(shared.control);
     this.#blocks = new Int32Array(shared.blocks);
     this.#generations = generations;
+    this.#suspect = new Uint8Array(regionBitmapBytes(regionPlaces(shared.sizes).count));
   }
 
   /** Of a machine whose disks nobody has watched until now. @throws Error if the log cannot be written */
@@ -49,10 +62,15 @@ export class PrimaryChanges {
     return changes;
   }
 
-  /** Of a machine that has taken over. */
-  static inherited(store: HistoryStore, { shared, generation }: InheritedChanges): PrimaryChanges {
+  /** Of a machine that has taken over, or is run anew. */
+  static inherited(store: HistoryStore, { shared, generation, regions }: InheritedChanges): PrimaryChanges {
     store.watch();
-    return new PrimaryChanges(store, shared, [generation]);
+    const changes = new PrimaryChanges(store, shared, [generation]);
+    if (regions !== undefined) {
+      changes.difference.addRegions(regions);
+      changes.#suspect = regions;
+    }
+    return changes;
   }
 
   /** A pairing begins; the io thread counts epochs anew when it hears of it. */
@@ -72,6 +90,8 @@ export class PrimaryChanges {
     const suspicion = suspicionOf(this.#generations, theirs, regionBitmapBytes(count));
     if (suspicion.kind === 'all') this.difference.addAll();
     else this.difference.addRegions(suspicion.regions);
+    const suspect = suspicion.kind === 'all' ? this.#suspect.map(() => 0xff) : suspicion.regions;
+    this.#suspect = unitedRegions(this.#suspect, suspect);
     return suspicion;
   }
 
@@ -98,7 +118,8 @@ export class PrimaryChanges {
    */
   async renew(disks: readonly HistoryDisk[]): Promise<Generation> {
     const generation = randomBytes(generationBytes).toString('hex');
-    await this.#store.write(generation, this.shared.id, disks);
+    await this.#store.write(generation, this.shared.id, disks, this.#suspect);
+    this.#disks = disks;
     this.#store.watch();
     this.#generations = [generation, ...this.#generations.slice(0, 1)];
     return generation;
@@ -113,6 +134,15 @@ export class PrimaryChanges {
   durable(through: number): void {
     this.#control.through = through;
     this.#control.sweep();
+  }
+
+  /** S has made durable all that it was sent once its disks were equal: it differs nowhere because of what it did itself. */
+  async settled(): Promise<void> {
+    const [generation] = this.#generations;
+    if (generation === undefined || this.#suspect.every((byte) => byte === 0)) return;
+    this.#suspect = this.#suspect.map(() => 0);
+    // If that cannot be written, more is compared than has to be.
+    await this.#store.write(generation, this.shared.id, this.#disks).catch(() => {});
   }
 
   /** There are marks of epochs before the one that is open, of which it is not known whether S has them durable. */

@@ -7,7 +7,7 @@ import type { Effect, Notice, PrimaryEvent } from '../../core/events.ts';
 import { Primary } from '../../core/primary/primary.ts';
 import type { Suspicion } from '../../disk/history/history.ts';
 import { HistoryStore } from '../../disk/history/history-store.ts';
-import { PrimaryChanges } from '../../disk/history/primary-changes.ts';
+import { type InheritedChanges, PrimaryChanges } from '../../disk/history/primary-changes.ts';
 import { dial } from '../../link/dial.ts';
 import type { PeerLink } from '../../link/peer-link.ts';
 import { turnAway } from '../../link/turn-away.ts';
@@ -66,6 +66,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       engines,
       rings = newRings,
       heritage,
+      changes,
       record,
     }: {
       readonly calls: Calls<PrimaryMachineCalls, ColoCalls>;
@@ -80,6 +81,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       readonly rings?: typeof newRings;
       /** Of the standby that has taken over here. */
       readonly heritage?: Heritage | undefined;
+      /** What is known of its disks since an earlier process. */
+      readonly changes?: InheritedChanges | undefined;
       readonly record?: PacketRecord | undefined;
     },
     listener: HostListener,
@@ -115,7 +118,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     });
     this.#isSurvivor = heritage !== undefined;
     if (heritage !== undefined) this.inherit(heritage);
-    if (heritage?.changes !== undefined) this.#changes = PrimaryChanges.inherited(this.#store, heritage.changes);
+    const inherited = heritage?.changes ?? changes;
+    if (inherited !== undefined) this.#changes = PrimaryChanges.inherited(this.#store, inherited);
   }
 
   /** Begins to protect the guest. */

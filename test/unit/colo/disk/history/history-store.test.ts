@@ -25,12 +25,13 @@ class Rig {
     for (const { path } of this.disks) writeFileSync(path, 'content');
   }
 
-  async write(marked = false): Promise<void> {
+  async write(marked = false, suspect?: Uint8Array): Promise<Uint8Array> {
     const log = await this.store.newLog(
       this.disks.map(({ sizeBytes }) => sizeBytes),
       marked,
     );
-    await this.store.write(generation, log, this.disks);
+    await this.store.write(generation, log, this.disks, suspect);
+    return log;
   }
 
   get read(): ReturnType<HistoryStore['read']> {
@@ -41,12 +42,20 @@ class Rig {
 test('what is written is read by whoever comes after', async (t) => {
   const rig = new Rig(t);
   t.equal(rig.read, 'they were in no pair');
-  await rig.write();
-  t.strictSame(rig.read, { generation, regions: Uint8Array.of(0) });
+  const log = await rig.write();
+  t.strictSame(rig.read, { generation, regions: Uint8Array.of(0), log });
   await rig.write(true);
   t.match(rig.read, { regions: Uint8Array.of(0xff) });
   await rig.store.forget();
   t.equal(rig.read, 'they were in no pair');
+});
+
+test('where disks may differ besides, which no log of this side marks, counts as marked', async (t) => {
+  const rig = new Rig(t);
+  await rig.write(false, Uint8Array.of(0b10));
+  t.match(rig.read, { regions: Uint8Array.of(0b10) });
+  await rig.write();
+  t.match(rig.read, { regions: Uint8Array.of(0) });
 });
 
 test('whatever does not fit together is no history', async (t) => {

@@ -41,6 +41,9 @@ export const mutants = [
   'what was written without a standby is forgotten',
   'what the host that comes back may have written is forgotten',
   'what is settled counts as durable at once',
+  'a machine that is run anew forgets what it had marked',
+  'a machine that is run anew forgets what its last standby had marked',
+  'what the last standby had marked is forgotten before it is settled',
 ] as const;
 export type Mutant = (typeof mutants)[number];
 
@@ -49,7 +52,8 @@ class HostDisk {
   readonly name: string;
   readonly cache = new Map<number, number>();
   readonly durable = new Map<number, number>();
-  record: { readonly generation: string; readonly id: Uint8Array } | undefined;
+  /** `suspect`: regions that S had marked when that generation began. */
+  record: { readonly generation: string; readonly id: Uint8Array; readonly suspect: Uint8Array } | undefined;
   /** The file of regions: as it is read, and as it is after a loss of power. */
   log: { id: Uint8Array; cache: Uint8Array; durable: Uint8Array } = {
     id: new Uint8Array(16),
@@ -87,7 +91,7 @@ class HostDisk {
     const { record, log } = this;
     if (record === undefined) return undefined;
     const bitmap = decodeRegionFile(log.cache, record.id, regions);
-    return bitmap && { generation: record.generation, regions: bitmap };
+    return bitmap && { generation: record.generation, regions: union(bitmap, record.suspect) };
   }
 }
 
@@ -127,6 +131,8 @@ interface Standing {
   history: History | undefined;
   generation: string | undefined;
   asked: number | undefined;
+  /** When that was asked, all was settled. */
+  isWhole: boolean;
   syncs: number[];
   /** Durable, and told: through this epoch. */
   through: number;
@@ -142,7 +148,7 @@ export class ThreeHosts {
   readonly hosts: readonly HostDisk[];
   /** What went wrong. */
   wrong: string | undefined;
-  readonly counts = { protected: 0, known: 0, all: 0, takeovers: 0, cuts: 0, sent: 0 };
+  readonly counts = { anew: 0, protected: 0, known: 0, all: 0, takeovers: 0, cuts: 0, sent: 0 };
   readonly #random: (limit: number) => number;
   readonly #mutant: Mutant | undefined;
   #running: Running;
@@ -209,6 +215,18 @@ export class ThreeHosts {
       none.map(() => 0xff),
     );
     return this.#run(host, [], true);
+  }
+
+  /** `run`, on disks of which something may be known. */
+  #startAnew(host: HostDisk): Running {
+    const { history } = host;
+    if (history === undefined) return this.#start(host);
+    this.counts.anew++;
+    const running = this.#run(host, [history.generation], false);
+    if (!this.#is('a machine that is run anew forgets what it had marked')) {
+      running.difference.addRegions(history.regions);
+    }
+    return running;
   }
 
   #run(host: HostDisk, generations: string[], all: boolean): Running {
@@ -316,6 +334,7 @@ export class ThreeHosts {
       history: undefined,
       generation: undefined,
       asked: undefined,
+      isWhole: false,
       syncs: [],
       through: -1,
       ends: new Map(),
@@ -387,6 +406,7 @@ export class ThreeHosts {
     if (standing.phase === 'meeting' || standing.asked !== undefined) return;
     if (!this.#running.difference.askDurable()) return;
     standing.asked = standing.epoch;
+    standing.isWhole = standing.phase !== 'syncing';
     standing.stream.push({ sync: standing.epoch });
   }
 
@@ -396,6 +416,9 @@ export class ThreeHosts {
     standing.syncs.shift();
     this.#running.difference.durable();
     standing.through = standing.asked - 1;
+    const { record } = this.#running.host;
+    const early = this.#is('what the last standby had marked is forgotten before it is settled');
+    if (record !== undefined && (standing.isWhole || early)) this.#running.host.record = { ...record, suspect: none };
     standing.asked = undefined;
   }
 
@@ -421,7 +444,10 @@ export class ThreeHosts {
       if (!this.#is('a new generation begins before the primary has flushed its disk')) running.host.flush();
       const generation = Buffer.from(this.#id()).toString('hex');
       standing.generation = generation;
-      running.host.record = { generation, id: running.host.log.id };
+      const suspect = suspicion.kind === 'all' ? none.map(() => 0xff) : suspicion.regions;
+      const forgets = this.#is('a machine that is run anew forgets what its last standby had marked');
+      const before = running.host.record?.suspect ?? none;
+      running.host.record = { generation, id: running.host.log.id, suspect: forgets ? none : union(before, suspect) };
       const keeps = this.#is('the generation before the last one is trusted on');
       running.generations = [generation, ...(keeps ? running.generations : running.generations.slice(0, 1))];
       return;
@@ -430,7 +456,7 @@ export class ThreeHosts {
     if (host.record?.generation !== generation) {
       const id = this.#id();
       host.newLog(id, none);
-      host.record = { generation, id };
+      host.record = { generation, id, suspect: none };
       return;
     }
     if (!this.#is('the generation before the last one is trusted on')) {
@@ -491,7 +517,13 @@ export class ThreeHosts {
     this.#standing = undefined;
     if (standing === undefined || standing.phase !== 'protecting') {
       if (standing !== undefined && this.#random(2) === 0) standing.host.loses(this.#random);
-      this.#running = this.#start(host);
+      this.#running = this.#startAnew(host);
+      return;
+    }
+    // Both, and the operator starts the primary again.
+    if (this.#random(4) === 0) {
+      if (this.#random(2) === 0) standing.host.loses(this.#random);
+      this.#running = this.#startAnew(host);
       return;
     }
     this.counts.takeovers++;
@@ -534,6 +566,10 @@ export class ThreeHosts {
       this.wrong ??= `${when}: block ${place} of host ${host.name} is ${host.cache.get(place)}, not ${expected.get(place)}`;
     }
   }
+}
+
+function union(one: Uint8Array, other: Uint8Array): Uint8Array {
+  return one.map((byte, at) => byte | (other[at] ?? 0));
 }
 
 /** What the standby has there when it has all that it was sent. */
