@@ -12,7 +12,8 @@ export const bundle = fileURLToPath(new URL('../../dist/colo-vmm.cjs', import.me
 /** A folder that is gone after the test. */
 export function temporaryFolder(t: { teardown(clean: () => void): void }): string {
   const folder = mkdtempSync(join(tmpdir(), 'colo-test-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  // What was told to end may still be writing its last file.
+  t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 20 }));
   return folder;
 }
 

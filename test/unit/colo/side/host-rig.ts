@@ -16,6 +16,7 @@ import type { SharedRam } from '../../../../src/memory/guest-ram.ts';
 import { layOutRam } from '../../../../src/memory/regions.ts';
 import { StateImage } from '../../../../src/vmm/vmstate/state-image.ts';
 import { emptyMachineState } from '../../../support/snapshot-machine.ts';
+import { temporaryFolder } from '../../../support/vmm-process.ts';
 
 /** Soon, for nobody wants to wait for it. */
 export const askAgainMs = 5;
@@ -42,7 +43,7 @@ export function birth(t: Test): HostBirth {
     settings: { ...defaultSettings, detectMs: 30_000, stepMs: 30_000, checkpointDelayMs: 60_000, askAgainMs },
     security: { kind: 'plaintext' },
     arbiter: { kind: 'manual' },
-    stateDirectory: t.testdir(),
+    stateDirectory: temporaryFolder(t),
     holder: 'test',
     now: () => performance.now(),
   };
