@@ -205,11 +205,14 @@ test('strangers with keys and without harm no pair', { skip: skip || noEtcd(), t
   await pair.protected();
   const { term } = await pair.status('b', () => true);
   // Who says nothing, and who says a TLS hello that has no end.
-  for (let count = 0; count < 300; count++) {
+  const strangers = Array.from({ length: 300 }, async (_, count) => {
     const socket = connectTcp(port).on('error', () => {});
     socket.write(Buffer.of(0x16, 3, 1, 2, 0, 1).subarray(0, count % 7));
     t.teardown(() => socket.destroy());
-  }
+    await new Promise((resolve) => socket.once('connect', resolve).once('close', resolve));
+  });
+  // Who comes in the midst of them may have to make room as well.
+  await Promise.all(strangers);
   await until(() => standby.stderr.includes('made room for others'));
   // Who has the keys, and comes second.
   const second = await dial({ ...port, security, role: 'primary', patienceMs: 20_000 });
