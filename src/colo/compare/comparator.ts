@@ -180,7 +180,8 @@ export class Comparator implements FlowOutcome {
 
   /**
    * P was stopped for the checkpoint that closes this epoch, and all its packets of it were given to {@link primary}. From here on
-   * S is P, as it was then: whatever waits has its answer, and is forgotten here.
+   * S is P, as it was then, and has said all that P had: whatever waits has its answer, and is forgotten here. That is so once S holds
+   * that checkpoint; until then the caller's gate keeps what is released of the next epoch.
    */
   endEpoch(epoch: number): void {
     if (epoch < this.#epoch) return;

@@ -25,6 +25,11 @@ export interface Rules {
 
   /** Only what both guests said in the same epoch is compared: S has nothing any more of what it said before a checkpoint. */
   readonly comparable: (epoch: Epoch, peerEpoch: Epoch) => boolean;
+  /**
+   * B.2: what was found equal leaves only if S holds the checkpoint that its epoch began from. Until then S goes on from the epoch
+   * before, in which its guest may never have said what P's says again now.
+   */
+  readonly matchAllows: (epoch: Epoch, through: Epoch) => boolean;
   /** B.2: P acknowledges to a client what S has acknowledged, and no more. */
   readonly mayAcknowledge: (acknowledged: number, byPeer: number) => boolean;
   /** A.5: more output than there is room for asks for a checkpoint; none of it is dropped. */
@@ -125,6 +130,7 @@ export const specification: Rules = {
   withdrawsBeforeClosing: true,
 
   comparable: (epoch, peerEpoch) => epoch === peerEpoch,
+  matchAllows: (epoch, through) => epoch <= through + 1,
   mayAcknowledge: (acknowledged, byPeer) => acknowledged <= byPeer,
   overflowDropsOutput: false,
   rollsBack: true,

@@ -438,7 +438,7 @@ export class PrimaryPackets {
   #whyReleased({ isExempt }: Outgoing): string {
     if (this.#gate.mode === 'direct') return 'nothing is held';
     if (isExempt) return 'it is not compared';
-    return this.#gate.hasMatched ? 'both guests have said it' : 'a checkpoint covers it';
+    return this.#gate.isNextMatched ? 'both guests have said it' : 'a checkpoint covers it';
   }
 
   #sendWaiting({ card, offset, length }: Outgoing): void {

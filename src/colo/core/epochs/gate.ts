@@ -79,7 +79,10 @@ export class Gate<P> {
     return this.#passed + this.#packets.length - 1;
   }
 
-  /** S's guest has said it as well (spec B.2): it may leave before older ones, as long as there is consent. */
+  /**
+   * S's guest has said it as well (spec B.2): it may leave before older ones, as long as there is consent, once S holds the
+   * checkpoint before it.
+   */
   match(number: number): void {
     this.#matched.push(number);
   }
@@ -124,7 +127,7 @@ export class Gate<P> {
     if (first === undefined) return undefined;
     if (this.#mode === 'holding') {
       if (!this.#rules.timeAllows(now, this.#until)) return undefined;
-      const matched = this.#firstMatched();
+      const matched = this.#matchedToLeave();
       if (matched !== undefined) return this.#packets.at(matched - this.#passed);
       if (!this.#rules.contentAllows(first, this.#through)) return undefined;
     }
@@ -133,18 +136,31 @@ export class Gate<P> {
 
   /** The number of the one that {@link peek} gives: S's like of it can be confirmed once it is {@link written}. */
   get nextNumber(): number {
-    return (this.#mode === 'holding' ? this.#firstMatched() : undefined) ?? this.#passed;
+    return this.#matchedToLeave() ?? this.#passed;
+  }
+
+  /** {@link peek} gives it because S's guest said it as well, and not because a checkpoint covers it. */
+  get isNextMatched(): boolean {
+    return this.#matchedToLeave() !== undefined;
   }
 
   /** What {@link peek} gave has left. */
   written(): void {
-    const matched = this.#mode === 'holding' ? this.#firstMatched() : undefined;
+    const matched = this.#matchedToLeave();
     if (matched === undefined || matched === this.#passed) {
       this.#shift();
       return;
     }
     this.#gone.replace(matched - this.#passed, true);
     this.#goneCount++;
+  }
+
+  /** The one that leaves next for being matched. Later ones are of no earlier epoch. */
+  #matchedToLeave(): number | undefined {
+    const number = this.#mode === 'holding' ? this.#firstMatched() : undefined;
+    if (number === undefined) return undefined;
+    const of = this.#epochs.at(number - this.#passed) as Epoch;
+    return this.#rules.matchAllows(of, this.#through) ? number : undefined;
   }
 
   /** Of those that are matched and wait, the first one. */

@@ -209,3 +209,20 @@ test('a connection that goes on through a buffered epoch is compared from where 
   standbySays(data(8), 3);
   t.equal(packets.facts.packets, 0, 'S has said it');
 });
+
+test('what P says again in a new epoch waits until S has the checkpoint that it began from: until then S never said it', async (t) => {
+  const { packets, says, standbySays } = comparedRig(t);
+  const data = (sequence: number, acknowledgement: number) =>
+    tcpPacket({ sequence, acknowledgement, flags: tcpFlag.ack, payload: 'four' });
+  packets.permit(e(0), never);
+  says(data(0, 1));
+  standbySays(data(0, 1));
+  t.equal(packets.facts.packets, 0);
+  says(data(4, 9));
+  t.equal(packets.facts.packets, 1, 'the link is cut: S got no question to answer');
+  packets.epochCaptured(e(1), 'comparing');
+  says(data(4, 9), 2);
+  t.equal(packets.facts.packets, 2, 'S may take over, with a guest that was never asked');
+  packets.permit(e(1), never);
+  t.equal(packets.facts.packets, 0, 'S goes on from a state that has said it');
+});

@@ -33,6 +33,28 @@ test('a match needs consent in time as well', async (t) => {
   t.equal(gate.peek(99), 'a');
 });
 
+test('a match waits for the checkpoint before its epoch, and holds up nothing that another one covers', async (t) => {
+  const gate = holding();
+  const [older, covered, again, differs] = [
+    gate.take('older', e(0)),
+    gate.take('covered', e(1)),
+    gate.take('again', e(2)),
+    gate.take('differs', e(2)),
+  ];
+  gate.match(again);
+  t.ok(gate.hasMatched);
+  t.notOk(gate.isNextMatched, 'S has not the state that says it');
+  t.equal(gate.nextNumber, older);
+  t.same([gate.next(1), gate.next(1)], ['older', undefined]);
+  t.equal(gate.nextNumber, covered);
+  gate.permit(e(1), 100);
+  t.ok(gate.isNextMatched);
+  t.equal(gate.nextNumber, again);
+  t.same([gate.next(1), gate.next(1), gate.next(1)], ['again', 'covered', undefined]);
+  t.equal(gate.nextNumber, differs);
+  t.same(gate.waiting(), ['differs']);
+});
+
 test('a match of what has left with its checkpoint is nothing', async (t) => {
   const gate = holding();
   const number = gate.take('a', e(0));
