@@ -11,6 +11,7 @@ test('no invariant breaks where both guests run, and what that is about did happ
   for (const what of [
     ...['released by comparison', 'divergences', 'takeovers of a guest that ran', 'takeovers'],
     ...['mode: comparing', 'mode: buffered', 'secondary protecting/starting', 'switched over'],
+    'takeovers in the first epoch that was compared',
   ]) {
     t.ok((totals.counts.get(what) ?? 0) > 0, what);
   }

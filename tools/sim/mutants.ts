@@ -181,6 +181,12 @@ export const mutants: readonly Mutant[] = [
     compares: true,
   },
   {
+    name: 'what is said again after a stop leaves before the secondary has that checkpoint',
+    section: 'B.2',
+    broken: { matchAllows: () => true },
+    compares: true,
+  },
+  {
     name: "an acknowledgement is released ahead of the secondary's",
     section: 'B.2',
     broken: { mayAcknowledge: () => true },

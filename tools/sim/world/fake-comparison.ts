@@ -26,6 +26,20 @@ interface Flow {
   acknowledged: number;
   /** The last question whose answers were found equal. */
   compared: number;
+  /** The last question that P's guest acknowledged, and the last that it answered, in any epoch that was compared. */
+  primaryAcknowledged: number;
+  primaryAnswered: number;
+}
+
+function newFlows(): Flow[] {
+  return Array.from({ length: clientCount }, () => ({
+    primary: [],
+    secondary: [],
+    acknowledged: 0,
+    compared: 0,
+    primaryAcknowledged: 0,
+    primaryAnswered: 0,
+  }));
 }
 
 /**
@@ -37,7 +51,7 @@ export class FakeComparison {
   readonly #listener: ComparisonListener;
   readonly #bound: number;
   readonly #timeoutMs: number;
-  #flows: Flow[] = [];
+  #flows: Flow[] = newFlows();
 
   /** @param bound packets of P that wait in one connection before a checkpoint is wanted */
   constructor(rules: Rules, listener: ComparisonListener, bound: number, timeoutMs: number) {
@@ -45,21 +59,26 @@ export class FakeComparison {
     this.#listener = listener;
     this.#bound = bound;
     this.#timeoutMs = timeoutMs;
-    this.begin();
   }
 
-  /** Another epoch: nothing of the last one is compared any more. */
-  begin(): void {
-    this.#flows = Array.from({ length: clientCount }, () => ({
-      primary: [],
-      secondary: [],
-      acknowledged: 0,
-      compared: 0,
-    }));
+  /** Another epoch, in which S's guest has said all that P's had. @param wasCompared so was the one that ended */
+  begin(wasCompared: boolean): void {
+    if (!wasCompared) {
+      this.#flows = newFlows();
+      return;
+    }
+    for (const flow of this.#flows) {
+      flow.primary = [];
+      flow.secondary = [];
+      flow.acknowledged = flow.primaryAcknowledged;
+      flow.compared = flow.primaryAnswered;
+    }
   }
 
   primary(number: number, answer: Answer, at: number): void {
     const flow = this.#flows[answer.client] as Flow;
+    flow.primaryAcknowledged = Math.max(flow.primaryAcknowledged, answer.number);
+    if (answer.ack === 0) flow.primaryAnswered = Math.max(flow.primaryAnswered, answer.number);
     if (answer.ack === 1) {
       if (this.#rules.mayAcknowledge(answer.number, flow.acknowledged)) this.#listener.release(number, undefined);
       else this.#hold(flow, { number, answer, at });

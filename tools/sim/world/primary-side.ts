@@ -436,8 +436,8 @@ export class PrimarySide extends Side<PrimaryEvent> {
     this.#packetItems = 0;
     this.#outputWaits = false;
     this.epoch = next(epoch);
+    this.#comparison.begin(this.mode === 'comparing');
     this.mode = mode;
-    this.#comparison.begin();
     this.#confirmations.begin();
     this.#likes.clear();
     const stoppedMs = this.world.random.between(0.1, 1.5);

@@ -154,6 +154,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
         world.checkRunning(this, this.guest, view);
         if (!this.#rules.sendsOwn) this.gate.clear();
         const { received } = this.secondary;
+        if (received === 0) world.count('takeovers in the first epoch that was compared');
         world.checkClock(this.#arrivals.get(received) ?? 0, received, this.now + this.guestClockOffset);
         return;
       }
