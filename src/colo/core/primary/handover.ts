@@ -7,6 +7,8 @@ import type { Rules } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import type { OrderlyEnd } from './orderly-end.ts';
+import type { OutputConsent } from './output-consent.ts';
 import type { PrimaryPhase } from './primary-phase.ts';
 
 /** The rest of P, as it hands its guest over. */
@@ -14,10 +16,8 @@ export interface HandingOver {
   /** It is moved on to handing-over, handed-over and ended, and read. */
   readonly phase: StateMachine<PrimaryPhase>;
   readonly checkpoints: Checkpoints;
-  /** The guest has ended, and its end is on its way. */
-  readonly guestEnds: () => boolean;
-  /** Every consent is given up: nothing leaves any more. */
-  withdraw(): void;
+  readonly consent: OutputConsent;
+  readonly end: OrderlyEnd;
   disconnect(): void;
 }
 
@@ -59,10 +59,10 @@ export class Handover {
 
   /** An operator wants it. @returns why not; undefined if it will be done */
   want(): string | undefined {
-    const { phase, checkpoints, guestEnds } = this.#primary;
+    const { phase, checkpoints, end } = this.#primary;
     if (phase.state === 'handing-over' || phase.state === 'handed-over' || this.#isWanted) return refusals.switching;
     if (phase.state !== 'protected') return refusals.notProtected;
-    if (guestEnds()) return refusals.guestEnds;
+    if (end.guestHasEnded) return refusals.guestEnds;
     this.#isWanted = true;
     checkpoints.want('switchover');
     return undefined;
@@ -70,10 +70,10 @@ export class Handover {
 
   /** The checkpoint that it was wanted after is S's. */
   offer(): void {
-    const { phase, checkpoints, guestEnds } = this.#primary;
+    const { phase, checkpoints, end } = this.#primary;
     this.#isWanted = false;
     // It has ended since: S's guest ends as well, in order.
-    if (guestEnds()) {
+    if (end.guestHasEnded) {
       checkpoints.consider();
       return;
     }
@@ -92,7 +92,7 @@ export class Handover {
     }
     phase.move('handed-over');
     if (this.#rules.silentBeforeDone) {
-      this.#primary.withdraw();
+      this.#primary.consent.withdraw();
       this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
     }
     this.#turn.send({ kind: 'handover-done', epoch });

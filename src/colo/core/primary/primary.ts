@@ -1,27 +1,20 @@
 import { outOfOrder } from '../../protocol/checkpoint-order.ts';
 import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
-import {
-  type Heartbeat as HeartbeatMessage,
-  type Message,
-  protocolVersion,
-  wantedFor,
-} from '../../protocol/messages.ts';
-import { type Epoch, type Mode, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import { type Message, protocolVersion, wantedFor } from '../../protocol/messages.ts';
+import type { Epoch, Mode, Term } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
-import { refusals } from '../commands.ts';
 import { DiskWindow } from '../epochs/disk-window.ts';
-import type { Command, Effect, PrimaryEvent, TimerName } from '../events.ts';
-import { Claim } from '../fencing/claim.ts';
-import { ConsentHeld } from '../fencing/consent.ts';
-import { newFailover } from '../fencing/failover.ts';
-import { Heartbeat } from '../fencing/heartbeat.ts';
+import type { Effect, PrimaryEvent, TimerName } from '../events.ts';
 import { StateMachine } from '../moves.ts';
 import { type Rules, specification } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import { Turn } from '../turn.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Handover } from './handover.ts';
+import { OperatorCommands } from './operator-commands.ts';
+import { OrderlyEnd } from './orderly-end.ts';
+import { OutputConsent } from './output-consent.ts';
 import type { Reason } from './pacing.ts';
 import {
   countsOnPeer,
@@ -30,8 +23,8 @@ import {
   type PrimaryPhase,
   type PrimaryStep,
   primaryMoves,
-  refusalToProtect,
 } from './primary-phase.ts';
+import { Survival } from './survival.ts';
 
 /** What a primary is made of. */
 export interface PrimaryOptions {
@@ -54,18 +47,14 @@ export class Primary {
   readonly #rules: Rules;
   readonly #turn: Turn;
   readonly #phase = new StateMachine<PrimaryPhase>('primary', primaryMoves, 'unprotected');
-  readonly #failover = newFailover();
   readonly #checkpoints: Checkpoints;
+  readonly #consent: OutputConsent;
   readonly #handover: Handover;
-  readonly #heartbeat: Heartbeat;
-  readonly #consent: ConsentHeld;
-  readonly #claim: Claim;
+  readonly #end: OrderlyEnd;
+  readonly #survival: Survival;
+  readonly #commands: OperatorCommands;
   /** S's account of forwarded writes; whoever forwards counts here. */
   diskWindow: DiskWindow;
-  /** Output up to here is with the network. */
-  #left = noCheckpoint;
-  #diskError: string | undefined;
-  #guestEnded: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
 
   constructor(options: PrimaryOptions) {
     const { settings, term, rules = specification } = options;
@@ -73,22 +62,39 @@ export class Primary {
     this.#settings = settings;
     this.#rules = rules;
     this.#turn = new Turn(term);
-    this.#checkpoints = new Checkpoints(settings, rules, this.#turn, {
-      phase: this.#phase,
-      permit: () => this.#permit(),
+    const phase = this.#phase;
+    const turn = this.#turn;
+    const disconnect = (): void => this.#disconnect();
+    const giveUpPairing = (why: string): void => this.#giveUpPairing(why);
+    const checkpoints = new Checkpoints(settings, rules, turn, {
+      phase,
+      permit: () => consent.permit(),
       ready: () => this.#ready(),
       loaded: (reasons) => this.#loaded(reasons),
     });
-    this.#handover = new Handover(settings, rules, this.#turn, {
-      phase: this.#phase,
-      checkpoints: this.#checkpoints,
-      guestEnds: () => this.#guestEnded !== undefined,
-      withdraw: () => this.#withdraw(),
-      disconnect: () => this.#disconnect(),
+    const consent = new OutputConsent(settings, rules, turn, { phase, checkpoints });
+    const end = new OrderlyEnd(settings, turn, {
+      phase,
+      checkpoints,
+      disconnect,
+      giveUpPairing,
+      goOnAlone: (reason) => survival.goOnAlone(reason),
     });
-    this.#heartbeat = new Heartbeat(rules, settings);
-    this.#consent = new ConsentHeld(rules, settings);
-    this.#claim = new Claim(term, rules, settings);
+    const survival = new Survival(settings, rules, turn, { phase, end, disconnect });
+    const handover = new Handover(settings, rules, turn, { phase, checkpoints, consent, end, disconnect });
+    this.#checkpoints = checkpoints;
+    this.#consent = consent;
+    this.#end = end;
+    this.#survival = survival;
+    this.#handover = handover;
+    this.#commands = new OperatorCommands(settings, turn, {
+      phase,
+      checkpoints,
+      handover,
+      end,
+      survival,
+      giveUpPairing,
+    });
     this.diskWindow = new DiskWindow(settings.diskLogBytes, rules);
   }
 
@@ -147,7 +153,7 @@ export class Primary {
   #handle(event: PrimaryEvent): void {
     switch (event.kind) {
       case 'command':
-        this.#command(event.command);
+        this.#commands.take(event.command);
         return;
       case 'connected':
         if (this.phase === 'connecting') this.#greet();
@@ -180,8 +186,7 @@ export class Primary {
         this.#checkpoints.passed(event);
         return;
       case 'captured':
-        if (this.#checkpoints.captured(event) && this.#guestEnded !== undefined)
-          this.#guestEnded.lastEpoch ??= event.epoch;
+        if (this.#checkpoints.captured(event)) this.#end.captured(event.epoch);
         return;
       case 'output-waits':
         if (this.#checkpoints.guestsMode === 'buffered') this.#checkpoints.want('output');
@@ -202,106 +207,25 @@ export class Primary {
         this.#checkpoints.diskLog.changed(event.isFull, this.#checkpoints.open);
         return;
       case 'disk-failed':
-        this.#diskFailed(event.error);
+        this.#survival.diskFailed(event.error);
         return;
       case 'guest-reset':
         if (this.#rules.resetWantsCheckpoint) this.#checkpoints.want('reset');
         return;
       case 'guest-ended':
-        this.#guestEnds(event.exitCode);
+        this.#end.guestEnds(event.exitCode);
         return;
       case 'arbiter':
-        this.#claim.answered(event.term, event.answer, this.#turn.now, this.#turn.effects);
-        this.#claimMoved();
+        this.#survival.answered(event.term, event.answer);
         return;
       case 'term-written':
-        this.#claim.termWritten(event.term, this.#turn.effects);
-        this.#claimMoved();
+        this.#survival.termWritten(event.term);
         return;
       case 'term-failed':
         return; // the alarm tries again
       default:
         event satisfies never;
     }
-  }
-
-  // Commands
-
-  #command(command: Command): void {
-    switch (command.name) {
-      case 'protect': {
-        const refusal = refusalToProtect(this.phase);
-        if (refusal !== undefined) {
-          this.#refuse(command, refusal);
-          return;
-        }
-        this.#phase.move('connecting');
-        this.#turn.do({ kind: 'connect' });
-        this.#turn.startTimer('step', this.#settings.stepMs);
-        return;
-      }
-      case 'unprotect':
-        if (this.phase === 'protected') {
-          this.#end('unprotect', 0);
-          return;
-        }
-        if (isPairing(this.phase)) {
-          this.#lose('asked to end protection');
-          return;
-        }
-        this.#refuse(command, refusals.notProtected);
-        return;
-      case 'checkpoint':
-        if (this.phase !== 'protected') {
-          this.#refuse(command, refusals.notProtected);
-          return;
-        }
-        this.#checkpoints.want('command');
-        return;
-      case 'switchover': {
-        const refusal = this.#handover.want();
-        if (refusal !== undefined) this.#refuse(command, refusal);
-        return;
-      }
-      case 'set-checkpoint-delay':
-        this.#checkpoints.pacing.delayMs = command.delayMs;
-        this.#checkpoints.want('parameter');
-        return;
-      case 'failover':
-        if (this.phase === 'protected' && !command.sure) {
-          this.#refuse(command, refusals.standbyIsWell);
-          return;
-        }
-        this.#lostHeartbeat(command.name, command.sure);
-        return;
-      case 'lost-heartbeat':
-        this.#lostHeartbeat(command.name, command.sure);
-        return;
-      default:
-        command satisfies never;
-    }
-  }
-
-  #lostHeartbeat(name: 'failover' | 'lost-heartbeat', sure: boolean): void {
-    if (this.phase === 'waiting' && this.#claim.state === 'asking') {
-      // To a manual arbiter, this is the answer that it waits for.
-      this.#claim.operatorSays(sure, this.#turn.now, this.#turn.effects);
-      this.#claimMoved();
-      return;
-    }
-    if (this.#failover.state !== 'none') {
-      this.#refuse({ name }, refusals.failingOver);
-      return;
-    }
-    if (this.phase !== 'protected' && this.phase !== 'ending' && this.phase !== 'handing-over') {
-      this.#refuse({ name }, refusals.noColo);
-      return;
-    }
-    this.#lose('an operator says that it is lost', { byOperator: true, sure });
-  }
-
-  #refuse(command: { readonly name: Command['name'] }, error: string): void {
-    this.#turn.do({ kind: 'refuse', command: command.name, error });
   }
 
   // Pairing (spec A.2.1, B.14)
@@ -318,14 +242,12 @@ export class Primary {
   #welcomed(): void {
     this.#phase.move('synchronising');
     this.#turn.stopTimer('step');
-    this.#left = noCheckpoint;
     this.diskWindow = new DiskWindow(this.#settings.diskLogBytes, this.#rules);
     this.#checkpoints.begin();
     this.#turn.do({ kind: 'attach' });
     if (this.#rules.equalisesDisks) this.#turn.do({ kind: 'synchronise-disks' });
     else this.#checkpoints.pass();
-    this.#heartbeat.start(this.#turn.now);
-    this.#beat();
+    this.#consent.begin();
   }
 
   /** S holds a first checkpoint. From this message on P counts on it, and S may take over. */
@@ -334,14 +256,11 @@ export class Primary {
     this.#handover.begin();
     this.#turn.send({ kind: 'protected' });
     if (!this.#rules.holdsWhileSeeding) this.#turn.do({ kind: 'hold' });
-    this.#permit();
+    this.#consent.permit();
     this.#turn.tell({ kind: 'protected', term: this.#turn.term });
-    if (this.#diskError !== undefined) {
-      this.#diskFailed(this.#diskError);
-      return;
-    }
+    if (this.#survival.ready()) return;
     this.#checkpoints.pacing.arm(this.#turn.now);
-    if (this.#guestEnded !== undefined) this.#checkpoints.want('end');
+    if (this.#end.guestHasEnded) this.#checkpoints.want('end');
     else this.#checkpoints.consider();
   }
 
@@ -368,14 +287,15 @@ export class Primary {
         this.#lose(`the standby cannot take over this machine: ${message.reason}`);
         return;
       case 'heartbeat':
-        this.#heardHeartbeat(message);
+        this.diskWindow.laid(message.laidBytes);
+        this.#consent.heard(message);
         return;
       case 'end':
-        this.#peerEnds(message.reason);
+        this.#end.peerEnds(message.reason);
         return;
       case 'ended':
         if (this.phase !== 'ending') throw outOfOrder(message.kind, this.#expected);
-        this.#peerGaveUp();
+        this.#end.peerGaveUp();
         return;
       case 'checkpoint-wanted':
         if (message.why === wantedFor.diskLog) this.#checkpoints.want('disk-log');
@@ -402,57 +322,19 @@ export class Primary {
     return this.#checkpoints.expected;
   }
 
-  // Output and consent (spec B.5, B.6)
-
-  /** Content and time as they are now, for the gate. */
-  #permit(): void {
-    this.#turn.do({ kind: 'permit', through: this.#checkpoints.through, until: this.#consent.until });
-  }
-
-  #withdraw(): void {
-    this.#consent.withdraw();
-    this.#permit();
-  }
-
   #outputLeft(through: Epoch): void {
-    if (through <= this.#left) return;
-    this.#left = through;
-    if (!hasPeer(this.phase)) return;
+    if (!this.#consent.left(through) || !hasPeer(this.phase)) return;
     this.#turn.send({ kind: 'output-left', epoch: through });
-    const ended = this.#guestEnded;
-    if (this.phase === 'protected' && ended?.lastEpoch !== undefined && through >= ended.lastEpoch) {
-      this.#end('power-off', ended.exitCode);
-    }
+    this.#end.outputLeft(through);
   }
 
-  #beat(): void {
-    this.#turn.send({ kind: 'heartbeat', clock: this.#turn.now, echo: Number.NaN, laidBytes: 0 });
-    this.#turn.setTimer('heartbeat', this.#heartbeat.nextAt(this.#turn.now, isPairing(this.phase)));
-  }
-
-  #heardHeartbeat({ echo, laidBytes }: HeartbeatMessage): void {
-    this.#heartbeat.heard(this.#turn.now);
-    this.diskWindow.laid(laidBytes);
-    if (Number.isNaN(echo)) return;
-    if (echo > this.#turn.now) {
-      throw new ProtocolError('invalid-message', `the peer answers a heartbeat of ${echo} ms: it is ${this.#turn.now}`);
-    }
-    if (this.#consent.answered(echo, this.#turn.now)) this.#permit();
-  }
+  // Alarms
 
   #timer(timer: TimerName, turned: boolean): void {
     switch (timer) {
       case 'heartbeat':
         if (!hasPeer(this.phase)) return;
-        if (this.#heartbeat.isSilent(this.#turn.now, isPairing(this.phase))) {
-          this.#lose(`silent for ${this.#heartbeat.limitMs(isPairing(this.phase))} ms`);
-          return;
-        }
-        if (this.#rules.mayVouch(turned)) {
-          this.#beat();
-          return;
-        }
-        this.#turn.setTimer('heartbeat', this.#heartbeat.nextAt(this.#turn.now, isPairing(this.phase)));
+        this.#vouch(turned);
         return;
       case 'step':
         this.#overdue();
@@ -464,13 +346,19 @@ export class Primary {
         this.#lose(`its disk log is full, and its disk took nothing for ${this.#settings.stepMs} ms`);
         return;
       case 'ask':
-        this.#claim.again(this.#turn.now, this.#turn.effects);
+        this.#survival.askAgain();
         return;
       case 'consent':
         return;
       default:
         timer satisfies never;
     }
+  }
+
+  #vouch(turned: boolean): void {
+    const silentMs = this.#consent.silentMs();
+    if (silentMs === undefined) this.#consent.goOn(turned);
+    else this.#lose(`silent for ${silentMs} ms`);
   }
 
   /** The peer beats, and does not do what it is its turn to do. */
@@ -483,28 +371,10 @@ export class Primary {
 
   // The peer is lost (spec A.4, B.6)
 
-  #lose(why: string, operator: { readonly byOperator: boolean; readonly sure: boolean } = noOperator): void {
-    if (isPairing(this.phase)) {
-      this.#giveUpPairing(why);
-      return;
-    }
-    if (this.phase === 'handed-over' && this.#rules.doneIsFinal) {
-      this.#handover.stepDown();
-      return;
-    }
-    if (!countsOnPeer(this.phase)) return;
-    this.#turn.tell({ kind: 'peer-lost', why });
-    this.#disconnect();
-    const ended = this.#guestEnded;
-    // The guest has ended and all it said is out: there is nothing to go on with.
-    if (this.phase === 'ending' && ended?.lastEpoch !== undefined) {
-      this.#exit(ended.exitCode);
-      return;
-    }
-    this.#phase.move('waiting');
-    this.#failover.swap('none', 'require');
-    this.#claim.start(this.#turn.term, operator.byOperator, operator.sure, this.#turn.now, this.#turn.effects);
-    this.#claimMoved();
+  #lose(why: string): void {
+    if (isPairing(this.phase)) this.#giveUpPairing(why);
+    else if (this.phase === 'handed-over' && this.#rules.doneIsFinal) this.#handover.stepDown();
+    else if (countsOnPeer(this.phase)) this.#survival.lost(why);
   }
 
   /** S was never counted on: it will not take over. */
@@ -514,102 +384,12 @@ export class Primary {
     if (attached) this.#turn.do({ kind: 'open' }, { kind: 'detach' });
     this.#phase.move('unprotected');
     this.#turn.tell({ kind: 'not-protected', why });
-    if (this.#guestEnded !== undefined) this.#exit(this.#guestEnded.exitCode);
+    this.#end.exitIfEnded();
   }
 
   #disconnect(): void {
-    if (this.#rules.withdrawsBeforeClosing) this.#withdraw();
+    if (this.#rules.withdrawsBeforeClosing) this.#consent.withdraw();
     this.#turn.do({ kind: 'close' });
     for (const timer of ['heartbeat', 'step', 'checkpoint', 'disk-log'] as const) this.#turn.stopTimer(timer);
   }
-
-  #claimMoved(): void {
-    if (this.phase !== 'waiting') return;
-    if (this.#claim.state === 'refused') {
-      this.#fence('the arbiter gave the next term to the other side');
-      return;
-    }
-    if (!this.#rules.mayGoOnAlone(this.#claim.holds)) return;
-    this.#failover.swap('require', 'active');
-    if (this.#claim.holds) this.#turn.term = this.#claim.term;
-    this.#claim.used();
-    this.#goOnAlone('request');
-    this.#failover.swap('active', 'completed');
-    this.#failover.swap('completed', 'none');
-    this.#turn.tell({ kind: 'survivor', role: 'primary', term: this.#turn.term });
-  }
-
-  #goOnAlone(reason: 'request' | 'error'): void {
-    this.#turn.do({ kind: 'open' }, { kind: 'detach' });
-    this.#phase.move('unprotected');
-    this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason, why: 'goes on alone' });
-    if (this.#guestEnded !== undefined) this.#exit(this.#guestEnded.exitCode);
-  }
-
-  #fence(why: string): void {
-    this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' }, { kind: 'detach' });
-    this.#phase.move('fenced');
-    this.#turn.tell({ kind: 'fenced', why });
-    this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason: 'error', why });
-  }
-
-  /** P's disk is broken and S has all: S is to go on (design: disks). One that broke earlier hands over once S is ready. */
-  #diskFailed(error: string): void {
-    this.#diskError ??= error;
-    if (this.phase !== 'protected') return;
-    this.#disconnect();
-    this.#fence(`its disk failed: ${this.#diskError}`);
-  }
-
-  // The end, in order (spec B.13)
-
-  #end(reason: 'unprotect' | 'power-off', exitCode: number): void {
-    this.#phase.move('ending');
-    this.#turn.stopTimer('checkpoint');
-    this.#turn.send({ kind: 'end', reason, exitCode });
-    this.#turn.startTimer('step', this.#settings.stepMs);
-  }
-
-  /** S gave up every right to take over: no arbiter is needed. */
-  #peerGaveUp(): void {
-    const ended = this.#guestEnded;
-    this.#disconnect();
-    if (ended?.lastEpoch !== undefined) {
-      this.#exit(ended.exitCode);
-      return;
-    }
-    this.#goOnAlone('request');
-  }
-
-  /** S ends protection: it gave up its right before it said so. */
-  #peerEnds(reason: string): void {
-    if (this.phase === 'handed-over') return; // said before it heard that it is the guest's
-    this.#turn.send({ kind: 'ended' });
-    if (isPairing(this.phase)) {
-      this.#giveUpPairing(`the standby ended it: ${reason}`);
-      return;
-    }
-    this.#disconnect();
-    this.#goOnAlone(reason === 'error' ? 'error' : 'request');
-  }
-
-  #guestEnds(exitCode: number): void {
-    this.#guestEnded ??= { exitCode };
-    if (this.phase === 'unprotected') {
-      this.#exit(exitCode);
-      return;
-    }
-    if (isPairing(this.phase) && this.phase !== 'seeding') {
-      this.#giveUpPairing('the guest has ended');
-      return;
-    }
-    this.#checkpoints.want('end');
-  }
-
-  #exit(exitCode: number): void {
-    this.#phase.move('ended');
-    this.#turn.do({ kind: 'exit', exitCode });
-  }
 }
-
-const noOperator = { byOperator: false, sure: false } as const;

@@ -1,0 +1,89 @@
+import { refusals } from '../commands.ts';
+import type { Command } from '../events.ts';
+import type { StateMachine } from '../moves.ts';
+import type { Settings } from '../settings.ts';
+import type { Turn } from '../turn.ts';
+import type { Checkpoints } from './checkpoints.ts';
+import type { Handover } from './handover.ts';
+import type { OrderlyEnd } from './orderly-end.ts';
+import { isPairing, type PrimaryPhase, refusalToProtect } from './primary-phase.ts';
+import type { Survival } from './survival.ts';
+
+/** The rest of P, as an operator has it do something. */
+export interface Commanded {
+  /** It is moved on to connecting, and read. */
+  readonly phase: StateMachine<PrimaryPhase>;
+  readonly checkpoints: Checkpoints;
+  readonly handover: Handover;
+  readonly end: OrderlyEnd;
+  readonly survival: Survival;
+  /** S was never counted on, and never will be. */
+  giveUpPairing(why: string): void;
+}
+
+/** What an operator has P do: it is done, or refused with the reason. */
+export class OperatorCommands {
+  readonly #settings: Settings;
+  readonly #turn: Turn;
+  readonly #primary: Commanded;
+
+  constructor(settings: Settings, turn: Turn, primary: Commanded) {
+    this.#settings = settings;
+    this.#turn = turn;
+    this.#primary = primary;
+  }
+
+  take(command: Command): void {
+    const error = this.#do(command);
+    if (error !== undefined) this.#turn.do({ kind: 'refuse', command: command.name, error });
+  }
+
+  /** @returns why not; undefined if it is done, or begun */
+  #do(command: Command): string | undefined {
+    const { phase, checkpoints, handover, survival } = this.#primary;
+    switch (command.name) {
+      case 'protect':
+        return this.#protect();
+      case 'unprotect':
+        return this.#unprotect();
+      case 'checkpoint':
+        if (phase.state !== 'protected') return refusals.notProtected;
+        checkpoints.want('command');
+        return undefined;
+      case 'switchover':
+        return handover.want();
+      case 'set-checkpoint-delay':
+        checkpoints.pacing.delayMs = command.delayMs;
+        checkpoints.want('parameter');
+        return undefined;
+      case 'failover':
+        if (phase.state === 'protected' && !command.sure) return refusals.standbyIsWell;
+        return survival.operatorSays(command.sure);
+      case 'lost-heartbeat':
+        return survival.operatorSays(command.sure);
+      default:
+        return command satisfies never;
+    }
+  }
+
+  #protect(): string | undefined {
+    const { phase } = this.#primary;
+    const refusal = refusalToProtect(phase.state);
+    if (refusal !== undefined) return refusal;
+    phase.move('connecting');
+    this.#turn.do({ kind: 'connect' });
+    this.#turn.startTimer('step', this.#settings.stepMs);
+    return undefined;
+  }
+
+  #unprotect(): string | undefined {
+    const { phase, end } = this.#primary;
+    if (phase.state === 'protected') {
+      end.begin('unprotect', 0);
+      return undefined;
+    }
+    if (!isPairing(phase.state)) return refusals.notProtected;
+    this.#primary.giveUpPairing('asked to end protection');
+    return undefined;
+  }
+}

@@ -1,0 +1,118 @@
+import type { Epoch } from '../../protocol/numbers.ts';
+import type { StateMachine } from '../moves.ts';
+import type { Settings } from '../settings.ts';
+import type { Turn } from '../turn.ts';
+import type { Checkpoints } from './checkpoints.ts';
+import { isPairing, type PrimaryPhase } from './primary-phase.ts';
+
+/** The rest of P, as its protection ends in order. */
+export interface Ending {
+  /** It is moved on to ending and ended, and read. */
+  readonly phase: StateMachine<PrimaryPhase>;
+  readonly checkpoints: Checkpoints;
+  disconnect(): void;
+  /** S was never counted on, and never will be. */
+  giveUpPairing(why: string): void;
+  /** S has no right to take over: the guest runs on here without it. */
+  goOnAlone(reason: 'request' | 'error'): void;
+}
+
+/**
+ * Protection ends in order (spec B.13): S gives up every right to take over, and then no arbiter is needed. An operator wants that,
+ * or S does, or the guest has ended:
+ *
+ *     the guest ends --> last checkpoint --> its output is out --> end 'power-off' --> S gives up --> exit
+ *
+ * So nothing that the guest said before its end is lost, and S does not start it again.
+ */
+export class OrderlyEnd {
+  readonly #settings: Settings;
+  readonly #turn: Turn;
+  readonly #primary: Ending;
+  /** A guest that has ended, and the epoch behind which nothing comes from it, once that has been captured. */
+  #guest: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
+
+  constructor(settings: Settings, turn: Turn, primary: Ending) {
+    this.#settings = settings;
+    this.#turn = turn;
+    this.#primary = primary;
+  }
+
+  /** The guest has ended, and that is on its way, or done. */
+  get guestHasEnded(): boolean {
+    return this.#guest !== undefined;
+  }
+
+  /** The guest has ended: without a standby that is all. */
+  guestEnds(exitCode: number): void {
+    const { phase, checkpoints } = this.#primary;
+    this.#guest ??= { exitCode };
+    if (phase.state === 'unprotected') {
+      this.#exit(exitCode);
+      return;
+    }
+    if (isPairing(phase.state) && phase.state !== 'seeding') {
+      this.#primary.giveUpPairing('the guest has ended');
+      return;
+    }
+    checkpoints.want('end');
+  }
+
+  /** The checkpoint that closes this epoch is on its way. */
+  captured(epoch: Epoch): void {
+    if (this.#guest !== undefined) this.#guest.lastEpoch ??= epoch;
+  }
+
+  /** Output up to here is with the network: is that all that the guest has said? */
+  outputLeft(through: Epoch): void {
+    const guest = this.#guest;
+    if (this.#primary.phase.state === 'protected' && guest?.lastEpoch !== undefined && through >= guest.lastEpoch) {
+      this.begin('power-off', guest.exitCode);
+    }
+  }
+
+  /** S is asked to give up its right. */
+  begin(reason: 'unprotect' | 'power-off', exitCode: number): void {
+    this.#primary.phase.move('ending');
+    this.#turn.stopTimer('checkpoint');
+    this.#turn.send({ kind: 'end', reason, exitCode });
+    this.#turn.startTimer('step', this.#settings.stepMs);
+  }
+
+  /** S gave up every right to take over: no arbiter is needed. */
+  peerGaveUp(): void {
+    this.#primary.disconnect();
+    if (!this.exitIfComplete()) this.#primary.goOnAlone('request');
+  }
+
+  /** S ends protection: it gave up its right before it said so. */
+  peerEnds(reason: string): void {
+    const { phase } = this.#primary;
+    if (phase.state === 'handed-over') return; // said before it heard that it is the guest's
+    this.#turn.send({ kind: 'ended' });
+    if (isPairing(phase.state)) {
+      this.#primary.giveUpPairing(`the standby ended it: ${reason}`);
+      return;
+    }
+    this.#primary.disconnect();
+    this.#primary.goOnAlone(reason === 'error' ? 'error' : 'request');
+  }
+
+  /** Exits if the guest has ended and its last state is S's. @returns whether there is nothing to go on with */
+  exitIfComplete(): boolean {
+    const guest = this.#guest;
+    if (guest?.lastEpoch === undefined) return false;
+    this.#exit(guest.exitCode);
+    return true;
+  }
+
+  /** Exits if the guest has ended, which nobody else is to hear of any more. */
+  exitIfEnded(): void {
+    if (this.#guest !== undefined) this.#exit(this.#guest.exitCode);
+  }
+
+  #exit(exitCode: number): void {
+    this.#primary.phase.move('ended');
+    this.#turn.do({ kind: 'exit', exitCode });
+  }
+}
