@@ -1,95 +1,69 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc.ts';
 import type { ColoBackupReport, ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
-import { showHostPort } from '../../command/host-port.ts';
 import type { SecondaryConfig } from '../../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../../core/events.ts';
 import { Recovery } from '../../core/fencing/recovery.ts';
 import { Secondary } from '../../core/secondary/secondary.ts';
 import { dial } from '../../link/dial.ts';
-import type { PeerLink } from '../../link/peer-link.ts';
 import { PeerListener } from '../../link/peer-listener.ts';
-import { turnAway } from '../../link/turn-away.ts';
 import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
 import type { StreamName } from '../../protocol/message-table.ts';
-import { type Hello, isDiskQuestion } from '../../protocol/messages.ts';
-import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import { isDiskQuestion } from '../../protocol/messages.ts';
+import { noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
 import type { Calls } from '../calls.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from '../host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from '../machine-calls.ts';
 import type { SignsOfLife } from '../signs-of-life.ts';
 import type { Listen } from '../standby-door.ts';
-import { Attachment } from './attachment.ts';
-import { Greeting } from './greeting.ts';
+import type { Attachment } from './attachment.ts';
 import { OwnHistory } from './own-history.ts';
+import { PairedMachine } from './paired-machine.ts';
+import { PrimaryDoor } from './primary-door.ts';
 import { StandbyBackup } from './standby-backup.ts';
-import { headlines, whatIsGone, whyBusy } from './standby-words.ts';
+import { headlines, whatIsGone } from './standby-words.ts';
 import { StandingByAgain } from './standing-by-again.ts';
-import { SurvivorSearch } from './survivor-search.ts';
 import { TakeoverSteps } from './takeover-steps.ts';
+
+/** What a secondary's side is given, beside what it was told. */
+export interface SecondaryHostParts {
+  readonly calls: Calls<SecondaryMachineCalls, ColoCalls>;
+  readonly shape: MachineShape;
+  readonly signs: SignsOfLife;
+  /** This side is over; another one may take its place. */
+  readonly again: () => void;
+  /** What those before it in this process went through; default nothing. */
+  readonly recovery?: Recovery;
+  /** Button of the doorbell that {@link SecondaryHost.rang} is called for; absent: its guest never runs beside P's. */
+  readonly bell?: Fd;
+  readonly listen?: Listen;
+  readonly dial?: typeof dial;
+  /** How calls on the disks' files are made; default on other threads. */
+  readonly engines?: EngineChooser;
+  readonly record?: PacketRecord | undefined;
+}
 
 /** The secondary's side of a pair, on the colo thread. */
 export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #config: SecondaryConfig;
   readonly #calls: Calls<SecondaryMachineCalls, ColoCalls>;
-  readonly #signs: SignsOfLife;
   readonly #again: () => void;
   readonly #recovery: StandingByAgain;
-  readonly #bell: Fd | undefined;
-  readonly #listen: Listen;
-  readonly #engines: EngineChooser | undefined;
-  readonly #record: PacketRecord | undefined;
   readonly #secondary: Secondary;
-  readonly #dial: typeof dial;
   readonly #history: OwnHistory;
-  readonly #greeting: Greeting;
+  readonly #machine: PairedMachine;
+  readonly #door: PrimaryDoor;
   readonly #steps: TakeoverSteps;
   readonly #backup: StandbyBackup;
-  #listener: Awaited<ReturnType<Listen>> | undefined;
-  #search: SurvivorSearch | undefined;
-  /** What holds checkpoints of P's machine. */
-  #attached: Attachment | undefined;
   #lastReceivedAt: number | undefined;
   #checkpoints = 0;
   /** The last term of this host in which it knew all that the pair did. */
   #knownTerm: Term;
-  #paired: string | undefined;
-  /** Its primary was told to compare: so will this side, as a primary. */
-  #compares = false;
 
-  constructor(
-    config: SecondaryConfig & HostBirth,
-    {
-      calls,
-      shape,
-      signs,
-      again,
-      recovery = new Recovery(config.settings),
-      bell,
-      listen = PeerListener.start,
-      dial: open = dial,
-      engines,
-      record,
-    }: {
-      readonly calls: Calls<SecondaryMachineCalls, ColoCalls>;
-      readonly shape: MachineShape;
-      readonly signs: SignsOfLife;
-      /** This side is over; another one may take its place. */
-      readonly again: () => void;
-      /** What those before it in this process went through; default nothing. */
-      readonly recovery?: Recovery;
-      /** Button of the doorbell that {@link SecondaryHost.rang} is called for; absent: its guest never runs beside P's. */
-      readonly bell?: Fd;
-      readonly listen?: Listen;
-      readonly dial?: typeof dial;
-      /** How calls on the disks' files are made; default on other threads. */
-      readonly engines?: EngineChooser;
-      readonly record?: PacketRecord | undefined;
-    },
-    listener: HostListener,
-  ) {
+  constructor(config: SecondaryConfig & HostBirth, parts: SecondaryHostParts, listener: HostListener) {
+    const { calls, shape, signs, again, recovery = new Recovery(config.settings), bell, engines, record } = parts;
     let secondary: Secondary | undefined;
     super('secondary', config, signs, listener, (term) => {
       secondary = new Secondary({ pair: config.pair, shape, term, settings: config.settings });
@@ -100,18 +74,39 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#config = config;
     this.#history = new OwnHistory(config.stateDirectory, config.pair, (text) => this.log.add('disk', text));
     this.#calls = calls;
-    this.#signs = signs;
     this.#again = again;
     this.#recovery = new StandingByAgain(recovery, () => this.now);
-    this.#bell = bell;
-    this.#listen = listen;
-    this.#dial = open;
-    this.#engines = engines;
-    this.#record = record;
-    const { stepMs } = config.settings;
-    this.#greeting = new Greeting(stepMs, (link) => {
-      if (this.link === link && this.#secondary.phase === 'listening')
-        this.#drop(link, `said nothing for ${stepMs} ms`);
+    this.#machine = new PairedMachine({
+      config,
+      calls,
+      signs,
+      lane: this.lane,
+      history: this.#history,
+      log: this.log,
+      bell,
+      engines,
+      record,
+      now: () => this.now,
+      term: () => this.#secondary.term,
+      post: (event) => this.post(event),
+      send: (message) => this.send(message),
+    });
+    this.#door = new PrimaryDoor({
+      config,
+      listen: parts.listen ?? PeerListener.start,
+      dial: parts.dial ?? dial,
+      core: this.#secondary,
+      machine: this.#machine,
+      lane: this.lane,
+      log: this.log,
+      link: () => this.link,
+      adopt: (link) => this.adopt(link),
+      drop: (link) => {
+        this.link = undefined;
+        link.close();
+      },
+      send: (message) => this.send(message),
+      greeted: (hello) => super.received(hello),
     });
     this.#backup = new StandbyBackup(config.pair, this.log, () => this.now);
     this.#steps = new TakeoverSteps({
@@ -130,31 +125,15 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   /** Waits for a primary. The port. @throws LinkError */
   async start(): Promise<number> {
     await this.arbiter.watch();
-    const { listen, peer, security, settings } = this.#config;
-    this.#listener = await this.#listen({
-      ...listen,
-      security,
-      role: 'secondary',
-      patienceMs: settings.stepMs,
-      linked: (link) => this.#linked(link),
-      refused: (reason) => this.log.add('peer', reason),
-    });
+    const port = await this.#door.open();
     const { name, answeredInMs, problem } = this.arbiter.facts;
     const answers = problem ?? (answeredInMs === undefined ? name : `${name} answers in ${answeredInMs.toFixed(0)} ms`);
-    this.log.add('pair', `waiting for a primary on ${this.#address}; arbiter ${answers}; term ${this.#secondary.term}`);
-    if (peer !== undefined) {
-      this.#search = new SurvivorSearch({
-        at: peer,
-        security,
-        patienceMs: settings.stepMs,
-        dial: this.#dial,
-        isFree: () => this.link === undefined && this.#secondary.phase === 'listening',
-        found: (link) => this.#meet(link),
-        failed: (reason) => this.log.add('pair', `no survivor answers: ${reason}`),
-      });
-      this.#search.start();
-    }
-    return this.#listener.port;
+    this.log.add(
+      'pair',
+      `waiting for a primary on ${this.#door.address}; arbiter ${answers}; term ${this.#secondary.term}`,
+    );
+    this.#door.search();
+    return port;
   }
 
   /** The doorbell rang: its guest has said something. */
@@ -170,10 +149,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
 
   override async close(): Promise<void> {
     this.#attached?.own?.close();
-    this.#greeting.close();
     this.#recovery.close();
-    this.#search?.close();
-    this.#listener?.close();
+    this.#door.close();
     this.#history.rest();
     await super.close();
     await this.#history.settled();
@@ -185,7 +162,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { progress: backup } = this.#backup;
     return {
       mode: this.#secondary.guest === 'none' ? 'buffered' : 'comparing',
-      address: this.#address,
+      address: this.#door.address,
       ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
       epoch: received + 1,
       totals: { checkpoints: this.#checkpoints },
@@ -208,7 +185,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const { lastHeard } = this;
     const since = (lastHeard ?? Number.NaN) + this.#config.settings.detectMs;
     if (!(since < this.now)) return undefined;
-    return { since, why: `${this.#paired} is silent, and may have gone on alone` };
+    return { since, why: `${this.#door.peer} is silent, and may have gone on alone` };
   }
 
   protected override drained(stream: StreamName): void {
@@ -219,7 +196,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   protected override received(frame: Frame): void {
     const { message } = frame;
     if (message.kind === 'hello' && this.#secondary.phase === 'listening') {
-      this.#greeted(frame, message);
+      this.#door.hello(frame, message);
       return;
     }
     if (message.kind === 'refusal' && this.#secondary.phase === 'listening') {
@@ -243,7 +220,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         if (attached !== undefined) this.distrusting(() => attached.stage(effect.item));
         return;
       case 'discard':
-        this.#discard(effect.beyond);
+        this.#machine.discard(effect.beyond);
         return;
       case 'load':
         this.#lastReceivedAt = this.now;
@@ -310,21 +287,21 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.#recovery.protects();
         this.arbiter.expect(notice.term);
         this.become('it has all of its primary');
-        this.log.add('protection', `PROTECTING ${this.#paired} (term ${notice.term})`, 'protected');
+        this.log.add('protection', `PROTECTING ${this.#door.peer} (term ${notice.term})`, 'protected');
         this.#tellWhatIsGone(notice.term);
         return;
       case 'not-protected':
         this.arbiter.expect(undefined);
         this.become(notice.why);
         this.log.add('protection', `waiting for a primary again: ${notice.why}`, 'unprotected');
-        this.#greeting.expect(this.link);
+        this.#door.expectHello();
         return;
       case 'peer-lost':
         this.become(notice.why);
         this.log.add('peer', notice.why, 'peer-lost');
         return;
       case 'survivor':
-        this.become(`${this.#paired} was lost: ${this.why}`);
+        this.become(`${this.#door.peer} was lost: ${this.why}`);
         this.log.add(
           'takeover',
           `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
@@ -332,7 +309,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         );
         return;
       case 'switched-over':
-        this.become(`${this.#paired} handed the guest over`);
+        this.become(`${this.#door.peer} handed the guest over`);
         this.log.add(
           'takeover',
           `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
@@ -374,38 +351,19 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     );
   }
 
-  /** Where it waits; a port that was left to the kernel is known once it does. */
-  get #address(): string {
-    const { host, port } = this.#config.listen;
-    return showHostPort({ host, port: this.#listener?.port ?? port });
+  /** What holds checkpoints of P's machine. */
+  get #attached(): Attachment | undefined {
+    return this.#machine.attached;
   }
 
   protected override next(): string | undefined {
     const { phase } = this.#secondary;
-    if (phase === 'claiming') return this.remedy(this.#paired ?? 'the primary');
+    if (phase === 'claiming') return this.remedy(this.#door.peer ?? 'the primary');
     if (phase === 'refused') {
       return `nothing: it stands by again in ${this.#recovery.seconds} s, if its host is well`;
     }
     if (phase === 'failed') return 'end it, and start it again: colo-vmm standby ...';
     return undefined;
-  }
-
-  #linked(link: PeerLink): void {
-    if (this.link !== undefined || this.#secondary.phase !== 'listening') {
-      const reason = whyBusy(this.#secondary.phase, this.#paired);
-      turnAway(link, 'secondary', this.#secondary.term, reason);
-      this.log.add('peer', `${link.peer.host} was turned away: ${reason}`);
-      return;
-    }
-    this.log.add('pair', `${link.peer.host} has connected${link.secure ? '' : ', in plaintext'}`);
-    this.#meet(link);
-  }
-
-  /** Whoever is at the other end is to say hello. */
-  #meet(link: PeerLink): void {
-    this.#paired = link.peer.host;
-    this.adopt(link);
-    this.#greeting.expect(this.link);
   }
 
   /** This host was in an earlier term of the pair, perhaps as its primary: nobody else has what it wrote last (spec B.7). */
@@ -416,107 +374,24 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const blocks = disks?.takeReplacedBlocks();
     if (before === 0 || before >= term) return;
     const { copiedBytes = 0 } = disks ?? {};
-    this.log.add('disk', whatIsGone(before, blocks, { copiedBytes, from: this.#paired }));
+    this.log.add('disk', whatIsGone(before, blocks, { copiedBytes, from: this.#door.peer }));
   }
 
   /** A survivor that was found wants no standby now. It is asked again. */
   #heardRefusal(reason: string): void {
-    const why = `${this.#paired} wants no standby: ${reason}`;
+    const why = `${this.#door.peer} wants no standby: ${reason}`;
     if (why === this.why) return;
     this.become(why);
     this.log.add('pair', why);
   }
 
-  #drop(link: PeerLink, why: string): void {
-    this.log.add('peer', `${link.peer.host} ${why}: the connection is closed`);
-    this.link = undefined;
-    link.close();
-  }
-
-  /** The machine is made before the core hears of it: heartbeats begin with the welcome. */
-  #greeted(frame: Frame, hello: Hello): void {
-    const { link } = this;
-    if (link === undefined) return;
-    if (!this.#greeting.began(link)) {
-      this.#drop(link, 'said hello twice');
-      return;
-    }
-    this.lane.do(async () => {
-      if (this.link !== link) return;
-      const refused = this.#secondary.refusal(hello, frame.term);
-      if (refused === undefined) {
-        try {
-          await this.#attach(hello);
-        } catch (error) {
-          const reason = `its machine cannot be made there: ${(error as Error).message}`;
-          this.log.add('pair', `${this.#paired} is refused: ${reason}`);
-          this.send({ kind: 'refusal', reason });
-          this.link = undefined;
-          link.close();
-          return;
-        }
-      }
-      this.#greeting.answered(link);
-      if (this.link === link) super.received(frame);
-      else await this.#close();
-    });
-  }
-
-  async #attach({ shape, comparing }: Pick<Hello, 'shape' | 'comparing'>): Promise<void> {
-    await this.#close();
-    const bell = comparing === 1 ? this.#bell : undefined;
-    const views = await this.#calls.call('make', { shape, ...(bell === undefined ? {} : { compares: { bell } }) });
-    this.#attached = new Attachment({
-      calls: this.#calls,
-      views,
-      pair: this.#config.pair,
-      term: this.#secondary.term,
-      settings: this.#config.settings,
-      history: this.#history,
-      log: this.log,
-      engines: this.#engines,
-      record: this.#record,
-      now: () => this.now,
-      post: (event) => this.post(event),
-      send: (message) => this.send(message),
-    });
-    const { io } = this.#attached;
-    if (io !== undefined) this.#signs.watch('io', io);
-    this.#compares = bell !== undefined;
-    const { cpus, memoryBytes, disks, cards } = shape;
-    this.log.add(
-      'pair',
-      `${this.#paired} pairs: ${cpus} vCPUs, ${memoryBytes / 2 ** 20} MiB, ${disks.length} disks, ${cards.length} cards`,
-    );
-  }
-
-  #discard(beyond: Epoch): void {
-    const attached = this.#attached;
-    if (attached === undefined) return;
-    attached.discard(beyond);
-    if (beyond === noCheckpoint) {
-      attached.end();
-      this.lane.do(() => this.#close());
-    }
-  }
-
   /** This process is the guest's primary from now on. */
   #succeed({ changes }: Attachment): void {
-    this.#listener?.close();
-    this.#search?.close();
+    this.#door.close();
     this.#calls.tell('succeed', {
       ...this.heritage,
       ...(changes === undefined ? {} : { changes }),
-      ...(this.#compares ? { compares: true } : {}),
+      ...(this.#machine.compares ? { compares: true } : {}),
     });
-  }
-
-  /** The machine of a pairing that is over. */
-  async #close(): Promise<void> {
-    const attached = this.#attached;
-    if (attached === undefined) return;
-    this.#attached = undefined;
-    this.#signs.forget('io');
-    await attached.close();
   }
 }

@@ -1,0 +1,165 @@
+import { showHostPort } from '../../command/host-port.ts';
+import type { SecondaryConfig } from '../../command/pair-config.ts';
+import type { Secondary } from '../../core/secondary/secondary.ts';
+import type { dial } from '../../link/dial.ts';
+import type { PeerLink } from '../../link/peer-link.ts';
+import { turnAway } from '../../link/turn-away.ts';
+import type { Frame } from '../../protocol/frame.ts';
+import type { Hello, Message } from '../../protocol/messages.ts';
+import type { EventLog } from '../event-log.ts';
+import type { Lane } from '../lane.ts';
+import type { Listen } from '../standby-door.ts';
+import { Greeting } from './greeting.ts';
+import type { PairedMachine } from './paired-machine.ts';
+import { whyBusy } from './standby-words.ts';
+import { SurvivorSearch } from './survivor-search.ts';
+
+export interface PrimaryDoorParts {
+  readonly config: Pick<SecondaryConfig, 'listen' | 'peer' | 'security' | 'settings'>;
+  readonly listen: Listen;
+  readonly dial: typeof dial;
+  readonly core: Pick<Secondary, 'phase' | 'term' | 'refusal'>;
+  readonly machine: PairedMachine;
+  readonly lane: Lane;
+  readonly log: EventLog;
+  /** Whoever is connected. */
+  readonly link: () => PeerLink | undefined;
+  /** Somebody is, from now on. */
+  readonly adopt: (link: PeerLink) => void;
+  /** Nobody is connected, and that connection is closed. */
+  readonly drop: (link: PeerLink) => void;
+  readonly send: (message: Message) => void;
+  /** That hello is the core's to answer, and there is a machine for it, unless the core refuses it. */
+  readonly greeted: (hello: Frame) => void;
+}
+
+/**
+ * How a primary comes to a standby: one that connects is taken, and those who come meanwhile are turned away; and one that runs
+ * the guest alone is looked for (spec B.7). Whoever is connected has to say hello soon, and once.
+ */
+export class PrimaryDoor {
+  readonly #parts: PrimaryDoorParts;
+  readonly #greeting: Greeting;
+  #listener: Awaited<ReturnType<Listen>> | undefined;
+  #search: SurvivorSearch | undefined;
+  #peer: string | undefined;
+
+  constructor(parts: PrimaryDoorParts) {
+    this.#parts = parts;
+    const { stepMs } = parts.config.settings;
+    this.#greeting = new Greeting(stepMs, (link) => {
+      if (this.#parts.link() === link && this.#isFree) this.#drop(link, `said nothing for ${stepMs} ms`);
+    });
+  }
+
+  /** Who was taken last, by address. */
+  get peer(): string | undefined {
+    return this.#peer;
+  }
+
+  /** Where it waits; a port that was left to the kernel is known once it does. */
+  get address(): string {
+    const { host, port } = this.#parts.config.listen;
+    return showHostPort({ host, port: this.#listener?.port ?? port });
+  }
+
+  /** Whoever connects is heard from now on. The port. @throws LinkError */
+  async open(): Promise<number> {
+    const { config, listen, log } = this.#parts;
+    this.#listener = await listen({
+      ...config.listen,
+      security: config.security,
+      role: 'secondary',
+      patienceMs: config.settings.stepMs,
+      linked: (link) => this.#linked(link),
+      refused: (reason) => log.add('peer', reason),
+    });
+    return this.#listener.port;
+  }
+
+  /** Looks for a survivor, if it was told where one may be. */
+  search(): void {
+    const { config, dial, link, log } = this.#parts;
+    const { peer, security, settings } = config;
+    if (peer === undefined) return;
+    this.#search = new SurvivorSearch({
+      at: peer,
+      security,
+      patienceMs: settings.stepMs,
+      dial,
+      isFree: () => link() === undefined && this.#isFree,
+      found: (link) => this.#meet(link),
+      failed: (reason) => log.add('pair', `no survivor answers: ${reason}`),
+    });
+    this.#search.start();
+  }
+
+  /** The machine is made before the core hears of it: heartbeats begin with the welcome. */
+  hello(frame: Frame, hello: Hello): void {
+    const { core, machine, lane, log, link: linkNow, drop, send, greeted } = this.#parts;
+    const link = linkNow();
+    if (link === undefined) return;
+    if (!this.#greeting.began(link)) {
+      this.#drop(link, 'said hello twice');
+      return;
+    }
+    lane.do(async () => {
+      if (linkNow() !== link) return;
+      if (core.refusal(hello, frame.term) === undefined) {
+        try {
+          await machine.make(hello, link.peer.host);
+        } catch (error) {
+          const reason = `its machine cannot be made there: ${(error as Error).message}`;
+          log.add('pair', `${this.#peer} is refused: ${reason}`);
+          send({ kind: 'refusal', reason });
+          drop(link);
+          return;
+        }
+      }
+      this.#greeting.answered(link);
+      if (linkNow() === link) greeted(frame);
+      else await machine.close();
+    });
+  }
+
+  /** A pairing is over, and whoever is connected may say hello again: soon. */
+  expectHello(): void {
+    this.#greeting.expect(this.#parts.link());
+  }
+
+  /** Nobody is heard or looked for any more. */
+  close(): void {
+    this.#greeting.close();
+    this.#search?.close();
+    this.#listener?.close();
+  }
+
+  /** There is nobody to stand by for yet. */
+  get #isFree(): boolean {
+    return this.#parts.core.phase === 'listening';
+  }
+
+  #linked(link: PeerLink): void {
+    const { core, log } = this.#parts;
+    if (this.#parts.link() !== undefined || !this.#isFree) {
+      const reason = whyBusy(core.phase, this.#peer);
+      turnAway(link, 'secondary', core.term, reason);
+      log.add('peer', `${link.peer.host} was turned away: ${reason}`);
+      return;
+    }
+    log.add('pair', `${link.peer.host} has connected${link.secure ? '' : ', in plaintext'}`);
+    this.#meet(link);
+  }
+
+  /** Whoever is at the other end is to say hello. */
+  #meet(link: PeerLink): void {
+    this.#peer = link.peer.host;
+    this.#parts.adopt(link);
+    this.expectHello();
+  }
+
+  #drop(link: PeerLink, why: string): void {
+    this.#parts.log.add('peer', `${link.peer.host} ${why}: the connection is closed`);
+    this.#parts.drop(link);
+  }
+}
