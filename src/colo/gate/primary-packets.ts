@@ -11,7 +11,10 @@ import type { Message, SecondaryOutput } from '../protocol/messages.ts';
 import { type Epoch, epoch, type Mode, next, noCheckpoint } from '../protocol/numbers.ts';
 import type { PacketDecision, PacketRecord } from '../record/packet-record.ts';
 import { ComparedOutput } from './compared-output.ts';
+import { HeldInput } from './held-input.ts';
+import { type Outgoing, OutgoingPool } from './outgoing.ts';
 import { TapWriter } from './tap-writer.ts';
+import { WaitingOutput } from './waiting-output.ts';
 
 export interface PrimaryPacketsParts {
   /** The io thread has the other ends. */
@@ -34,22 +37,6 @@ export interface PrimaryPacketsParts {
     /** The two guests did not agree, for that reason. */
     readonly diverged: (divergence: Divergence) => void;
   };
-}
-
-/** A packet in the outbox, which stays there until it has left. The object is used again for another one. */
-interface Outgoing {
-  card: number;
-  offset: number;
-  length: number;
-  /** What to give back when it has left. */
-  position: number;
-  /** When it came out of the ring. */
-  since: number;
-  epoch: number;
-  /** How output of its epoch leaves. */
-  mode: Mode;
-  /** It is never compared. Known only where packets are recorded. */
-  isExempt: boolean;
 }
 
 /** Packets that are dealt with before the event loop gets its turn: heartbeats must not wait. */
@@ -79,7 +66,7 @@ export class PrimaryPackets {
   readonly #mirror: RecordConsumer;
   readonly #taps: TapWriter;
   readonly #gate: Gate<Outgoing>;
-  readonly #idle: Outgoing[] = [];
+  readonly #pool = new OutgoingPool();
   /** A record that a ring's reader stands at and that was not taken. */
   #outgoing = false;
   #incoming = false;
@@ -94,16 +81,13 @@ export class PrimaryPackets {
   #mode: Mode = 'buffered';
   #nextMode: Mode = 'buffered';
   readonly #compared: ComparedOutput | undefined;
+  readonly #heldInput: HeldInput;
+  readonly #waitingOutput: WaitingOutput;
   readonly #scan: NodeJS.Timeout | undefined;
-  /** The epoch in which P's guest gets nothing until S's guest runs. */
-  #inputWaitsIn: Epoch | undefined;
   /** S gets them too. */
   #mirrors = true;
   #maySend = true;
   #bytes = 0;
-  #outputWaits = false;
-  /** Of packets that have left since the core was last told: how many, and how long they had waited together, ms. */
-  readonly #waited = { comparing: { packets: 0, ms: 0 }, buffered: { packets: 0, ms: 0 } };
   #scansUntilTold = tellEveryScans;
   #left = noCheckpoint;
   #again: NodeJS.Timeout | NodeJS.Immediate | undefined;
@@ -118,6 +102,8 @@ export class PrimaryPackets {
     this.#taken = this.#outbox.position;
     this.#taps = new TapWriter(parts.taps);
     this.#gate = new Gate<Outgoing>('direct', parts.rules);
+    this.#heldInput = new HeldInput(this.#control, parts.wakeIo);
+    this.#waitingOutput = new WaitingOutput(parts.post);
     const { comparing } = parts;
     if (comparing !== undefined) {
       this.#compared = new ComparedOutput(
@@ -188,20 +174,17 @@ export class PrimaryPackets {
 
   /**
    * A stop is about to be made that closes this epoch. If S's guest is to run from there, P's gets nothing before that one does
-   * ({@link secondaryRuns}): both would answer the same question at times that are apart by what a checkpoint takes to load (spec
-   * B.9). It costs no time, for P's answer would have to wait for S's.
+   * ({@link secondaryRuns}).
    *
    * @param mode how output of the next one leaves
    */
   stopping(epoch: Epoch, mode: Mode): void {
-    if (mode !== 'comparing') return;
-    this.#inputWaitsIn = next(epoch);
-    this.#control.inputWaitsIn = this.#inputWaitsIn;
+    this.#heldInput.stopping(epoch, mode);
   }
 
   /** S's guest stands at this checkpoint, the last one, and runs on from it, if it is to run. A stop for the next may be ordered. */
   secondaryRuns(epoch: Epoch): void {
-    if (this.#inputWaitsIn === next(epoch)) this.#letIn();
+    this.#heldInput.secondaryRuns(epoch);
     this.#compared?.secondaryRuns(this.#parts.now());
   }
 
@@ -213,7 +196,7 @@ export class PrimaryPackets {
   /** Nothing leaves but what is permitted. */
   hold(): void {
     this.#gate.set('holding');
-    if (this.#gate.held > 0) this.#tellThatOutputWaits();
+    if (this.#gate.held > 0) this.#waitingOutput.waits();
   }
 
   /** Content and time (spec B.6). */
@@ -224,7 +207,7 @@ export class PrimaryPackets {
 
   /** All leaves, as it comes. */
   open(): void {
-    this.#letIn();
+    this.#heldInput.letIn();
     this.#gate.set('direct');
     this.work();
   }
@@ -266,12 +249,6 @@ export class PrimaryPackets {
     this.#tellIfEmptied();
   }
 
-  #letIn(): void {
-    this.#inputWaitsIn = undefined;
-    this.#control.inputWaitsIn = undefined;
-    this.#parts.wakeIo();
-  }
-
   get #isEmpty(): boolean {
     return this.#gate.held === 0 && !this.#outgoing && this.#outbox.isEmpty;
   }
@@ -295,25 +272,7 @@ export class PrimaryPackets {
       if (this.#mirrors && !isCompared) {
         this.#send({ kind: 'output', epoch: epoch(tag), card, data: ring.bytes.subarray(offset, offset + length) });
       }
-      const mode = this.#mode;
-      const packet = this.#idle.pop() ?? {
-        card,
-        offset,
-        length,
-        position,
-        since: now,
-        epoch: tag,
-        mode,
-        isExempt: false,
-      };
-      packet.card = card;
-      packet.offset = offset;
-      packet.length = length;
-      packet.position = position;
-      packet.since = now;
-      packet.epoch = tag;
-      packet.mode = mode;
-      packet.isExempt = false;
+      const packet = this.#pool.take(ring, now, this.#mode);
       this.#taken = position;
       this.#bytes += length;
       const number = this.#gate.take(packet, epoch(tag));
@@ -322,7 +281,7 @@ export class PrimaryPackets {
       }
       const exempt = this.#compared?.facts.passed;
       if (isCompared) this.#compared?.primary(card, ring.bytes, offset, length, number, now);
-      else if (this.#gate.mode === 'holding') this.#tellThatOutputWaits();
+      else if (this.#gate.mode === 'holding') this.#waitingOutput.waits();
       packet.isExempt = this.#compared?.facts.passed !== exempt;
     }
     return true;
@@ -372,7 +331,7 @@ export class PrimaryPackets {
     if (!this.#parts.send({ kind: 'packets-end', epoch: this.#epoch, items })) this.#maySend = false;
     this.#items = 0;
     this.#epoch = next(this.#epoch);
-    this.#outputWaits = false;
+    this.#waitingOutput.beginEpoch();
     this.#later();
   }
 
@@ -395,10 +354,10 @@ export class PrimaryPackets {
       }
       if (written === 'lost') this.#record('dropped', packet, 'its TAP did not take it');
       else if (this.#parts.record !== undefined) this.#record('released', packet, this.#whyReleased(packet));
-      if (this.#gate.mode === 'holding') this.#countWait(packet, now);
+      if (this.#gate.mode === 'holding') this.#waitingOutput.left(packet.mode, now - packet.since);
       this.#gate.written();
       this.#bytes -= length;
-      this.#idle.push(packet);
+      this.#pool.giveBack(packet);
       this.#outbox.giveBack(position);
     }
     const { left, mode } = this.#gate;
@@ -408,25 +367,6 @@ export class PrimaryPackets {
     }
     if (!this.#gate.hasMatched) this.#compared?.allLeft();
     if (this.#isEmpty) this.#tellIfEmptied();
-  }
-
-  /** Hot path. */
-  #countWait({ mode, since }: Outgoing, now: number): void {
-    const waited = this.#waited[mode];
-    waited.packets++;
-    waited.ms += now - since;
-  }
-
-  /** What output has waited, if some has left. */
-  #tellWaits(): void {
-    for (const mode of ['comparing', 'buffered'] as const) {
-      const waited = this.#waited[mode];
-      const { packets, ms } = waited;
-      if (packets === 0) continue;
-      waited.packets = 0;
-      waited.ms = 0;
-      this.#parts.post({ kind: 'output-waited', mode, packets, waitedMs: ms });
-    }
   }
 
   /** What became of a packet of P's guest. Before its place is given back. */
@@ -459,17 +399,11 @@ export class PrimaryPackets {
     if (this.#closed) return;
     if (--this.#scansUntilTold <= 0) {
       this.#scansUntilTold = tellEveryScans;
-      this.#tellWaits();
+      this.#waitingOutput.tell();
     }
     if (this.#mode !== 'comparing') return;
     this.#compared?.scan(this.#parts.now());
     this.#release();
-  }
-
-  #tellThatOutputWaits(): void {
-    if (this.#outputWaits) return;
-    this.#outputWaits = true;
-    this.#parts.post({ kind: 'output-waits' });
   }
 
   #tellIfEmptied(): void {

@@ -1,0 +1,45 @@
+import type { RecordConsumer } from '../../host/record-ring.ts';
+import { cardOfKind } from '../../vmm/platform/packet-rings.ts';
+import type { Mode } from '../protocol/numbers.ts';
+
+/** A packet in the outbox, which stays there until it has left. The object is used again for another one. */
+export interface Outgoing {
+  card: number;
+  offset: number;
+  length: number;
+  /** What to give back when it has left. */
+  position: number;
+  /** When it came out of the ring. */
+  since: number;
+  epoch: number;
+  /** How output of its epoch leaves. */
+  mode: Mode;
+  /** It is never compared. Known only where packets are recorded. */
+  isExempt: boolean;
+}
+
+/** The objects of {@link Outgoing}: as many as have ever waited together. */
+export class OutgoingPool {
+  readonly #idle: Outgoing[] = [];
+
+  /** For the record that the outbox's reader stands at. Hot path. */
+  take({ kind, tag, offset, length, position }: RecordConsumer, since: number, mode: Mode): Outgoing {
+    const card = cardOfKind(kind);
+    const packet = this.#idle.pop();
+    if (packet === undefined) return { card, offset, length, position, since, epoch: tag, mode, isExempt: false };
+    packet.card = card;
+    packet.offset = offset;
+    packet.length = length;
+    packet.position = position;
+    packet.since = since;
+    packet.epoch = tag;
+    packet.mode = mode;
+    packet.isExempt = false;
+    return packet;
+  }
+
+  /** It has left. */
+  giveBack(packet: Outgoing): void {
+    this.#idle.push(packet);
+  }
+}
