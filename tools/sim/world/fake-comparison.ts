@@ -26,10 +26,20 @@ interface Flow {
   acknowledged: number;
   /** The last question whose answers were found equal. */
   compared: number;
-  /** The last question that P's guest acknowledged, and the last that it answered, in any epoch that was compared. */
-  primaryAcknowledged: number;
+  /** What P's guest has said in all epochs that were compared, and what of that S has said by the checkpoint. */
+  said: Acknowledged;
+  covered: Acknowledged;
+  /** The last question that P's guest answered. */
   primaryAnswered: number;
 }
+
+/** The last question that a guest acknowledged by itself, in which of its lives: with a reset it is another connection. */
+interface Acknowledged {
+  readonly number: number;
+  readonly life: number;
+}
+
+const nothing: Acknowledged = { number: 0, life: 0 };
 
 function newFlows(): Flow[] {
   return Array.from({ length: clientCount }, () => ({
@@ -37,7 +47,8 @@ function newFlows(): Flow[] {
     secondary: [],
     acknowledged: 0,
     compared: 0,
-    primaryAcknowledged: 0,
+    said: nothing,
+    covered: nothing,
     primaryAnswered: 0,
   }));
 }
@@ -70,20 +81,23 @@ export class FakeComparison {
     for (const flow of this.#flows) {
       flow.primary = [];
       flow.secondary = [];
-      flow.acknowledged = flow.primaryAcknowledged;
+      flow.acknowledged = flow.primaryAnswered;
+      flow.covered = flow.said;
       flow.compared = flow.primaryAnswered;
     }
   }
 
   primary(number: number, answer: Answer, at: number): void {
     const flow = this.#flows[answer.client] as Flow;
-    flow.primaryAcknowledged = Math.max(flow.primaryAcknowledged, answer.number);
-    if (answer.ack === 0) flow.primaryAnswered = Math.max(flow.primaryAnswered, answer.number);
     if (answer.ack === 1) {
-      if (this.#rules.mayAcknowledge(answer.number, flow.acknowledged)) this.#listener.release(number, undefined);
+      flow.said = { number: answer.number, life: answer.sequence };
+      const covered = answer.sequence === flow.covered.life ? flow.covered.number : 0;
+      const isSaid = this.#rules.mayAcknowledge(answer.number, Math.max(flow.acknowledged, covered));
+      if (isSaid) this.#listener.release(number, undefined);
       else this.#hold(flow, { number, answer, at });
       return;
     }
+    flow.primaryAnswered = Math.max(flow.primaryAnswered, answer.number);
     if (answer.number <= flow.compared) {
       this.#listener.release(number, undefined); // said again
       return;
