@@ -10,7 +10,19 @@ const allowed = {
 };
 
 // Within src/vmm, each room may use those before it.
-const rooms = ['config', 'thread', 'platform', 'vcpu', 'io', 'vmstate', 'machine', 'snapshot', 'monitor', 'client'];
+const rooms = [
+  'config',
+  'thread',
+  'platform',
+  'vcpu',
+  'io',
+  'vmstate',
+  'checkpoint',
+  'machine',
+  'snapshot',
+  'monitor',
+  'client',
+];
 const usedBy = (room) => rooms.slice(0, rooms.indexOf(room) + 1);
 const allowedRooms = {
   ...Object.fromEntries(rooms.map((room) => [room, usedBy(room)])),

@@ -11,7 +11,7 @@ import { pageSize } from '../../src/memory/address.ts';
 import { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 import type { DirtyTracker } from '../../src/memory/dirty-collector.ts';
 import { Ram } from '../../src/memory/ram.ts';
-import { CheckpointArea } from '../../src/vmm/machine/checkpoint.ts';
+import { CheckpointArea } from '../../src/vmm/checkpoint/checkpoint.ts';
 import { OpenEpoch } from '../../src/vmm/platform/shared-protection.ts';
 import { StateImage } from '../../src/vmm/vmstate/state-image.ts';
 import { emptyMachineState } from './snapshot-machine.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';
-import type { Checkpoint, CheckpointArea } from '../../src/vmm/machine/checkpoint.ts';
+import type { Checkpoint, CheckpointArea } from '../../src/vmm/checkpoint/checkpoint.ts';
 import { Machine } from '../../src/vmm/machine/machine.ts';
 import { StateImage } from '../../src/vmm/vmstate/state-image.ts';
 import { tinyElf } from '../../test/support/tiny-elf.ts';

@@ -1,6 +1,6 @@
 import { pageSize } from '../../memory/address.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
-import type { Checkpoint, CheckpointArea } from '../../vmm/machine/checkpoint.ts';
+import type { Checkpoint, CheckpointArea } from '../../vmm/checkpoint/checkpoint.ts';
 import type { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { type PausePart, type PauseTimes, pauseParts } from '../../vmm/vmstate/pause-times.ts';
 import { type Epoch, next } from '../protocol/numbers.ts';

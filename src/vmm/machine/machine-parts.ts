@@ -11,6 +11,7 @@ import type { GuestRam } from '../../memory/guest-ram.ts';
 import { identityMapAddress, kvmTssAddress } from '../../memory/layout.ts';
 import { type PageCopier, SharedPageCopy } from '../../memory/page-copy.ts';
 import { Ram } from '../../memory/ram.ts';
+import { helpedCopier } from '../checkpoint/helped-copier.ts';
 import type { IoReport } from '../io/io-report.ts';
 import { IoThread } from '../io/io-thread.ts';
 import { IoControl, type SharedIoControl } from '../platform/io-control.ts';
@@ -20,7 +21,6 @@ import type { GuestEnd } from '../vcpu/guest-end.ts';
 import { keepsTsc } from '../vcpu/vcpu-setup.ts';
 import { VcpuThread } from '../vcpu/vcpu-thread.ts';
 import { StateAccess } from '../vmstate/state-access.ts';
-import { helpedCopier } from './helped-copier.ts';
 import { MachineDevices, noDevices } from './machine-devices.ts';
 import type { MachineShape } from './machine-shape.ts';
 

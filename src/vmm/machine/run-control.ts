@@ -51,6 +51,10 @@ export class RunControl {
     return this.#runState.state;
   }
 
+  get isRunning(): boolean {
+    return this.state === 'running';
+  }
+
   /** What the guest's clocks still are behind the time that they are to show. */
   get clockBehindMs(): number {
     return Number(this.#catchUp.behindNs / 1_000_000n);

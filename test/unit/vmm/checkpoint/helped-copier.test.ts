@@ -4,7 +4,7 @@ import { DirtyBitmap } from '../../../../src/memory/dirty-bitmap.ts';
 import { SharedPageCopy } from '../../../../src/memory/page-copy.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
 import { StagingArea } from '../../../../src/memory/staging-area.ts';
-import { type CopyHelper, HelpedCopier } from '../../../../src/vmm/machine/helped-copier.ts';
+import { type CopyHelper, HelpedCopier } from '../../../../src/vmm/checkpoint/helped-copier.ts';
 
 const ramPages = (8 * MiB) / pageSize;
 const limitMs = 50;

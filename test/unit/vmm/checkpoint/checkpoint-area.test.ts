@@ -3,7 +3,7 @@ import { gpa, MiB, pageSize } from '../../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../../src/memory/dirty-bitmap.ts';
 import type { DirtyTracker } from '../../../../src/memory/dirty-collector.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
-import { CheckpointArea } from '../../../../src/vmm/machine/checkpoint.ts';
+import { CheckpointArea } from '../../../../src/vmm/checkpoint/checkpoint.ts';
 
 /** RAM, a tracker of what is written through it, and an area. */
 function rig(t: Test) {

@@ -1,8 +1,8 @@
 import { test } from 'tap';
-import { gpa, pageSize } from '../../../src/memory/address.ts';
-import { firstFreePage, obedientGuest, obey, signOfLife } from '../../../tools/bench/obedient-guest.ts';
-import { noKvm } from '../../support/kvm.ts';
-import { bootMachine, until } from '../../support/machines.ts';
+import { gpa, pageSize } from '../../../../src/memory/address.ts';
+import { firstFreePage, obedientGuest, obey, signOfLife } from '../../../../tools/bench/obedient-guest.ts';
+import { noKvm } from '../../../support/kvm.ts';
+import { bootMachine, until } from '../../../support/machines.ts';
 
 const skip = noKvm();
 
