@@ -1,7 +1,7 @@
 /**
  * Records from one thread to another, through shared memory: one producer, one consumer, nothing allocated for a record.
  *
- *     cells     tail, head, consumer sleeps, producer waits    (a cache line each)
+ *     cells     tail, head, consumer sleeps and up to where, producer waits    (a cache line each)
  *     data      records, one after the other; none is cut at the end of the ring
  *
  *     record    u32  bytes of its payload          u32  kind; 0: nothing follows up to the end of the ring, so many bytes
@@ -14,6 +14,7 @@
 const tailCell = 0;
 const headCell = 16;
 const sleepsCell = 32;
+const sleepsToCell = 33;
 const waitsCell = 48;
 const cellBytes = 256;
 const headerBytes = 16;
@@ -61,6 +62,11 @@ function spanOf(payloadBytes: number): number {
   return headerBytes + ((payloadBytes + 7) & ~7);
 }
 
+/** Whether a position is behind another one: they are closer than half of what they count modulo. */
+function isBeyond(position: number, other: number): boolean {
+  return ((position - other) | 0) > 0;
+}
+
 /** The end that writes. */
 export class RecordProducer {
   readonly #memory: RingMemory;
@@ -71,7 +77,7 @@ export class RecordProducer {
   /** As it was last seen: the consumer may have given more back since. */
   #head: number;
 
-  /** @param wakeConsumer called when there is a record for a consumer that sleeps */
+  /** @param wakeConsumer called when there is what a consumer that sleeps wants to be woken for */
   constructor(storage: SharedArrayBuffer, wakeConsumer: () => void) {
     this.#memory = new RingMemory(storage);
     this.#wakeConsumer = wakeConsumer;
@@ -125,13 +131,14 @@ export class RecordProducer {
     words[(at >> 2) + 1] = kind;
     tags[(at + 8) >> 3] = tag;
     this.#payload = -1;
-    Atomics.store(cells, tailCell, (this.#reserved + spanOf(payloadBytes)) | 0);
+    const tail = (this.#reserved + spanOf(payloadBytes)) | 0;
+    Atomics.store(cells, tailCell, tail);
     // Written before it is looked whether the consumer sleeps, which says so before it looks for records: one sees the other.
-    if (Atomics.load(cells, sleepsCell) !== 0 && Atomics.exchange(cells, sleepsCell, 0) !== 0) this.#wakeConsumer();
+    if (Atomics.load(cells, sleepsCell) !== 0 && isBeyond(tail, cells[sleepsToCell] as number)) this.#wake();
   }
 
   /**
-   * Asks to be woken when something was given back.
+   * Asks to be woken when something was given back. A consumer that sleeps is woken for it, however little there is.
    *
    * @returns false if that has happened already: {@link reserve} is worth another try
    */
@@ -139,10 +146,17 @@ export class RecordProducer {
     const { cells } = this.#memory;
     Atomics.store(cells, waitsCell, 1);
     const head = Atomics.load(cells, headCell);
-    if (head === this.#head) return true;
+    if (head === this.#head) {
+      if (Atomics.load(cells, sleepsCell) !== 0) this.#wake();
+      return true;
+    }
     this.#head = head;
     Atomics.store(cells, waitsCell, 0);
     return false;
+  }
+
+  #wake(): void {
+    if (Atomics.exchange(this.#memory.cells, sleepsCell, 0) !== 0) this.#wakeConsumer();
   }
 
   #freeBytes(tail: number): number {
@@ -219,14 +233,17 @@ export class RecordConsumer {
   }
 
   /**
-   * Asks to be woken for the next record.
+   * Asks to be woken for the next record, or once records take more than so many bytes, or when the producer finds no room: look
+   * whether it {@link producerWaits} after this.
    *
-   * @returns false if there is one already
+   * @returns false if there is so much already
    */
-  sleep(): boolean {
+  sleep(gatheredBytes = 0): boolean {
     const { cells } = this.#memory;
+    const to = (this.#cursor + gatheredBytes) | 0;
+    cells[sleepsToCell] = to;
     Atomics.store(cells, sleepsCell, 1);
-    if (Atomics.load(cells, tailCell) === this.#cursor) return true;
+    if (!isBeyond(Atomics.load(cells, tailCell), to)) return true;
     Atomics.store(cells, sleepsCell, 0);
     return false;
   }

@@ -84,6 +84,11 @@ export class DiskRingControl {
     this.#flags = new Int32Array(storage, flagsAt, flagCells);
   }
 
+  /** What the standby's log may hold. */
+  get logBytes(): number {
+    return this.#numbers[boundCell] as number;
+  }
+
   /** The next change has to wait: the standby's log would grow beyond its bound. Hot path. */
   get logIsFull(): boolean {
     const numbers = this.#numbers;

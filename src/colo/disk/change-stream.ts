@@ -24,6 +24,14 @@ export interface ChangeStreamParts {
 /** Changes that are sent before the event loop gets its turn. */
 const turnChanges = 64;
 
+/**
+ * Once the disks are equal, changes may gather in the ring until so much is there, or there is something else to do: S does nothing about
+ * them before their epoch ends, and to be woken for each costs more than to send it. Less than a part of S's log, of which it is to be
+ * known in time that it is half full.
+ */
+const gatheredBytes = 64 * 1024;
+const gatheredPart = 1 / 8;
+
 /** A change in the ring that was sent. */
 interface Sent extends SentChange {
   /** What to give back once it and all before it are done. */
@@ -38,6 +46,7 @@ export class ChangeStream {
   readonly #consumer: RecordConsumer;
   readonly #view: DataView;
   readonly #words: Int32Array;
+  readonly #gatheredBytes: number;
   readonly #sent: Sent[] = [];
   #epoch: Epoch = epoch(0);
   /** All changes of this epoch are in the ring. */
@@ -58,6 +67,7 @@ export class ChangeStream {
   constructor(parts: ChangeStreamParts) {
     this.#parts = parts;
     this.control = new DiskRingControl(parts.shared.control);
+    this.#gatheredBytes = Math.min(gatheredBytes, Math.floor(this.control.logBytes * gatheredPart));
     this.#consumer = new RecordConsumer(parts.shared.ring, parts.wakeIo);
     const { bytes } = this.#consumer;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -84,6 +94,8 @@ export class ChangeStream {
     if (this.#isOver) return;
     this.#giveBack();
     this.#pump();
+    // It may have begun to wait since.
+    if (this.#consumer.producerWaits) this.#giveBack();
   }
 
   /** There is room on the way again. */
@@ -163,7 +175,7 @@ export class ChangeStream {
       if (!this.#hasChange || this.#consumer.tag > this.#epoch) {
         if (this.#captured >= this.#epoch) this.#endEpoch();
         // What belongs to the next epoch waits until that is captured; what is not there yet rings the bell.
-        else if (this.#hasChange || this.#consumer.sleep()) return;
+        else if (this.#hasChange || this.#consumer.sleep(this.#inStep ? this.#gatheredBytes : 0)) return;
         continue;
       }
       const { mustWait } = this.#parts.window;
@@ -222,7 +234,7 @@ export class ChangeStream {
     if (this.control.settle(this.#laid - this.#synced)) this.#parts.wakeIo();
   }
 
-  /** Gives records back, in order, that were sent and are done; and asks to be told of the next one. */
+  /** Gives records back, in order, that were sent and are done; and asks to be told of the next one if anybody waits for that. */
   #giveBack(): void {
     const sent = this.#sent;
     for (;;) {
@@ -236,7 +248,7 @@ export class ChangeStream {
         this.#consumer.giveBack(last.position);
       }
       const first = sent[0];
-      if (first === undefined) return;
+      if (first === undefined || (this.#inStep && !this.#consumer.producerWaits)) return;
       this.control.waitForDone();
       if (!first.isDone()) return;
     }
