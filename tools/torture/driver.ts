@@ -209,10 +209,17 @@ async function clockBehindMs(): Promise<number> {
   return behindMs;
 }
 
+/** How long it takes depends on the host; that it goes on does not. */
 async function clockIsRight(): Promise<void> {
-  const deadline = performance.now() + patienceSeconds * 1000;
+  let least = Number.POSITIVE_INFINITY;
+  let since = performance.now();
   for (let behindMs = await clockBehindMs(); behindMs > 0; behindMs = await clockBehindMs()) {
-    if (performance.now() > deadline) throw new Error(`the guest's clock is still ${behindMs} ms behind`);
+    if (behindMs < least) {
+      least = behindMs;
+      since = performance.now();
+    } else if (performance.now() > since + patienceSeconds * 1000) {
+      throw new Error(`the guest's clock stays ${behindMs} ms behind`);
+    }
     await sleep(200);
   }
 }

@@ -1,13 +1,16 @@
 /** Between two looks at the guest. One whose timers have run out with a step chooses meanwhile who runs next. */
 const periodMs = 5;
-/** Looks for a moment in which nothing runs, before the clock goes in steps. */
-const looksForRest = 100;
+/** For so long a moment is looked for in which nothing runs, before the clock goes in steps. */
+const restMs = 500;
 /** A step is one part in so many of what the clock is behind. */
 const partsOfRest = 32n;
 /** No step is shorter, but the last. */
 const shortestStepNs = 20_000_000n;
-/** A step is put off at most so many times: there are guests that hear of no timer for long. */
-const mostDelays = 100;
+/**
+ * A step is put off at most so long: there are guests that hear of no timer for long. By the clock, for on a host that has little time for
+ * the guest a look takes long as well.
+ */
+const mostDelayMs = 500;
 
 /** What a guest is doing while it is parked to be looked at. */
 export interface GuestActivity {
@@ -28,14 +31,19 @@ export interface GuestActivity {
  */
 export class ClockCatchUp {
   readonly #look: () => void;
+  readonly #now: () => number;
   #behindNs = 0n;
-  #looks = 0;
-  #delays = 0;
+  #began = 0;
+  #steppedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param look called when it is time: it is to advance the clock by {@link next} */
-  constructor(look: () => void) {
+  /**
+   * @param look called when it is time: it is to advance the clock by {@link next}
+   * @param now the host's clock, ms
+   */
+  constructor(look: () => void, now = () => performance.now()) {
     this.#look = look;
+    this.#now = now;
   }
 
   /** Nanoseconds that the clock is still to go. */
@@ -46,7 +54,8 @@ export class ClockCatchUp {
   /** The clock is to go so far from now on. */
   start(behindNs: bigint): void {
     this.#behindNs = behindNs;
-    this.#looks = 0;
+    this.#began = this.#now();
+    this.#steppedAt = this.#began;
   }
 
   /** Nanoseconds to advance the clock by now, maybe none. As long as something is left, `look` will be called. */
@@ -71,15 +80,10 @@ export class ClockCatchUp {
   #step(guest: GuestActivity): bigint {
     const behindNs = this.#behindNs;
     if (behindNs <= shortestStepNs || guest.isIdle) return behindNs;
-    if (this.#looks < looksForRest) {
-      this.#looks++;
-      return 0n;
-    }
-    if (!guest.looksAtClocks() && this.#delays < mostDelays) {
-      this.#delays++;
-      return 0n;
-    }
-    this.#delays = 0;
+    const now = this.#now();
+    if (now - this.#began < restMs) return 0n;
+    if (!guest.looksAtClocks() && now - this.#steppedAt < mostDelayMs) return 0n;
+    this.#steppedAt = now;
     const part = behindNs / partsOfRest;
     return part > shortestStepNs ? part : shortestStepNs;
   }

@@ -134,6 +134,29 @@ test('wakes a consumer that sleeps, once, and one that is busy never', (t) => {
   t.end();
 });
 
+test('wakes a consumer that lets records gather once there are more bytes of them, or no room', (t) => {
+  const { producer, consumer, wakes } = ring(128);
+  // Each takes 24 bytes.
+  t.ok(consumer.sleep(48));
+  send(producer, 'a');
+  send(producer, 'b');
+  t.strictSame(wakes, []);
+  send(producer, 'c');
+  t.strictSame(wakes, ['consumer']);
+  t.notOk(consumer.sleep(48), 'there is more already');
+  t.ok(consumer.sleep(72));
+  t.strictSame(take(consumer), [1, 0, 'a']);
+  send(producer, 'd');
+  send(producer, 'e');
+  t.ok(consumer.sleep(96), 'counted from the record that was read last');
+  wakes.length = 0;
+  t.notOk(send(producer, 'f'), 'the ring is full');
+  t.ok(producer.waitForRoom());
+  t.strictSame(wakes, ['consumer'], 'it would wait for ever');
+  t.ok(consumer.producerWaits);
+  t.end();
+});
+
 test('wakes a producer that waits for room, once, and another one never', (t) => {
   const { producer, consumer, wakes } = ring(64);
   send(producer, 'first');

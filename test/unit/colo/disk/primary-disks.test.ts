@@ -36,6 +36,9 @@ class Rig extends DiskRig {
   skipMs = 0;
   earlier = 0;
   woken = 0;
+  rung = 0;
+  /** Called while something is sent: the io thread does not wait for that. */
+  sending: () => void = () => {};
 
   constructor(t: Test, { logBytes = 1 << 20, earlier = 0 } = {}) {
     super(t);
@@ -58,6 +61,7 @@ class Rig extends DiskRig {
       found: () => {},
       send: (message) => {
         this.sent.push('data' in message ? { ...message, data: message.data.slice() } : message);
+        this.sending();
         return this.mayWrite;
       },
       post: (event) => this.told.push(event),
@@ -69,7 +73,7 @@ class Rig extends DiskRig {
       guestFirst: new GuestFirst(guestTime(() => 0)),
     });
     this.owner.defer(() => this.primary.close());
-    const parts = { storage: shared, epoch: this.epoch, ring: () => this.primary.work() };
+    const parts = { storage: shared, epoch: this.epoch, ring: () => this.ring() };
     this.forwarding.attach(
       parts,
       () => this.earlier + this.requests.filter(({ result }) => result === undefined).length,
@@ -92,6 +96,11 @@ class Rig extends DiskRig {
     return request;
   }
 
+  ring(): void {
+    this.rung++;
+    this.primary.work();
+  }
+
   kinds(): string[] {
     return this.sent.map((message) => ('epoch' in message ? `${message.kind} ${message.epoch}` : message.kind));
   }
@@ -103,6 +112,19 @@ class Rig extends DiskRig {
     while (generation() === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
     this.primary.answered(generation() as DiskGeneration);
     await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** The standby's disks are as these are. */
+  async equal(): Promise<void> {
+    this.primary.synchronise();
+    await this.meet(Uint8Array.of(...Buffer.from(generation, 'hex'), 0));
+    while (!this.told.some(({ kind }) => kind === 'disks-in-step')) {
+      this.primary.laid(0);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.primary.work();
+    this.sent.length = 0;
+    this.rung = 0;
   }
 }
 
@@ -176,6 +198,66 @@ test('room in the ring is given back only for what is on the disk', async (t) =>
   t.equal(rig.kinds().filter((kind) => kind === 'disk-write 0').length, requests.length);
 });
 
+test('changes of equal disks gather until their epoch ends, and nobody is woken for them', async (t) => {
+  const rig = new Rig(t);
+  await rig.equal();
+  for (let index = 0; index < 4; index++) {
+    rig.change(index * 4096, 4096, index);
+    rig.backend.settle();
+  }
+  t.strictSame(rig.kinds(), []);
+  t.equal(rig.rung, 0);
+  rig.epoch.number = 1;
+  rig.change(65536, 4096, 9);
+  rig.primary.epochCaptured(epoch(0));
+  t.strictSame(rig.kinds(), [...Array(4).fill('disk-write 0'), 'disk-end 0', 'disk-write 1']);
+  t.match(rig.sent[3], { offset: 3 * 4096, data: new Uint8Array(4096).fill(3) });
+});
+
+test('or until there are 64 KiB, or what makes the log half full', async (t) => {
+  const much = new Rig(t);
+  await much.equal();
+  for (let index = 0; index < 17; index++) much.change(index * 4096, 4096, index);
+  t.equal(much.rung, 1);
+  t.ok(much.kinds().length >= 15);
+
+  const little = new Rig(t, { logBytes: 4 * loggedBytes(4096) });
+  await little.equal();
+  little.told.length = 0;
+  little.change(0, 4096, 1);
+  little.change(4096, 4096, 2);
+  t.match(little.told, [{ kind: 'disk-log-half' }]);
+});
+
+for (const whileSending of [false, true]) {
+  const when = whileSending ? 'while changes are sent' : 'when all were sent';
+  test(`a guest that finds no room in the ring ${when} goes on, though nobody was woken for its changes`, async (t) => {
+    const rig = new Rig(t, { logBytes: 1 << 30 });
+    await rig.equal();
+    const requests: TestRequest[] = [];
+    const writeAll = (): void => {
+      rig.sending = () => {};
+      for (let index = 0; index < 320; index++) requests.push(rig.change((index % 16) * 65536, 65536, index % 250));
+    };
+    if (whileSending) {
+      rig.sending = writeAll;
+      for (let index = 0; index < 2; index++) requests.push(rig.change(index * 65536, 65536, index));
+    } else writeAll();
+    t.ok(rig.forwarding.waiting > 0);
+    // Nothing happens any more but that the disk does its work.
+    for (let turns = 0; turns < 10_000 && requests.some(({ result }) => result === undefined); turns++) {
+      rig.backend.settle();
+      rig.disk.start();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    t.ok(requests.every(({ result }) => result === 0));
+    rig.primary.epochCaptured(epoch(0));
+    // A turn sends some of them.
+    for (let turns = 0; turns < 100; turns++) await new Promise((resolve) => setImmediate(resolve));
+    t.equal(rig.kinds().filter((kind) => kind === 'disk-write 0').length, requests.length);
+  });
+}
+
 test('the first copy begins once all that was under way before is done', async (t) => {
   const rig = new Rig(t, { earlier: 1 });
   rig.primary.synchronise();
@@ -222,12 +304,7 @@ test('marks go though the guest writes nothing any more', async (t) => {
   const control = new ActivityControl(rig.changes.shared.control);
   control.through = -1;
   control.marked = 1;
-  rig.primary.synchronise();
-  await rig.meet(Uint8Array.of(...Buffer.from(generation, 'hex'), 0));
-  while (!rig.told.some(({ kind }) => kind === 'disks-in-step')) {
-    rig.primary.laid(0);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
+  await rig.equal();
   t.notOk(
     rig.kinds().some((kind) => kind.startsWith('disk-sync')),
     'the epoch of the copy is open',
