@@ -28,7 +28,6 @@ export class SettlingRam implements Closable {
   readonly #place: AnonymousMapping;
   readonly #calls = new FileCalls();
   #at = 0;
-  #open = true;
 
   /** @param checkpoint what `ram` is mapped over, which is closed once all of it was moved */
   constructor(ram: SharedRange, checkpoint: MemfdMapping) {
@@ -71,8 +70,6 @@ export class SettlingRam implements Closable {
 
   /** At any time: pieces that were moved are RAM's. */
   close(): void {
-    if (!this.#open) return;
-    this.#open = false;
     this.#place.close();
   }
 

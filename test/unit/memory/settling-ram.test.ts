@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { test } from 'tap';
+import { type MemfdMapping, SharedRange } from '../../../src/host/mapping.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { CheckpointedMemory } from '../../../src/memory/checkpointed-memory.ts';
+import { SettlingRam } from '../../../src/memory/settling-ram.ts';
 import { inThread } from '../../support/thread.ts';
 
 /** Memory files that this process has open. */
@@ -121,6 +123,60 @@ test('another thread that reads RAM meanwhile sees the same bytes at every momen
   while (looks() < then + 2) await new Promise((resolve) => setTimeout(resolve, 5));
   Atomics.store(control, 0, 1);
   t.equal(await watching, 0, 'times that it was not the same');
+});
+
+/** What mappings as long as that take, in KiB, by where they begin. */
+function mappingsOfLength(bytes: number): Map<number, number> {
+  const found = new Map<number, number>();
+  let at: number | undefined;
+  for (const line of readFileSync('/proc/self/smaps', 'latin1').split('\n')) {
+    const [, start = '', end = ''] = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line) ?? [];
+    if (start !== '') {
+      const from = Number.parseInt(start, 16);
+      at = Number.parseInt(end, 16) - from === bytes ? from : undefined;
+    }
+    const resident = /^Rss:\s+(\d+) kB/.exec(line)?.[1];
+    if (at !== undefined && resident !== undefined) found.set(at, Number(resident));
+  }
+  return found;
+}
+
+test('memory is there before the guest is paused, where it is needed, and what was not moved goes at the end', async (t) => {
+  const size = 6 * MiB;
+  const ram = new CheckpointedMemory(size);
+  t.teardown(() => ram.close());
+  ram.memory.writeU32(gpa(2 * MiB), 1);
+  const before = mappingsOfLength(size);
+  const settling = ram.settle();
+  const [place, ...others] = [...mappingsOfLength(size).keys()].filter((from) => !before.has(from));
+  t.strictSame(others, [], 'one place, as large as RAM');
+  const from = place as number;
+  settling.prepare();
+  t.equal(mappingsOfLength(size).get(from), 0, 'the first piece is zeros');
+  settling.move();
+  settling.release();
+  settling.prepare();
+  t.equal(mappingsOfLength(size).get(from), 2048, 'the second has something, and gets its memory');
+  settling.close();
+  t.equal(mappingsOfLength(size).has(from), false, 'what was not moved goes');
+});
+
+test('a checkpoint that cannot be given back is an error, and RAM is moved all the same', async (t) => {
+  const range = new SharedRange('RAM', 4 * MiB);
+  t.teardown(() => range.close());
+  const bytes = new Uint8Array(range.buffer, range.start, range.sizeBytes);
+  bytes.fill(7, 3 * MiB);
+  let closed = 0;
+  const settling = new SettlingRam(range, { fd: -1, close: () => closed++ } as unknown as MemfdMapping);
+  t.teardown(() => settling.close());
+  for (const left of [2 * MiB, 0]) {
+    settling.prepare();
+    settling.move();
+    t.throws(() => settling.release(), { code: 'EBADF', message: 'fallocate on checkpoint: EBADF' });
+    t.equal(settling.leftBytes, left);
+  }
+  t.equal(closed, 1);
+  t.strictSame([bytes[3 * MiB - 1], bytes[3 * MiB], bytes[4 * MiB - 1]], [0, 7, 7]);
 });
 
 test('one that is given up half way leaves RAM as it is, and gives back what it took', async (t) => {
