@@ -261,7 +261,7 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
   // Node aborts, with a core dump, if it cannot reset a terminal that it was started at (node::ResetStdio). One that has
   // gone is no reason for that.
   if (!terminals.every(isatty)) {
-    const { exitAtOnce } = await import('./host/libc.ts');
+    const { exitAtOnce } = await import('./host/libc/process.ts');
     exitAtOnce(exitCode);
   }
   process.exit(exitCode);

@@ -11,7 +11,8 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { bytes, struct, u32, u64 } from '../host/layout.ts';
-import { type Fd, viewMemory } from '../host/libc.ts';
+import type { Fd } from '../host/libc/descriptors.ts';
+import { viewMemory } from '../host/libc/memory.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
 import { DiskError } from './disk-error.ts';
 import { type DiskFile, openDiskFile } from './disk-file.ts';

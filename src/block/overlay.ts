@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { EINVAL } from '../host/errno.ts';
 import { type IoVector, IoVectors } from '../host/io-vector.ts';
-import { viewMemory } from '../host/libc.ts';
+import { viewMemory } from '../host/libc/memory.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
 import { Owner } from '../host/ownership.ts';
 import { AllocationMap } from './allocation-map.ts';

@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import { EINVAL, EIO, EOPNOTSUPP } from '../host/errno.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../host/file-calls.ts';
 import type { IoVector } from '../host/io-vector.ts';
-import type { Fd } from '../host/libc.ts';
+import type { Fd } from '../host/libc/descriptors.ts';
 import { Owner } from '../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from './block-backend.ts';
 import { type Change, ChangeOrder } from './change-order.ts';

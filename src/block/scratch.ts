@@ -1,5 +1,5 @@
 import { type IoVector, IoVectors } from '../host/io-vector.ts';
-import { copyMemory, viewMemory } from '../host/libc.ts';
+import { copyMemory, viewMemory } from '../host/libc/memory.ts';
 import { AnonymousMapping } from '../host/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 

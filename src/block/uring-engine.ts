@@ -1,7 +1,7 @@
 import { EventFd } from '../host/eventfd.ts';
 import { IoUring } from '../host/io-uring.ts';
 import type { IoVector } from '../host/io-vector.ts';
-import type { Fd } from '../host/libc.ts';
+import type { Fd } from '../host/libc/descriptors.ts';
 import { Owner } from '../host/ownership.ts';
 import type { BatchListener, Completion, WatchedEngine } from './disk-engine.ts';
 import { DoneQueue } from './done-queue.ts';

@@ -1,5 +1,5 @@
 import { EAGAIN, EINTR } from '../host/errno.ts';
-import type { Fd } from '../host/libc.ts';
+import type { Fd } from '../host/libc/descriptors.ts';
 import type { Completion, DiskEngine } from './disk-engine.ts';
 
 /** A call that was interrupted, or should come again, is made again this often before that is its error. */

@@ -1,6 +1,7 @@
 import { EINTR } from './errno.ts';
 import type { IoVector } from './io-vector.ts';
-import { type Fd, lastErrno, libc } from './libc.ts';
+import type { Fd } from './libc/descriptors.ts';
+import { lastErrno, libc } from './libc/library.ts';
 
 /** Told once: a count, or a negative errno. */
 export type CallDone = (result: number) => void;

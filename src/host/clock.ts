@@ -1,4 +1,4 @@
-import { libc } from './libc.ts';
+import { libc } from './libc/library.ts';
 
 const CLOCK_MONOTONIC = 1;
 /** struct timespec: seconds and nanoseconds, 8 bytes each. */

@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { EAGAIN, EINTR, EPIPE } from './errno.ts';
-import { type Fd, trySend, tryWrite } from './libc.ts';
+import { type Fd, trySend, tryWrite } from './libc/descriptors.ts';
 import { LogOutput, logSystem } from './log-output.ts';
 import type { Closable } from './ownership.ts';
 import { tell } from './tell.ts';

@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { EACCES, EAGAIN } from './errno.ts';
 import { bytes, s16, s32, s64, struct, u32 } from './layout.ts';
-import { declare, type Fd, ioctl, lastErrno } from './libc.ts';
+import type { Fd } from './libc/descriptors.ts';
+import { ioctl } from './libc/ioctl.ts';
+import { declare, lastErrno } from './libc/library.ts';
 import { SystemError } from './system-error.ts';
 
 /** What the system knows of a file or block device that a disk is made of. */

@@ -1,5 +1,5 @@
 import { Socket } from 'node:net';
-import { close, createPipe, type Fd, tryWrite } from './libc.ts';
+import { close, createPipe, type Fd, tryWrite } from './libc/descriptors.ts';
 import type { Closable } from './ownership.ts';
 
 const oneByte = new Uint8Array(1);

@@ -1,5 +1,7 @@
 import { EINTR } from './errno.ts';
-import { close, epollCreate, epollCtl, epollWait, type Fd, viewMemory } from './libc.ts';
+import { close, type Fd } from './libc/descriptors.ts';
+import { epollCreate, epollCtl, epollWait } from './libc/events.ts';
+import { viewMemory } from './libc/memory.ts';
 import { LowMapping } from './mapping.ts';
 import { SystemError } from './system-error.ts';
 

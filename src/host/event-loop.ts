@@ -1,5 +1,5 @@
 import { Epoll } from './epoll.ts';
-import type { Fd } from './libc.ts';
+import type { Fd } from './libc/descriptors.ts';
 import type { Closable } from './ownership.ts';
 
 /** Told when a descriptor is ready. Must not block. */

@@ -1,5 +1,6 @@
 import { EAGAIN } from './errno.ts';
-import { close, createEventfd, type Fd, tryEventfdWrite, tryRead } from './libc.ts';
+import { close, type Fd, tryRead } from './libc/descriptors.ts';
+import { createEventfd, tryEventfdWrite } from './libc/events.ts';
 import { SystemError } from './system-error.ts';
 
 const EFD_CLOEXEC = 0o2000000;

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { EAGAIN, EINTR } from './errno.ts';
-import { type Fd, tryWrite } from './libc.ts';
+import { type Fd, tryWrite } from './libc/descriptors.ts';
 import type { Closable } from './ownership.ts';
 
 /** A named pipe that nobody reads is looked at again after this time. */

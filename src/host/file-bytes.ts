@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { maxViewBytes, viewMemory } from './libc.ts';
+import { maxViewBytes, viewMemory } from './libc/memory.ts';
 import { AnonymousMapping } from './mapping.ts';
 import type { Closable } from './ownership.ts';
 

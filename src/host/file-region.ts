@@ -1,7 +1,8 @@
 import { fstatSync } from 'node:fs';
 import { EINTR, ENXIO } from './errno.ts';
 import { IoVectors } from './io-vector.ts';
-import { declare, type Fd, lastErrno, tryPreadv } from './libc.ts';
+import { type Fd, tryPreadv } from './libc/descriptors.ts';
+import { declare, lastErrno } from './libc/library.ts';
 import { SystemError } from './system-error.ts';
 
 /** A file is shorter than what is to be found in it. */

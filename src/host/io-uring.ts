@@ -1,19 +1,9 @@
 import { EAGAIN, EBUSY, EINTR, EINVAL, ENOSYS, EPERM, errnoName } from './errno.ts';
 import { io_uring_params, ioUringOp } from './io-uring-abi.ts';
 import type { IoVector } from './io-vector.ts';
-import {
-  close,
-  declare,
-  type Fd,
-  lastErrno,
-  libc,
-  MAP_SHARED,
-  mmap,
-  munmap,
-  PROT_READ,
-  PROT_WRITE,
-  viewMemory,
-} from './libc.ts';
+import { close, type Fd } from './libc/descriptors.ts';
+import { declare, lastErrno, libc } from './libc/library.ts';
+import { MAP_SHARED, mmap, munmap, PROT_READ, PROT_WRITE, viewMemory } from './libc/memory.ts';
 import { type Closable, Owner } from './ownership.ts';
 import { SystemError } from './system-error.ts';
 

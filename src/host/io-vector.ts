@@ -1,4 +1,4 @@
-import { viewMemory } from './libc.ts';
+import { viewMemory } from './libc/memory.ts';
 import { LowMapping } from './mapping.ts';
 import type { Closable } from './ownership.ts';
 

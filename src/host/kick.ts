@@ -1,4 +1,4 @@
-import { gettid, handleSignalWith, signalThread } from './libc.ts';
+import { gettid, handleSignalWith, signalThread } from './libc/process.ts';
 
 /**
  * Interrupts a thread that is blocked in a system call, without running JavaScript in a signal handler.

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { EAGAIN, EINTR, errnoName } from './errno.ts';
-import { type Fd, tryWrite } from './libc.ts';
+import { type Fd, tryWrite } from './libc/descriptors.ts';
 import { tell } from './tell.ts';
 
 /** A file that took nothing is tried again after this time. */

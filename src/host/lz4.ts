@@ -1,5 +1,5 @@
 import type { LibraryHandle } from 'koffi';
-import { loadLibrary } from './libc.ts';
+import { loadLibrary } from './libc/library.ts';
 
 /** Decompresses LZ4 blocks. Reads and writes nothing outside what it is given. */
 export interface Lz4Decoder {

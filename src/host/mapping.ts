@@ -1,10 +1,9 @@
 import { ENOMEM } from './errno.ts';
+import { close, type Fd } from './libc/descriptors.ts';
 import {
   addressOf,
   adviseHugePages,
-  close,
   dropPages,
-  type Fd,
   leaveOutOfForks,
   MAP_32BIT,
   MAP_ANONYMOUS,
@@ -20,7 +19,7 @@ import {
   PROT_READ,
   PROT_WRITE,
   removePages,
-} from './libc.ts';
+} from './libc/memory.ts';
 import type { Closable } from './ownership.ts';
 import { SystemError } from './system-error.ts';
 

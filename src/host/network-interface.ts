@@ -1,5 +1,6 @@
 import type { ViewOf } from './layout.ts';
-import { close, type Fd, type IoctlRequest, interfaceSocket, tryIoctl } from './libc.ts';
+import { close, type Fd, interfaceSocket } from './libc/descriptors.ts';
+import { type IoctlRequest, tryIoctl } from './libc/ioctl.ts';
 import type { Closable } from './ownership.ts';
 import {
   ARPHRD_ETHER,

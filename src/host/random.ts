@@ -1,5 +1,7 @@
 import { EINTR } from './errno.ts';
-import { tryGetrandom } from './libc.ts';
+import { declare, lastErrno } from './libc/library.ts';
+
+const getrandomCall = declare<[number, number, number], number>('int64_t getrandom(int64_t, size_t, unsigned int)');
 
 /** The kernel's random generator (getrandom(2)). */
 export const kernelRandom = {
@@ -15,3 +17,9 @@ export const kernelRandom = {
     return filled;
   },
 };
+
+/** As getrandom(2), once: the bytes filled, or the negative errno. */
+function tryGetrandom(address: number, length: number): number {
+  const count = getrandomCall(address, length, 0);
+  return count < 0 ? -lastErrno() : count;
+}

@@ -1,5 +1,5 @@
 import { at, bytes, s32, struct, u16 } from './layout.ts';
-import type { IoctlRequest } from './libc.ts';
+import type { IoctlRequest } from './libc/ioctl.ts';
 
 /**
  * The kernel's interface to TAPs and network interfaces: <linux/if_tun.h>, <linux/sockios.h>, <linux/if.h>.

@@ -1,4 +1,5 @@
-import { declare, type Fd } from './libc.ts';
+import type { Fd } from './libc/descriptors.ts';
+import { declare } from './libc/library.ts';
 
 const tcgetattr = declare<[number, Uint8Array], number>('int tcgetattr(int, uint8_t *)');
 const tcsetattr = declare<[number, number, Uint8Array], number>('int tcsetattr(int, int, const uint8_t *)');

@@ -1,4 +1,4 @@
-import { addressOf, copyMemory } from '../host/libc.ts';
+import { addressOf, copyMemory } from '../host/libc/memory.ts';
 import { pageSize } from './address.ts';
 
 /** Copies pages of RAM that lie anywhere to where they lie one behind the other. */

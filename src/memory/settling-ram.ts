@@ -1,5 +1,13 @@
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/file-calls.ts';
-import { copyMemory, dropPages, isZero, leaveOutOfForks, movePages, populate, populateToRead } from '../host/libc.ts';
+import {
+  copyMemory,
+  dropPages,
+  isZero,
+  leaveOutOfForks,
+  movePages,
+  populate,
+  populateToRead,
+} from '../host/libc/memory.ts';
 import {
   AnonymousMapping,
   hugePageBytes,

@@ -1,4 +1,4 @@
-import { viewMemory } from '../host/libc.ts';
+import { viewMemory } from '../host/libc/memory.ts';
 import { type MappedWindow, windowsOf } from '../host/mapping.ts';
 
 /** Bytes of memory of any size as views of any place in them: a slice of up to 2 GiB is one array. */

@@ -1,5 +1,5 @@
 import type { BlockBackend, BlockRequest } from '../../src/block/block-backend.ts';
-import { viewMemory } from '../../src/host/libc.ts';
+import { viewMemory } from '../../src/host/libc/memory.ts';
 
 /** What a backend was asked to do. */
 export interface BackendCall {

@@ -2,7 +2,7 @@ import type { BatchListener, Completion, WatchedEngine } from '../../src/block/d
 import { EventFd } from '../../src/host/eventfd.ts';
 import { FileCalls } from '../../src/host/file-calls.ts';
 import type { IoVector } from '../../src/host/io-vector.ts';
-import type { Fd } from '../../src/host/libc.ts';
+import type { Fd } from '../../src/host/libc/descriptors.ts';
 
 let made: FileCalls | undefined;
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { copyMemory, viewMemory } from '../../src/host/libc.ts';
+import { copyMemory, viewMemory } from '../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../src/host/mapping.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';

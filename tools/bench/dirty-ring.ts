@@ -1,15 +1,7 @@
 import type { VcpuHandle, Vm } from '../../src/host/kvm/vm.ts';
 import { struct, u32, u64 } from '../../src/host/layout.ts';
-import {
-  type IoctlRequest,
-  ioctlNumber,
-  MAP_SHARED,
-  mmap,
-  munmap,
-  PROT_READ,
-  PROT_WRITE,
-  viewMemory,
-} from '../../src/host/libc.ts';
+import { type IoctlRequest, ioctlNumber } from '../../src/host/libc/ioctl.ts';
+import { MAP_SHARED, mmap, munmap, PROT_READ, PROT_WRITE, viewMemory } from '../../src/host/libc/memory.ts';
 import type { Closable } from '../../src/host/ownership.ts';
 import type { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 

@@ -5,7 +5,7 @@ import { PlainEngine } from '../../src/block/plain-engine.ts';
 import { UringEngine } from '../../src/block/uring-engine.ts';
 import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/epoll.ts';
 import { type IoVector, IoVectors } from '../../src/host/io-vector.ts';
-import type { Fd } from '../../src/host/libc.ts';
+import type { Fd } from '../../src/host/libc/descriptors.ts';
 import { AnonymousMapping } from '../../src/host/mapping.ts';
 import { Owner } from '../../src/host/ownership.ts';
 import { median, rounded } from './statistics.ts';

@@ -4,7 +4,7 @@ import type { PacketPort } from '../../src/devices/net/packet-port.ts';
 import { feature } from '../../src/devices/virtio/mmio-state.ts';
 import { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
 import { EAGAIN } from '../../src/host/errno.ts';
-import { close, open, tryWritev } from '../../src/host/libc.ts';
+import { close, open, tryWritev } from '../../src/host/libc/descriptors.ts';
 import { gpa, MiB } from '../../src/memory/address.ts';
 import type { GuestMemory } from '../../src/memory/guest-memory.ts';
 import { Ram } from '../../src/memory/ram.ts';

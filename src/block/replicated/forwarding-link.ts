@@ -1,4 +1,4 @@
-import { addressOf } from '../../host/libc.ts';
+import { addressOf } from '../../host/libc/memory.ts';
 import { RecordProducer } from '../../host/record-ring.ts';
 import { gather } from '../scratch.ts';
 import {

@@ -1,5 +1,5 @@
 import { longestPacket, shortestPacket } from '../../devices/net/packet-port.ts';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { type CardPacket, packReplayed, type ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
 import { PacketKeep } from '../core/epochs/packet-keep.ts';
 import type { Rules } from '../core/rules.ts';

@@ -1,4 +1,4 @@
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { RecordConsumer, RecordProducer } from '../../host/record-ring.ts';
 import { cardOfKind, kindOfCard } from '../../vmm/platform/packet-rings.ts';
 import type { CardPacket } from '../../vmm/platform/replayed-packets.ts';

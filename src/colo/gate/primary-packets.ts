@@ -1,4 +1,4 @@
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { RecordConsumer } from '../../host/record-ring.ts';
 import { cardOfKind, PacketControl, packetMode } from '../../vmm/platform/packet-rings.ts';
 import type { SharedPackets } from '../../vmm/platform/shared-protection.ts';

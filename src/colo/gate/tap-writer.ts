@@ -1,5 +1,5 @@
 import { EAGAIN, EINTR } from '../../host/errno.ts';
-import { type Fd, tryRead, tryWrite } from '../../host/libc.ts';
+import { type Fd, tryRead, tryWrite } from '../../host/libc/descriptors.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
 
 /** `full`: not now. `lost`: it will never be taken, as by a network that loses packets. */

@@ -1,4 +1,4 @@
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { pageSize } from '../../memory/address.ts';
 import { CheckpointedMemory } from '../../memory/checkpointed-memory.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { pageSize } from '../../memory/address.ts';
 import { CheckpointedMemory, type CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import { minimumRamBytes } from '../../memory/layout.ts';

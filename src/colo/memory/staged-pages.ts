@@ -1,4 +1,4 @@
-import { copyMemory, dropPages, fillMemory } from '../../host/libc.ts';
+import { copyMemory, dropPages, fillMemory } from '../../host/libc/memory.ts';
 import { SharedRange } from '../../host/mapping.ts';
 import type { Closable } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';

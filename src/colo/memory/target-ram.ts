@@ -1,4 +1,4 @@
-import { fillMemory, zeroMemory } from '../../host/libc.ts';
+import { fillMemory, zeroMemory } from '../../host/libc/memory.ts';
 import { pageSize } from '../../memory/address.ts';
 import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';

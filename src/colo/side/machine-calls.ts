@@ -1,5 +1,5 @@
 import type { SharedChanges } from '../../block/replicated/activity-log.ts';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
 import type { ColoBackupReport, ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-control.ts';

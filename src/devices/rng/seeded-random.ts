@@ -1,4 +1,4 @@
-import { copyMemory, viewMemory } from '../../host/libc.ts';
+import { copyMemory, viewMemory } from '../../host/libc/memory.ts';
 import { AnonymousMapping } from '../../host/mapping.ts';
 import type { Closable } from '../../host/ownership.ts';
 import type { RandomSource } from './random-source.ts';

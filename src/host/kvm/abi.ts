@@ -1,5 +1,5 @@
 import { array, at, bytes, s32, s64, struct, u8, u16, u32, u64 } from '../layout.ts';
-import type { IoctlRequest } from '../libc.ts';
+import type { IoctlRequest } from '../libc/ioctl.ts';
 
 /**
  * The kernel's interface to KVM on x86-64: struct layouts and ioctl numbers of <linux/kvm.h> and <asm/kvm.h>.

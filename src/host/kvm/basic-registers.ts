@@ -1,5 +1,6 @@
 import type { Fields, Struct, StructView, ViewOf } from '../layout.ts';
-import { type Fd, type IoctlRequest, ioctl } from '../libc.ts';
+import type { Fd } from '../libc/descriptors.ts';
+import { type IoctlRequest, ioctl } from '../libc/ioctl.ts';
 import {
   KVM_GET_LAPIC,
   KVM_GET_REGS,

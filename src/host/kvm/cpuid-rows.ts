@@ -1,4 +1,4 @@
-import { ioctl } from '../libc.ts';
+import { ioctl } from '../libc/ioctl.ts';
 import { kvmCpuid2, kvmCpuidEntry2 } from './abi.ts';
 import type { CpuidEntry } from './kvm-device.ts';
 import { KVM_GET_CPUID2 } from './state-abi.ts';

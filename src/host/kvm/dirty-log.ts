@@ -1,4 +1,6 @@
-import { ioctlNumber, lastErrno, viewMemory } from '../libc.ts';
+import { ioctlNumber } from '../libc/ioctl.ts';
+import { lastErrno } from '../libc/library.ts';
+import { viewMemory } from '../libc/memory.ts';
 import { LowMapping } from '../mapping.ts';
 import type { Closable } from '../ownership.ts';
 import { SystemError } from '../system-error.ts';

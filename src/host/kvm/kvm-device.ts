@@ -1,6 +1,7 @@
 import { E2BIG, EACCES, EINTR, ENOENT, EPERM } from '../errno.ts';
 import type { ViewOf } from '../layout.ts';
-import { close, type Fd, type IoctlRequest, ioctl, open, tryIoctl } from '../libc.ts';
+import { close, type Fd, open } from '../libc/descriptors.ts';
+import { type IoctlRequest, ioctl, tryIoctl } from '../libc/ioctl.ts';
 import type { Closable } from '../ownership.ts';
 import { SystemError } from '../system-error.ts';
 import {

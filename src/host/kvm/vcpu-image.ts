@@ -1,4 +1,4 @@
-import { type IoctlRequest, ioctl } from '../libc.ts';
+import { type IoctlRequest, ioctl } from '../libc/ioctl.ts';
 import * as abi from './abi.ts';
 import * as stateAbi from './state-abi.ts';
 import type { VcpuHandle } from './vm.ts';

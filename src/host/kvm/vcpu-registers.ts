@@ -1,5 +1,6 @@
 import { EINVAL, ENXIO } from '../errno.ts';
-import { type IoctlRequest, ioctl, tryIoctl, viewMemory } from '../libc.ts';
+import { type IoctlRequest, ioctl, tryIoctl } from '../libc/ioctl.ts';
+import { viewMemory } from '../libc/memory.ts';
 import type { MappingAddress } from '../mapping.ts';
 import { SystemError } from '../system-error.ts';
 import { KVM_GET_MSRS } from './abi.ts';

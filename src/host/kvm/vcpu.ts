@@ -1,5 +1,7 @@
 import { EAGAIN, EINTR } from '../errno.ts';
-import { ioctlNumber, lastErrno, viewMemory } from '../libc.ts';
+import { ioctlNumber } from '../libc/ioctl.ts';
+import { lastErrno } from '../libc/library.ts';
+import { viewMemory } from '../libc/memory.ts';
 import { SystemError } from '../system-error.ts';
 import { KVM_RUN, kvmRun } from './abi.ts';
 import { BasicRegisters } from './basic-registers.ts';

@@ -1,5 +1,6 @@
 import type { ViewOf } from '../layout.ts';
-import { type Fd, ioctl } from '../libc.ts';
+import type { Fd } from '../libc/descriptors.ts';
+import { ioctl } from '../libc/ioctl.ts';
 import {
   KVM_GET_CLOCK,
   KVM_GET_IRQCHIP,

@@ -1,5 +1,7 @@
 import type { EventFd } from '../eventfd.ts';
-import { close, type Fd, ioctl, MAP_SHARED, mmap, munmap, PROT_READ, PROT_WRITE } from '../libc.ts';
+import { close, type Fd } from '../libc/descriptors.ts';
+import { ioctl } from '../libc/ioctl.ts';
+import { MAP_SHARED, mmap, munmap, PROT_READ, PROT_WRITE } from '../libc/memory.ts';
 import { type Closable, Owner } from '../ownership.ts';
 import {
   KVM_CHECK_EXTENSION,

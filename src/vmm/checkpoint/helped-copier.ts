@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { addressOf } from '../../host/libc.ts';
+import { addressOf } from '../../host/libc/memory.ts';
 import { copyRuns, lonePageCopier, type PageCopier, type SharedPageCopy } from '../../memory/page-copy.ts';
 import { Patience } from '../thread/patience.ts';
 

@@ -1,5 +1,5 @@
 import { ReadStream } from 'node:tty';
-import { ignoreSignal } from '../../host/libc.ts';
+import { ignoreSignal } from '../../host/libc/process.ts';
 import { tellRaw } from '../../host/tell.ts';
 import { Terminal } from '../../host/terminal.ts';
 

@@ -1,7 +1,7 @@
 import type { DiskFile } from '../../block/disk-file.ts';
 import type { OpenOverlay } from '../../block/overlay-file.ts';
 import type { InterruptPin } from '../../host/kvm/interrupt-edge.ts';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import type { DiskConfig } from '../config/device-config.ts';
 import type { SharedVirtio } from '../platform/virtio-slots.ts';
 

@@ -3,7 +3,7 @@ import { compile } from '../../host/compiler.ts';
 import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
 import { EventLoop } from '../../host/event-loop.ts';
 import { threadId } from '../../host/kick.ts';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { Owner } from '../../host/ownership.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';

@@ -11,7 +11,7 @@ import { rngShape } from '../../devices/rng/rng-device.ts';
 import { mmioState } from '../../devices/virtio/mmio-state.ts';
 import type { VirtioShape } from '../../devices/virtio/virtio-device.ts';
 import type { Vm } from '../../host/kvm/vm.ts';
-import { tryWrite } from '../../host/libc.ts';
+import { tryWrite } from '../../host/libc/descriptors.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { Tap } from '../../host/tap.ts';
 import type { Gpa } from '../../memory/address.ts';

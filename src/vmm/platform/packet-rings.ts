@@ -1,4 +1,4 @@
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { recordRingStorage } from '../../host/record-ring.ts';
 import { OpenEpoch, ReplicaNeeds, type SharedPackets, type SharedReplica } from './shared-protection.ts';
 

@@ -9,7 +9,7 @@ import { MmioRegisters } from '../../devices/virtio/mmio-registers.ts';
 import { mmioState } from '../../devices/virtio/mmio-state.ts';
 import { DoorbellButton } from '../../host/doorbell.ts';
 import { InterruptLine } from '../../host/kvm/vm.ts';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { virtioMmioBytes } from '../../memory/layout.ts';
 import { IoThreadPort, type SharedIoControl } from './io-control.ts';
 import type { SharedVirtio } from './virtio-slots.ts';

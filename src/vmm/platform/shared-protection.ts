@@ -1,5 +1,5 @@
 import type { SharedChanges } from '../../block/replicated/activity-log.ts';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 
 /**
  * What the threads of a protected machine share. Whoever protects the machine makes it; the io thread gets it while it is

@@ -3,7 +3,7 @@ import type { VirtioShape } from '../../devices/virtio/virtio-device.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import type { InterruptPin } from '../../host/kvm/interrupt-edge.ts';
 import type { Gsi, Vm } from '../../host/kvm/vm.ts';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { type Gpa, gpa } from '../../memory/address.ts';
 import { virtioMmioAddress, virtioMmioBytes } from '../../memory/layout.ts';

@@ -10,7 +10,7 @@ import {
   statSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { SnapshotError } from './snapshot-error.ts';
 import { hasMagic, magic } from './snapshot-format.ts';

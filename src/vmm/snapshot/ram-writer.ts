@@ -1,6 +1,6 @@
 import { readSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
-import type { Fd } from '../../host/libc.ts';
+import type { Fd } from '../../host/libc/descriptors.ts';
 import { gpa, pageSize } from '../../memory/address.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';

@@ -4,7 +4,7 @@ import { irqchipId, kvmIrqchip, kvmPitState2 } from '../../host/kvm/state-abi.ts
 import { layOutVcpu, type VcpuImageLayout, type VcpuImageShape, type VcpuPart } from '../../host/kvm/vcpu-image.ts';
 import type { VmPart } from '../../host/kvm/vm-registers.ts';
 import { struct, u32, u64 } from '../../host/layout.ts';
-import { addressOf } from '../../host/libc.ts';
+import { addressOf } from '../../host/libc/memory.ts';
 import { maxCpus } from '../config/config.ts';
 import type { ClockState } from './clock-state.ts';
 

@@ -2,7 +2,7 @@ import { VmStateError } from '../../devices/vm-state-error.ts';
 import { kvmCpuidEntry2, kvmMsrEntry, kvmMsrs } from '../../host/kvm/abi.ts';
 import { VcpuIoctls, type VcpuPart } from '../../host/kvm/vcpu-image.ts';
 import type { VcpuHandle } from '../../host/kvm/vm.ts';
-import { addressOf } from '../../host/libc.ts';
+import { addressOf } from '../../host/libc/memory.ts';
 import { msr } from './msrs.ts';
 import type { StateImage } from './state-image.ts';
 

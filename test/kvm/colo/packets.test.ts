@@ -17,7 +17,7 @@ import { IoThreadSigns } from '../../../src/colo/side/signs-of-life.ts';
 import { roundTripTicks } from '../../../src/colo/translate/settings.ts';
 import { Doorbell } from '../../../src/host/doorbell.ts';
 import { EventFd } from '../../../src/host/eventfd.ts';
-import { tryRead } from '../../../src/host/libc.ts';
+import { tryRead } from '../../../src/host/libc/descriptors.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
 import { IoControl } from '../../../src/vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';

@@ -6,7 +6,7 @@ import { Overlay } from '../../../src/block/overlay.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
 import { blockFeature } from '../../../src/devices/block/block-shape.ts';
 import { SeededRandom } from '../../../src/devices/rng/seeded-random.ts';
-import { viewMemory } from '../../../src/host/libc.ts';
+import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../../src/host/mapping.ts';
 import { residentMemory } from '../../../src/host/resident-memory.ts';
 import { gpa, MiB } from '../../../src/memory/address.ts';

@@ -8,7 +8,8 @@ import { UringEngine } from '../../../src/block/uring-engine.ts';
 import { EPOLLET, EPOLLIN, Epoll } from '../../../src/host/epoll.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../../src/host/file-calls.ts';
 import { IoVectors } from '../../../src/host/io-vector.ts';
-import { type Fd, viewMemory } from '../../../src/host/libc.ts';
+import type { Fd } from '../../../src/host/libc/descriptors.ts';
+import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../../src/host/mapping.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 

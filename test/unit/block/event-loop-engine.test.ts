@@ -8,7 +8,7 @@ import { openOverlay } from '../../../src/block/overlay-file.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../../src/host/file-calls.ts';
 import type { IoVector } from '../../../src/host/io-vector.ts';
-import type { Fd } from '../../../src/host/libc.ts';
+import type { Fd } from '../../../src/host/libc/descriptors.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { DiskRig } from '../../support/disk-rig.ts';
 

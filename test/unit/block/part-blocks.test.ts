@@ -10,7 +10,7 @@ import { RawFile } from '../../../src/block/raw-file.ts';
 import { UringEngine } from '../../../src/block/uring-engine.ts';
 import { EINVAL, EIO, EOPNOTSUPP } from '../../../src/host/errno.ts';
 import type { IoVector } from '../../../src/host/io-vector.ts';
-import type { Fd } from '../../../src/host/libc.ts';
+import type { Fd } from '../../../src/host/libc/descriptors.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { DiskRig, only, type TestRequest } from '../../support/disk-rig.ts';
 import { loopDevice, noLoopDevices } from '../../support/loop-device.ts';

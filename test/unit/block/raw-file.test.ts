@@ -9,7 +9,7 @@ import { RawFile } from '../../../src/block/raw-file.ts';
 import { EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../../../src/host/errno.ts';
 import { FALLOC_FL_PUNCH_HOLE } from '../../../src/host/file-calls.ts';
 import type { IoVector } from '../../../src/host/io-vector.ts';
-import type { Fd } from '../../../src/host/libc.ts';
+import type { Fd } from '../../../src/host/libc/descriptors.ts';
 import { DiskRig, only, openFiles } from '../../support/disk-rig.ts';
 import { randomNumbers } from '../../support/random.ts';
 

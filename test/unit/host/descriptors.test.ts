@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { test } from 'tap';
 import { EPOLLET, EPOLLIN, EPOLLOUT, Epoll } from '../../../src/host/epoll.ts';
 import { EventFd } from '../../../src/host/eventfd.ts';
-import { memfd, open } from '../../../src/host/libc.ts';
+import { open } from '../../../src/host/libc/descriptors.ts';
+import { memfd } from '../../../src/host/libc/memory.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 
 const O_CLOEXEC = 0o2000000;

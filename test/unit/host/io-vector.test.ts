@@ -1,6 +1,6 @@
 import { test } from 'tap';
 import { type IoVector, IoVectors } from '../../../src/host/io-vector.ts';
-import { viewMemory } from '../../../src/host/libc.ts';
+import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { randomNumbers } from '../../support/random.ts';
 
 /** Runs `body` with a vector that has room for `capacity` ranges. */

@@ -1,7 +1,8 @@
 import { test } from 'tap';
 import { EINTR } from '../../../src/host/errno.ts';
 import { installKickHandler, kick, threadId } from '../../../src/host/kick.ts';
-import { close, createEventfd } from '../../../src/host/libc.ts';
+import { close } from '../../../src/host/libc/descriptors.ts';
+import { createEventfd } from '../../../src/host/libc/events.ts';
 import { inThread } from '../../support/thread.ts';
 
 test('gets a thread out of a system call that would block for ever', { timeout: 60_000 }, async (t) => {

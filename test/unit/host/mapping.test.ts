@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, writeSync } from 'node:fs';
 import { test } from 'tap';
-import { viewMemory } from '../../../src/host/libc.ts';
+import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { AnonymousMapping, LowMapping, MemfdMapping, SharedRange, windowsOf } from '../../../src/host/mapping.ts';
 import { namelessFile } from '../../support/nameless-file.ts';
 

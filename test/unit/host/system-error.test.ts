@@ -1,6 +1,7 @@
 import { test } from 'tap';
 import { errnoName } from '../../../src/host/errno.ts';
-import { type Fd, ioctl, open } from '../../../src/host/libc.ts';
+import { type Fd, open } from '../../../src/host/libc/descriptors.ts';
+import { ioctl } from '../../../src/host/libc/ioctl.ts';
 import { SystemError } from '../../../src/host/system-error.ts';
 
 test('names the call, its subject and the errno', async (t) => {

@@ -7,7 +7,7 @@ import { EPOLLIN } from '../../../src/host/epoll.ts';
 import { EAGAIN, EINVAL } from '../../../src/host/errno.ts';
 import { EventLoop } from '../../../src/host/event-loop.ts';
 import { IoVectors } from '../../../src/host/io-vector.ts';
-import { viewMemory } from '../../../src/host/libc.ts';
+import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../../src/host/mapping.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { Tap, type TapOptions, TapPort } from '../../../src/host/tap.ts';

@@ -1,7 +1,7 @@
 import { DoorbellButton } from '../../../src/host/doorbell.ts';
 import { Handshake } from '../../../src/host/handshake.ts';
 import { threadId } from '../../../src/host/kick.ts';
-import { type Fd, tryRead } from '../../../src/host/libc.ts';
+import { type Fd, tryRead } from '../../../src/host/libc/descriptors.ts';
 import { Mutex } from '../../../src/host/mutex.ts';
 import { RecordProducer } from '../../../src/host/record-ring.ts';
 

@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap';
-import { addressOf } from '../../../src/host/libc.ts';
+import { addressOf } from '../../../src/host/libc/memory.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
 import { lonePageCopier, type PageCopier, SharedPageCopy } from '../../../src/memory/page-copy.ts';

@@ -1,6 +1,7 @@
 import { fstatSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
 import { test } from 'tap';
-import { type Fd, viewMemory } from '../../../src/host/libc.ts';
+import type { Fd } from '../../../src/host/libc/descriptors.ts';
+import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
 import { Ram } from '../../../src/memory/ram.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { loadLibrary } from '../../../src/host/libc.ts';
+import { loadLibrary } from '../../../src/host/libc/library.ts';
 import { functionNames, parseLinked } from '../../../tools/images/program-files.ts';
 import { stubLibrary } from '../../../tools/packages/stub-library.ts';
 

@@ -1,5 +1,5 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
-import type { Fd } from '../../../host/libc.ts';
+import type { Fd } from '../../../host/libc/descriptors.ts';
 import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import type { PrimaryConfig } from '../../command/pair-config.ts';
 import { type Divergence, divergenceText } from '../../compare/divergence.ts';

@@ -1,5 +1,5 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
-import type { Fd } from '../../../host/libc.ts';
+import type { Fd } from '../../../host/libc/descriptors.ts';
 import type { SecondaryConfig } from '../../command/pair-config.ts';
 import type { SecondaryEvent } from '../../core/events.ts';
 import type { Hello, Message } from '../../protocol/messages.ts';

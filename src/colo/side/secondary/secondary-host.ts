@@ -1,5 +1,5 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
-import type { Fd } from '../../../host/libc.ts';
+import type { Fd } from '../../../host/libc/descriptors.ts';
 import type { ColoBackupReport, ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import type { SecondaryConfig } from '../../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../../core/events.ts';

@@ -1,4 +1,4 @@
-import { fillMemory, viewMemory } from '../../../host/libc.ts';
+import { fillMemory, viewMemory } from '../../../host/libc/memory.ts';
 
 /** struct iovec: address and length, 8 bytes each. */
 const iovecBytes = 16;

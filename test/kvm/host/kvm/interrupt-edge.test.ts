@@ -5,7 +5,7 @@ import { KvmDevice } from '../../../../src/host/kvm/kvm-device.ts';
 import { irqchipId, kvmIoapicState, kvmIrqchip } from '../../../../src/host/kvm/state-abi.ts';
 import { VcpuRegisters } from '../../../../src/host/kvm/vcpu-registers.ts';
 import { VmRegisters } from '../../../../src/host/kvm/vm-registers.ts';
-import { addressOf } from '../../../../src/host/libc.ts';
+import { addressOf } from '../../../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../../../src/host/mapping.ts';
 import { Owner } from '../../../../src/host/ownership.ts';
 import { noKvm } from '../../../support/kvm.ts';

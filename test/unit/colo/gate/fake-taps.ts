@@ -1,5 +1,5 @@
 import type { Test } from 'tap';
-import { close, createPipe, type Fd, tryRead, tryWrite } from '../../../../src/host/libc.ts';
+import { close, createPipe, type Fd, tryRead, tryWrite } from '../../../../src/host/libc/descriptors.ts';
 
 /** All packets of these tests are so long, so that a pipe's bytes can be told apart. */
 export const packetBytes = 64;

@@ -4,7 +4,7 @@ import { specification } from '../../../../src/colo/core/rules.ts';
 import { KeptPackets } from '../../../../src/colo/gate/kept-packets.ts';
 import { TapWriter } from '../../../../src/colo/gate/tap-writer.ts';
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
-import { close, createPipe, type Fd, tryRead, tryWrite } from '../../../../src/host/libc.ts';
+import { close, createPipe, type Fd, tryRead, tryWrite } from '../../../../src/host/libc/descriptors.ts';
 import { replayedOf } from '../../../../src/vmm/platform/replayed-packets.ts';
 import { fakeTap, packet, seedOf } from './fake-taps.ts';
 

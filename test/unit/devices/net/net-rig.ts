@@ -4,7 +4,7 @@ import { netShape } from '../../../../src/devices/net/net-shape.ts';
 import type { PacketPort } from '../../../../src/devices/net/packet-port.ts';
 import type { DeviceHost } from '../../../../src/devices/virtio/virtio-device.ts';
 import { EAGAIN } from '../../../../src/host/errno.ts';
-import { viewMemory } from '../../../../src/host/libc.ts';
+import { viewMemory } from '../../../../src/host/libc/memory.ts';
 import { MiB } from '../../../../src/memory/address.ts';
 import type { GuestMemory } from '../../../../src/memory/guest-memory.ts';
 import { Ram } from '../../../../src/memory/ram.ts';

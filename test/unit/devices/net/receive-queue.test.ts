@@ -3,7 +3,7 @@ import { netFeature } from '../../../../src/devices/net/net-shape.ts';
 import type { NetState } from '../../../../src/devices/net/net-state.ts';
 import { feature } from '../../../../src/devices/virtio/mmio-state.ts';
 import { EFAULT, EIO } from '../../../../src/host/errno.ts';
-import { libc } from '../../../../src/host/libc.ts';
+import { libc } from '../../../../src/host/libc/library.ts';
 import { gpa, MiB, pageSize } from '../../../../src/memory/address.ts';
 import type { MockQueue } from '../../../support/mock-queue.ts';
 import { type NetRig, netRig, packet } from './net-rig.ts';

@@ -1,6 +1,6 @@
 import { test } from 'tap';
 import { SeededRandom } from '../../../../src/devices/rng/seeded-random.ts';
-import { viewMemory } from '../../../../src/host/libc.ts';
+import { viewMemory } from '../../../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../../../src/host/mapping.ts';
 
 function rig(t: { teardown(clean: () => unknown): unknown }, seed: number) {

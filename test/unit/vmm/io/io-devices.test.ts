@@ -11,7 +11,7 @@ import type { VirtioShape } from '../../../../src/devices/virtio/virtio-device.t
 import { EventLoop } from '../../../../src/host/event-loop.ts';
 import { EventFd } from '../../../../src/host/eventfd.ts';
 import { Handshake } from '../../../../src/host/handshake.ts';
-import type { Fd } from '../../../../src/host/libc.ts';
+import type { Fd } from '../../../../src/host/libc/descriptors.ts';
 import { Owner } from '../../../../src/host/ownership.ts';
 import { gpa, MiB } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';

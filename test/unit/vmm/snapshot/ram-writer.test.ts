@@ -1,7 +1,7 @@
 import { fstatSync, readFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { test } from 'tap';
-import type { Fd } from '../../../../src/host/libc.ts';
+import type { Fd } from '../../../../src/host/libc/descriptors.ts';
 import { pageSize } from '../../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../../src/memory/dirty-bitmap.ts';
 import type { GuestMemory } from '../../../../src/memory/guest-memory.ts';

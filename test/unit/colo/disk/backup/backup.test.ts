@@ -10,7 +10,7 @@ import type { CheckpointCopy } from '../../../../../src/colo/disk/backup/checkpo
 import { backupBlockBytes } from '../../../../../src/colo/disk/backup/point-in-time.ts';
 import { StandbyDisks } from '../../../../../src/colo/disk/standby/standby-disks.ts';
 import { epoch, noCheckpoint, term } from '../../../../../src/colo/protocol/numbers.ts';
-import type { Fd } from '../../../../../src/host/libc.ts';
+import type { Fd } from '../../../../../src/host/libc/descriptors.ts';
 import { DiskRig } from '../../../../support/disk-rig.ts';
 import { noMount } from '../../../../support/small-file-system.ts';
 

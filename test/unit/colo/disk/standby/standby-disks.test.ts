@@ -10,7 +10,7 @@ import { StandbyDisks } from '../../../../../src/colo/disk/standby/standby-disks
 import type { DiskRecord, Message } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, noCheckpoint, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { ENOSPC } from '../../../../../src/host/errno.ts';
-import type { Fd } from '../../../../../src/host/libc.ts';
+import type { Fd } from '../../../../../src/host/libc/descriptors.ts';
 import { DiskRig } from '../../../../support/disk-rig.ts';
 
 const KiB = 1024;

@@ -1,7 +1,7 @@
 import { type Test, test } from 'tap';
 import { EAGAIN } from '../../../../../src/host/errno.ts';
 import { IoVectors } from '../../../../../src/host/io-vector.ts';
-import { viewMemory } from '../../../../../src/host/libc.ts';
+import { viewMemory } from '../../../../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../../../../src/host/mapping.ts';
 import { RecordProducer, recordRingStorage } from '../../../../../src/host/record-ring.ts';
 import { CardPort } from '../../../../../src/vmm/io/protection/card-port.ts';
