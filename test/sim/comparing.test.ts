@@ -5,7 +5,7 @@ import { explain } from '../../tools/sim/report.ts';
 const inCi = process.env.CI === 'true';
 
 test('no invariant breaks where both guests run, and what that is about did happen', async (t) => {
-  const { totals, violating } = runSeeds(1, inCi ? 40_000 : 2000, 'safety', undefined, true);
+  const { totals, violating } = runSeeds(1, inCi ? 40_000 : 2000, 'safety', {}, true);
   for (const line of totals.lines()) t.comment(line);
   t.equal(violating === undefined ? '' : explain(violating).join('\n'), '');
   for (const what of [
@@ -18,6 +18,6 @@ test('no invariant breaks where both guests run, and what that is about did happ
 });
 
 test('somebody serves in time where both guests run', async (t) => {
-  const { violating } = runSeeds(1, inCi ? 10_000 : 500, 'liveness', undefined, true);
+  const { violating } = runSeeds(1, inCi ? 10_000 : 500, 'liveness', {}, true);
   t.equal(violating === undefined ? '' : explain(violating).join('\n'), '');
 });

@@ -1,8 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { huntMutants, runSeeds } from './campaign.ts';
 import { explore } from './exhaustive.ts';
-import type { Mode } from './random-schedule.ts';
-import { randomSchedule } from './random-schedule.ts';
+import { type Mode, modes, randomSchedule } from './random-schedule.ts';
 import { explain, Totals } from './report.ts';
 import { runSchedule } from './run.ts';
 
@@ -29,9 +28,10 @@ const program = new Command('npm run sim --')
   .addOption(
     new Option(
       '--mode <mode>',
-      'safety: faults everywhere; liveness: one side is well in the end, and must serve; cycles: failover, protected again, and so on',
+      'safety: faults everywhere; liveness: one side is well in the end, and must serve; cycles: failover, protected again, and so on; ' +
+        'overload: a host is starved again and again',
     )
-      .choices(['safety', 'liveness', 'cycles'])
+      .choices([...modes])
       .default('safety'),
   )
   .option('--mutants [word]', 'break one rule of the specification at a time, and see that it is noticed')
@@ -54,7 +54,7 @@ function main(options: Options, command: Command): void {
 }
 
 function seeds(first: number, count: number, mode: Mode, compares: boolean): void {
-  const { totals, violating } = runSeeds(first, count, mode, undefined, compares);
+  const { totals, violating } = runSeeds(first, count, mode, {}, compares);
   for (const line of totals.lines()) say(line);
   // What was never reached was not tested.
   if (totals.missing().length > 0) say(`\nnever reached: ${totals.missing().join(', ')}`);

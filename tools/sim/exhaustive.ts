@@ -1,7 +1,7 @@
 import type { Fault, FaultKind } from './faults.ts';
-import { simulatedSettings } from './random-schedule.ts';
 import type { Totals } from './report.ts';
 import { runSchedule } from './run.ts';
+import { simulatedSettings } from './simulated-settings.ts';
 import type { Schedule } from './world/world.ts';
 
 /**

@@ -1,7 +1,10 @@
+import type { RecoveryTimes } from '../../src/colo/core/fencing/recovery.ts';
 import { type Rules, specification } from '../../src/colo/core/rules.ts';
 import { next } from '../../src/colo/protocol/numbers.ts';
 import type { Mode } from './random-schedule.ts';
+import { simulatedRecovery } from './simulated-settings.ts';
 import { type ResyncRules, resyncRules } from './world/disk-history.ts';
+import type { Broken } from './world/world.ts';
 
 /** A rule of the specification, broken. The simulation must notice. */
 export interface Mutant {
@@ -11,6 +14,8 @@ export interface Mutant {
   readonly broken: Partial<Rules>;
   /** Of what is remembered of disks. */
   readonly resync?: Partial<ResyncRules>;
+  /** Of when a standby that was given up stands by again. */
+  readonly recovery?: Partial<RecoveryTimes>;
   /** Where it shows: nothing bad happens, but nothing good either. */
   readonly mode?: Mode;
   /** Where both guests run. */
@@ -173,6 +178,15 @@ export const mutants: readonly Mutant[] = [
       ['what the machine that died had marked is not compared', { heedsTheirs: false }],
     ] as const satisfies readonly (readonly [string, Partial<ResyncRules>])[]
   ).map(([name, resync]): Mutant => ({ name, section: 'B.7', broken: {}, resync, mode: 'cycles' })),
+  // A host that is starved.
+  ...(
+    [
+      ['a standby that is given up stands by again before its host is well', { leastCalmMs: 0, calmDetections: 0 }],
+      ['a standby that is given up again and again does not wait', { firstWaitMs: 0 }],
+      ['a standby that is given up again and again waits no longer than before', { longestWaitMs: 1000 }],
+      ['a short protection makes forget how often a standby was given up', { steadyMs: 0 }],
+    ] as const satisfies readonly (readonly [string, Partial<RecoveryTimes>])[]
+  ).map(([name, recovery]): Mutant => ({ name, section: 'B.5', broken: {}, recovery, mode: 'overload' })),
   // Both guests run.
   {
     name: 'output of both is compared across epochs',
@@ -237,12 +251,11 @@ export const mutants: readonly Mutant[] = [
   },
 ];
 
-/** The rules with this one broken. */
-export function mutatedRules({ broken }: Mutant): Rules {
-  return { ...specification, ...broken };
-}
-
-/** As {@link mutatedRules}, of what is remembered of disks. */
-export function mutatedResync({ resync }: Mutant): ResyncRules {
-  return { ...resyncRules, ...resync };
+/** All that a simulation takes, with this broken. */
+export function mutated({ broken, resync, recovery }: Mutant): Broken {
+  return {
+    rules: { ...specification, ...broken },
+    resyncRules: { ...resyncRules, ...resync },
+    recoveryTimes: { ...simulatedRecovery, ...recovery },
+  };
 }

@@ -1,29 +1,12 @@
-import type { Settings } from '../../src/colo/core/settings.ts';
 import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { type Fault, type FaultKind, faultKinds } from './faults.ts';
+import { overloadEndsMs, simulatedRecovery, simulatedSettings } from './simulated-settings.ts';
 import { RandomStream } from './world/random.ts';
 import type { Schedule } from './world/world.ts';
 
-/** `cycles`: one guest, many pairs, one after the other (see cycles.ts). */
-export type Mode = 'safety' | 'liveness' | 'cycles';
-
-/** As an operator would set them, but for what makes a run long without telling more. */
-export const simulatedSettings: Settings = {
-  arbiter: 'manual',
-  heartbeatMs: 40,
-  detectMs: 160,
-  leaseMs: 130,
-  clockRateError: 0.2,
-  stepMs: 400,
-  askAgainMs: 100,
-  checkpointDelayMs: 120,
-  guestShare: 0.7,
-  livePasses: 1,
-  compares: false,
-  divergenceShare: 0.5,
-  buffersForMs: 60,
-  diskLogBytes: 16 * 4,
-};
+/** `cycles`: one guest, many pairs, one after the other (see cycles.ts); `overload`: a host that is starved (see overload.ts). */
+export const modes = ['safety', 'liveness', 'cycles', 'overload'] as const;
+export type Mode = (typeof modes)[number];
 
 /** How often each kind is drawn: what kills more than it tells is rarer. */
 const weights: Readonly<Record<FaultKind, number>> = {
@@ -115,6 +98,7 @@ const decisiveComparing: readonly string[] = [
 /** The schedule of a seed. @param compares both guests run */
 export function randomSchedule(seed: number, mode: Mode, compares = false): Schedule {
   if (mode === 'cycles') return randomCycles(seed);
+  if (mode === 'overload') return overloadOf(seed);
   const random = new RandomStream(seed, 100);
   const faults: Fault[] = [];
   // Most seeds have one to three faults; every tenth has none, some have many.
@@ -150,7 +134,20 @@ function randomCycles(seed: number): Schedule {
     asBytes: seed % 8 === 0,
     lengthMs: 5000,
     settings: simulatedSettings,
-    cycles: true,
+    life: 'cycles',
+  };
+}
+
+/** Of a pair one host of which is starved: nothing else goes wrong. */
+function overloadOf(seed: number): Schedule {
+  return {
+    seed,
+    faults: [],
+    arbiter: 'etcd',
+    asBytes: seed % 8 === 0,
+    lengthMs: overloadEndsMs + 2 * simulatedRecovery.longestWaitMs,
+    settings: simulatedSettings,
+    life: 'overload',
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { Cycles } from './cycles.ts';
+import { Overload } from './overload.ts';
 import { applyFault } from './world/apply-fault.ts';
 import { Violation } from './world/violation.ts';
 import { Watchdog } from './world/watchdog.ts';
@@ -19,16 +20,16 @@ export interface Outcome {
 export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Outcome {
   const world = new World(schedule, options);
   const watchdog = watch(world);
-  const cycles = schedule.cycles === true ? new Cycles(world, (next) => watch(next).start()) : undefined;
+  const life = lifeOf(world);
   let violation: Violation | undefined;
   try {
     watchdog.start();
-    cycles?.start();
+    life?.start();
     const { healthy } = schedule;
     if (healthy !== undefined) world.agenda.at(healthy.fromMs, () => heal(world, healthy.side));
     world.run();
     watchdog.atEnd();
-    cycles?.atEnd();
+    life?.atEnd();
   } catch (error) {
     violation = error instanceof Violation ? error : new Violation('crash', stackOf(error));
     world.trace(undefined, `VIOLATION ${violation.message}`);
@@ -40,6 +41,15 @@ export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Out
     frames: world.lineage.worlds.reduce((sum, { network }) => sum + network.frames, 0),
     answered: world.clients.answered,
   };
+}
+
+/** What befalls a guest that lives through many pairs. */
+function lifeOf(world: World): Cycles | Overload | undefined {
+  const { life } = world.schedule;
+  const begin = (next: World): void => watch(next).start();
+  if (life === 'cycles') return new Cycles(world, begin);
+  if (life === 'overload') return new Overload(world, begin);
+  return undefined;
 }
 
 function watch(world: World): Watchdog {

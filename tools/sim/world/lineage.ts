@@ -21,6 +21,8 @@ export class Lineage<World> {
   readonly effectsOf = { primary: new Map<string, number>(), secondary: new Map<string, number>() };
   readonly pending: Fault[];
   faultsApplied = 0;
+  /** When somebody went on alone. */
+  readonly failovers: number[] = [];
   /** Pairings so far. */
   generations = 0;
 

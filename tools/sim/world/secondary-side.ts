@@ -1,7 +1,8 @@
 import { DiskLog } from '../../../src/colo/core/epochs/disk-log.ts';
 import { Gate } from '../../../src/colo/core/epochs/gate.ts';
 import { PacketKeep } from '../../../src/colo/core/epochs/packet-keep.ts';
-import type { Effect, SecondaryEvent } from '../../../src/colo/core/events.ts';
+import type { Effect, Notice, SecondaryEvent } from '../../../src/colo/core/events.ts';
+import { Recovery } from '../../../src/colo/core/fencing/recovery.ts';
 import type { Rules } from '../../../src/colo/core/rules.ts';
 import { Secondary, type SecondaryOptions } from '../../../src/colo/core/secondary/secondary.ts';
 import type { EpochItem, Message, Packet } from '../../../src/colo/protocol/messages.ts';
@@ -18,7 +19,7 @@ import {
   toNumbers,
 } from './fake-guest.ts';
 import { fromBytes, toBytes } from './numbers-as-bytes.ts';
-import { type Legacy, Side } from './side.ts';
+import { type Legacy, type ProcessLegacy, Side } from './side.ts';
 import type { Surroundings } from './surroundings.ts';
 import { Translation } from './translation.ts';
 import { Violation } from './violation.ts';
@@ -28,6 +29,11 @@ interface LoggedWrite {
   readonly bytes: number;
   readonly block: number;
   readonly value: number;
+}
+
+/** What a standby's process goes on with when it stands by again. */
+export interface StandingBy extends ProcessLegacy {
+  readonly recovery: Recovery;
 }
 
 /** The secondary's process: staging, disk log, kept packets and, after a takeover, the machine. */
@@ -64,9 +70,12 @@ export class SecondarySide extends Side<SecondaryEvent> {
   /** When each checkpoint's VMSTATE_SEND arrived. */
   readonly #arrivals = new Map<Epoch, number>();
 
-  constructor(world: Surroundings, options: SecondaryOptions, rules: Rules) {
+  /** @param before what it was in this process before it was given up */
+  constructor(world: Surroundings, options: SecondaryOptions, rules: Rules, before?: StandingBy) {
     const secondary = new Secondary(options);
-    super(world, 'secondary', secondary, new Gate<Answer>('holding', rules));
+    super(world, 'secondary', secondary, new Gate<Answer>('holding', rules), before);
+    this.#recovery = before?.recovery ?? new Recovery(options.settings, world.recoveryTimes);
+    this.#turnMs = options.settings.heartbeatMs;
     this.secondary = secondary;
     this.#rules = rules;
     this.#translation = new Translation(rules);
@@ -77,6 +86,35 @@ export class SecondarySide extends Side<SecondaryEvent> {
 
   override get isSettled(): boolean {
     return super.isSettled && this.live && this.#log.isLaid && !this.#laying;
+  }
+
+  /** It was given up, and its host is well again: its process may stand by again. */
+  mayStandByAgain = false;
+  readonly #recovery: Recovery;
+  readonly #turnMs: number;
+
+  protected override noticed(notice: Notice): void {
+    if (notice.kind === 'protected') this.#recovery.protects(this.now);
+    if (notice.kind !== 'fenced') return;
+    this.#recovery.givenUp(this.now);
+    this.#waitForCalm();
+  }
+
+  #waitForCalm(): void {
+    this.world.agenda.after(this.#turnMs, () =>
+      this.process(() => {
+        this.#recovery.turned(this.now);
+        if (this.#recovery.left(this.now) > 0) this.#waitForCalm();
+        else this.mayStandByAgain = true;
+      }),
+    );
+  }
+
+  /** Nothing happens here any more: the process stands by anew. */
+  standDown(): StandingBy {
+    this.dead = true;
+    const { holder, clock, disk, history } = this;
+    return { holder, clock, disk, history, recovery: this.#recovery };
   }
 
   #makesDurable = false;

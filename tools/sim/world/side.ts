@@ -1,5 +1,5 @@
 import type { Gate } from '../../../src/colo/core/epochs/gate.ts';
-import type { CommonEvent, Effect, TimerName } from '../../../src/colo/core/events.ts';
+import type { CommonEvent, Effect, Notice, TimerName } from '../../../src/colo/core/events.ts';
 import type { Frame } from '../../../src/colo/protocol/frame.ts';
 import type { Message } from '../../../src/colo/protocol/messages.ts';
 import { epoch as asEpoch, peerOf, type Role, type Term } from '../../../src/colo/protocol/numbers.ts';
@@ -18,12 +18,16 @@ export type Step = Effect | { readonly kind: 'write'; readonly answer: Answer };
 /** Clocks differ so much, more than any crystal: within what the settings allow for (clockRateError). */
 const rates = [-0.18, 0, 0.18];
 
-/** What a process has that takes another role (spec B.7). */
-export interface Legacy {
+/** What a process has, whatever it is about. */
+export interface ProcessLegacy {
   readonly holder: object;
   readonly clock: Clock;
   readonly disk: FakeDisk;
   readonly history: DiskHistory;
+}
+
+/** What a process has that takes another role (spec B.7). */
+export interface Legacy extends ProcessLegacy {
   /** What has not left. */
   readonly gate: Gate<Answer>;
   readonly guest: FakeGuest;
@@ -93,7 +97,13 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
   #lastPhase = '';
   #lastStep = '';
 
-  constructor(world: Surroundings, role: Role, core: Core<E | CommonEvent>, gate: Gate<Answer>, legacy?: Legacy) {
+  constructor(
+    world: Surroundings,
+    role: Role,
+    core: Core<E | CommonEvent>,
+    gate: Gate<Answer>,
+    legacy?: ProcessLegacy | Legacy,
+  ) {
     this.world = world;
     this.role = role;
     this.core = core;
@@ -106,9 +116,10 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     this.disk = legacy?.disk ?? new FakeDisk(world.agenda);
     this.history = legacy?.history ?? new DiskHistory();
     this.#tapMs = random.chance(0.3) ? random.between(1, 15) : 0.02;
-    this.guest = legacy?.guest ?? this.newGuest();
-    if (legacy !== undefined) {
-      this.guestClockOffset = legacy.guestClockOffset;
+    const guest = legacy !== undefined && 'guest' in legacy ? legacy : undefined;
+    this.guest = guest?.guest ?? this.newGuest();
+    if (guest !== undefined) {
+      this.guestClockOffset = guest.guestClockOffset;
       this.guest.setClock = () => this.now + this.guestClockOffset;
     }
     this.noticePlace();
@@ -318,6 +329,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
         world.count(`refused: ${step.error}`);
         return;
       case 'tell':
+        this.noticed(step.notice);
         world.told(this, step.notice);
         return;
       case 'exit':
@@ -335,6 +347,7 @@ export abstract class Side<E extends { readonly kind: string }> implements Netwo
     }
   }
 
+  protected noticed(_notice: Notice): void {}
   /** What only one of the two roles does. */
   protected abstract execute(step: Effect): void;
   protected abstract takeRequest(request: Request): void;

@@ -1,5 +1,6 @@
 import type { Gate } from '../../../src/colo/core/epochs/gate.ts';
 import type { Notice } from '../../../src/colo/core/events.ts';
+import type { RecoveryTimes } from '../../../src/colo/core/fencing/recovery.ts';
 import type { History } from '../../../src/colo/disk/history/history.ts';
 import type { Epoch, Role, Term } from '../../../src/colo/protocol/numbers.ts';
 import type { Agenda } from './agenda.ts';
@@ -36,6 +37,7 @@ export interface Surroundings {
   /** Of a guest's own decisions. */
   randomOf(role: Role): RandomStream;
   readonly resyncRules: ResyncRules;
+  readonly recoveryTimes: RecoveryTimes;
   /** Names a pairing, which no other one had. */
   newGeneration(): string;
   /** What the standby of this pair knows of its disk. */

@@ -1,10 +1,12 @@
 import type { Notice } from '../../../src/colo/core/events.ts';
+import type { RecoveryTimes } from '../../../src/colo/core/fencing/recovery.ts';
 import { type Rules, specification } from '../../../src/colo/core/rules.ts';
 import type { Settings } from '../../../src/colo/core/settings.ts';
 import type { History } from '../../../src/colo/disk/history/history.ts';
 import type { MachineShape } from '../../../src/colo/protocol/machine-shape.ts';
 import { type Epoch, epoch, type Role, term } from '../../../src/colo/protocol/numbers.ts';
 import type { Fault } from '../faults.ts';
+import { simulatedRecovery } from '../simulated-settings.ts';
 import type { Agenda } from './agenda.ts';
 import { type ArbiterKind, FakeArbiter } from './arbiter.ts';
 import { Clients } from './clients.ts';
@@ -14,7 +16,7 @@ import { Lineage } from './lineage.ts';
 import { PeerNetwork } from './network.ts';
 import { PrimarySide } from './primary-side.ts';
 import { RandomStream } from './random.ts';
-import { SecondarySide } from './secondary-side.ts';
+import { SecondarySide, type StandingBy } from './secondary-side.ts';
 import type { SideView, Surroundings } from './surroundings.ts';
 import { Violation } from './violation.ts';
 
@@ -28,8 +30,8 @@ export interface Schedule {
   /** Virtual ms. */
   readonly lengthMs: number;
   readonly settings: Settings;
-  /** The guest lives on through many pairs (see ../cycles.ts); the seed draws what happens to them. */
-  readonly cycles?: boolean;
+  /** The guest lives on through many pairs (see ../cycles.ts, ../overload.ts); the seed draws what happens to them. */
+  readonly life?: 'cycles' | 'overload';
   /** Liveness: from this time on this side, its clients and the arbiter are well. */
   readonly healthy?: { readonly side: Role; readonly fromMs: number };
 }
@@ -43,17 +45,23 @@ export interface Successors {
     readonly term: number;
     /** Of the repaired machine; absent: it is a new one. */
     readonly history?: History | undefined;
+    /** It is the same process on the same host, which stands by again. */
+    readonly process?: StandingBy;
   };
 }
 
 export interface WorldOptions {
   readonly rules?: Rules;
   readonly resyncRules?: ResyncRules;
+  readonly recoveryTimes?: RecoveryTimes;
   readonly counts?: Map<string, number>;
   readonly history?: string[];
   /** Told of every effect: how many there were, and its kind. */
   readonly onEffect?: (nth: number, kind: string) => void;
 }
+
+/** What is not as the product has it. */
+export type Broken = Pick<WorldOptions, 'rules' | 'resyncRules' | 'recoveryTimes'>;
 
 /** What was true at P's stop: what S must be equal to (spec C.4). */
 interface Truth {
@@ -87,6 +95,7 @@ export class World implements Surroundings {
   readonly lineage: Lineage<World>;
   readonly rules: Rules;
   readonly resyncRules: ResyncRules;
+  readonly recoveryTimes: RecoveryTimes;
   readonly random: RandomStream;
   readonly compares: boolean;
   readonly divergence: number;
@@ -119,6 +128,7 @@ export class World implements Surroundings {
     this.#options = options;
     this.rules = rules;
     this.resyncRules = options.resyncRules ?? resyncRules;
+    this.recoveryTimes = options.recoveryTimes ?? simulatedRecovery;
     this.schedule = schedule;
     this.counts = counts;
     this.#history = history;
@@ -142,23 +152,26 @@ export class World implements Surroundings {
     }
     // A new standby has no term; it takes the primary's.
     const own = before?.standby.term ?? seed % 2;
-    this.secondary = new SecondarySide(this, { ...parts, term: term(own) }, rules);
-    for (const [block, value] of (before?.standby.blocks ?? []).entries()) {
-      this.secondary.disk.cached[block] = value;
-      this.secondary.disk.durable[block] = value;
-    }
-    const remembered = before?.standby.history;
-    if (remembered !== undefined) {
-      this.secondary.history.generations = [remembered.generation];
-      for (let block = 0; block < blockCount; block++)
-        if (((remembered.regions[block >> 3] as number) & (1 << (block & 7))) !== 0)
-          this.secondary.history.marks.add(block);
-    }
+    this.secondary = new SecondarySide(this, { ...parts, term: term(own) }, rules, before?.standby.process);
+    if (before !== undefined && before.standby.process === undefined) this.#furnish(before.standby);
     if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 60);
-    if (schedule.cycles !== true && this.random.chance(0.3))
+    if (schedule.life === undefined && this.random.chance(0.3))
       this.arbiter.cutFrom[this.random.chance(0.5) ? 'primary' : 'secondary'] = true;
     this.network.attach('primary', this.primary);
     this.network.attach('secondary', this.secondary);
+  }
+
+  /** The standby's host as it was found. */
+  #furnish({ blocks, history: remembered }: Successors['standby']): void {
+    const { disk, history } = this.secondary;
+    for (const [block, value] of blocks.entries()) {
+      disk.cached[block] = value;
+      disk.durable[block] = value;
+    }
+    if (remembered === undefined) return;
+    history.generations = [remembered.generation];
+    for (let block = 0; block < blockCount; block++)
+      if (((remembered.regions[block >> 3] as number) & (1 << (block & 7))) !== 0) history.marks.add(block);
   }
 
   /** Runs the schedule to its end. @throws Violation */
@@ -285,7 +298,10 @@ export class World implements Surroundings {
   // What the sides do, and what must hold (spec section C)
 
   told(side: SideView, notice: Notice): void {
-    if (notice.kind === 'survivor') this.count(`survivor: ${notice.role}`);
+    if (notice.kind === 'survivor') {
+      this.count(`survivor: ${notice.role}`);
+      this.lineage.failovers.push(this.agenda.now);
+    }
     if (notice.kind === 'switched-over' && side.role === 'secondary') this.count('switched over');
     if (notice.kind === 'protected') this.count(`protected: ${side.role}`);
     if (notice.kind === 'mode') this.count(`mode: ${notice.mode}`);

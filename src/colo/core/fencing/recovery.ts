@@ -1,12 +1,24 @@
 import type { Settings } from '../settings.ts';
 
-/** The first wait is this, and each that follows soon is twice as long, up to the last one, ms. */
-const firstWaitMs = 10_000;
-const longestWaitMs = 600_000;
-/** Protection that has lasted so long was no mistake: what was before it is forgotten, ms. */
-const steadyMs = 600_000;
-/** As long as this at least its threads have to turn in time, ms. */
-const leastCalmMs = 2000;
+/** How long whoever is given up is out of the game. */
+export interface RecoveryTimes {
+  /** As long as this at least its threads have to turn in time, and so many detection times; ms. */
+  readonly leastCalmMs: number;
+  readonly calmDetections: number;
+  /** The second wait of a row is this, and each that follows twice as long, up to the longest, ms. */
+  readonly firstWaitMs: number;
+  readonly longestWaitMs: number;
+  /** Protection that has lasted so long was no mistake: what was before it is forgotten, ms. */
+  readonly steadyMs: number;
+}
+
+export const recoveryTimes: RecoveryTimes = {
+  leastCalmMs: 2000,
+  calmDetections: 5,
+  firstWaitMs: 10_000,
+  longestWaitMs: 600_000,
+  steadyMs: 600_000,
+};
 
 /**
  * When a standby that its primary has given up stands by again. Overload is not death: a host that is starved, or whose link is
@@ -20,6 +32,7 @@ const leastCalmMs = 2000;
  * ten minutes. It is the standby that waits, not the survivor: another standby, or a new process of this one, is taken at once.
  */
 export class Recovery {
+  readonly #times: RecoveryTimes;
   readonly #lateMs: number;
   readonly #calmMs: number;
   #protectingSince: number | undefined;
@@ -29,9 +42,10 @@ export class Recovery {
   #calmSince = Number.NEGATIVE_INFINITY;
   #turnedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ detectMs }: Pick<Settings, 'detectMs'>) {
+  constructor({ detectMs }: Pick<Settings, 'detectMs'>, times = recoveryTimes) {
+    this.#times = times;
     this.#lateMs = detectMs / 2;
-    this.#calmMs = Math.max(leastCalmMs, 5 * detectMs);
+    this.#calmMs = Math.max(times.leastCalmMs, times.calmDetections * detectMs);
   }
 
   /** How often it was given up, one time soon after the other. */
@@ -46,6 +60,7 @@ export class Recovery {
 
   /** Its primary went on without it. */
   givenUp(now: number): void {
+    const { firstWaitMs, longestWaitMs, steadyMs } = this.#times;
     if (this.#protectingSince !== undefined && now - this.#protectingSince >= steadyMs) this.#losses = 0;
     this.#protectingSince = undefined;
     this.#losses++;
