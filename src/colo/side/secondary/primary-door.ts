@@ -110,7 +110,9 @@ export class PrimaryDoor {
           await machine.make(hello, link.peer.host);
         } catch (error) {
           const reason = `its machine cannot be made there: ${(error as Error).message}`;
-          log.add('pair', `${this.#peer} is refused: ${reason}`);
+          log.add('pair', `${link.peer.host} is refused: ${reason}`);
+          // Somebody else may have connected since.
+          if (linkNow() !== link) return;
           send({ kind: 'refusal', reason });
           drop(link);
           return;

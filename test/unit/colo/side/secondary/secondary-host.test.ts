@@ -159,6 +159,29 @@ test('what becomes of a checkpoint whose primary is gone does not count against 
   t.equal(host.status().phase, 'seeding', 'the next primary is served');
 });
 
+test('a machine that cannot be made for a primary that has gone is no refusal of the next one', async (t) => {
+  const memory = someRam(t);
+  let giveUp: ((error: Error) => void) | undefined;
+  let made = 0;
+  const { host, greet } = await standby(t, {
+    make: () => {
+      if (made++ > 0) return { memory, devices: [], io: undefined };
+      return new Promise((_, reject) => {
+        giveUp = reject;
+      });
+    },
+  });
+  const first = await greet();
+  await until(() => giveUp !== undefined);
+  first.link.destroy();
+  await until(() => host.status().link === undefined);
+  const second = await greet();
+  await until(() => host.status().link !== undefined);
+  giveUp?.(new Error('no memory'));
+  await until(() => second.received.kinds.length > 0);
+  t.equal(second.received.kinds[0], 'welcome');
+});
+
 test('a term for which there is no room is said to be so once, and written when there is', async (t) => {
   const { host, machine, connect, stateDirectory } = await standby(t, {});
   const { link, received } = await connect();
