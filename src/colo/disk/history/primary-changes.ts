@@ -1,18 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { ActivityControl, type SharedChanges } from '../../../block/replicated/activity-log.ts';
 import { blockBits } from '../../../block/replicated/changed-blocks.ts';
-import { regionBitmapBytes, regionBytes, regionPlaces } from '../../../block/replicated/region-file.ts';
+import { regionBytes } from '../../../block/replicated/region-file.ts';
 import { errnoName } from '../../../host/errno.ts';
-import { Difference } from './difference.ts';
-import {
-  type Generation,
-  generationBytes,
-  type History,
-  type Suspicion,
-  suspicionOf,
-  unitedRegions,
-} from './history.ts';
+import type { Difference } from './difference.ts';
+import { type Generation, generationBytes, type History, type Suspicion } from './history.ts';
 import type { HistoryDisk, HistoryStore } from './history-store.ts';
+import { ResyncState } from './resync-state.ts';
 
 /** What a primary begins with: of the standby that its process was, or of an earlier process. */
 export interface InheritedChanges {
@@ -33,24 +27,22 @@ export function newSharedChanges(path: string, id: Uint8Array, sizes: readonly n
  */
 export class PrimaryChanges {
   readonly shared: SharedChanges;
-  readonly difference: Difference;
+  readonly #state: ResyncState;
   readonly #store: HistoryStore;
   readonly #control: ActivityControl;
   readonly #blocks: Int32Array<SharedArrayBuffer>;
-  /** Those from which all that differs is known; the newest first. */
-  #generations: readonly Generation[];
-  /** Where a standby may differ because of what it did itself: marked in no log of this side, and written down with the generation. */
-  #suspect: Uint8Array;
   #disks: readonly HistoryDisk[] = [];
 
   private constructor(store: HistoryStore, shared: SharedChanges, generations: readonly Generation[]) {
     this.#store = store;
     this.shared = shared;
-    this.difference = new Difference(shared.sizes);
+    this.#state = new ResyncState(shared.sizes, generations);
     this.#control = new ActivityControl(shared.control);
     this.#blocks = new Int32Array(shared.blocks);
-    this.#generations = generations;
-    this.#suspect = new Uint8Array(regionBitmapBytes(regionPlaces(shared.sizes).count));
+  }
+
+  get difference(): Difference {
+    return this.#state.difference;
   }
 
   /** Of a machine whose disks nobody has watched until now. @throws Error if the log cannot be written */
@@ -66,10 +58,7 @@ export class PrimaryChanges {
   static inherited(store: HistoryStore, { shared, generation, regions }: InheritedChanges): PrimaryChanges {
     store.watch();
     const changes = new PrimaryChanges(store, shared, [generation]);
-    if (regions !== undefined) {
-      changes.difference.addRegions(regions);
-      changes.#suspect = regions;
-    }
+    if (regions !== undefined) changes.#state.goOn(regions);
     return changes;
   }
 
@@ -86,13 +75,7 @@ export class PrimaryChanges {
 
   /** S knows this of its disks. */
   meet(theirs: History | undefined): Suspicion {
-    const { count } = regionPlaces(this.shared.sizes);
-    const suspicion = suspicionOf(this.#generations, theirs, regionBitmapBytes(count));
-    if (suspicion.kind === 'all') this.difference.addAll();
-    else this.difference.addRegions(suspicion.regions);
-    const suspect = suspicion.kind === 'all' ? this.#suspect.map(() => 0xff) : suspicion.regions;
-    this.#suspect = unitedRegions(this.#suspect, suspect);
-    return suspicion;
+    return this.#state.meet(theirs);
   }
 
   /** Has the io thread, which is to be woken, make the disks durable as they are. */
@@ -118,16 +101,16 @@ export class PrimaryChanges {
    */
   async renew(disks: readonly HistoryDisk[]): Promise<Generation> {
     const generation = randomBytes(generationBytes).toString('hex');
-    await this.#store.write(generation, this.shared.id, disks, this.#suspect);
+    await this.#store.write(generation, this.shared.id, disks, this.#state.suspect);
     this.#disks = disks;
     this.#store.watch();
-    this.#generations = [generation, ...this.#generations.slice(0, 1)];
+    this.#state.renew(generation);
     return generation;
   }
 
   /** S has it on its disk: what is settled from now on is so for that generation alone. */
   renewed(): void {
-    this.#generations = this.#generations.slice(0, 1);
+    this.#state.renewed();
   }
 
   /** All of the epochs up to this one is durable on S's disks. */
@@ -138,9 +121,8 @@ export class PrimaryChanges {
 
   /** S has made durable all that it was sent once its disks were equal: it differs nowhere because of what it did itself. */
   async settled(): Promise<void> {
-    const [generation] = this.#generations;
-    if (generation === undefined || this.#suspect.every((byte) => byte === 0)) return;
-    this.#suspect = this.#suspect.map(() => 0);
+    const generation = this.#state.settled();
+    if (generation === undefined) return;
     // If that cannot be written, more is compared than has to be.
     await this.#store.write(generation, this.shared.id, this.#disks).catch(() => {});
   }
