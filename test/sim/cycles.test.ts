@@ -15,6 +15,8 @@ test('no invariant breaks in a guest that lives through many pairs, and it is pr
     'loss: secondary loses its power',
     'copies of what may differ',
     'copies of less than a disk',
+    'copies that go on where they were',
+    'loss: the connection breaks',
     'marks forgotten',
     'survivor: primary',
     'survivor: secondary',

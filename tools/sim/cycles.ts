@@ -1,4 +1,4 @@
-import { blockCount } from './world/fake-guest.ts';
+import { diskBlocks } from './world/disk-history.ts';
 import type { PrimarySide } from './world/primary-side.ts';
 import { RandomStream } from './world/random.ts';
 import type { SecondarySide } from './world/secondary-side.ts';
@@ -29,7 +29,13 @@ const losses = [
 ] as const;
 
 /** What may befall it while it is being made (spec B.7): the survivor is to serve on, whatever becomes of its standby. */
-const lossesWhilePairing = ['secondary is killed', 'secondary loses its power', 'secondary is frozen'] as const;
+const lossesWhilePairing = [
+  'secondary is killed',
+  'secondary loses its power',
+  'secondary is frozen',
+  'the link is cut',
+  'the connection breaks',
+] as const;
 
 type Loss = (typeof losses)[number] | (typeof lossesWhilePairing)[number];
 
@@ -114,7 +120,7 @@ export class Cycles {
     const isRepaired = other.dead && this.#random.chance(0.6);
     const standby = isRepaired
       ? { blocks: other.disk.durable, term: other.durableTerm, history: other.history.asStandby }
-      : { blocks: Array.from({ length: blockCount }, () => this.#random.below(1e6)), term: 0 };
+      : { blocks: Array.from({ length: diskBlocks }, () => this.#random.below(1e6)), term: 0 };
     const world = before.next({ survivor, standby });
     this.#world = world;
     world.trace(
@@ -138,7 +144,7 @@ export class Cycles {
     if (isPairing && this.#doomedWhilePairing !== world) {
       this.#doomedWhilePairing = world;
       if (this.#random.chance(0.4))
-        this.#later(world, this.#random.between(0, 30), this.#random.pick(lossesWhilePairing));
+        this.#later(world, this.#random.between(0, 200), this.#random.pick(lossesWhilePairing));
     }
   }
 
@@ -148,7 +154,10 @@ export class Cycles {
       if (this.#world !== world) return;
       // Two losses at once are more than a pair promises to survive.
       const isWell = world.primary.isWell && world.secondary.isWell && agenda.now >= this.#troubledUntil;
-      const survives = isWell && (loss.startsWith('secondary') || world.secondary.core.phase === 'protecting');
+      const { phase } = world.primary.core;
+      const isPairing = phase === 'synchronising' || phase === 'seeding';
+      const survives =
+        isWell && (isPairing || loss.startsWith('secondary') || world.secondary.core.phase === 'protecting');
       if (!survives) {
         if (this.#doomed === world) this.#doomed = undefined;
         return;
@@ -184,6 +193,9 @@ export class Cycles {
         break;
       case 'the roles are changed':
         primary.post({ kind: 'command', command: { name: 'switchover' } });
+        break;
+      case 'the connection breaks':
+        network.break();
         break;
       case 'the link is cut': {
         const cutMs = this.#random.between(20, 600);

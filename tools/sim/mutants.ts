@@ -176,6 +176,8 @@ export const mutants: readonly Mutant[] = [
       ['marks go when the write is durable here, and not there', { mayForget: (here) => here }],
       ['marks go when the write is durable there, and not here', { mayForget: (_here, there) => there }],
       ['what the machine that died had marked is not compared', { heedsTheirs: false }],
+      ['a copy that is cut off begins anew', { goesOn: false }],
+      ['what a standby was sent and had not made durable is forgotten', { keepsUnconfirmed: false }],
     ] as const satisfies readonly (readonly [string, Partial<ResyncRules>])[]
   ).map(([name, resync]): Mutant => ({ name, section: 'B.7', broken: {}, resync, mode: 'cycles' })),
   // A host that is starved.

@@ -1,10 +1,10 @@
 import type { Agenda } from './agenda.ts';
-import { blockCount } from './fake-guest.ts';
+import { diskBlocks } from './disk-history.ts';
 
 /** A disk with a cache that a loss of power empties. Requests are done in order. */
 export class FakeDisk {
-  readonly cached: number[] = new Array(blockCount).fill(0);
-  readonly durable: number[] = new Array(blockCount).fill(0);
+  readonly cached: number[] = new Array(diskBlocks).fill(0);
+  readonly durable: number[] = new Array(diskBlocks).fill(0);
   /** A write takes so long, ms. */
   latencyMs = 0.1;
   /** Set: every write fails with this. */
@@ -25,8 +25,7 @@ export class FakeDisk {
 
   flush(done: (error?: string) => void): void {
     this.#queue(() => {
-      if (this.broken === undefined)
-        for (let block = 0; block < blockCount; block++) this.durable[block] = this.cached[block] as number;
+      if (this.broken === undefined) for (const [block, value] of this.cached.entries()) this.durable[block] = value;
       done(this.broken);
     });
   }

@@ -7,9 +7,11 @@ import type { Frame } from '../../../src/colo/protocol/frame.ts';
 import type { Message } from '../../../src/colo/protocol/messages.ts';
 import { type Epoch, epoch, type Mode, next } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
+import { diskBlocks } from './disk-history.ts';
 import { FakeComparison } from './fake-comparison.ts';
 import { type Answer, blockCount, type DiskRequest, fromNumbers, type Request, toNumbers } from './fake-guest.ts';
 import { fromBytes, toBytes } from './numbers-as-bytes.ts';
+import { Resync } from './resync.ts';
 import { type Legacy, Side } from './side.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -21,6 +23,8 @@ const packetsOfAnswer = 4;
 
 /** It is looked so often what may be forgotten, ms. */
 const forgetMs = 25;
+
+const roomForBlock = 'room in the disk log';
 
 /** A write's data: block and value. */
 export const writeBytes = 16;
@@ -50,10 +54,19 @@ export class PrimarySide extends Side<PrimaryEvent> {
   /** When the oldest output came that waits in an epoch that is compared. */
   waitsSince: number | undefined;
   /** Of this pairing, and whether the standby's disk has it. */
+  readonly #resync: Resync;
   #generation = '';
   #isRenewed = false;
   /** A flush for that is under way. */
   #forgets = false;
+  /** The standby's disk is equal; and it was when the standby was asked to make it durable. */
+  #inStep = false;
+  /** The copy waits for room, and the guest had the last. */
+  #isCopysTurn = false;
+  #copyOwed = false;
+  /** Bytes, when the standby told last. */
+  #outstanding = 0;
+  #asksAll = false;
   /** The epoch in which each block was written last. */
   readonly #writtenIn = new Map<number, number>();
   /** The first copy that is under way. */
@@ -72,6 +85,8 @@ export class PrimarySide extends Side<PrimaryEvent> {
     this.primary = primary;
     this.guestRuns = true;
     this.#rules = rules;
+    this.#resync = legacy?.resync ?? new Resync(world.resyncRules, this.history.generation);
+    for (const block of legacy?.written ?? []) this.#resync.note(block);
     const bound = world.compares && world.random.chance(0.3) ? 1 : 8;
     this.#comparison = new FakeComparison(
       rules,
@@ -94,6 +109,10 @@ export class PrimarySide extends Side<PrimaryEvent> {
     this.drain();
   }
 
+  override retire(): Legacy {
+    return { ...super.retire(), resync: this.#resync };
+  }
+
   override get isSettled(): boolean {
     const isAlone = this.primary.phase === 'unprotected' && !this.attached && this.gate.mode === 'direct';
     return super.isSettled && isAlone && this.gate.held === 0;
@@ -107,6 +126,12 @@ export class PrimarySide extends Side<PrimaryEvent> {
   /** What S's guest said does not pass through the core, which says whether it counts. */
   override frame(session: number, frame: Frame): void {
     const { message, term } = frame;
+    if (message.kind === 'disk-durable') {
+      this.process(() => {
+        if (session === this.session && term === this.primary.term && this.attached) this.#durable(message.epoch);
+      });
+      return;
+    }
     if (message.kind !== 'secondary-output') {
       super.frame(session, frame);
       return;
@@ -182,8 +207,8 @@ export class PrimarySide extends Side<PrimaryEvent> {
     switch (effect.kind) {
       case 'attach':
         this.attached = true;
+        this.#resync.beginPairing();
         this.#generation = world.newGeneration();
-        this.history.generations.push(this.#generation);
         this.#isRenewed = false;
         this.mode = 'buffered';
         this.epoch = epoch(0);
@@ -196,6 +221,8 @@ export class PrimarySide extends Side<PrimaryEvent> {
         return;
       case 'detach':
         this.attached = false;
+        this.#copyOwed = false;
+        this.#isCopysTurn = false;
         this.pumpDisk();
         return;
       case 'synchronise-disks':
@@ -265,28 +292,64 @@ export class PrimarySide extends Side<PrimaryEvent> {
   }
 
   /** The first copy: a block is sent as it is now, among the writes, as far as S's log has room. */
-  #synchronise(copy: number, blocks: readonly number[], from: number, isWaiting = false): void {
-    for (let at = from; at < blocks.length; at++) {
-      const block = blocks[at] as number;
+  #synchronise(copy: number, blocks: Iterator<number>, first?: number, isWaiting = false): void {
+    for (let block = first ?? nextOf(blocks); block !== undefined; block = nextOf(blocks)) {
+      const waits = block;
       if (copy !== this.#copy || !this.attached || this.session === undefined) return;
       if (this.primary.diskWindow.mustWait) {
-        if (!isWaiting) this.post({ kind: 'copy-waits', owed: 'room in the disk log' });
-        this.world.agenda.after(1, () => this.process(() => this.#synchronise(copy, blocks, at, true)));
+        if (!isWaiting) {
+          this.#copyOwed = true;
+          this.post({ kind: 'copy-waits', owed: roomForBlock });
+        }
+        this.world.agenda.after(1, () => this.process(() => this.#synchronise(copy, blocks, waits, true)));
         return;
       }
-      if (isWaiting) this.#copyMoves();
+      if (isWaiting) {
+        this.#copyOwed = false;
+        this.#isCopysTurn = false;
+        this.#copyMoves();
+      }
       isWaiting = false;
-      this.#forward(block, this.guest.blocks[block] as number);
+      const value = this.guest.blocks[block] ?? (this.disk.cached[block] as number);
+      if (this.world.remembers) this.#resync.copies(block, value);
+      this.world.count('blocks copied');
+      this.#forward(block, value);
     }
+    this.#inStep = true;
     this.post({ kind: 'disks-in-step' });
   }
 
-  /** Where the disks may differ: what both sides know, or everything. */
+  /** Where the disks may differ: what both sides know, or everything. From then on both are of another generation. */
   #beginCopy(): void {
-    const { blocks, kind } = this.history.differences(this.world.theirHistory(), this.world.resyncRules);
-    this.world.count(kind === 'all' ? 'copies of a whole disk' : 'copies of what may differ');
-    if (blocks.length < blockCount) this.world.count('copies of less than a disk');
-    this.#synchronise(++this.#copy, blocks, 0);
+    const { world, history } = this;
+    const copy = ++this.#copy;
+    this.#inStep = false;
+    if (!world.remembers) {
+      this.#synchronise(copy, this.guest.blocks.keys());
+      return;
+    }
+    const kind = this.#resync.meet(world.theirHistory());
+    world.count(kind === 'all' ? 'copies of a whole disk' : 'copies of what may differ');
+    const { left } = this.#resync;
+    if (left < diskBlocks) world.count('copies of less than a disk');
+    if (left > blockCount && left < diskBlocks) world.count('copies that go on where they were');
+    const still = (): boolean => copy === this.#copy && this.attached && this.session !== undefined;
+    const generation = this.#generation;
+    this.post({ kind: 'copy-waits', owed: 'disk-generation' });
+    this.disk.flush((error) =>
+      this.process(() => {
+        if (error !== undefined || !still()) return;
+        history.renew(generation, this.#resync.suspect);
+        this.#resync.renew(generation);
+        world.renew(generation, () => {
+          if (!still()) return;
+          this.#resync.renewed(generation);
+          this.#isRenewed = true;
+          this.#copyMoves();
+          this.#synchronise(copy, this.#resync.copy());
+        });
+      }),
+    );
   }
 
   /** What was written by the end of this checkpoint is forgotten once that is durable on both sides (src/colo/disk/history). */
@@ -294,12 +357,7 @@ export class PrimarySide extends Side<PrimaryEvent> {
     const { world, history } = this;
     const generation = this.#generation;
     const still = (): boolean => !this.dead && this.attached && generation === this.#generation;
-    if (!this.#isRenewed) {
-      world.renew(generation, () => {
-        if (still()) this.#isRenewed = true;
-      });
-      return;
-    }
+    if (!this.#isRenewed) return;
     const through = epoch(this.epoch - 1);
     if (this.#forgets || history.marks.size === 0) return;
     const candidates = [...history.marks].filter((block) => (this.#writtenIn.get(block) ?? 0) <= through);
@@ -308,10 +366,14 @@ export class PrimarySide extends Side<PrimaryEvent> {
       for (const block of candidates) {
         if ((this.#writtenIn.get(block) ?? 0) <= through) history.marks.delete(block);
       }
-      history.generations = [generation];
+      if (!there) this.#resync.believe();
       world.count('marks forgotten');
     };
     if (world.resyncRules.mayForget(false, false)) forgets(false, false);
+    if (world.resyncRules.mayForget(false, true)) {
+      world.askDurable(through, (isDurable) => forgets(false, isDurable));
+      return;
+    }
     this.#forgets = true;
     this.disk.flush((error) => {
       this.#forgets = false;
@@ -321,17 +383,31 @@ export class PrimarySide extends Side<PrimaryEvent> {
         if (isDurable) forgets(true, true);
       });
     });
-    if (world.resyncRules.mayForget(false, true)) world.askDurable(through, (isDurable) => forgets(false, isDurable));
   }
 
   #look(): void {
     this.world.agenda.after(forgetMs, () => {
       if (this.dead) return;
       this.process(() => {
+        if (!this.world.remembers) return;
         if (this.primary.phase === 'protected') this.#forget();
+        this.#askDurable();
       });
       this.#look();
     });
+  }
+
+  /** While it copies, too. */
+  #askDurable(): void {
+    if (!this.attached || !this.#isRenewed || this.session === undefined || !this.#resync.ask(this.epoch)) return;
+    this.#asksAll = this.#inStep;
+    this.send({ kind: 'disk-sync', epoch: this.epoch });
+  }
+
+  #durable(epoch: Epoch): void {
+    this.#resync.durable(epoch);
+    if (!this.#asksAll || !this.#resync.settled()) return;
+    this.history.renew(this.#generation, this.#resync.suspect);
   }
 
   #copyMoves(): void {
@@ -349,14 +425,18 @@ export class PrimarySide extends Side<PrimaryEvent> {
   protected override pumpDisk(): void {
     for (const request of this.guest.queue) {
       if (request.taken) continue;
-      if (this.attached && this.primary.diskWindow.mustWait) {
+      if (this.attached && (this.primary.diskWindow.mustWait || this.#isCopysTurn)) {
         this.world.count('the guest waits for room in the disk log');
         return;
       }
       this.guest.taken(request);
       if (this.world.resyncRules.marksWrites) this.history.marks.add(request.block);
       this.#writtenIn.set(request.block, this.attached ? this.epoch : 0);
-      if (this.attached) this.#forward(request.block, request.value);
+      if (this.attached) {
+        this.#resync.sends(request.block, request.value);
+        this.#forward(request.block, request.value);
+        this.#isCopysTurn = this.#copyOwed;
+      } else this.#resync.note(request.block);
       this.disk.write(request.block, request.value, (error) => this.#written(request, error));
     }
   }
@@ -375,7 +455,12 @@ export class PrimarySide extends Side<PrimaryEvent> {
     }
   }
 
-  protected override afterFrame(): void {
+  protected override afterFrame({ kind }: Message): void {
+    if (kind === 'heartbeat' && this.#copyOwed && this.primary.diskWindow.outstandingBytes < this.#outstanding) {
+      this.post({ kind: 'copy-waits', owed: roomForBlock });
+      this.moved();
+    }
+    this.#outstanding = this.primary.diskWindow.outstandingBytes;
     if (this.guest.queue.length > 0) this.pumpDisk();
   }
 
@@ -461,4 +546,9 @@ export class PrimarySide extends Side<PrimaryEvent> {
       send({ kind: 'vmstate', epoch, data: toBytes(state.slice(half)) }),
     );
   }
+}
+
+function nextOf(blocks: Iterator<number>): number | undefined {
+  const { done, value } = blocks.next();
+  return done === true ? undefined : value;
 }

@@ -5,12 +5,13 @@ import type { Effect, Notice, SecondaryEvent } from '../../../src/colo/core/even
 import { Recovery } from '../../../src/colo/core/fencing/recovery.ts';
 import type { Rules } from '../../../src/colo/core/rules.ts';
 import { Secondary, type SecondaryOptions } from '../../../src/colo/core/secondary/secondary.ts';
+import type { Frame } from '../../../src/colo/protocol/frame.ts';
 import type { EpochItem, Message, Packet } from '../../../src/colo/protocol/messages.ts';
 import { type Epoch, epoch, next, noCheckpoint } from '../../../src/colo/protocol/numbers.ts';
 import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
+import { diskBlocks } from './disk-history.ts';
 import {
   type Answer,
-  blockCount,
   type DiskRequest,
   fromNumbers,
   opensConnection,
@@ -117,6 +118,39 @@ export class SecondarySide extends Side<SecondaryEvent> {
     return { holder, clock, disk, history, recovery: this.#recovery };
   }
 
+  /** Of `disk-sync`: what came before it is to be laid down, and made durable. */
+  #sync: { readonly epoch: Epoch; readonly after: number } | undefined;
+  #staged = 0;
+  #laid = 0;
+
+  /** What the two sides say about disks concerns no core. */
+  override frame(session: number, frame: Frame): void {
+    const { message, term } = frame;
+    if (message.kind !== 'disk-sync') {
+      super.frame(session, frame);
+      return;
+    }
+    this.process(() => {
+      if (session !== this.session || term !== this.secondary.term || this.live) return;
+      this.#sync = { epoch: message.epoch, after: this.#staged };
+      this.post({ kind: 'copy-moved' });
+      this.#trySync();
+    });
+  }
+
+  #trySync(): void {
+    const sync = this.#sync;
+    if (sync === undefined || this.#laid < sync.after) return;
+    this.#sync = undefined;
+    const { session } = this;
+    this.disk.flush((error) =>
+      this.process(() => {
+        if (error !== undefined || session === undefined || session !== this.session || this.live) return;
+        this.send({ kind: 'disk-durable', epoch: sync.epoch });
+      }),
+    );
+  }
+
   #makesDurable = false;
   /** The checkpoint that the disk is at, or will be once all is laid down. */
   #committed: number = noCheckpoint;
@@ -139,11 +173,8 @@ export class SecondarySide extends Side<SecondaryEvent> {
   /** What its guest wrote is on the disk, not all of it durable. */
   override retire(): Legacy {
     for (const block of this.#own.keys()) this.history.marks.add(block);
-    // Of what was laid down before the takeover nobody else knows any more.
-    for (let block = 0; block < blockCount; block++)
-      if (this.disk.cached[block] !== this.disk.durable[block]) this.history.marks.add(block);
     for (const [block, value] of this.#own) this.disk.write(block, value, () => {});
-    return super.retire();
+    return { ...super.retire(), written: [...this.#own.keys()] };
   }
 
   protected override execute(effect: Effect): void {
@@ -152,6 +183,9 @@ export class SecondarySide extends Side<SecondaryEvent> {
       case 'attach':
         this.#log = new DiskLog(this.#diskLogBytes, this.#rules);
         this.#committed = noCheckpoint;
+        this.#sync = undefined;
+        this.#staged = 0;
+        this.#laid = 0;
         // Until the first checkpoint the disk is being copied: nothing has to be kept aside.
         this.#log.commit(epoch(0));
         this.#keep = new PacketKeep(1e6, this.#rules);
@@ -188,7 +222,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
         this.#forgotten = Math.max(this.#forgotten, effect.items);
         return;
       case 'hold-guest': {
-        const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, Number.POSITIVE_INFINITY));
+        const view = Array.from({ length: diskBlocks }, (_, block) => this.#view(block, Number.POSITIVE_INFINITY));
         world.checkRunning(this, this.guest, view);
         if (!this.#rules.sendsOwn) this.gate.clear();
         const { received } = this.secondary;
@@ -249,7 +283,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
   /** What is said about a checkpoint must be so (spec C.4, A.7). */
   override send(message: Message, term = this.secondary.term): void {
     if (message.kind === 'vmstate-loaded' || message.kind === 'checkpoint-ready') {
-      const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, message.epoch, false));
+      const view = Array.from({ length: diskBlocks }, (_, block) => this.#view(block, message.epoch, false));
       this.world.checkEqual(message.epoch, this.ram, this.#state, view);
       if (this.diskFailureKnown) {
         throw new Violation('A.7', `the secondary says ${message.kind} ${message.epoch} though its disk failed`);
@@ -280,6 +314,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
         const [block, value] = fromBytes(item.data) as unknown as readonly [number, number];
         try {
           const half = this.#log.append({ epoch: item.epoch, bytes: item.data.length, block, value });
+          this.#staged++;
           if (half) this.post({ kind: 'disk-log-half' });
           this.#layDown();
         } catch (error) {
@@ -344,7 +379,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
 
   #revive(epoch: Epoch, stoppedAt: number): void {
     const all = Number.POSITIVE_INFINITY;
-    const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, all));
+    const view = Array.from({ length: diskBlocks }, (_, block) => this.#view(block, all));
     this.world.checkTakeover(this, epoch, this.ram, this.#state, view);
     const clock = this.#loadGuest(epoch);
     this.guestClockOffset = clock + this.#rules.clockMove(stoppedAt, this.now) - this.now;
@@ -376,7 +411,7 @@ export class SecondarySide extends Side<SecondaryEvent> {
       const brought = new Set(this.#brought.filter((_, at) => at % 2 === 0));
       for (const page of before.dirty) if (!brought.has(page)) this.guest.pages[page] = before.pages[page] as number;
     }
-    const view = Array.from({ length: blockCount }, (_, block) => this.#view(block, epoch));
+    const view = Array.from({ length: diskBlocks }, (_, block) => this.#view(block, epoch));
     this.world.checkEqual(epoch, this.guest.pages, this.#state, view);
     this.guestClockOffset = clock + this.#rules.clockMove(stoppedAt, this.now) - this.now;
     this.world.checkClock(this.#arrivals.get(epoch) ?? 0, epoch, this.now + this.guestClockOffset);
@@ -444,6 +479,8 @@ export class SecondarySide extends Side<SecondaryEvent> {
           return;
         }
         log.laid();
+        this.#laid++;
+        this.#trySync();
         if (this.secondary.phase === 'seeding') this.moved();
         this.post({ kind: 'disk-laid', bytes: log.laidBytes });
         this.#layDown();

@@ -9,6 +9,7 @@ import { DiskHistory } from './disk-history.ts';
 import { FakeDisk } from './fake-disk.ts';
 import { type Answer, type DiskRequest, FakeGuest, type Request } from './fake-guest.ts';
 import type { NetworkEnd } from './network.ts';
+import type { Resync } from './resync.ts';
 import type { SideView, Surroundings } from './surroundings.ts';
 import { Violation } from './violation.ts';
 
@@ -32,6 +33,10 @@ export interface Legacy extends ProcessLegacy {
   readonly gate: Gate<Answer>;
   readonly guest: FakeGuest;
   readonly guestClockOffset: number;
+  /** Blocks that its guest wrote since it took over, for nobody to be sent. */
+  readonly written?: readonly number[];
+  /** What it knows of a standby's disk, if it was a primary before. */
+  readonly resync?: Resync;
 }
 
 /** A core, whichever of the two. */

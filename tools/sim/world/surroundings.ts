@@ -37,6 +37,8 @@ export interface Surroundings {
   /** Of a guest's own decisions. */
   randomOf(role: Role): RandomStream;
   readonly resyncRules: ResyncRules;
+  /** Machines know what their disks were, from one pair to the next. */
+  readonly remembers: boolean;
   readonly recoveryTimes: RecoveryTimes;
   /** Names a pairing, which no other one had. */
   newGeneration(): string;

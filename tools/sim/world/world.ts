@@ -4,7 +4,7 @@ import { type Rules, specification } from '../../../src/colo/core/rules.ts';
 import type { Settings } from '../../../src/colo/core/settings.ts';
 import type { History } from '../../../src/colo/disk/history/history.ts';
 import type { MachineShape } from '../../../src/colo/protocol/machine-shape.ts';
-import { type Epoch, epoch, type Role, term } from '../../../src/colo/protocol/numbers.ts';
+import { type Epoch, type Role, term } from '../../../src/colo/protocol/numbers.ts';
 import type { Fault } from '../faults.ts';
 import { simulatedRecovery } from '../simulated-settings.ts';
 import type { Agenda } from './agenda.ts';
@@ -98,6 +98,7 @@ export class World implements Surroundings {
   readonly recoveryTimes: RecoveryTimes;
   readonly random: RandomStream;
   readonly compares: boolean;
+  readonly remembers: boolean;
   readonly divergence: number;
   readonly #guestRandom: Record<Role, RandomStream>;
   readonly network: PeerNetwork;
@@ -140,6 +141,7 @@ export class World implements Surroundings {
     this.random = new RandomStream(seed, salt + 1);
     this.#guestRandom = { primary: new RandomStream(seed, salt + 5), secondary: new RandomStream(seed, salt + 6) };
     this.compares = settings.compares;
+    this.remembers = schedule.life !== undefined;
     this.divergence = new RandomStream(seed, salt + 7).pick([0, 0, 0.03, 0.3]);
     this.network = new PeerNetwork(this.agenda, new RandomStream(seed, salt + 2), schedule.asBytes);
     const parts = { pair: 'web', shape, settings, rules };
@@ -154,7 +156,7 @@ export class World implements Surroundings {
     const own = before?.standby.term ?? seed % 2;
     this.secondary = new SecondarySide(this, { ...parts, term: term(own) }, rules, before?.standby.process);
     if (before !== undefined && before.standby.process === undefined) this.#furnish(before.standby);
-    if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, 60);
+    if (this.random.chance(0.3)) this.secondary.disk.latencyMs = this.random.between(2, this.remembers ? 20 : 60);
     if (schedule.life === undefined && this.random.chance(0.3))
       this.arbiter.cutFrom[this.random.chance(0.5) ? 'primary' : 'secondary'] = true;
     this.network.attach('primary', this.primary);
@@ -168,10 +170,7 @@ export class World implements Surroundings {
       disk.cached[block] = value;
       disk.durable[block] = value;
     }
-    if (remembered === undefined) return;
-    history.generations = [remembered.generation];
-    for (let block = 0; block < blockCount; block++)
-      if (((remembered.regions[block >> 3] as number) & (1 << (block & 7))) !== 0) history.marks.add(block);
+    if (remembered !== undefined) history.renew(remembered.generation, remembered.regions);
   }
 
   /** Runs the schedule to its end. @throws Violation */
@@ -217,14 +216,9 @@ export class World implements Surroundings {
 
   renew(generation: string, done: () => void): void {
     this.#withStandby((standby) => {
-      const renewed = (): void => {
-        standby.history.generations = [generation];
-        standby.history.marks.clear();
-        this.#answer(done);
-      };
-      standby.makeDurable(epoch(0), (isDurable) => {
-        if (isDurable && standby.secondary.phase === 'protecting') renewed();
-      });
+      standby.history.renew(generation, new Uint8Array(standby.history.suspect.length));
+      standby.history.marks.clear();
+      this.#answer(done);
     });
   }
 
@@ -314,7 +308,7 @@ export class World implements Surroundings {
     this.#truths.set(epoch, {
       ram: hashOf(guest.pages),
       state: hashOf(state),
-      blocks: [...guest.blocks],
+      blocks: [...guest.blocks, ...this.primary.disk.cached.slice(blockCount)],
       answers: guest.answers,
       said: [...guest.said],
       at: this.agenda.now,
@@ -370,7 +364,7 @@ export class World implements Surroundings {
       if (guest.said[index] === hash) continue;
       throw new Violation('C.2', `clients saw answer ${index}, which the guest that takes over never gave`);
     }
-    if (disk.some((value, block) => value !== guest.blocks[block])) {
+    if (guest.blocks.some((value, block) => value !== disk[block])) {
       throw new Violation('C.3', 'the disk is not what the guest that takes over wrote');
     }
     if (side.diskFailureKnown) throw new Violation('A.7', 'the secondary takes over with a disk that failed');
@@ -412,8 +406,8 @@ export class World implements Surroundings {
 
   /** C.3: what a flush promised is durable. */
   checkDurable(durable: readonly number[], expected: readonly number[], newest: readonly number[]): void {
-    durable.forEach((value, block) => {
-      if (value !== expected[block] && value !== newest[block]) {
+    newest.forEach((value, block) => {
+      if (durable[block] !== value && durable[block] !== expected[block]) {
         throw new Violation('C.3', `the survivor's flush is answered, and block ${block} is not durable`);
       }
     });
