@@ -18,6 +18,8 @@ test('no invariant breaks in a guest that lives through many pairs, and it is pr
     'copies that go on where they were',
     'loss: the connection breaks',
     'marks forgotten',
+    'a second standby is turned away: protected',
+    'a second standby is taken later',
     'survivor: primary',
     'survivor: secondary',
     'switched over',

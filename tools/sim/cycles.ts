@@ -1,3 +1,4 @@
+import { whyTurnedAway } from '../../src/colo/core/primary/callers.ts';
 import { diskBlocks } from './world/disk-history.ts';
 import type { PrimarySide } from './world/primary-side.ts';
 import { RandomStream } from './world/random.ts';
@@ -53,6 +54,8 @@ export class Cycles {
   #doomed: World | undefined;
   #doomedWhilePairing: World | undefined;
   #troubledUntil = 0;
+  /** Another standby that looks for the survivor, and when it asks next. */
+  #rivalAsksAt = Number.POSITIVE_INFINITY;
 
   /** @param begin of each pair after the first one, before it runs */
   constructor(world: World, begin: (world: World) => void) {
@@ -86,6 +89,7 @@ export class Cycles {
 
   #look(): void {
     const { agenda } = this.#world;
+    this.#rivalAsks();
     const survivor = this.#survivor();
     if (survivor !== undefined) {
       this.#comesAt ??= agenda.now + this.#random.between(5, 150);
@@ -113,11 +117,11 @@ export class Cycles {
     return undefined;
   }
 
-  #pairAgain(survivor: Side): void {
+  #pairAgain(survivor: Side, byRival = false): void {
     const before = this.#world;
     const other = survivor === before.primary ? before.secondary : before.primary;
     // Only a machine that is off can be repaired.
-    const isRepaired = other.dead && this.#random.chance(0.6);
+    const isRepaired = !byRival && other.dead && this.#random.chance(0.6);
     const standby = isRepaired
       ? { blocks: other.disk.durable, term: other.durableTerm, history: other.history.asStandby }
       : { blocks: Array.from({ length: diskBlocks }, () => this.#random.below(1e6)), term: 0 };
@@ -131,6 +135,29 @@ export class Cycles {
     if (!other.dead) world.count('pairs beside a former side that is frozen or fenced');
     this.#begin(world);
     world.agenda.after(1, () => world.primary.post({ kind: 'command', command: { name: 'protect' } }));
+    if (this.#random.chance(0.3))
+      this.#rivalAsksAt = Math.min(this.#rivalAsksAt, world.agenda.now + this.#random.between(2, 60));
+  }
+
+  /** It raced with the one that was taken, and is told why it is not wanted: it asks again, and may be the next one. @throws Violation */
+  #rivalAsks(): void {
+    const { agenda, primary, secondary, rules } = this.#world;
+    if (agenda.now < this.#rivalAsksAt) return;
+    this.#rivalAsksAt = agenda.now + this.#random.between(20, 200);
+    if (!primary.isWell) return;
+    const { phase } = primary.primary;
+    const why = whyTurnedAway({ phase, insists: true, peerName: 'the standby' }, rules);
+    if (why !== undefined) {
+      this.#world.count(`a second standby is turned away: ${phase}`);
+      return;
+    }
+    if (primary.session !== undefined || (phase !== 'unprotected' && !secondary.dead)) {
+      throw new Violation('B.7', `a second standby is taken, and the survivor, ${phase}, has one`);
+    }
+    if (!primary.isSettled || this.#survivor() !== primary) return;
+    this.#rivalAsksAt = Number.POSITIVE_INFINITY;
+    this.#world.count('a second standby is taken later');
+    this.#pairAgain(primary, true);
   }
 
   #doom(): void {

@@ -170,6 +170,12 @@ export const mutants: readonly Mutant[] = [
     broken: { isYes: (answer) => answer !== 'unknown' },
     mode: 'cycles',
   },
+  {
+    name: 'a survivor takes every standby that asks',
+    section: 'B.7',
+    broken: { mayTakeStandby: () => true },
+    mode: 'cycles',
+  },
   ...(
     [
       ['what is written is not marked', { marksWrites: false }],

@@ -297,9 +297,19 @@ export class World implements Surroundings {
       this.lineage.failovers.push(this.agenda.now);
     }
     if (notice.kind === 'switched-over' && side.role === 'secondary') this.count('switched over');
+    if (notice.kind === 'protected' && side.role === 'primary') this.#checkAlone(side);
     if (notice.kind === 'protected') this.count(`protected: ${side.role}`);
     if (notice.kind === 'mode') this.count(`mode: ${notice.mode}`);
     this.notice(side.role, notice);
+  }
+
+  /** B.7: no two standbys may take over in the term after this one. */
+  #checkAlone({ core: { term } }: SideView): void {
+    for (const { secondary } of this.lineage.worlds) {
+      if (secondary === this.secondary || secondary.dead || secondary.core.term !== term) continue;
+      if (secondary.core.phase !== 'protecting') continue;
+      throw new Violation('B.7', `two standbys protect in term ${term}`);
+    }
   }
 
   captured(epoch: Epoch, guest: FakeGuest, state: readonly number[]): void {

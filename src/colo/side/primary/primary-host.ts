@@ -4,6 +4,7 @@ import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import type { PrimaryConfig } from '../../command/pair-config.ts';
 import { type Divergence, divergenceText } from '../../compare/divergence.ts';
 import type { Effect, Notice, PrimaryEvent } from '../../core/events.ts';
+import { whyTurnedAway } from '../../core/primary/callers.ts';
 import { Primary } from '../../core/primary/primary.ts';
 import type { Suspicion } from '../../disk/history/history.ts';
 import { HistoryStore } from '../../disk/history/history-store.ts';
@@ -365,12 +366,12 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   /** A standby asks whether it is wanted. */
   #called(link: PeerLink): void {
     const { phase } = this.#primary;
-    if (phase === 'unprotected' && this.#insists) {
+    const reason = whyTurnedAway({ phase, insists: this.#insists, peerName: this.#peerName });
+    if (reason === undefined) {
       this.command({ name: 'protect' });
       return;
     }
     this.#contact.take();
-    const reason = phase === 'unprotected' ? 'protection was ended here' : `it has ${this.#peerName} for that`;
     turnAway(link, 'primary', this.#primary.term, reason);
   }
 

@@ -1,0 +1,23 @@
+import { type Rules, specification } from '../rules.ts';
+import type { PrimaryPhase } from './primary-phase.ts';
+
+/** A survivor that a standby asks whether it is wanted. */
+export interface AskedSurvivor {
+  readonly phase: PrimaryPhase;
+  /** It wants to be protected. */
+  readonly insists: boolean;
+  /** Its standby, or the one that it had last. */
+  readonly peerName: string;
+}
+
+/**
+ * Why a standby that asks is turned away (spec B.7), in words that it is told; it asks again later. Undefined: it is taken. Of several that
+ * race one is: to the others the survivor is not unprotected any more.
+ */
+export function whyTurnedAway(
+  { phase, insists, peerName }: AskedSurvivor,
+  rules: Rules = specification,
+): string | undefined {
+  if (!rules.mayTakeStandby(phase)) return `it has ${peerName} for that`;
+  return insists ? undefined : 'protection was ended here';
+}
