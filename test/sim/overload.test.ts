@@ -2,7 +2,7 @@ import { test } from 'tap';
 import { runSeeds } from '../../tools/sim/campaign.ts';
 import { explain } from '../../tools/sim/report.ts';
 
-const schedules = process.env.CI === 'true' ? 1000 : 60;
+const schedules = process.env.CI === 'true' ? 300 : 60;
 
 test('a host that is starved costs few failovers, and its pair is one again in the end', async (t) => {
   const { totals, violating } = runSeeds(1, schedules, 'overload');

@@ -33,7 +33,7 @@ export class Overload {
   readonly #runsMs: number;
   readonly #starvedMs: number;
   /** Losses that an overload without any calm may cost. */
-  readonly #allowed: number;
+  #allowed: number;
   #world: World;
   /** The role that the starved host has now. */
   #starved: Role;
@@ -112,7 +112,7 @@ export class Overload {
 
   #look(): void {
     this.#count();
-    const { primary, secondary, agenda } = this.#world;
+    const { primary, secondary, agenda, lineage } = this.#world;
     if (!secondary.dead && secondary.core.phase === 'live') {
       this.#operatorAt ??= agenda.now + operatorMs;
       if (agenda.now < this.#operatorAt || !secondary.isSettled) return;
@@ -126,6 +126,8 @@ export class Overload {
         history: primary.history.asStandby,
       });
       this.#starved = this.#starved === 'primary' ? 'secondary' : 'primary';
+      // It may be the starved host that went on.
+      this.#allowed = lineage.failovers.length + (this.#starved === 'primary' ? 2 : 1);
       return;
     }
     if (primary.core.phase !== 'unprotected' || !primary.isSettled) return;
