@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
@@ -28,23 +28,37 @@ function fileOf(name: string, file: string): string {
   return readFileSync(`/sys/class/net/${name}/${file}`, 'latin1').trim();
 }
 
-/** Descriptors of this process. */
-function descriptors(): string[] {
-  return readdirSync('/proc/self/fd');
+/** Sockets and TAPs of this process, each with its descriptor: what Node has besides comes and goes by itself. */
+function descriptors(): Set<string> {
+  const open = readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const what = readlinkSync(`/proc/self/fd/${fd}`);
+      return what === '/dev/net/tun' || what.startsWith('socket:') ? [`${fd} ${what}`] : [];
+    } catch {
+      return []; // the folder itself, which is closed by now
+    }
+  });
+  return new Set(open);
+}
+
+/** Those that were not there then. */
+function openedSince(before: Set<string>): string[] {
+  return [...descriptors()].filter((each) => !before.has(each));
 }
 
 test('makes a TAP that does not exist, brings it up, and leaves nothing behind', { skip }, async (t) => {
   const name = freeName();
-  const before = descriptors().length;
+  const before = descriptors();
   const tap = openTap(t, { name, mtu: 1400 });
   t.equal(tap.made, true);
-  t.equal(descriptors().length, before + 1);
+  t.match(openedSince(before), [/^\d+ \/dev\/net\/tun$/]);
+  t.equal(openedSince(before).length, 1);
   t.equal(Number(fileOf(name, 'flags')) & 1, 1, 'up');
   t.equal(fileOf(name, 'mtu'), '1400');
   t.equal(Number(fileOf(name, 'tun_flags')) & 0xf003, 0x5002, 'a TAP, without packet information, with the header');
   tap.close();
   t.equal(hasInterface(name), false);
-  t.equal(descriptors().length, before);
+  t.strictSame(openedSince(before), []);
   tap.close();
 });
 
@@ -194,7 +208,7 @@ test('says what to do when the driver is missing', async (t) => {
 });
 
 test('says what to do about an interface it cannot have, and closes what it opened', { skip }, async (t) => {
-  const before = descriptors().length;
+  const before = descriptors();
   const bridge = makeInterface(t, 'bridge');
   const tun = makeInterface(t, 'tun');
   const many = makeInterface(t, 'tap', 'multi_queue');
@@ -209,11 +223,11 @@ test('says what to do about an interface it cannot have, and closes what it open
   ] as const;
   for (const [name, failure, message] of cases) t.throws(() => new Tap({ name }), { failure, message });
   user.close();
-  t.equal(descriptors().length, before);
+  t.strictSame(openedSince(before), []);
 });
 
 test('says what is wrong with a bridge or an MTU, and makes no TAP then', { skip }, async (t) => {
-  const before = descriptors().length;
+  const before = descriptors();
   const name = freeName();
   const missing = freeName();
   const noBridge = makeInterface(t, 'tap');
@@ -230,7 +244,7 @@ test('says what is wrong with a bridge or an MTU, and makes no TAP then', { skip
     message: `the TAP ${name} cannot have an MTU of 70000: a TAP has 68 to 65521`,
   });
   t.equal(hasInterface(name), false);
-  t.equal(descriptors().length, before);
+  t.strictSame(openedSince(before), []);
 
   const [first, second] = [makeInterface(t, 'bridge'), makeInterface(t, 'bridge')];
   const taken = makeInterface(t, 'tap');
