@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -111,18 +111,4 @@ export class DiskRig {
 function withLength(request: TestRequest, length: number): TestRequest {
   request.length = length;
   return request;
-}
-
-/** Names of what this process has open, but for the cache of whatever runs the tests, which is tidied meanwhile. */
-export function openFiles(): string[] {
-  return readdirSync('/proc/self/fd')
-    .map((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`);
-      } catch {
-        return ''; // the descriptor of this very list
-      }
-    })
-    .filter((name) => name !== '' && !/\/tsx-\d+$/.test(name))
-    .sort();
 }

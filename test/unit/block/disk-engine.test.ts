@@ -1,4 +1,4 @@
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
@@ -12,6 +12,7 @@ import type { Fd } from '../../../src/host/libc/descriptors.ts';
 import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { AnonymousMapping } from '../../../src/host/mapping.ts';
 import { Owner } from '../../../src/host/ownership.ts';
+import { openFiles } from '../../support/open-files.ts';
 
 /** Why io_uring cannot be tested here; false if it can. */
 function noUring(): string | false {
@@ -186,10 +187,10 @@ for (const [name, make, skip] of engines) {
 
   test(`${name}: closing twice gives back what was opened, once`, { skip }, async (t) => {
     make().close(); // what is loaded late is loaded now
-    const before = readdirSync('/proc/self/fd').length;
+    const before = openFiles().length;
     const engine = make();
     engine.close();
     engine.close();
-    t.equal(readdirSync('/proc/self/fd').length, before);
+    t.equal(openFiles().length, before);
   });
 }

@@ -5,7 +5,8 @@ import { openDiskFile } from '../../../src/block/disk-file.ts';
 import { foreignFormat, partitionTableSector } from '../../../src/block/disk-format.ts';
 import { Overlay } from '../../../src/block/overlay.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
-import { DiskRig, openFiles } from '../../support/disk-rig.ts';
+import { DiskRig } from '../../support/disk-rig.ts';
+import { openFiles } from '../../support/open-files.ts';
 
 function image(at: number, mark: string): Buffer {
   const bytes = Buffer.alloc(65536, 0);

@@ -6,7 +6,8 @@ import { overlayHeader } from '../../../src/block/overlay-file.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
 import { UringEngine } from '../../../src/block/uring-engine.ts';
 import { EINVAL } from '../../../src/host/errno.ts';
-import { DiskRig, openFiles, type TestRequest } from '../../support/disk-rig.ts';
+import { DiskRig, type TestRequest } from '../../support/disk-rig.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { randomNumbers } from '../../support/random.ts';
 import { ShuffledEngine } from '../../support/shuffled-engine.ts';
 

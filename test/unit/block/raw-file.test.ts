@@ -10,7 +10,8 @@ import { EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../../../src/host/errno.ts';
 import { FALLOC_FL_PUNCH_HOLE } from '../../../src/host/file-calls.ts';
 import type { IoVector } from '../../../src/host/io-vector.ts';
 import type { Fd } from '../../../src/host/libc/descriptors.ts';
-import { DiskRig, only, openFiles } from '../../support/disk-rig.ts';
+import { DiskRig, only } from '../../support/disk-rig.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { randomNumbers } from '../../support/random.ts';
 
 const MiB = 1024 * 1024;

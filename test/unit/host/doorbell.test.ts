@@ -1,6 +1,6 @@
-import { readdirSync } from 'node:fs';
 import { type Test, test } from 'tap';
 import { Doorbell, DoorbellButton } from '../../../src/host/doorbell.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { inThread } from '../../support/thread.ts';
 
 const threads = new URL('./threads.ts', import.meta.url);
@@ -81,13 +81,13 @@ test('every one of many rings wakes a loop that has nothing else to do', { timeo
 });
 
 test('lets go of whoever waits when it is closed, and of its descriptors', async (t) => {
-  const before = readdirSync('/proc/self/fd').length;
+  const before = openFiles().length;
   const { bell } = newDoorbell(t);
   const next = bell.next(longMs);
   bell.close();
   await next;
   await new Promise(setImmediate);
-  t.equal(readdirSync('/proc/self/fd').length, before);
+  t.equal(openFiles().length, before);
   new Doorbell().close();
-  t.equal(readdirSync('/proc/self/fd').length, before, 'also when nobody ever listened');
+  t.equal(openFiles().length, before, 'also when nobody ever listened');
 });

@@ -1,10 +1,11 @@
-import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { readFileBytes } from '../../../src/host/file-bytes.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { temporaryFolder } from '../../support/vmm-process.ts';
 
-const descriptors = (): number => readdirSync('/proc/self/fd').length;
+const descriptors = (): number => openFiles().length;
 
 test('reads a file whole, and gives its memory back', async (t) => {
   const path = join(temporaryFolder(t), 'file');

@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync, writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { test } from 'tap';
 import { viewMemory } from '../../../src/host/libc/memory.ts';
 import { AnonymousMapping, LowMapping, MemfdMapping, SharedRange, windowsOf } from '../../../src/host/mapping.ts';
 import { namelessFile } from '../../support/nameless-file.ts';
+import { openFiles } from '../../support/open-files.ts';
 
 const pageSize = 4096;
-const descriptors = (): number => readdirSync('/proc/self/fd').length;
+const descriptors = (): number => openFiles().length;
 
 /** Addresses that this process uses, in bytes. */
 function mappedBytes(): number {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
@@ -12,6 +12,7 @@ import { AnonymousMapping } from '../../../src/host/mapping.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { Tap, type TapOptions, TapPort } from '../../../src/host/tap.ts';
 import { TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6 } from '../../../src/host/tap-abi.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { freeName, hasInterface, ip, makeInterface, noTaps } from '../../support/taps.ts';
 import { temporaryFolder } from '../../support/vmm-process.ts';
 
@@ -28,37 +29,18 @@ function fileOf(name: string, file: string): string {
   return readFileSync(`/sys/class/net/${name}/${file}`, 'latin1').trim();
 }
 
-/** Sockets and TAPs of this process, each with its descriptor: what Node has besides comes and goes by itself. */
-function descriptors(): Set<string> {
-  const open = readdirSync('/proc/self/fd').flatMap((fd) => {
-    try {
-      const what = readlinkSync(`/proc/self/fd/${fd}`);
-      return what === '/dev/net/tun' || what.startsWith('socket:') ? [`${fd} ${what}`] : [];
-    } catch {
-      return []; // the folder itself, which is closed by now
-    }
-  });
-  return new Set(open);
-}
-
-/** Those that were not there then. */
-function openedSince(before: Set<string>): string[] {
-  return [...descriptors()].filter((each) => !before.has(each));
-}
-
 test('makes a TAP that does not exist, brings it up, and leaves nothing behind', { skip }, async (t) => {
   const name = freeName();
-  const before = descriptors();
+  const before = openFiles();
   const tap = openTap(t, { name, mtu: 1400 });
   t.equal(tap.made, true);
-  t.match(openedSince(before), [/^\d+ \/dev\/net\/tun$/]);
-  t.equal(openedSince(before).length, 1);
+  t.strictSame(openFiles(), [...before, '/dev/net/tun'].sort());
   t.equal(Number(fileOf(name, 'flags')) & 1, 1, 'up');
   t.equal(fileOf(name, 'mtu'), '1400');
   t.equal(Number(fileOf(name, 'tun_flags')) & 0xf003, 0x5002, 'a TAP, without packet information, with the header');
   tap.close();
   t.equal(hasInterface(name), false);
-  t.strictSame(openedSince(before), []);
+  t.strictSame(openFiles(), before);
   tap.close();
 });
 
@@ -208,7 +190,7 @@ test('says what to do when the driver is missing', async (t) => {
 });
 
 test('says what to do about an interface it cannot have, and closes what it opened', { skip }, async (t) => {
-  const before = descriptors();
+  const before = openFiles();
   const bridge = makeInterface(t, 'bridge');
   const tun = makeInterface(t, 'tun');
   const many = makeInterface(t, 'tap', 'multi_queue');
@@ -223,11 +205,11 @@ test('says what to do about an interface it cannot have, and closes what it open
   ] as const;
   for (const [name, failure, message] of cases) t.throws(() => new Tap({ name }), { failure, message });
   user.close();
-  t.strictSame(openedSince(before), []);
+  t.strictSame(openFiles(), before);
 });
 
 test('says what is wrong with a bridge or an MTU, and makes no TAP then', { skip }, async (t) => {
-  const before = descriptors();
+  const before = openFiles();
   const name = freeName();
   const missing = freeName();
   const noBridge = makeInterface(t, 'tap');
@@ -244,7 +226,7 @@ test('says what is wrong with a bridge or an MTU, and makes no TAP then', { skip
     message: `the TAP ${name} cannot have an MTU of 70000: a TAP has 68 to 65521`,
   });
   t.equal(hasInterface(name), false);
-  t.strictSame(openedSince(before), []);
+  t.strictSame(openFiles(), before);
 
   const [first, second] = [makeInterface(t, 'bridge'), makeInterface(t, 'bridge')];
   const taken = makeInterface(t, 'tap');

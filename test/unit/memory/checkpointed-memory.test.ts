@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { test } from 'tap';
 import { GiB, gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { CheckpointedMemory } from '../../../src/memory/checkpointed-memory.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { randomNumbers } from '../../support/random.ts';
 import { inThread } from '../../support/thread.ts';
 
@@ -75,7 +76,7 @@ test('refuses pages outside of RAM, and parts of pages', async (t) => {
 });
 
 test('gives back what it opened, also if it cannot be made', async (t) => {
-  const descriptors = (): number => readdirSync('/proc/self/fd').length;
+  const descriptors = (): number => openFiles().length;
   const before = descriptors();
   const memory = new CheckpointedMemory(16 * MiB);
   memory.close();

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { checkDisks, closeDisks, createDisk, createDisks, mostDisks } from '../../../tools/lab/disks.ts';
 import { cacheRoot } from '../../../tools/packages/cache.ts';
+import { openFiles } from '../../support/open-files.ts';
 
 t.beforeEach((t) => {
   const before = process.env.XDG_CACHE_HOME;
@@ -12,8 +13,6 @@ t.beforeEach((t) => {
     else process.env.XDG_CACHE_HOME = before;
   });
 });
-
-const openFiles = (): string[] => readdirSync('/proc/self/fd');
 
 t.test('a disk is a copy of its source in whole sectors, and has no name', async (t) => {
   const source = join(t.testdir({ image: '' }), 'image');

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { type FolderCalls, markerName, TermFolder } from '../../../../src/colo/arbiter/term-folder.ts';
+import { openFiles } from '../../../support/open-files.ts';
 
 function folderOf(t: Test): string {
   const folder = t.testdir();
@@ -279,7 +280,7 @@ test('says what a file system lacks that has no hard links', (t) => {
 });
 
 test('closes what it opened, whichever call fails', (t) => {
-  const open = (): number => fs.readdirSync('/proc/self/fd').length;
+  const open = (): number => openFiles().length;
   const { openSync, fstatSync, readSync, writeSync, fsyncSync, mkdirSync, linkSync, opendirSync } = fs;
   const calls = { openSync, fstatSync, readSync, writeSync, fsyncSync, mkdirSync, linkSync, opendirSync };
   for (const [call, real] of Object.entries(calls) as [string, (...args: unknown[]) => unknown][]) {
