@@ -1,10 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Frame } from '../protocol/frame.ts';
-import { encodeFrame } from '../protocol/message-codec.ts';
 import { isOfCheckpoint, type StreamName, streamOf, streams } from '../protocol/message-table.ts';
-import type { Carried } from '../protocol/messages.ts';
-import { peerOf, type Role, term } from '../protocol/numbers.ts';
-import { ProtocolError } from '../protocol/protocol-error.ts';
+import { peerOf, type Role } from '../protocol/numbers.ts';
 import type { PeerIdentity } from './peer-security.ts';
 import { PeerStream, type StreamEnd } from './peer-stream.ts';
 
@@ -44,8 +41,6 @@ export class PeerLink {
   #listener: LinkListener | undefined;
   #closing: NodeJS.Timeout | undefined;
   #ended = false;
-  /** Of what was sent last. */
-  #term = term(0);
 
   /**
    * @param role of this side
@@ -65,16 +60,12 @@ export class PeerLink {
   listen(listener: LinkListener): void {
     this.#listener = listener;
     for (const [name, socket] of this.#sockets) {
-      const its = {
-        received: (frame: Frame) => {
-          if (frame.message.kind === 'carried') this.#carried(frame.message);
-          else listener.received(frame);
-        },
+      const stream = new PeerStream(name, socket, peerOf(this.#role), {
+        received: (frame) => listener.received(frame),
         drained: () => listener.drained(name),
-        ended: (end: StreamEnd) => this.#streamEnded(name, end),
-      };
-      const company = name === 'control' ? (): readonly Uint8Array[] => this.#batches() : undefined;
-      this.#streams.set(name, new PeerStream(name, socket, peerOf(this.#role), its, company));
+        ended: (end) => this.#streamEnded(name, end),
+      });
+      this.#streams.set(name, stream);
     }
   }
 
@@ -88,7 +79,6 @@ export class PeerLink {
   send(frame: Frame, canWait = false): boolean {
     const { kind } = frame.message;
     const name = streamOf(kind);
-    this.#term = frame.term;
     const hasRoom = this.#stream(name).send(frame, canWait);
     if (name === 'control' && !isOfCheckpoint(kind)) for (const stream of this.#streams.values()) stream.flush();
     return hasRoom;
@@ -142,27 +132,6 @@ export class PeerLink {
     const stream = this.#streams.get(name);
     if (stream === undefined) throw new Error('nobody listens to this link yet');
     return stream;
-  }
-
-  /** What has come together on other streams, to go with control: of each, if it is little. */
-  #batches(): readonly Uint8Array[] {
-    const carried: Uint8Array[] = [];
-    for (const [stream, name] of streams.entries()) {
-      const batch = name === 'control' ? undefined : this.#stream(name).takeBatch();
-      if (batch === undefined) continue;
-      const message: Carried = { kind: 'carried', stream, ...batch };
-      carried.push(encodeFrame({ role: this.#role, term: this.#term, message }));
-    }
-    return carried;
-  }
-
-  /** @throws ProtocolError */
-  #carried({ stream, after, data }: Carried): void {
-    const name = streams[stream];
-    if (name === undefined || name === 'control') {
-      throw new ProtocolError('invalid-message', `invalid message: carried: stream ${stream}`);
-    }
-    this.#stream(name).carried({ after, data });
   }
 
   #streamEnded(name: StreamName, end: StreamEnd): void {

@@ -14,10 +14,10 @@ export interface Frame {
  *      0  u32  bytes that follow the head
  *      4  u8   code of the message (message-table.ts)
  *      5  u8   role of who sends it: 1 primary, 2 secondary
- *      6  u16  of the batches of its stream that went with control (Carried), how many come before it, modulo 2^16
+ *      6  u16  0
  *      8  u64  term
  *     16  u64  epoch; 0 where a message has none
  */
-export const head = { length: 0, code: 4, role: 5, behind: 6, term: 8, epoch: 16, sizeBytes: 24 } as const;
+export const head = { length: 0, code: 4, role: 5, reserved: 6, term: 8, epoch: 16, sizeBytes: 24 } as const;
 
 export const roleCodes: Readonly<Record<Role, number>> = { primary: 1, secondary: 2 };

@@ -3,7 +3,7 @@ import { machineShapeSchema } from './machine-shape.ts';
 import { comparedBlockBytes, hashBytes, type MessageKind, mostComparedBytes } from './messages.ts';
 import type { Role } from './numbers.ts';
 
-/** One TLS connection each: what is urgent never waits behind bulk (spec B.5). What is little may go with control ({@link Carried}). */
+/** One TLS connection each: what is urgent never waits behind bulk (spec B.5). */
 export const streams = ['control', 'pages', 'disk', 'packets'] as const;
 export type StreamName = (typeof streams)[number];
 
@@ -30,8 +30,6 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 /** An offloaded packet of 64 KiB with its virtio header and some link-layer heads. */
 const packetBytes = 66 * KiB;
-/** Most bytes of frames of another stream that go with control at a time: a heartbeat waits behind no more. */
-export const mostCarriedBytes = 64 * KiB;
 const text = v.pipe(v.string(), v.maxLength(4096));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
@@ -69,13 +67,6 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   ended: { code: 6, stream: 'control', limitBytes: 0 },
   heartbeat: { code: 7, stream: 'control', numbers: { clock: 'f64', echo: 'f64', laidBytes: 'u53' }, limitBytes: 24 },
   'checkpoint-wanted': { code: 8, stream: 'control', from: 'secondary', numbers: { why: 'u8' }, limitBytes: 1 },
-  carried: {
-    code: 9,
-    stream: 'control',
-    numbers: { stream: 'u8', after: 'u53' },
-    rest: 'data',
-    limitBytes: 9 + mostCarriedBytes,
-  },
 
   'checkpoint-ready': { code: 16, stream: 'control', from: 'secondary', limitBytes: 0 },
   'checkpoint-request': { code: 17, stream: 'control', from: 'primary', limitBytes: 0 },
@@ -88,9 +79,8 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   'handover-ready': { code: 24, stream: 'control', from: 'secondary', limitBytes: 0 },
   'handover-done': { code: 25, stream: 'control', from: 'primary', limitBytes: 0 },
 
-  pages: { code: 32, stream: 'pages', canWait: true, from: 'primary', rest: 'data', limitBytes: MiB + 4 * KiB },
-  // Device state comes next.
-  'pages-end': { code: 33, stream: 'pages', canWait: true, from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
+  pages: { code: 32, stream: 'pages', from: 'primary', rest: 'data', limitBytes: MiB + 4 * KiB },
+  'pages-end': { code: 33, stream: 'pages', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },
   vmstate: { code: 34, stream: 'pages', from: 'primary', rest: 'data', limitBytes: MiB },
 
   'disk-write': {

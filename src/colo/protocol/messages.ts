@@ -8,7 +8,7 @@ import type { Epoch } from './numbers.ts';
  */
 
 /** This program's version of all of it. Sides of different versions refuse each other. */
-export const protocolVersion = 6;
+export const protocolVersion = 5;
 
 // Pairing, and its end. Stream: control.
 
@@ -69,19 +69,6 @@ export interface Heartbeat {
   readonly echo: number;
   /** S to P: bytes of P's disk log laid down since pairing. 0 in P's. */
   readonly laidBytes: number;
-}
-
-/**
- * Frames of another stream that had come together when something was to be sent on control: so little goes with it, and a small
- * checkpoint is one write. No side hears of this message, but of those frames, each in its place on its stream.
- */
-export interface Carried {
-  readonly kind: 'carried';
-  /** Index among the streams. */
-  readonly stream: number;
-  /** Frames that were sent on that stream's own connection before these. */
-  readonly after: number;
-  readonly data: Uint8Array;
 }
 
 /**
@@ -316,7 +303,6 @@ export type ControlMessage =
   | End
   | Ended
   | Heartbeat
-  | Carried
   | CheckpointWanted
   | CheckpointMessage
   | HandoverMessage;

@@ -73,16 +73,8 @@ export class FakeLink {
    * @param said hears what that side says. It sends nothing that is no frame: that throws
    */
   constructor(role: Role, said: (frame: Frame) => void) {
-    const readers = new Map<StreamName, FrameReader>();
     for (const name of streams) {
-      const heard = (frame: Frame): void => {
-        const { message } = frame;
-        // All that it writes is there at once, so what is carried is next.
-        if (message.kind === 'carried') readers.get(streams[message.stream] as StreamName)?.push(message.data);
-        else said(frame);
-      };
-      const reader = new FrameReader(name, role, heard, () => true);
-      readers.set(name, reader);
+      const reader = new FrameReader(name, role, said);
       this.#sockets.set(name, new FakeSocket((bytes) => reader.push(Uint8Array.from(bytes))));
     }
     this.link = new PeerLink(this.#sockets as unknown as ReadonlyMap<StreamName, Socket>, {

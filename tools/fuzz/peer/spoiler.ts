@@ -17,7 +17,7 @@ export function piece(role: Role, term: number, message: Message): Piece {
 
 /** How a peer goes wrong with what it is about to say. */
 export const ways = [
-  ...['truncated', 'repeated', 'dropped', 'swapped', 'epoch', 'term', 'length', 'code', 'role', 'behind'],
+  ...['truncated', 'repeated', 'dropped', 'swapped', 'epoch', 'term', 'length', 'code', 'role', 'reserved'],
   ...['number', 'data', 'noise', 'garbage', 'another stream', 'a foreign message', 'flood', 'in pieces'],
 ] as const;
 export type Way = (typeof ways)[number];
@@ -74,8 +74,8 @@ export function spoilt(
     case 'role':
       bytes[head.role] = random(4);
       return one();
-    case 'behind':
-      bytes[head.behind + random(2)] = 1 + random(255);
+    case 'reserved':
+      bytes[head.reserved + random(2)] = 1 + random(255);
       return one();
     case 'number':
       spoilNumber(bytes, view, random);

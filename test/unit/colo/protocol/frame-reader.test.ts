@@ -167,38 +167,3 @@ test('a message that breaks its own limit is our mistake', async (t) => {
   t.throws(() => encodeFrame(frameOf({ ...write, data: new Uint8Array(2 << 20) } as Message)), RangeError);
   t.throws(() => encodeFrame(frameOf({ kind: 'vmstate-size', epoch: epoch(1), value: -1 })), RangeError);
 });
-
-test('a frame that is not next is held with what comes after it, however the bytes come', async (t) => {
-  const bytes = Buffer.concat([1, 2, 3].map((n) => encodeFrame(frameOf({ ...write, epoch: epoch(n) } as Message))));
-  for (const size of [1, 20, 30, 1000]) {
-    let mayPass = false;
-    const taken: number[] = [];
-    const take = ({ message }: Frame): void => {
-      taken.push((message as { readonly epoch: number }).epoch);
-    };
-    const reader = new FrameReader('disk', 'primary', take, () => mayPass || taken.length === 0);
-    for (let at = 0; at < bytes.length; at += size) reader.push(bytes.subarray(at, at + size));
-    t.strictSame(taken, [1]);
-    t.ok(reader.isHolding);
-    t.notOk(reader.atBoundary);
-    reader.resume();
-    t.strictSame(taken, [1], 'it still is not');
-    mayPass = true;
-    reader.resume();
-    t.strictSame(taken, [1, 2, 3]);
-    t.ok(reader.atBoundary);
-  }
-});
-
-test('what is held is bounded', async (t) => {
-  const reader = new FrameReader(
-    'disk',
-    'primary',
-    () => {},
-    () => false,
-  );
-  const chunk = Buffer.concat(Array.from({ length: 1000 }, () => encodeFrame(frameOf(write))));
-  t.throws(() => {
-    for (let count = 0; count < 100; count++) reader.push(chunk);
-  }, /wait for others that do not come/);
-});

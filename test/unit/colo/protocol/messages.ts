@@ -29,7 +29,6 @@ export const everyMessage: readonly Message[] = [
   { kind: 'ended' },
   { kind: 'heartbeat', clock: 1234.5, echo: Number.NaN, laidBytes: 2 ** 52 },
   { kind: 'checkpoint-wanted', why: 2 },
-  { kind: 'carried', stream: 1, after: 2 ** 40, data },
   { kind: 'checkpoint-ready', epoch: n },
   { kind: 'checkpoint-request', epoch: n },
   { kind: 'checkpoint-reply', epoch: n },

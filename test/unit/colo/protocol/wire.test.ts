@@ -20,7 +20,6 @@ const wire: Readonly<Record<MessageKind, readonly [code: number, stream: StreamN
   ended: [6, 'control', 'both', 0],
   heartbeat: [7, 'control', 'both', 24],
   'checkpoint-wanted': [8, 'control', 'secondary', 1],
-  carried: [9, 'control', 'both', 9 + 64 * 1024],
   'checkpoint-ready': [16, 'control', 'secondary', 0],
   'checkpoint-request': [17, 'control', 'primary', 0],
   'checkpoint-reply': [18, 'control', 'secondary', 0],
@@ -178,11 +177,11 @@ test('says what is wrong with a message, and of which kind it is', async (t) => 
     'invalid message: ended: it has an epoch',
   );
   t.equal(
-    outcome('control', 'primary', encoded(ended, 'primary', at(head.behind))),
+    outcome('control', 'primary', encoded(ended, 'primary', at(head.reserved))),
     'invalid message: code 6 on the control stream',
   );
   t.equal(
-    outcome('control', 'primary', encoded(ended, 'primary', at(head.behind + 1))),
+    outcome('control', 'primary', encoded(ended, 'primary', at(head.reserved + 1))),
     'invalid message: code 6 on the control stream',
   );
   const beat = encoded({ kind: 'heartbeat', clock: 1, echo: 1, laidBytes: 1 }, 'primary', (view) =>
