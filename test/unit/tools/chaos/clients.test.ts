@@ -29,7 +29,9 @@ async function clientsOf(t: Test, service: Service, options: Partial<ClientsOpti
     }
   });
   const { port } = server.address();
-  const clients = await Clients.open({ address: '127.0.0.1', port, clients: 1, ...options });
+  // These services count a request that is asked again as another one: on a busy machine nobody is to be impatient.
+  const patient = { clients: 1, retransmitMs: 60_000 };
+  const clients = await Clients.open({ address: '127.0.0.1', port, ...patient, ...options });
   t.teardown(() => clients.close());
   return clients;
 }
@@ -46,7 +48,7 @@ test('finds nothing wrong with an honest service', async (t) => {
   let counter = 0n;
   const clients = await clientsOf(t, () => [++counter], { clients: 3, thinkMs: 1 });
   await asked(clients, 30);
-  t.ok(await clients.settled(1000));
+  t.ok(await clients.settled(10_000));
   t.strictSame(clients.violations, []);
   t.equal(BigInt(clients.told.size), counter);
   t.equal(clients.asked, clients.answers);
@@ -117,7 +119,7 @@ test('asks again what was not answered, under the same number', async (t) => {
     { retransmitMs: 10 },
   );
   await asked(clients, 1);
-  t.ok(await clients.settled(1000));
+  t.ok(await clients.settled(10_000));
   t.strictSame(seen.slice(0, 3), [1n, 1n, 1n]);
   t.ok(clients.summary.retransmissions >= 2);
   t.ok(clients.summary.longestSilenceMs >= 15, 'they waited meanwhile');
