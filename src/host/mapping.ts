@@ -19,6 +19,7 @@ import {
   PROT_READ,
   PROT_WRITE,
   removePages,
+  tryMmapAt,
 } from './libc/memory.ts';
 import type { Closable } from './ownership.ts';
 import { SystemError } from './system-error.ts';
@@ -178,8 +179,7 @@ export class LowMapping implements Closable, MappingAddress {
 
   constructor(name: string, sizeBytes: number) {
     this.sizeBytes = sizeBytes;
-    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT;
-    this.address = mmap(sizeBytes, PROT_READ | PROT_WRITE, flags, noFile, 0, name);
+    this.address = mapLow(name, sizeBytes);
   }
 
   /** No thread may touch a view of it afterwards. */
@@ -211,5 +211,26 @@ export function windowsOf<Bytes extends Uint8Array>(
     const length = Math.min(maxBytes, sizeBytes - offset);
     windows.push({ offset, bytes: view(offset, length) });
     if (offset + length >= sizeBytes) return windows;
+  }
+}
+
+/** The kernel looks for low memory between 1 and 2 GiB only. */
+const lowEnd = 0x8000_0000;
+const lowStep = 4 * 1024 * 1024;
+
+/**
+ * Threads of Node reserve 512 MiB each for code, now and then there: where two have, the rest is looked through. Below 1 GiB are the
+ * program and malloc's heap, which goes elsewhere when it cannot grow.
+ */
+function mapLow(name: string, sizeBytes: number): number {
+  const access = PROT_READ | PROT_WRITE;
+  try {
+    return mmap(sizeBytes, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, noFile, 0, name);
+  } catch (error) {
+    const highest = Math.floor((lowEnd - sizeBytes) / lowStep) * lowStep;
+    for (let address = highest; address > 0; address -= lowStep) {
+      if (tryMmapAt(address, sizeBytes, access, MAP_PRIVATE)) return address;
+    }
+    throw error;
   }
 }

@@ -32,6 +32,12 @@ export function mmap(
   return address;
 }
 
+/** As {@link mmap}, of memory at [address, address + length) if nothing is mapped there. @returns whether it was */
+export function tryMmapAt(address: number, length: number, protection: number, flags: number): boolean {
+  const MAP_FIXED_NOREPLACE = 0x100000;
+  return mmapCall(address, length, protection, flags | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, noFile, 0) === address;
+}
+
 /**
  * As {@link mmap}, in place of what is mapped at [address, address + length). If it fails, nothing may be mapped there any
  * more: the range must not be touched again.

@@ -1,6 +1,16 @@
 import { readFileSync, writeSync } from 'node:fs';
 import { test } from 'tap';
-import { viewMemory } from '../../../src/host/libc/memory.ts';
+import {
+  MAP_32BIT,
+  MAP_ANONYMOUS,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  mmap,
+  munmap,
+  noFile,
+  PROT_READ,
+  viewMemory,
+} from '../../../src/host/libc/memory.ts';
 import { AnonymousMapping, LowMapping, MemfdMapping, SharedRange, windowsOf } from '../../../src/host/mapping.ts';
 import { namelessFile } from '../../support/nameless-file.ts';
 import { openFiles } from '../../support/open-files.ts';
@@ -47,6 +57,29 @@ test('low memory lies below 2 GiB', async (t) => {
   const mapping = new LowMapping('test', 5 * pageSize);
   t.teardown(() => mapping.close());
   t.ok(mapping.address + mapping.sizeBytes <= 2 ** 31);
+});
+
+test('low memory is found where the kernel does not look for it', async (t) => {
+  const taken: [number, number][] = [];
+  t.teardown(() => {
+    for (const [address, length] of taken) munmap(address, length);
+  });
+  // All of 1 to 2 GiB, as it is when threads have reserved it.
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT;
+  for (let length = 2 ** 29; length >= pageSize; ) {
+    try {
+      taken.push([mmap(length, PROT_READ, flags, noFile, 0, 'test'), length]);
+    } catch {
+      length /= 2;
+    }
+  }
+  for (const pages of [1, 1000]) {
+    const mapping = new LowMapping('test', pages * pageSize);
+    t.teardown(() => mapping.close());
+    t.ok(mapping.address + mapping.sizeBytes <= 2 ** 31);
+    t.strictSame(Buffer.from(viewMemory(mapping.address, mapping.sizeBytes)), Buffer.alloc(mapping.sizeBytes));
+  }
+  t.throws(() => new LowMapping('test', 2 ** 30), { code: 'ENOMEM' });
 });
 
 test('private memory lies where huge pages can', async (t) => {
