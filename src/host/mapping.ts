@@ -219,8 +219,8 @@ const lowEnd = 0x8000_0000;
 const lowStep = 4 * 1024 * 1024;
 
 /**
- * Threads of Node reserve 512 MiB each for code, now and then there: where two have, the rest is looked through. Below 1 GiB are the
- * program and malloc's heap, which goes elsewhere when it cannot grow.
+ * Now and then that is full: 512 MiB have been seen there that are none of ours, as much as V8 may reserve for a thread's code. Then the
+ * rest is looked through. Below 1 GiB are the program and malloc's heap, which goes elsewhere when it cannot grow.
  */
 function mapLow(name: string, sizeBytes: number): number {
   const access = PROT_READ | PROT_WRITE;

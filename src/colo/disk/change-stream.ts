@@ -26,8 +26,8 @@ const turnChanges = 64;
 
 /**
  * Once the disks are equal, changes may gather in the ring until so much is there, or there is something else to do: S does nothing about
- * them before their epoch ends, and to be woken for each costs more than to send it. Less than a part of S's log, of which it is to be
- * known in time that it is half full.
+ * them before their epoch ends, and to be woken for each costs more than to send it. Never more than this part of S's log: that it is half
+ * full is to be known before it is full.
  */
 const gatheredBytes = 64 * 1024;
 const gatheredPart = 1 / 8;

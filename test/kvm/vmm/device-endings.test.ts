@@ -7,6 +7,7 @@ import { openDiskFile } from '../../../src/block/disk-file.ts';
 import { Assembler } from '../../support/assembler.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, forAWhile, takeOutput, until } from '../../support/machines.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { freeName, hasInterface, noTaps } from '../../support/taps.ts';
 import {
   checkingDisk,
@@ -125,7 +126,7 @@ test('gives back descriptors and threads of devices', { skip, timeout: 120_000 }
   const [path, base] = [diskFile(folder), diskFile(folder, 'base.img')];
   const plain = { readonly: false, direct: false, werror: 'enospc' } as const;
   const live = () => ({
-    descriptors: readdirSync('/proc/self/fd').length,
+    descriptors: openFiles().length,
     threads: readdirSync('/proc/self/task').length,
     mappings: readFileSync('/proc/self/maps', 'utf8').split(/io_uring|kvm-vcpu/).length - 1,
   });

@@ -5,6 +5,7 @@ import { Assembler, port } from '../../support/assembler.ts';
 import { crowd, crowdBytesPerCpu, tripleFaulting } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, takeOutput, until } from '../../support/machines.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { RawClient } from '../../support/qmp-client.ts';
 import { kernelFile, runVmm, temporaryFolder, VmmProcess } from '../../support/vmm-process.ts';
 
@@ -162,7 +163,7 @@ test('200 resets leave nothing behind, and the operator is told once', { skip, t
   const machine = bootMachine(t, resetting(), { reboots: true, cpus: 2, notice: (text) => notices.push(text) });
   let seen = 0;
   const held = () => ({
-    descriptors: readdirSync('/proc/self/fd').length,
+    descriptors: openFiles().length,
     threads: readdirSync('/proc/self/task').length,
     mappings: readFileSync('/proc/self/maps', 'utf8')
       .split('\n')

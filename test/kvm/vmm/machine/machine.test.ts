@@ -8,6 +8,7 @@ import { Machine } from '../../../../src/vmm/machine/machine.ts';
 import { counterAddress, counting, echoing, halted, printing, reciting, storming } from '../../../support/guests.ts';
 import { noKvm } from '../../../support/kvm.ts';
 import { bootMachine, forAWhile, takeOutput, until, vcpuProgram } from '../../../support/machines.ts';
+import { openFiles } from '../../../support/open-files.ts';
 import { temporaryFolder } from '../../../support/vmm-process.ts';
 
 const skip = noKvm();
@@ -157,7 +158,7 @@ test('takes input while it is paused, and gives it to the guest afterwards', { s
 test('gives back every descriptor, thread and mapping', { skip, timeout: 240_000 }, async (t) => {
   const rounds = 20;
   const live = () => ({
-    descriptors: readdirSync('/proc/self/fd').length,
+    descriptors: openFiles().length,
     threads: readdirSync('/proc/self/task').length,
     vcpuMappings: readFileSync('/proc/self/maps', 'utf8').split('kvm-vcpu').length - 1,
   });
@@ -194,7 +195,7 @@ test('a machine that is closed refuses to be stopped or saved', { skip }, async 
 });
 
 test('leaves nothing behind when the images do not fit', { skip }, async (t) => {
-  const before = readdirSync('/proc/self/fd').length;
+  const before = openFiles().length;
   for (let round = 0; round < 5; round++) {
     const machine = new Machine({ cpus: 2, memoryBytes: 16 * MiB, cpuMask: [] }, vcpuProgram);
     t.throws(() => machine.boot({ kernel: { name: 'nothing', bytes: new Uint8Array(10) }, commandLine: '' }), {
@@ -202,7 +203,7 @@ test('leaves nothing behind when the images do not fit', { skip }, async (t) => 
     });
     await machine.close();
   }
-  t.equal(readdirSync('/proc/self/fd').length, before);
+  t.equal(openFiles().length, before);
 });
 
 for (const [what, source, why] of [
