@@ -148,11 +148,13 @@ export class PeerLink {
       this.#end({ kind: 'closed' });
       return;
     }
-    // One alone may have been reset by something in between.
-    this.#closing ??= setTimeout(() => {
-      const open = streams.filter((stream) => !this.#closed.has(stream));
-      this.#end({ kind: 'failed', reason: `the ${name} stream was closed, but not ${open.join(', ')}` });
-    }, closingMs);
+    // One alone may have been reset by something in between. After a turn that took long, what came meanwhile is read first.
+    this.#closing ??= setTimeout(() => setImmediate(() => this.#closedInPart(name)), closingMs);
+  }
+
+  #closedInPart(name: StreamName): void {
+    const open = streams.filter((stream) => !this.#closed.has(stream));
+    this.#end({ kind: 'failed', reason: `the ${name} stream was closed, but not ${open.join(', ')}` });
   }
 
   #end(end: LinkEnd): void {

@@ -68,10 +68,10 @@ export class PeerStream {
     // Also within a frame: a process may die while it writes one.
     socket.on('end', () => this.#end({ kind: 'closed' }));
     socket.on('error', (error: NodeJS.ErrnoException) => this.#end(endOf(error)));
-    socket.on('close', () => this.#end({ kind: 'lost', reason: 'the connection is gone' }));
+    socket.on('close', () => this.#end(endOfClosed(socket)));
     socket.resume();
     // It may have ended before anybody listened; whoever made this is to have it first.
-    if (socket.destroyed) setImmediate(() => this.#end({ kind: 'lost', reason: 'the connection is gone' }));
+    if (socket.destroyed) setImmediate(() => this.#end(endOfClosed(socket)));
   }
 
   /** Bytes that were not handed to the kernel yet. */
@@ -167,6 +167,13 @@ export class PeerStream {
 
 /** What the peer's kernel says when the process that had the connection is gone. */
 const closedCodes: readonly string[] = ['ECONNRESET', 'EPIPE'];
+
+/** How a connection ended that ended while nobody listened. */
+function endOfClosed(socket: Socket): StreamEnd {
+  if (socket.readableEnded) return { kind: 'closed' };
+  if (socket.errored) return endOf(socket.errored);
+  return { kind: 'lost', reason: 'the connection is gone' };
+}
 
 function endOf(error: NodeJS.ErrnoException): StreamEnd {
   if (closedCodes.includes(error.code ?? '')) return { kind: 'closed' };

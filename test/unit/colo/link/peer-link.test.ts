@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'tap';
 import { LinkError } from '../../../../src/colo/link/dial.ts';
+import { turnAway } from '../../../../src/colo/link/turn-away.ts';
 import type { Frame } from '../../../../src/colo/protocol/frame.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, type Role, term } from '../../../../src/colo/protocol/numbers.ts';
@@ -115,6 +116,22 @@ for (const secured of [true, false]) {
       t.strictSame(secondary.frames, []);
       t.match(await primary.end(), { kind: 'closed' }, 'and the other side sees it closed');
     });
+
+    for (const [how, busy] of [
+      ['comes late to it', () => new Promise((resolve) => setTimeout(resolve, 100))],
+      ['is held up', async () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300)],
+    ] as const) {
+      await t.test(`a refusal is read by one that ${how}`, async (t) => {
+        const listening = await Listening.start(t, to);
+        const dialed = dialing(listening, from);
+        turnAway(await listening.link(), 'secondary', term(1), 'it is busy');
+        const link = await dialed;
+        await busy();
+        const primary = new Side(link);
+        t.match(await primary.received(1), [{ message: { kind: 'refusal', reason: 'it is busy' } }]);
+        t.match(await primary.end(), { kind: 'closed' });
+      });
+    }
 
     await t.test('that was destroyed says nothing more', async (t) => {
       const [primary, secondary] = await linkedPair(t, from, to);
