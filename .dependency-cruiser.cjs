@@ -9,6 +9,20 @@ const allowed = {
   '^src/colo/': '^(src/(host|memory|devices|block|vmm|colo)|firmware)/',
 };
 
+// Within src/host, each room uses its own files, those that lie beside the rooms, and these rooms.
+const roomsOfHost = {
+  libc: [],
+  mappings: ['libc'],
+  files: ['libc', 'mappings'],
+  events: ['libc', 'mappings'],
+  net: ['libc', 'events'],
+  threads: ['libc'],
+  console: ['libc'],
+  system: ['libc'],
+  kvm: ['libc', 'mappings', 'events'],
+};
+const besideRoomsOfHost = '(errno|layout|ownership|system-error)[.]ts$';
+
 // Within src/vmm, each room may use those before it.
 const rooms = [
   'config',
@@ -50,6 +64,27 @@ module.exports = {
       from: { path: from },
       to: { path: '^(src|firmware|tools|test)/', pathNot: to },
     })),
+    ...Object.entries(roomsOfHost).map(([from, to]) => ({
+      name: `rooms-of-host:${from}`,
+      severity: 'error',
+      from: { path: `^src/host/${from}/` },
+      to: { path: '^src/host/', pathNot: `^src/host/((${[from, ...to].join('|')})/|${besideRoomsOfHost})` },
+    })),
+    {
+      name: 'rooms-of-host:none',
+      severity: 'error',
+      from: { path: `^src/host/${besideRoomsOfHost}` },
+      to: { path: '^src/host/', pathNot: `^src/host/${besideRoomsOfHost}` },
+    },
+    {
+      name: 'no-file-outside-the-rooms-of-host',
+      severity: 'error',
+      from: {},
+      to: {
+        path: '^src/host/',
+        pathNot: `^src/host/((${Object.keys(roomsOfHost).join('|')})/|${besideRoomsOfHost})`,
+      },
+    },
     ...Object.entries(allowedRooms).map(([from, to]) => ({
       name: `rooms-of-vmm:${from}`,
       severity: 'error',

@@ -1,4 +1,4 @@
-import type { Lz4Decoder } from '../src/host/lz4.ts';
+import type { Lz4Decoder } from '../src/host/system/lz4.ts';
 
 /**
  * LZ4 legacy frames, the form in which Linux stores an LZ4 kernel (`lz4 -l`):

@@ -1,4 +1,4 @@
-import { systemLz4 } from '../src/host/lz4.ts';
+import { systemLz4 } from '../src/host/system/lz4.ts';
 import { type Gpa, gpa } from '../src/memory/address.ts';
 import type { GuestMemory } from '../src/memory/guest-memory.ts';
 import { highMemoryStart } from '../src/memory/layout.ts';

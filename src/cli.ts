@@ -26,7 +26,7 @@ import {
   statusHelp,
   switchoverHelp,
 } from './command-line/help.ts';
-import { tell } from './host/tell.ts';
+import { tell } from './host/console/tell.ts';
 import type { Protector } from './vmm/command/protection.ts';
 import type { RunConfig } from './vmm/config/config.ts';
 

@@ -1,4 +1,4 @@
-import { tell } from './host/tell.ts';
+import { tell } from './host/console/tell.ts';
 
 /** Whether a debugger was asked for on Node's own command line. */
 const isAskedFor = (argument: string): boolean => /^--inspect(-brk|-wait)?(=|$)/.test(argument);

@@ -1,8 +1,8 @@
 import { fdatasyncSync, writeSync } from 'node:fs';
-import { type IoVector, IoVectors } from '../host/io-vector.ts';
 import type { Fd } from '../host/libc/descriptors.ts';
 import { viewMemory } from '../host/libc/memory.ts';
-import { AnonymousMapping } from '../host/mapping.ts';
+import { type IoVector, IoVectors } from '../host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 import type { BlockRequest } from './block-backend.ts';
 import { type OverlayLayout, overlayBlockBytes as pageBytes } from './overlay-file.ts';

@@ -1,6 +1,6 @@
-import type { EventFd } from '../host/eventfd.ts';
-import type { IoVector } from '../host/io-vector.ts';
+import type { EventFd } from '../host/events/eventfd.ts';
 import type { Fd } from '../host/libc/descriptors.ts';
+import type { IoVector } from '../host/mappings/io-vector.ts';
 import type { Closable } from '../host/ownership.ts';
 
 /** Whoever waits for a system call on a file. */

@@ -1,6 +1,6 @@
 import { statfsSync } from 'node:fs';
-import type { EventFd } from '../host/eventfd.ts';
-import { IoUringUnavailableError } from '../host/io-uring.ts';
+import type { EventFd } from '../host/events/eventfd.ts';
+import { IoUringUnavailableError } from '../host/files/io-uring.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 import { AtOnceCalls } from './at-once-calls.ts';
 import type { BatchListener, DiskEngine, WatchedEngine } from './disk-engine.ts';

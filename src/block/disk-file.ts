@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
-import { blockDeviceGeometry, directAlignment, lockFile, lockHolder, waitForFile } from '../host/disk-file.ts';
+import { blockDeviceGeometry, directAlignment, lockFile, lockHolder, waitForFile } from '../host/files/disk-file.ts';
 import type { Fd } from '../host/libc/descriptors.ts';
 import { DiskError } from './disk-error.ts';
 import { foreignFormat, headBytes, partitionTableSector } from './disk-format.ts';

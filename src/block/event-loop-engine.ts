@@ -1,6 +1,6 @@
-import { AsyncFileCalls } from '../host/async-file-calls.ts';
-import type { IoVector } from '../host/io-vector.ts';
+import { AsyncFileCalls } from '../host/files/async-file-calls.ts';
 import type { Fd } from '../host/libc/descriptors.ts';
+import type { IoVector } from '../host/mappings/io-vector.ts';
 import type { BatchListener, Completion, DiskEngine } from './disk-engine.ts';
 import type { EngineChooser } from './disk-engines.ts';
 

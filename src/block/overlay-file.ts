@@ -13,7 +13,7 @@ import { dirname } from 'node:path';
 import { bytes, struct, u32, u64 } from '../host/layout.ts';
 import type { Fd } from '../host/libc/descriptors.ts';
 import { viewMemory } from '../host/libc/memory.ts';
-import { AnonymousMapping } from '../host/mapping.ts';
+import { AnonymousMapping } from '../host/mappings/mapping.ts';
 import { DiskError } from './disk-error.ts';
 import { type DiskFile, openDiskFile } from './disk-file.ts';
 import { overlayMagic } from './disk-format.ts';

@@ -1,8 +1,8 @@
 import { closeSync } from 'node:fs';
 import { EINVAL } from '../host/errno.ts';
-import { type IoVector, IoVectors } from '../host/io-vector.ts';
 import { viewMemory } from '../host/libc/memory.ts';
-import { AnonymousMapping } from '../host/mapping.ts';
+import { type IoVector, IoVectors } from '../host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../host/mappings/mapping.ts';
 import { Owner } from '../host/ownership.ts';
 import { AllocationMap } from './allocation-map.ts';
 import type { BlockBackend, BlockGeometry, BlockRequest } from './block-backend.ts';

@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { replaceFile } from '../host/replace-file.ts';
+import { replaceFile } from '../host/files/replace-file.ts';
 
 /**
  * What is said beside a disk of a pair: which log, in the pair's state directory, knows what changes on it. Whoever uses the disk for

@@ -1,8 +1,8 @@
 import { closeSync } from 'node:fs';
 import { EINVAL, EIO, EOPNOTSUPP } from '../host/errno.ts';
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../host/file-calls.ts';
-import type { IoVector } from '../host/io-vector.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../host/files/file-calls.ts';
 import type { Fd } from '../host/libc/descriptors.ts';
+import type { IoVector } from '../host/mappings/io-vector.ts';
 import { Owner } from '../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from './block-backend.ts';
 import { type Change, ChangeOrder } from './change-order.ts';

@@ -1,6 +1,6 @@
-import { type IoVector, IoVectors } from '../host/io-vector.ts';
 import { copyMemory, viewMemory } from '../host/libc/memory.ts';
-import { AnonymousMapping } from '../host/mapping.ts';
+import { type IoVector, IoVectors } from '../host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 
 /** Memory of ours, aligned to a page, with a vector to name it in. */

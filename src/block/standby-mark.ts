@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { replaceFile } from '../host/replace-file.ts';
+import { replaceFile } from '../host/files/replace-file.ts';
 
 /** What is said beside a disk that a standby writes: it is a copy. */
 export interface StandbyMark {

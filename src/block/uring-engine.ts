@@ -1,7 +1,7 @@
-import { EventFd } from '../host/eventfd.ts';
-import { IoUring } from '../host/io-uring.ts';
-import type { IoVector } from '../host/io-vector.ts';
+import { EventFd } from '../host/events/eventfd.ts';
+import { IoUring } from '../host/files/io-uring.ts';
 import type { Fd } from '../host/libc/descriptors.ts';
+import type { IoVector } from '../host/mappings/io-vector.ts';
 import { Owner } from '../host/ownership.ts';
 import type { BatchListener, Completion, WatchedEngine } from './disk-engine.ts';
 import { DoneQueue } from './done-queue.ts';

@@ -1,4 +1,4 @@
-import { Mutex } from '../host/mutex.ts';
+import { Mutex } from '../host/threads/mutex.ts';
 import type { InterruptPin, IoDevice } from './io-device.ts';
 import type { SerialPortState } from './serial-port-state.ts';
 import { cell, receiveRingBytes, type SerialState, transmitRingBytes } from './serial-state.ts';

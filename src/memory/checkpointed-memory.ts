@@ -1,7 +1,7 @@
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/file-calls.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/files/file-calls.ts';
 import type { MemorySlot } from '../host/kvm/vm.ts';
 import { copyMemory } from '../host/libc/memory.ts';
-import { MemfdMapping, SharedRange } from '../host/mapping.ts';
+import { MemfdMapping, SharedRange } from '../host/mappings/mapping.ts';
 import { Owner } from '../host/ownership.ts';
 import { SystemError } from '../host/system-error.ts';
 import { pageSize } from './address.ts';

@@ -1,5 +1,5 @@
-import type { IoVector } from '../host/io-vector.ts';
 import { fillMemory, moveMemory, populate, zeroMemory } from '../host/libc/memory.ts';
+import type { IoVector } from '../host/mappings/io-vector.ts';
 import { alignDown, alignUp, type Gpa, gpa, type Hva, hva, pageSize } from './address.ts';
 import { DirtyBitmap, type TrackingCell } from './dirty-bitmap.ts';
 import { MemoryArea } from './memory-area.ts';

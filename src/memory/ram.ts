@@ -1,8 +1,8 @@
-import { readIntoMemory, requireFileBytes } from '../host/file-region.ts';
+import { readIntoMemory, requireFileBytes } from '../host/files/file-region.ts';
 import type { MemorySlot } from '../host/kvm/vm.ts';
 import { close, type Fd } from '../host/libc/descriptors.ts';
 import { memfd } from '../host/libc/memory.ts';
-import { SharedRange, windowsOf } from '../host/mapping.ts';
+import { SharedRange, windowsOf } from '../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../host/ownership.ts';
 import { hva, pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';

@@ -1,4 +1,4 @@
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/file-calls.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/files/file-calls.ts';
 import {
   copyMemory,
   dropPages,
@@ -14,7 +14,7 @@ import {
   type MappingAddress,
   type MemfdMapping,
   type SharedRange,
-} from '../host/mapping.ts';
+} from '../host/mappings/mapping.ts';
 import type { Closable } from '../host/ownership.ts';
 import { SystemError } from '../host/system-error.ts';
 

@@ -1,5 +1,5 @@
 import { copyMemory, dropPages, populate } from '../host/libc/memory.ts';
-import { SharedRange } from '../host/mapping.ts';
+import { SharedRange } from '../host/mappings/mapping.ts';
 import type { Closable } from '../host/ownership.ts';
 import { pageSize } from './address.ts';
 import type { DirtyBitmap } from './dirty-bitmap.ts';

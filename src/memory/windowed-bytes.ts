@@ -1,5 +1,5 @@
 import { viewMemory } from '../host/libc/memory.ts';
-import { type MappedWindow, windowsOf } from '../host/mapping.ts';
+import { type MappedWindow, windowsOf } from '../host/mappings/mapping.ts';
 
 /** Bytes of memory of any size as views of any place in them: a slice of up to 2 GiB is one array. */
 export class WindowedBytes {

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { test } from 'tap';
-import { Tap } from '../../src/host/tap.ts';
+import { Tap } from '../../src/host/net/tap.ts';
 import { echoing, printing } from '../support/guests.ts';
 import { noKvm } from '../support/kvm.ts';
 import { freeName, hasInterface, makeInterface, noTaps } from '../support/taps.ts';

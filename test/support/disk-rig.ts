@@ -6,9 +6,9 @@ import type { BlockBackend, BlockRequest } from '../../src/block/block-backend.t
 import type { WatchedEngine } from '../../src/block/disk-engine.ts';
 import type { EngineChooser } from '../../src/block/disk-engines.ts';
 import { PlainEngine } from '../../src/block/plain-engine.ts';
-import { type IoVector, IoVectors } from '../../src/host/io-vector.ts';
 import { viewMemory } from '../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../src/host/mapping.ts';
+import { type IoVector, IoVectors } from '../../src/host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../src/host/mappings/mapping.ts';
 import { Owner } from '../../src/host/ownership.ts';
 
 /** Every file by one engine. */

@@ -1,8 +1,8 @@
 import type { BatchListener, Completion, WatchedEngine } from '../../src/block/disk-engine.ts';
-import { EventFd } from '../../src/host/eventfd.ts';
-import { FileCalls } from '../../src/host/file-calls.ts';
-import type { IoVector } from '../../src/host/io-vector.ts';
+import { EventFd } from '../../src/host/events/eventfd.ts';
+import { FileCalls } from '../../src/host/files/file-calls.ts';
 import type { Fd } from '../../src/host/libc/descriptors.ts';
+import type { IoVector } from '../../src/host/mappings/io-vector.ts';
 
 let made: FileCalls | undefined;
 

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { Tap } from '../../src/host/tap.ts';
+import { Tap } from '../../src/host/net/tap.ts';
 
 /** Why real TAPs and bridges cannot be made here, with the remedy; false if they can. */
 export function noTaps(): string | false {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { copyMemory, viewMemory } from '../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../src/host/mapping.ts';
+import { AnonymousMapping } from '../../src/host/mappings/mapping.ts';
 import { type Closable, Owner } from '../../src/host/ownership.ts';
 import { MiB, pageSize } from '../../src/memory/address.ts';
 import { CheckpointedMemory } from '../../src/memory/checkpointed-memory.ts';

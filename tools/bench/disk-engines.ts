@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import type { WatchedEngine } from '../../src/block/disk-engine.ts';
 import { PlainEngine } from '../../src/block/plain-engine.ts';
 import { UringEngine } from '../../src/block/uring-engine.ts';
-import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/epoll.ts';
-import { type IoVector, IoVectors } from '../../src/host/io-vector.ts';
+import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/events/epoll.ts';
 import type { Fd } from '../../src/host/libc/descriptors.ts';
-import { AnonymousMapping } from '../../src/host/mapping.ts';
+import { type IoVector, IoVectors } from '../../src/host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../src/host/mappings/mapping.ts';
 import { Owner } from '../../src/host/ownership.ts';
 import { median, rounded } from './statistics.ts';
 

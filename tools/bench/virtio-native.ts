@@ -9,7 +9,7 @@ import { BlockDevice } from '../../src/devices/block/block-device.ts';
 import { blockRequestType, blockStatus } from '../../src/devices/block/block-request.ts';
 import { blockShape } from '../../src/devices/block/block-shape.ts';
 import { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
-import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/epoll.ts';
+import { EPOLLET, EPOLLIN, Epoll } from '../../src/host/events/epoll.ts';
 import { Owner } from '../../src/host/ownership.ts';
 import { GiB, type Gpa, gpa, MiB } from '../../src/memory/address.ts';
 import type { GuestMemory } from '../../src/memory/guest-memory.ts';

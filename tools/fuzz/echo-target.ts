@@ -3,7 +3,7 @@ import { checkConfig, checkNothingTaken, ofKind } from '../../src/devices/virtio
 import type { DeviceState } from '../../src/devices/virtio/transport-state.ts';
 import type { DeviceHost, LoadSetting, VirtioDevice, VirtioShape } from '../../src/devices/virtio/virtio-device.ts';
 import type { Virtqueue } from '../../src/devices/virtio/virtqueue.ts';
-import { type IoVector, IoVectors } from '../../src/host/io-vector.ts';
+import { type IoVector, IoVectors } from '../../src/host/mappings/io-vector.ts';
 import type { EchoState } from '../../test/support/echo-device.ts';
 import type { FuzzTarget } from './fuzz-target.ts';
 import type { HostileMemory } from './hostile-memory.ts';

@@ -1,6 +1,6 @@
-import type { IoVector } from '../../src/host/io-vector.ts';
 import { viewMemory } from '../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../src/host/mapping.ts';
+import type { IoVector } from '../../src/host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../src/host/mappings/mapping.ts';
 import type { Closable } from '../../src/host/ownership.ts';
 import { type Gpa, gpa, type Hva, hva, pageSize } from '../../src/memory/address.ts';
 import { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';

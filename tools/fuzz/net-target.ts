@@ -2,8 +2,8 @@ import { NetDevice } from '../../src/devices/net/net-device.ts';
 import { netQueue, netShape } from '../../src/devices/net/net-shape.ts';
 import { headerBytes, longestPacket, type PacketPort, shortestPacket } from '../../src/devices/net/packet-port.ts';
 import { EAGAIN, EINVAL } from '../../src/host/errno.ts';
-import { maxIoVectorEntries } from '../../src/host/io-vector.ts';
 import { viewMemory } from '../../src/host/libc/memory.ts';
+import { maxIoVectorEntries } from '../../src/host/mappings/io-vector.ts';
 import type { FuzzTarget, Random } from './fuzz-target.ts';
 import type { HostileMemory } from './hostile-memory.ts';
 

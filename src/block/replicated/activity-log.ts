@@ -1,8 +1,8 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { IoVectors } from '../../host/io-vector.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
 import { viewMemory } from '../../host/libc/memory.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { IoVectors } from '../../host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import type { Completion, DiskEngine } from '../disk-engine.ts';

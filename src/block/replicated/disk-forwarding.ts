@@ -1,5 +1,5 @@
 import { EINVAL, errnoName } from '../../host/errno.ts';
-import { IoVectors } from '../../host/io-vector.ts';
+import { IoVectors } from '../../host/mappings/io-vector.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 import type { ActivityLog, ActivityOwner } from './activity-log.ts';

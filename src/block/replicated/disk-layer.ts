@@ -1,6 +1,6 @@
 import { EINVAL } from '../../host/errno.ts';
-import { type IoVector, IoVectors } from '../../host/io-vector.ts';
 import { addressOf, copyMemory, zeroMemory } from '../../host/libc/memory.ts';
+import { type IoVector, IoVectors } from '../../host/mappings/io-vector.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
 
 const sectorBytes = 512;

@@ -1,4 +1,4 @@
-import { recordRingStorage } from '../../host/record-ring.ts';
+import { recordRingStorage } from '../../host/threads/record-ring.ts';
 
 /**
  * What the io thread and the thread that forwards share of a protected machine's disks. The ring's records are changes, tagged

@@ -1,5 +1,5 @@
 import { addressOf } from '../../host/libc/memory.ts';
-import { RecordProducer } from '../../host/record-ring.ts';
+import { RecordProducer } from '../../host/threads/record-ring.ts';
 import { gather } from '../scratch.ts';
 import {
   changeKind,

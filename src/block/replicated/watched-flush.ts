@@ -1,4 +1,4 @@
-import type { IoVector } from '../../host/io-vector.ts';
+import type { IoVector } from '../../host/mappings/io-vector.ts';
 import type { BlockRequest } from '../block-backend.ts';
 import type { ForwardedDisk } from './forwarded-disk.ts';
 

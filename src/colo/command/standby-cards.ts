@@ -1,5 +1,5 @@
 import { ENODEV } from '../../host/errno.ts';
-import { NetworkInterfaces } from '../../host/network-interface.ts';
+import { NetworkInterfaces } from '../../host/net/network-interface.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
 import type { NetConfig } from '../../vmm/config/device-config.ts';
 

@@ -1,4 +1,4 @@
-import { tell } from '../../host/tell.ts';
+import { tell } from '../../host/console/tell.ts';
 import { attendMachine } from '../../vmm/command/run-machine.ts';
 import { StopSignals } from '../../vmm/command/stop-signals.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';

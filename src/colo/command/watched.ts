@@ -1,4 +1,4 @@
-import { tell } from '../../host/tell.ts';
+import { tell } from '../../host/console/tell.ts';
 import { ConfigError, type RunConfig } from '../../vmm/config/config.ts';
 import { controlPath } from '../../vmm/monitor/control-directory.ts';
 import { parseWebAddress } from '../observe/web/web-address.ts';

@@ -1,5 +1,5 @@
 import { changeKind, changeRecord, DiskRingControl, loggedBytes } from '../../block/replicated/disk-ring.ts';
-import { RecordConsumer } from '../../host/record-ring.ts';
+import { RecordConsumer } from '../../host/threads/record-ring.ts';
 import type { SharedDisks } from '../../vmm/platform/shared-protection.ts';
 import type { DiskWindow } from '../core/epochs/disk-window.ts';
 import type { PrimaryEvent } from '../core/events.ts';

@@ -1,7 +1,7 @@
 import type { BlockBackend, BlockRequest } from '../../block/block-backend.ts';
-import { type IoVector, IoVectors } from '../../host/io-vector.ts';
 import { viewMemory } from '../../host/libc/memory.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { type IoVector, IoVectors } from '../../host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 
 /** Memory that every disk takes as it lies, direct I/O too, with the request that uses it: one at a time. */

@@ -1,4 +1,4 @@
-import type { RecordConsumer } from '../../host/record-ring.ts';
+import type { RecordConsumer } from '../../host/threads/record-ring.ts';
 import { cardOfKind } from '../../vmm/platform/packet-rings.ts';
 import type { Mode } from '../protocol/numbers.ts';
 

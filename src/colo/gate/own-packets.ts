@@ -1,5 +1,5 @@
 import type { Fd } from '../../host/libc/descriptors.ts';
-import { RecordConsumer, RecordProducer } from '../../host/record-ring.ts';
+import { RecordConsumer, RecordProducer } from '../../host/threads/record-ring.ts';
 import { cardOfKind, kindOfCard } from '../../vmm/platform/packet-rings.ts';
 import type { CardPacket } from '../../vmm/platform/replayed-packets.ts';
 import { ReplicaNeeds, type SharedReplica } from '../../vmm/platform/shared-protection.ts';

@@ -1,5 +1,5 @@
 import type { Fd } from '../../host/libc/descriptors.ts';
-import { RecordConsumer } from '../../host/record-ring.ts';
+import { RecordConsumer } from '../../host/threads/record-ring.ts';
 import { cardOfKind, PacketControl, packetMode } from '../../vmm/platform/packet-rings.ts';
 import type { SharedPackets } from '../../vmm/platform/shared-protection.ts';
 import type { Divergence } from '../compare/divergence.ts';

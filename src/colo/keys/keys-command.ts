@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { makeFolders } from '../../host/make-folders.ts';
+import { makeFolders } from '../../host/files/make-folders.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
 import { keySetFiles, nameIn } from './key-set.ts';
 import { type Credentials, makeAuthority, signHost } from './pair-authority.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { threadMs } from '../../host/clock.ts';
+import { threadMs } from '../../host/system/clock.ts';
 
 /** Longer does nobody else on the thread wait: heartbeats are due at any time, and the guest's packets and changes of disks. */
 const turnMs = 1;

@@ -1,5 +1,5 @@
 import { copyMemory, dropPages, fillMemory } from '../../host/libc/memory.ts';
-import { SharedRange } from '../../host/mapping.ts';
+import { SharedRange } from '../../host/mappings/mapping.ts';
 import type { Closable } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
 import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';

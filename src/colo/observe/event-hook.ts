@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { printable, tell } from '../../host/tell.ts';
+import { printable, tell } from '../../host/console/tell.ts';
 import type { ColoEvent, ColoListener } from '../../vmm/monitor/colo-control.ts';
 
 /** What an `--on-event` command is, and what its owner hears of it. */

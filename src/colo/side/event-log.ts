@@ -1,4 +1,4 @@
-import { printable } from '../../host/tell.ts';
+import { printable } from '../../host/console/tell.ts';
 import type { ColoEvent, ColoMilestone, ColoTopic } from '../../vmm/monitor/colo-control.ts';
 
 /** As many are kept for who asks later. Messages of checkpoints come by the hundred a second, and are kept apart. */

@@ -1,4 +1,4 @@
-import { printable } from '../../host/tell.ts';
+import { printable } from '../../host/console/tell.ts';
 import type { ColoEvent, ColoHeadline, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { HostConfig } from '../command/pair-config.ts';
 import type { CommonEvent, Effect, Notice } from '../core/events.ts';

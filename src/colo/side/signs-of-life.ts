@@ -1,6 +1,6 @@
-import { EventFd } from '../../host/eventfd.ts';
-import { kick } from '../../host/kick.ts';
+import { EventFd } from '../../host/events/eventfd.ts';
 import { Vcpu } from '../../host/kvm/vcpu.ts';
+import { kick } from '../../host/threads/kick.ts';
 import { IoControl, type SharedIoControl } from '../../vmm/platform/io-control.ts';
 import { phase } from '../../vmm/thread/thread-control.ts';
 import { type SharedVcpu, VcpuControl } from '../../vmm/vcpu/vcpu-control.ts';

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { makeFolders } from '../../host/make-folders.ts';
-import { replaceFile } from '../../host/replace-file.ts';
+import { makeFolders } from '../../host/files/make-folders.ts';
+import { replaceFile } from '../../host/files/replace-file.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
 
 const schema = v.object({

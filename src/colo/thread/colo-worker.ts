@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { bootTimeMs } from '../../host/clock.ts';
-import { compile } from '../../host/compiler.ts';
-import { Doorbell } from '../../host/doorbell.ts';
+import { bootTimeMs } from '../../host/system/clock.ts';
+import { compile } from '../../host/system/compiler.ts';
+import { Doorbell } from '../../host/threads/doorbell.ts';
 import { backupsAreAStandbys, type ColoMilestone } from '../../vmm/monitor/colo-control.ts';
 import { refusals } from '../core/commands.ts';
 import { Recovery } from '../core/fencing/recovery.ts';

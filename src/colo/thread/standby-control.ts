@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { bootTimeMs } from '../../host/clock.ts';
 import { trimHeap } from '../../host/libc/memory.ts';
+import { bootTimeMs } from '../../host/system/clock.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
 import type { ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { exitCodeOf } from '../../vmm/vcpu/guest-end.ts';

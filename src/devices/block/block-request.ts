@@ -1,5 +1,5 @@
 import type { BlockRequest } from '../../block/block-backend.ts';
-import type { IoVector } from '../../host/io-vector.ts';
+import type { IoVector } from '../../host/mappings/io-vector.ts';
 import { MiB } from '../../memory/address.ts';
 import { DescriptorChain } from '../virtio/descriptor-chain.ts';
 

@@ -1,4 +1,4 @@
-import { IoVectors } from '../../host/io-vector.ts';
+import { IoVectors } from '../../host/mappings/io-vector.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { BlockSlot, type SlotOwner, slotStage as stage } from './block-request.ts';
 

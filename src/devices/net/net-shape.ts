@@ -1,4 +1,4 @@
-import { TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6 } from '../../host/tap-abi.ts';
+import { TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6 } from '../../host/net/tap-abi.ts';
 import type { VirtioShape } from '../virtio/virtio-device.ts';
 
 /** Feature bits of a network card (Virtio 1.2, 5.1.3). */

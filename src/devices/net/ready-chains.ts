@@ -1,5 +1,5 @@
-import { type IoVector, maxIoVectorEntries } from '../../host/io-vector.ts';
-import type { MemfdMapping } from '../../host/mapping.ts';
+import { type IoVector, maxIoVectorEntries } from '../../host/mappings/io-vector.ts';
+import type { MemfdMapping } from '../../host/mappings/mapping.ts';
 import { gpa } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { DescriptorChain } from '../virtio/descriptor-chain.ts';

@@ -1,8 +1,8 @@
 import { EAGAIN, EINTR } from '../../host/errno.ts';
-import { type IoVector, IoVectors, maxIoVectorEntries } from '../../host/io-vector.ts';
 import { tryPreadv, tryPwritev } from '../../host/libc/descriptors.ts';
 import { viewMemory } from '../../host/libc/memory.ts';
-import { MemfdMapping } from '../../host/mapping.ts';
+import { type IoVector, IoVectors, maxIoVectorEntries } from '../../host/mappings/io-vector.ts';
+import { MemfdMapping } from '../../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { turnBytes, turnRequests } from '../virtio/takes-turns.ts';

@@ -1,7 +1,7 @@
 import { EAGAIN } from '../../host/errno.ts';
-import { type IoVector, IoVectors } from '../../host/io-vector.ts';
 import { viewMemory } from '../../host/libc/memory.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { type IoVector, IoVectors } from '../../host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { DescriptorChain } from '../virtio/descriptor-chain.ts';

@@ -1,5 +1,5 @@
 import { copyMemory, viewMemory } from '../../host/libc/memory.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { AnonymousMapping } from '../../host/mappings/mapping.ts';
 import type { Closable } from '../../host/ownership.ts';
 import type { RandomSource } from './random-source.ts';
 import type { SeededRandomState } from './rng-state.ts';

@@ -1,4 +1,4 @@
-import type { IoVector } from '../../host/io-vector.ts';
+import type { IoVector } from '../../host/mappings/io-vector.ts';
 import { type Gpa, gpa } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 

@@ -1,4 +1,4 @@
-import { Mutex } from '../../host/mutex.ts';
+import { Mutex } from '../../host/threads/mutex.ts';
 import type { IoDevice } from '../io-device.ts';
 import { cell, feature, type MmioState, offeredFeatures, queueCell, status, wish } from './mmio-state.ts';
 import type { VirtioShape } from './virtio-device.ts';

@@ -1,4 +1,4 @@
-import { monotonicMs } from '../../host/clock.ts';
+import { monotonicMs } from '../../host/system/clock.ts';
 import { MiB } from '../../memory/address.ts';
 
 /**

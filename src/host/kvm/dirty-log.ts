@@ -1,7 +1,7 @@
 import { ioctlNumber } from '../libc/ioctl.ts';
 import { lastErrno } from '../libc/library.ts';
 import { viewMemory } from '../libc/memory.ts';
-import { LowMapping } from '../mapping.ts';
+import { LowMapping } from '../mappings/mapping.ts';
 import type { Closable } from '../ownership.ts';
 import { SystemError } from '../system-error.ts';
 import { KVM_CLEAR_DIRTY_LOG, KVM_GET_DIRTY_LOG, kvmClearDirtyLog, kvmDirtyLog } from './abi.ts';

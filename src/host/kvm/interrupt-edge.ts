@@ -2,7 +2,7 @@ import type { Fd } from '../libc/descriptors.ts';
 import { type IoctlRequest, ioctlNumber } from '../libc/ioctl.ts';
 import { lastErrno } from '../libc/library.ts';
 import { viewMemory } from '../libc/memory.ts';
-import { LowMapping } from '../mapping.ts';
+import { LowMapping } from '../mappings/mapping.ts';
 import type { Closable } from '../ownership.ts';
 import { SystemError } from '../system-error.ts';
 

@@ -1,7 +1,7 @@
 import { EINVAL, ENXIO } from '../errno.ts';
 import { type IoctlRequest, ioctl, tryIoctl } from '../libc/ioctl.ts';
 import { viewMemory } from '../libc/memory.ts';
-import type { MappingAddress } from '../mapping.ts';
+import type { MappingAddress } from '../mappings/mapping.ts';
 import { SystemError } from '../system-error.ts';
 import { KVM_GET_MSRS } from './abi.ts';
 import { BasicRegisters, type Msr, MsrTable } from './basic-registers.ts';

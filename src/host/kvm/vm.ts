@@ -1,4 +1,4 @@
-import type { EventFd } from '../eventfd.ts';
+import type { EventFd } from '../events/eventfd.ts';
 import { close, type Fd } from '../libc/descriptors.ts';
 import { ioctl } from '../libc/ioctl.ts';
 import { MAP_SHARED, mmap, munmap, PROT_READ, PROT_WRITE } from '../libc/memory.ts';

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
-import { printable } from '../../host/tell.ts';
+import { printable } from '../../host/console/tell.ts';
 import type { ColoEvent, ColoStatus } from '../monitor/colo-control.ts';
 import type { MachineConnection } from './machine-connection.ts';
 import { checked } from './machine-status.ts';

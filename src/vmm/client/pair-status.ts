@@ -1,4 +1,4 @@
-import { printable } from '../../host/tell.ts';
+import { printable } from '../../host/console/tell.ts';
 import type { ColoEvent, ColoHeadline, ColoStatus } from '../monitor/colo-control.ts';
 import { count, dayAndTime, milliseconds, roughly, size, timeOfDay } from './quantities.ts';
 

@@ -1,4 +1,4 @@
-import { printable } from '../../host/tell.ts';
+import { printable } from '../../host/console/tell.ts';
 import type { ColoStatus } from '../monitor/colo-control.ts';
 import { count, dayAndTime, timeOfDay } from './quantities.ts';
 

@@ -1,4 +1,4 @@
-import { FileSource } from '../../host/file-bytes.ts';
+import { FileSource } from '../../host/files/file-bytes.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { BootPaths } from '../config/boot-paths.ts';
 import { ConfigError } from '../config/config.ts';

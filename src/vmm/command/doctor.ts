@@ -1,6 +1,6 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { freemem, release, totalmem } from 'node:os';
-import { IoUring, IoUringUnavailableError } from '../../host/io-uring.ts';
+import { IoUring, IoUringUnavailableError } from '../../host/files/io-uring.ts';
 import { capability } from '../../host/kvm/abi.ts';
 import { KvmDevice } from '../../host/kvm/kvm-device.ts';
 import { MiB } from '../../memory/address.ts';

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { VmStateError } from '../../devices/vm-state-error.ts';
-import { tell } from '../../host/tell.ts';
+import { tell } from '../../host/console/tell.ts';
 import { ConfigError } from '../config/config.ts';
 import { nameOfDisk } from '../config/device-config.ts';
 import { Machine } from '../machine/machine.ts';

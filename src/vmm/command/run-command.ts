@@ -1,5 +1,5 @@
 import { loadKernel } from '../../../firmware/load-kernel.ts';
-import { tell } from '../../host/tell.ts';
+import { tell } from '../../host/console/tell.ts';
 import { rsdpAddress } from '../../memory/layout.ts';
 import { Ram } from '../../memory/ram.ts';
 import type { BootPaths } from '../config/boot-paths.ts';

@@ -1,7 +1,7 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { FifoOutput } from '../../host/fifo-output.ts';
-import { tell } from '../../host/tell.ts';
+import { FifoOutput } from '../../host/console/fifo-output.ts';
+import { tell } from '../../host/console/tell.ts';
 import type { BootPaths } from '../config/boot-paths.ts';
 import { ConfigError, type SerialTarget } from '../config/config.ts';
 import type { DiskConfig, NetConfig, RngConfig } from '../config/device-config.ts';

@@ -1,4 +1,4 @@
-import { residentMemory } from '../../host/resident-memory.ts';
+import { residentMemory } from '../../host/mappings/resident-memory.ts';
 import { MiB } from '../../memory/address.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { ExitCounts, ExitKind } from '../vcpu/vcpu-control.ts';

@@ -1,10 +1,10 @@
 import { fstatSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { Serial } from '../../devices/serial.ts';
-import { ConsoleOutput } from '../../host/console-output.ts';
-import type { Doorbell } from '../../host/doorbell.ts';
-import type { FifoOutput } from '../../host/fifo-output.ts';
-import { tell } from '../../host/tell.ts';
+import { ConsoleOutput } from '../../host/console/console-output.ts';
+import type { FifoOutput } from '../../host/console/fifo-output.ts';
+import { tell } from '../../host/console/tell.ts';
+import type { Doorbell } from '../../host/threads/doorbell.ts';
 import { EscapeKeys, type KeyRequests } from './escape-keys.ts';
 import { TerminalInput } from './terminal-input.ts';
 

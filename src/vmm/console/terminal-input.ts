@@ -1,7 +1,7 @@
 import { ReadStream } from 'node:tty';
+import { tellRaw } from '../../host/console/tell.ts';
+import { Terminal } from '../../host/console/terminal.ts';
 import { ignoreSignal } from '../../host/libc/process.ts';
-import { tellRaw } from '../../host/tell.ts';
-import { Terminal } from '../../host/terminal.ts';
 
 /** In the background a terminal is looked at again after this time: a shell tells nobody who runs already of `fg`. */
 const lookAgainMs = 200;

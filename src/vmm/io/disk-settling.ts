@@ -1,6 +1,6 @@
 import type { BlockBackend, BlockRequest } from '../../block/block-backend.ts';
 import { errnoName } from '../../host/errno.ts';
-import type { IoVector } from '../../host/io-vector.ts';
+import type { IoVector } from '../../host/mappings/io-vector.ts';
 
 /** What settling needs of the thread that it happens on. */
 export interface SettlingParts {

@@ -2,7 +2,7 @@ import { DiskEngines } from '../../block/disk-engines.ts';
 import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import { VirtioTransport } from '../../devices/virtio/virtio-transport.ts';
 import { VmStateError, within } from '../../devices/vm-state-error.ts';
-import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
+import { EPOLLET, EPOLLIN } from '../../host/events/epoll.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';

@@ -1,4 +1,4 @@
-import type { EventLoop } from '../../host/event-loop.ts';
+import type { EventLoop } from '../../host/events/event-loop.ts';
 import { request, type ThreadControl } from '../thread/thread-control.ts';
 
 /** The devices as the loop drives them. */

@@ -1,9 +1,9 @@
 import { cell, mmioState } from '../../devices/virtio/mmio-state.ts';
 import { VirtioTransport } from '../../devices/virtio/virtio-transport.ts';
-import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
-import { Handshake } from '../../host/handshake.ts';
+import { EPOLLET, EPOLLIN } from '../../host/events/epoll.ts';
 import { InterruptEdge } from '../../host/kvm/interrupt-edge.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
+import { Handshake } from '../../host/threads/handshake.ts';
 import { DeviceNews } from './device-news.ts';
 import type { DeviceOrder } from './device-orders.ts';
 import { type IoSurroundings, type MadeDevice, makeDevice } from './made-device.ts';

@@ -2,7 +2,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { DiskError } from '../../block/disk-error.ts';
 import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
-import { EventFd } from '../../host/eventfd.ts';
+import { EventFd } from '../../host/events/eventfd.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { type IoControl, ioPatienceMs, type SharedIoControl } from '../platform/io-control.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';

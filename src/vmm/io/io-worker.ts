@@ -1,10 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { compile } from '../../host/compiler.ts';
-import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
-import { EventLoop } from '../../host/event-loop.ts';
-import { threadId } from '../../host/kick.ts';
+import { EPOLLET, EPOLLIN } from '../../host/events/epoll.ts';
+import { EventLoop } from '../../host/events/event-loop.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
 import { Owner } from '../../host/ownership.ts';
+import { compile } from '../../host/system/compiler.ts';
+import { threadId } from '../../host/threads/kick.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';
 import { IoControl } from '../platform/io-control.ts';

@@ -1,6 +1,6 @@
 import type { NetDevice } from '../../devices/net/net-device.ts';
-import { EPOLLERR } from '../../host/epoll.ts';
-import type { ReadyHandler } from '../../host/event-loop.ts';
+import { EPOLLERR } from '../../host/events/epoll.ts';
+import type { ReadyHandler } from '../../host/events/event-loop.ts';
 
 /** What a TAP's descriptor tells: packets, room for packets, or that the TAP is gone. */
 export class TapReadiness implements ReadyHandler {

@@ -1,11 +1,11 @@
 import type { Serial } from '../../devices/serial.ts';
-import { Doorbell } from '../../host/doorbell.ts';
-import { EventFd } from '../../host/eventfd.ts';
-import { installKickHandler } from '../../host/kick.ts';
+import { EventFd } from '../../host/events/eventfd.ts';
 import { capability } from '../../host/kvm/abi.ts';
 import { KvmDevice } from '../../host/kvm/kvm-device.ts';
 import { InterruptLine, type VcpuHandle, type Vm } from '../../host/kvm/vm.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
+import { Doorbell } from '../../host/threads/doorbell.ts';
+import { installKickHandler } from '../../host/threads/kick.ts';
 import { DirtyCollector } from '../../memory/dirty-collector.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
 import { identityMapAddress, kvmTssAddress } from '../../memory/layout.ts';

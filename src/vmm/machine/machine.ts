@@ -1,6 +1,6 @@
 import type { Serial } from '../../devices/serial.ts';
-import type { Doorbell } from '../../host/doorbell.ts';
 import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
+import type { Doorbell } from '../../host/threads/doorbell.ts';
 import type { DirtyTracker } from '../../memory/dirty-collector.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
 import { capture } from '../checkpoint/capture.ts';

@@ -1,5 +1,5 @@
 import { DiskError } from '../../block/disk-error.ts';
-import { DoorbellButton } from '../../host/doorbell.ts';
+import { DoorbellButton } from '../../host/threads/doorbell.ts';
 import { resetPatienceMs } from '../platform/io-control.ts';
 import { ClockCatchUp } from '../vmstate/clock-catch-up.ts';
 import { type ClockMode, type ClockState, elapsedSince } from '../vmstate/clock-state.ts';

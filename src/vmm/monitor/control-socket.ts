@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { makeFolders } from '../../host/make-folders.ts';
+import { makeFolders } from '../../host/files/make-folders.ts';
 import { ConfigError } from '../config/config.ts';
 import { controlDirectory, requireOwnDirectory } from './control-directory.ts';
 import type { Monitor } from './monitor.ts';

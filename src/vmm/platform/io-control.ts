@@ -1,8 +1,8 @@
 import type { TransportPort } from '../../devices/virtio/mmio-registers.ts';
 import { cell, type MmioState } from '../../devices/virtio/mmio-state.ts';
-import { EventFd } from '../../host/eventfd.ts';
-import { Handshake } from '../../host/handshake.ts';
+import { EventFd } from '../../host/events/eventfd.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
+import { Handshake } from '../../host/threads/handshake.ts';
 import { controlCellBytes, phase, ThreadControl } from '../thread/thread-control.ts';
 
 /** How long disks may take to finish reads that they have begun, and with them a vCPU whose guest resets one. */

@@ -1,5 +1,5 @@
 import type { Fd } from '../../host/libc/descriptors.ts';
-import { recordRingStorage } from '../../host/record-ring.ts';
+import { recordRingStorage } from '../../host/threads/record-ring.ts';
 import { OpenEpoch, ReplicaNeeds, type SharedPackets, type SharedReplica } from './shared-protection.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { interrupt as interruptBit, mmioState } from '../../devices/virtio/mmio-state.ts';
 import type { VirtioShape } from '../../devices/virtio/virtio-device.ts';
-import { EventFd } from '../../host/eventfd.ts';
+import { EventFd } from '../../host/events/eventfd.ts';
 import type { InterruptPin } from '../../host/kvm/interrupt-edge.ts';
 import type { Gsi, Vm } from '../../host/kvm/vm.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, stat
 import { dirname, resolve } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { VmStateError } from '../../devices/vm-state-error.ts';
-import { nextData } from '../../host/file-region.ts';
+import { nextData } from '../../host/files/file-region.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { MiB, pageSize } from '../../memory/address.ts';

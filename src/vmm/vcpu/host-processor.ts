@@ -3,7 +3,7 @@ import { cpuidOf } from '../../host/kvm/cpuid-rows.ts';
 import { KvmDevice } from '../../host/kvm/kvm-device.ts';
 import { kvmXsave, stateCapability } from '../../host/kvm/state-abi.ts';
 import { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { AnonymousMapping } from '../../host/mappings/mapping.ts';
 import { Owner } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
 import type { HostProcessor } from './processor-match.ts';

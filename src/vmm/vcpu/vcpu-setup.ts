@@ -6,7 +6,7 @@ import type { CpuidEntry } from '../../host/kvm/kvm-device.ts';
 import { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
 import type { VcpuHandle } from '../../host/kvm/vm.ts';
 import type { ViewOf } from '../../host/layout.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { AnonymousMapping } from '../../host/mappings/mapping.ts';
 import { pageSize } from '../../memory/address.ts';
 
 /**

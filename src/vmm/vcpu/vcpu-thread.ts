@@ -1,8 +1,8 @@
 import type { BootRegisters } from '../../../firmware/boot-registers.ts';
-import { kick } from '../../host/kick.ts';
 import type { CpuidEntry } from '../../host/kvm/kvm-device.ts';
 import { Vcpu } from '../../host/kvm/vcpu.ts';
 import type { VcpuHandle } from '../../host/kvm/vm.ts';
+import { kick } from '../../host/threads/kick.ts';
 import type { SharedPageCopy } from '../../memory/page-copy.ts';
 import { ioPatienceMs } from '../platform/io-control.ts';
 import type { SharedPlatform } from '../platform/platform.ts';

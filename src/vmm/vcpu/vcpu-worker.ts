@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { threadId } from '../../host/kick.ts';
 import { Vcpu } from '../../host/kvm/vcpu.ts';
 import type { VcpuHandle } from '../../host/kvm/vm.ts';
+import { threadId } from '../../host/threads/kick.ts';
 import { SharedPageCopy } from '../../memory/page-copy.ts';
 import { attachDevices, type SharedPlatform } from '../platform/platform.ts';
 import type { ThreadBirth } from '../thread/controlled-thread.ts';

@@ -7,7 +7,7 @@ import { kvmXsave, stateCapability } from '../../host/kvm/state-abi.ts';
 import { VcpuRegisters } from '../../host/kvm/vcpu-registers.ts';
 import type { VcpuHandle, Vm } from '../../host/kvm/vm.ts';
 import { type VmPart, VmRegisters } from '../../host/kvm/vm-registers.ts';
-import { AnonymousMapping } from '../../host/mapping.ts';
+import { AnonymousMapping } from '../../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import { pageSize } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';

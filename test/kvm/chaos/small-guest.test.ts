@@ -2,7 +2,7 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { tryRead, tryWrite } from '../../../src/host/libc/descriptors.ts';
-import { Tap } from '../../../src/host/tap.ts';
+import { Tap } from '../../../src/host/net/tap.ts';
 import { Clients } from '../../../tools/chaos/clients.ts';
 import { compareDisk } from '../../../tools/chaos/disk-history.ts';
 import { announcement, smallGuest, smallGuestMemory } from '../../../tools/chaos/guest/small-guest.ts';

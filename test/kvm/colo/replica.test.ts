@@ -8,7 +8,7 @@ import { GuestFirst, guestTime } from '../../../src/colo/memory/guest-first.ts';
 import { PageReceiver } from '../../../src/colo/memory/page-receiver.ts';
 import { PageSender } from '../../../src/colo/memory/page-sender.ts';
 import { epoch } from '../../../src/colo/protocol/numbers.ts';
-import { Doorbell } from '../../../src/host/doorbell.ts';
+import { Doorbell } from '../../../src/host/threads/doorbell.ts';
 import { gpa } from '../../../src/memory/address.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
 import { ramHash, WatchedEpoch } from '../../support/checkpoint-equality.ts';

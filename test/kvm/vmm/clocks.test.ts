@@ -3,7 +3,7 @@ import { KvmDevice } from '../../../src/host/kvm/kvm-device.ts';
 import { clockFlag } from '../../../src/host/kvm/state-abi.ts';
 import { VcpuRegisters } from '../../../src/host/kvm/vcpu-registers.ts';
 import { VmRegisters } from '../../../src/host/kvm/vm-registers.ts';
-import { AnonymousMapping } from '../../../src/host/mapping.ts';
+import { AnonymousMapping } from '../../../src/host/mappings/mapping.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { pageSize } from '../../../src/memory/address.ts';
 import { MachineClocks } from '../../../src/vmm/vmstate/clock-state.ts';

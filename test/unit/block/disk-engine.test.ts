@@ -5,12 +5,12 @@ import { type Test, test } from 'tap';
 import type { WatchedEngine } from '../../../src/block/disk-engine.ts';
 import { PlainEngine } from '../../../src/block/plain-engine.ts';
 import { UringEngine } from '../../../src/block/uring-engine.ts';
-import { EPOLLET, EPOLLIN, Epoll } from '../../../src/host/epoll.ts';
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../../src/host/file-calls.ts';
-import { IoVectors } from '../../../src/host/io-vector.ts';
+import { EPOLLET, EPOLLIN, Epoll } from '../../../src/host/events/epoll.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../../src/host/files/file-calls.ts';
 import type { Fd } from '../../../src/host/libc/descriptors.ts';
 import { viewMemory } from '../../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../../src/host/mapping.ts';
+import { IoVectors } from '../../../src/host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../../src/host/mappings/mapping.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { openFiles } from '../../support/open-files.ts';
 

@@ -6,9 +6,9 @@ import { EventLoopEngine } from '../../../src/block/event-loop-engine.ts';
 import { Overlay } from '../../../src/block/overlay.ts';
 import { openOverlay } from '../../../src/block/overlay-file.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../../src/host/file-calls.ts';
-import type { IoVector } from '../../../src/host/io-vector.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../../src/host/files/file-calls.ts';
 import type { Fd } from '../../../src/host/libc/descriptors.ts';
+import type { IoVector } from '../../../src/host/mappings/io-vector.ts';
 import { Owner } from '../../../src/host/ownership.ts';
 import { DiskRig } from '../../support/disk-rig.ts';
 

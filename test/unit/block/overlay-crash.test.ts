@@ -4,9 +4,9 @@ import type { Completion } from '../../../src/block/disk-engine.ts';
 import { Overlay } from '../../../src/block/overlay.ts';
 import { PlainEngine } from '../../../src/block/plain-engine.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
-import type { IoVector } from '../../../src/host/io-vector.ts';
 import type { Fd } from '../../../src/host/libc/descriptors.ts';
 import { viewMemory } from '../../../src/host/libc/memory.ts';
+import type { IoVector } from '../../../src/host/mappings/io-vector.ts';
 import { DiskRig, only } from '../../support/disk-rig.ts';
 import { randomNumbers } from '../../support/random.ts';
 

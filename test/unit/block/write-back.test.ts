@@ -5,8 +5,8 @@ import { Overlay } from '../../../src/block/overlay.ts';
 import { PlainEngine } from '../../../src/block/plain-engine.ts';
 import { RawFile } from '../../../src/block/raw-file.ts';
 import { EAGAIN, EINTR, EIO, ENOSPC } from '../../../src/host/errno.ts';
-import type { IoVector } from '../../../src/host/io-vector.ts';
 import type { Fd } from '../../../src/host/libc/descriptors.ts';
+import type { IoVector } from '../../../src/host/mappings/io-vector.ts';
 import { DiskRig, type TestRequest } from '../../support/disk-rig.ts';
 
 const block = 4096;

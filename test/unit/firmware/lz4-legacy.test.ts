@@ -1,6 +1,6 @@
 import t from 'tap';
 import { decodeLz4Block, decodeLz4Legacy, Lz4Error, peekLz4Legacy } from '../../../firmware/lz4-legacy.ts';
-import { systemLz4 } from '../../../src/host/lz4.ts';
+import { systemLz4 } from '../../../src/host/system/lz4.ts';
 import { joined, lz4Block, lz4Legacy, seeded, textured, u32 } from './synthetic-kernels.ts';
 
 const magic = u32(0x184c_2102);

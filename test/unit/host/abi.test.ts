@@ -2,12 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
-import { flock, statx } from '../../../src/host/disk-file.ts';
-import * as ioUringAbi from '../../../src/host/io-uring-abi.ts';
+import { flock, statx } from '../../../src/host/files/disk-file.ts';
+import * as ioUringAbi from '../../../src/host/files/io-uring-abi.ts';
 import * as abi from '../../../src/host/kvm/abi.ts';
 import * as stateAbi from '../../../src/host/kvm/state-abi.ts';
 import type { Fields, Struct } from '../../../src/host/layout.ts';
-import * as tapAbi from '../../../src/host/tap-abi.ts';
+import * as tapAbi from '../../../src/host/net/tap-abi.ts';
 import * as dirtyRing from '../../../tools/bench/dirty-ring.ts';
 import { noCompiler, outputOfC } from '../../support/c-program.ts';
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { test } from 'tap';
-import { type IoVector, IoVectors } from '../../../src/host/io-vector.ts';
+import { type IoVector, IoVectors } from '../../../src/host/mappings/io-vector.ts';
 import { type Gpa, gpa, hva, MiB, pageSize } from '../../../src/memory/address.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
 import { bufferedGuestMemory, GuestMemory, GuestMemoryError } from '../../../src/memory/guest-memory.ts';

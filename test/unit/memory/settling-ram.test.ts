@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { test } from 'tap';
-import { type MemfdMapping, SharedRange } from '../../../src/host/mapping.ts';
+import { type MemfdMapping, SharedRange } from '../../../src/host/mappings/mapping.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { CheckpointedMemory } from '../../../src/memory/checkpointed-memory.ts';
 import { SettlingRam } from '../../../src/memory/settling-ram.ts';

@@ -1,6 +1,6 @@
 import { type Test, test } from 'tap';
 import { viewMemory } from '../../../src/host/libc/memory.ts';
-import { AnonymousMapping, SharedRange } from '../../../src/host/mapping.ts';
+import { AnonymousMapping, SharedRange } from '../../../src/host/mappings/mapping.ts';
 import { GiB } from '../../../src/memory/address.ts';
 import { WindowedBytes } from '../../../src/memory/windowed-bytes.ts';
 

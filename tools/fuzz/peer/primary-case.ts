@@ -12,8 +12,8 @@ import type { ColoCalls, CommonMachineCalls, PrimaryMachineCalls } from '../../.
 import { PrimaryHost } from '../../../src/colo/side/primary/primary-host.ts';
 import { SignsOfLife } from '../../../src/colo/side/signs-of-life.ts';
 import { EIO } from '../../../src/host/errno.ts';
-import { EventFd } from '../../../src/host/eventfd.ts';
-import { RecordProducer } from '../../../src/host/record-ring.ts';
+import { EventFd } from '../../../src/host/events/eventfd.ts';
+import { RecordProducer } from '../../../src/host/threads/record-ring.ts';
 import { DirtyBitmap } from '../../../src/memory/dirty-bitmap.ts';
 import { kindOfCard } from '../../../src/vmm/platform/packet-rings.ts';
 import { OpenEpoch, type SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';

@@ -11,7 +11,7 @@ import {
   regionBitmapBytes,
   regionPlaces,
 } from '../../../block/replicated/region-file.ts';
-import { replaceFile } from '../../../host/replace-file.ts';
+import { replaceFile } from '../../../host/files/replace-file.ts';
 import { type Generation, type History, unitedRegions } from './history.ts';
 
 /** A disk as its history knows it. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable } from '../../../host/tell.ts';
+import { printable } from '../../../host/console/tell.ts';
 import { machineFacts } from '../../../vmm/client/machine-status.ts';
 import { type Fact, pairInWords } from '../../../vmm/client/pair-status.ts';
 import { roughly, size, timeOfDay } from '../../../vmm/client/quantities.ts';

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
-import { RunDelay } from '../../../host/run-delay.ts';
+import { RunDelay } from '../../../host/system/run-delay.ts';
 import { IoControl } from '../../../vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../vmm/platform/packet-rings.ts';
 import { OpenEpoch, type SharedProtection } from '../../../vmm/platform/shared-protection.ts';

@@ -1,7 +1,7 @@
 import { longestPacket, type PacketPort } from '../../../devices/net/packet-port.ts';
-import { IoVectors } from '../../../host/io-vector.ts';
 import { viewMemory } from '../../../host/libc/memory.ts';
-import { AnonymousMapping } from '../../../host/mapping.ts';
+import { IoVectors } from '../../../host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../../host/mappings/mapping.ts';
 import { type Closable, Owner } from '../../../host/ownership.ts';
 import type { PacketFeed } from './packet-feed.ts';
 import { gatherPacket, scatterPacket } from './scatter-packet.ts';

@@ -1,8 +1,8 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import { ActivityLog, type SharedChanges } from '../../../block/replicated/activity-log.ts';
 import { DiskForwarding } from '../../../block/replicated/disk-forwarding.ts';
-import { DoorbellButton } from '../../../host/doorbell.ts';
 import type { Closable } from '../../../host/ownership.ts';
+import { DoorbellButton } from '../../../host/threads/doorbell.ts';
 import { newPacketControl } from '../../platform/packet-rings.ts';
 import { type ReplayedPackets, replayedOf } from '../../platform/replayed-packets.ts';
 import {

@@ -1,5 +1,5 @@
 import { EAGAIN } from '../../../host/errno.ts';
-import { RecordConsumer } from '../../../host/record-ring.ts';
+import { RecordConsumer } from '../../../host/threads/record-ring.ts';
 import { scatterPacket } from './scatter-packet.ts';
 
 /**

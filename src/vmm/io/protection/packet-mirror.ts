@@ -1,6 +1,6 @@
 import type { PacketListener, PacketRanges, TapPoint, Verdict } from '../../../devices/net/packet-tap.ts';
-import { DoorbellButton } from '../../../host/doorbell.ts';
-import { RecordProducer } from '../../../host/record-ring.ts';
+import { DoorbellButton } from '../../../host/threads/doorbell.ts';
+import { RecordProducer } from '../../../host/threads/record-ring.ts';
 import { kindOfCard, PacketControl, packetMode } from '../../platform/packet-rings.ts';
 import { OpenEpoch, type SharedPackets, type SharedProtection } from '../../platform/shared-protection.ts';
 import type { CardPort } from './card-port.ts';

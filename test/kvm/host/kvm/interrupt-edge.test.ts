@@ -1,12 +1,12 @@
 import { test } from 'tap';
-import { EventFd } from '../../../../src/host/eventfd.ts';
+import { EventFd } from '../../../../src/host/events/eventfd.ts';
 import { InterruptEdge } from '../../../../src/host/kvm/interrupt-edge.ts';
 import { KvmDevice } from '../../../../src/host/kvm/kvm-device.ts';
 import { irqchipId, kvmIoapicState, kvmIrqchip } from '../../../../src/host/kvm/state-abi.ts';
 import { VcpuRegisters } from '../../../../src/host/kvm/vcpu-registers.ts';
 import { VmRegisters } from '../../../../src/host/kvm/vm-registers.ts';
 import { addressOf } from '../../../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../../../src/host/mapping.ts';
+import { AnonymousMapping } from '../../../../src/host/mappings/mapping.ts';
 import { Owner } from '../../../../src/host/ownership.ts';
 import { noKvm } from '../../../support/kvm.ts';
 

@@ -7,8 +7,8 @@ import { DiskForwarding } from '../../../../src/block/replicated/disk-forwarding
 import { diskRingStorage } from '../../../../src/block/replicated/disk-ring.ts';
 import { decodeRegionFile, encodeRegionFile, regionBytes } from '../../../../src/block/replicated/region-file.ts';
 import { EIO } from '../../../../src/host/errno.ts';
-import type { IoVector } from '../../../../src/host/io-vector.ts';
 import type { Fd } from '../../../../src/host/libc/descriptors.ts';
+import type { IoVector } from '../../../../src/host/mappings/io-vector.ts';
 import { DiskRig, type TestRequest } from '../../../support/disk-rig.ts';
 import { FakeBackend } from '../../../support/fake-backend.ts';
 import { ShuffledEngine } from '../../../support/shuffled-engine.ts';

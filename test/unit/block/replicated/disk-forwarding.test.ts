@@ -12,7 +12,7 @@ import {
 } from '../../../../src/block/replicated/disk-ring.ts';
 import type { ForwardedDisk } from '../../../../src/block/replicated/forwarded-disk.ts';
 import { EINVAL, EIO } from '../../../../src/host/errno.ts';
-import { RecordConsumer } from '../../../../src/host/record-ring.ts';
+import { RecordConsumer } from '../../../../src/host/threads/record-ring.ts';
 import { DiskRig, type TestRequest } from '../../../support/disk-rig.ts';
 import { FakeBackend } from '../../../support/fake-backend.ts';
 

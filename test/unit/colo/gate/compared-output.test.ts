@@ -9,7 +9,7 @@ import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
 import type { Message, OutputConfirmed, Packet } from '../../../../src/colo/protocol/messages.ts';
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
 import { close, createPipe, tryRead } from '../../../../src/host/libc/descriptors.ts';
-import { RecordProducer } from '../../../../src/host/record-ring.ts';
+import { RecordProducer } from '../../../../src/host/threads/record-ring.ts';
 import { kindOfCard, newSharedPackets } from '../../../../src/vmm/platform/packet-rings.ts';
 import { tcpPacket, udpPacket } from '../../../support/packets.ts';
 

@@ -5,7 +5,7 @@ import { PacketView } from '../../../../src/colo/packet/packet-view.ts';
 import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
 import type { Message, SecondaryOutput } from '../../../../src/colo/protocol/messages.ts';
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
-import { RecordConsumer, RecordProducer } from '../../../../src/host/record-ring.ts';
+import { RecordConsumer, RecordProducer } from '../../../../src/host/threads/record-ring.ts';
 import { cardOfKind, kindOfCard, newSharedReplica } from '../../../../src/vmm/platform/packet-rings.ts';
 import { ReplicaNeeds } from '../../../../src/vmm/platform/shared-protection.ts';
 import { tcpPacket } from '../../../support/packets.ts';

@@ -5,7 +5,7 @@ import { specification } from '../../../../src/colo/core/rules.ts';
 import { PrimaryPackets } from '../../../../src/colo/gate/primary-packets.ts';
 import type { Message, Packet } from '../../../../src/colo/protocol/messages.ts';
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
-import { RecordProducer, recordRingStorage } from '../../../../src/host/record-ring.ts';
+import { RecordProducer, recordRingStorage } from '../../../../src/host/threads/record-ring.ts';
 import { kindOfCard, PacketControl, packetMode } from '../../../../src/vmm/platform/packet-rings.ts';
 import { fakeTap, packet, seedOf } from './fake-taps.ts';
 

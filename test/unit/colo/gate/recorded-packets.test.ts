@@ -5,7 +5,7 @@ import { OwnPackets } from '../../../../src/colo/gate/own-packets.ts';
 import { PrimaryPackets } from '../../../../src/colo/gate/primary-packets.ts';
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
 import type { PacketRecord } from '../../../../src/colo/record/packet-record.ts';
-import { RecordProducer } from '../../../../src/host/record-ring.ts';
+import { RecordProducer } from '../../../../src/host/threads/record-ring.ts';
 import { kindOfCard, newSharedPackets, newSharedReplica } from '../../../../src/vmm/platform/packet-rings.ts';
 import { udpPacket } from '../../../support/packets.ts';
 import { fakeTap, packet, seedOf } from './fake-taps.ts';

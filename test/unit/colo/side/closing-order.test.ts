@@ -8,7 +8,7 @@ import { epoch, term } from '../../../../src/colo/protocol/numbers.ts';
 import type { PrimaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
 import { PrimaryHost } from '../../../../src/colo/side/primary/primary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
-import { Doorbell } from '../../../../src/host/doorbell.ts';
+import { Doorbell } from '../../../../src/host/threads/doorbell.ts';
 import { FakeLink } from '../../../../tools/fuzz/peer/fake-link.ts';
 import { birth, FakeMachineThread, listener, ramBytes, shape, someRam, someState, until } from './host-rig.ts';
 

@@ -11,7 +11,7 @@ import type { Epoch } from '../../../../src/colo/protocol/numbers.ts';
 import { type Calls, Calls as CallsOf, type CallTable, type Handlers } from '../../../../src/colo/side/calls.ts';
 import type { HostBirth, HostListener } from '../../../../src/colo/side/host.ts';
 import type { ColoCalls } from '../../../../src/colo/side/machine-calls.ts';
-import { SharedRange } from '../../../../src/host/mapping.ts';
+import { SharedRange } from '../../../../src/host/mappings/mapping.ts';
 import type { SharedRam } from '../../../../src/memory/guest-ram.ts';
 import { layOutRam } from '../../../../src/memory/regions.ts';
 import { StateImage } from '../../../../src/vmm/vmstate/state-image.ts';

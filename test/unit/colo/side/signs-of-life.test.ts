@@ -7,7 +7,7 @@ import {
   VcpuSigns,
   type WatchedThread,
 } from '../../../../src/colo/side/signs-of-life.ts';
-import { EventFd } from '../../../../src/host/eventfd.ts';
+import { EventFd } from '../../../../src/host/events/eventfd.ts';
 import { IoControl } from '../../../../src/vmm/platform/io-control.ts';
 import { phase } from '../../../../src/vmm/thread/thread-control.ts';
 import { counter, type ExitKind, VcpuControl } from '../../../../src/vmm/vcpu/vcpu-control.ts';

@@ -8,7 +8,7 @@ import { PrimaryHost } from '../../../../src/colo/side/primary/primary-host.ts';
 import { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
 import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../src/colo/side/term-store.ts';
-import { Doorbell } from '../../../../src/host/doorbell.ts';
+import { Doorbell } from '../../../../src/host/threads/doorbell.ts';
 import { temporaryFolder } from '../../../support/vmm-process.ts';
 import {
   birth,

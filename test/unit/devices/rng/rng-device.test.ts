@@ -5,7 +5,7 @@ import { checkRngState } from '../../../../src/devices/rng/rng-state-schema.ts';
 import { SeededRandom } from '../../../../src/devices/rng/seeded-random.ts';
 import { EAGAIN } from '../../../../src/host/errno.ts';
 import { viewMemory } from '../../../../src/host/libc/memory.ts';
-import { kernelRandom } from '../../../../src/host/random.ts';
+import { kernelRandom } from '../../../../src/host/system/random.ts';
 import { MiB, pageSize } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
 import type { ContractDevice } from '../../../support/contract-device.ts';

@@ -1,7 +1,7 @@
 import { test } from 'tap';
 import { SeededRandom } from '../../../../src/devices/rng/seeded-random.ts';
 import { viewMemory } from '../../../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../../../src/host/mapping.ts';
+import { AnonymousMapping } from '../../../../src/host/mappings/mapping.ts';
 
 function rig(t: { teardown(clean: () => unknown): unknown }, seed: number) {
   const memory = new AnonymousMapping('test', 65_536);

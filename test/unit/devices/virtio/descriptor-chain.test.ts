@@ -1,6 +1,6 @@
 import { test } from 'tap';
 import { DescriptorChain } from '../../../../src/devices/virtio/descriptor-chain.ts';
-import { IoVectors } from '../../../../src/host/io-vector.ts';
+import { IoVectors } from '../../../../src/host/mappings/io-vector.ts';
 import { gpa, pageSize } from '../../../../src/memory/address.ts';
 import { bufferedGuestMemory, type GuestMemory } from '../../../../src/memory/guest-memory.ts';
 

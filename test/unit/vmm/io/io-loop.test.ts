@@ -1,8 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import { test } from 'tap';
-import { EPOLLET, EPOLLIN } from '../../../../src/host/epoll.ts';
-import { EventLoop } from '../../../../src/host/event-loop.ts';
-import { EventFd } from '../../../../src/host/eventfd.ts';
+import { EPOLLET, EPOLLIN } from '../../../../src/host/events/epoll.ts';
+import { EventLoop } from '../../../../src/host/events/event-loop.ts';
+import { EventFd } from '../../../../src/host/events/eventfd.ts';
 import { type DrivenDevices, runIoLoop, waitUntilIdle } from '../../../../src/vmm/io/io-loop.ts';
 import { phase, request, ThreadControl } from '../../../../src/vmm/thread/thread-control.ts';
 

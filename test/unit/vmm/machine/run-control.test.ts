@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { Doorbell } from '../../../../src/host/doorbell.ts';
+import { Doorbell } from '../../../../src/host/threads/doorbell.ts';
 import type { MachineParts } from '../../../../src/vmm/machine/machine-parts.ts';
 import { RunControl } from '../../../../src/vmm/machine/run-control.ts';
 import type { ClockState } from '../../../../src/vmm/vmstate/clock-state.ts';

@@ -10,8 +10,8 @@ import type { PrimaryMachineCalls } from '../../../../../src/colo/side/machine-c
 import { PrimaryHost } from '../../../../../src/colo/side/primary/primary-host.ts';
 import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../../src/colo/side/term-store.ts';
-import { Doorbell } from '../../../../../src/host/doorbell.ts';
-import { RecordProducer } from '../../../../../src/host/record-ring.ts';
+import { Doorbell } from '../../../../../src/host/threads/doorbell.ts';
+import { RecordProducer } from '../../../../../src/host/threads/record-ring.ts';
 import type { SharedProtection } from '../../../../../src/vmm/platform/shared-protection.ts';
 import { birth, captured, FakeMachineThread, listener, noPages, Received, shape, someRam, until } from '../host-rig.ts';
 

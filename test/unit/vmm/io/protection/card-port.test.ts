@@ -1,8 +1,8 @@
 import { type Test, test } from 'tap';
 import { EAGAIN } from '../../../../../src/host/errno.ts';
-import { IoVectors } from '../../../../../src/host/io-vector.ts';
 import { viewMemory } from '../../../../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../../../../src/host/mapping.ts';
+import { IoVectors } from '../../../../../src/host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../../../../src/host/mappings/mapping.ts';
 import { CardPort } from '../../../../../src/vmm/io/protection/card-port.ts';
 import { FakePort, packet } from '../../../devices/net/net-rig.ts';
 

@@ -1,7 +1,7 @@
 import { type Test, test } from 'tap';
 import type { NetState } from '../../../../../src/devices/net/net-state.ts';
 import { close, createPipe, tryRead } from '../../../../../src/host/libc/descriptors.ts';
-import { RecordConsumer, recordRingStorage } from '../../../../../src/host/record-ring.ts';
+import { RecordConsumer, recordRingStorage } from '../../../../../src/host/threads/record-ring.ts';
 import { CardPort } from '../../../../../src/vmm/io/protection/card-port.ts';
 import { PacketMirror } from '../../../../../src/vmm/io/protection/packet-mirror.ts';
 import {

@@ -1,9 +1,9 @@
 import { type Test, test } from 'tap';
 import { EAGAIN } from '../../../../../src/host/errno.ts';
-import { IoVectors } from '../../../../../src/host/io-vector.ts';
 import { viewMemory } from '../../../../../src/host/libc/memory.ts';
-import { AnonymousMapping } from '../../../../../src/host/mapping.ts';
-import { RecordProducer, recordRingStorage } from '../../../../../src/host/record-ring.ts';
+import { IoVectors } from '../../../../../src/host/mappings/io-vector.ts';
+import { AnonymousMapping } from '../../../../../src/host/mappings/mapping.ts';
+import { RecordProducer, recordRingStorage } from '../../../../../src/host/threads/record-ring.ts';
 import { CardPort } from '../../../../../src/vmm/io/protection/card-port.ts';
 import { PacketFeed } from '../../../../../src/vmm/io/protection/packet-feed.ts';
 import { SharedTranslation } from '../../../../../src/vmm/io/protection/translation.ts';
