@@ -49,7 +49,8 @@ const tellEveryScans = 10;
 const fullMs = 1;
 
 /**
- * P's packets, for one protection: from when the machine is attached, in epoch 0, until it is detached.
+ * P's packets, for one protection: from when the machine is attached, in epoch 0, until it is detached. Until something is to be
+ * held they go past the rings: there is no checkpoint yet from which S could go on, and the first one has all that they did.
  *
  *     outbox --> to S as `output` --> gate --> TAP, each by the gate's word at that moment; only then its place is free
  *     mirror --> to S as `input`
@@ -195,6 +196,7 @@ export class PrimaryPackets {
 
   /** Nothing leaves but what is permitted. */
   hold(): void {
+    this.#control.mode = packetMode.mirrored;
     this.#gate.set('holding');
     if (this.#gate.held > 0) this.#waitingOutput.waits();
   }
@@ -214,6 +216,7 @@ export class PrimaryPackets {
 
   /** Nothing leaves, ever. What was taken is dropped; what comes fills its ring, and then waits where it is. */
   shut(): void {
+    this.#control.mode = packetMode.mirrored;
     if (this.#parts.record !== undefined) {
       for (const packet of this.#gate.waiting()) this.#record('dropped', packet, 'the other side goes on');
     }

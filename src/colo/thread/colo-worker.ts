@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/system/clock.ts';
 import { compile } from '../../host/system/compiler.ts';
 import { Doorbell } from '../../host/threads/doorbell.ts';
+import { nameThread } from '../../host/threads/thread-name.ts';
 import { backupsAreAStandbys, type ColoMilestone } from '../../vmm/monitor/colo-control.ts';
 import { refusals } from '../core/commands.ts';
 import { Recovery } from '../core/fencing/recovery.ts';
@@ -21,6 +22,7 @@ import type { ColoBirth } from './colo-birth.ts';
 
 /** Body of the colo thread, which decides what leaves: a host for one side of a pair, with Node's own event loop. */
 export function threadMain(): void {
+  nameThread('colo');
   const birth = workerData as ColoBirth;
   const port = parentPort as CallPort;
   const bell = new Doorbell();

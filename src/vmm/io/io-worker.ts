@@ -5,6 +5,7 @@ import type { Fd } from '../../host/libc/descriptors.ts';
 import { Owner } from '../../host/ownership.ts';
 import { compile } from '../../host/system/compiler.ts';
 import { threadId } from '../../host/threads/kick.ts';
+import { nameThread } from '../../host/threads/thread-name.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { viewRam } from '../../memory/ram.ts';
 import { IoControl } from '../platform/io-control.ts';
@@ -33,6 +34,7 @@ export interface IoBirth extends ThreadBirth {
  * @param makeTranslation how packets of a guest that has taken over are translated
  */
 export function ioThreadMain(makeTranslation?: MakeTranslation): void {
+  nameThread('io');
   const birth = workerData as IoBirth;
   const control = new IoControl(birth.control);
   control.tid = threadId();

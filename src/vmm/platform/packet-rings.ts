@@ -61,9 +61,13 @@ export function newPacketControl(): SharedArrayBuffer {
   return control.storage;
 }
 
-/** Rings for one protection, in which packets are mirrored. */
+/** Rings for one protection. Packets go past them until something is to be held. */
 export function newSharedPackets(): SharedPackets {
-  return { control: newPacketControl(), outbox: recordRingStorage(ringBytes), mirror: recordRingStorage(ringBytes) };
+  return {
+    control: new PacketControl().storage,
+    outbox: recordRingStorage(ringBytes),
+    mirror: recordRingStorage(ringBytes),
+  };
 }
 
 /** Of each card's feed: what enters a guest is read at once, so it need not be large. */

@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { Vcpu } from '../../host/kvm/vcpu.ts';
 import type { VcpuHandle } from '../../host/kvm/vm.ts';
 import { threadId } from '../../host/threads/kick.ts';
+import { nameThread } from '../../host/threads/thread-name.ts';
 import { SharedPageCopy } from '../../memory/page-copy.ts';
 import { attachDevices, type SharedPlatform } from '../platform/platform.ts';
 import type { ThreadBirth } from '../thread/controlled-thread.ts';
@@ -24,6 +25,7 @@ export type VcpuReport = GuestEnd;
 /** Body of a vCPU thread. Comes back when the controller wants the thread to end. */
 export function threadMain(): void {
   const { handle, control: storage, platform, copy } = workerData as VcpuBirth;
+  nameThread(`vcpu ${handle.index}`);
   const control = new VcpuControl(storage);
   const vcpu = new Vcpu(handle);
   const pageCopy = new SharedPageCopy(copy);

@@ -8,6 +8,8 @@ import { type Contender, type Stop, setDelay } from './contender.ts';
 import type { Checkpoints } from './service-report.ts';
 
 const patienceMs = 180_000;
+/** Each question takes of a host's one CPU what its guest then has not. */
+const askMs = 1000;
 /** The log keeps some hundred checkpoints: it is read before they are forgotten. */
 const readLogMs = 2000;
 
@@ -56,8 +58,7 @@ export class OurPair implements Contender {
       }
       if (headline === 'PROTECTED') break;
       if (performance.now() > deadline) throw new Error(`the guest is not protected: ${pair.said.a}`);
-      // Each question costs a host with one CPU some milliseconds.
-      await sleep(250);
+      await sleep(askMs);
     }
     if (isCopying) copying(false);
     const [first] = await this.#newStops();

@@ -1,5 +1,6 @@
 import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
+import { nameThread } from '../../../host/threads/thread-name.ts';
 import { MachineWatch } from './machine-watch.ts';
 import { ReadOnlyServer, type Route } from './read-only-server.ts';
 import { whyNotServed } from './web-address.ts';
@@ -10,6 +11,7 @@ const niceness = 10;
 
 /** Body of the web thread: it serves what `--metrics` and `--dashboard` ask for, until it is ended. */
 export function threadMain(): void {
+  nameThread('web');
   const birth = workerData as WebBirth;
   // On Linux this is the calling thread's alone.
   setPriority(0, niceness);

@@ -16,7 +16,6 @@ const past = Number.NEGATIVE_INFINITY;
 function packetsRig(t: Test, ringBytes = 64 * 1024) {
   const taps = [fakeTap(t), fakeTap(t)] as const;
   const control = new PacketControl();
-  control.mode = packetMode.mirrored;
   const shared = {
     control: control.storage,
     outbox: recordRingStorage(ringBytes),
@@ -89,6 +88,15 @@ test('output of an open gate leaves as it comes, by the card it came from, and g
   t.strictSame([taps[0].written(), taps[1].written()], [[1], [2]]);
   t.strictSame(take(), ['output 1 of 0 on 0', 'output 2 of 0 on 1', 'input 3 of 0 on 1']);
   t.strictSame(posted(), []);
+});
+
+test('packets come only from when something is to be held, or nothing may leave', async (t) => {
+  for (const close of ['hold', 'shut'] as const) {
+    const { packets, control } = packetsRig(t);
+    t.equal(control.mode, packetMode.direct);
+    packets[close]();
+    t.equal(control.mode, packetMode.mirrored, close);
+  }
 });
 
 test('held output leaves when its epoch is permitted, in order, and only that', async (t) => {

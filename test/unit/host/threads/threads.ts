@@ -1,11 +1,19 @@
+import { readFileSync } from 'node:fs';
 import { type Fd, tryRead } from '../../../../src/host/libc/descriptors.ts';
 import { DoorbellButton } from '../../../../src/host/threads/doorbell.ts';
 import { Handshake } from '../../../../src/host/threads/handshake.ts';
 import { threadId } from '../../../../src/host/threads/kick.ts';
 import { Mutex } from '../../../../src/host/threads/mutex.ts';
 import { RecordProducer } from '../../../../src/host/threads/record-ring.ts';
+import { nameThread } from '../../../../src/host/threads/thread-name.ts';
 
 /** Bodies of threads that the tests of this folder start. */
+
+/** What the kernel calls this thread, once it was given that name. */
+export function nameOf(name: string): string {
+  nameThread(name);
+  return readFileSync('/proc/thread-self/comm', 'latin1');
+}
 
 /**
  * Adds one to an unprotected number again and again, under the lock, once `threads` threads are there: a thread is done
