@@ -2,7 +2,7 @@ import { type Mutant, mutants, mutated } from './mutants.ts';
 import { type Mode, randomSchedule } from './random-schedule.ts';
 import { Totals } from './report.ts';
 import { runSchedule } from './run.ts';
-import type { Broken, Schedule } from './world/world.ts';
+import type { Broken, Schedule } from './world/schedule.ts';
 
 export interface Campaign {
   readonly totals: Totals;

@@ -1,9 +1,9 @@
 import { whyTurnedAway } from '../../src/colo/core/primary/callers.ts';
-import { diskBlocks } from './world/disk-history.ts';
-import type { PrimarySide } from './world/primary-side.ts';
-import { RandomStream } from './world/random.ts';
-import type { SecondarySide } from './world/secondary-side.ts';
-import { Violation } from './world/violation.ts';
+import { RandomStream } from './world/fakes/random.ts';
+import { Violation } from './world/invariants/violation.ts';
+import type { PrimarySide } from './world/primary/primary-side.ts';
+import { diskBlocks } from './world/resync/disk-history.ts';
+import type { SecondarySide } from './world/secondary/secondary-side.ts';
 import type { World } from './world/world.ts';
 
 type Side = PrimarySide | SecondarySide;

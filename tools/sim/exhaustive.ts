@@ -2,7 +2,7 @@ import type { Fault, FaultKind } from './faults.ts';
 import type { Totals } from './report.ts';
 import { runSchedule } from './run.ts';
 import { simulatedSettings } from './simulated-settings.ts';
-import type { Schedule } from './world/world.ts';
+import type { Schedule } from './world/schedule.ts';
 
 /**
  * The small model: a pair is made, and goes through its first checkpoints. Every fault is tried before every effect, then every

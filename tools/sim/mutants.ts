@@ -3,8 +3,8 @@ import { type Rules, specification } from '../../src/colo/core/rules.ts';
 import { next } from '../../src/colo/protocol/numbers.ts';
 import type { Mode } from './random-schedule.ts';
 import { simulatedRecovery } from './simulated-settings.ts';
-import { type ResyncRules, resyncRules } from './world/disk-history.ts';
-import type { Broken } from './world/world.ts';
+import { type ResyncRules, resyncRules } from './world/resync/disk-history.ts';
+import type { Broken } from './world/schedule.ts';
 
 /** A rule of the specification, broken. The simulation must notice. */
 export interface Mutant {

@@ -1,8 +1,8 @@
 import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { overloadEndsMs } from './simulated-settings.ts';
-import { RandomStream } from './world/random.ts';
-import type { SecondarySide } from './world/secondary-side.ts';
-import { Violation } from './world/violation.ts';
+import { RandomStream } from './world/fakes/random.ts';
+import { Violation } from './world/invariants/violation.ts';
+import type { SecondarySide } from './world/secondary/secondary-side.ts';
 import type { Successors, World } from './world/world.ts';
 
 /** How often it is looked what became of the pair, ms. */

@@ -1,8 +1,8 @@
 import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { type Fault, type FaultKind, faultKinds } from './faults.ts';
 import { overloadEndsMs, simulatedRecovery, simulatedSettings } from './simulated-settings.ts';
-import { RandomStream } from './world/random.ts';
-import type { Schedule } from './world/world.ts';
+import { RandomStream } from './world/fakes/random.ts';
+import type { Schedule } from './world/schedule.ts';
 
 /** `cycles`: one guest, many pairs, one after the other (see cycles.ts); `overload`: a host that is starved (see overload.ts). */
 export const modes = ['safety', 'liveness', 'cycles', 'overload'] as const;

@@ -2,7 +2,7 @@ import { describe, faultKinds } from './faults.ts';
 import type { Outcome } from './run.ts';
 import { runSchedule } from './run.ts';
 import { shrink } from './shrink.ts';
-import type { Schedule, WorldOptions } from './world/world.ts';
+import type { Schedule, WorldOptions } from './world/schedule.ts';
 
 /** What many schedules came to. */
 export class Totals {

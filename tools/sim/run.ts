@@ -1,10 +1,11 @@
 import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { Cycles } from './cycles.ts';
 import { Overload } from './overload.ts';
-import { applyFault } from './world/apply-fault.ts';
-import { Violation } from './world/violation.ts';
-import { Watchdog } from './world/watchdog.ts';
-import { type Schedule, World, type WorldOptions } from './world/world.ts';
+import { applyFault } from './world/faults/apply-fault.ts';
+import { Violation } from './world/invariants/violation.ts';
+import { Watchdog } from './world/invariants/watchdog.ts';
+import type { Schedule, WorldOptions } from './world/schedule.ts';
+import { World } from './world/world.ts';
 
 /** What came of a schedule. */
 export interface Outcome {
@@ -36,8 +37,8 @@ export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Out
   }
   return {
     violation,
-    effects: world.lineage.effects,
-    faults: world.lineage.faultsApplied,
+    effects: world.lineage.faults.effects,
+    faults: world.lineage.faults.applied,
     frames: world.lineage.worlds.reduce((sum, { network }) => sum + network.frames, 0),
     answered: world.clients.answered,
   };

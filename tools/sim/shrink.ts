@@ -1,5 +1,5 @@
 import { runSchedule } from './run.ts';
-import type { Schedule, WorldOptions } from './world/world.ts';
+import type { Schedule, WorldOptions } from './world/schedule.ts';
 
 /** The same violation with as few faults as will do, in as short a time. */
 export function shrink(schedule: Schedule, options: Pick<WorldOptions, 'rules'> = {}): Schedule {

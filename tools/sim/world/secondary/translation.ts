@@ -1,5 +1,5 @@
-import type { Rules } from '../../../src/colo/core/rules.ts';
-import { type Answer, clientCount, type Request } from './fake-guest.ts';
+import type { Rules } from '../../../../src/colo/core/rules.ts';
+import { type Answer, clientCount, type Request } from '../fakes/fake-guest.ts';
 
 /**
  * Sequence numbers of S's guest into P's (spec A.6): each guest numbers a new connection as it likes. A client's question says how

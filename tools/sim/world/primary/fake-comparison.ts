@@ -1,5 +1,5 @@
-import type { Rules } from '../../../src/colo/core/rules.ts';
-import { type Answer, clientCount } from './fake-guest.ts';
+import type { Rules } from '../../../../src/colo/core/rules.ts';
+import { type Answer, clientCount } from '../fakes/fake-guest.ts';
 
 /** What the comparison says of packets, by their numbers. */
 export interface ComparisonListener {

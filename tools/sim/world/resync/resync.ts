@@ -1,10 +1,10 @@
-import { blockBits, setShared } from '../../../src/block/replicated/changed-blocks.ts';
-import type { Generation, History, Suspicion } from '../../../src/colo/disk/history/history.ts';
-import { ResyncState } from '../../../src/colo/disk/history/resync-state.ts';
-import { SyncPlan } from '../../../src/colo/disk/sync-plan.ts';
-import type { Epoch } from '../../../src/colo/protocol/numbers.ts';
+import { blockBits, setShared } from '../../../../src/block/replicated/changed-blocks.ts';
+import type { Generation, History, Suspicion } from '../../../../src/colo/disk/history/history.ts';
+import { ResyncState } from '../../../../src/colo/disk/history/resync-state.ts';
+import { SyncPlan } from '../../../../src/colo/disk/sync-plan.ts';
+import type { Epoch } from '../../../../src/colo/protocol/numbers.ts';
+import { Violation } from '../invariants/violation.ts';
 import { diskBlocks, diskSizes, isInRegions, placeOf, type ResyncRules } from './disk-history.ts';
-import { Violation } from './violation.ts';
 
 /**
  * What a primary's process knows of its standby's disk: the product's ResyncState, and an onlooker who remembers what the standby said

@@ -1,5 +1,5 @@
-import type { ArbiterAnswer } from '../../../src/colo/core/events.ts';
-import type { Role } from '../../../src/colo/protocol/numbers.ts';
+import type { ArbiterAnswer } from '../../../../src/colo/core/events.ts';
+import type { Role } from '../../../../src/colo/protocol/numbers.ts';
 import type { Agenda } from './agenda.ts';
 import type { RandomStream } from './random.ts';
 

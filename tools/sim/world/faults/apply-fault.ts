@@ -1,8 +1,8 @@
-import { peerOf } from '../../../src/colo/protocol/numbers.ts';
-import type { Fault } from '../faults.ts';
+import { peerOf } from '../../../../src/colo/protocol/numbers.ts';
+import type { Fault } from '../../faults.ts';
+import type { Watchdog } from '../invariants/watchdog.ts';
+import type { World } from '../world.ts';
 import { hostileFrame } from './hostile-frame.ts';
-import type { Watchdog } from './watchdog.ts';
-import type { World } from './world.ts';
 
 /** Makes it happen. */
 export function applyFault(world: World, watchdog: Watchdog, { kind, side: role, durationMs, amount }: Fault): void {
@@ -71,11 +71,11 @@ export function applyFault(world: World, watchdog: Watchdog, { kind, side: role,
     }
     case 'card-stalls':
       // One card for clients and peer: for a while nothing goes out, and the peer is told that the connection broke.
-      side.tapBusyUntil = agenda.now + 60 + amount * 100;
+      side.tap.busyUntil = agenda.now + 60 + amount * 100;
       network.break(role);
       return;
     case 'tap-busy':
-      side.tapBusyUntil = agenda.now + Math.min(durationMs, 300);
+      side.tap.busyUntil = agenda.now + Math.min(durationMs, 300);
       return;
     case 'disk-slow':
       side.disk.latencyMs = 1 + amount * 60;

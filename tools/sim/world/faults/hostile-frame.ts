@@ -1,9 +1,9 @@
-import type { Frame } from '../../../src/colo/protocol/frame.ts';
-import { FrameReader } from '../../../src/colo/protocol/frame-reader.ts';
-import type { Message } from '../../../src/colo/protocol/messages.ts';
-import { epoch, peerOf, type Role, term } from '../../../src/colo/protocol/numbers.ts';
-import { ProtocolError } from '../../../src/colo/protocol/protocol-error.ts';
-import type { World } from './world.ts';
+import type { Frame } from '../../../../src/colo/protocol/frame.ts';
+import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
+import type { Message } from '../../../../src/colo/protocol/messages.ts';
+import { epoch, peerOf, type Role, term } from '../../../../src/colo/protocol/numbers.ts';
+import { ProtocolError } from '../../../../src/colo/protocol/protocol-error.ts';
+import type { World } from '../world.ts';
 
 const bytes = new Uint8Array(8);
 const far = 1000;

@@ -1,10 +1,10 @@
-import type { Notice } from '../../../src/colo/core/events.ts';
-import { pairingPatience } from '../../../src/colo/core/fencing/heartbeat.ts';
-import { peerOf, type Role } from '../../../src/colo/protocol/numbers.ts';
-import type { PrimarySide } from './primary-side.ts';
-import type { SecondarySide } from './secondary-side.ts';
+import type { Notice } from '../../../../src/colo/core/events.ts';
+import { pairingPatience } from '../../../../src/colo/core/fencing/heartbeat.ts';
+import { peerOf, type Role } from '../../../../src/colo/protocol/numbers.ts';
+import type { PrimarySide } from '../primary/primary-side.ts';
+import type { SecondarySide } from '../secondary/secondary-side.ts';
+import type { World } from '../world.ts';
 import { Violation } from './violation.ts';
-import type { World } from './world.ts';
 
 const everyMs = 40;
 /** A clock may be so much slower than time. */
@@ -93,11 +93,14 @@ export class Watchdog {
     const clog = (network.clogged.primary?.upTo ?? 0) + (network.clogged.secondary?.upTo ?? 0);
     const slow = network.slowMs.primary + network.slowMs.secondary + clog;
     // What a peer has sent before it let this side go may be on its way for long, and counts as a sign of it.
-    if (waitsForPeer.has(side.place) && now - side.placeSince > settings.stepMs * slowest + 60 + slow * 2) {
-      throw new Violation('C.5', `${side.place} for ${Math.round(now - side.placeSince)} ms`);
+    if (
+      waitsForPeer.has(side.progress.place) &&
+      now - side.progress.placeSince > settings.stepMs * slowest + 60 + slow * 2
+    ) {
+      throw new Violation('C.5', `${side.progress.place} for ${Math.round(now - side.progress.placeSince)} ms`);
     }
     const peer = this.#world.side(peerOf(side.role));
-    const since = Math.max(peer.unwellSince, peer.heardUntil, side.phaseSince);
+    const since = Math.max(peer.unwellSince, peer.heardUntil, side.progress.phaseSince);
     const silence = pairs.has(side.core.phase) ? settings.detectMs * pairingPatience : settings.detectMs;
     const longest = (silence + settings.heartbeatMs * 2) * slowest + 40 + slow * 2;
     if (countsOnPeer.has(side.core.phase) && !peer.isWell && now - since > longest) {
@@ -105,15 +108,20 @@ export class Watchdog {
     }
     const { primary } = this.#world;
     const waits = (primary.gate.newest ?? -1) >= primary.epoch;
-    if (primary.mode === 'buffered' && side.place === 'primary protected/idle' && waits && now - side.placeSince > 30) {
+    if (
+      primary.mode === 'buffered' &&
+      side.progress.place === 'primary protected/idle' &&
+      waits &&
+      now - side.progress.placeSince > 30
+    ) {
       throw new Violation(
         'B.8',
-        `output is held for ${Math.round(now - side.placeSince)} ms, and no checkpoint begins`,
+        `output is held for ${Math.round(now - side.progress.placeSince)} ms, and no checkpoint begins`,
       );
     }
-    const { resetAt } = this.#world;
-    if (resetAt !== undefined && side.role === 'primary' && side.place === 'primary protected/idle') {
-      const limit = Math.max(resetAt, side.placeSince) + 10;
+    const { resetAt } = this.#world.truths;
+    if (resetAt !== undefined && side.role === 'primary' && side.progress.place === 'primary protected/idle') {
+      const limit = Math.max(resetAt, side.progress.placeSince) + 10;
       if (now > limit) throw new Violation('B.13', 'no checkpoint followed the reset');
     }
   }

@@ -1,5 +1,5 @@
+import { diskBlocks } from '../resync/disk-history.ts';
 import type { Agenda } from './agenda.ts';
-import { diskBlocks } from './disk-history.ts';
 
 /** A disk with a cache that a loss of power empties. Requests are done in order. */
 export class FakeDisk {

@@ -1,7 +1,7 @@
+import { Violation } from '../invariants/violation.ts';
 import type { Agenda } from './agenda.ts';
 import { type Answer, clientCount, opensConnection, type Request } from './fake-guest.ts';
 import type { RandomStream } from './random.ts';
-import { Violation } from './violation.ts';
 
 const retransmitMs = 120;
 /** What is acknowledged is asked again only when there is no answer for so long. */

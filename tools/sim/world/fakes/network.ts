@@ -1,8 +1,8 @@
-import type { Frame } from '../../../src/colo/protocol/frame.ts';
-import { FrameReader } from '../../../src/colo/protocol/frame-reader.ts';
-import { encodeFrame } from '../../../src/colo/protocol/message-codec.ts';
-import { type StreamName, streamOf, streams } from '../../../src/colo/protocol/message-table.ts';
-import { peerOf, type Role } from '../../../src/colo/protocol/numbers.ts';
+import type { Frame } from '../../../../src/colo/protocol/frame.ts';
+import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
+import { encodeFrame } from '../../../../src/colo/protocol/message-codec.ts';
+import { type StreamName, streamOf, streams } from '../../../../src/colo/protocol/message-table.ts';
+import { peerOf, type Role } from '../../../../src/colo/protocol/numbers.ts';
 import type { Agenda } from './agenda.ts';
 import type { RandomStream } from './random.ts';
 

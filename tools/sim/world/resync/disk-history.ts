@@ -1,6 +1,6 @@
-import { changedBlockBytes } from '../../../src/block/replicated/changed-blocks.ts';
-import { regionBitmapBytes, regionBytes, regionPlaces } from '../../../src/block/replicated/region-file.ts';
-import type { Generation, History } from '../../../src/colo/disk/history/history.ts';
+import { changedBlockBytes } from '../../../../src/block/replicated/changed-blocks.ts';
+import { regionBitmapBytes, regionBytes, regionPlaces } from '../../../../src/block/replicated/region-file.ts';
+import type { Generation, History } from '../../../../src/colo/disk/history/history.ts';
 
 /** When a machine may forget where its disk differs from the other one's: as src/colo/disk/history has it, or broken by a mutant. */
 export interface ResyncRules {

@@ -1,0 +1,123 @@
+import { blockCount } from '../fakes/fake-guest.ts';
+import { diskBlocks } from '../resync/disk-history.ts';
+import type { Resync } from '../resync/resync.ts';
+import type { ForwardedDisk } from './forwarded-disk.ts';
+import type { PrimaryProcess } from './primary-process.ts';
+
+/**
+ * The first copy of a pairing, where the disks may differ: what both sides know of that, or everything. From then on both disks are of
+ * another generation.
+ */
+export class DiskCopy {
+  readonly #side: PrimaryProcess;
+  readonly #resync: Resync;
+  readonly #forwarded: ForwardedDisk;
+  /** Of this pairing, and whether the standby's disk has it. */
+  #generation = '';
+  #isRenewed = false;
+  #inStep = false;
+  /** The one that is under way. */
+  #copy = 0;
+
+  constructor(side: PrimaryProcess, resync: Resync, forwarded: ForwardedDisk) {
+    this.#side = side;
+    this.#resync = resync;
+    this.#forwarded = forwarded;
+  }
+
+  get generation(): string {
+    return this.#generation;
+  }
+
+  /** Both disks are of the generation. */
+  get isRenewed(): boolean {
+    return this.#isRenewed;
+  }
+
+  /** The standby's disk is equal. */
+  get inStep(): boolean {
+    return this.#inStep;
+  }
+
+  beginPairing(): void {
+    this.#resync.beginPairing();
+    this.#generation = this.#side.world.standbyLink.newGeneration();
+    this.#isRenewed = false;
+  }
+
+  begin(): void {
+    const { world, guest } = this.#side;
+    const copy = ++this.#copy;
+    this.#inStep = false;
+    if (!world.remembers) {
+      this.#synchronise(copy, guest.blocks.keys());
+      return;
+    }
+    const kind = this.#resync.meet(world.standbyLink.history());
+    world.count(kind === 'all' ? 'copies of a whole disk' : 'copies of what may differ');
+    const { left } = this.#resync;
+    if (left < diskBlocks) world.count('copies of less than a disk');
+    if (left > blockCount && left < diskBlocks) world.count('copies that go on where they were');
+    this.#renew(copy);
+  }
+
+  /** What was written before is durable on P's disk when that becomes of the new generation, and then S's does. */
+  #renew(copy: number): void {
+    const side = this.#side;
+    const generation = this.#generation;
+    side.post({ kind: 'copy-waits', owed: 'disk-generation' });
+    side.disk.flush((error) =>
+      side.process(() => {
+        if (error !== undefined || !this.#isUnderWay(copy)) return;
+        side.history.renew(generation, this.#resync.suspect);
+        this.#resync.renew(generation);
+        side.world.standbyLink.renew(generation, () => {
+          if (!this.#isUnderWay(copy)) return;
+          this.#resync.renewed(generation);
+          this.#isRenewed = true;
+          this.#moves();
+          this.#synchronise(copy, this.#resync.copy());
+        });
+      }),
+    );
+  }
+
+  /** A block is sent as it is now, among the writes, as far as S's log has room. */
+  #synchronise(copy: number, blocks: Iterator<number>, first?: number, isWaiting = false): void {
+    const side = this.#side;
+    for (let block = first ?? nextOf(blocks); block !== undefined; block = nextOf(blocks)) {
+      const waits = block;
+      if (!this.#isUnderWay(copy)) return;
+      if (this.#forwarded.mustWait) {
+        if (!isWaiting) this.#forwarded.copyWaits();
+        side.world.agenda.after(1, () => side.process(() => this.#synchronise(copy, blocks, waits, true)));
+        return;
+      }
+      if (isWaiting) {
+        this.#forwarded.copyHasRoom();
+        this.#moves();
+      }
+      isWaiting = false;
+      const value = side.guest.blocks[block] ?? (side.disk.cached[block] as number);
+      if (side.world.remembers) this.#resync.copies(block, value);
+      side.world.count('blocks copied');
+      this.#forwarded.forward(block, value);
+    }
+    this.#inStep = true;
+    side.post({ kind: 'disks-in-step' });
+  }
+
+  #isUnderWay(copy: number): boolean {
+    return copy === this.#copy && this.#side.attached && this.#side.session !== undefined;
+  }
+
+  #moves(): void {
+    this.#side.post({ kind: 'copy-waits', owed: undefined });
+    this.#side.progress.moved();
+  }
+}
+
+function nextOf(blocks: Iterator<number>): number | undefined {
+  const { done, value } = blocks.next();
+  return done === true ? undefined : value;
+}

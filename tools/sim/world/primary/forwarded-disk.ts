@@ -1,0 +1,117 @@
+import type { Epoch } from '../../../../src/colo/protocol/numbers.ts';
+import type { DiskRequest } from '../fakes/fake-guest.ts';
+import { toBytes } from '../fakes/numbers-as-bytes.ts';
+import type { Resync } from '../resync/resync.ts';
+import type { PrimaryProcess } from './primary-process.ts';
+import type { WriteMarks } from './write-marks.ts';
+
+const roomForBlock = 'room in the disk log';
+
+/** A write's data: block and value. */
+const writeBytes = 16;
+
+/** P's disk: what the guest writes goes to it and to S, as far as S's disk log has room. The first copy has its turns there too. */
+export class ForwardedDisk {
+  readonly #side: PrimaryProcess;
+  readonly #resync: Resync;
+  readonly #marks: WriteMarks;
+  /** Writes that were forwarded in this epoch. */
+  #items = 0;
+  /** The copy waits for room, and the guest had the last. */
+  #isCopysTurn = false;
+  #copyOwed = false;
+  /** Bytes, when the standby told last. */
+  #outstanding = 0;
+
+  constructor(side: PrimaryProcess, resync: Resync, marks: WriteMarks) {
+    this.#side = side;
+    this.#resync = resync;
+    this.#marks = marks;
+  }
+
+  beginPairing(): void {
+    this.#items = 0;
+  }
+
+  /** Nobody is sent anything any more. */
+  endPairing(): void {
+    this.copyHasRoom();
+    this.pump();
+  }
+
+  endEpoch(epoch: Epoch): void {
+    this.#side.send({ kind: 'disk-end', epoch, items: this.#items });
+    this.#items = 0;
+  }
+
+  /** S's disk log is full. */
+  get mustWait(): boolean {
+    return this.#side.primary.diskWindow.mustWait;
+  }
+
+  copyWaits(): void {
+    this.#copyOwed = true;
+    this.#side.post({ kind: 'copy-waits', owed: roomForBlock });
+  }
+
+  copyHasRoom(): void {
+    this.#copyOwed = false;
+    this.#isCopysTurn = false;
+  }
+
+  /** A write on its way to S. */
+  forward(block: number, value: number): void {
+    const side = this.#side;
+    this.#items++;
+    const data = toBytes([block, value]);
+    side.send({ kind: 'disk-write', epoch: side.epoch, disk: 0, offset: block * writeBytes, data });
+    if (side.primary.diskWindow.forward(writeBytes)) side.post({ kind: 'disk-log-half' });
+  }
+
+  /** Takes what is in the guest's queue. */
+  pump(): void {
+    const side = this.#side;
+    const { world, guest, attached } = side;
+    for (const request of guest.queue) {
+      if (request.taken) continue;
+      if (attached && (this.mustWait || this.#isCopysTurn)) {
+        world.count('the guest waits for room in the disk log');
+        return;
+      }
+      guest.taken(request);
+      this.#marks.wrote(request.block, attached ? side.epoch : 0);
+      if (attached) {
+        this.#resync.sends(request.block, request.value);
+        this.forward(request.block, request.value);
+        this.#isCopysTurn = this.#copyOwed;
+      } else this.#resync.note(request.block);
+      side.disk.write(request.block, request.value, (error) => this.#written(request, error));
+    }
+  }
+
+  #written(request: DiskRequest, error: string | undefined): void {
+    const side = this.#side;
+    if (error !== undefined) {
+      side.diskFailed(error);
+      return;
+    }
+    if (!request.flush) side.process(() => side.completed(request));
+    else {
+      side.disk.flush((failed) => {
+        if (failed !== undefined) side.diskFailed(failed);
+        else side.process(() => side.completed(request));
+      });
+    }
+  }
+
+  /** A frame came: a heartbeat tells how much of the disk log is laid down. */
+  heard(isHeartbeat: boolean): void {
+    const { diskWindow } = this.#side.primary;
+    if (isHeartbeat && this.#copyOwed && diskWindow.outstandingBytes < this.#outstanding) {
+      this.#side.post({ kind: 'copy-waits', owed: roomForBlock });
+      this.#side.progress.moved();
+    }
+    this.#outstanding = diskWindow.outstandingBytes;
+    if (this.#side.guest.queue.length > 0) this.pump();
+  }
+}

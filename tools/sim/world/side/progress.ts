@@ -1,0 +1,46 @@
+import type { Role } from '../../../../src/colo/protocol/numbers.ts';
+import type { Agenda } from '../fakes/agenda.ts';
+
+/** Where a side's core is, and since when: the watchdog looks at that. Time in which the side was unwell does not count. */
+export class Progress {
+  readonly #agenda: Agenda;
+  readonly #role: Role;
+  readonly #count: (place: string) => void;
+  /** Role, phase and step. */
+  place = '';
+  /** When it came there, or what it waits for came in part. */
+  placeSince = 0;
+  phaseSince = 0;
+  #phase = '';
+  #step = '';
+
+  /** @param count told of each place that it comes to */
+  constructor(agenda: Agenda, role: Role, count: (place: string) => void) {
+    this.#agenda = agenda;
+    this.#role = role;
+    this.#count = count;
+  }
+
+  /** The core may have moved. */
+  notice({ phase, step }: { readonly phase: string; readonly step: string }): void {
+    if (phase === this.#phase && step === this.#step) return;
+    const { now } = this.#agenda;
+    if (phase !== this.#phase) this.phaseSince = now;
+    this.#phase = phase;
+    this.#step = step;
+    this.place = `${this.#role} ${phase}/${step}`;
+    this.placeSince = now;
+    this.#count(this.place);
+  }
+
+  /** What it waits for came, in part: its patience begins anew. */
+  moved(): void {
+    this.placeSince = this.#agenda.now;
+  }
+
+  /** It is well again: all patience begins anew. */
+  restart(): void {
+    this.placeSince = this.#agenda.now;
+    this.phaseSince = this.placeSince;
+  }
+}
