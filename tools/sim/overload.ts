@@ -94,11 +94,9 @@ export class Overload {
     this.#world.trace(undefined, `-- the ${this.#starved}'s host lacks ${this.#scarcity} for ${ms.toFixed(0)} ms`);
     this.#world.count(`starved of ${this.#scarcity}: ${this.#starved}`);
     if (this.#scarcity === 'link') {
-      network.slowMs.primary = ms;
-      network.slowMs.secondary = ms;
+      for (const role of ['primary', 'secondary'] as const) network.slow(role, ms);
       agenda.after(ms, () => {
-        network.slowMs.primary = 0;
-        network.slowMs.secondary = 0;
+        for (const role of ['primary', 'secondary'] as const) network.slow(role, 0);
       });
       return;
     }

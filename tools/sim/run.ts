@@ -72,7 +72,7 @@ function heal(world: World, role: Role): void {
   side.clock.setRate(world.agenda.now, 1);
   // A link so slow that heartbeats still pass is no failure: it would only be slow.
   for (const from of ['primary', 'secondary'] as const) {
-    world.network.slowMs[from] = 0;
+    world.network.slow(from, 0);
     world.network.clogged[from] = undefined;
   }
   world.arbiter.down = false;

@@ -44,8 +44,13 @@ export class PeerNetwork {
   #sessions = 0;
   /** One stream may be slower than the others all the time, ms. */
   readonly #laggard: StreamName | undefined;
-  /** Extra delay of what this side sends, ms. */
-  readonly slowMs: Record<Role, number> = { primary: 0, secondary: 0 };
+  /** Extra delay of what this side sends, at most, ms. */
+  readonly #slowMs: Record<Role, number> = { primary: 0, secondary: 0 };
+  /** What was sent while it was more arrives until then. */
+  readonly #wasSlow: Record<Role, { readonly ms: number; readonly until: number }> = {
+    primary: { ms: 0, until: 0 },
+    secondary: { ms: 0, until: 0 },
+  };
   /** What this side sends comes later and later: since when, and up to how many ms. */
   readonly clogged: Record<Role, { readonly since: number; readonly upTo: number } | undefined> = {
     primary: undefined,
@@ -128,6 +133,19 @@ export class PeerNetwork {
     if (this.#session !== undefined) this.#session.silent[side] = true;
   }
 
+  /** What this side sends from now on arrives up to so many ms later. */
+  slow(from: Role, ms: number): void {
+    const before = this.#slowMs[from];
+    if (ms < before) this.#wasSlow[from] = { ms: before, until: this.#agenda.now + before };
+    this.#slowMs[from] = ms;
+  }
+
+  /** How much later what this side sends may arrive, or has sent and is still on its way, ms. */
+  mostDelay(from: Role): number {
+    const { ms, until } = this.#wasSlow[from];
+    return Math.max(this.#slowMs[from], this.#agenda.now < until ? ms : 0) + (this.clogged[from]?.upTo ?? 0);
+  }
+
   /** It makes room for bulk. */
   reads(side: Role): boolean {
     return this.#session?.silent[side] !== true;
@@ -184,6 +202,7 @@ export class PeerNetwork {
     const clog = this.clogged[from];
     const late = clog === undefined ? 0 : Math.min(clog.upTo, (this.#agenda.now - clog.since) * 0.8);
     const usual = this.#random.between(0.1, 1) * factor + late;
-    return this.slowMs[from] === 0 ? usual : usual + this.#random.between(0, this.slowMs[from]);
+    const slow = this.#slowMs[from];
+    return slow === 0 ? usual : usual + this.#random.between(0, slow);
   }
 }

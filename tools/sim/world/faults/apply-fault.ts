@@ -52,9 +52,9 @@ export function applyFault(world: World, watchdog: Watchdog, { kind, side: role,
       network.break();
       return;
     case 'link-slow':
-      network.slowMs[role] = 2 + amount * 150;
+      network.slow(role, 2 + amount * 150);
       later(() => {
-        network.slowMs[role] = 0;
+        network.slow(role, 0);
       });
       return;
     case 'link-fades': {

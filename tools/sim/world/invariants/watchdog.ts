@@ -90,8 +90,7 @@ export class Watchdog {
     }
     if (!side.isWell || !this.#world.clocksHonest) return;
     const { settings } = schedule;
-    const clog = (network.clogged.primary?.upTo ?? 0) + (network.clogged.secondary?.upTo ?? 0);
-    const slow = network.slowMs.primary + network.slowMs.secondary + clog;
+    const slow = network.mostDelay('primary') + network.mostDelay('secondary');
     // What a peer has sent before it let this side go may be on its way for long, and counts as a sign of it.
     if (
       waitsForPeer.has(side.progress.place) &&

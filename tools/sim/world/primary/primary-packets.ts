@@ -5,7 +5,10 @@ import type { ComparedOutput } from './compared-output.ts';
 import type { OutputWaits } from './output-waits.ts';
 import type { PrimaryProcess } from './primary-process.ts';
 
-/** Packets into P's guest and out of it: mirrored to S, and held at the gate until S owns a state that explains them. */
+/**
+ * Packets into P's guest and out of it. From when output is held they are mirrored to S, and held at the gate until S owns a state that
+ * explains them; before, S hears of none: its first checkpoint has all that they did.
+ */
 export class PrimaryPackets {
   readonly #side: PrimaryProcess;
   readonly #compared: ComparedOutput;
@@ -21,12 +24,16 @@ export class PrimaryPackets {
     this.#waits = waits;
   }
 
-  /** What waits was said before this pair began, or in another one: it is the first epoch's, whatever it was. */
   beginPairing(): void {
     this.#items = 0;
+  }
+
+  /** What waits is the open epoch's from now on, also what was said before this pair began, or in another one. */
+  hold(): void {
     const { gate, epoch } = this.#side;
     const waiting = gate.waiting();
     gate.clear();
+    gate.set('holding');
     for (const answer of waiting) {
       gate.take(answer, epoch);
       this.#mirror(answer);
@@ -46,7 +53,7 @@ export class PrimaryPackets {
 
   /** A question enters the guest: S's gets it as well. */
   input({ client, number, base, echo }: Request): void {
-    if (!this.#side.attached) return;
+    if (!this.#holds) return;
     this.#items++;
     const data = toBytes([client, number, base, echo]);
     this.#side.send({ kind: 'input', epoch: this.#side.epoch, card: 0, data });
@@ -54,21 +61,27 @@ export class PrimaryPackets {
 
   /** The guest said it. */
   output(answer: Answer): void {
-    const { attached, mode, gate } = this.#side;
-    if (attached && mode === 'comparing') {
-      const number = this.#hold(answer);
-      if (gate.mode === 'holding') this.#compared.primarySaid(number, answer);
+    if (!this.#holds) {
+      this.#take(answer);
       return;
     }
-    if (attached) this.#mirror(answer);
-    if (attached && gate.mode === 'holding' && !this.#outputWaits) {
-      this.#outputWaits = true;
-      this.#hold(answer);
-      this.#side.post({ kind: 'output-waits' });
-    } else this.#hold(answer);
+    if (this.#side.mode === 'comparing') {
+      this.#compared.primarySaid(this.#take(answer), answer);
+      return;
+    }
+    this.#mirror(answer);
+    this.#take(answer);
+    if (this.#outputWaits) return;
+    this.#outputWaits = true;
+    this.#side.post({ kind: 'output-waits' });
   }
 
-  #hold(answer: Answer): number {
+  get #holds(): boolean {
+    const { attached, gate } = this.#side;
+    return attached && gate.mode === 'holding';
+  }
+
+  #take(answer: Answer): number {
     const number = this.#side.output(answer, this.#side.epoch);
     this.#waits.said(number);
     return number;

@@ -128,6 +128,9 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
         this.attached = false;
         this.#forwarded.endPairing();
         return;
+      case 'hold':
+        this.#packets.hold();
+        return;
       case 'synchronise-disks':
         world.agenda.after(world.random.between(1, 6), () => this.process(() => this.#copy.begin()));
         return;

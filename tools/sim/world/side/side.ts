@@ -55,6 +55,8 @@ export abstract class Side<E extends { readonly kind: string }>
   durableTerm: number;
   diskFailureKnown = false;
   session: number | undefined;
+  /** The last one that is over. */
+  #lastSession = -1;
 
   constructor(
     world: Surroundings,
@@ -114,11 +116,17 @@ export abstract class Side<E extends { readonly kind: string }>
 
   frame(session: number, frame: Frame): void {
     this.process(() => {
-      if (this.session !== undefined && session !== this.session) return;
-      this.session ??= session;
+      // What came while a frozen process had not yet closed its connection is nobody's.
+      if (session !== (this.session ?? session) || session <= this.#lastSession) return;
+      this.session = session;
       this.#handle({ kind: 'frame', frame });
       this.afterFrame(frame.message);
     });
+  }
+
+  #endSession(): void {
+    this.#lastSession = this.session ?? this.#lastSession;
+    this.session = undefined;
   }
 
   /** Bytes or frames that no honest peer sends. */
@@ -130,7 +138,7 @@ export abstract class Side<E extends { readonly kind: string }>
   closed(session: number, by: 'peer' | 'network'): void {
     this.process(() => {
       if (session !== this.session) return;
-      this.session = undefined;
+      this.#endSession();
       this.#handle({ kind: 'closed', by });
     });
   }
@@ -195,7 +203,7 @@ export abstract class Side<E extends { readonly kind: string }>
         this.send(step.message, step.term);
         return;
       case 'close':
-        this.session = undefined;
+        this.#endSession();
         world.network.close(this.role);
         return;
       case 'timer':
@@ -212,9 +220,6 @@ export abstract class Side<E extends { readonly kind: string }>
       case 'permit':
         this.gate.permit(step.through, step.until);
         this.tap.drain();
-        return;
-      case 'hold':
-        this.gate.set('holding');
         return;
       case 'open':
         this.gate.set('direct');
