@@ -3,7 +3,7 @@ import { runLabCampaign } from '../../tools/chaos/lab/campaign.ts';
 import { roundLines } from '../../tools/chaos/lab/report.ts';
 import { chooseMode, readModeFacts } from '../../tools/lab/mode.ts';
 
-const rounds = 3;
+const rounds = 4;
 
 const skip =
   chooseMode(readModeFacts(), process.env.LAB).mode === 'native'
@@ -14,7 +14,7 @@ const skip =
 
 t.test('services of a Debian guest outlive what happens to one of its hosts', { timeout: 0, skip }, async (t) => {
   const { results } = await runLabCampaign({
-    ...{ rounds, seed: 110, faults: '', progress: () => {} },
+    ...{ rounds, seed: 110, faults: '', life: 2, progress: () => {} },
     onRound: (round, result) => {
       for (const line of roundLines(round, rounds, result)) t.comment(line);
       t.same(result.violations, [], `${result.fault}, ${result.moment}`);

@@ -48,6 +48,7 @@ interface LabOptions {
   readonly rounds: number;
   readonly seed: number;
   readonly faults: string;
+  readonly life: number;
   readonly compare?: boolean;
   readonly verbose?: boolean;
   readonly json?: boolean;
@@ -56,7 +57,7 @@ interface LabOptions {
 program
   .command('lab')
   .description(
-    'A Debian guest with real services on two emulated hosts; clients and etcd outside them. A new pair each round.',
+    'A Debian guest with real services on two emulated hosts; clients and etcd outside them. It is protected again from one round to the next.',
   )
   .option('--rounds <n>', 'rounds, each with one fault', wholeNumber, 6)
   .option(
@@ -66,6 +67,12 @@ program
     Date.now() % 1_000_000,
   )
   .option('--faults <word>', 'only faults that have this in their names', '')
+  .option(
+    '--life <n>',
+    'rounds that one guest lives through; then its disk is compared, and another one comes',
+    wholeNumber,
+    4,
+  )
   .option('--compare', 'both guests run, and their answers are compared')
   .option('--verbose', 'tell what happens in each round as it does')
   .option('--json', 'print the results as JSON')
@@ -73,12 +80,13 @@ program
 
 async function lab(options: LabOptions): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('the machine outside the hosts is a namespace: run as root');
-  const { rounds, seed, faults, compare, verbose, json } = options;
+  const { rounds, seed, faults, life, compare, verbose, json } = options;
+  if (life === 0) throw new Error('--life 0: a guest lives through one round at least');
   const begun = performance.now();
   const tell = (line: string): boolean => (json === true ? process.stderr : process.stdout).write(`${line}\n`);
   tell(`seed ${seed}`);
   const { results, kept } = await runLabCampaign({
-    ...{ rounds, seed, faults, keep: tmpdir(), progress: progressToStderr('  ') },
+    ...{ rounds, seed, faults, life, keep: tmpdir(), progress: progressToStderr('  ') },
     ...(compare === true ? { compare } : {}),
     ...(verbose === true ? { onNote: tell } : {}),
     onRound: (round, result) => {

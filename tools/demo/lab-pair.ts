@@ -131,11 +131,22 @@ export class LabPair {
     await this.lab.outside.run('ip neighbour flush dev eth0');
   }
 
-  /** A host without power gets it again, with nothing of what it had. Who is left alone on the other one is to find a standby there. */
+  /**
+   * A host without power gets it again, with nothing of what it had; on one that has it, what runs of ours ends. Who is left alone on the
+   * other one is to find a standby there.
+   */
   async repair(side: Side): Promise<void> {
+    const vmm = this.vmm[side];
     delete this.vmm[side];
-    await this.host(side).powerOn();
-    await this.#prepare(side);
+    const host = this.host(side);
+    if (host.state === 'off') {
+      await host.powerOn();
+      await this.#prepare(side);
+    } else {
+      vmm?.kill('SIGKILL');
+      await vmm?.exit.catch(() => {});
+      await host.run(`rm -f ${control} ${labFiles.serial}`);
+    }
     this.#mayHaveSurvivor = true;
   }
 

@@ -1,18 +1,23 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomNumbers } from '../../../test/support/random.ts';
-import { LabPair, labFiles } from '../../demo/lab-pair.ts';
+import { LabPair, labFiles, type Side } from '../../demo/lab-pair.ts';
 import { chooseMode, readModeFacts } from '../../lab/mode.ts';
 import type { Progress } from '../../packages/progress.ts';
 import { labFaults, moments } from './faults.ts';
 import { servicesGuest } from './guest.ts';
-import { type LabRoundResult, playLabRound, type RoundPlan } from './round.ts';
+import { LabLife } from './life.ts';
+import { type LabRoundResult, type RoundPlan, strikeOnce } from './round.ts';
+import { labTroubles, noTrouble } from './troubles.ts';
+import type { Outcome } from './verdict.ts';
 
 export interface LabCampaignOptions {
   readonly rounds: number;
   readonly seed: number;
   /** Only faults whose names have this in them. */
   readonly faults: string;
+  /** One guest lives through so many rounds, protected again from one to the next. At least 1. */
+  readonly life: number;
   /** Both guests run, and their answers are compared. */
   readonly compare?: boolean;
   /** What is left of a round that went wrong comes into a folder here; absent: nothing is kept. */
@@ -32,22 +37,28 @@ const detectionMs = 5000;
 const protectedMs = { least: 1000, most: 4000 } as const;
 const waitMs = 600;
 
-/** All rounds of a seed: each fault once before any comes again, at moments in turn, the primary on either host. */
+/**
+ * All rounds of a seed: each fault once before any comes again, at moments in turn, a guest's first primary on either host; so each trouble
+ * while it is protected again.
+ */
 export function planRounds({
   rounds,
   seed,
   faults,
-}: Pick<LabCampaignOptions, 'rounds' | 'seed' | 'faults'>): RoundPlan[] {
+  life,
+}: Pick<LabCampaignOptions, 'rounds' | 'seed' | 'faults' | 'life'>): RoundPlan[] {
   const random = randomNumbers(seed);
   const chosen = labFaults.filter(({ name }) => name.includes(faults));
   if (chosen.length === 0) throw new Error(`no fault is called "${faults}"`);
   const plans: RoundPlan[] = [];
   const [faultDeck, momentDeck] = [deckOf(chosen, random), deckOf(moments, random)];
+  const troubleDeck = deckOf(labTroubles, random);
   while (plans.length < rounds) {
     plans.push({
       fault: faultDeck(),
       moment: momentDeck(),
-      primary: random(2) === 0 ? 'a' : 'b',
+      newPrimary: plans.length % life > 0 ? undefined : random(2) === 0 ? 'a' : 'b',
+      trouble: plans.length % life > 0 ? troubleDeck() : noTrouble,
       protectedMs: protectedMs.least + random(protectedMs.most - protectedMs.least),
       waitMs: random(waitMs),
     });
@@ -72,44 +83,98 @@ export async function runLabCampaign(options: LabCampaignOptions): Promise<LabCa
       "the lab's hosts are namespaces of this machine, whose frames nobody watches: set LAB=emulated, or use chaos -- small",
     );
   }
-  const results: LabRoundResult[] = [];
   const pair = await LabPair.make(options.progress, await servicesGuest(options.progress), detectionMs);
+  const campaign = new LabCampaign(pair, options);
   try {
-    for (const [index, plan] of plans.entries()) {
-      const history: string[] = [];
-      const began = performance.now();
-      const note = (text: string): void => {
-        const line = `${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${text}`;
-        history.push(line);
-        options.onNote?.(line);
-      };
-      const result = await playLabRound(pair, plan, {
-        note,
-        progress: options.progress,
-        compare: options.compare === true,
-      }).catch((error: Error) => {
-        if (pair.lab.failure !== undefined) throw pair.lab.failure;
-        return failed(plan, error);
-      });
-      results.push(result);
-      options.onRound?.(index + 1, result);
-      if (result.violations.length === 0) continue;
-      const kept =
-        options.keep === undefined
-          ? undefined
-          : await keep(options.keep, options.seed, index + 1, pair, history, result);
-      return { results, kept };
-    }
-    return { results, kept: undefined };
+    return await campaign.run(plans);
   } finally {
+    campaign.close();
     await pair.close();
   }
 }
 
+class LabCampaign {
+  readonly #pair: LabPair;
+  readonly #options: LabCampaignOptions;
+  readonly #results: LabRoundResult[] = [];
+  #life: LabLife | undefined;
+  #outcome: Outcome = 'both';
+  /** What happened since the guest was started. */
+  #history: string[] = [];
+  #began = performance.now();
+
+  constructor(pair: LabPair, options: LabCampaignOptions) {
+    this.#pair = pair;
+    this.#options = options;
+  }
+
+  async run(plans: readonly RoundPlan[]): Promise<LabCampaignResult> {
+    const { keep: parent, seed, onRound } = this.#options;
+    for (const [index, plan] of plans.entries()) {
+      const next = plans[index + 1];
+      const isLast = next === undefined || next.newPrimary !== undefined;
+      const result = await this.#round(plan, isLast).catch((error: Error) => {
+        if (this.#pair.lab.failure !== undefined) throw this.#pair.lab.failure;
+        return failed(plan, this.#pair.primary, error);
+      });
+      this.#results.push(result);
+      onRound?.(index + 1, result);
+      if (result.violations.length === 0) continue;
+      const kept =
+        parent === undefined ? undefined : await keep(parent, seed, index + 1, this.#pair, this.#history, result);
+      return { results: this.#results, kept };
+    }
+    return { results: this.#results, kept: undefined };
+  }
+
+  close(): void {
+    this.#life?.abandon();
+  }
+
+  /** @param isLast of this guest */
+  async #round(plan: RoundPlan, isLast: boolean): Promise<LabRoundResult> {
+    const { newPrimary, trouble } = plan;
+    let again: LabRoundResult['again'];
+    if (newPrimary !== undefined || this.#life === undefined) this.#life = await this.#newLife(newPrimary ?? 'a');
+    else if (this.#outcome !== 'both') {
+      this.#note(`protected again: ${trouble.name}`);
+      again = { trouble: trouble.name, ms: await this.#life.protectAgain(this.#outcome, trouble) };
+    }
+    const life = this.#life;
+    const result = await strikeOnce(life, plan, (text) => this.#note(text));
+    this.#outcome = result.outcome ?? 'both';
+    const wrong = isLast && result.violations.length === 0 ? await this.#endLife(life) : [];
+    return { ...result, again, violations: [...result.violations, ...wrong] };
+  }
+
+  #newLife(primary: Side): Promise<LabLife> {
+    this.#history = [];
+    this.#began = performance.now();
+    const { progress, compare = false } = this.#options;
+    return LabLife.begin(this.#pair, { primary, compare, progress, note: (text) => this.#note(text) });
+  }
+
+  async #endLife(life: LabLife): Promise<string[]> {
+    this.#life = undefined;
+    try {
+      return await life.end();
+    } finally {
+      life.abandon();
+    }
+  }
+
+  #note(text: string): void {
+    const line = `${((performance.now() - this.#began) / 1000).toFixed(1).padStart(7)} s  ${text}`;
+    this.#history.push(line);
+    this.#options.onNote?.(line);
+  }
+}
+
 /** A round that did not come to a verdict. */
-function failed({ fault, moment, primary }: RoundPlan, error: Error): LabRoundResult {
+function failed({ fault, moment }: RoundPlan, primary: Side, error: Error): LabRoundResult {
   return {
-    ...{ fault: fault.name, moment, primary, outcome: undefined, silenceMs: 0, answers: 0, loser: undefined },
+    ...{ fault: fault.name, moment, primary, again: undefined, outcome: undefined },
+    ...{ silenceMs: 0, answers: 0, loser: undefined },
     violations: [`no verdict: ${error.message}`],
   };
 }

@@ -1,11 +1,12 @@
 import type { ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
 import type { LabPair, Side } from '../../demo/lab-pair.ts';
+import type { LinkCondition } from '../../lab/network.ts';
 
 export type Role = 'primary' | 'standby';
 
 /** A pair in the lab, as a fault has it in hand. What is done is written down, and what the sides say of themselves. */
 export class LabGround {
-  readonly violations: string[] = [];
+  readonly #violations: string[] = [];
   readonly #pair: LabPair;
   readonly #note: (text: string) => void;
   readonly #status: Partial<Record<Side, ColoStatus>> = {};
@@ -41,7 +42,18 @@ export class LabGround {
 
   violate(text: string): void {
     this.#note(`VIOLATION: ${text}`);
-    this.violations.push(text);
+    this.#violations.push(text);
+  }
+
+  /** What was wrong since this was last asked. */
+  takeViolations(): string[] {
+    return this.#violations.splice(0);
+  }
+
+  /** Another process, or another host, is there in place of the one that was. */
+  isBack(role: Role): void {
+    this.#forget(role, 'place is taken again');
+    this.#gone.delete(this.side(role));
   }
 
   async kill(role: Role): Promise<void> {
@@ -82,6 +94,20 @@ export class LabGround {
       await this.#pair.lab.network.cut({ from: name(role), to: name(to), oneWay: true });
       this.#note(`the link from the ${role} is cut`);
     }
+  }
+
+  /** What the two say to each other comes so, in both directions. */
+  async degradeLink(condition: Partial<LinkCondition>): Promise<void> {
+    const [from, to] = (['primary', 'standby'] as const).map((role) => this.#pair.host(this.side(role)).name);
+    await this.#pair.lab.network.degrade({ from: from as string, to: to as string }, condition);
+    this.#note(`the link is ${JSON.stringify(condition)}`);
+  }
+
+  /** The host's clock of what time of day it is; no other one. */
+  async stepClock(role: Role, seconds: number): Promise<void> {
+    const { status, stderr } = await this.#pair.host(this.side(role)).run(`date -s @$(($(date +%s) + ${seconds}))`);
+    if (status !== 0) throw new Error(`date: ${stderr.trim()}`);
+    this.#note(`the ${role}'s clock is stepped by ${seconds} s`);
   }
 
   /** The arbiter's words do not come to these any more. Clients are answered as before. */

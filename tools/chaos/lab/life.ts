@@ -1,0 +1,192 @@
+import { guestNetwork } from '../../demo/guest.ts';
+import { type LabPair, type Side, until } from '../../demo/lab-pair.ts';
+import type { Progress } from '../../packages/progress.ts';
+import { Speakers } from '../speakers.ts';
+import { LabClients } from './clients.ts';
+import { LabGround, type Role } from './ground.ts';
+import { servicesReady } from './guest.ts';
+import { readGuestDisk } from './survivor-disk.ts';
+import type { LabTrouble } from './troubles.ts';
+import { compareWithDisk, type Found, type Outcome, outcomeOf } from './verdict.ts';
+
+/** Emulated hosts on a busy machine are slow. */
+export const patienceMs = 180_000;
+/** A pair that lives has consent again within this time. */
+const consentMs = 10_000;
+
+export interface LifeOptions {
+  /** The host that is primary at first. */
+  readonly primary: Side;
+  /** Both guests run, and their answers are compared. */
+  readonly compare: boolean;
+  readonly note: (text: string) => void;
+  readonly progress: Progress;
+}
+
+/** One guest from its start to its end, however often it is lost and protected again meanwhile. Its clients are the same all along. */
+export class LabLife {
+  readonly pair: LabPair;
+  readonly ground: LabGround;
+  readonly clients: LabClients;
+  readonly #options: LifeOptions;
+  readonly #speakers = new Speakers();
+
+  private constructor(pair: LabPair, ground: LabGround, clients: LabClients, options: LifeOptions) {
+    this.pair = pair;
+    this.ground = ground;
+    this.clients = clients;
+    this.#options = options;
+  }
+
+  /** A new pair whose guest serves and is protected. @throws Error if it never became one */
+  static async begin(pair: LabPair, options: LifeOptions): Promise<LabLife> {
+    const { primary, compare, note } = options;
+    pair.primary = primary;
+    await pair.renew({ isCompared: compare, isRecorded: compare });
+    note('both hosts are ready');
+    const life = new LabLife(
+      pair,
+      new LabGround(pair, note),
+      await startGuest(pair, primary, heardBy(note, primary)),
+      options,
+    );
+    try {
+      note('the guest serves');
+      await life.#watchSpeakers();
+      // An emulated host copies memory slowly enough without anybody asking.
+      await life.clients.order('once');
+      life.#watch(primary);
+      await life.#startStandby();
+      await life.becomesProtected();
+      return life;
+    } catch (error) {
+      life.abandon();
+      throw error;
+    }
+  }
+
+  /** How that side is found now. */
+  readonly found = (role: Role): Found => ({ status: this.ground.status(role), isGone: this.ground.isGone(role) });
+
+  get isProtected(): boolean {
+    return outcomeOf(this.found('primary'), this.found('standby')) === 'both';
+  }
+
+  get speaker(): Side | undefined {
+    return this.#speakers.speaker;
+  }
+
+  async becomesProtected(): Promise<void> {
+    await until('the guest to be protected', patienceMs, () => this.isProtected);
+    this.#speakers.isPair();
+    this.#options.note('protected');
+  }
+
+  /** An emulated host may be late with a heartbeat. @throws Error with what the primary said */
+  async isStillProtected(): Promise<void> {
+    const { pair } = this;
+    await until('the guest to be protected still', consentMs, () => this.isProtected).catch(() => {
+      throw new Error(`the guest is not protected any more: ${pair.said[pair.primary].slice(-500)}`);
+    });
+  }
+
+  /**
+   * The survivor becomes the primary of a pair again, with what was lost mended, and that trouble meanwhile. A standby that lives has
+   * to come back by itself. @returns how long that took, ms
+   */
+  async protectAgain(outcome: Outcome, trouble: LabTrouble): Promise<number> {
+    const { pair, ground } = this;
+    if (outcome === 'standby') pair.primary = pair.standby;
+    const began = performance.now();
+    if (outcome === 'standby' || ground.isGone('standby')) await this.anotherStandby();
+    await until('the copy to begin', patienceMs, () => this.#isCopying || this.isProtected);
+    // A pair that found itself while nobody looked is in no trouble.
+    if (!this.isProtected) await trouble.happen(this);
+    await this.becomesProtected();
+    await trouble.mend?.(this);
+    return performance.now() - began;
+  }
+
+  /** What is on the standby's host ends; a standby is started there that looks for the survivor. */
+  async anotherStandby(): Promise<void> {
+    const { pair, ground } = this;
+    await pair.repair(pair.standby);
+    ground.isBack('standby');
+    await this.#startStandby();
+  }
+
+  /** Somebody is answered, however the guest is protected. */
+  async serves(): Promise<void> {
+    const { clients } = this;
+    const answered = clients.counted;
+    await clients.order('once');
+    await until('somebody to serve', patienceMs, () => clients.counted > answered);
+  }
+
+  /** The end of it: a line for each thing that is wrong with what clients were told, and with the disk of who runs the guest. */
+  async end(): Promise<string[]> {
+    const { pair, clients } = this;
+    const report = await clients.stop();
+    await pair.end();
+    const disk = await readGuestDisk(await pair.disk(this.#survivor), this.#options.progress);
+    return compareWithDisk(report, disk);
+  }
+
+  /** Who spoke after another one had, since this was last asked. */
+  takeSpeakersViolations(): string[] {
+    return this.#speakers.violations.splice(0);
+  }
+
+  /** Nobody asks any more. */
+  abandon(): void {
+    this.clients.end();
+  }
+
+  get #isCopying(): boolean {
+    const phase = this.found('primary').status?.phase;
+    return phase === 'synchronising' || phase === 'seeding';
+  }
+
+  get #survivor(): Side {
+    const { pair } = this;
+    return this.found('standby').status?.headline === 'UNPROTECTED' ? pair.standby : pair.primary;
+  }
+
+  async #startStandby(): Promise<void> {
+    const { pair } = this;
+    const { standby } = pair;
+    pair.start(standby, heardBy(this.#options.note, standby));
+    await pair.up(standby);
+    this.#watch(standby);
+  }
+
+  #watch(side: Side): void {
+    this.pair.watch(side, (status) => this.ground.heard(side, status));
+  }
+
+  async #watchSpeakers(): Promise<void> {
+    const { pair } = this;
+    const sideOf = new Map<string, Side>([
+      [pair.host('a').name, 'a'],
+      [pair.host('b').name, 'b'],
+    ]);
+    await pair.lab.network.watch(guestNetwork.mac, (name) => {
+      const side = sideOf.get(name);
+      if (side === undefined) return;
+      if (this.#speakers.speaker !== side) this.#options.note(`host ${side} speaks as the guest`);
+      this.#speakers.spoke(side, Buffer.alloc(0));
+    });
+  }
+}
+
+/** The guest runs, and has clients. */
+async function startGuest(pair: LabPair, side: Side, said: (line: string) => void): Promise<LabClients> {
+  pair.start(side, said);
+  await pair.up(side);
+  await until('the guest to serve', patienceMs, async () => (await pair.serial(side)).includes(servicesReady));
+  return new LabClients(pair.lab.outside);
+}
+
+function heardBy(note: (text: string) => void, side: Side): (line: string) => void {
+  return (line) => note(`${side}: ${line.replace(/^colo-vmm: /, '')}`);
+}
