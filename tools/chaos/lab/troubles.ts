@@ -13,7 +13,7 @@ export interface LabTrouble {
 /** Longer than it takes to notice that nothing comes any more. */
 const cutMs = 8000;
 const steppedSeconds = 3600;
-const slowLink = { loss: 0.02, delayMs: 20, bytesPerSecond: 4_000_000 } as const;
+const slowLink = { loss: 0.005, delayMs: 5, bytesPerSecond: 4_000_000 } as const;
 
 export const noTrouble: LabTrouble = { name: 'nothing', happen: async () => {} };
 
