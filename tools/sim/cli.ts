@@ -29,7 +29,7 @@ const program = new Command('npm run sim --')
     new Option(
       '--mode <mode>',
       'safety: faults everywhere; liveness: one side is well in the end, and must serve; cycles: failover, protected again, and so on; ' +
-        'overload: a host is starved again and again',
+        "overload: a host is starved again and again; slow-disk: the standby's disk takes less than the guest writes",
     )
       .choices([...modes])
       .default('safety'),

@@ -10,8 +10,11 @@ type Side = PrimarySide | SecondarySide;
 
 /** How often it is looked whether somebody serves alone, ms. */
 const lookMs = 7;
-/** So long before the end nothing more is lost: what is left is to be a pair again. */
-const calmMs = 1600;
+/**
+ * So long before the end nothing more is lost: what is left is to be a pair again. A copy has a fourth of what a slow disk takes, which is all
+ * of it for up to 1.3 s.
+ */
+const calmMs = 2200;
 /** What is lost is noticed within so long, and decided, ms: whatever is lost meanwhile is lost at once with it. */
 const troubleMs = 800;
 /** A frozen process is not waited for longer, ms: another machine takes its place. */

@@ -195,6 +195,20 @@ export const mutants: readonly Mutant[] = [
       ['a short protection makes forget how often a standby was given up', { steadyMs: 0 }],
     ] as const satisfies readonly (readonly [string, Partial<RecoveryTimes>])[]
   ).map(([name, recovery]): Mutant => ({ name, section: 'B.5', broken: {}, recovery, mode: 'overload' })),
+  // A standby whose disk is slower than the guest writes.
+  ...(
+    [
+      ['the first copy waits until the disk log is half empty', 'B.7', { copysTurn: () => false }],
+      ['the guest waits until all is copied', 'B.5', { copysTurn: () => true }],
+      [
+        'what the standby may lay down already asks for a checkpoint, and not what waits for one',
+        'A.7',
+        { diskWaitsForCheckpoint: (_open, outstanding) => outstanding },
+      ],
+      ["a standby's disk that takes nothing is waited for", 'B.5', { owesLaying: () => false }],
+      ['a standby whose disk hangs is let go as one that is gone', 'B.6', { endsInOrder: false }],
+    ] as const satisfies readonly (readonly [string, string, Partial<Rules>])[]
+  ).map(([name, section, broken]): Mutant => ({ name, section, broken, mode: 'slow-disk' })),
   // Both guests run.
   {
     name: 'output of both is compared across epochs',

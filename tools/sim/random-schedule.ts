@@ -1,11 +1,20 @@
 import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { type Fault, type FaultKind, faultKinds } from './faults.ts';
-import { overloadEndsMs, simulatedRecovery, simulatedSettings } from './simulated-settings.ts';
+import {
+  comparingSettings,
+  overloadEndsMs,
+  simulatedRecovery,
+  simulatedSettings,
+  slowDiskSettings,
+} from './simulated-settings.ts';
 import { RandomStream } from './world/fakes/random.ts';
 import type { Schedule } from './world/schedule.ts';
 
-/** `cycles`: one guest, many pairs, one after the other (see cycles.ts); `overload`: a host that is starved (see overload.ts). */
-export const modes = ['safety', 'liveness', 'cycles', 'overload'] as const;
+/**
+ * `cycles`: one guest, many pairs, one after the other (see cycles.ts); `overload`: a host that is starved (see overload.ts); `slow-disk`: a
+ * standby's disk takes less than the guest writes (see slow-disk.ts).
+ */
+export const modes = ['safety', 'liveness', 'cycles', 'overload', 'slow-disk'] as const;
 export type Mode = (typeof modes)[number];
 
 /** How often each kind is drawn: what kills more than it tells is rarer. */
@@ -99,6 +108,7 @@ const decisiveComparing: readonly string[] = [
 export function randomSchedule(seed: number, mode: Mode, compares = false): Schedule {
   if (mode === 'cycles') return randomCycles(seed);
   if (mode === 'overload') return overloadOf(seed);
+  if (mode === 'slow-disk') return slowDiskOf(seed);
   const random = new RandomStream(seed, 100);
   const faults: Fault[] = [];
   // Most seeds have one to three faults; every tenth has none, some have many.
@@ -112,7 +122,7 @@ export function randomSchedule(seed: number, mode: Mode, compares = false): Sche
     arbiter: mode === 'safety' && random.chance(0.2) ? 'manual' : 'etcd',
     asBytes: seed % 8 === 0,
     lengthMs: healthy === undefined ? lengthMs : healthy.fromMs + 1000,
-    settings: compares ? { ...simulatedSettings, compares } : simulatedSettings,
+    settings: compares ? comparingSettings : simulatedSettings,
     ...(healthy === undefined ? {} : { healthy }),
   };
 }
@@ -132,7 +142,7 @@ function randomCycles(seed: number): Schedule {
     faults,
     arbiter: random.chance(0.15) ? 'manual' : 'etcd',
     asBytes: seed % 8 === 0,
-    lengthMs: 5000,
+    lengthMs: 5600,
     settings: simulatedSettings,
     life: 'cycles',
   };
@@ -148,6 +158,19 @@ function overloadOf(seed: number): Schedule {
     lengthMs: overloadEndsMs + 2 * simulatedRecovery.longestWaitMs,
     settings: simulatedSettings,
     life: 'overload',
+  };
+}
+
+/** Of a standby whose disk is slower than the guest writes: that is all that goes wrong, but that it may hang or be killed. */
+function slowDiskOf(seed: number): Schedule {
+  return {
+    seed,
+    faults: [],
+    arbiter: 'etcd',
+    asBytes: seed % 8 === 0,
+    lengthMs: 5000,
+    settings: slowDiskSettings,
+    life: 'slow-disk',
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { Cycles } from './cycles.ts';
 import { Overload } from './overload.ts';
+import { SlowDisk } from './slow-disk.ts';
 import { applyFault } from './world/faults/apply-fault.ts';
 import { Violation } from './world/invariants/violation.ts';
 import { Watchdog } from './world/invariants/watchdog.ts';
@@ -45,11 +46,12 @@ export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Out
 }
 
 /** What befalls a guest that lives through many pairs. */
-function lifeOf(world: World): Cycles | Overload | undefined {
+function lifeOf(world: World): Cycles | Overload | SlowDisk | undefined {
   const { life } = world.schedule;
   const begin = (next: World): void => watch(next).start();
   if (life === 'cycles') return new Cycles(world, begin);
   if (life === 'overload') return new Overload(world, begin);
+  if (life === 'slow-disk') return new SlowDisk(world, begin);
   return undefined;
 }
 

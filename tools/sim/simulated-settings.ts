@@ -28,5 +28,18 @@ export const simulatedRecovery: RecoveryTimes = {
   steadyMs: 10_000,
 };
 
+/** All that the guest has on its disk fits into the lower half of the log: both guests run soon, and for longer. */
+export const comparingSettings: Settings = { ...simulatedSettings, compares: true, diskLogBytes: 8 * 16 };
+
+/** Of a standby whose disk is slow, in its log. */
+export const writesOfLog = 16;
+
+/** Nothing but what that disk does is to ask for a checkpoint, or a rare one. */
+export const slowDiskSettings: Settings = {
+  ...simulatedSettings,
+  diskLogBytes: writesOfLog * 16,
+  checkpointDelayMs: 4000,
+};
+
 /** A host is starved until then, ms. */
 export const overloadEndsMs = 12_000;

@@ -106,6 +106,17 @@ export interface Rules {
   readonly mayAnswerFlush: (logIsDurable: boolean) => boolean;
   /** Design: disks. P's guest waits with its writes when S's log has no room. */
   readonly diskMustWait: (outstandingBytes: number, boundBytes: number) => boolean;
+  /**
+   * Design: disks. At half of S's log a checkpoint: of what only that lets S lay down. With what S may lay down already counted as well,
+   * a log that stays more than half full asks once, and then the guest waits until something else does.
+   */
+  readonly diskWaitsForCheckpoint: (openBytes: number, outstandingBytes: number) => number;
+  /** B.5: of a log that is full S owes what a checkpoint lets it lay down: the one that it stands at, if not more is in it. */
+  readonly owesLaying: (loaded: Epoch, fullOf: Epoch) => boolean;
+  /** B.6: an S whose disk hangs gives up its right before it is let go: it could not go on. */
+  readonly endsInOrder: boolean;
+  /** B.7: a first copy that waits for S's disk has its turn once the guest had its parts, though S's log never becomes half empty. */
+  readonly copysTurn: (guestAheadBytes: number) => boolean;
 
   // A takeover loses no packet (spec B.15), and no time (spec B.12)
 
@@ -172,6 +183,10 @@ export const specification: Rules = {
   keepsWrite: (epoch, standsAt) => epoch <= standsAt,
   mayAnswerFlush: (logIsDurable) => logIsDurable,
   diskMustWait: (outstandingBytes, boundBytes) => outstandingBytes >= boundBytes,
+  diskWaitsForCheckpoint: (openBytes) => openBytes,
+  owesLaying: (loaded, fullOf) => loaded >= fullOf,
+  endsInOrder: true,
+  copysTurn: (guestAheadBytes) => guestAheadBytes >= 0,
 
   sendsKept: (epoch, standsAt, left) => epoch <= standsAt && epoch > left,
   replays: (epoch, standsAt) => epoch > standsAt,

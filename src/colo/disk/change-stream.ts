@@ -55,7 +55,7 @@ export class ChangeStream {
   /** The consumer stands at a change that was not sent. */
   #hasChange = false;
   #mayWrite = true;
-  /** A change waits for room in S's log, and that was told. */
+  /** The guest waits for room in S's log, and that was told. */
   #logIsFull = false;
   #holds = 0;
   #laid = 0;
@@ -89,6 +89,11 @@ export class ChangeStream {
     return this.control.waitsForLog || this.#consumer.producerWaits;
   }
 
+  /** They wait for S: for room in its log, or for a block of the copy that waits for that. */
+  get waitsForStandby(): boolean {
+    return this.control.waitsForLog || (this.#hasChange && this.#mayWrite);
+  }
+
   /** There is something to do, or may be: sends changes in order, as far as there is room. */
   work(): void {
     if (this.#isOver) return;
@@ -106,8 +111,11 @@ export class ChangeStream {
   /** S said how much it has laid down since pairing. @returns whether that is more than before */
   laid(bytes: number): boolean {
     const isMore = bytes > this.#laid;
+    // That begins its patience anew.
     if (isMore && this.#logIsFull) this.#parts.post({ kind: 'disk-log-full', isFull: true });
     this.#laid = Math.max(this.#laid, bytes);
+    // Before the io thread is woken, which then waits no more, or again.
+    this.#tellFull(this.waitsForStandby);
     this.#settle();
     return isMore;
   }
@@ -149,9 +157,11 @@ export class ChangeStream {
   sendBlock(disk: number, offset: number, block: Uint8Array): void {
     const place = { epoch: this.#epoch, disk, offset };
     const zero = isZero(block);
-    if (zero) this.#sendChange({ kind: 'disk-discard', ...place, lengthBytes: block.length }, 0);
-    else this.#sendChange({ kind: 'disk-write', ...place, data: block }, block.length);
-    this.#synced += loggedBytes(zero ? 0 : block.length);
+    if (zero) this.#sendItem({ kind: 'disk-discard', ...place, lengthBytes: block.length });
+    else this.#sendItem({ kind: 'disk-write', ...place, data: block });
+    const bytes = loggedBytes(zero ? 0 : block.length);
+    this.#wantCheckpoint(this.#parts.window.forwardCopy(bytes));
+    this.#synced += bytes;
     this.#settle();
   }
 
@@ -178,21 +188,26 @@ export class ChangeStream {
         else if (this.#hasChange || this.#consumer.sleep(this.#inStep ? this.#gatheredBytes : 0)) return;
         continue;
       }
-      const { mustWait } = this.#parts.window;
-      if (mustWait !== this.#logIsFull) {
-        this.#logIsFull = mustWait;
-        this.#parts.post({ kind: 'disk-log-full', isFull: mustWait });
-      }
-      if (mustWait) return;
+      this.#tellFull(true);
+      if (this.#parts.window.mustWait) return;
       this.#forward();
     }
     setImmediate(() => this.work());
+  }
+
+  /** @param waits something of the guest's does, here or on the io thread, which lets nothing come here that finds no room */
+  #tellFull(waits: boolean): void {
+    const isFull = this.#parts.window.isFull && (waits || this.#logIsFull);
+    if (isFull === this.#logIsFull) return;
+    this.#logIsFull = isFull;
+    this.#parts.post({ kind: 'disk-log-full', isFull });
   }
 
   #endEpoch(): void {
     this.send({ kind: 'disk-end', epoch: this.#epoch, items: this.#items });
     this.#epoch = next(this.#epoch);
     this.#items = 0;
+    this.#parts.window.epochEnded();
   }
 
   /** Sends the change that the consumer stands at. */
@@ -224,9 +239,17 @@ export class ChangeStream {
   }
 
   #sendChange(message: Message, dataBytes: number): void {
+    this.#sendItem(message);
+    this.#wantCheckpoint(this.#parts.window.forward(loggedBytes(dataBytes)));
+  }
+
+  #sendItem(message: Message): void {
     this.#items++;
     this.send(message);
-    if (this.#parts.window.forward(loggedBytes(dataBytes))) this.#parts.post({ kind: 'disk-log-half' });
+  }
+
+  #wantCheckpoint(isWanted: boolean): void {
+    if (isWanted) this.#parts.post({ kind: 'disk-log-half' });
   }
 
   /** The io thread counts by this what it may put into the ring. */

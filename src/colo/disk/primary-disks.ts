@@ -14,6 +14,7 @@ import { type DiskView, historyDisk, OpenDisks } from './disk-view.ts';
 import type { Suspicion } from './history/history.ts';
 import type { PrimaryChanges } from './history/primary-changes.ts';
 import { Meeting } from './meeting.ts';
+import { type SlowStandby, StandbyPace } from './standby-pace.ts';
 import type { SyncOutcome, SyncProgress } from './sync-plan.ts';
 import { Synchronisation, type SyncPort } from './synchronisation.ts';
 
@@ -52,6 +53,7 @@ export class PrimaryDisks {
   readonly #parts: PrimaryDisksParts;
   readonly #stream: ChangeStream;
   readonly #open: OpenDisks;
+  readonly #pace = new StandbyPace();
   #isOver = false;
   /** Both sides' disks are equal: nobody has to know any more what is under way. */
   #inStep = false;
@@ -85,6 +87,11 @@ export class PrimaryDisks {
     return this.#stream.guestWaits;
   }
 
+  /** S's disk takes less than the guest writes, so that it waits. */
+  get slowStandby(): SlowStandby | undefined {
+    return this.#pace.slow;
+  }
+
   /** While disks are being made equal. */
   get progress(): SyncProgress | undefined {
     return this.#synchronisation?.progress();
@@ -111,6 +118,7 @@ export class PrimaryDisks {
 
   /** S said how much it has laid down since pairing. */
   laid(bytes: number): void {
+    this.#pace.heard(this.#parts.now(), this.#stream.waitsForStandby, bytes);
     if (this.#stream.laid(bytes)) {
       this.#meeting?.peerMoved();
       this.#synchronisation?.peerMoved();
@@ -228,8 +236,11 @@ export class PrimaryDisks {
       get mayAsk() {
         return stream.hasRoom;
       },
-      get maySend() {
-        return stream.hasRoom && !window.isHalfFull;
+      maySend: (bytes, holds) => stream.hasRoom && window.copyMayForward(bytes, holds),
+      waitsForRoom: (waits) => {
+        window.copyWaits(waits);
+        // What waits meanwhile is the guest's: it goes on once the block is sent.
+        if (!waits) setImmediate(() => this.work());
       },
       now: this.#parts.now,
       owes: (owed) => {

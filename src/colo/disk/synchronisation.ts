@@ -1,5 +1,6 @@
 import { DiskError } from '../../block/disk-error.ts';
 import { changedBlockBytes } from '../../block/replicated/changed-blocks.ts';
+import { loggedBytes } from '../../block/replicated/disk-ring.ts';
 import { errnoName } from '../../host/errno.ts';
 import { Owner } from '../../host/ownership.ts';
 import { comparedBlockBytes, type DiskHashes, hashBytes, mostComparedBytes } from '../protocol/messages.ts';
@@ -12,9 +13,16 @@ import { Owed, type WaitingPort } from './owed.ts';
 import { type DiskRange, type SyncOutcome, SyncPlan, type SyncProgress } from './sync-plan.ts';
 import type { SyncRaces } from './sync-races.ts';
 
-/** Ranges that are asked for, read or sent at a time. */
-const lanes = 2;
+/** Ranges that are read or sent at a time. */
+const readers = 2;
+/**
+ * Ranges that are asked for at a time. An answer comes once S has laid down all of its log, and to a guest that writes more than S's disk
+ * takes it is full: of 64 MiB, two ranges for each log would take a copy 32 times as long as the same bytes of the guest's.
+ */
+const lanes = 32;
 const roomForBlock = 'room for a block, on the disk stream or in its disk log,';
+/** Pieces of a block that may differ, with others between them. */
+const mostPieces = comparedBlockBytes / changedBlockBytes / 2;
 
 /** How the first copy reaches S, and what it has to wait for. */
 export interface SyncPort extends WaitingPort {
@@ -26,8 +34,10 @@ export interface SyncPort extends WaitingPort {
   readonly isComplete: boolean;
   /** There is room on the way. */
   readonly mayAsk: boolean;
-  /** There is room on the way and in S's log. */
-  readonly maySend: boolean;
+  /** There is room on the way and in S's log for a block of so many bytes there; `holds`: the guest is held for it. */
+  maySend(bytes: number, holds: boolean): boolean;
+  /** A block begins to wait for that, or ceases to: what is sent next is sent at once. */
+  waitsForRoom(waits: boolean): void;
   now(): number;
   ask(range: DiskRange): void;
   /** Sends a block as it is now, a change of the open epoch like any other. */
@@ -81,9 +91,9 @@ export class Synchronisation {
       while (!this.#port.isComplete) await this.#port.moved();
       const largest = Math.max(comparedBlockBytes, ...this.#port.disks.map(({ backend }) => backend.sizeBytes));
       const bytes = Math.min(mostComparedBytes, largest);
-      const buffers = Array.from({ length: lanes }, () => owner.own(new DiskBuffer(bytes)));
+      const buffers = new BufferPool(Array.from({ length: readers }, () => owner.own(new DiskBuffer(bytes))));
       // All of them, also when one has failed: buffers must not go while something is read into them.
-      const ends = await Promise.allSettled(buffers.map((buffer) => this.#lane(buffer)));
+      const ends = await Promise.allSettled(Array.from({ length: lanes }, () => this.#lane(buffers)));
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
     } finally {
       owner.close();
@@ -106,10 +116,15 @@ export class Synchronisation {
     answer(data);
   }
 
-  async #lane(buffer: DiskBuffer): Promise<void> {
+  async #lane(buffers: BufferPool): Promise<void> {
     for (let range = this.#plan.next(); range !== undefined; range = this.#plan.next()) {
       const hashes = range.compares ? await this.#ask(range) : undefined;
-      await this.#settle(range, hashes, buffer);
+      const buffer = await buffers.take();
+      try {
+        await this.#settle(range, hashes, buffer);
+      } finally {
+        buffers.give(buffer);
+      }
       this.#plan.settled(range);
     }
   }
@@ -145,12 +160,10 @@ export class Synchronisation {
         const block = blockOf(bytes, index);
         if (theirs !== undefined && isBlock(block, theirs, index)) continue;
         this.#mustBeWritable(disk);
-        if (!port.maySend) {
-          await this.#owed.until(roomForBlock, () => port.maySend);
-          port.begin();
-        }
-        if (read.maySend(index)) this.#send(disk, offset + index * comparedBlockBytes, block);
-        else again.push(index);
+        await this.#whenThereIsRoom(block.length, false, () => {
+          if (read.maySend(index)) this.#send(disk, offset + index * comparedBlockBytes, block);
+          else again.push(index);
+        });
       }
     } finally {
       port.races.end(read);
@@ -166,14 +179,35 @@ export class Synchronisation {
       offset: offset + first,
       lengthBytes: Math.min(comparedBlockBytes, lengthBytes - first),
     };
-    port.hold();
+    // The guest waits for no more than this block is laid down in.
+    await this.#whenThereIsRoom(block.lengthBytes, false, () => port.hold());
     try {
       while (port.races.isPending(disk, block.offset, block.lengthBytes)) await port.moved();
       const bytes = await this.#read(block, buffer);
-      await this.#owed.until(roomForBlock, () => port.maySend);
-      this.#send(disk, block.offset, bytes);
+      await this.#whenThereIsRoom(block.lengthBytes, true, () => this.#send(disk, block.offset, bytes));
     } finally {
       port.release();
+    }
+  }
+
+  /** Rejects as {@link WaitingPort.moved}. @param send of so many bytes of a block, and what else is done at once */
+  async #whenThereIsRoom(blockBytes: number, holds: boolean, send: () => void): Promise<void> {
+    const port = this.#port;
+    const bytes = blockBytes + mostPieces * loggedBytes(0);
+    const maySend = (): boolean => port.maySend(bytes, holds);
+    if (maySend()) {
+      send();
+      return;
+    }
+    port.waitsForRoom(true);
+    try {
+      // Another range may have been quicker.
+      do await this.#owed.until(roomForBlock, maySend);
+      while (!maySend());
+      port.begin();
+      send();
+    } finally {
+      port.waitsForRoom(false);
     }
   }
 
@@ -205,5 +239,25 @@ export class Synchronisation {
     throw new DiskError(
       `disk ${id} is only read and has other bytes there: copy ${path} to the standby, and protect again`,
     );
+  }
+}
+
+/** Buffers of ranges, which come in the order in which they are answered. */
+class BufferPool {
+  readonly #idle: DiskBuffer[];
+  readonly #waiters: ((buffer: DiskBuffer) => void)[] = [];
+
+  constructor(buffers: DiskBuffer[]) {
+    this.#idle = buffers;
+  }
+
+  async take(): Promise<DiskBuffer> {
+    return this.#idle.pop() ?? (await new Promise((resolve) => this.#waiters.push(resolve)));
+  }
+
+  give(buffer: DiskBuffer): void {
+    const next = this.#waiters.shift();
+    if (next === undefined) this.#idle.push(buffer);
+    else next(buffer);
   }
 }

@@ -71,6 +71,7 @@ const status = v.object({
     v.object({
       logBytes: count,
       guestWaits: v.exactOptional(v.boolean()),
+      slowStandby: v.exactOptional(v.object({ share: count, bytesPerSecond: count })),
       error: v.exactOptional(text),
       synchronising: v.exactOptional(
         v.object({ totalBytes: count, comparedBytes: count, sentBytes: count, secondsLeft: v.exactOptional(count) }),

@@ -119,10 +119,22 @@ function dangers({ headline, arbiter, link, disk, flows = [] }: ColoStatus): str
         : [],
     ),
     ...(needed && disk?.error !== undefined ? [`a disk has failed: ${disk.error}`] : []),
-    ...(disk?.guestWaits === true && headline !== 'UNPROTECTED'
-      ? ["the guest's writes to its disks wait: the log of what the standby has not laid down is full"]
-      : []),
+    ...(headline === 'UNPROTECTED' ? [] : waitingWrites(disk)),
   ];
+}
+
+/** What slows the guest down, and what helps. */
+function waitingWrites(disk: ColoStatus['disk']): string[] {
+  if (disk?.slowStandby !== undefined) {
+    const { share, bytesPerSecond } = disk.slowStandby;
+    const percent = Math.round(share * 100);
+    return [
+      `the standby's disk is slower than the guest writes: of the last seconds its writes waited ${percent} %, for a disk that takes ` +
+        `${size(bytesPerSecond)}/s there: give the standby a faster one, or have the guest write less`,
+    ];
+  }
+  if (disk?.guestWaits !== true) return [];
+  return ["the guest's writes to its disks wait: the log of what the standby has not laid down is full"];
 }
 
 /** How output leaves, and why not otherwise, where both guests may run. */

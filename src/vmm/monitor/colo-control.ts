@@ -64,6 +64,8 @@ export interface ColoStatus {
     readonly logBytes: number;
     /** P: the guest's writes wait, for the standby's log, or the way to it, is full. */
     readonly guestWaits?: boolean;
+    /** P: for some part of the last seconds they did, for the standby's disk takes no more than that. */
+    readonly slowStandby?: { readonly share: number; readonly bytesPerSecond: number };
     readonly error?: string;
     /** P: while disks are made equal. */
     readonly synchronising?: DiskCopy & { readonly secondsLeft?: number };

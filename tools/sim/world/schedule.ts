@@ -17,7 +17,7 @@ export interface Schedule {
   readonly lengthMs: number;
   readonly settings: Settings;
   /** The guest lives on through many pairs (see ../cycles.ts, ../overload.ts); the seed draws what happens to them. */
-  readonly life?: 'cycles' | 'overload';
+  readonly life?: 'cycles' | 'overload' | 'slow-disk';
   /** Liveness: from this time on this side, its clients and the arbiter are well. */
   readonly healthy?: { readonly side: Role; readonly fromMs: number };
 }

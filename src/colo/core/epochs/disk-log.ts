@@ -21,6 +21,8 @@ export class DiskLog<R extends Logged> {
   readonly #records: R[] = [];
   #committed = noCheckpoint;
   #bytes = 0;
+  /** Of what is not committed. */
+  #openBytes = 0;
   #laidBytes = 0;
 
   constructor(boundBytes: number, rules: Rules) {
@@ -49,7 +51,7 @@ export class DiskLog<R extends Logged> {
     return this.#rules.mayAnswerFlush(this.isLaid);
   }
 
-  /** True when this write passed half of the bound. @throws ProtocolError if P does not keep to the bound */
+  /** True when a checkpoint is wanted, for the log to be laid down. @throws ProtocolError if P does not keep to the bound */
   append(record: R): boolean {
     // One write of P's may pass the bound: it waits with the next one.
     if (this.#bytes >= this.#bound) {
@@ -58,15 +60,18 @@ export class DiskLog<R extends Logged> {
         `the peer writes more than the ${this.#bound} bytes that the disk log holds`,
       );
     }
-    const before = this.#bytes;
+    const before = this.#rules.diskWaitsForCheckpoint(this.#openBytes, this.#bytes);
     this.#records.push(record);
     this.#bytes += record.bytes;
-    return before * 2 < this.#bound && this.#bytes * 2 >= this.#bound;
+    if (record.epoch > this.#committed) this.#openBytes += record.bytes;
+    const after = this.#rules.diskWaitsForCheckpoint(this.#openBytes, this.#bytes);
+    return before * 2 < this.#bound && after * 2 >= this.#bound;
   }
 
   /** Writes up to this epoch belong to the disk. */
   commit(through: Epoch): void {
     this.#committed = through;
+    this.#countOpen();
   }
 
   /** Drops what does not belong to this checkpoint. */
@@ -79,6 +84,7 @@ export class DiskLog<R extends Logged> {
     }
     const last = this.#records.at(-1);
     if (last !== undefined && last.epoch > this.#committed) this.#committed = last.epoch;
+    this.#countOpen();
   }
 
   /** The write that is to be laid down next, if the `begun` before it are being laid down. */
@@ -93,5 +99,14 @@ export class DiskLog<R extends Logged> {
     if (record === undefined) return;
     this.#bytes -= record.bytes;
     this.#laidBytes += record.bytes;
+  }
+
+  #countOpen(): void {
+    this.#openBytes = 0;
+    for (let at = this.#records.length - 1; at >= 0; at--) {
+      const { epoch, bytes } = this.#records[at] as R;
+      if (epoch <= this.#committed) return;
+      this.#openBytes += bytes;
+    }
   }
 }

@@ -62,7 +62,7 @@ export class Checkpoints {
     this.#pair = pair;
     this.pacing = new Pacing(settings);
     this.#modes = new EpochModes(settings);
-    this.diskLog = new DiskLogWatch(settings, turn);
+    this.diskLog = new DiskLogWatch(settings, rules, turn);
   }
 
   get step(): PrimaryStep {
@@ -224,6 +224,7 @@ export class Checkpoints {
         this.#turn.stopTimer('step');
         this.#step.move('idle');
         this.#through = this.last;
+        this.diskLog.loaded(message.epoch);
         this.#pair.ready();
         return;
       case 'checkpoint-reply':

@@ -1,4 +1,5 @@
-import type { Epoch } from '../../protocol/numbers.ts';
+import { type Epoch, noCheckpoint } from '../../protocol/numbers.ts';
+import type { Rules } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 
@@ -8,36 +9,44 @@ import type { Turn } from '../turn.ts';
  */
 export class DiskLogWatch {
   readonly #settings: Settings;
+  readonly #rules: Rules;
   readonly #turn: Turn;
-  /** It is full since that epoch; `isOwed`: and may be laid down. */
-  #log: { readonly fullIn: Epoch; readonly isOwed: boolean } | undefined;
+  /** The checkpoint that S stands at. */
+  #loaded = noCheckpoint;
+  /** The log is full, of changes up to that epoch. */
+  #fullOf: Epoch | undefined;
 
-  constructor(settings: Settings, turn: Turn) {
+  constructor(settings: Settings, rules: Rules, turn: Turn) {
     this.#settings = settings;
+    this.#rules = rules;
     this.#turn = turn;
   }
 
   /** A pair is made. */
   begin(): void {
-    this.#log = undefined;
+    this.#fullOf = undefined;
+    this.#loaded = noCheckpoint;
   }
 
-  /** Told again when S has laid some. @param open the epoch that the guest runs in */
-  changed(isFull: boolean, open: Epoch): void {
+  /** Told again when S has laid some. @param of the epoch whose checkpoint lets S make room */
+  changed(isFull: boolean, of: Epoch): void {
     if (!isFull) {
-      this.#log = undefined;
+      this.#fullOf = undefined;
       this.#turn.stopTimer('disk-log');
       return;
     }
-    if (this.#log?.isOwed === true) this.#turn.startTimer('disk-log', this.#settings.stepMs);
-    else this.#log ??= { fullIn: open, isOwed: false };
+    this.#fullOf ??= of;
+    if (this.#isOwed) this.#turn.startTimer('disk-log', this.#settings.stepMs);
   }
 
   /** Writes up to that epoch are S's to lay down: until then it could not. */
   loaded(epoch: Epoch): void {
-    const log = this.#log;
-    if (log === undefined || log.isOwed || epoch < log.fullIn) return;
-    this.#log = { ...log, isOwed: true };
-    this.#turn.startTimer('disk-log', this.#settings.stepMs);
+    const wasOwed = this.#isOwed;
+    this.#loaded = epoch;
+    if (this.#isOwed && !wasOwed) this.#turn.startTimer('disk-log', this.#settings.stepMs);
+  }
+
+  get #isOwed(): boolean {
+    return this.#fullOf !== undefined && this.#rules.owesLaying(this.#loaded, this.#fullOf);
   }
 }

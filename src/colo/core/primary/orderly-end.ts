@@ -1,3 +1,4 @@
+import type { EndReason } from '../../protocol/messages.ts';
 import type { Epoch } from '../../protocol/numbers.ts';
 import type { StateMachine } from '../moves.ts';
 import type { Settings } from '../settings.ts';
@@ -19,7 +20,7 @@ export interface Ending {
 
 /**
  * Protection ends in order (spec B.13): S gives up every right to take over, and then no arbiter is needed. An operator wants that,
- * or S does, or the guest has ended:
+ * or S does, or S is of no use, or the guest has ended:
  *
  *     the guest ends --> last checkpoint --> its output is out --> end 'power-off' --> S gives up --> exit
  *
@@ -31,6 +32,7 @@ export class OrderlyEnd {
   readonly #primary: Ending;
   /** A guest that has ended, and the epoch behind which nothing comes from it, once that has been captured. */
   #guest: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
+  #reason: EndReason = 'unprotect';
 
   constructor(settings: Settings, turn: Turn, primary: Ending) {
     this.#settings = settings;
@@ -71,10 +73,21 @@ export class OrderlyEnd {
     }
   }
 
+  /**
+   * S is there, and could not go on if it took over. If P only let it go, each would ask the arbiter, and it might be S that is first:
+   * so it is asked to give up its right, which it can.
+   */
+  giveUpStandby(why: string): void {
+    this.#turn.tell({ kind: 'peer-lost', why });
+    this.begin('error', 0);
+  }
+
   /** S is asked to give up its right. */
-  begin(reason: 'unprotect' | 'power-off', exitCode: number): void {
+  begin(reason: EndReason, exitCode: number): void {
     this.#primary.phase.move('ending');
+    this.#reason = reason;
     this.#turn.stopTimer('checkpoint');
+    this.#turn.stopTimer('disk-log');
     this.#turn.send({ kind: 'end', reason, exitCode });
     this.#turn.startTimer('step', this.#settings.stepMs);
   }
@@ -82,7 +95,7 @@ export class OrderlyEnd {
   /** S gave up every right to take over: no arbiter is needed. */
   peerGaveUp(): void {
     this.#primary.disconnect();
-    if (!this.exitIfComplete()) this.#primary.goOnAlone('request');
+    if (!this.exitIfComplete()) this.#primary.goOnAlone(this.#reason === 'error' ? 'error' : 'request');
   }
 
   /** S ends protection: it gave up its right before it said so. */

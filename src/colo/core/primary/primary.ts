@@ -204,7 +204,7 @@ export class Primary {
         this.#checkpoints.want('disk-log');
         return;
       case 'disk-log-full':
-        this.#checkpoints.diskLog.changed(event.isFull, this.#checkpoints.open);
+        this.#diskLogIsFull(event.isFull);
         return;
       case 'disk-failed':
         this.#survival.diskFailed(event.error);
@@ -322,6 +322,11 @@ export class Primary {
     return this.#checkpoints.expected;
   }
 
+  #diskLogIsFull(isFull: boolean): void {
+    const { diskLog, last, open } = this.#checkpoints;
+    diskLog.changed(isFull, this.diskWindow.hasClosed ? last : open);
+  }
+
   #outputLeft(through: Epoch): void {
     if (!this.#consent.left(through) || !hasPeer(this.phase)) return;
     this.#turn.send({ kind: 'output-left', epoch: through });
@@ -343,7 +348,7 @@ export class Primary {
         this.#checkpoints.consider();
         return;
       case 'disk-log':
-        this.#lose(`its disk log is full, and its disk took nothing for ${this.#settings.stepMs} ms`);
+        this.#diskHangs(`the standby's disk log is full, and its disk took nothing for ${this.#settings.stepMs} ms`);
         return;
       case 'ask':
         this.#survival.askAgain();
@@ -359,6 +364,11 @@ export class Primary {
     const silentMs = this.#consent.silentMs();
     if (silentMs === undefined) this.#consent.goOn(turned);
     else this.#lose(`silent for ${silentMs} ms`);
+  }
+
+  #diskHangs(why: string): void {
+    if (this.phase === 'protected' && this.#rules.endsInOrder) this.#end.giveUpStandby(why);
+    else this.#lose(why);
   }
 
   /** The peer beats, and does not do what it is its turn to do. */

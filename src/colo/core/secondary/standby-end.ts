@@ -2,6 +2,9 @@ import type { EndReason } from '../../protocol/messages.ts';
 import { noCheckpoint } from '../../protocol/numbers.ts';
 import { disconnect, quiet, type StandbyParts } from './standing-by.ts';
 
+/** What P cannot bear of an S that is there (src/colo/core/primary/disk-log-watch.ts). */
+const hangs = 'the disk here took nothing while its guest waited for that';
+
 /** How standing by for a P ends, other than by a takeover: in order (spec B.13), or because this side cannot any more. */
 export class StandbyEnd {
   readonly #parts: StandbyParts;
@@ -57,7 +60,7 @@ export class StandbyEnd {
       return;
     }
     this.#tellOrderlyEnd();
-    this.backToListening(`the primary ended it: ${reason}`, false);
+    this.backToListening(`the primary ended it: ${reason === 'error' ? hangs : reason}`, false);
   }
 
   /** @param close the connection, which P leaves open */

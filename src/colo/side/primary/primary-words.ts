@@ -51,12 +51,20 @@ export function guestStatus(
   { packets, disks }: ProtectedGuest,
   changes: PrimaryChanges | undefined,
 ): Pick<OwnStatus, 'held' | 'disk'> {
-  const { progress: synchronising, outcome: synchronised, outstandingBytes: logBytes, guestWaits, error } = disks;
+  const {
+    progress: synchronising,
+    outcome: synchronised,
+    outstandingBytes: logBytes,
+    guestWaits,
+    slowStandby,
+    error,
+  } = disks;
   return {
     held: packets.facts,
     disk: {
       logBytes,
       ...(guestWaits ? { guestWaits: true } : {}),
+      ...(slowStandby === undefined ? {} : { slowStandby }),
       ...(error === undefined ? {} : { error }),
       ...(synchronising === undefined ? {} : { synchronising }),
       ...(synchronised === undefined ? {} : { synchronised }),

@@ -1,11 +1,8 @@
 import type { HostPort } from '../../command/host-port.ts';
+import { SearchPace } from '../../core/secondary/search-pace.ts';
 import type { dial } from '../../link/dial.ts';
 import type { PeerLink } from '../../link/peer-link.ts';
 import type { LinkSecurity } from '../../link/peer-security.ts';
-
-/** Asks so often: at first soon, then less often. */
-const firstWaitMs = 500;
-const longestWaitMs = 5000;
 
 export interface SurvivorSearchOptions {
   /** Where the guest may run. */
@@ -24,15 +21,13 @@ export interface SurvivorSearchOptions {
 
 /**
  * A standby's search for a machine that runs the pair's guest alone (spec B.7), for as long as there is nobody to protect: the
- * other host is asked again and again. Its answer is a link like any other, on which the survivor is the primary.
+ * other host is asked again and again, when core/secondary/search-pace.ts says. Its answer is a link like any other, on which the survivor is the primary.
  */
 export class SurvivorSearch {
   readonly #options: SurvivorSearchOptions;
   readonly #end = new AbortController();
+  readonly #pace = new SearchPace();
   #timer: NodeJS.Timeout | undefined;
-  #waitMs = firstWaitMs;
-  /** Why the last attempt failed. */
-  #problem: string | undefined;
 
   constructor(options: SurvivorSearchOptions) {
     this.#options = options;
@@ -50,20 +45,16 @@ export class SurvivorSearch {
   async #attempt(): Promise<void> {
     const { at, security, patienceMs, dial: open, isFree, found, failed } = this.#options;
     const { signal } = this.#end;
-    if (!isFree()) this.#waitMs = firstWaitMs;
-    else {
-      this.#waitMs = Math.min(this.#waitMs * 1.5, longestWaitMs);
+    if (this.#pace.asks(isFree())) {
       try {
         const link = await open({ ...at, security, role: 'secondary', patienceMs, signal });
-        this.#problem = undefined;
-        if (signal.aborted || !isFree()) link.destroy();
-        else found(link);
+        if (this.#pace.answered(isFree() && !signal.aborted)) found(link);
+        else link.destroy();
       } catch (error) {
         const { message } = error as Error;
-        if (message !== this.#problem && !signal.aborted) failed(message);
-        this.#problem = message;
+        if (this.#pace.failed(message) && !signal.aborted) failed(message);
       }
     }
-    if (!signal.aborted) this.#timer = setTimeout(() => void this.#attempt(), this.#waitMs);
+    if (!signal.aborted) this.#timer = setTimeout(() => void this.#attempt(), this.#pace.waitMs);
   }
 }

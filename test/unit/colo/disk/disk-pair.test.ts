@@ -57,6 +57,25 @@ test('whatever the guest writes while its disk is copied, both disks are equal a
   }
 });
 
+test('a guest that writes more than the disk of its standby takes does not keep the copy from its end', async (t) => {
+  const random = randomNumbers(3);
+  const content = numbered(diskBytes, 7);
+  const pair = new DiskPair(t, [{ primary: content, standby: Buffer.alloc(diskBytes) }], random, 512 * KiB);
+  pair.primary.synchronise();
+  const write = (): void => pair.write(0, random(40) * 512, Buffer.alloc(32 * KiB, 1 + random(255)));
+  let steps = 0;
+  for (; !pair.has('disks-in-step') && steps < 60_000; steps++) {
+    while (pair.mayWrite) write();
+    // That disk does one thing for eight of any other.
+    if (steps % 8 !== 2 || steps % 64 === 2) await pair.step(steps);
+  }
+  t.ok(pair.has('disks-in-step'), `after ${steps} steps`);
+  const written = pair.requests.filter(({ result }) => result === 0).length * 32 * KiB;
+  t.ok(written > 2 * diskBytes, `the guest had more than the copy: ${written} bytes`);
+  await pair.settle();
+  t.ok(pair.content(0).standby.equals(pair.content(0).primary));
+});
+
 test('a standby stands at the last checkpoint, whatever its primary wrote since', async (t) => {
   const random = randomNumbers(5);
   const pair = new DiskPair(

@@ -24,6 +24,7 @@ const diskBytes = 1 << 20;
 
 class Rig extends DiskRig {
   readonly backend = new FakeBackend(diskBytes);
+  readonly window: DiskWindow;
   readonly forwarding = new DiskForwarding();
   readonly disk: ForwardedDisk;
   readonly changes: PrimaryChanges;
@@ -53,10 +54,11 @@ class Rig extends DiskRig {
     this.owner.defer(() => store.rest());
     const changes = loggedChanges(store.logPath, [diskBytes]);
     this.changes = PrimaryChanges.inherited(store, { shared: changes, generation });
+    this.window = new DiskWindow(logBytes, specification);
     this.primary = new PrimaryDisks({
       shared,
       disks: [{ id: 'root', file }],
-      window: new DiskWindow(logBytes, specification),
+      window: this.window,
       changes: this.changes,
       found: () => {},
       send: (message) => {
@@ -165,12 +167,30 @@ test("the guest waits while the standby's log is full, and goes on as it is laid
   t.match(rig.told, [{ kind: 'disk-log-half' }]);
   t.equal(rig.forwarding.waiting, 2);
   t.equal(rig.primary.guestWaits, true);
+  rig.window.laid(loggedBytes(4096));
   rig.primary.laid(loggedBytes(4096));
   t.equal(rig.woken > 0, true);
   t.equal(rig.forwarding.waiting, 1);
+  rig.window.laid(3 * loggedBytes(4096));
   rig.primary.laid(4 * loggedBytes(4096));
   t.equal(rig.forwarding.waiting, 0);
   t.equal(rig.primary.guestWaits, false, 'and status says so no more');
+});
+
+test('a standby that takes nothing is told of, though the io thread lets nothing come that finds no room', async (t) => {
+  const rig = new Rig(t, { logBytes: 2 * loggedBytes(4096) });
+  for (let index = 0; index < 4; index++) rig.change(index * 4096, 4096, index);
+  rig.told.length = 0;
+  rig.primary.laid(0);
+  rig.primary.laid(0);
+  t.strictSame(rig.told, [{ kind: 'disk-log-full', isFull: true }], 'once');
+  rig.window.laid(loggedBytes(4096));
+  rig.primary.laid(loggedBytes(4096));
+  t.match(
+    rig.told.slice(1),
+    [{ isFull: true }, { isFull: false }],
+    'what it takes begins its time anew, and there is room',
+  );
 });
 
 test('a disk of the primary that fails is told of once', async (t) => {

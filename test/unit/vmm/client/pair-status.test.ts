@@ -153,6 +153,14 @@ for (const [what, status, line] of [
     "but            the guest's writes to its disks wait: the log of what the standby has not laid down is full",
   ],
   [
+    'a standby whose disk is slower than the guest writes',
+    {
+      ...protectedStatus,
+      disk: { logBytes: 2 ** 26, guestWaits: true, slowStandby: { share: 0.634, bytesPerSecond: 8 * 2 ** 20 } },
+    },
+    "but            the standby's disk is slower than the guest writes: of the last seconds its writes waited 63 %, for a disk that takes 8 MiB/s there: give the standby a faster one, or have the guest write less",
+  ],
+  [
     'a link that anybody can read',
     { ...protectedStatus, link: { peer: '10.0.0.2', security: 'plaintext' } },
     'but            nothing is encrypted (--insecure): whoever reaches the port is believed',

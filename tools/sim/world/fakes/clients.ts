@@ -33,6 +33,8 @@ export class Clients {
   answered = 0;
   repeated = 0;
   lastAnswerAt = 0;
+  /** Those that have their answers ask nothing more until then. */
+  quietUntil = 0;
   longestSilence = 0;
   /** Clocks that are only compared where nobody tampers with them. */
   readonly clocksCount: () => boolean;
@@ -122,6 +124,10 @@ export class Clients {
   }
 
   #next(client: number): void {
+    if (this.#agenda.now < this.quietUntil) {
+      this.#agenda.at(this.quietUntil, () => this.#next(client));
+      return;
+    }
     const one = this.#clients[client] as Client;
     one.asking++;
     this.#send(client, one.asking);

@@ -1,6 +1,8 @@
 import { mix, type RandomStream } from './random.ts';
 
 export const clientCount = 2;
+/** In a write's place for a client: the guest writes of itself, and says nothing about it. */
+export const ownWrites = clientCount;
 export const blockCount = 4;
 export const pageCount = 6;
 /** Questions of one connection; then the client makes another one. */
@@ -138,6 +140,7 @@ export class FakeGuest {
     const at = this.queue.indexOf(request);
     if (at < 0 || this.ended) return undefined;
     this.queue.splice(at, 1);
+    if (request.client === ownWrites) return undefined;
     return this.#answer(request.client, request.number);
   }
 

@@ -88,20 +88,22 @@ export class DiskCopy {
     for (let block = first ?? nextOf(blocks); block !== undefined; block = nextOf(blocks)) {
       const waits = block;
       if (!this.#isUnderWay(copy)) return;
-      if (this.#forwarded.mustWait) {
+      if (!this.#forwarded.copyMayForward) {
         if (!isWaiting) this.#forwarded.copyWaits();
         side.world.agenda.after(1, () => side.process(() => this.#synchronise(copy, blocks, waits, true)));
         return;
       }
-      if (isWaiting) {
-        this.#forwarded.copyHasRoom();
-        this.#moves();
-      }
-      isWaiting = false;
       const value = side.guest.blocks[block] ?? (side.disk.cached[block] as number);
       if (side.world.remembers) this.#resync.copies(block, value);
       side.world.count('blocks copied');
-      this.#forwarded.forward(block, value);
+      this.#forwarded.forwardCopy(block, value);
+      if (isWaiting) {
+        this.#forwarded.copyHadRoom();
+        this.#moves();
+        // What waits meanwhile is the guest's.
+        this.#forwarded.pump();
+      }
+      isWaiting = false;
     }
     this.#inStep = true;
     side.post({ kind: 'disks-in-step' });

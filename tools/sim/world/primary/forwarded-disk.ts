@@ -17,9 +17,13 @@ export class ForwardedDisk {
   readonly #marks: WriteMarks;
   /** Writes that were forwarded in this epoch. */
   #items = 0;
-  /** The copy waits for room, and the guest had the last. */
-  #isCopysTurn = false;
+  /** The copy waits for room. */
   #copyOwed = false;
+  /** What was forwarded of each from when the copy waited first until it was over; undefined: it has not. */
+  shares: { readonly guest: number; readonly copy: number } | undefined;
+  #isCopying = false;
+  /** The guest waits for room, and that was told. */
+  #logIsFull = false;
   /** Bytes, when the standby told last. */
   #outstanding = 0;
 
@@ -31,41 +35,66 @@ export class ForwardedDisk {
 
   beginPairing(): void {
     this.#items = 0;
+    this.shares = undefined;
+    this.#isCopying = true;
   }
 
   /** Nobody is sent anything any more. */
   endPairing(): void {
-    this.copyHasRoom();
+    this.#copyOwed = false;
+    this.#logIsFull = false;
     this.pump();
   }
 
   endEpoch(epoch: Epoch): void {
     this.#side.send({ kind: 'disk-end', epoch, items: this.#items });
     this.#items = 0;
+    this.#isCopying = false;
+    this.#side.primary.diskWindow.epochEnded();
   }
 
-  /** S's disk log is full. */
-  get mustWait(): boolean {
-    return this.#side.primary.diskWindow.mustWait;
+  /** A block of the copy may be forwarded. */
+  get copyMayForward(): boolean {
+    return this.#side.primary.diskWindow.copyMayForward(writeBytes, false);
   }
 
   copyWaits(): void {
     this.#copyOwed = true;
+    this.shares ??= { guest: 0, copy: 0 };
+    this.#side.primary.diskWindow.copyWaits(true);
     this.#side.post({ kind: 'copy-waits', owed: roomForBlock });
   }
 
-  copyHasRoom(): void {
+  copyHadRoom(): void {
     this.#copyOwed = false;
-    this.#isCopysTurn = false;
+    this.#side.primary.diskWindow.copyWaits(false);
   }
 
-  /** A write on its way to S. */
-  forward(block: number, value: number): void {
+  /** A block of the copy on its way to S. */
+  forwardCopy(block: number, value: number): void {
+    this.#send(block, value);
+    this.#side.primary.diskWindow.forwardCopy(writeBytes);
+    if (this.shares !== undefined) this.shares = { ...this.shares, copy: this.shares.copy + 1 };
+  }
+
+  #forward(block: number, value: number): void {
+    const side = this.#side;
+    this.#send(block, value);
+    if (side.primary.diskWindow.forward(writeBytes)) side.post({ kind: 'disk-log-half' });
+    if (this.#isCopying && this.shares !== undefined) this.shares = { ...this.shares, guest: this.shares.guest + 1 };
+  }
+
+  #send(block: number, value: number): void {
     const side = this.#side;
     this.#items++;
     const data = toBytes([block, value]);
     side.send({ kind: 'disk-write', epoch: side.epoch, disk: 0, offset: block * writeBytes, data });
-    if (side.primary.diskWindow.forward(writeBytes)) side.post({ kind: 'disk-log-half' });
+  }
+
+  #tellFull(isFull: boolean): void {
+    if (isFull === this.#logIsFull) return;
+    this.#logIsFull = isFull;
+    this.#side.post({ kind: 'disk-log-full', isFull });
   }
 
   /** Takes what is in the guest's queue. */
@@ -74,16 +103,16 @@ export class ForwardedDisk {
     const { world, guest, attached } = side;
     for (const request of guest.queue) {
       if (request.taken) continue;
-      if (attached && (this.mustWait || this.#isCopysTurn)) {
+      if (attached && side.primary.diskWindow.mustWait) {
         world.count('the guest waits for room in the disk log');
+        this.#tellFull(side.primary.diskWindow.isFull);
         return;
       }
       guest.taken(request);
       this.#marks.wrote(request.block, attached ? side.epoch : 0);
       if (attached) {
         this.#resync.sends(request.block, request.value);
-        this.forward(request.block, request.value);
-        this.#isCopysTurn = this.#copyOwed;
+        this.#forward(request.block, request.value);
       } else this.#resync.note(request.block);
       side.disk.write(request.block, request.value, (error) => this.#written(request, error));
     }
@@ -111,7 +140,11 @@ export class ForwardedDisk {
       this.#side.post({ kind: 'copy-waits', owed: roomForBlock });
       this.#side.progress.moved();
     }
+    if (this.#logIsFull && diskWindow.outstandingBytes < this.#outstanding) {
+      this.#side.post({ kind: 'disk-log-full', isFull: true });
+    }
     this.#outstanding = diskWindow.outstandingBytes;
+    if (!diskWindow.isFull) this.#tellFull(false);
     if (this.#side.guest.queue.length > 0) this.pump();
   }
 }

@@ -5,7 +5,7 @@ import type { Rules } from '../../../../src/colo/core/rules.ts';
 import type { Frame } from '../../../../src/colo/protocol/frame.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
 import { type Epoch, epoch, type Mode, next } from '../../../../src/colo/protocol/numbers.ts';
-import type { Answer, Request } from '../fakes/fake-guest.ts';
+import type { Answer, DiskRequest, Request } from '../fakes/fake-guest.ts';
 import { Resync } from '../resync/resync.ts';
 import type { Legacy } from '../side/legacy.ts';
 import { Side } from '../side/side.ts';
@@ -72,7 +72,19 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
     return super.isSettled && isAlone && this.gate.held === 0;
   }
 
+  get shares(): ForwardedDisk['shares'] {
+    return this.#forwarded.shares;
+  }
+
   // What the guest does of itself
+
+  writes(write: DiskRequest): void {
+    this.process(() => {
+      if (!this.guestRuns || this.guest.ended) return;
+      this.guest.queue.push(write);
+      this.pumpDisk();
+    });
+  }
 
   reset(): void {
     this.process(() => {

@@ -71,6 +71,79 @@ test('the window says when a checkpoint is wanted and when the guest must wait',
   t.throws(() => window.laid(101), { message: 'the peer laid down 101 bytes, 100 were sent' });
 });
 
+test('a log that stays more than half full wants a checkpoint for each half of it', async (t) => {
+  const window = new DiskWindow(100, rules);
+  const log = new DiskLog<ReturnType<typeof write>>(100, rules);
+  let laid = 0;
+  const wanted: number[] = [];
+  for (let count = 0, n = 1; count < 60; count++) {
+    const isWanted = window.forward(10);
+    t.equal(log.append(write(n)), isWanted, 'both sides want it at once');
+    if (isWanted) {
+      wanted.push(count);
+      log.commit(e(n++));
+      window.epochEnded();
+    }
+    // The guest has a write for each place that comes free.
+    while (window.mustWait) {
+      if (log.nextToLay() === undefined) throw new Error('nothing may be laid down, and the guest waits');
+      log.laid();
+      laid += 10;
+      window.laid(laid);
+    }
+  }
+  t.same(wanted.slice(0, 4), [4, 9, 14, 19]);
+});
+
+test('where there is room, a copy that waits for it has none of the upper half', async (t) => {
+  const window = new DiskWindow(1000, rules);
+  t.ok(window.copyMayForward(10, false));
+  window.forwardCopy(500);
+  t.notOk(window.copyMayForward(10, false));
+  t.notOk(window.mustWait, 'the guest has it');
+});
+
+test('a guest that writes more than the disk takes has three parts of it, and a copy that waits the fourth', async (t) => {
+  const window = new DiskWindow(1000, rules);
+  const had = { guest: 0, copy: 0 };
+  let laid = 0;
+  while (!window.mustWait) window.forward(10);
+  window.copyWaits(true);
+  for (let turns = 0; turns < 400; turns++) {
+    laid += 10;
+    window.laid(laid);
+    if (window.copyMayForward(10, false)) {
+      window.forwardCopy(10);
+      had.copy += 10;
+    }
+    while (!window.mustWait) {
+      window.forward(10);
+      had.guest += 10;
+    }
+    t.ok(window.outstandingBytes <= 1000);
+  }
+  t.same(had, { guest: 3000, copy: 1000 });
+});
+
+test('a block for which the guest is held waits for no more than its own room', async (t) => {
+  const window = new DiskWindow(1000, rules);
+  for (let count = 0; count < 100; count++) window.forward(10);
+  window.forwardCopy(0);
+  t.notOk(window.copyMayForward(100, true), 'there is none');
+  window.laid(100);
+  t.notOk(window.copyMayForward(100, false), 'it is not its turn');
+  t.ok(window.copyMayForward(100, true));
+});
+
+test('nobody waits for a copy that does not', async (t) => {
+  const window = new DiskWindow(1000, rules);
+  for (let count = 0; count < 99; count++) window.forward(10);
+  window.copyWaits(true);
+  t.ok(window.mustWait, 'it has its turn');
+  window.copyWaits(false);
+  t.notOk(window.mustWait);
+});
+
 const write = (n: number, bytes = 10) => ({ epoch: e(n), bytes, name: `write of ${n}` });
 
 test('the log lays down what was committed, in order, and nothing of the open epoch', async (t) => {

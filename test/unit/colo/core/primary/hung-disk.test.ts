@@ -41,10 +41,23 @@ test('a full disk log is the debt of a standby from the checkpoint on that lets 
   t.equal(ringsAt(), Number.POSITIVE_INFINITY);
 });
 
+test('what the checkpoint that a standby stands at lets it lay down it owes at once', async (t) => {
+  const { primary, on, ringsAt } = waiting();
+  primary.core.diskWindow.forward(60);
+  primary.core.diskWindow.epochEnded();
+  primary.core.diskWindow.forward(40);
+  on({ kind: 'disk-log-full', isFull: true });
+  t.equal(ringsAt(), primary.now + stepMs, 'the open epoch may be far from its end');
+});
+
 test('a standby that beats, and whose disk takes nothing, does not keep the guest waiting for ever', async (t) => {
   const { primary, on, checkpoint } = waiting();
   on({ kind: 'disk-log-full', isFull: true });
   checkpoint(1);
-  primary.rings('disk-log', stepMs);
-  t.equal(primary.core.phase, 'waiting', 'the arbiter is asked');
+  const effects = primary.rings('disk-log', stepMs);
+  t.ok(effects.includes('send end'), 'it is to give up its right');
+  t.notOk(effects.includes('ask-arbiter'), 'nor might it be the first one there, which cannot go on');
+  const { term } = primary.core;
+  on({ kind: 'frame', frame: { role: 'secondary', term, message: { kind: 'ended' } } });
+  t.equal(primary.core.phase, 'unprotected', 'it has given up its right, and the guest runs on');
 });

@@ -1,0 +1,45 @@
+/** Asks so often: at first soon, then less often. */
+const firstWaitMs = 500;
+const longestWaitMs = 5000;
+const growth = 1.5;
+
+/**
+ * When a standby that protects nobody asks the other host for a survivor, what it does with the answer, and of what it tells (spec B.7).
+ * It asks for as long as it stands by: who runs there alone may begin to at any time.
+ *
+ * Without I/O.
+ */
+export class SearchPace {
+  #waitMs = firstWaitMs;
+  /** Why the last attempt was in vain. */
+  #problem: string | undefined;
+
+  /** So long until it is looked again, ms. */
+  get waitMs(): number {
+    return this.#waitMs;
+  }
+
+  /**
+   * It is looked whether to ask. Where somebody is protected, or about to be, nobody is looked for; once that is over, a survivor is
+   * likely, and looked for soon.
+   *
+   * @param isFree nobody is
+   */
+  asks(isFree: boolean): boolean {
+    this.#waitMs = isFree ? Math.min(this.#waitMs * growth, longestWaitMs) : firstWaitMs;
+    return isFree;
+  }
+
+  /** Somebody answers there. @returns whether he is wanted: meanwhile another one may have come. */
+  answered(isFree: boolean): boolean {
+    this.#problem = undefined;
+    return isFree;
+  }
+
+  /** Nobody could be asked. @returns whether that is news */
+  failed(reason: string): boolean {
+    const isNews = reason !== this.#problem;
+    this.#problem = reason;
+    return isNews;
+  }
+}
