@@ -6,13 +6,21 @@ import { LabClients } from './clients.ts';
 import { LabGround, type Role } from './ground.ts';
 import { servicesReady } from './guest.ts';
 import { readGuestDisk } from './survivor-disk.ts';
-import type { LabTrouble } from './troubles.ts';
 import { compareWithDisk, type Found, type Outcome, outcomeOf } from './verdict.ts';
 
 /** Emulated hosts on a busy machine are slow. */
 export const patienceMs = 180_000;
 /** A pair that lives has consent again within this time. */
 const consentMs = 10_000;
+
+/** What happens while a guest that was left alone is becoming protected again. */
+export interface LabTrouble {
+  readonly name: string;
+  /** While RAM or disks are copied. Resolves when it is over, or is the guest's to live with until {@link mend}. */
+  readonly happen: (life: LabLife) => Promise<void>;
+  /** What is mended once the guest is protected. */
+  readonly mend?: (life: LabLife) => Promise<void>;
+}
 
 export interface LifeOptions {
   /** The host that is primary at first. */

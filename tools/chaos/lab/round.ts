@@ -3,8 +3,7 @@ import { type Side, until } from '../../demo/lab-pair.ts';
 import type { LabClients } from './clients.ts';
 import type { LabFault, Moment } from './faults.ts';
 import type { Role } from './ground.ts';
-import { type LabLife, patienceMs } from './life.ts';
-import type { LabTrouble } from './troubles.ts';
+import { type LabLife, type LabTrouble, patienceMs } from './life.ts';
 import { isExpected, type Outcome, outcomeOf } from './verdict.ts';
 
 /** What a round does, all of it out of the seed. Times in ms. */

@@ -1,14 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LabLife } from './life.ts';
-
-/** What happens while a guest that was left alone is becoming protected again. */
-export interface LabTrouble {
-  readonly name: string;
-  /** While RAM or disks are copied. Resolves when it is over, or is the guest's to live with until {@link mend}. */
-  readonly happen: (life: LabLife) => Promise<void>;
-  /** What is mended once the guest is protected. */
-  readonly mend?: (life: LabLife) => Promise<void>;
-}
+import type { LabTrouble } from './life.ts';
 
 /** Longer than it takes to notice that nothing comes any more. */
 const cutMs = 8000;
