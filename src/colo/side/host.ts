@@ -55,6 +55,8 @@ export interface Core<E> {
 /** What a host tells the thread that owns the machine. */
 export interface HostListener {
   logged(event: ColoEvent): void;
+  /** Its machine is about to be copied: much is to be done from now on, until the log says that it is over. */
+  pairs(): void;
   /** QMP's COLO_EXIT. */
   coloExit(mode: Role, reason: string): void;
   /** It cannot go on: a defect, or the machine's thread is gone. */
@@ -192,7 +194,10 @@ export abstract class Host<E extends { readonly kind: string }> {
         this.#headline = this.headline;
         this.#since = Date.now();
         // Of this no notice tells.
-        if (this.#headline === 'PAIRING') this.become('disks and memory are being copied');
+        if (this.#headline === 'PAIRING') {
+          this.become('disks and memory are being copied');
+          this.#listener.pairs();
+        }
       }
     } catch (error) {
       this.#listener.failed(error as Error);

@@ -143,6 +143,7 @@ class PrimaryRig {
           watcher.log(`  log: ${text}`);
           if (defect.test(text)) this.#errors.push(text);
         },
+        pairs: () => {},
         coloExit: () => {},
         failed: (error) => this.#errors.push(error.stack ?? error.message),
       },

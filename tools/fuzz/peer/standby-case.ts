@@ -114,6 +114,7 @@ class StandbyRig {
           watcher.log(`  log: ${text}`);
           if (defect.test(text)) this.#errors.push(text);
         },
+        pairs: () => {},
         coloExit: () => {},
         failed: (error) => this.#errors.push(error.stack ?? error.message),
       },

@@ -31,11 +31,12 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
     ...handlers,
   });
   let leapMs = 0;
+  let pairings = 0;
   const config = { ...birth(t), now: () => performance.now() + leapMs, listen: { host: '127.0.0.1', port: 0 } };
   const host = new SecondaryHost(
     config,
     { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {} },
-    listener(t),
+    { ...listener(t), pairs: () => void pairings++ },
   );
   t.teardown(() => host.close());
   const port = await host.start();
@@ -63,7 +64,7 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
   const leap = (ms: number): void => {
     leapMs += ms;
   };
-  return { host, machine, greet, connect, leap, stateDirectory: config.stateDirectory };
+  return { host, machine, greet, connect, leap, pairings: () => pairings, stateDirectory: config.stateDirectory };
 }
 
 function say(link: PeerLink, ...messages: readonly Message[]): void {
@@ -86,12 +87,14 @@ function seed(link: PeerLink): void {
 }
 
 test('a takeover: the state, the announcement, packets, and then the guest', async (t) => {
-  const { host, machine, connect } = await standby(t, {});
+  const { host, machine, connect, pairings } = await standby(t, {});
+  t.equal(pairings(), 0);
   const { link, received } = await connect();
   seed(link);
   await until(() => received.kinds.includes('checkpoint-ready'));
   say(link, { kind: 'protected' });
   await until(() => host.status().phase === 'protecting');
+  t.equal(pairings(), 1);
   link.destroy();
   await until(() => host.status().phase === 'claiming');
   t.equal(host.command({ name: 'failover', sure: false }), undefined);
