@@ -4,10 +4,12 @@ import * as v from 'valibot';
 import { ConfigError, type RunConfig } from '../../vmm/config/config.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { type ArbiterConfig, commonPart, parseArbiter } from '../arbiter/arbiter-config.ts';
-import { type PortPolicy, parseFlowPolicy } from '../compare/flow-policy.ts';
+import { parseFlowPolicy } from '../compare/flow-policy.ts';
 import { defaultSettings, type Settings } from '../core/settings.ts';
 import { loadKeySet } from '../keys/key-set.ts';
 import type { LinkSecurity } from '../link/peer-security.ts';
+import { mostPortPolicies, type PortPolicy } from '../protocol/port-policy.ts';
+import type { Heritage } from '../side/heritage.ts';
 import { type HostPort, parseHostPort } from './host-port.ts';
 
 /** What a host of a pair has to know, whichever side it is. */
@@ -125,6 +127,7 @@ export function parsePrimary(options: PairOptions, insists: boolean): PrimaryCon
   if (flows.length > 0 && mode !== 'comparing') {
     throw new ConfigError('--flow: output of no connection is compared; give --mode comparing too');
   }
+  if (flows.length > mostPortPolicies) throw new ConfigError(`--flow: give it ${mostPortPolicies} times at most`);
   const host = hostConfig(given);
   return { ...host, settings: { ...host.settings, compares: mode === 'comparing' }, standby, flows, insists };
 }
@@ -137,9 +140,19 @@ export function parseSecondary(options: PairOptions): SecondaryConfig {
   return { ...host, settings: { ...host.settings, compares: true }, listen, ...(peer === undefined ? {} : { peer }) };
 }
 
-/** What a standby that has taken over is told as a primary: it waits where it waited before. */
-export function survivorConfig({ listen, peer: _, ...host }: SecondaryConfig, compares: boolean): PrimaryConfig {
-  return { ...host, settings: { ...host.settings, compares }, standby: listen, awaits: true, insists: true };
+/** What a standby that has taken over is told as a primary: it waits where it waited before, and compares what its primary did. */
+export function survivorConfig(
+  { listen, peer: _, ...host }: SecondaryConfig,
+  { compares, flows = [] }: Pick<Heritage, 'compares' | 'flows'>,
+): PrimaryConfig {
+  return {
+    ...host,
+    settings: { ...host.settings, compares: compares === true },
+    standby: listen,
+    flows,
+    awaits: true,
+    insists: true,
+  };
 }
 
 /** What `run` and `standby` were told of their pair. */

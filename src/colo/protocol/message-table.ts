@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { machineShapeSchema } from './machine-shape.ts';
 import { comparedBlockBytes, hashBytes, type MessageKind, mostComparedBytes } from './messages.ts';
 import type { Role } from './numbers.ts';
+import { portPoliciesSchema } from './port-policy.ts';
 
 /** One TLS connection each: what is urgent never waits behind bulk (spec B.5). */
 export const streams = ['control', 'pages', 'disk', 'packets'] as const;
@@ -46,6 +47,7 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
       detectMs: count,
       arbiter: text,
       comparing: v.picklist([0, 1]),
+      flows: v.optional(portPoliciesSchema),
     }),
     limitBytes: 64 * KiB,
   },

@@ -1,5 +1,6 @@
 import type { MachineShape } from './machine-shape.ts';
 import type { Epoch } from './numbers.ts';
+import type { PortPolicy } from './port-policy.ts';
 
 /**
  * Everything that travels between two sides. An item that belongs to an epoch names it; who sends it, and in which term,
@@ -8,7 +9,7 @@ import type { Epoch } from './numbers.ts';
  */
 
 /** This program's version of all of it. Sides of different versions refuse each other. */
-export const protocolVersion = 5;
+export const protocolVersion = 6;
 
 // Pairing, and its end. Stream: control.
 
@@ -24,6 +25,8 @@ export interface Hello {
   readonly arbiter: string;
   /** 1: both guests may run and be compared (spec B.8), for which S needs another kind of RAM; 0: S's never does. */
   readonly comparing: number;
+  /** Whose output is not compared: for S to know once the guest is its own. Absent: no connection's. */
+  readonly flows?: readonly PortPolicy[];
 }
 
 /** S can take over this machine. */

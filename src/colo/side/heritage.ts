@@ -1,5 +1,6 @@
 import type { ColoEvent } from '../../vmm/monitor/colo-control.ts';
 import type { InheritedChanges } from '../disk/history/primary-changes.ts';
+import type { PortPolicy } from '../protocol/port-policy.ts';
 
 /** What a standby that has taken over leaves to the primary that its process is from then on (spec B.7). */
 export interface Heritage {
@@ -12,4 +13,6 @@ export interface Heritage {
   readonly changes?: InheritedChanges;
   /** Its guest is compared with its next standby's: the pair was made so. */
   readonly compares?: true;
+  /** But not these connections. */
+  readonly flows?: readonly PortPolicy[];
 }

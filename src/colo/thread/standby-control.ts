@@ -189,7 +189,7 @@ export class StandbyControl extends SideControl {
       exited: (mode, reason) => this.exited(mode, reason),
     });
     try {
-      primary.start(survivorConfig(this.#pair, heritage.compares === true), heritage);
+      primary.start(survivorConfig(this.#pair, heritage), heritage);
     } catch (error) {
       // A guest that has ended meanwhile needs nobody.
       this.#listener.notice(`this machine cannot be protected again: ${(error as Error).message}`);

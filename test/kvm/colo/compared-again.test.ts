@@ -16,7 +16,7 @@ test('a survivor that was compared is compared with its next standby, which take
   const { pair, client } = made;
   const sides = {
     b: pair.seeking('b', ...made.card, ...patient),
-    a: pair.primary(made.kernel, ...made.card, ...patient, '--mode', 'comparing'),
+    a: pair.primary(made.kernel, ...made.card, ...patient, '--mode', 'comparing', '--flow', 'port=1,policy=buffer'),
   };
   await pair.protected('a');
   made.meet();
@@ -33,8 +33,9 @@ test('a survivor that was compared is compared with its next standby, which take
   sides.a = pair.seeking('a', ...made.card, ...patient);
   await pair.protected('b');
   made.meet();
-  const { mode, compared: before } = await pair.status('b', () => true);
+  const { mode, flows, compared: before } = await pair.status('b', () => true);
   t.equal(mode, 'comparing');
+  t.strictSame(flows, [{ port: 1, policy: 'buffer' }], 'but for what its primary did not compare');
   for (let count = 0; count < 5; count++) await ask('s');
   await ask('d');
   const { compared } = await pair.status('b', () => true);

@@ -3,6 +3,7 @@ import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
 import { type Message, protocolVersion, wantedFor } from '../../protocol/messages.ts';
 import type { Epoch, Mode, Term } from '../../protocol/numbers.ts';
+import type { PortPolicy } from '../../protocol/port-policy.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import { DiskWindow } from '../epochs/disk-window.ts';
 import type { Effect, PrimaryEvent, TimerName } from '../events.ts';
@@ -33,6 +34,8 @@ export interface PrimaryOptions {
   /** The term on this side's disk. */
   readonly term: Term;
   readonly settings: Settings;
+  /** Of connections whose output is not compared. */
+  readonly flows?: readonly PortPolicy[];
   readonly rules?: Rules;
 }
 
@@ -232,10 +235,11 @@ export class Primary {
 
   #greet(): void {
     this.#phase.move('greeting');
-    const { pair, shape } = this.#options;
+    const { pair, shape, flows = [] } = this.#options;
     const { detectMs, arbiter, compares } = this.#settings;
     const comparing = compares ? 1 : 0;
-    this.#turn.send({ kind: 'hello', version: protocolVersion, pair, shape, detectMs, arbiter, comparing });
+    const hello = { version: protocolVersion, pair, shape, detectMs, arbiter, comparing };
+    this.#turn.send({ kind: 'hello', ...hello, ...(flows.length === 0 ? {} : { flows }) });
     this.#turn.startTimer('step', this.#settings.stepMs);
   }
 

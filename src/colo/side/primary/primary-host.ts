@@ -90,7 +90,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   ) {
     let primary: Primary | undefined;
     super('primary', config, signs, listener, (term) => {
-      primary = new Primary({ pair: config.pair, shape, term, settings: config.settings });
+      const { pair, settings, flows } = config;
+      primary = new Primary({ pair, shape, term, settings, ...(flows === undefined ? {} : { flows }) });
       return primary;
     });
     this.#primary = primary as unknown as Primary;

@@ -4,6 +4,7 @@ import type { SecondaryConfig } from '../../command/pair-config.ts';
 import type { SecondaryEvent } from '../../core/events.ts';
 import type { Hello, Message } from '../../protocol/messages.ts';
 import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import type { PortPolicy } from '../../protocol/port-policy.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
 import type { Calls } from '../calls.ts';
 import type { EventLog } from '../event-log.ts';
@@ -37,6 +38,7 @@ export class PairedMachine {
   readonly #parts: PairedMachineParts;
   #attached: Attachment | undefined;
   #compares = false;
+  #flows: readonly PortPolicy[] = [];
 
   constructor(parts: PairedMachineParts) {
     this.#parts = parts;
@@ -52,8 +54,16 @@ export class PairedMachine {
     return this.#compares;
   }
 
+  /** But not these connections. */
+  get flows(): readonly PortPolicy[] {
+    return this.#flows;
+  }
+
   /** Instead of the last pairing's. @param peer whose it is @throws Error with one sentence */
-  async make({ shape, comparing }: Pick<Hello, 'shape' | 'comparing'>, peer: string): Promise<void> {
+  async make(
+    { shape, comparing, flows = [] }: Pick<Hello, 'shape' | 'comparing' | 'flows'>,
+    peer: string,
+  ): Promise<void> {
     await this.close();
     const { calls, config, term, signs, log, ...rest } = this.#parts;
     const bell = comparing === 1 ? rest.bell : undefined;
@@ -63,6 +73,7 @@ export class PairedMachine {
     const { io } = this.#attached;
     if (io !== undefined) signs.watch('io', io);
     this.#compares = bell !== undefined;
+    this.#flows = flows;
     const { cpus, memoryBytes, disks, cards } = shape;
     log.add(
       'pair',

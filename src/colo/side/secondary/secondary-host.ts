@@ -391,7 +391,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.#calls.tell('succeed', {
       ...this.heritage,
       ...(changes === undefined ? {} : { changes }),
-      ...(this.#machine.compares ? { compares: true } : {}),
+      ...(this.#machine.compares ? { compares: true, flows: this.#machine.flows } : {}),
     });
   }
 }

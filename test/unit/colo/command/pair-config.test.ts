@@ -1,7 +1,12 @@
 import { join } from 'node:path';
 import { test } from 'tap';
 import { showHostPort } from '../../../../src/colo/command/host-port.ts';
-import { defaultStateDirectory, parsePrimary, parseSecondary } from '../../../../src/colo/command/pair-config.ts';
+import {
+  defaultStateDirectory,
+  parsePrimary,
+  parseSecondary,
+  survivorConfig,
+} from '../../../../src/colo/command/pair-config.ts';
 import { keysCommand } from '../../../../src/colo/keys/keys-command.ts';
 import { ConfigError } from '../../../../src/vmm/config/config.ts';
 
@@ -183,4 +188,13 @@ test('how output leaves is said to the primary alone', async (t) => {
   t.match(refused({ mode: 'comparing', flow: ['port=0,policy=pass'] }), /port is a number from 1 to 65535/);
   t.match(refused({ mode: 'comparing', flow: ['port=1,policy=drop'] }), /policy is compare, buffer, pass/);
   t.match(refused({ flow: ['port=1,policy=pass'] }), /--flow: .*--mode comparing/);
+  const many = Array.from({ length: 257 }, (_, port) => `port=${port + 1},policy=buffer`);
+  t.match(refused({ mode: 'comparing', flow: many }), '--flow: give it 256 times at most');
+});
+
+test('a survivor compares what its primary did', async (t) => {
+  const flows = [{ port: 443, policy: 'buffer' }] as const;
+  const made = survivorConfig(parseSecondary(secondary), { compares: true, flows });
+  t.match(made, { settings: { compares: true }, flows, awaits: true, standby: { port: 7000 } });
+  t.match(survivorConfig(parseSecondary(secondary), {}), { settings: { compares: false }, flows: [] });
 });

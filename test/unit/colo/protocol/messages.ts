@@ -21,7 +21,10 @@ const n = epoch(2 ** 40 + 7);
 
 /** One of every kind. */
 export const everyMessage: readonly Message[] = [
-  { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual', comparing: 0 },
+  {
+    ...{ kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs: 200, arbiter: 'manual', comparing: 1 },
+    flows: [{ port: 443, policy: 'buffer' }],
+  },
   { kind: 'welcome', shape },
   { kind: 'refusal', reason: 'its disk is smaller' },
   { kind: 'protected' },

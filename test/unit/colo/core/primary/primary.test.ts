@@ -1,10 +1,21 @@
 import { test } from 'tap';
+import { Primary } from '../../../../../src/colo/core/primary/primary.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
 import { newPrimary, protectedPrimary, settings } from '../scripted.ts';
 
 const e = epoch;
 const heartbeat = (echo: number, laidBytes = 0) => ({ kind: 'heartbeat', clock: 5, echo, laidBytes }) as const;
+
+test('its standby hears whose output is not compared, if somebody said so', async (t) => {
+  const flows = [{ port: 443, policy: 'pass' }] as const;
+  for (const given of [{ flows }, {}]) {
+    const primary = new Primary({ pair: 'web', shape, term: term(1), settings, ...given });
+    primary.handle({ kind: 'command', command: { name: 'protect' } }, 0);
+    const [sent] = primary.handle({ kind: 'connected' }, 0);
+    t.strictSame(sent?.kind === 'send' && sent.message.kind === 'hello' && sent.message.flows, given.flows);
+  }
+});
 
 test('a pair is made: hello, disks, live pass, a stop with output held, READY', async (t) => {
   const primary = newPrimary({ livePasses: 1 });
