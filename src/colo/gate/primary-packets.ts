@@ -216,6 +216,7 @@ export class PrimaryPackets {
 
   /** Nothing leaves, ever. What was taken is dropped; what comes fills its ring, and then waits where it is. */
   shut(): void {
+    // The io thread would send by itself what comes before a first checkpoint.
     this.#control.mode = packetMode.mirrored;
     if (this.#parts.record !== undefined) {
       for (const packet of this.#gate.waiting()) this.#record('dropped', packet, 'the other side goes on');

@@ -90,16 +90,15 @@ export class LabGround {
   async cutLink(...roles: readonly Role[]): Promise<void> {
     for (const role of roles) {
       const to = role === 'primary' ? 'standby' : 'primary';
-      const name = (whose: Role): string => this.#pair.host(this.side(whose)).name;
-      await this.#pair.lab.network.cut({ from: name(role), to: name(to), oneWay: true });
+      await this.#pair.lab.network.cut({ from: this.#hostOf(role), to: this.#hostOf(to), oneWay: true });
       this.#note(`the link from the ${role} is cut`);
     }
   }
 
   /** What the two say to each other comes so, in both directions. */
   async degradeLink(condition: Partial<LinkCondition>): Promise<void> {
-    const [from, to] = (['primary', 'standby'] as const).map((role) => this.#pair.host(this.side(role)).name);
-    await this.#pair.lab.network.degrade({ from: from as string, to: to as string }, condition);
+    const link = { from: this.#hostOf('primary'), to: this.#hostOf('standby') };
+    await this.#pair.lab.network.degrade(link, condition);
     this.#note(`the link is ${JSON.stringify(condition)}`);
   }
 
@@ -125,6 +124,11 @@ export class LabGround {
     await this.#pair.lab.network.restore();
     for (const rule of this.#arbiterRules.splice(0)) await this.#outside(`ip rule del ${rule}`);
     this.#note('the network is mended');
+  }
+
+  /** The name that its network knows that side's host by. */
+  #hostOf(role: Role): string {
+    return this.#pair.host(this.side(role)).name;
   }
 
   async #outside(command: string): Promise<void> {

@@ -109,9 +109,10 @@ export class LabLife {
     if (outcome === 'standby' || ground.isGone('standby')) await this.anotherStandby();
     await until('the copy to begin', patienceMs, () => this.#isCopying || this.isProtected);
     // A pair that found itself while nobody looked is in no trouble.
-    if (!this.isProtected) await trouble.happen(this);
+    const isInTrouble = !this.isProtected;
+    if (isInTrouble) await trouble.happen(this);
     await this.becomesProtected();
-    await trouble.mend?.(this);
+    if (isInTrouble) await trouble.mend?.(this);
     return performance.now() - began;
   }
 

@@ -21,7 +21,8 @@ export interface SurvivorSearchOptions {
 
 /**
  * A standby's search for a machine that runs the pair's guest alone (spec B.7), for as long as there is nobody to protect: the
- * other host is asked again and again, when core/secondary/search-pace.ts says. Its answer is a link like any other, on which the survivor is the primary.
+ * other host is asked again and again, when core/secondary/search-pace.ts says. Its answer is a link like any other, on which the
+ * survivor is the primary.
  */
 export class SurvivorSearch {
   readonly #options: SurvivorSearchOptions;
