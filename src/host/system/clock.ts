@@ -26,10 +26,18 @@ export function bootTimeMs(): number {
 }
 
 const CLOCK_THREAD_CPUTIME_ID = 3;
+/** How Linux makes a clock's number of a thread's (include/linux/posix-timers.h). */
+const CPUCLOCK_SCHED = 2;
+const CPUCLOCK_PERTHREAD = 4;
 
-/** Milliseconds that this thread has run, in the kernel too. */
-export function threadMs(): number {
+/**
+ * Milliseconds that a thread of this process has run, in the kernel too; 0 if there is none.
+ *
+ * @param tid the kernel's number of it; default: this thread
+ */
+export function threadMs(tid?: number): number {
   clockGettime ??= libc.func('clock_gettime', 'int', ['int', 'void *']) as unknown as NonNullable<typeof clockGettime>;
-  clockGettime(CLOCK_THREAD_CPUTIME_ID, timespec);
+  const clock = tid === undefined ? CLOCK_THREAD_CPUTIME_ID : (~tid << 3) | CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED;
+  if (clockGettime(clock, timespec) !== 0) return 0;
   return ((timespec[0] as number) >>> 0) * 1000 + (timespec[2] as number) / 1_000_000;
 }

@@ -1,7 +1,7 @@
 import { DiskError } from '../../block/disk-error.ts';
 import { DoorbellButton } from '../../host/threads/doorbell.ts';
 import { resetPatienceMs } from '../platform/io-control.ts';
-import { ClockCatchUp } from '../vmstate/clock-catch-up.ts';
+import { ClockCatchUp, type GuestActivity } from '../vmstate/clock-catch-up.ts';
 import { type ClockMode, type ClockState, elapsedSince } from '../vmstate/clock-state.ts';
 import { PauseTimes } from '../vmstate/pause-times.ts';
 import type { MachineParts } from './machine-parts.ts';
@@ -38,6 +38,8 @@ export class RunControl {
   readonly #runState = new RunStateMachine();
   #stoppedAt = performance.now();
   readonly #catchUp = new ClockCatchUp(() => this.#advanceClocks());
+  /** What the guest is doing, whose vCPUs are parked. */
+  readonly #activity: GuestActivity;
   /** What time it was for the guest when it was paused, when that was, and whether its clocks show by now what time it is. */
   #clocks: { readonly state: ClockState; readonly readAt: number; readonly running: boolean } | undefined;
 
@@ -45,6 +47,12 @@ export class RunControl {
   constructor(parts: MachineParts, notice: (text: string) => void) {
     this.#parts = parts;
     this.#notice = notice;
+    this.#activity = {
+      get isIdle() {
+        return parts.access.isIdle;
+      },
+      looksAtClocks: () => parts.access.noteSeen(parts.vcpus.map((vcpu) => vcpu.ranMs)),
+    };
   }
 
   get state(): RunState {
@@ -184,7 +192,7 @@ export class RunControl {
     let jumpNs = passedNs;
     if (clocks !== undefined && !(clocks.running && mode === undefined)) {
       if (mode === 'jump') this.#catchUp.start(elapsedSince(clocks.state));
-      jumpNs += this.#catchUp.next(access);
+      jumpNs += this.#catchUp.next(this.#activity);
       access.setClocks(clocks.state, jumpNs);
       this.heldMs = performance.now() - clocks.readAt;
     }
@@ -262,7 +270,7 @@ export class RunControl {
         this.#catchUp.later();
         return;
       }
-      const stepNs = this.#catchUp.next(access);
+      const stepNs = this.#catchUp.next(this.#activity);
       if (stepNs > 0n) access.advanceClocks(stepNs);
       if (isWatched(stepNs)) access.noteStopped();
     } catch (error) {

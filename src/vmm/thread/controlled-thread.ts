@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { threadMs } from '../../host/system/clock.ts';
 import { Patience } from './patience.ts';
 import { sendNumbered, takeNumbered } from './questions.ts';
 import { type Phase, phase, request, type ThreadControl } from './thread-control.ts';
@@ -87,6 +88,11 @@ export class ControlledThread<Report> {
   /** Kernel id of the thread; 0 until it runs. */
   get tid(): number {
     return this.#control.tid;
+  }
+
+  /** Milliseconds that it has run, in the kernel too; 0 before it began. */
+  get ranMs(): number {
+    return this.tid === 0 ? 0 : threadMs(this.tid);
   }
 
   /** Asks the thread to park; {@link waitUntilParked} makes sure that it did. */

@@ -6,17 +6,12 @@ const restMs = 500;
 const partsOfRest = 32n;
 /** No step is shorter, but the last. */
 const shortestStepNs = 20_000_000n;
-/**
- * A step is put off at most so long: there are guests that hear of no timer for long. By the clock, for on a host that has little time for
- * the guest a look takes long as well.
- */
-const mostDelayMs = 500;
 
 /** What a guest is doing while it is parked to be looked at. */
 export interface GuestActivity {
   /** No vCPU runs anything. */
   readonly isIdle: boolean;
-  /** Looks once more who has noticed what the clock shows since it was last set. True once the whole guest has. */
+  /** Looks once more who has noticed what the clock shows since it was last set. True once the whole guest has, or could have. */
   looksAtClocks(): boolean;
 }
 
@@ -34,7 +29,6 @@ export class ClockCatchUp {
   readonly #now: () => number;
   #behindNs = 0n;
   #began = 0;
-  #steppedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /**
@@ -55,7 +49,6 @@ export class ClockCatchUp {
   start(behindNs: bigint): void {
     this.#behindNs = behindNs;
     this.#began = this.#now();
-    this.#steppedAt = this.#began;
   }
 
   /** Nanoseconds to advance the clock by now, maybe none. As long as something is left, `look` will be called. */
@@ -80,10 +73,7 @@ export class ClockCatchUp {
   #step(guest: GuestActivity): bigint {
     const behindNs = this.#behindNs;
     if (behindNs <= shortestStepNs || guest.isIdle) return behindNs;
-    const now = this.#now();
-    if (now - this.#began < restMs) return 0n;
-    if (!guest.looksAtClocks() && now - this.#steppedAt < mostDelayMs) return 0n;
-    this.#steppedAt = now;
+    if (this.#now() - this.#began < restMs || !guest.looksAtClocks()) return 0n;
     const part = behindNs / partsOfRest;
     return part > shortestStepNs ? part : shortestStepNs;
   }

@@ -22,6 +22,9 @@ export interface ClockState {
  */
 export type ClockMode = 'keep' | 'jump';
 
+/** A vCPU that has run for so long and armed no timer does not look at one. */
+const deafMs = 250;
+
 const mask64 = 0xffff_ffff_ffff_ffffn;
 
 /** What of a VM its clocks need. */
@@ -31,6 +34,14 @@ export type ClockedVcpu = Pick<
   VcpuRegisters,
   'tscKhz' | 'tscOffset' | 'setTscOffset' | 'readMsrs' | 'writeMsrs' | 'isRunnable'
 >;
+
+/** A vCPU whose clocks were set, and that has not noticed it yet. */
+interface BeforeNoticing {
+  /** Of its timer, by the TSC that was set. 0: none, or it has fired. */
+  readonly deadline: bigint;
+  /** What its thread had run when it was first looked at since, ms. */
+  ranMs: number | undefined;
+}
 
 /** The clocks as they were read last, and what KVM reckoned the TSC by. */
 interface Reading {
@@ -62,8 +73,8 @@ export class MachineClocks {
   readonly #vm: ClockedVm;
   readonly #vcpus: readonly ClockedVcpu[];
   readonly #canScale: boolean;
-  /** The deadline that each vCPU had when the clocks were last set, until it is seen to have set another. 0: none. */
-  readonly #notSeen: bigint[];
+  /** What each vCPU had when the clocks were last set, until it is seen to have noticed. */
+  readonly #notSeen: (BeforeNoticing | undefined)[];
   /** Frequency of the host's TSC, where the guest's is scaled; undefined: it is the host's plus an offset. */
   #scaledFromKhz: number | undefined;
   #reading: Reading | undefined;
@@ -73,7 +84,7 @@ export class MachineClocks {
     this.#vm = vm;
     this.#vcpus = vcpus;
     this.#canScale = canScale;
-    this.#notSeen = vcpus.map(() => 0n);
+    this.#notSeen = vcpus.map(() => undefined);
   }
 
   save(): ClockState {
@@ -159,21 +170,30 @@ export class MachineClocks {
     this.#vcpus.forEach((vcpu, index) => {
       const deadline = deadlines[index] ?? 0n;
       if (deadline !== 0n) vcpu.writeMsrs([{ index: msr.tscDeadline, value: deadline }]);
-      this.#notSeen[index] = deadline;
+      this.#notSeen[index] = { deadline, ranMs: undefined };
     });
   }
 
   /**
-   * Notes which vCPUs have armed their timer anew since the clocks were last set, or run nothing. True once that is so of
-   * each that had a timer then. They are parked.
+   * Notes which vCPUs have armed their timer since the clocks were last set, or run nothing, or have run for so long that
+   * they will not: there are guests that hear of no timer for long. True once that is so of each. They are parked.
+   *
+   * A vCPU that had no deadline then is waited for as well: most often its timer had fired, and it had not come to that yet.
+   *
+   * @param ranMs what each vCPU's thread has run by now. Not what has passed: a host that is busy may have given it nothing of that
    */
-  noteSeen(): boolean {
+  noteSeen(ranMs: readonly number[]): boolean {
     const deadlines = this.#deadlines();
     this.#vcpus.forEach((vcpu, index) => {
-      const deadline = deadlines[index];
-      if ((deadline !== 0n && deadline !== this.#notSeen[index]) || !vcpu.isRunnable) this.#notSeen[index] = 0n;
+      const before = this.#notSeen[index];
+      if (before === undefined) return;
+      const deadline = deadlines[index] ?? 0n;
+      const ran = ranMs[index] ?? 0;
+      before.ranMs ??= ran;
+      const hasArmed = deadline !== 0n && deadline !== before.deadline;
+      if (hasArmed || ran - before.ranMs >= deafMs || !vcpu.isRunnable) this.#notSeen[index] = undefined;
     });
-    return this.#notSeen.every((deadline) => deadline === 0n);
+    return this.#notSeen.every((before) => before === undefined);
   }
 
   #deadlines(): bigint[] {

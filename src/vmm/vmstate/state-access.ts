@@ -14,7 +14,6 @@ import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { IoDeviceState } from '../io/io-device-state.ts';
 import type { IoThread } from '../io/io-thread.ts';
 import { processorMismatch } from '../vcpu/processor-match.ts';
-import type { GuestActivity } from './clock-catch-up.ts';
 import { ClockPages } from './clock-pages.ts';
 import { type ClockState, MachineClocks } from './clock-state.ts';
 import { imageOf, machineStateOf, type OwnDevices } from './image-state.ts';
@@ -45,7 +44,7 @@ const mostCpuidRows = 256;
  * Reads and writes the whole state of a machine that is paused: all its threads are parked. The ioctls are made on the
  * thread that calls, also those of vCPUs (docs/decisions.md).
  */
-export class StateAccess implements GuestActivity, Closable {
+export class StateAccess implements Closable {
   /** What {@link readRegisters} and {@link readRest} fill. */
   readonly image: StateImage;
   readonly #owner = new Owner();
@@ -100,9 +99,9 @@ export class StateAccess implements GuestActivity, Closable {
     this.#clocks.set(clock, passedNs);
   }
 
-  /** See GuestActivity. */
-  looksAtClocks(): boolean {
-    return this.#clocks.noteSeen();
+  /** See MachineClocks.noteSeen. */
+  noteSeen(ranMs: readonly number[]): boolean {
+    return this.#clocks.noteSeen(ranMs);
   }
 
   /** Advances the guest's clocks, which have not been stopped. */
@@ -110,7 +109,7 @@ export class StateAccess implements GuestActivity, Closable {
     this.#clocks.advance(byNs);
   }
 
-  /** See GuestActivity. vCPUs run nothing that are halted, or were never started. */
+  /** No vCPU runs anything: each is halted, or was never started. */
   get isIdle(): boolean {
     return this.#vcpus.every((vcpu) => !vcpu.isRunnable);
   }

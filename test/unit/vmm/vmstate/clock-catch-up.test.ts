@@ -59,26 +59,12 @@ test('all of it is done at the first moment in which nothing runs, and nothing b
   t.equal(next(idle), 0n);
 });
 
-test('a step is put off until the guest has noticed the last one, but not for ever', async (t) => {
-  const { clock, next } = clockBehind(60n * second);
-  let looks = 1;
-  while (next(busy) === 0n) looks++;
-  t.equal(looks, 100);
-  const left = clock.behindNs;
-  for (let look = 0; look < 98; look++) next(deaf);
-  t.equal(clock.behindNs, left);
-  t.ok(next(busy) > 0n, 'it has');
-  for (let look = 0; look < 99; look++) t.equal(next(deaf), 0n);
-  t.ok(next(deaf) > 0n, 'it never does');
-  t.equal(next(deaf), 0n);
+test('a step is put off until the guest has noticed the last one, however long that takes', async (t) => {
+  const { clock, next } = clockBehind(60n * second, 1000);
+  t.ok(next(busy) > 0n);
+  for (let look = 0; look < 1000; look++) t.equal(next(deaf), 0n);
+  t.ok(next(busy) > 0n);
   clock.stop();
-});
-
-test('on a host that looks once a second, each look is a step', async (t) => {
-  const { clock, next } = clockBehind(second / 2n, 1000);
-  for (let look = 0; look < 24; look++) t.equal(next(deaf), 20_000_000n);
-  t.equal(next(deaf), second / 50n);
-  t.equal(clock.behindNs, 0n);
 });
 
 test('a new jump is waited with anew', async (t) => {

@@ -20,6 +20,7 @@ interface ModelOptions {
 class ModelKvm {
   readonly vm: ClockedVm;
   readonly vcpus: readonly ClockedVcpu[];
+  readonly halted = new Set<number>();
   readonly #hostKhz: number;
   readonly #callNs: bigint;
   readonly #offsets: bigint[];
@@ -80,7 +81,9 @@ class ModelKvm {
   #vcpu(index: number): ClockedVcpu {
     const model = this;
     return {
-      isRunnable: true,
+      get isRunnable() {
+        return !model.halted.has(index);
+      },
       get tscKhz() {
         return model.#khz;
       },
@@ -182,4 +185,36 @@ test('clocks that are advanced lose nothing, to each other and to the host', asy
   const gained = clocks.save().kvmclockNs - kvmclockBefore - (hostAfter - hostBefore);
   t.ok(gained >= 2_000_000_000n && gained < 2_000_000_000n + 20_000n, `${gained} ns ahead of the host`);
   t.ok(Math.abs(model.behindNs(0) - before) < 50);
+});
+
+test('that the clocks were advanced is noticed by a vCPU that arms its timer anew, or is halted, or has run for long', async (t) => {
+  const model = new ModelKvm({ cpus: 3 });
+  const clocks = new MachineClocks(model.vm, model.vcpus, false);
+  const arm = (index: number, value: bigint): void => {
+    model.vcpus[index]?.writeMsrs([{ index: msr.tscDeadline, value }]);
+  };
+  for (const index of [0, 1, 2]) arm(index, 1000n);
+  clocks.advance(1_000_000n);
+  t.notOk(clocks.noteSeen([70, 10_000, 10_000]), 'what they ran before counts for nothing');
+  arm(0, 2000n);
+  t.notOk(clocks.noteSeen([70, 10_000, 10_000]));
+  model.halted.add(1);
+  t.notOk(clocks.noteSeen([70, 10_000, 10_000]));
+  model.halted.delete(1);
+  arm(2, 0n);
+  t.notOk(clocks.noteSeen([9000, 19_000, 10_249]), 'its timer has fired, and it has not armed it');
+  t.ok(clocks.noteSeen([9000, 19_000, 10_250]));
+  clocks.advance(1_000_000n);
+  t.notOk(clocks.noteSeen([9000, 19_000, 10_250]));
+});
+
+test('a vCPU whose timer had just fired when the clocks were advanced has not noticed that', async (t) => {
+  const model = new ModelKvm();
+  const clocks = new MachineClocks(model.vm, model.vcpus, false);
+  clocks.advance(1_000_000n);
+  t.notOk(clocks.noteSeen([0]));
+  t.notOk(clocks.noteSeen([100]));
+  model.vcpus[0]?.writeMsrs([{ index: msr.tscDeadline, value: 1000n }]);
+  t.ok(clocks.noteSeen([100]));
+  t.ok(clocks.noteSeen([100]), 'it stays so');
 });
