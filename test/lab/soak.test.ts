@@ -2,7 +2,7 @@ import t from 'tap';
 import { type LabGuest, labHost, patienceMs, startGuest } from '../support/lab-guest.ts';
 
 /** Each may leave behind what a census finds after a few; a boot that fails once in a hundred wants more: `SOAK_BOOTS=100`. */
-const boots = Number(process.env.SOAK_BOOTS ?? 6);
+const boots = Number(process.env.SOAK_BOOTS ?? 4);
 
 /** What a host has of everything that a VMM might leave behind. */
 const census = [

@@ -17,7 +17,7 @@ const disk = '/tmp/disk.img';
 const driver = '/opt/torture/driver.mjs';
 /** The whole of it takes a quarter of an hour: with the other tests there are fewer rounds. */
 const isAlone = process.env.COLO_TEST_GREP?.includes('torture') === true;
-const rounds = isAlone ? { reload: 500, restore: 50 } : { reload: 20, restore: 2 };
+const rounds = isAlone ? { reload: 500, restore: 50 } : { reload: 20, restore: 1 };
 
 /** A lab of one host with a disk and a TAP for the guest. */
 async function tortureHost(t: Test): Promise<{ lab: Lab; host: Host }> {
