@@ -175,10 +175,10 @@ export class Checkpoints {
   copyWaits(owed: string | undefined): void {
     if (this.#isCopying) {
       this.#owed = owed;
-      if (owed === undefined) this.#turn.stopTimer('step');
-      else this.#turn.startTimer('step', this.#settings.stepMs);
+      if (owed === undefined) this.#waitsNoMore();
+      else this.#waits();
     } else if (this.step === 'transmitted') {
-      this.#turn.startTimer('step', this.#settings.stepMs);
+      this.#waits();
     }
   }
 
@@ -201,7 +201,7 @@ export class Checkpoints {
     turn.send({ kind: 'vmstate-send', epoch: captured, comparing: this.isComparing ? 1 : 0 });
     turn.do({ kind: 'transmit', epoch: captured });
     turn.send({ kind: 'vmstate-size', epoch: captured, value: stateBytes });
-    turn.startTimer('step', this.#settings.stepMs);
+    this.#waits();
     if (this.#rules.explainedBy === 'transmitted') {
       this.#through = captured;
       this.#pair.permit();
@@ -221,7 +221,7 @@ export class Checkpoints {
     }
     switch (message.kind) {
       case 'checkpoint-ready':
-        this.#turn.stopTimer('step');
+        this.#waitsNoMore();
         this.#step.move('idle');
         this.#through = this.last;
         this.diskLog.loaded(message.epoch);
@@ -232,14 +232,14 @@ export class Checkpoints {
         return;
       case 'vmstate-received':
         this.#step.move('received');
-        this.#turn.startTimer('step', this.#settings.stepMs);
+        this.#waits();
         this.#through = message.epoch;
         this.#pair.permit();
         this.#modes.released(this.#reasons.includes('divergence'), this.#turn.now);
         return;
       case 'vmstate-loaded':
         this.#step.move('idle');
-        this.#turn.stopTimer('step');
+        this.#waitsNoMore();
         this.diskLog.loaded(message.epoch);
         this.#pair.loaded(this.#reasons);
         return;
@@ -277,6 +277,15 @@ export class Checkpoints {
     return this.#phase === 'synchronising' || this.step === 'passing';
   }
 
+  /** It is the peer's turn. Not while it owes its last word: that has a time limit of its own, which a checkpoint does not move. */
+  #waits(): void {
+    if (this.#phase !== 'ending') this.#turn.startTimer('step', this.#settings.stepMs);
+  }
+
+  #waitsNoMore(): void {
+    if (this.#phase !== 'ending') this.#turn.stopTimer('step');
+  }
+
   /**
    * The stop does not wait for the reply: S's guest has no say in it, and an answer that needs a checkpoint would wait for one
    * way there and back more. The reply is still to come before RECEIVED.
@@ -291,7 +300,7 @@ export class Checkpoints {
   }
 
   #capture(): void {
-    this.#turn.stopTimer('step');
+    this.#waitsNoMore();
     this.#step.move('capturing');
     this.#reasons = this.pacing.stopping();
     this.#turn.do({ kind: 'capture', epoch: this.#open, mode: this.#modes.order(this.#turn.now) });

@@ -219,6 +219,19 @@ test('a guest that powers off ends both, once its last answer is out', async (t)
   t.same(primary.hears({ kind: 'ended' }), ['permit 1', 'close', 'exit 0']);
 });
 
+test('a standby that loads, and never says that it gave up its right, is not waited for for ever', async (t) => {
+  const primary = protectedPrimary();
+  primary.on({ kind: 'guest-ended', exitCode: 0 });
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(1) });
+  primary.on({ kind: 'output-left', epoch: e(1) });
+  const message = { kind: 'vmstate-loaded', epoch: e(1) } as const;
+  const frame = { role: 'secondary', term: primary.core.term, message } as const;
+  const timers = primary.effects({ kind: 'frame', frame }).filter((effect) => effect.kind === 'timer');
+  t.notOk(timers.some(({ timer }) => timer === 'step'));
+});
+
 test('a disk that fails hands over to a standby that has everything', async (t) => {
   const primary = protectedPrimary();
   t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), ['permit 0', 'close', 'shut', 'pause-guest', 'detach']);
