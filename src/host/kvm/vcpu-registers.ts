@@ -22,6 +22,12 @@ import type { VcpuHandle } from './vm.ts';
 const tscControlGroup = 0;
 const tscOffsetAttribute = 0n;
 
+/** Intel SDM volume 3, section 11.5.1: a local APIC's register for its timer. */
+const lvtTimer = 0x320;
+const lvtMasked = 1 << 16;
+const lvtTimerMode = 3 << 17;
+const tscDeadlineMode = 2 << 17;
+
 /**
  * All that KVM shows of a vCPU. For the thread that controls the machine, while the vCPU's own thread is parked: KVM lets
  * any thread of the process do this, and takes a little longer for it (KVM API, section 2).
@@ -46,6 +52,13 @@ export class VcpuRegisters extends BasicRegisters {
   /** It is neither halted nor waiting to be started. */
   get isRunnable(): boolean {
     return this.mpState === mpStateRunnable;
+  }
+
+  /** Its APIC's timer follows the TSC, and can interrupt it: a deadline of 0 is one that has passed, or is about to be set. */
+  get hasDeadlineTimer(): boolean {
+    const { regs } = this.lapic;
+    const timer = new DataView(regs.buffer, regs.byteOffset, regs.byteLength).getUint32(lvtTimer, true);
+    return (timer & (lvtMasked | lvtTimerMode)) === tscDeadlineMode;
   }
 
   /** Frequency of the guest's TSC. */

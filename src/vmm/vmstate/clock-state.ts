@@ -22,7 +22,7 @@ export interface ClockState {
  */
 export type ClockMode = 'keep' | 'jump';
 
-/** A vCPU that has run for so long and armed no timer does not look at one. */
+/** A vCPU that has run for so long and armed no timer looks at none. */
 const deafMs = 250;
 
 const mask64 = 0xffff_ffff_ffff_ffffn;
@@ -32,7 +32,7 @@ export type ClockedVm = Pick<VmRegisters, 'clock'>;
 /** What of a vCPU its clocks need. */
 export type ClockedVcpu = Pick<
   VcpuRegisters,
-  'tscKhz' | 'tscOffset' | 'setTscOffset' | 'readMsrs' | 'writeMsrs' | 'isRunnable'
+  'tscKhz' | 'tscOffset' | 'setTscOffset' | 'readMsrs' | 'writeMsrs' | 'isRunnable' | 'hasDeadlineTimer'
 >;
 
 /** A vCPU whose clocks were set, and that has not noticed it yet. */
@@ -178,7 +178,8 @@ export class MachineClocks {
    * Notes which vCPUs have armed their timer since the clocks were last set, or run nothing, or have run for so long that
    * they will not: there are guests that hear of no timer for long. True once that is so of each. They are parked.
    *
-   * A vCPU that had no deadline then is waited for as well: most often its timer had fired, and it had not come to that yet.
+   * A vCPU that had no deadline then is waited for as well if it works with deadlines: its timer had fired, and it had not come to
+   * that yet.
    *
    * @param ranMs what each vCPU's thread has run by now. Not what has passed: a host that is busy may have given it nothing of that
    */
@@ -191,7 +192,8 @@ export class MachineClocks {
       const ran = ranMs[index] ?? 0;
       before.ranMs ??= ran;
       const hasArmed = deadline !== 0n && deadline !== before.deadline;
-      if (hasArmed || ran - before.ranMs >= deafMs || !vcpu.isRunnable) this.#notSeen[index] = undefined;
+      const isDeaf = ran - before.ranMs >= deafMs || (before.deadline === 0n && !vcpu.hasDeadlineTimer);
+      if (hasArmed || isDeaf || !vcpu.isRunnable) this.#notSeen[index] = undefined;
     });
     return this.#notSeen.every((before) => before === undefined);
   }

@@ -21,6 +21,7 @@ class ModelKvm {
   readonly vm: ClockedVm;
   readonly vcpus: readonly ClockedVcpu[];
   readonly halted = new Set<number>();
+  hasDeadlineTimers = true;
   readonly #hostKhz: number;
   readonly #callNs: bigint;
   readonly #offsets: bigint[];
@@ -83,6 +84,9 @@ class ModelKvm {
     return {
       get isRunnable() {
         return !model.halted.has(index);
+      },
+      get hasDeadlineTimer() {
+        return model.hasDeadlineTimers;
       },
       get tscKhz() {
         return model.#khz;
@@ -217,4 +221,10 @@ test('a vCPU whose timer had just fired when the clocks were advanced has not no
   model.vcpus[0]?.writeMsrs([{ index: msr.tscDeadline, value: 1000n }]);
   t.ok(clocks.noteSeen([100]));
   t.ok(clocks.noteSeen([100]), 'it stays so');
+  clocks.advance(1_000_000n);
+  model.hasDeadlineTimers = false;
+  t.notOk(clocks.noteSeen([100]), 'it has one');
+  model.vcpus[0]?.writeMsrs([{ index: msr.tscDeadline, value: 0n }]);
+  clocks.advance(1_000_000n);
+  t.ok(clocks.noteSeen([100]), 'it works with another timer, or with none');
 });
