@@ -115,13 +115,13 @@ export class Gathering {
     if (!this.#rules.admits(message.epoch, epoch)) {
       throw new ProtocolError('wrong-epoch', `the peer sent ${message.kind} of epoch ${message.epoch}, not ${epoch}`);
     }
-    this.#turn.startTimer('step', this.#settings.stepMs);
+    this.#waits();
     switch (message.kind) {
       case 'checkpoint-request':
         this.#pauseGuest(); // in buffered mode it does not run
         this.#step.move('replied');
         // P's stop is next, which takes as long as P's disks do: that P is well, its heartbeats say.
-        this.#turn.stopTimer('step');
+        this.#waitsNoMore();
         // P waits for it no earlier than for RECEIVED.
         this.#turn.sendWithNext({ kind: 'checkpoint-reply', epoch: message.epoch });
         return;
@@ -156,7 +156,7 @@ export class Gathering {
     if (item.kind === 'input' && this.#guest === 'running' && item.epoch === this.#loaded + 1) {
       this.#turn.do({ kind: 'let-in', item });
     } else this.#turn.do({ kind: 'stage', item });
-    if (this.step === 'staging') this.#turn.startTimer('step', this.#settings.stepMs);
+    if (this.step === 'staging') this.#waits();
     else this.copyMoved();
     if (item.kind === 'disk-end' && this.#rules.commitsDisk === 'when-its-stream-ends') {
       this.#turn.do({ kind: 'commit-disk', epoch: item.epoch });
@@ -166,7 +166,7 @@ export class Gathering {
 
   /** Something of the first copy came: the next may take as long. */
   copyMoved(): void {
-    if (this.isCopying) this.#turn.startTimer('step', this.#settings.stepMs);
+    if (this.isCopying) this.#waits();
   }
 
   ramLoaded(epoch: Epoch): void {
@@ -213,12 +213,21 @@ export class Gathering {
     this.#turn.do({ kind: 'pause-guest' });
   }
 
+  /** It is the peer's turn. Not while it owes its last word: that has a time limit of its own, which a checkpoint does not move. */
+  #waits(): void {
+    if (this.#standby.phase !== 'leaving') this.#turn.startTimer('step', this.#settings.stepMs);
+  }
+
+  #waitsNoMore(): void {
+    if (this.#standby.phase !== 'leaving') this.#turn.stopTimer('step');
+  }
+
   /** Is the checkpoint whole? Then it is this side's, whatever happens. */
   #gathered(): void {
     if (this.step !== 'staging' || !this.#isAnnounced || !this.#staging.isWhole) return;
     const { epoch } = this.#staging;
     this.#step.move('loading');
-    this.#turn.stopTimer('step');
+    this.#waitsNoMore();
     this.#received = epoch;
     this.#receivedAt = this.#stagedAt;
     this.#compares = this.#comparesNext;

@@ -242,3 +242,12 @@ test('it is told twice to let its primary go, and leaves once', async (t) => {
   t.equal(secondary.core.phase, 'leaving');
   t.same(secondary.on(unprotect), []);
 });
+
+test('a primary that goes on with a checkpoint, and never answers that protection ends, is not waited for for ever', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.on({ kind: 'command', command: { name: 'unprotect' } });
+  const message = { kind: 'checkpoint-request', epoch: e(1) } as const;
+  const frame = { role: 'primary', term: secondary.core.term, message } as const;
+  const timers = secondary.effects({ kind: 'frame', frame }).filter((effect) => effect.kind === 'timer');
+  t.notOk(timers.some(({ timer }) => timer === 'step'));
+});
