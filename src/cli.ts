@@ -255,7 +255,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
     if (error instanceof CommanderError) exitCode = error.exitCode;
     else {
       tell(`colo-vmm: ${error instanceof Error ? explain(error) : String(error)}\n`);
-      exitCode = 1;
+      // Some failures are told apart by whoever started the command.
+      exitCode = error instanceof Error && 'exitCode' in error ? Number(error.exitCode) : 1;
     }
   }
   // Node aborts, with a core dump, if it cannot reset a terminal that it was started at (node::ResetStdio). One that has

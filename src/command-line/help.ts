@@ -9,6 +9,7 @@ Exit codes:
   3    the guest asked for a reboot, with --reboot exit
   4    the guest's kernel panicked (with --on-panic exit, and if it has a driver for pvpanic)
   5    the guest was handed over to the standby (colo-vmm switchover)
+  6    the arbiter gave no answer, and nothing was begun; try again
   128+n  ended by signal n (129 also when standard input closes)
 
 Protection:

@@ -3,12 +3,17 @@ import type { HostConfig } from '../command/pair-config.ts';
 import { ArbiterDesk } from '../side/arbiter-desk.ts';
 import { TermStore } from '../side/term-store.ts';
 
+/** Nothing was begun, for nobody could be asked: the same command may be given again. Its exit code says so to whoever started it. */
+export class ArbiterSilentError extends ConfigError {
+  readonly exitCode = 6;
+}
+
 /**
  * Begins a new term as its primary, before the guest says a word: if the pair's other side has taken over since this one ran
  * last, the arbiter knows (spec B.6), and the guest must not run twice. With a manual arbiter, that is for the operator to know.
  *
  * @param holder who this process is to the arbiter
- * @throws ConfigError that says what to do
+ * @throws ArbiterSilentError, or another ConfigError, that says what to do
  */
 export async function beginTerm(config: HostConfig, holder: string): Promise<void> {
   const terms = new TermStore(config.stateDirectory);
@@ -31,7 +36,7 @@ export async function beginTerm(config: HostConfig, holder: string): Promise<voi
       await write(terms.term);
       const verdict = await desk.register(term);
       if (verdict === undefined) {
-        throw new ConfigError(
+        throw new ArbiterSilentError(
           `--arbiter: ${desk.facts.problem}; without its answer nobody knows whether the other side of the pair runs this guest. ` +
             'Mend that, or, if the other side is certainly off: --arbiter manual',
         );

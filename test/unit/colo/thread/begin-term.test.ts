@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { defaultSettings } from '../../../../src/colo/core/settings.ts';
-import { beginTerm } from '../../../../src/colo/thread/begin-term.ts';
+import { ArbiterSilentError, beginTerm } from '../../../../src/colo/thread/begin-term.ts';
 
 interface Asked {
   readonly path: string | undefined;
@@ -50,4 +50,21 @@ test('a term that cannot be written is not begun: the arbiter would hold it agai
     [/\/range$/, /\/txn$/],
   );
   t.strictSame(JSON.parse(readFileSync(join(stateDirectory, 'term.json'), 'utf8')), { term: 1 });
+});
+
+test('a term is not begun without an answer, in an error of its own: one may try again', async (t) => {
+  const { endpoints } = await etcd(t);
+  const stateDirectory = t.testdir();
+  const config = {
+    pair: 'web',
+    settings: defaultSettings,
+    security: { kind: 'plaintext' },
+    arbiter: { kind: 'etcd', etcd: { endpoints: ['http://127.0.0.1:9'], prefix: '/' } },
+    stateDirectory,
+  } as const;
+  const error = await beginTerm(config, 'us').catch((error: unknown) => error);
+  t.ok(error instanceof ArbiterSilentError, String(error));
+  t.match(error, { exitCode: 6, message: /^--arbiter: .*without its answer/ });
+  await beginTerm({ ...config, arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } } }, 'us');
+  t.strictSame(JSON.parse(readFileSync(join(stateDirectory, 'term.json'), 'utf8')), { term: 1 }, 'the term it was for');
 });
