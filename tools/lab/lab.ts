@@ -19,6 +19,11 @@ export interface LabOptions {
   readonly files?: readonly { readonly source: string; readonly path: string; readonly mode?: number }[];
   /** Disks every host has, each its own: {@link Host.disks} says where. They end with the lab. */
   readonly disks?: readonly DiskRequest[];
+  /**
+   * The first one of the disks is each host's system, with its own init as process 1 and its own network: what is done
+   * there outlives a power loss. A Debian with systemd; in emulated hosts only.
+   */
+  readonly bootsDisk?: boolean;
   /** Tells what is fetched and built when the images are not there; default standard error. */
   readonly progress?: Progress;
 }
@@ -59,12 +64,17 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
   const isNetworked = count > 1 || hasOutside;
   const requests = options.disks ?? [];
   checkDisks(requests);
+  const bootsDisk = options.bootsDisk === true;
+  if (bootsDisk && (mode !== 'emulated' || requests.length === 0)) {
+    throw new LabError('a host that boots a disk is an emulated one, and has a disk');
+  }
   const disks = await createDisks(count, requests);
   const platform = await (mode === 'emulated' ? emulatedPlatform : nativePlatform)({
     names,
     ...(hasOutside ? { outside: outsideName } : {}),
     memoryMib: options.memoryMib ?? defaultMemoryMib,
     disks: disks.map((own) => own.map(({ fd }) => fd)),
+    bootsDisk,
     progress: options.progress ?? progressToStderr('lab: '),
   }).catch(async (error: unknown) => {
     await closeDisks(disks);

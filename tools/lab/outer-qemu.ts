@@ -41,6 +41,8 @@ export interface OuterQemuOptions {
   readonly network: { readonly address: string; readonly mac: string } | undefined;
   /** How many disks it has beside its own. */
   readonly disks: number;
+  /** The first one of them is its system. */
+  readonly bootsDisk: boolean;
   /** Of this machine's time stamp counter, which is its hosts' too; absent: they measure it. */
   readonly tscKhz?: number;
 }
@@ -76,7 +78,12 @@ export function outerQemuCommand(set: PackageSet, options: OuterQemuOptions): { 
     'mitigations=off',
     ...(options.tscKhz === undefined ? [] : [`tsc_early_khz=${options.tscKhz}`]),
     `lab.name=${options.name}`,
-    ...(network === undefined ? [] : [`lab.address=${network.address}/24`]),
+    ...(options.bootsDisk
+      ? // The system gives its cards their addresses itself; udev is to leave them their names.
+        [`lab.root=${emulatedDiskPath(0)}`, 'net.ifnames=0']
+      : network === undefined
+        ? []
+        : [`lab.address=${network.address}/24`]),
   ];
   const socket = (id: string, fd: number) => ['-chardev', `socket,id=${id},fd=${fd}`];
   return {

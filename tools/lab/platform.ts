@@ -32,11 +32,13 @@ export interface PlatformOptions {
   readonly memoryMib: number;
   /** Descriptors of each host's disks. */
   readonly disks: readonly (readonly number[])[];
+  /** The first one of them is the host's system. Emulated hosts only. */
+  readonly bootsDisk: boolean;
   readonly progress: Progress;
 }
 
 export async function emulatedPlatform(options: PlatformOptions): Promise<Platform> {
-  const { names, outside, memoryMib, progress } = options;
+  const { names, outside, memoryMib, bootsDisk, progress } = options;
   const image = await hostImage({ progress });
   const qemu = await outerQemu({ progress });
   const ports = outside === undefined ? names : [...names, outside];
@@ -52,7 +54,7 @@ export async function emulatedPlatform(options: PlatformOptions): Promise<Platfo
       const card = network && { address: hostAddress(index), mac: hostMac(index) };
       const disks = options.disks[index] ?? [];
       const name = names[index] ?? '';
-      const host = { name, memoryMib, image, network: card, disks: disks.length };
+      const host = { name, memoryMib, image, network: card, disks: disks.length, bootsDisk };
       const command = outerQemuCommand(qemu, khz === undefined ? host : { ...host, tscKhz: khz });
       const machine = startEmulatedMachine(command, { networked: network !== undefined, disks });
       if (network !== undefined && machine.networkPort !== undefined) await network.attach(index, machine.networkPort);

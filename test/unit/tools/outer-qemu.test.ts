@@ -9,7 +9,8 @@ function commandLine(root: string, disks: number): string[] {
   writeFileSync(join(root, 'usr/lib/ld-linux-x86-64.so.2'), '');
   const set = { root, versions: {}, key: '' };
   const image = { kernel: '/k', initramfs: '/i', disk: '/d' };
-  return outerQemuCommand(set, { name: 'host1', memoryMib: 512, image, network: undefined, disks }).args;
+  return outerQemuCommand(set, { name: 'host1', memoryMib: 512, image, network: undefined, disks, bootsDisk: false })
+    .args;
 }
 
 t.test('disks are inherited descriptors, after the own disk of the host', async (t) => {
@@ -40,7 +41,19 @@ t.test('the frequency of the time stamp counter is believed where a hypervisor t
 t.test('a host is told the frequency that is known', async (t) => {
   const set = { root: t.testdir({ usr: { lib: { 'ld-linux-x86-64.so.2': '' } } }), versions: {}, key: '' };
   const image = { kernel: '/k', initramfs: '/i', disk: '/d' };
-  const host = { name: 'host1', memoryMib: 512, image, network: undefined, disks: 0 };
+  const host = { name: 'host1', memoryMib: 512, image, network: undefined, disks: 0, bootsDisk: false };
   t.match(outerQemuCommand(set, { ...host, tscKhz: 2_596_142 }).args.join(' '), / tsc_early_khz=2596142 /);
   t.notMatch(outerQemuCommand(set, host).args.join(' '), /tsc_early_khz/);
+});
+
+t.test('a host that boots its disk is told which one, and gives its card the address itself', async (t) => {
+  const set = { root: t.testdir({ usr: { lib: { 'ld-linux-x86-64.so.2': '' } } }), versions: {}, key: '' };
+  const image = { kernel: '/k', initramfs: '/i', disk: '/d' };
+  const network = { address: '10.77.0.1', mac: '52:54:00:4c:00:01' };
+  const host = { name: 'host1', memoryMib: 512, image, network, disks: 1 };
+  const words = (bootsDisk: boolean): string => outerQemuCommand(set, { ...host, bootsDisk }).args.join(' ');
+  t.match(words(true), / lab\.root=\/dev\/vdb /);
+  t.notMatch(words(true), /lab\.address=/);
+  t.match(words(false), / lab\.address=10\.77\.0\.1\/24 /);
+  t.notMatch(words(false), /lab\.root=/);
 });
