@@ -104,7 +104,7 @@ done
 
 /** The agent is the host's reason to be: without it the host goes off, which the lab sees. */
 const agentScript = `#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux
 cd /
 node /run/lab/agent.mjs /dev/vport*p1 < /dev/null > /dev/console 2>&1
 echo 'lab: the agent ended' > /dev/console
