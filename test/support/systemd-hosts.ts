@@ -27,6 +27,8 @@ type Side = 'a' | 'b';
 
 const contrib = fileURLToPath(new URL('../../contrib/', import.meta.url));
 const peerPort = 7000;
+/** Both hosts boot, and all memory is copied, on a machine that may do other things. */
+const pairPatienceMs = 5 * patienceMs;
 
 /** A guest that answers, and goes off when its power button is pressed. */
 const init = `#!/bin/sh
@@ -175,7 +177,7 @@ systemctl daemon-reload`,
   /** Waits until that side says this word. @throws with all that its units said if it never does */
   async says(side: Side, headline: string): Promise<ColoStatus> {
     let last = '';
-    for (const deadline = Date.now() + patienceMs; Date.now() < deadline; await sleep(1000)) {
+    for (const deadline = Date.now() + pairPatienceMs; Date.now() < deadline; await sleep(1000)) {
       const { stdout, stderr } = await this.host(side).run('colo-vmm status --vm web --json', {
         timeoutMs: patienceMs,
       });
