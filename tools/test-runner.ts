@@ -7,7 +7,7 @@ import { filesOf, type Tier, tiers } from './test-runner/tiers.ts';
 
 const usage = `npm test -- [tier ...] [--grep PATTERN]
 
-  tiers          ${tiers.map((tier) => tier.name).join(', ')}; all that have files, in this order, when none is named
+  tiers          ${tiers.map((tier) => tier.name).join(', ')}; in this order, all but "long" when none is named
   --grep PATTERN run the top-level tests whose name matches, and the files whose path does
 
 The last line is "N passed, N failed, N skipped": test cases, a case being a test with no tests in it. The exit code
@@ -34,7 +34,9 @@ async function main(): Promise<number> {
   }
   const unknown = positionals.filter((name) => !tiers.some((tier) => tier.name === name));
   if (unknown.length > 0) throw new Error(`no tier is called ${unknown.join(', ')}\n${usage}`);
-  const chosen = tiers.filter((tier) => positionals.length === 0 || positionals.includes(tier.name));
+  const chosen = tiers.filter(({ name, onlyByName }) =>
+    positionals.length === 0 ? onlyByName !== true : positionals.includes(name),
+  );
   const grep = values.grep === undefined ? undefined : new RegExp(values.grep);
   // A test that can be as thorough as one has time for is so when it was asked for by name.
   if (values.grep !== undefined) process.env.COLO_TEST_GREP = values.grep;

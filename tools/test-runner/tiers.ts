@@ -10,6 +10,8 @@ export interface Tier {
   readonly fileTimeoutMs: number;
   /** Cases are told one by one, and what the file prints on stderr is shown as it comes. */
   readonly slow: boolean;
+  /** It takes longer than anybody waits for all of them: it runs when it is named. */
+  readonly onlyByName?: boolean;
 }
 
 const minute = 60_000;
@@ -21,6 +23,7 @@ export const tiers: readonly Tier[] = [
   { name: 'sim', parallel: 2, fileTimeoutMs: 25 * minute, slow: false },
   { name: 'fuzz', parallel: 2, fileTimeoutMs: 10 * minute, slow: false },
   { name: 'lab', parallel: 1, fileTimeoutMs: 90 * minute, slow: true },
+  { name: 'long', parallel: 1, fileTimeoutMs: 90 * minute, slow: true, onlyByName: true },
 ];
 
 /** The test files of a tier, from the repository's root. */
