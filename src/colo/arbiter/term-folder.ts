@@ -24,7 +24,7 @@ export type FolderCalls = Pick<
   | 'mkdirSync'
   | 'linkSync'
   | 'unlinkSync'
-  | 'opendirSync'
+  | 'readdirSync'
 >;
 
 /** Nobody but the two sides of a pair writes here; more rounds than this mean that somebody else does. */
@@ -192,19 +192,14 @@ export class TermFolder {
   #names({ base }: OpenFolder): Names {
     const terms: number[] = [];
     const asides: string[] = [];
-    const reader = this.#calls.opendirSync(base);
-    try {
-      let count = 0;
-      for (let entry = reader.readSync(); entry !== null; entry = reader.readSync()) {
-        if (++count > mostNames)
-          throw new Error(`more than ${mostNames} files are in ${base}; does something else write there?`);
-        const { name } = entry;
-        const term = /^term-\d{16}$/.test(name) ? Number(name.slice('term-'.length)) : undefined;
-        if (term !== undefined && Number.isSafeInteger(term)) terms.push(term);
-        else if (/^\.[\da-f-]{36}$/.test(name)) asides.push(name);
-      }
-    } finally {
-      reader.closeSync();
+    // Names alone: NFS 3 does not tell what they are, and opendir would ask for each, of which the other side may just have removed one.
+    const names = this.#calls.readdirSync(base);
+    if (names.length > mostNames)
+      throw new Error(`more than ${mostNames} files are in ${base}; does something else write there?`);
+    for (const name of names) {
+      const term = /^term-\d{16}$/.test(name) ? Number(name.slice('term-'.length)) : undefined;
+      if (term !== undefined && Number.isSafeInteger(term)) terms.push(term);
+      else if (/^\.[\da-f-]{36}$/.test(name)) asides.push(name);
     }
     return { terms: terms.sort((one, other) => one - other), asides };
   }
