@@ -93,7 +93,7 @@ test('torture', { timeout: 0 }, async (t) => {
   for (const cpus of [1, 4]) {
     for (const mode of ['reload', 'restore'] as const) {
       const what = mode === 'reload' ? 'saved and loaded in place' : 'restored in a new process';
-      const name = `a busy guest with ${cpus} vCPU${cpus > 1 ? 's' : ''} is ${what} ${rounds[mode]} times`;
+      const name = `a busy guest with ${cpus} vCPU${cpus > 1 ? 's' : ''} is ${what}, ${rounds[mode]} in all`;
       await t.test(name, { timeout: 0 }, async (t) => {
         await startBusyGuest(lab, host, cpus);
         const { status, stdout, stderr } = await host.run(

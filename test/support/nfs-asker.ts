@@ -2,7 +2,7 @@
  * Asks an arbiter's folder from inside a lab's host. Its arguments are the folder, and the program of a FileArbiter's process or
  * nothing; a line of its standard input is a {@link Question}, and each gets a line of an {@link Answer}.
  *
- * Without the program a TermFolder is asked in this very process, which waits before each link(2): it says `link`, and goes on
+ * Without the program a TermFolder is asked in this very process, which waits before each link(2): it says `isAtLink`, and goes on
  * when it gets a line, whatever that is. So a test knows that two of them have looked, and neither has linked.
  */
 import * as fs from 'node:fs';

@@ -1,11 +1,12 @@
 import { ConfigError } from '../../vmm/config/config.ts';
+import { exitCode } from '../../vmm/vcpu/guest-end.ts';
 import type { HostConfig } from '../command/pair-config.ts';
 import { ArbiterDesk } from '../side/arbiter-desk.ts';
 import { TermStore } from '../side/term-store.ts';
 
 /** Nothing was begun, for nobody could be asked: the same command may be given again. Its exit code says so to whoever started it. */
 export class ArbiterSilentError extends ConfigError {
-  readonly exitCode = 6;
+  readonly exitCode = exitCode.arbiterSilent;
 }
 
 /**

@@ -30,7 +30,16 @@ export type GuestEnd =
 export const snapshotStop = 'a snapshot';
 
 /** Exit codes of `colo-vmm run`. Signals give 128 + number, as in a shell. */
-export const exitCode = { powerOff: 0, failure: 1, crash: 2, reset: 3, panic: 4, handedOver: 5 } as const;
+export const exitCode = {
+  powerOff: 0,
+  failure: 1,
+  crash: 2,
+  reset: 3,
+  panic: 4,
+  handedOver: 5,
+  /** Nothing was begun: who goes on with this guest could not be asked. */
+  arbiterSilent: 6,
+} as const;
 
 /** The process's exit code for an end. */
 export function exitCodeOf(end: GuestEnd): number {
