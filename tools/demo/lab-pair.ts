@@ -285,10 +285,6 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
     return stdout;
   }
 
-  async status(side: Side): Promise<ColoStatus | undefined> {
-    return (JSON.parse(await this.ask(side, 'status', '--json')) as { colo?: ColoStatus }).colo;
-  }
-
   /**
    * Calls `seen` every second or two with the status of that side, until it ends. One small program does it all: to start `colo-vmm
    * status` anew would cost an emulated host seconds.
