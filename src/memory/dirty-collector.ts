@@ -4,6 +4,7 @@ import { type Closable, Owner } from '../host/ownership.ts';
 import { pageSize } from './address.ts';
 import { DirtyBitmap, nextMarkedWord } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import { HotPages } from './hot-pages.ts';
 
 /** RAM whose slots KVM knows: slot n is region n. */
 export interface SlottedRam {
@@ -20,6 +21,17 @@ export interface DirtyTracker extends Closable {
    * should be paused. Hot path: with bitmaps to reuse it allocates nothing.
    */
   collect(dirty?: readonly DirtyBitmap[]): readonly DirtyBitmap[];
+  /**
+   * The same for who looks many times a second: pages that are written time and again stay writable, and count as written
+   * until they are looked at anew (see {@link HotPages}). The vCPUs are paused. Hot path.
+   */
+  collectOften(dirty: readonly DirtyBitmap[]): void;
+}
+
+/** A region's log, and which of its marks are left there. */
+interface RegionLog {
+  readonly log: DirtyLog;
+  readonly hot: HotPages;
 }
 
 /**
@@ -33,14 +45,15 @@ export interface DirtyTracker extends Closable {
  *     own writes --+---> each other one: its pending bitmap
  *
  * Pages are logged from the first tracker to the last. The VM must have been made with manual dirty-log protection
- * (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2): pages are write-protected again as they are collected, only those that were written.
+ * (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2): pages are write-protected again as they are collected, only those that were written,
+ * and not all of those by who looks often.
  */
 export class DirtyCollector {
   readonly #vm: Vm;
   readonly #ram: SlottedRam;
   readonly #trackers: Tracker[] = [];
   /** One a region, while there are trackers. */
-  #logs: readonly DirtyLog[] = [];
+  #logs: readonly RegionLog[] = [];
   #owner = new Owner();
 
   constructor(vm: Vm, ram: SlottedRam) {
@@ -53,7 +66,7 @@ export class DirtyCollector {
     if (this.#trackers.length === 0) this.#start();
     const tracker = new Tracker(
       () => emptyBitmaps(this.#ram.memory),
-      (dirty) => this.#collect(tracker, dirty),
+      (dirty, isOften) => this.#collect(tracker, dirty, isOften),
       () => this.#forget(tracker),
     );
     this.#trackers.push(tracker);
@@ -70,9 +83,10 @@ export class DirtyCollector {
   #start(): void {
     const { memory, slots } = this.#ram;
     try {
-      this.#logs = memory.regions.map((region, slot) =>
-        this.#owner.own(new DirtyLog(this.#vm, slot, region.sizeBytes / pageSize)),
-      );
+      this.#logs = memory.regions.map(({ sizeBytes }, slot) => {
+        const pages = sizeBytes / pageSize;
+        return { log: this.#owner.own(new DirtyLog(this.#vm, slot, pages)), hot: new HotPages(pages) };
+      });
       for (const [index, slot] of slots.entries()) {
         this.#vm.setMemory(slot, true);
         // RAM may lie elsewhere by then.
@@ -102,13 +116,15 @@ export class DirtyCollector {
   }
 
   /** Hot path. */
-  #collect(tracker: Tracker, dirty: readonly DirtyBitmap[]): void {
+  #collect(tracker: Tracker, dirty: readonly DirtyBitmap[], isOften: boolean): void {
     const { regions } = this.#ram.memory;
     for (let region = 0; region < this.#logs.length; region++) {
-      const log = this.#logs[region] as DirtyLog;
+      const { log, hot } = this.#logs[region] as RegionLog;
       const target = dirty[region] as DirtyBitmap;
       log.read();
-      this.#takeLog(log, region, tracker, target);
+      if (isOften) hot.look();
+      else hot.forget();
+      this.#takeLog(log, isOften ? hot : undefined, region, tracker, target);
       const written = (regions[region] as { written: DirtyBitmap }).written.words;
       for (let word = nextMarkedWord(written, 0); word < written.length; word = nextMarkedWord(written, word + 1)) {
         this.#put(region, word, Atomics.exchange(written, word, 0), tracker, target);
@@ -117,17 +133,21 @@ export class DirtyCollector {
     }
   }
 
-  /** Only the words from the first mark to the last are given back to KVM, and nothing if nothing is marked. */
-  #takeLog(log: DirtyLog, region: number, tracker: Tracker, target: DirtyBitmap): void {
+  /** Only the words from the first mark to the last are given back to KVM, and nothing if there is none to give. */
+  #takeLog(log: DirtyLog, hot: HotPages | undefined, region: number, tracker: Tracker, target: DirtyBitmap): void {
     const words = log.words;
-    const first = nextMarkedWord(words, 0);
-    if (first === words.length) return;
-    let last = first;
-    for (let word = first; word < words.length; word = nextMarkedWord(words, word + 1)) {
-      this.#put(region, word, words[word] as number, tracker, target);
+    let first = words.length;
+    let last = 0;
+    for (let word = nextMarkedWord(words, 0); word < words.length; word = nextMarkedWord(words, word + 1)) {
+      const marks = words[word] as number;
+      this.#put(region, word, marks, tracker, target);
+      const given = hot === undefined ? marks : hot.toProtect(word, marks);
+      words[word] = given;
+      if (given === 0) continue;
+      if (first === words.length) first = word;
       last = word;
     }
-    log.clear(first, last);
+    if (first < words.length) log.clear(first, last);
   }
 
   #put(region: number, word: number, marks: number, tracker: Tracker, target: DirtyBitmap): void {
@@ -142,12 +162,16 @@ export class DirtyCollector {
 class Tracker implements DirtyTracker {
   readonly emptyBitmaps: () => DirtyBitmap[];
   readonly close: () => void;
-  readonly #collect: (dirty: readonly DirtyBitmap[]) => void;
+  readonly #collect: (dirty: readonly DirtyBitmap[], isOften: boolean) => void;
   /** What others collected since this one's last call. */
   readonly #pending: readonly DirtyBitmap[];
   #hasPending = false;
 
-  constructor(emptyBitmaps: () => DirtyBitmap[], collect: (dirty: readonly DirtyBitmap[]) => void, close: () => void) {
+  constructor(
+    emptyBitmaps: () => DirtyBitmap[],
+    collect: (dirty: readonly DirtyBitmap[], isOften: boolean) => void,
+    close: () => void,
+  ) {
     this.emptyBitmaps = emptyBitmaps;
     this.close = close;
     this.#collect = collect;
@@ -155,9 +179,14 @@ class Tracker implements DirtyTracker {
   }
 
   collect(dirty: readonly DirtyBitmap[] = this.emptyBitmaps()): readonly DirtyBitmap[] {
-    this.#collect(dirty);
+    this.#collect(dirty, false);
     this.#hasPending = false;
     return dirty;
+  }
+
+  collectOften(dirty: readonly DirtyBitmap[]): void {
+    this.#collect(dirty, true);
+    this.#hasPending = false;
   }
 
   put(region: number, word: number, marks: number): void {

@@ -1,4 +1,5 @@
 import { pageSize } from './address.ts';
+import { bitsOf } from './dirty-bitmap.ts';
 
 /**
  * Pages of RAM as bytes, for the wire and for files.
@@ -214,12 +215,6 @@ function differingLines(left: Int32Array, leftAt: number, right: Int32Array, rig
     }
   }
   return lines >>> 0;
-}
-
-function bitsOf(word: number): number {
-  let count = 0;
-  for (let rest = word; rest !== 0; rest &= rest - 1) count++;
-  return count;
 }
 
 /** Lines of a page. */

@@ -43,6 +43,9 @@ export function checkpointRig(t: Test, sizeBytes: number) {
       for (const [index, region] of memory.regions.entries()) region.written.drainInto(dirty[index] as DirtyBitmap);
       return dirty;
     },
+    collectOften: (dirty) => {
+      tracker.collect(dirty);
+    },
     close: () => {
       memory.tracking = false;
     },

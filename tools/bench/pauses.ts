@@ -84,6 +84,8 @@ async function measure(
     const most = Math.floor((memoryBytes / pageSize - firstFreePage) / Math.max(1, pages));
     const step = Math.max(1, Math.min(64, most));
     const figures: Pause[] = [];
+    // Pages of the rounds before are not left writable any more.
+    rig.area.collectLive();
     for (let round = -warmUp; round < rounds; round++) {
       await obey(memory, firstFreePage, pages, step);
       const pause = pauseOnce(rig);

@@ -70,9 +70,9 @@ export class CheckpointArea implements Closable {
     for (const bitmap of this.#dirty) bitmap.clear();
   }
 
-  /** Finds the pages that changed since the last checkpoint and were not read live since. The machine is stopped. */
+  /** Finds the pages that changed since the last checkpoint and were not read live since, and some that may have. The machine is stopped. */
   collect(): void {
-    this.#tracker.collect(this.#dirty);
+    this.#tracker.collectOften(this.#dirty);
     for (let region = 0; region < this.live.length; region++) {
       (this.live[region] as DirtyBitmap).drainInto(this.#dirty[region] as DirtyBitmap);
     }

@@ -173,6 +173,36 @@ test('adds to the bitmaps that it is given', { skip }, async (t) => {
   t.equal(dirty[0]?.count, 2);
 });
 
+test('who looks often finds a page that is written time and again in each look, and not for ever', {
+  skip,
+}, async (t) => {
+  const often = Array.from({ length: 4 }, () => [first, first + 2]);
+  const { tracker, step } = rig(t, touching(...often, [first + 2], [first], []), 'private', false);
+  const look = (): number[] => {
+    const dirty = tracker.emptyBitmaps();
+    tracker.collectOften(dirty);
+    const found: number[] = [];
+    dirty[0]?.forEach((page) => {
+      found.push(page);
+    });
+    return found;
+  };
+  for (const written of often) {
+    step();
+    t.strictSame(look(), written);
+  }
+  t.strictSame(look(), [first, first + 2], 'they stayed writable');
+  let told = 0;
+  for (let looks = 0; looks < 40; looks++) told += look().length;
+  t.ok(told > 0 && told <= 2 * 32, `${told} times`);
+  step();
+  t.strictSame(look(), [first + 2], 'and was protected again');
+  step();
+  t.strictSame(pages(tracker), [first], 'who looks now and then finds what was written');
+  step();
+  t.strictSame(pages(tracker), []);
+});
+
 test('two trackers see every page each, whoever looks first', { skip }, async (t) => {
   const { ram, collector, tracker, step } = rig(t, touching([first], [first + 1], [first + 2], []), 'private', false);
   const other = collector.track();

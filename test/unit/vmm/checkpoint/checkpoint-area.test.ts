@@ -17,6 +17,9 @@ function rig(t: Test) {
       for (const [index, region] of memory.regions.entries()) region.written.drainInto(dirty[index] as DirtyBitmap);
       return dirty;
     },
+    collectOften: (dirty) => {
+      tracker.collect(dirty);
+    },
     close: () => {},
   };
   const area = new CheckpointArea(memory, tracker, 0);
