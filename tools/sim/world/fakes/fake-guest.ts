@@ -7,6 +7,7 @@ export const blockCount = 4;
 export const pageCount = 6;
 /** Questions of one connection; then the client makes another one. */
 const perConnection = 8;
+const allPages = Array.from({ length: pageCount }, (_, page) => page);
 
 /** This question is the first one of its connection. */
 export function opensConnection(number: number): boolean {
@@ -72,7 +73,7 @@ export class FakeGuest {
   /** Last question answered, and that answer, for each client. */
   readonly last: (Answer | undefined)[] = new Array(clientCount).fill(undefined);
   pages: number[] = new Array(pageCount).fill(1);
-  readonly dirty = new Set<number>(Array.from({ length: pageCount }, (_, page) => page));
+  readonly dirty = new Set<number>(allPages);
   /** What the guest believes to be on its disk. */
   blocks: number[] = new Array(blockCount).fill(0);
   queue: DiskRequest[] = [];

@@ -3,8 +3,9 @@ import type { Fault } from '../../faults.ts';
 
 /** The faults of a schedule, each of which is due before some effect of a side, and the count of all effects. */
 export class FaultPlan {
-  /** Effects so far, of all and by kind of each role. */
+  /** Effects so far. */
   effects = 0;
+  /** By kind of each role, of those that a fault waits for. */
   readonly #effectsOf: Record<Role, Map<string, number>> = { primary: new Map(), secondary: new Map() };
   readonly #pending: Fault[];
   /** Those that happened. */
@@ -12,6 +13,7 @@ export class FaultPlan {
 
   constructor(faults: readonly Fault[]) {
     this.#pending = [...faults];
+    for (const { side, before } of faults) if (before !== 'any') this.#effectsOf[side].set(before, 0);
   }
 
   /** An effect is about to be done. @param strike given each fault that is due, which may be followed by other effects at once */
@@ -19,8 +21,9 @@ export class FaultPlan {
     const pending = this.#pending;
     if (pending.length === 0) return;
     const counts = this.#effectsOf[role];
-    const nth = (counts.get(kind) ?? 0) + 1;
-    counts.set(kind, nth);
+    const earlier = counts.get(kind);
+    const nth = (earlier ?? 0) + 1;
+    if (earlier !== undefined) counts.set(kind, nth);
     for (let at = 0; at < pending.length; at++) {
       const fault = pending[at] as Fault;
       const due =

@@ -43,6 +43,7 @@ export class ComparedOutput {
 
   /** Another epoch. @param wasCompared so was the one that ended */
   begin(wasCompared: boolean): void {
+    if (!this.#side.world.compares) return;
     this.#comparison.begin(wasCompared);
     this.#confirmations.begin();
     this.#likes.clear();

@@ -10,7 +10,7 @@ import type { PrimaryProcess } from './primary-process.ts';
  */
 export class DiskCopy {
   readonly #side: PrimaryProcess;
-  readonly #resync: Resync;
+  readonly #resync: Resync | undefined;
   readonly #forwarded: ForwardedDisk;
   /** Of this pairing, and whether the standby's disk has it. */
   #generation = '';
@@ -19,7 +19,8 @@ export class DiskCopy {
   /** The one that is under way. */
   #copy = 0;
 
-  constructor(side: PrimaryProcess, resync: Resync, forwarded: ForwardedDisk) {
+  /** @param resync what is known of the standby's disk, if machines remember: else all of it is copied */
+  constructor(side: PrimaryProcess, resync: Resync | undefined, forwarded: ForwardedDisk) {
     this.#side = side;
     this.#resync = resync;
     this.#forwarded = forwarded;
@@ -40,43 +41,44 @@ export class DiskCopy {
   }
 
   beginPairing(): void {
-    this.#resync.beginPairing();
+    this.#resync?.beginPairing();
     this.#generation = this.#side.world.standbyLink.newGeneration();
     this.#isRenewed = false;
   }
 
   begin(): void {
     const { world, guest } = this.#side;
+    const resync = this.#resync;
     const copy = ++this.#copy;
     this.#inStep = false;
-    if (!world.remembers) {
+    if (resync === undefined) {
       this.#synchronise(copy, guest.blocks.keys());
       return;
     }
-    const kind = this.#resync.meet(world.standbyLink.history());
+    const kind = resync.meet(world.standbyLink.history());
     world.count(kind === 'all' ? 'copies of a whole disk' : 'copies of what may differ');
-    const { left } = this.#resync;
+    const { left } = resync;
     if (left < diskBlocks) world.count('copies of less than a disk');
     if (left > blockCount && left < diskBlocks) world.count('copies that go on where they were');
-    this.#renew(copy);
+    this.#renew(copy, resync);
   }
 
   /** What was written before is durable on P's disk when that becomes of the new generation, and then S's does. */
-  #renew(copy: number): void {
+  #renew(copy: number, resync: Resync): void {
     const side = this.#side;
     const generation = this.#generation;
     side.post({ kind: 'copy-waits', owed: 'disk-generation' });
     side.disk.flush((error) =>
       side.process(() => {
         if (error !== undefined || !this.#isUnderWay(copy)) return;
-        side.history.renew(generation, this.#resync.suspect);
-        this.#resync.renew(generation);
+        side.history.renew(generation, resync.suspect);
+        resync.renew(generation);
         side.world.standbyLink.renew(generation, () => {
           if (!this.#isUnderWay(copy)) return;
-          this.#resync.renewed(generation);
+          resync.renewed(generation);
           this.#isRenewed = true;
           this.#moves();
-          this.#synchronise(copy, this.#resync.copy());
+          this.#synchronise(copy, resync.copy());
         });
       }),
     );
@@ -94,7 +96,7 @@ export class DiskCopy {
         return;
       }
       const value = side.guest.blocks[block] ?? (side.disk.cached[block] as number);
-      if (side.world.remembers) this.#resync.copies(block, value);
+      this.#resync?.copies(block, value);
       side.world.count('blocks copied');
       this.#forwarded.forwardCopy(block, value);
       if (isWaiting) {

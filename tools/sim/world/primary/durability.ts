@@ -33,7 +33,6 @@ export class Durability {
     side.world.agenda.after(everyMs, () => {
       if (side.dead) return;
       side.process(() => {
-        if (!side.world.remembers) return;
         if (side.primary.phase === 'protected') this.#forget();
         this.#ask();
       });

@@ -13,7 +13,7 @@ const writeBytes = 16;
 /** P's disk: what the guest writes goes to it and to S, as far as S's disk log has room. The first copy has its turns there too. */
 export class ForwardedDisk {
   readonly #side: PrimaryProcess;
-  readonly #resync: Resync;
+  readonly #resync: Resync | undefined;
   readonly #marks: WriteMarks;
   /** Writes that were forwarded in this epoch. */
   #items = 0;
@@ -27,7 +27,8 @@ export class ForwardedDisk {
   /** Bytes, when the standby told last. */
   #outstanding = 0;
 
-  constructor(side: PrimaryProcess, resync: Resync, marks: WriteMarks) {
+  /** @param resync what is known of the standby's disk, if machines remember */
+  constructor(side: PrimaryProcess, resync: Resync | undefined, marks: WriteMarks) {
     this.#side = side;
     this.#resync = resync;
     this.#marks = marks;
@@ -111,9 +112,9 @@ export class ForwardedDisk {
       guest.taken(request);
       this.#marks.wrote(request.block, attached ? side.epoch : 0);
       if (attached) {
-        this.#resync.sends(request.block, request.value);
+        this.#resync?.sends(request.block, request.value);
         this.#forward(request.block, request.value);
-      } else this.#resync.note(request.block);
+      } else this.#resync?.note(request.block);
       side.disk.write(request.block, request.value, (error) => this.#written(request, error));
     }
   }

@@ -26,11 +26,12 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   attached = false;
   epoch: Epoch = epoch(0);
   mode: Mode = 'buffered';
-  readonly #resync: Resync;
+  /** What it knows of a standby's disk, if machines remember. */
+  readonly #resync: Resync | undefined;
   readonly #source: CheckpointSource;
   readonly #forwarded: ForwardedDisk;
   readonly #copy: DiskCopy;
-  readonly #durability: Durability;
+  readonly #durability: Durability | undefined;
   readonly #waits: OutputWaits;
   readonly #compared: ComparedOutput;
   readonly #packets: PrimaryPackets;
@@ -46,18 +47,20 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
     super(world, 'primary', primary, legacy?.gate ?? new Gate<Answer>('direct', rules), legacy);
     this.primary = primary;
     this.guestRuns = true;
-    this.#resync = legacy?.resync ?? new Resync(world.resyncRules, this.history.generation);
-    for (const block of legacy?.written ?? []) this.#resync.note(block);
+    if (world.remembers) this.#resync = legacy?.resync ?? new Resync(world.resyncRules, this.history.generation);
+    for (const block of legacy?.written ?? []) this.#resync?.note(block);
     this.#source = new CheckpointSource(this);
     const marks = new WriteMarks(this.history, world.resyncRules);
     this.#forwarded = new ForwardedDisk(this, this.#resync, marks);
     this.#copy = new DiskCopy(this, this.#resync, this.#forwarded);
-    this.#durability = new Durability(this, this.#resync, marks, this.#copy);
     this.#waits = new OutputWaits(this);
     this.#compared = new ComparedOutput(this, rules);
     this.#packets = new PrimaryPackets(this, this.#compared, this.#waits);
     if (world.compares) this.#scan();
-    this.#durability.start();
+    if (this.#resync !== undefined) {
+      this.#durability = new Durability(this, this.#resync, marks, this.#copy);
+      this.#durability.start();
+    }
     if (legacy === undefined) return;
     this.pumpDisk();
     this.tap.drain();
@@ -120,7 +123,7 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
     this.process(() => {
       if (session !== this.session || term !== this.primary.term) return;
       if (message.kind === 'secondary-output') this.#compared.secondarySaid(message);
-      else if (this.attached) this.#durability.durable(message.epoch);
+      else if (this.attached) this.#durability?.durable(message.epoch);
     });
   }
 

@@ -26,12 +26,12 @@ export class Replica {
     return new Set(this.#brought.filter((_, at) => at % 2 === 0));
   }
 
-  stagePages(pages: Iterable<number>): void {
-    this.#stagedPages.push(...pages);
+  stagePages(pages: ArrayLike<number>): void {
+    append(this.#stagedPages, pages);
   }
 
-  stageState(state: Iterable<number>): void {
-    this.#stagedState.push(...state);
+  stageState(state: ArrayLike<number>): void {
+    append(this.#stagedState, state);
   }
 
   forgetStaging(): void {
@@ -66,4 +66,8 @@ export class Replica {
   #apply(pages: readonly number[], from: number, to: number): void {
     for (let at = from; at < to; at += 2) this.ram[pages[at] as number] = pages[at + 1] as number;
   }
+}
+
+function append(to: number[], numbers: ArrayLike<number>): void {
+  for (let at = 0; at < numbers.length; at++) to.push(numbers[at] as number);
 }

@@ -251,9 +251,12 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
   }
 
   diskView(through: number, withOwn = true): number[] {
-    const at = (block: number): number =>
-      (withOwn ? this.#own.at(block) : undefined) ?? this.#standbyDisk.at(block, through);
-    return Array.from({ length: diskBlocks }, (_, block) => at(block));
+    const view: number[] = [];
+    for (let block = 0; block < diskBlocks; block++) {
+      const own = withOwn ? this.#own.at(block) : undefined;
+      view.push(own ?? this.#standbyDisk.at(block, through));
+    }
+    return view;
   }
 
   /** Makes durable what it has laid down. @param done told whether all up to that checkpoint was */

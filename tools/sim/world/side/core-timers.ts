@@ -24,12 +24,15 @@ export class CoreTimers {
     const generation = ++this.#generation;
     this.#timers.set(timer, generation);
     if (at === Number.POSITIVE_INFINITY) return;
-    const isOver = (): boolean => this.#timers.get(timer) !== generation;
     this.#agenda.at(this.#clock.when(at), () => {
-      if (isOver()) return;
-      this.#process(() => {
-        if (!isOver()) this.#expired(timer);
-      });
+      if (this.#timers.get(timer) === generation) this.#rings(timer, generation);
+    });
+  }
+
+  /** Its process hears of it when it has time, if it is not over by then. */
+  #rings(timer: TimerName, generation: number): void {
+    this.#process(() => {
+      if (this.#timers.get(timer) === generation) this.#expired(timer);
     });
   }
 }

@@ -35,7 +35,7 @@ export class EventQueue<Step> {
 
   /** Steps of the event that is being taken. */
   append(steps: readonly Step[]): void {
-    this.#steps.push(...steps);
+    for (const step of steps) this.#steps.push(step);
   }
 
   /** These steps come before all others. */

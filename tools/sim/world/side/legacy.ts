@@ -23,7 +23,7 @@ export interface Legacy extends ProcessLegacy {
   /** Blocks that its guest wrote since it took over, for nobody to be sent. */
   readonly written?: readonly number[];
   /** What it knows of a standby's disk, if it was a primary before. */
-  readonly resync?: Resync;
+  readonly resync?: Resync | undefined;
 }
 
 /** What a standby's process goes on with when it stands by again. */

@@ -1,6 +1,18 @@
 import type { Role } from '../../../../src/colo/protocol/numbers.ts';
 import type { Agenda } from '../fakes/agenda.ts';
 
+/** The name of each place, made once for all runs: by role, phase and step. */
+const names: Record<Role, Map<string, Map<string, string>>> = { primary: new Map(), secondary: new Map() };
+
+function nameOf(role: Role, phase: string, step: string): string {
+  const known = names[role].get(phase)?.get(step);
+  if (known !== undefined) return known;
+  const name = `${role} ${phase}/${step}`;
+  const steps = names[role].get(phase) ?? new Map<string, string>();
+  names[role].set(phase, steps.set(step, name));
+  return name;
+}
+
 /** Where a side's core is, and since when: the watchdog looks at that. Time in which the side was unwell does not count. */
 export class Progress {
   readonly #agenda: Agenda;
@@ -28,7 +40,7 @@ export class Progress {
     if (phase !== this.#phase) this.phaseSince = now;
     this.#phase = phase;
     this.#step = step;
-    this.place = `${this.#role} ${phase}/${step}`;
+    this.place = nameOf(this.#role, phase, step);
     this.placeSince = now;
     this.#count(this.place);
   }
