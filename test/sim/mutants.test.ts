@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { huntMutants } from '../../tools/sim/campaign.ts';
+import { huntMutants } from '../../tools/sim/jobs/campaigns.ts';
 import { mutants } from '../../tools/sim/mutants.ts';
 
 const inCi = process.env.CI === 'true';
@@ -7,7 +7,7 @@ const schedules = inCi ? 10_000 : 300;
 
 test('a rule of the specification that is broken is noticed', async (t) => {
   let caught = 0;
-  for (const { mutant, after, by } of huntMutants(1, schedules)) {
+  for await (const { mutant, after, by } of huntMutants(1, schedules)) {
     t.comment(`${mutant.name}: ${after ?? 'not caught'} (${by})`);
     if (after !== undefined) caught++;
     // A few take thousands of schedules: the quick run does not have them.

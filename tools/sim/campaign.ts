@@ -1,4 +1,3 @@
-import { type Mutant, mutants, mutated } from './mutants.ts';
 import { type Mode, randomSchedule } from './random-schedule.ts';
 import { Totals } from './report.ts';
 import { runSchedule } from './run.ts';
@@ -23,28 +22,4 @@ export function runSeeds(first: number, count: number, mode: Mode, broken: Broke
     if (outcome.violation !== undefined) return { totals, violating: schedule };
   }
   return { totals, violating: undefined };
-}
-
-export interface Caught {
-  readonly mutant: Mutant;
-  /** Schedules until it was noticed; none, if it was not. */
-  readonly after: number | undefined;
-  readonly by: string;
-}
-
-/** Looks for each mutant whose name has `word` in at most `limit` schedules, which are clean without it. */
-export function* huntMutants(first: number, limit: number, word = ''): Generator<Caught> {
-  for (const mutant of mutants) {
-    if (!mutant.name.includes(word)) continue;
-    const mode = mutant.mode ?? 'safety';
-    const broken = mutated(mutant);
-    const { totals, violating } = runSeeds(first, limit, mode, broken, mutant.compares);
-    if (violating === undefined) {
-      yield { mutant, after: undefined, by: 'nothing' };
-      continue;
-    }
-    const clean = runSchedule(violating).violation;
-    if (clean !== undefined) throw new Error(`seed ${violating.seed} breaks without any mutant: ${clean.message}`);
-    yield { mutant, after: totals.schedules, by: runSchedule(violating, broken).violation?.message ?? '' };
-  }
 }

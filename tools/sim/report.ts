@@ -4,8 +4,19 @@ import { runSchedule } from './run.ts';
 import { shrink } from './shrink.ts';
 import type { Schedule, WorldOptions } from './world/schedule.ts';
 
+/** What many schedules came to, as data. */
+export interface Sums {
+  readonly counts: ReadonlyMap<string, number>;
+  readonly schedules: number;
+  readonly simulatedMs: number;
+  readonly effects: number;
+  readonly faults: number;
+  readonly frames: number;
+  readonly answered: number;
+}
+
 /** What many schedules came to. */
-export class Totals {
+export class Totals implements Sums {
   readonly counts = new Map<string, number>();
   schedules = 0;
   simulatedMs = 0;
@@ -21,6 +32,17 @@ export class Totals {
     this.faults += outcome.faults;
     this.frames += outcome.frames;
     this.answered += outcome.answered;
+  }
+
+  /** What others came to. */
+  include(others: Sums): void {
+    for (const [what, count] of others.counts) this.counts.set(what, (this.counts.get(what) ?? 0) + count);
+    this.schedules += others.schedules;
+    this.simulatedMs += others.simulatedMs;
+    this.effects += others.effects;
+    this.faults += others.faults;
+    this.frames += others.frames;
+    this.answered += others.answered;
   }
 
   /** In words. */
