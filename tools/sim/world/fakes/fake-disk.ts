@@ -25,7 +25,9 @@ export class FakeDisk {
 
   flush(done: (error?: string) => void): void {
     this.#queue(() => {
-      if (this.broken === undefined) for (const [block, value] of this.cached.entries()) this.durable[block] = value;
+      if (this.broken === undefined) {
+        for (let block = 0; block < diskBlocks; block++) this.durable[block] = this.cached[block] as number;
+      }
       done(this.broken);
     });
   }

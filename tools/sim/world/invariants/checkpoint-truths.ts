@@ -7,8 +7,9 @@ export interface Truth {
   readonly ram: number;
   readonly state: number;
   readonly blocks: readonly number[];
+  /** How many answers the guest had given. */
   readonly answers: number;
-  /** The hash of each answer that the guest had given. */
+  /** The hash of each, and of those that it gave later: a guest adds to it, and never changes one. */
   readonly said: readonly number[];
   readonly at: number;
 }
@@ -32,7 +33,14 @@ export class CheckpointTruths {
 
   /** What the guest had said at this checkpoint. */
   saidAt(epoch: Epoch): number[] {
-    return [...(this.#truths.get(epoch)?.said ?? [])];
+    const truth = this.#truths.get(epoch);
+    return truth === undefined ? [] : truth.said.slice(0, truth.answers);
+  }
+
+  /** The guest had given this answer by this checkpoint. */
+  hadSaid(epoch: Epoch, index: number, hash: number): boolean {
+    const truth = this.#truths.get(epoch);
+    return truth !== undefined && index < truth.answers && truth.said[index] === hash;
   }
 
   wasReset(): void {
@@ -48,7 +56,7 @@ export class CheckpointTruths {
       state: hashOf(state),
       blocks: [...guest.blocks, ...disk.slice(blockCount)],
       answers: guest.answers,
-      said: [...guest.said],
+      said: guest.said,
       at: this.#now(),
     });
   }

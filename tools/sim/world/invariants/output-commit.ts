@@ -16,7 +16,7 @@ interface Standby extends Pick<SideView, 'core'> {
 export function checkCommitted({ index, hash }: Answer, standby: Standby, truths: CheckpointTruths): void {
   const { core, secondary, guest } = standby;
   if (!mayTakeOver.has(core.phase)) return;
-  if (truths.at(secondary.received)?.said[index] === hash) return;
+  if (truths.hadSaid(secondary.received, index, hash)) return;
   if ((secondary.guest !== 'none' || core.step === 'starting') && guest.said[index] === hash) return;
   throw new Violation('B.2', `the primary releases answer ${index}, and the secondary's guest never gave it`);
 }
