@@ -2,6 +2,7 @@ import { EINVAL, errnoName } from '../../host/errno.ts';
 import { IoVectors } from '../../host/mappings/io-vector.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
+import { DiskError } from '../disk-error.ts';
 import type { ActivityLog, ActivityOwner } from './activity-log.ts';
 import { DiskLayer, LayerPages } from './disk-layer.ts';
 import type { ChangeKind } from './disk-ring.ts';
@@ -34,6 +35,8 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
   #log: ActivityLog | undefined;
   /** Changes that wait for their regions' marks. */
   #unmarked: ForwardedChange[] = [];
+  /** The errno with which marks could not be written last, or 0. */
+  #markFailure = 0;
   /** Changes asked for before protection began are still in flight: nothing is taken until they are done. */
   #earlier: (() => number) | undefined;
 
@@ -116,6 +119,33 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
   }
 
   /**
+   * Has what {@link layDown} will change be marked in the log before, durably.
+   *
+   * @param turn waits a while for the log's file
+   * @throws DiskError if the marks cannot be written: then no log is kept
+   */
+  markApart(turn: () => void): void {
+    const log = this.#log;
+    if (log === undefined) return;
+    const unmarked: (() => boolean)[] = [];
+    for (const { number, layer } of this.#disks) {
+      layer?.forEachChange((offset, lengthBytes) => {
+        log.changed(number, offset, lengthBytes);
+        if (!log.take(number, offset, lengthBytes)) unmarked.push(() => !log.isMarked(number, offset, lengthBytes));
+        log.done(number, offset, lengthBytes, 0);
+      });
+    }
+    this.#markFailure = 0;
+    if (unmarked.length > 0) log.write();
+    while (this.#markFailure === 0 && unmarked.some((isStill) => isStill())) turn();
+    if (this.#markFailure === 0) return;
+    log.close();
+    this.#log = undefined;
+    for (const disk of this.#disks) disk.sink = undefined;
+    throw new DiskError(`the activity log cannot be written: ${errnoName(this.#markFailure)}`);
+  }
+
+  /**
    * What was kept goes to the disks, and from now on so does everything.
    *
    * @param turn waits a while for calls on disks
@@ -174,6 +204,7 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
 
   /** For the log only: a change that may not be made unmarked fails, as if the disk itself could not take it. */
   failed(errno: number): void {
+    this.#markFailure = errno;
     const unmarked = this.#unmarked;
     this.#unmarked = [];
     for (const forwarded of unmarked) {

@@ -115,6 +115,15 @@ export class DiskLayer {
     for (const request of waiting) request.finished(0);
   }
 
+  /** Calls `visit` with the bytes of the disk that {@link layDown} will change. */
+  forEachChange(visit: (offset: number, lengthBytes: number) => void): void {
+    for (const number of this.#pages.keys()) {
+      const offset = number * pageBytes;
+      visit(offset, Math.min(pageBytes, this.#own.sizeBytes - offset));
+    }
+    for (const { offset, length } of this.#waiting) visit(offset, length);
+  }
+
   /**
    * Writes everything to the disk, and forgets it; then what waits.
    *

@@ -143,7 +143,7 @@ export class IoDevices implements DrivenDevices, Closable {
 
   /** While the thread is parked: see {@link IoProtection.keepChanges}. */
   keepChanges(changes: SharedChanges): void {
-    this.#protection.keepChanges(changes, this.#surroundings.engines);
+    this.#protection.keepChanges(changes, this.#surroundings.engines, () => this.#parts.loop.turn(settlingTurnMs));
   }
 
   /** While the thread is parked: undoes {@link protect}. */

@@ -120,11 +120,10 @@ export class TakeoverSteps {
 
   /** What this side's guest writes is to be found again. A takeover does not fail of it: then all is compared, the next time. */
   async #keepChanges(attached: Attachment): Promise<void> {
-    const { changes, own } = attached;
+    const { changes } = attached;
     const { calls, history, log } = this.#side;
     try {
-      // What a guest that ran beside P's wrote is laid down past any log.
-      if (changes !== undefined && own === undefined) {
+      if (changes !== undefined) {
         await calls.call('keepChanges', changes.shared);
         return;
       }

@@ -45,7 +45,7 @@ export class IoProtection implements Closable {
    */
   attach(shared: SharedProtection, engines: () => EngineChooser, changesInFlight: () => number): void {
     this.detach();
-    if (shared.changes !== undefined) this.keepChanges(shared.changes, engines);
+    if (shared.changes !== undefined) this.#keepLog(shared.changes, engines);
     this.#mirror = new PacketMirror(this.#cards, shared);
     const button = new DoorbellButton(shared.bell);
     this.disks.attach(
@@ -56,11 +56,17 @@ export class IoProtection implements Closable {
 
   /**
    * From now on it is kept which regions of disks change, protected or not; the thread is parked, and no change is in flight of which
-   * another log was to know.
+   * another log was to know. What a replica's guest wrote counts as changed.
    *
-   * @throws DiskError if there is no such activity log
+   * @param turn waits a while for calls on the log's file
+   * @throws DiskError if there is no such activity log, or it cannot be written
    */
-  keepChanges(changes: SharedChanges, engines: () => EngineChooser): void {
+  keepChanges(changes: SharedChanges, engines: () => EngineChooser, turn: () => void): void {
+    this.#keepLog(changes, engines);
+    this.disks.markApart(turn);
+  }
+
+  #keepLog(changes: SharedChanges, engines: () => EngineChooser): void {
     const { disks } = this;
     if (changes.sizes.length === 0 || sameBytes(disks.log?.id, changes.id)) return;
     disks.keepLog(new ActivityLog(changes, disks.ownDisks, engines(), disks));

@@ -134,6 +134,53 @@ test('a write whose region cannot be marked fails', async (t) => {
   t.equal(rig.backend.started.length, 1, 'another one has its own attempt');
 });
 
+/** The guest of a replica has written to regions 1 and 3: nothing of that is on the disk. */
+function replicaRig(t: Test): Rig {
+  const rig = new Rig(t);
+  rig.forwarding.keepApart();
+  for (const offset of [regionBytes, regionBytes + 4096, 3 * regionBytes]) t.equal(rig.change(offset).result, 0);
+  t.strictSame(rig.calls.calls, []);
+  t.equal(rig.backend.started.length, 0);
+  return rig;
+}
+
+test("what a replica's guest wrote is marked, durably, before it is laid down", async (t) => {
+  const rig = replicaRig(t);
+  let turns = 0;
+  rig.forwarding.markApart(() => {
+    t.equal(rig.backend.started.length, 0);
+    turns++;
+    rig.calls.reap();
+  });
+  t.ok(turns > 0, 'it waited for the file');
+  t.equal(rig.marked, 0b1010);
+  t.strictSame(rig.calls.calls, ['write', 'sync']);
+  const blocks = new Int32Array(rig.shared.blocks);
+  const perRegion = regionBytes / 4096;
+  t.equal(blocks[perRegion / 32], 0b11, 'and by blocks');
+  t.equal(blocks[(3 * perRegion) / 32], 1);
+  rig.forwarding.layDown(() => rig.backend.settle());
+  t.ok(rig.backend.log.some((call) => call.startsWith('write')));
+  rig.change(0);
+  rig.reap();
+  t.equal(rig.marked, 0b1011, 'what it writes next is marked as ever');
+});
+
+test('where marks cannot be written it is said so, no log is kept, and all is laid down', async (t) => {
+  const rig = replicaRig(t);
+  rig.calls.fails = true;
+  t.throws(() => rig.forwarding.markApart(() => rig.calls.reap()), {
+    code: 'DISK',
+    message: 'the activity log cannot be written: EIO',
+  });
+  t.equal(rig.forwarding.log, undefined);
+  rig.forwarding.layDown(() => rig.backend.settle());
+  t.ok(rig.backend.log.some((call) => call.startsWith('write')));
+  t.equal(rig.change(0).result, undefined);
+  rig.backend.settle();
+  t.equal(rig.calls.calls.length, 2, 'and nothing is asked of that file any more');
+});
+
 test('marks go once the standby has all of it and the disk is flushed', async (t) => {
   const rig = new Rig(t, 0b0111);
   const sweep = (): void => {
