@@ -60,13 +60,13 @@ const checkpointDelayFlag = [
 const modeFlag = [
   'mode',
   '<how>',
-  'buffered: output is held until a checkpoint covers it; comparing: the standby runs the guest too, and what both say leaves at once (default buffered)',
+  'comparing: the standby runs the guest too, and what both say leaves at once; buffered: output is held until a checkpoint covers it (default comparing)',
 ] as const;
 
 export const flowFlag = [
   'flow',
   '<keys>',
-  'with --mode comparing: port=NUMBER,policy=compare|buffer|pass: connections of that port; pass lets output out unseen, which is UNSAFE; may be repeated',
+  'not with --mode buffered: port=NUMBER,policy=compare|buffer|pass: connections of that port; pass lets output out unseen, which is UNSAFE; may be repeated',
 ] as const;
 
 const pcapFlag = [

@@ -100,7 +100,7 @@ of it differ; start it with --cpu-mask rdrand,rdseed if that matters.
 Examples:
   colo-vmm protect --standby b.example:7000 --tls dir=/etc/colo-vmm/a.example --arbiter etcd:http://c.example:2379
   colo-vmm protect --vm web --standby 10.0.0.2:7000 --insecure --arbiter manual
-  colo-vmm protect --standby 10.0.0.2:7000 --insecure --arbiter manual --mode comparing --flow port=443,policy=buffer`;
+  colo-vmm protect --standby 10.0.0.2:7000 --insecure --arbiter manual --flow port=443,policy=buffer`;
 
 export const failoverHelp = `
 Says on this host that the other one is lost, and that this one is to go on: with --arbiter manual that is the yes it waits for;

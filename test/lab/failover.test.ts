@@ -21,6 +21,7 @@ t.test(
   async (t) => {
     const pair = await LabPair.make(() => {});
     t.teardown(() => pair.close());
+    await pair.renew({ isCompared: true });
     const round = await Round.begin(pair, audience);
     await round.protect();
     await round.goOn(8000);

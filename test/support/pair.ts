@@ -99,8 +99,11 @@ export class Pair {
     return this.#start(['standby', ...places, ...this.#flags(side, more)]);
   }
 
+  /** In buffered mode, unless another one is asked for. */
   primary(kernel: string, ...more: readonly string[]): VmmProcess {
-    return this.#start(['run', '--kernel', kernel, '--standby', `127.0.0.1:${this.port}`, ...this.#flags('a', more)]);
+    const mode = more.includes('--mode') ? [] : ['--mode', 'buffered'];
+    const place = ['--standby', `127.0.0.1:${this.port}`];
+    return this.#start(['run', '--kernel', kernel, ...place, ...mode, ...this.#flags('a', more)]);
   }
 
   /** Its status, once that is as wanted. @throws if the process ends before */

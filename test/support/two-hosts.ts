@@ -89,7 +89,8 @@ export class Hosts {
 
   protect(...flags: readonly string[]): Promise<Ending> {
     const standby = ['--standby', `127.0.0.1:${this.port}`, '--state', this.file('a.state'), ...common];
-    return this.say('a', 'protect', ...standby, ...flags);
+    const mode = flags.includes('--mode') ? [] : ['--mode', 'buffered'];
+    return this.say('a', 'protect', ...standby, ...mode, ...flags);
   }
 
   /** What QMP's query-colo-status says of that side. */

@@ -41,6 +41,7 @@ export async function demonstrate(): Promise<boolean> {
   const began = performance.now();
   const pair = await LabPair.make(progressToStderr('  '));
   try {
+    await pair.renew({ isCompared: true });
     tell(`Two hosts, etcd and clients outside them: ready after ${seconds(performance.now() - began)}.\n`);
     tell(`  a# ${shown(pair.command('a'))}\n`);
     tell(`  b# ${shown(pair.command('b'))}\n`);

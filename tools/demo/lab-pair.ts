@@ -49,7 +49,7 @@ export interface PairSettings {
   /** --insecure in place of keys. */
   readonly isInsecure?: boolean;
   readonly checkpointDelayMs?: number;
-  /** Both guests run, and their answers are compared. */
+  /** Both guests run, and their answers are compared; else --mode buffered. */
   readonly isCompared?: boolean;
   /** Default: {@link LabPair.detectionMs}. */
   readonly detectionMs?: number;
@@ -243,7 +243,7 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
     const guest = [
       ...machine,
       ...['--standby', `${this.host(this.standby).address}:${peerPort}`],
-      ...(isCompared === true ? ['--mode', 'comparing'] : []),
+      ...(isCompared === true ? [] : ['--mode', 'buffered']),
       ...(checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)]),
     ];
     const standby = [

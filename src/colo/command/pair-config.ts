@@ -93,7 +93,7 @@ const flow = v.pipe(
 const primarySchema = v.strictObject({
   ...hostEntries,
   standby: hostPort('b.example:7000'),
-  mode: v.optional(v.picklist(['buffered', 'comparing'], 'give buffered or comparing'), 'buffered'),
+  mode: v.optional(v.picklist(['buffered', 'comparing'], 'give buffered or comparing'), 'comparing'),
   flow: v.optional(v.array(flow), []),
 });
 const secondarySchema = v.strictObject({
@@ -125,7 +125,7 @@ const flags: Readonly<Record<string, string>> = {
 export function parsePrimary(options: PairOptions, insists: boolean): PrimaryConfig {
   const { standby, mode, flow: flows, ...given } = checked(primarySchema, options);
   if (flows.length > 0 && mode !== 'comparing') {
-    throw new ConfigError('--flow: output of no connection is compared; give --mode comparing too');
+    throw new ConfigError('--flow: with --mode buffered all output waits for checkpoints; leave one of the two out');
   }
   if (flows.length > mostPortPolicies) throw new ConfigError(`--flow: give it ${mostPortPolicies} times at most`);
   const host = hostConfig(given);

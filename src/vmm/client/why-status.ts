@@ -25,5 +25,5 @@ export function renderDivergences({ role, mode, compared }: ColoStatus, now: num
 
 function nothingCompared(role: ColoStatus['role'], mode: ColoStatus['mode']): string {
   if (role === 'secondary') return 'Answers are compared on the primary: ask there.';
-  return `Nothing is compared now (mode ${mode}); --mode comparing asks for it.`;
+  return `Nothing is compared now (mode ${mode}): either --mode buffered was given, or comparing did not pay; colo-vmm events says which.`;
 }

@@ -57,7 +57,7 @@ export class Pair {
     const standby = `${linkAddress(pair.standbyHost)}:${peerPort}`;
     const { checkpointDelayMs } = options;
     const pace = checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)];
-    const mode = options.compare === true ? ['--mode', 'comparing'] : [];
+    const mode = options.compare === true ? [] : ['--mode', 'buffered'];
     const flags = [...pace, ...mode, ...pair.#flags(pair.primaryHost)];
     pair.#start(pair.primaryHost, ['run', ...pair.#boot, '--standby', standby, ...flags]);
     return pair;

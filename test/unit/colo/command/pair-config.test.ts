@@ -39,7 +39,7 @@ test('what nobody says has its default', async (t) => {
       guestShare: 0.7,
       livePasses: 2,
       diskLogBytes: 64 * 1024 * 1024,
-      compares: false,
+      compares: true,
       divergenceShare: 0.5,
       buffersForMs: 5000,
     },
@@ -183,11 +183,13 @@ test('how output leaves is said to the primary alone', async (t) => {
     { port: 123, policy: 'buffer' },
     { port: 514, policy: 'pass' },
   ]);
+  t.equal(parsePrimary(primary, true).settings.compares, true, 'answers are compared where nothing else is said');
+  t.equal(parsePrimary({ ...primary, mode: 'buffered' }, true).settings.compares, false);
   const refused = (options: object): string => refusal(() => parsePrimary({ ...primary, ...options }, true));
   t.match(refused({ mode: 'colo' }), '--mode colo: give buffered or comparing');
   t.match(refused({ mode: 'comparing', flow: ['port=0,policy=pass'] }), /port is a number from 1 to 65535/);
   t.match(refused({ mode: 'comparing', flow: ['port=1,policy=drop'] }), /policy is compare, buffer, pass/);
-  t.match(refused({ flow: ['port=1,policy=pass'] }), /--flow: .*--mode comparing/);
+  t.match(refused({ mode: 'buffered', flow: ['port=1,policy=pass'] }), /--flow: .*--mode buffered/);
   const many = Array.from({ length: 257 }, (_, port) => `port=${port + 1},policy=buffer`);
   t.match(refused({ mode: 'comparing', flow: many }), '--flow: give it 256 times at most');
 });
