@@ -1,5 +1,6 @@
 import { tmpdir } from 'node:os';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Mode } from '../../src/colo/protocol/numbers.ts';
 import { noEtcd } from '../../test/support/etcd.ts';
 import { noKvm } from '../../test/support/kvm.ts';
 import { progressToStderr } from '../packages/progress.ts';
@@ -19,9 +20,11 @@ interface SmallOptions {
   readonly detection: number;
   readonly every?: number;
   readonly insecure?: boolean;
-  readonly compare?: boolean;
+  readonly mode: Mode;
   readonly json?: boolean;
 }
+
+const modes: readonly Mode[] = ['comparing', 'buffered'];
 
 const program = new Command('npm run chaos --').description(
   'Kill, freeze and cut off real pairs, and check every answer that anybody was given.',
@@ -40,7 +43,7 @@ program
     wholeNumber,
   )
   .option('--insecure', 'no encryption between the hosts')
-  .option('--compare', 'both guests run, and their answers are compared')
+  .addOption(new Option('--mode <how>', 'how output leaves').choices(modes).default('buffered'))
   .option('--json', 'print the report as JSON')
   .action(small);
 
@@ -49,7 +52,7 @@ interface LabOptions {
   readonly seed: number;
   readonly faults: string;
   readonly life: number;
-  readonly compare?: boolean;
+  readonly mode?: Mode;
   readonly verbose?: boolean;
   readonly json?: boolean;
 }
@@ -73,21 +76,23 @@ program
     wholeNumber,
     4,
   )
-  .option('--compare', 'both guests run, and their answers are compared')
+  .addOption(
+    new Option('--mode <how>', 'how output leaves; by default of one guest so, and of the next one so').choices(modes),
+  )
   .option('--verbose', 'tell what happens in each round as it does')
   .option('--json', 'print the results as JSON')
   .action(lab);
 
 async function lab(options: LabOptions): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('the machine outside the hosts is a namespace: run as root');
-  const { rounds, seed, faults, life, compare, verbose, json } = options;
+  const { rounds, seed, faults, life, mode, verbose, json } = options;
   if (life === 0) throw new Error('--life 0: a guest lives through one round at least');
   const begun = performance.now();
   const tell = (line: string): boolean => (json === true ? process.stderr : process.stdout).write(`${line}\n`);
   tell(`seed ${seed}`);
   const { results, kept } = await runLabCampaign({
     ...{ rounds, seed, faults, life, keep: tmpdir(), progress: progressToStderr('  ') },
-    ...(compare === true ? { compare } : {}),
+    modes: mode === undefined ? modes : [mode],
     ...(verbose === true ? { onNote: tell } : {}),
     onRound: (round, result) => {
       for (const line of roundLines(round, rounds, result)) tell(line);
@@ -104,7 +109,7 @@ async function small(options: SmallOptions): Promise<void> {
   if (missing !== false) throw new Error(missing);
   const keep = await inPrivateNetwork();
   const begun = performance.now();
-  const { rounds, seed, detection, insecure = false, compare = false } = options;
+  const { rounds, seed, detection, insecure = false, mode } = options;
   let answers = 0;
   const onRound = (round: number, result: RoundResult): void => {
     answers += result.answers;
@@ -121,7 +126,7 @@ async function small(options: SmallOptions): Promise<void> {
     faults: options.faults,
     detectionMs: detection,
     insecure,
-    compare,
+    compare: mode === 'comparing',
     ...(options.every === undefined ? {} : { restMs: options.every * 1000 }),
     keep,
     onRound,

@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Mode } from '../../../src/colo/protocol/numbers.ts';
 import { randomNumbers } from '../../../test/support/random.ts';
 import { LabPair, labFiles, type Side } from '../../demo/lab-pair.ts';
 import { chooseMode, readModeFacts } from '../../lab/mode.ts';
@@ -18,8 +19,8 @@ export interface LabCampaignOptions {
   readonly faults: string;
   /** One guest lives through so many rounds, protected again from one to the next. At least 1. */
   readonly life: number;
-  /** Both guests run, and their answers are compared. */
-  readonly compare?: boolean;
+  /** How output leaves, of one guest after the other, again and again. At least one. */
+  readonly modes: readonly Mode[];
   /** What is left of a round that went wrong comes into a folder here; absent: nothing is kept. */
   readonly keep?: string;
   readonly progress: Progress;
@@ -98,6 +99,7 @@ class LabCampaign {
   readonly #options: LabCampaignOptions;
   readonly #results: LabRoundResult[] = [];
   #life: LabLife | undefined;
+  #lives = 0;
   #outcome: Outcome = 'both';
   /** What happened since the guest was started. */
   #history: string[] = [];
@@ -150,8 +152,9 @@ class LabCampaign {
   #newLife(primary: Side): Promise<LabLife> {
     this.#history = [];
     this.#began = performance.now();
-    const { progress, compare = false } = this.#options;
-    return LabLife.begin(this.#pair, { primary, compare, progress, note: (text) => this.#note(text) });
+    const { progress, modes } = this.#options;
+    const mode = modes[this.#lives++ % modes.length] as Mode;
+    return LabLife.begin(this.#pair, { primary, mode, progress, note: (text) => this.#note(text) });
   }
 
   async #endLife(life: LabLife): Promise<string[]> {

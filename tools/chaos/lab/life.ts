@@ -1,3 +1,4 @@
+import type { Mode } from '../../../src/colo/protocol/numbers.ts';
 import { guestNetwork } from '../../demo/guest.ts';
 import { type LabPair, type Side, until } from '../../demo/lab-pair.ts';
 import type { Progress } from '../../packages/progress.ts';
@@ -25,8 +26,7 @@ export interface LabTrouble {
 export interface LifeOptions {
   /** The host that is primary at first. */
   readonly primary: Side;
-  /** Both guests run, and their answers are compared. */
-  readonly compare: boolean;
+  readonly mode: Mode;
   readonly note: (text: string) => void;
   readonly progress: Progress;
 }
@@ -48,10 +48,11 @@ export class LabLife {
 
   /** A new pair whose guest serves and is protected. @throws Error if it never became one */
   static async begin(pair: LabPair, options: LifeOptions): Promise<LabLife> {
-    const { primary, compare, note } = options;
+    const { primary, mode, note } = options;
     pair.primary = primary;
-    await pair.renew({ isCompared: compare, isRecorded: compare });
-    note('both hosts are ready');
+    const isCompared = mode === 'comparing';
+    await pair.renew({ isCompared, isRecorded: isCompared });
+    note(`both hosts are ready; ${mode}`);
     const life = new LabLife(
       pair,
       new LabGround(pair, note),
