@@ -121,10 +121,10 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
   /**
    * Has what {@link layDown} will change be marked in the log before, durably.
    *
-   * @param turn waits a while for the log's file
-   * @throws DiskError if the marks cannot be written: then no log is kept
+   * @param turn waits a while for the log's file; false: it has taken too long
+   * @throws DiskError if the marks cannot be written, or not in time: then no log is kept
    */
-  markApart(turn: () => void): void {
+  markApart(turn: () => boolean): void {
     const log = this.#log;
     if (log === undefined) return;
     const unmarked: (() => boolean)[] = [];
@@ -137,12 +137,14 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
     }
     this.#markFailure = 0;
     if (unmarked.length > 0) log.write();
-    while (this.#markFailure === 0 && unmarked.some((isStill) => isStill())) turn();
-    if (this.#markFailure === 0) return;
+    let isInTime = true;
+    while (isInTime && this.#markFailure === 0 && unmarked.some((isStill) => isStill())) isInTime = turn();
+    if (isInTime && this.#markFailure === 0) return;
     log.close();
     this.#log = undefined;
     for (const disk of this.#disks) disk.sink = undefined;
-    throw new DiskError(`the activity log cannot be written: ${errnoName(this.#markFailure)}`);
+    const why = isInTime ? `cannot be written: ${errnoName(this.#markFailure)}` : 'is not written in time';
+    throw new DiskError(`the activity log ${why}`);
   }
 
   /**

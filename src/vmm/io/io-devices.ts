@@ -20,6 +20,8 @@ import type { PacketTranslation } from './protection/translation.ts';
 
 /** While it settles disks, the thread looks this often how long that takes. */
 const settlingTurnMs = 100;
+/** A takeover waits no longer for the marks of what a replica's guest wrote. */
+const markingMs = 250;
 
 /** All virtio devices of the machine, on the io thread. */
 export class IoDevices implements DrivenDevices, Closable {
@@ -143,7 +145,11 @@ export class IoDevices implements DrivenDevices, Closable {
 
   /** While the thread is parked: see {@link IoProtection.keepChanges}. */
   keepChanges(changes: SharedChanges): void {
-    this.#protection.keepChanges(changes, this.#surroundings.engines, () => this.#parts.loop.turn(settlingTurnMs));
+    const deadline = performance.now() + markingMs;
+    this.#protection.keepChanges(changes, this.#surroundings.engines, () => {
+      this.#parts.loop.turn(settlingTurnMs);
+      return performance.now() < deadline;
+    });
   }
 
   /** While the thread is parked: undoes {@link protect}. */

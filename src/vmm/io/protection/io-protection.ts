@@ -58,10 +58,10 @@ export class IoProtection implements Closable {
    * From now on it is kept which regions of disks change, protected or not; the thread is parked, and no change is in flight of which
    * another log was to know. What a replica's guest wrote counts as changed.
    *
-   * @param turn waits a while for calls on the log's file
+   * @param turn waits a while for calls on the log's file; false: it has taken too long
    * @throws DiskError if there is no such activity log, or it cannot be written
    */
-  keepChanges(changes: SharedChanges, engines: () => EngineChooser, turn: () => void): void {
+  keepChanges(changes: SharedChanges, engines: () => EngineChooser, turn: () => boolean): void {
     this.#keepLog(changes, engines);
     this.disks.markApart(turn);
   }

@@ -151,6 +151,7 @@ test("what a replica's guest wrote is marked, durably, before it is laid down", 
     t.equal(rig.backend.started.length, 0);
     turns++;
     rig.calls.reap();
+    return true;
   });
   t.ok(turns > 0, 'it waited for the file');
   t.equal(rig.marked, 0b1010);
@@ -169,16 +170,33 @@ test("what a replica's guest wrote is marked, durably, before it is laid down", 
 test('where marks cannot be written it is said so, no log is kept, and all is laid down', async (t) => {
   const rig = replicaRig(t);
   rig.calls.fails = true;
-  t.throws(() => rig.forwarding.markApart(() => rig.calls.reap()), {
-    code: 'DISK',
-    message: 'the activity log cannot be written: EIO',
-  });
+  const reap = (): boolean => {
+    rig.calls.reap();
+    return true;
+  };
+  t.throws(() => rig.forwarding.markApart(reap), { code: 'DISK', message: 'the activity log cannot be written: EIO' });
   t.equal(rig.forwarding.log, undefined);
   rig.forwarding.layDown(() => rig.backend.settle());
   t.ok(rig.backend.log.some((call) => call.startsWith('write')));
   t.equal(rig.change(0).result, undefined);
   rig.backend.settle();
   t.equal(rig.calls.calls.length, 2, 'and nothing is asked of that file any more');
+});
+
+test('a log that is not written in time is given up, and all is laid down', async (t) => {
+  const rig = replicaRig(t);
+  let turns = 0;
+  t.throws(() => rig.forwarding.markApart(() => ++turns < 3), {
+    code: 'DISK',
+    message: 'the activity log is not written in time',
+  });
+  t.equal(turns, 3);
+  rig.forwarding.layDown(() => rig.backend.settle());
+  t.ok(rig.backend.log.some((call) => call.startsWith('write')));
+  rig.reap();
+  rig.change(0);
+  rig.backend.settle();
+  t.equal(rig.forwarding.log, undefined, 'what it still did is of no matter');
 });
 
 test('marks go once the standby has all of it and the disk is flushed', async (t) => {
