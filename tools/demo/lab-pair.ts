@@ -20,6 +20,8 @@ import type { Progress } from '../packages/progress.ts';
 import { vmmBundle, vmmFiles, vmmInHost } from '../vmm-files.ts';
 import type { ClientsReport } from './client-program.ts';
 import { guestNetwork, otherGuest, type ServiceGuest, serviceGuest } from './guest.ts';
+import { LabEtcd } from './lab-etcd.ts';
+import { textOf, until } from './waiting.ts';
 
 export type Side = 'a' | 'b';
 
@@ -36,7 +38,6 @@ const control = '/run/web.sock';
 const keysInHost = '/etc/colo-vmm';
 const peerPort = 7000;
 const watchMs = 1500;
-const etcdPort = 2379;
 
 /**
  * Emulated hosts share the cores of this machine with each other: one that computes may let the other wait for a second. A
@@ -70,7 +71,7 @@ export class LabPair {
   readonly said: Record<Side, string> = { a: '', b: '' };
   readonly vmm: Partial<Record<Side, RemoteProcess>> = {};
   readonly #keys: string;
-  #etcd: RemoteProcess | undefined;
+  #etcd: LabEtcd | undefined;
   #pairs = 0;
   /** A standby is to look for who was left alone on the other host. */
   #mayHaveSurvivor = false;
@@ -83,8 +84,12 @@ export class LabPair {
     this.#keys = keys;
   }
 
-  /** Hosts up, bridges made, keys in their places, etcd answering. No VMM runs. */
-  static async make(progress: Progress, wanted?: ServiceGuest, detectionMs?: number): Promise<LabPair> {
+  /**
+   * Hosts up, bridges made, keys in their places, etcd answering. No VMM runs.
+   *
+   * @param arbiters members of etcd's cluster
+   */
+  static async make(progress: Progress, wanted?: ServiceGuest, detectionMs?: number, arbiters = 1): Promise<LabPair> {
     const guest = wanted ?? (await serviceGuest(progress));
     const kernel = await guestKernel('cloud', { progress });
     const etcd = await fetchPackages({ names: ['etcd-server'], suites: imageSuites, progress });
@@ -99,7 +104,8 @@ export class LabPair {
     try {
       const made = ['keys', '--pair', pairName, '--hosts', 'a,b', join(keys, 'keys')];
       await promisify(execFile)(process.execPath, [vmmBundle, ...made]);
-      await Promise.all([pair.#startEtcd(join(etcd.root, 'usr/bin/etcd')), pair.#prepare('a'), pair.#prepare('b')]);
+      const starting = LabEtcd.start(lab.outside, join(etcd.root, 'usr/bin/etcd'), arbiters);
+      [pair.#etcd] = await Promise.all([starting, pair.#prepare('a'), pair.#prepare('b')]);
     } catch (error) {
       await pair.close();
       throw error;
@@ -161,8 +167,9 @@ export class LabPair {
     }
   }
 
-  get #etcdUrl(): string {
-    return `http://${this.lab.outside.address}:${etcdPort}`;
+  get etcd(): LabEtcd {
+    if (this.#etcd === undefined) throw new Error('etcd was not started');
+    return this.#etcd;
   }
 
   get standby(): Side {
@@ -192,24 +199,6 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
     const host = this.lab.hosts[side === 'a' ? 0 : 1];
     if (host === undefined) throw new Error('a pair has two hosts');
     return host;
-  }
-
-  async #startEtcd(program: string): Promise<void> {
-    const { outside } = this.lab;
-    await outside.push(program, '/opt/etcd', 0o755);
-    const url = this.#etcdUrl;
-    this.#etcd = outside.spawn([
-      ...['/opt/etcd', '--data-dir', '/tmp/etcd', '--log-level', 'error', '--enable-v2=false'],
-      ...['--listen-client-urls', url, '--advertise-client-urls', url],
-      ...['--listen-peer-urls', 'http://127.0.0.1:2380'],
-    ]);
-    const said = textOf(this.#etcd.stderr);
-    await until('etcd to answer', 30_000, async () => {
-      const { stdout } = await outside.run(`curl --silent --max-time 2 ${url}/health`);
-      return stdout.includes('"true"');
-    }).catch((error: Error) => {
-      throw new Error(`${error.message}: ${said()}`);
-    });
   }
 
   /** A connection to the monitor on that side: what is written to its standard input is said there. */
@@ -258,7 +247,7 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
       ...['--name', pairName, '--state', '/tmp/state'],
       ...devices,
       ...(isInsecure ? ['--insecure'] : ['--tls', `dir=${keysInHost}`]),
-      ...['--arbiter', `etcd:${this.#etcdUrl}${prefix}`, '--detection', String(detectionMs)],
+      ...['--arbiter', `${this.etcd.arbiter}${prefix}`, '--detection', String(detectionMs)],
       ...(isRecorded === true ? ['--pcap', labFiles.packets] : []),
       ...files,
     ];
@@ -377,20 +366,3 @@ const socket = require('net').connect('${control}');
 process.stdin.pipe(socket);
 socket.on('error', () => {}).on('close', () => process.exit()).pipe(process.stdout);
 `;
-
-/** Asks until it is so. @throws after `ms` */
-export async function until(what: string, ms: number, isSo: () => Promise<boolean> | boolean): Promise<void> {
-  const deadline = performance.now() + ms;
-  while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error(`waited ${ms / 1000} s in vain for ${what}`);
-    await sleep(200);
-  }
-}
-
-function textOf(stream: NodeJS.ReadableStream): () => string {
-  let text = '';
-  stream.setEncoding('utf8').on('data', (part: string) => {
-    text += part;
-  });
-  return () => text.trim();
-}

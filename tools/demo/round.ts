@@ -3,7 +3,8 @@ import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import type { ClientsReport } from './client-program.ts';
 import { serviceReady } from './guest.ts';
 import { judge, type Verdict } from './judge.ts';
-import { type LabClients, type LabPair, type Side, until } from './lab-pair.ts';
+import type { LabClients, LabPair, Side } from './lab-pair.ts';
+import { until } from './waiting.ts';
 
 /** Hears of a round as it goes. */
 export interface Audience {

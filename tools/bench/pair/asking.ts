@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientsReport } from '../../demo/client-program.ts';
-import { type LabClients, type LabPair, until } from '../../demo/lab-pair.ts';
+import type { LabClients, LabPair } from '../../demo/lab-pair.ts';
+import { until } from '../../demo/waiting.ts';
 
 const patienceMs = 90_000;
 /** Fewer tell nothing of a second. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { serviceGuest } from '../../demo/guest.ts';
-import { LabPair, until } from '../../demo/lab-pair.ts';
+import { LabPair } from '../../demo/lab-pair.ts';
+import { until } from '../../demo/waiting.ts';
 import { Asking } from './asking.ts';
 import { type Contender, memoryMib } from './contender.ts';
 import { type FailoverResult, type FaultName, failoverResult, faults, type Silence } from './failover-report.ts';

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QmpClient } from '../../../src/vmm/client/qmp-client.ts';
 import type { ColoEvent, ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
-import { type LabPair, type PairSettings, type Side, until } from '../../demo/lab-pair.ts';
+import type { LabPair, PairSettings, Side } from '../../demo/lab-pair.ts';
+import { until } from '../../demo/waiting.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
 import { footprintMib, parseFootprint } from '../memory.ts';
 import { type Contender, type Stop, setDelay } from './contender.ts';

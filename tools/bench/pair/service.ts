@@ -1,6 +1,7 @@
 import { guestPorts, page, servicesGuest } from '../../chaos/lab/guest.ts';
 import { guestNetwork, otherGuest } from '../../demo/guest.ts';
-import { LabPair, until } from '../../demo/lab-pair.ts';
+import { LabPair } from '../../demo/lab-pair.ts';
+import { until } from '../../demo/waiting.ts';
 import { bundle } from '../../lab/bundle.ts';
 import type { Contender } from './contender.ts';
 import { OurPair } from './ours.ts';

@@ -37,6 +37,8 @@ export interface LabCampaignResult {
 const detectionMs = 5000;
 const protectedMs = { least: 1000, most: 4000 } as const;
 const waitMs = 600;
+/** Members of etcd: any one may be lost. */
+const arbiters = 3;
 
 /**
  * All rounds of a seed: each fault once before any comes again, at moments in turn, a guest's first primary on either host; so each trouble
@@ -84,7 +86,7 @@ export async function runLabCampaign(options: LabCampaignOptions): Promise<LabCa
       "the lab's hosts are namespaces of this machine, whose frames nobody watches: set LAB=emulated, or use chaos -- small",
     );
   }
-  const pair = await LabPair.make(options.progress, await servicesGuest(options.progress), detectionMs);
+  const pair = await LabPair.make(options.progress, await servicesGuest(options.progress), detectionMs, arbiters);
   const campaign = new LabCampaign(pair, options);
   try {
     return await campaign.run(plans);

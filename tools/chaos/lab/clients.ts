@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline';
 import { guestNetwork } from '../../demo/guest.ts';
-import { until } from '../../demo/lab-pair.ts';
+import { until } from '../../demo/waiting.ts';
 import { bundle } from '../../lab/bundle.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
 import type { Host } from '../../lab/host.ts';

@@ -66,6 +66,21 @@ export const labFaults: readonly LabFault[] = [
     mend: (ground) => ground.mendNetwork(),
   },
   {
+    name: "etcd's leader is lost",
+    expected: 'both',
+    strike: (ground) => ground.loseLeader(),
+    mend: (ground) => ground.mendArbiter(),
+  },
+  {
+    name: "the primary's process is killed, and etcd's leader with it",
+    expected: 'standby',
+    strike: async (ground) => {
+      await ground.loseLeader();
+      await ground.kill('primary');
+    },
+    mend: (ground) => ground.mendArbiter(),
+  },
+  {
     name: 'both are cut from the arbiter',
     expected: 'both',
     strike: (ground) => ground.cutArbiter('primary', 'standby'),

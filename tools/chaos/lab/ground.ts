@@ -120,6 +120,15 @@ export class LabGround {
     }
   }
 
+  async loseLeader(): Promise<void> {
+    this.#note(`etcd has lost its leader, ${await this.#pair.etcd.loseLeader()}`);
+  }
+
+  async mendArbiter(): Promise<void> {
+    await this.#pair.etcd.mend();
+    this.#note('etcd is whole again');
+  }
+
   async mendNetwork(): Promise<void> {
     await this.#pair.lab.network.restore();
     for (const rule of this.#arbiterRules.splice(0)) await this.#outside(`ip rule del ${rule}`);

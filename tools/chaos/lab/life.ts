@@ -1,6 +1,7 @@
 import type { Mode } from '../../../src/colo/protocol/numbers.ts';
 import { guestNetwork } from '../../demo/guest.ts';
-import { type LabPair, type Side, until } from '../../demo/lab-pair.ts';
+import type { LabPair, Side } from '../../demo/lab-pair.ts';
+import { until } from '../../demo/waiting.ts';
 import type { Progress } from '../../packages/progress.ts';
 import { Speakers } from '../speakers.ts';
 import { LabClients } from './clients.ts';

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Side, until } from '../../demo/lab-pair.ts';
+import type { Side } from '../../demo/lab-pair.ts';
+import { until } from '../../demo/waiting.ts';
 import type { LabClients } from './clients.ts';
 import type { LabFault, Moment } from './faults.ts';
 import type { Role } from './ground.ts';
