@@ -54,7 +54,7 @@ const pairFlags = [
 const checkpointDelayFlag = [
   'checkpoint-delay',
   '<ms>',
-  'a checkpoint at least this often; output asks for more of them (default 20000)',
+  'a checkpoint at least this often; guests that differ, or output in buffered mode, ask for more (default 20000)',
 ] as const;
 
 const modeFlag = [

@@ -137,13 +137,14 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
     }
     this.#markFailure = 0;
     if (unmarked.length > 0) log.write();
-    let isInTime = true;
-    while (isInTime && this.#markFailure === 0 && unmarked.some((isStill) => isStill())) isInTime = turn();
-    if (isInTime && this.#markFailure === 0) return;
+    const waits = (): boolean => this.#markFailure === 0 && unmarked.some((isStill) => isStill());
+    while (waits() && turn());
+    if (this.#markFailure === 0 && !waits()) return;
+    const why =
+      this.#markFailure === 0 ? 'is not written in time' : `cannot be written: ${errnoName(this.#markFailure)}`;
     log.close();
     this.#log = undefined;
     for (const disk of this.#disks) disk.sink = undefined;
-    const why = isInTime ? `cannot be written: ${errnoName(this.#markFailure)}` : 'is not written in time';
     throw new DiskError(`the activity log ${why}`);
   }
 

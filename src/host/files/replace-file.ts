@@ -1,4 +1,4 @@
-import { open, rename } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** The file is the old one or the new one, whenever the power fails; the new one once it resolves. For its owner only. */
@@ -12,6 +12,16 @@ export async function replaceFile(path: string, content: string | Uint8Array): P
     await file.close();
   }
   await rename(partial, path);
+  await syncFolderOf(path);
+}
+
+/** Removes the file, if there is one. On return it is gone whatever happens. */
+export async function removeFile(path: string): Promise<void> {
+  await rm(path, { force: true });
+  await syncFolderOf(path);
+}
+
+async function syncFolderOf(path: string): Promise<void> {
   const directory = await open(dirname(path), 'r');
   try {
     await directory.sync();

@@ -10,8 +10,8 @@ const dayMs = 86_400_000;
  *
  * @param now ms since 1970
  */
-export function renderDivergences({ role, mode, compared }: ColoStatus, now: number): string[] {
-  if (compared === undefined) return [nothingCompared(role, mode)];
+export function renderDivergences({ role, headline, compared }: ColoStatus, now: number): string[] {
+  if (compared === undefined) return [nothingCompared(role, headline)];
   const { recent } = compared;
   if (recent.length === 0) return ['The two guests have agreed on everything since protection began.'];
   const title = recent.length === 1 ? 'the last divergence' : `last ${recent.length} kinds of divergences`;
@@ -23,7 +23,8 @@ export function renderDivergences({ role, mode, compared }: ColoStatus, now: num
   return [title, ...lines].map(printable);
 }
 
-function nothingCompared(role: ColoStatus['role'], mode: ColoStatus['mode']): string {
+function nothingCompared(role: ColoStatus['role'], headline: ColoStatus['headline']): string {
   if (role === 'secondary') return 'Answers are compared on the primary: ask there.';
-  return `Nothing is compared now (mode ${mode}): either --mode buffered was given, or comparing did not pay; colo-vmm events says which.`;
+  if (headline !== 'PROTECTED') return 'Nothing is compared: the guest is not protected now.';
+  return 'Nothing is compared: protection began with --mode buffered.';
 }

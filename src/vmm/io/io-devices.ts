@@ -145,8 +145,9 @@ export class IoDevices implements DrivenDevices, Closable {
 
   /** While the thread is parked: see {@link IoProtection.keepChanges}. */
   keepChanges(changes: SharedChanges): void {
-    const deadline = performance.now() + markingMs;
+    let deadline: number | undefined;
     this.#protection.keepChanges(changes, this.#surroundings.engines, () => {
+      deadline ??= performance.now() + markingMs;
       this.#parts.loop.turn(settlingTurnMs);
       return performance.now() < deadline;
     });

@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, statSync, utimesSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { readPairStamp, writePairStamp } from '../../../block/pair-stamp.ts';
@@ -11,7 +10,7 @@ import {
   regionBitmapBytes,
   regionPlaces,
 } from '../../../block/replicated/region-file.ts';
-import { replaceFile } from '../../../host/files/replace-file.ts';
+import { removeFile, replaceFile } from '../../../host/files/replace-file.ts';
 import { type Generation, type History, unitedRegions } from './history.ts';
 
 /** A disk as its history knows it. */
@@ -139,10 +138,10 @@ export class HistoryStore {
     });
   }
 
-  /** Nothing is known of the disks any more. */
+  /** Nothing is known of the disks any more. Durable. What cannot be removed is not said to be true once more. */
   async forget(): Promise<void> {
-    this.rest();
-    await this.#after(() => rm(this.#record, { force: true }));
+    this.#stopTouching();
+    await this.#after(() => removeFile(this.#record));
   }
 
   /** Says again and again, until {@link rest}, that whoever writes to the disks is this process. */
@@ -156,9 +155,13 @@ export class HistoryStore {
   /** Nothing writes to the disks here any more. */
   rest(): void {
     if (this.#timer === undefined) return;
+    this.#stopTouching();
+    this.#touch();
+  }
+
+  #stopTouching(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    this.#touch();
   }
 
   /** Resolves when nothing is written any more. */

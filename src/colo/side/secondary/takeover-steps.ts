@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { SecondaryEvent } from '../../core/events.ts';
 import type { Epoch } from '../../protocol/numbers.ts';
 import { roundTripTicks } from '../../translate/settings.ts';
@@ -7,6 +8,9 @@ import type { Lane } from '../lane.ts';
 import type { ColoCalls, SecondaryMachineCalls } from '../machine-calls.ts';
 import type { Attachment } from './attachment.ts';
 import type { OwnHistory } from './own-history.ts';
+
+/** A takeover waits no longer until it is forgotten which disks were alike, ms. */
+const forgettingMs = 250;
 
 /** The side that takes over, as the steps of it see that. */
 export interface TakingOver {
@@ -131,7 +135,8 @@ export class TakeoverSteps {
       log.add('disk', `it will not be known what this side writes: ${(error as Error).message}`);
     }
     attached.changes = undefined;
-    await history.forget();
+    // A disk that hangs keeps no takeover waiting.
+    await Promise.race([history.forget(), sleep(forgettingMs)]);
   }
 
   #step(step: (attached: Attachment) => void | Promise<void>): void {

@@ -183,6 +183,15 @@ test('where marks cannot be written it is said so, no log is kept, and all is la
   t.equal(rig.calls.calls.length, 2, 'and nothing is asked of that file any more');
 });
 
+test('what is marked in the last turn is marked', async (t) => {
+  const rig = replicaRig(t);
+  rig.forwarding.markApart(() => {
+    rig.reap();
+    return false;
+  });
+  t.equal(rig.marked, 0b1010);
+});
+
 test('a log that is not written in time is given up, and all is laid down', async (t) => {
   const rig = replicaRig(t);
   let turns = 0;

@@ -38,7 +38,8 @@ test('what a hostile guest said draws nothing on the terminal', async (t) => {
 test('guests that agree, and pairs where nothing is compared', async (t) => {
   t.strictSame(lines([]), ['The two guests have agreed on everything since protection began.']);
   t.strictSame(renderDivergences(protectedStatus, now), [
-    'Nothing is compared now (mode buffered): either --mode buffered was given, or comparing did not pay; colo-vmm events says which.',
+    'Nothing is compared: protection began with --mode buffered.',
   ]);
+  t.match(renderDivergences({ ...protectedStatus, headline: 'UNPROTECTED' }, now), [/is not protected now/]);
   t.match(renderDivergences({ ...protectedStatus, role: 'secondary' }, now), [/on the primary/]);
 });
