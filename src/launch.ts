@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
 import { isMainThread, workerData } from 'node:worker_threads';
 import { guardAgainstDebugger } from './debugger-guard.ts';
+import { compile } from './host/system/compiler.ts';
 import type { ThreadKind } from './vmm/thread/controlled-thread.ts';
 
 /**
@@ -16,7 +17,12 @@ import type { ThreadKind } from './vmm/thread/controlled-thread.ts';
 if (isMainThread) {
   guardAgainstDebugger();
   void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
-} else load<{ threadMain(): void }>((workerData as { readonly thread: ThreadKind }).thread).threadMain();
+} else {
+  const { thread } = workerData as { readonly thread: ThreadKind };
+  // Begins when the io thread has had V8 compile otherwise, which then would refuse the cache. It says itself what it wants next.
+  if (thread === 'colo') compile('first');
+  load<{ threadMain(): void }>(thread).threadMain();
+}
 
 function load<Exports>(name: string): Exports {
   const file = `${__dirname}/${name}.cjs`;

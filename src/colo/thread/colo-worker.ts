@@ -23,6 +23,8 @@ import type { ColoBirth } from './colo-birth.ts';
 /** Body of the colo thread, which decides what leaves: a host for one side of a pair, with Node's own event loop. */
 export function threadMain(): void {
   nameThread('colo');
+  // Nobody waits for the guest yet, whose devices are the most that is done.
+  compile('soon');
   const birth = workerData as ColoBirth;
   const port = parentPort as CallPort;
   const bell = new Doorbell();
