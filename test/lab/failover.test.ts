@@ -30,7 +30,8 @@ t.test(
     const verdict = await round.end();
     t.same(verdict.problems, []);
     t.ok(isWhole(verdict), JSON.stringify(verdict));
-    t.ok(silenceMs >= pair.detectionMs, `silent for ${silenceMs} ms: a host is not lost before it was silent`);
+    // The last answer may have come up to a heartbeat, a quarter of that time, after the last sign of life.
+    t.ok(silenceMs >= 0.75 * pair.detectionMs, `silent for ${silenceMs} ms: a host is not lost before it was silent`);
     t.match(told.b, { headline: 'UNPROTECTED', term: 2 });
     t.equal(pair.lab.failure, undefined, 'the lab itself was sound');
   },
