@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
  * only with the flags that it was written with.
  */
 const interruptBudget = {
-  /** V8's own, in Node 20 to 24: for as long as a program is loaded. */
+  /** V8's own, in Node 20: for as long as a program is loaded. Where it is another one, V8 refuses the cache, and compiles. */
   first: 67_584,
   /** For threads that do little, thousands of times a second: V8 would first see some ten thousand of each. */
   soon: 10_000,
