@@ -1,5 +1,5 @@
 import type { MachineShape } from '../protocol/machine-shape.ts';
-import { type Hello, protocolVersion } from '../protocol/messages.ts';
+import { type Hello, isOfThisVersion, type OtherHello, protocolVersion } from '../protocol/messages.ts';
 import type { Term } from '../protocol/numbers.ts';
 import type { Settings } from './settings.ts';
 
@@ -13,11 +13,11 @@ export interface GreetedStandby {
 }
 
 /** Why a standby will not have a primary that greets it in that term (spec A.2.1, B.14); undefined if it will. */
-export function whyNoPair(hello: Hello, term: Term, own: GreetedStandby): string | undefined {
-  const { version, pair, shape } = hello;
-  if (version !== protocolVersion) {
-    return `it speaks version ${protocolVersion} of the protocol, not ${version}: run the same colo-vmm on both`;
+export function whyNoPair(hello: Hello | OtherHello, term: Term, own: GreetedStandby): string | undefined {
+  if (!isOfThisVersion(hello)) {
+    return `it speaks version ${protocolVersion} of the protocol, not ${hello.version}: run the same colo-vmm on both`;
   }
+  const { pair, shape } = hello;
   if (pair !== own.pair) return `it stands by for the pair "${own.pair}", not "${pair}"`;
   if (term < own.term) return `its pair is in term ${own.term} already, that machine in term ${term}`;
   const found = [...disagreements(hello, own.settings), ...differences(shape, own.shape)];

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { machineShapeSchema } from './machine-shape.ts';
-import { comparedBlockBytes, hashBytes, type MessageKind, mostComparedBytes } from './messages.ts';
+import { comparedBlockBytes, hashBytes, type MessageKind, mostComparedBytes, protocolVersion } from './messages.ts';
 import type { Role } from './numbers.ts';
 import { portPoliciesSchema } from './port-policy.ts';
 
@@ -34,21 +34,29 @@ const packetBytes = 66 * KiB;
 const text = v.pipe(v.string(), v.maxLength(4096));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
+/** The version is read first: of another one only that is known (messages.ts), and a peer that has it is told so. */
+const hello = v.lazy((said) => (speaksThisVersion(said) ? helloOfThisVersion : v.object({ version: count })));
+const helloOfThisVersion = v.strictObject({
+  version: count,
+  pair: text,
+  shape: machineShapeSchema,
+  detectMs: count,
+  arbiter: text,
+  comparing: v.picklist([0, 1]),
+  flows: v.optional(portPoliciesSchema),
+});
+
+function speaksThisVersion(said: unknown): boolean {
+  return typeof said === 'object' && said !== null && 'version' in said && said.version === protocolVersion;
+}
+
 /** How every message looks as bytes, which stream it takes and who may send it. */
 export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   hello: {
     code: 1,
     stream: 'control',
     from: 'primary',
-    rest: v.strictObject({
-      version: count,
-      pair: text,
-      shape: machineShapeSchema,
-      detectMs: count,
-      arbiter: text,
-      comparing: v.picklist([0, 1]),
-      flows: v.optional(portPoliciesSchema),
-    }),
+    rest: hello,
     limitBytes: 64 * KiB,
   },
   welcome: {
@@ -58,7 +66,8 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     rest: v.strictObject({ shape: machineShapeSchema }),
     limitBytes: 64 * KiB,
   },
-  refusal: { code: 3, stream: 'control', rest: v.strictObject({ reason: text }), limitBytes: 8 * KiB },
+  // A peer of another version may have more to say.
+  refusal: { code: 3, stream: 'control', rest: v.object({ reason: text }), limitBytes: 8 * KiB },
   protected: { code: 4, stream: 'control', from: 'primary', limitBytes: 0 },
   end: {
     code: 5,

@@ -8,7 +8,10 @@ import type { PortPolicy } from './port-policy.ts';
  * table in message-table.ts.
  */
 
-/** This program's version of all of it. Sides of different versions refuse each other. */
+/**
+ * This program's version of all of it. Sides of different versions refuse each other, and say why: so a frame's head, the version in a
+ * hello and the reason in a refusal are what they are in all versions.
+ */
 export const protocolVersion = 6;
 
 // Pairing, and its end. Stream: control.
@@ -27,6 +30,13 @@ export interface Hello {
   readonly comparing: number;
   /** Whose output is not compared: for S to know once the guest is its own. Absent: no connection's. */
   readonly flows?: readonly PortPolicy[];
+}
+
+/** The first word of a P of another version: what else it says, nobody here can read. */
+export type OtherHello = Pick<Hello, 'kind' | 'version'>;
+
+export function isOfThisVersion(hello: Hello | OtherHello): hello is Hello {
+  return hello.version === protocolVersion;
 }
 
 /** S can take over this machine. */
@@ -300,6 +310,7 @@ export type HandoverMessage = Handover | HandoverReady | HandoverDone;
 
 export type ControlMessage =
   | Hello
+  | OtherHello
   | Welcome
   | Refusal
   | Protected

@@ -1,7 +1,7 @@
 import { outOfOrder } from '../../protocol/checkpoint-order.ts';
 import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
-import { type Hello, type Message, wantedFor } from '../../protocol/messages.ts';
+import { type Hello, type Message, type OtherHello, wantedFor } from '../../protocol/messages.ts';
 import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import type { Command, Effect, SecondaryEvent, TimerName } from '../events.ts';
@@ -189,7 +189,7 @@ export class Secondary {
 
   // Pairing (spec A.2.1, B.14)
 
-  #hello(hello: Hello, term: Term): void {
+  #hello(hello: Hello | OtherHello, term: Term): void {
     if (this.phase !== 'listening') throw outOfOrder(hello.kind, this.#expected);
     const refusal = this.refusal(hello, term);
     if (refusal !== undefined) {
@@ -207,7 +207,7 @@ export class Secondary {
   }
 
   /** Why this standby will not have that primary, which greets it in that term; undefined if it will. Changes nothing. */
-  refusal(hello: Hello, term: Term): string | undefined {
+  refusal(hello: Hello | OtherHello, term: Term): string | undefined {
     return whyNoPair(hello, term, { ...this.#options, term: this.#turn.term });
   }
 

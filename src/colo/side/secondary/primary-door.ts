@@ -5,7 +5,7 @@ import type { dial } from '../../link/dial.ts';
 import type { PeerLink } from '../../link/peer-link.ts';
 import { turnAway } from '../../link/turn-away.ts';
 import type { Frame } from '../../protocol/frame.ts';
-import type { Hello, Message } from '../../protocol/messages.ts';
+import { type Hello, isOfThisVersion, type Message, type OtherHello } from '../../protocol/messages.ts';
 import type { EventLog } from '../event-log.ts';
 import type { Lane } from '../lane.ts';
 import type { Listen } from '../standby-door.ts';
@@ -95,7 +95,7 @@ export class PrimaryDoor {
   }
 
   /** The machine is made before the core hears of it: heartbeats begin with the welcome. */
-  hello(frame: Frame, hello: Hello): void {
+  hello(frame: Frame, hello: Hello | OtherHello): void {
     const { core, machine, lane, log, link: linkNow, drop, send, greeted } = this.#parts;
     const link = linkNow();
     if (link === undefined) return;
@@ -105,7 +105,7 @@ export class PrimaryDoor {
     }
     lane.do(async () => {
       if (linkNow() !== link) return;
-      if (core.refusal(hello, frame.term) === undefined) {
+      if (isOfThisVersion(hello) && core.refusal(hello, frame.term) === undefined) {
         try {
           await machine.make(hello, link.peer.host);
         } catch (error) {

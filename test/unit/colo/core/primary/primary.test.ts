@@ -1,5 +1,6 @@
 import { test } from 'tap';
 import { Primary } from '../../../../../src/colo/core/primary/primary.ts';
+import type { Hello } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
 import { newPrimary, protectedPrimary, settings } from '../scripted.ts';
@@ -13,7 +14,7 @@ test('its standby hears whose output is not compared, if somebody said so', asyn
     const primary = new Primary({ pair: 'web', shape, term: term(1), settings, ...given });
     primary.handle({ kind: 'command', command: { name: 'protect' } }, 0);
     const [sent] = primary.handle({ kind: 'connected' }, 0);
-    t.strictSame(sent?.kind === 'send' && sent.message.kind === 'hello' && sent.message.flows, given.flows);
+    t.strictSame(sent?.kind === 'send' && sent.message.kind === 'hello' && (sent.message as Hello).flows, given.flows);
   }
 });
 

@@ -28,7 +28,7 @@ test("the primary's term is on disk before it is used", async (t) => {
 for (const [what, changed, theirTerm, reason] of [
   [
     'another version',
-    { ...hello, version: 1 },
+    { kind: 'hello', version: 1 },
     term(3),
     new RegExp(`version ${protocolVersion} of the protocol, not 1`),
   ],

@@ -71,7 +71,7 @@ async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>
   const leap = (ms: number): void => {
     leapMs += ms;
   };
-  return { host, machine, shared, standby, pair, leap, stateDirectory: config.stateDirectory };
+  return { host, machine, shared, standby, met, pair, leap, stateDirectory: config.stateDirectory };
 }
 
 function say(link: PeerLink, message: Message): void {
@@ -104,6 +104,16 @@ test('what is left of a pairing says nothing to the standby of the next one', as
   await until(() => host.status().phase === 'unprotected');
   t.strictSame(second.received.kinds, ['hello']);
   release();
+});
+
+test('a standby of another version says why it refuses, whatever else it says', async (t) => {
+  const { host, met } = await primary(t, {});
+  host.start();
+  await until(() => met[0]?.received.kinds.includes('hello') ?? false);
+  const refusal = { kind: 'refusal', reason: 'it speaks version 99 of the protocol', colour: 'red' } as const;
+  say((met[0] as Met).link, refusal);
+  await until(() => host.status().why.includes('99'));
+  t.equal(host.status().why, 'the standby cannot take over this machine: it speaks version 99 of the protocol');
 });
 
 test('ports whose output leaves unseen are unsafe: the log says so once each, and the status as long as that is so', async (t) => {

@@ -40,7 +40,7 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
   );
   t.teardown(() => host.close());
   const port = await host.start();
-  const greet = async () => {
+  const greet = async (otherwise: object = {}) => {
     const link = await dial({
       host: '127.0.0.1',
       port,
@@ -52,7 +52,16 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
     const received = new Received();
     link.listen({ received: (frame) => received.take(frame), drained: () => {}, ended: () => {} });
     const { detectMs, arbiter } = config.settings;
-    say(link, { kind: 'hello', version: protocolVersion, pair: 'web', shape, detectMs, arbiter, comparing: 0 });
+    const hello = {
+      kind: 'hello',
+      version: protocolVersion,
+      pair: 'web',
+      shape,
+      detectMs,
+      arbiter,
+      comparing: 0,
+    } as const;
+    say(link, { ...hello, ...otherwise });
     return { link, received };
   };
   const connect = async () => {
@@ -103,6 +112,19 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
     machine.called.filter((name) => name !== 'coloExit'),
     ['make', 'rehearse', 'revive', 'emerge', 'announce', 'replay', 'resume', 'succeed'],
   );
+});
+
+test('a primary of another version reads why it is refused, whatever else it says', async (t) => {
+  const { greet } = await standby(t, {});
+  for (const otherwise of [
+    { version: protocolVersion + 1, colour: 'red' },
+    { version: protocolVersion - 1, shape: { processors: 'many' }, comparing: undefined },
+  ]) {
+    const { received } = await greet(otherwise);
+    await until(() => received.kinds.includes('refusal'));
+    const reason = `it speaks version ${protocolVersion} of the protocol, not ${otherwise.version}: run the same colo-vmm on both`;
+    t.match(received.messages, [{ kind: 'refusal', reason }]);
+  }
 });
 
 test('a guest that is handed over runs here without anybody being asked, in a term that is on disk', async (t) => {
