@@ -4,7 +4,14 @@ import { connect as connectTls } from 'node:tls';
 import { type StreamName, streams } from '../protocol/message-table.ts';
 import type { Role } from '../protocol/numbers.ts';
 import { PeerLink } from './peer-link.ts';
-import { explainConnectionError, identify, type LinkSecurity, type PeerIdentity, tlsOptions } from './peer-security.ts';
+import {
+  brokenOff,
+  explainConnectionError,
+  identify,
+  type LinkSecurity,
+  type PeerIdentity,
+  tlsOptions,
+} from './peer-security.ts';
 import { readExactly } from './read-exactly.ts';
 import { encodePreamble, preambleBytes } from './stream-preamble.ts';
 
@@ -43,14 +50,14 @@ export async function dial(options: DialOptions): Promise<PeerLink> {
       streams.map(async (stream) => {
         const socket = open(host, port, security);
         sockets.set(stream, socket);
-        await once(socket, place, giveUp, (resolve) => {
+        await once(socket, giveUp, (resolve) => {
           socket.once(security.kind === 'tls' ? 'secureConnect' : 'connect', resolve);
         });
         const peer = identify(socket, security);
         if (typeof peer === 'string') throw new LinkError(`${place} ${peer}`);
         const preamble = encodePreamble({ link, stream, role });
         socket.write(preamble);
-        const answer = await once<Uint8Array>(socket, place, giveUp, (resolve) => {
+        const answer = await once<Uint8Array>(socket, giveUp, (resolve) => {
           readExactly(socket, preambleBytes, resolve);
         });
         if (!Buffer.from(preamble).equals(answer)) throw new LinkError(`${place} is no colo-vmm`);
@@ -84,16 +91,11 @@ function open(host: string, port: number, security: LinkSecurity): Socket {
 }
 
 /** What `start` resolves with, unless the connection ends or this side gives up before. */
-function once<T = void>(
-  socket: Socket,
-  place: string,
-  giveUp: AbortSignal,
-  start: (resolve: (value: T) => void) => void,
-): Promise<T> {
+function once<T = void>(socket: Socket, giveUp: AbortSignal, start: (resolve: (value: T) => void) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     const abandoned = (): void => settle(() => reject(new Error('aborted')));
     const failed = (error: Error): void => settle(() => reject(error));
-    const closed = (): void => settle(() => reject(new LinkError(`${place} closed the connection`)));
+    const closed = (): void => settle(() => reject(Object.assign(new Error('closed'), { code: brokenOff })));
     const settle = (act: () => void): void => {
       giveUp.removeEventListener('abort', abandoned);
       socket.off('error', failed).off('close', closed);

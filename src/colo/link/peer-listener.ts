@@ -1,10 +1,10 @@
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type StreamName, streams } from '../protocol/message-table.ts';
 import type { Role } from '../protocol/numbers.ts';
 import { LinkError } from './dial.ts';
 import { PeerLink } from './peer-link.ts';
-import { explainConnectionError, identify, type LinkSecurity, type PeerIdentity, tlsOptions } from './peer-security.ts';
+import { explainHandshakeError, identify, type LinkSecurity, type PeerIdentity, tlsOptions } from './peer-security.ts';
 import { readExactly } from './read-exactly.ts';
 import { decodePreamble, encodePreamble, preambleBytes, type StreamPreamble } from './stream-preamble.ts';
 
@@ -58,12 +58,9 @@ export class PeerListener {
     this.#server.on(security.kind === 'tls' ? 'secureConnection' : 'connection', (socket: Socket) => {
       this.#authenticated(socket);
     });
-    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       // The connection is gone by now: Node, or the peer itself, has ended it.
-      const reason =
-        error.code === 'ECONNRESET'
-          ? 'broke off the TLS handshake; does it have keys of another pair, or have these expired?'
-          : explainConnectionError(error, security);
+      const reason = explainHandshakeError(error, socket, security);
       this.#tell(`${socket.remoteAddress ?? 'a connection'} ${reason}`);
       socket.destroy();
     });

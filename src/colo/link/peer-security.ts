@@ -72,9 +72,16 @@ const explanations: Readonly<Record<string, string>> = {
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: 'shows no certificate',
   CERT_HAS_EXPIRED: 'shows a certificate that has expired; make new ones with colo-vmm keys',
   CERT_NOT_YET_VALID: "shows a certificate that is not valid yet; do both hosts' clocks agree?",
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED:
-    'finds that the certificate of this host has expired; make new ones with colo-vmm keys',
 };
+
+/** The other end closed the connection. */
+export const brokenOff = 'ECONNRESET';
+const ownHasExpired =
+  'closed the connection: the certificate of this host has expired; make new ones with colo-vmm keys';
+
+function hasExpired(security: LinkSecurity): boolean {
+  return security.kind === 'tls' && new Date(new X509Certificate(security.keys.certificate).validTo) < new Date();
+}
 
 /** A peer, or this host in the eyes of the peer, is not of the pair. */
 const foreignCodes: readonly string[] = [
@@ -96,7 +103,18 @@ export function explainConnectionError(error: NodeJS.ErrnoException, security: L
     const { pair, folder } = security.keys;
     return `has a certificate that is not of the pair "${pair}" in ${folder}; was the other folder of colo-vmm keys copied there?`;
   }
+  // A Node that will not have a certificate sends no alert: whoever shows one that has expired has to look at it himself.
+  if (code === brokenOff) return hasExpired(security) ? ownHasExpired : 'closed the connection';
   const reason = explanations[code];
   if (reason !== undefined) return reason;
   return `cannot be reached: ${code === '' ? error.message : code}`;
+}
+
+/** The same of a handshake with whoever connected to this host. */
+export function explainHandshakeError(error: NodeJS.ErrnoException, socket: TLSSocket, security: LinkSecurity): string {
+  // Of a certificate that Node does not believe, `error` only says that the connection ended. What is kept beside is a code.
+  const code = socket.authorizationError as unknown;
+  if (typeof code === 'string') return explainConnectionError(Object.assign(new Error(code), { code }), security);
+  if (error.code !== brokenOff) return explainConnectionError(error, security);
+  return 'broke off the TLS handshake; does it have keys of another pair, or have these expired?';
 }

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { type KeySet, loadKeySet } from '../../../../src/colo/keys/key-set.ts';
 import { keysCommand } from '../../../../src/colo/keys/keys-command.ts';
+import { signHost } from '../../../../src/colo/keys/pair-authority.ts';
 import { type DialOptions, dial } from '../../../../src/colo/link/dial.ts';
 import type { LinkEnd, PeerLink } from '../../../../src/colo/link/peer-link.ts';
 import { PeerListener } from '../../../../src/colo/link/peer-listener.ts';
@@ -19,6 +21,15 @@ export async function pairOfKeys(t: Test, pair = 'web', days = '10'): Promise<re
   const [a, b] = folders.map((folder) => loadKeySet(folder));
   if (a === undefined || b === undefined) throw new Error('no keys');
   return [a, b];
+}
+
+/** The same host's, but with a certificate that was valid until half a day ago. */
+export async function expired(keys: KeySet): Promise<KeySet> {
+  const authority = join(keys.folder, '..', 'authority');
+  const [key = '', certificate = ''] = ['key.pem', 'certificate.pem'].map((name) =>
+    readFileSync(join(authority, name), 'utf8'),
+  );
+  return { ...keys, ...(await signHost({ key, certificate }, { ...keys, days: -0.5 })) };
 }
 
 export function tls(keys: KeySet): LinkSecurity {

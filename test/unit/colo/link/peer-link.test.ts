@@ -6,7 +6,7 @@ import { turnAway } from '../../../../src/colo/link/turn-away.ts';
 import type { Frame } from '../../../../src/colo/protocol/frame.ts';
 import type { Message } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, type Role, term } from '../../../../src/colo/protocol/numbers.ts';
-import { dialing, Listening, linkedPair, Middlebox, pairOfKeys, plaintext, Side, tls } from './link-rig.ts';
+import { dialing, expired, Listening, linkedPair, Middlebox, pairOfKeys, plaintext, Side, tls } from './link-rig.ts';
 
 function frame(message: Message, role: Role = 'primary'): Frame {
   return { role, term: term(1), message };
@@ -148,6 +148,7 @@ for (const secured of [true, false]) {
 
 test('who is not of the pair is turned away, and both sides are told why', async (t) => {
   const [a, b] = await pairOfKeys(t);
+  const [formerA, formerB] = [await expired(a), await expired(b)];
   const [foreign] = await pairOfKeys(t, 'mail');
 
   await t.test('keys of another pair', async (t) => {
@@ -170,6 +171,30 @@ test('who is not of the pair is turned away, and both sides are told why', async
       message: /shows the certificate of this host \(a\.example\); copy the other folder of colo-vmm keys to it/,
     });
   });
+
+  for (const [whose, listens, dials, told, refusal] of [
+    [
+      'of who dials',
+      b,
+      formerA,
+      /closed the connection: the certificate of this host has expired; make new ones with colo-vmm keys/,
+      /shows a certificate that has expired; make new ones with colo-vmm keys/,
+    ],
+    [
+      'of who listens',
+      formerB,
+      a,
+      /shows a certificate that has expired; make new ones with colo-vmm keys/,
+      /broke off the TLS handshake; does it have keys of another pair, or have these expired\?/,
+    ],
+  ] as const) {
+    await t.test(`a certificate ${whose} that has expired`, async (t) => {
+      const listening = await Listening.start(t, tls(listens));
+      await t.rejects(dialing(listening, tls(dials)), { code: 'COLO_LINK', message: told });
+      t.match(await listening.refusal(), refusal);
+      t.strictSame(listening.links, []);
+    });
+  }
 
   await t.test('plaintext to a TLS port', async (t) => {
     const listening = await Listening.start(t, tls(b));
