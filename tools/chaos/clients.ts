@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { isIPv6 } from 'node:net';
 import { type Answer, decodeAnswer, encodeRequest } from './guest/service.ts';
 
 export interface ClientsOptions {
@@ -85,7 +86,7 @@ export class Clients {
   }
 
   static async open(options: ClientsOptions): Promise<Clients> {
-    const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 });
+    const socket = createSocket({ type: isIPv6(options.address) ? 'udp6' : 'udp4', recvBufferSize: 1 << 20 });
     socket.bind(0);
     await once(socket, 'listening');
     return new Clients(options, socket);

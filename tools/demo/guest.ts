@@ -14,6 +14,9 @@ import type { Progress } from '../packages/progress.ts';
 /** The guest on the network of the lab's hosts. */
 export const guestNetwork = { address: '10.77.0.100', bits: 24, mac: '02:00:00:00:00:01' } as const;
 
+/** On the same network, for who asks over IPv6. */
+export const guestNetwork6 = { address: 'fd10:77::100', outside: 'fd10:77::1', bits: 64 } as const;
+
 /** Another one, which is not protected either, on the other host: `address=` on its kernel's command line says where it is. */
 export const otherGuest = { address: '10.77.0.101', mac: '02:00:00:00:00:02' } as const;
 
@@ -23,7 +26,7 @@ export const serviceReady = 'service: ready';
 /**
  * The service of the chaos guest (tools/chaos/guest/service.ts), as a Perl program of a Linux guest: counts a request, writes it
  * down, makes it durable, answers. A request for pages finds the guest's clock in their place: of two guests that run, no two
- * give the same answer.
+ * give the same answer. IPv4 and IPv6 are one socket.
  *
  * @param file a disk, or a file that is there, with the record of each answer in the sector with its number
  * @param sectors Perl for how many it may have; then it begins anew
@@ -33,8 +36,8 @@ my ($fsync, $clock_gettime) = (74, 228);
 my ($counter, $time, %last) = (0, "\\0" x 16);
 open(my $disk, '+<', '${file}') or die "disk: $!";
 my $sectors = ${sectors};
-socket(my $socket, 2, 2, 17) or die "socket: $!";
-bind($socket, pack('S n a4 x8', 2, ${servicePort}, "\\0" x 4)) or die "bind: $!";
+socket(my $socket, 10, 2, 17) or die "socket: $!";
+bind($socket, pack('S n x4 x16 x4', 10, ${servicePort})) or die "bind: $!";
 syswrite(STDOUT, "${serviceReady}\\n");
 for (;;) {
   my $from = recv($socket, my $request, 2048, 0);

@@ -56,6 +56,10 @@ export interface PairSettings {
   readonly detectionMs?: number;
   /** What became of each packet is written to {@link labFiles}.packets. */
   readonly isRecorded?: boolean;
+  /** Of the guest. Default 1. */
+  readonly cpus?: number;
+  /** The guest's card has no offloads. */
+  readonly hasNoOffloads?: boolean;
   /** No pair at all: a guest on each host, the second one {@link otherGuest}. */
   readonly areTwo?: boolean;
 }
@@ -190,7 +194,7 @@ ip address flush dev eth0
 ip link set eth0 master br0
 ip address add ${host.address}/24 dev br0
 ip link set br0 up
-rm -f ${labFiles.disk}
+rm -f ${labFiles.disk} ${labFiles.disk}.standby
 ${this.guest.makeDisk} ${labFiles.disk}`);
     if (status !== 0) throw new Error(`${host.name} could not be prepared: ${stderr.trim()}`);
   }
@@ -218,16 +222,17 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
   /** The command that is typed on that host. */
   command(side: Side): string[] {
     const { areTwo, isInsecure, checkpointDelayMs, isCompared, isRecorded } = this.#settings;
-    const { detectionMs = this.detectionMs } = this.#settings;
+    const { detectionMs = this.detectionMs, cpus = 1, hasNoOffloads = false } = this.#settings;
     const isOther = areTwo === true && side !== this.primary;
     const cmdline = `console=ttyS0 quiet panic=-1${isOther ? ` address=${otherGuest.address}` : ''}`;
     const machine = [
       ...['--kernel', labFiles.kernel, '--initrd', labFiles.initrd, '--cmdline', cmdline],
-      ...['--cpus', '1', '--memory', `${this.guest.memoryMib}M`, ...guestCpuFlags(this.lab.mode)],
+      ...['--cpus', String(cpus), '--memory', `${this.guest.memoryMib}M`, ...guestCpuFlags(this.lab.mode)],
     ];
     const files = ['--serial', `file=${labFiles.serial}`, '--control', control];
     const { mac } = isOther ? otherGuest : guestNetwork;
-    const devices = ['--disk', `path=${labFiles.disk}`, '--net', `tap=tap0,mac=${mac},bridge=br0`];
+    const card = `tap=tap0,mac=${mac},bridge=br0${hasNoOffloads ? ',offload=off' : ''}`;
+    const devices = ['--disk', `path=${labFiles.disk}`, '--net', card];
     if (areTwo === true) return ['node', vmmInHost, 'run', ...machine, ...devices, ...files];
     const guest = [
       ...machine,

@@ -2,12 +2,14 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mode } from '../../../src/colo/protocol/numbers.ts';
 import { randomNumbers } from '../../../test/support/random.ts';
+import { guestNetwork6 } from '../../demo/guest.ts';
 import { LabPair, labFiles, type Side } from '../../demo/lab-pair.ts';
 import { chooseMode, readModeFacts } from '../../lab/mode.ts';
 import type { Progress } from '../../packages/progress.ts';
 import { labFaults, moments } from './faults.ts';
 import { servicesGuest } from './guest.ts';
-import { LabLife } from './life.ts';
+import { guestCredentials } from './guest-credentials.ts';
+import { type GuestPlan, LabLife } from './life.ts';
 import { type LabRoundResult, type RoundPlan, strikeOnce } from './round.ts';
 import { labTroubles, noTrouble } from './troubles.ts';
 import type { Outcome } from './verdict.ts';
@@ -42,25 +44,35 @@ const arbiters = 3;
 
 /**
  * All rounds of a seed: each fault once before any comes again, at moments in turn, a guest's first primary on either host; so each trouble
- * while it is protected again.
+ * while it is protected again. Modes take turns; of what else a guest is, each kind comes once before any comes again.
  */
 export function planRounds({
   rounds,
   seed,
   faults,
   life,
-}: Pick<LabCampaignOptions, 'rounds' | 'seed' | 'faults' | 'life'>): RoundPlan[] {
+  modes,
+}: Pick<LabCampaignOptions, 'rounds' | 'seed' | 'faults' | 'life' | 'modes'>): RoundPlan[] {
   const random = randomNumbers(seed);
   const chosen = labFaults.filter(({ name }) => name.includes(faults));
   if (chosen.length === 0) throw new Error(`no fault is called "${faults}"`);
   const plans: RoundPlan[] = [];
   const [faultDeck, momentDeck] = [deckOf(chosen, random), deckOf(moments, random)];
   const troubleDeck = deckOf(labTroubles, random);
+  const [cpusDeck, offloadsDeck] = [deckOf([1, 2], random), deckOf([true, false], random)];
+  const familyDeck = deckOf([true, false], random);
+  const newGuest = (lives: number): GuestPlan => ({
+    mode: modes[lives % modes.length] as Mode,
+    primary: random(2) === 0 ? 'a' : 'b',
+    cpus: cpusDeck(),
+    hasOffloads: offloadsDeck(),
+    isIpv6First: familyDeck(),
+  });
   while (plans.length < rounds) {
     plans.push({
       fault: faultDeck(),
       moment: momentDeck(),
-      newPrimary: plans.length % life > 0 ? undefined : random(2) === 0 ? 'a' : 'b',
+      newGuest: plans.length % life > 0 ? undefined : newGuest(plans.length / life),
       trouble: plans.length % life > 0 ? troubleDeck() : noTrouble,
       protectedMs: protectedMs.least + random(protectedMs.most - protectedMs.least),
       waitMs: random(waitMs),
@@ -87,39 +99,54 @@ export async function runLabCampaign(options: LabCampaignOptions): Promise<LabCa
     );
   }
   const pair = await LabPair.make(options.progress, await servicesGuest(options.progress), detectionMs, arbiters);
-  const campaign = new LabCampaign(pair, options);
   try {
-    return await campaign.run(plans);
+    await useIpv6(pair);
+    const { authority } = await guestCredentials(options.progress);
+    const campaign = new LabCampaign(pair, options, authority);
+    try {
+      return await campaign.run(plans);
+    } finally {
+      campaign.close();
+    }
   } finally {
-    campaign.close();
     await pair.close();
   }
+}
+
+/** Clients ask over IPv6 too. No duplicate of their address is looked for, which would take a second. */
+async function useIpv6({ lab }: LabPair): Promise<void> {
+  const { status, stderr } = await lab.outside.run(`set -e
+echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad
+ip address add ${guestNetwork6.outside}/${guestNetwork6.bits} dev eth0`);
+  if (status !== 0) throw new Error(`the machine outside the hosts has no IPv6: ${stderr.trim()}`);
 }
 
 class LabCampaign {
   readonly #pair: LabPair;
   readonly #options: LabCampaignOptions;
   readonly #results: LabRoundResult[] = [];
+  readonly #authority: string;
   #life: LabLife | undefined;
-  #lives = 0;
+  #guest: GuestPlan | undefined;
   #outcome: Outcome = 'both';
   /** What happened since the guest was started. */
   #history: string[] = [];
   #began = performance.now();
 
-  constructor(pair: LabPair, options: LabCampaignOptions) {
+  constructor(pair: LabPair, options: LabCampaignOptions, authority: string) {
     this.#pair = pair;
     this.#options = options;
+    this.#authority = authority;
   }
 
   async run(plans: readonly RoundPlan[]): Promise<LabCampaignResult> {
     const { keep: parent, seed, onRound } = this.#options;
     for (const [index, plan] of plans.entries()) {
       const next = plans[index + 1];
-      const isLast = next === undefined || next.newPrimary !== undefined;
+      const isLast = next === undefined || next.newGuest !== undefined;
       const result = await this.#round(plan, isLast).catch((error: Error) => {
         if (this.#pair.lab.failure !== undefined) throw this.#pair.lab.failure;
-        return failed(plan, this.#pair.primary, error);
+        return failed(plan, this.#pair.primary, this.#guest as GuestPlan, error);
       });
       this.#results.push(result);
       onRound?.(index + 1, result);
@@ -137,26 +164,27 @@ class LabCampaign {
 
   /** @param isLast of this guest */
   async #round(plan: RoundPlan, isLast: boolean): Promise<LabRoundResult> {
-    const { newPrimary, trouble } = plan;
+    const { newGuest, trouble } = plan;
     let again: LabRoundResult['again'];
-    if (newPrimary !== undefined || this.#life === undefined) this.#life = await this.#newLife(newPrimary ?? 'a');
-    else if (this.#outcome !== 'both') {
+    if (newGuest !== undefined) this.#life = await this.#newLife(newGuest);
+    const life = this.#life as LabLife;
+    if (newGuest === undefined && this.#outcome !== 'both') {
       this.#note(`protected again: ${trouble.name}`);
-      again = { trouble: trouble.name, ms: await this.#life.protectAgain(this.#outcome, trouble) };
+      again = { trouble: trouble.name, ms: await life.protectAgain(this.#outcome, trouble) };
     }
-    const life = this.#life;
     const result = await strikeOnce(life, plan, (text) => this.#note(text));
     this.#outcome = result.outcome ?? 'both';
     const wrong = isLast && result.violations.length === 0 ? await this.#endLife(life) : [];
     return { ...result, again, violations: [...result.violations, ...wrong] };
   }
 
-  #newLife(primary: Side): Promise<LabLife> {
+  #newLife(guest: GuestPlan): Promise<LabLife> {
     this.#history = [];
     this.#began = performance.now();
-    const { progress, modes } = this.#options;
-    const mode = modes[this.#lives++ % modes.length] as Mode;
-    return LabLife.begin(this.#pair, { primary, mode, progress, note: (text) => this.#note(text) });
+    this.#guest = guest;
+    const { progress } = this.#options;
+    const note = (text: string): void => this.#note(text);
+    return LabLife.begin(this.#pair, guest, { authority: this.#authority, progress, note });
   }
 
   async #endLife(life: LabLife): Promise<string[]> {
@@ -176,9 +204,9 @@ class LabCampaign {
 }
 
 /** A round that did not come to a verdict. */
-function failed({ fault, moment }: RoundPlan, primary: Side, error: Error): LabRoundResult {
+function failed({ fault, moment }: RoundPlan, primary: Side, guest: GuestPlan, error: Error): LabRoundResult {
   return {
-    ...{ fault: fault.name, moment, primary, again: undefined, outcome: undefined },
+    ...{ fault: fault.name, moment, primary, guest, again: undefined, outcome: undefined },
     ...{ silenceMs: 0, answers: 0, loser: undefined },
     violations: [`no verdict: ${error.message}`],
   };

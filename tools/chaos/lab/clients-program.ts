@@ -5,11 +5,24 @@
 import { createInterface } from 'node:readline';
 import type { ClientsReport } from '../../demo/client-program.ts';
 import { Clients, type ClientsOptions } from '../clients.ts';
-import { openConnection, PageClient, redisClient, type ServiceClient } from './service-clients.ts';
+import type { guestPorts } from './guest.ts';
+import {
+  openConnection,
+  PageClient,
+  type Place,
+  redisClient,
+  type ServiceClient,
+  shellClient,
+  together,
+} from './service-clients.ts';
+import { DownloadClient, uploadClient } from './stream-clients.ts';
 
-export interface LabClientsOptions extends ClientsOptions {
-  readonly ports: { readonly lines: number; readonly redis: number; readonly web: number };
+export interface LabClientsOptions extends Omit<ClientsOptions, 'address'> {
+  /** The guest's, of both kinds: services are asked at one and the other in turn. */
+  readonly addresses: readonly [string, string];
+  readonly ports: typeof guestPorts;
   readonly page: string;
+  readonly tls: { readonly ca: string; readonly servername: string };
 }
 
 /**
@@ -31,24 +44,46 @@ export interface LabReport {
 }
 
 const reportMs = 200;
-/** How often clients of the other services ask, ms. */
-const thinkMs = 50;
 /** An emulated host may be slow, and a page waits for its client's next SYN. */
 const settleMs = 60_000;
 
 const options = JSON.parse(process.argv.at(-1) ?? '') as LabClientsOptions;
-const counter = await Clients.open(options);
-const { address, ports, page } = options;
-const services: readonly ServiceClient[] = [
-  redisClient(address, ports.redis),
-  openConnection(address, ports.lines),
-  new PageClient(`http://${address}:${ports.web}/`, page),
-];
+const { addresses, ports, page, tls } = options;
+const counter = await Clients.open({ ...options, address: addresses[0] });
+
+interface Service {
+  /** How often it is asked, unless somebody waits, ms. What costs an emulated host much is asked less often. */
+  readonly everyMs: number;
+  readonly make: (host: string) => ServiceClient;
+}
+
+const get = (host: string, name: string, isKept: boolean): ServiceClient =>
+  new PageClient({ host, port: ports.web }, { name, page, isKept });
+const getOverTls = (host: string, name: string, isKept: boolean): ServiceClient =>
+  new PageClient({ host, port: ports.tls }, { name, page, isKept, tls });
+const at = (host: string, port: number): Place => ({ host, port });
+const services = (
+  [
+    {
+      everyMs: 50,
+      make: (host) => together([redisClient(at(host, ports.redis)), redisClient(at(host, ports.redis), 'other')]),
+    },
+    { everyMs: 50, make: (host) => openConnection(at(host, ports.lines)) },
+    { everyMs: 50, make: (host) => together([get(host, 'page', false), get(host, 'page', false)]) },
+    { everyMs: 50, make: (host) => together([get(host, 'kept page', true), get(host, 'kept page', true)]) },
+    { everyMs: 500, make: (host) => getOverTls(host, 'TLS page', false) },
+    { everyMs: 200, make: (host) => getOverTls(host, 'kept TLS page', true) },
+    { everyMs: 200, make: (host) => shellClient(at(host, ports.shell)) },
+    { everyMs: 300, make: (host) => new DownloadClient(at(host, ports.download)) },
+    { everyMs: 300, make: (host) => uploadClient(at(host, ports.upload)) },
+  ] satisfies Service[]
+).map(({ everyMs, make }, index) => ({ everyMs, client: make(addresses[(index + 1) % 2] as string) }));
+const clients = services.map(({ client }) => client);
 let isAsking = false;
 let order: Order | undefined;
 
 function waiting(): string[] {
-  const names = services.filter(({ isWaiting }) => isWaiting).map(({ name }) => name);
+  const names = clients.filter(({ isWaiting }) => isWaiting).map(({ name }) => name);
   return counter.waiting > 0 ? ['counter', ...names] : names;
 }
 
@@ -56,9 +91,9 @@ function report(last: Partial<ClientsReport> = {}): void {
   const { summary, silenceMs, violations } = counter;
   const line: LabReport = {
     counter: { summary, silenceMs, violations: violations.slice(0, 20), ...last },
-    answers: Object.fromEntries(services.map(({ name, answers }) => [name, answers])),
+    answers: Object.fromEntries(clients.map(({ name, answers }) => [name, answers])),
     waiting: waiting(),
-    violations: services.flatMap((service) => service.violations),
+    violations: clients.flatMap((client) => client.violations),
     order,
   };
   process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -75,7 +110,7 @@ async function stop(): Promise<void> {
   const deadline = performance.now() + settleMs;
   while (waiting().length > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
   clearInterval(timer);
-  clearInterval(thinker);
+  for (const asker of askers) clearInterval(asker);
   report({
     settled: waiting().length === 0,
     told: [...counter.told.values()].map(
@@ -83,14 +118,16 @@ async function stop(): Promise<void> {
     ),
   });
   counter.close();
-  for (const service of services) service.close();
+  for (const client of clients) client.close();
   process.stdin.destroy();
 }
 
 const timer = setInterval(report, reportMs);
-const thinker = setInterval(() => {
-  if (isAsking) for (const service of services) service.ask();
-}, thinkMs);
+const askers = services.map(({ everyMs, client }) =>
+  setInterval(() => {
+    if (isAsking) client.ask();
+  }, everyMs),
+);
 createInterface(process.stdin).on('line', (line) => {
   order = line as Order;
   switch (order) {
@@ -100,7 +137,7 @@ createInterface(process.stdin).on('line', (line) => {
       break;
     case 'once':
       setAsking(true);
-      for (const service of services) service.ask();
+      for (const client of clients) client.ask();
       setAsking(false);
       break;
     case 'forget':

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline';
-import { guestNetwork } from '../../demo/guest.ts';
+import { guestNetwork, guestNetwork6 } from '../../demo/guest.ts';
 import { until } from '../../demo/waiting.ts';
 import { bundle } from '../../lab/bundle.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
@@ -7,6 +7,7 @@ import type { Host } from '../../lab/host.ts';
 import { servicePort } from '../guest/service.ts';
 import type { LabClientsOptions, LabReport, Order } from './clients-program.ts';
 import { guestPorts, page } from './guest.ts';
+import { guestName } from './guest-credentials.ts';
 
 const patienceMs = 120_000;
 
@@ -17,12 +18,19 @@ export class LabClients {
   #said = '';
   #hasEnded = false;
 
-  /** Connections are made at once: the guest's services must be there. */
-  constructor(outside: Host) {
+  /**
+   * Connections are made at once: the guest's services must be there.
+   *
+   * @param authority what the guest shows over TLS is signed by
+   */
+  constructor(outside: Host, authority: string, isIpv6First: boolean) {
+    const { address } = guestNetwork;
     const options: LabClientsOptions = {
-      ...{ address: guestNetwork.address, port: servicePort, clients: 4, retransmitMs: 300, thinkMs: 20 },
+      ...{ port: servicePort, clients: 4, retransmitMs: 300, thinkMs: 20 },
+      addresses: isIpv6First ? [guestNetwork6.address, address] : [address, guestNetwork6.address],
       ports: guestPorts,
       page,
+      tls: { ca: authority, servername: guestName },
     };
     const program = bundle(new URL('./clients-program.ts', import.meta.url).href);
     this.#process = outside.spawn(['node', '--input-type=module', '-e', program, '--', JSON.stringify(options)]);

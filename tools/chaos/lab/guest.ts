@@ -1,15 +1,28 @@
-import { guestNetwork, type ServiceGuest, serviceProgram } from '../../demo/guest.ts';
+import { guestNetwork, guestNetwork6, type ServiceGuest, serviceProgram } from '../../demo/guest.ts';
 import { buildGuestInitramfs, type ImageFile } from '../../images/initramfs.ts';
 import { programFiles } from '../../images/program-files.ts';
 import type { Progress } from '../../packages/progress.ts';
+import { guestCredentials } from './guest-credentials.ts';
+import { pieceBytes, wordBytes } from './stream-clients.ts';
 
-/** TCP ports of the guest: a line is answered by itself and how many this connection has had; redis; nginx. */
-export const guestPorts = { lines: 7070, redis: 6379, web: 80 } as const;
+/**
+ * TCP ports of the guest: a line is answered by itself and how many this connection has had; redis; nginx without and with TLS; a shell
+ * on a terminal; streams of bytes, one that is asked for and one that is sent.
+ */
+export const guestPorts = {
+  lines: 7070,
+  redis: 6379,
+  web: 80,
+  tls: 443,
+  shell: 23,
+  download: 7071,
+  upload: 7072,
+} as const;
 
 /** What the guest says on its serial port when all its services can be asked. */
 export const servicesReady = 'services: ready';
 
-/** What nginx gives for /. */
+/** What nginx gives for /, with TLS and without. */
 export const page = `<!doctype html>\n<title>protected</title>\n${'<p>One guest, two hosts.\n'.repeat(100)}`;
 
 /** Files of its file system, from its root: the counter's records, by number in sectors, and redis' log of commands. */
@@ -18,34 +31,88 @@ export const guestFiles = {
   redis: '/redis/appendonlydir/appendonly.aof.1.incr.aof',
 } as const;
 
-/** Says when redis and nginx answer, then serves one connection after another. */
-const lines = `
+/**
+ * Perl of services over TCP, each of which may be asked over many connections at once; it says when redis and nginx answer, too.
+ * Streams are those of stream-clients.ts.
+ */
+const connections = `
+sub serve {
+  my ($port, $handle) = @_;
+  socket(my $listener, 10, 1, 0) or die "socket: $!";
+  bind($listener, pack('S n x4 x16 x4', 10, $port)) or die "bind: $!";
+  listen($listener, 8) or die "listen: $!";
+  return if fork;
+  $SIG{CHLD} = 'IGNORE';
+  while (accept(my $peer, $listener)) {
+    next if fork;
+    close $listener;
+    $handle->($peer);
+    exit;
+  }
+}
+
+sub say_to {
+  my ($peer, $bytes) = @_;
+  for (my $at = 0; $at < length $bytes;) {
+    $at += syswrite($peer, $bytes, length($bytes) - $at, $at) // exit;
+  }
+}
+
+sub lines {
+  my ($peer, $handle) = @_;
+  my $rest = '';
+  while (sysread($peer, $rest, 4096, length $rest)) {
+    $handle->($1) while $rest =~ s/^([^\\n]*)\\n//;
+  }
+}
+
+sub stream {
+  my ($at, $bytes) = @_;
+  return pack('Q>*', $at / ${wordBytes} .. ($at + $bytes) / ${wordBytes} - 1);
+}
+
+sub count_lines {
+  my ($peer, $count) = @_;
+  lines($peer, sub { say_to($peer, "$_[0] " . ++$count . "\\n") });
+}
+
+sub download {
+  my ($peer, $at) = (@_, 0);
+  lines($peer, sub {
+    for (my $end = $at + $_[0]; $at < $end; $at += 4096) { say_to($peer, stream($at, 4096)) }
+  });
+}
+
+sub upload {
+  my ($peer, $at, $held) = (@_, 0, '');
+  while (sysread($peer, $held, 65536, length $held)) {
+    my $bytes = length($held) - length($held) % ${wordBytes};
+    if (substr($held, 0, $bytes, '') ne stream($at, $bytes)) {
+      say_to($peer, "wrong within $bytes bytes from $at\\n");
+      return;
+    }
+    $at += $bytes;
+    say_to($peer, "$at\\n") if $bytes > 0 && $at % ${pieceBytes.upload} == 0;
+  }
+}
+
 sub address { pack('S n a4 x8', 2, @_) }
-for my $port (${guestPorts.redis}, ${guestPorts.web}) {
+for my $port (${guestPorts.redis}, ${guestPorts.web}, ${guestPorts.tls}, ${guestPorts.shell}) {
   for (;;) {
     socket(my $probe, 2, 1, 0) or die "socket: $!";
     last if connect($probe, address($port, "\\x7f\\0\\0\\1"));
     select(undef, undef, undef, 0.1);
   }
 }
-socket(my $listener, 2, 1, 0) or die "socket: $!";
-bind($listener, address(${guestPorts.lines}, "\\0" x 4)) or die "bind: $!";
-listen($listener, 4) or die "listen: $!";
+serve(${guestPorts.lines}, \\&count_lines);
+serve(${guestPorts.download}, \\&download);
+serve(${guestPorts.upload}, \\&upload);
 syswrite(STDOUT, "${servicesReady}\\n");
-while (accept(my $peer, $listener)) {
-  my ($count, $rest) = (0, '');
-  while (sysread($peer, my $part, 4096)) {
-    $rest .= $part;
-    while ($rest =~ s/^([^\\n]*)\\n//) {
-      $count++;
-      syswrite($peer, "$1 $count\\n");
-    }
-  }
-}
+1 while wait > 0;
 `;
 
 /** No log of commands is ever written anew: all that was done stands in it. */
-const redis = `bind 0.0.0.0
+const redis = `bind * -::*
 port ${guestPorts.redis}
 protected-mode no
 daemonize yes
@@ -63,6 +130,8 @@ error_log /dev/console;
 events { worker_connections 64; }
 http {
   access_log off;
+  keepalive_timeout 1d;
+  keepalive_requests 1000000;
   client_body_temp_path /tmp/body;
   proxy_temp_path /tmp/proxy;
   fastcgi_temp_path /tmp/fastcgi;
@@ -70,6 +139,11 @@ http {
   scgi_temp_path /tmp/scgi;
   server {
     listen ${guestPorts.web};
+    listen [::]:${guestPorts.web};
+    listen ${guestPorts.tls} ssl;
+    listen [::]:${guestPorts.tls} ssl;
+    ssl_certificate /etc/guest.pem;
+    ssl_certificate_key /etc/guest-key.pem;
     root /www;
   }
 }
@@ -80,29 +154,34 @@ echo 'guest: init'
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
 modprobe -a $(cat /etc/modules)
 mkdir -p /data
 mount -t ext4 /dev/vda /data || echo 'guest: its disk cannot be mounted'
 mkdir -p /data/redis
 : > /data/counter
 ip link set lo up
+echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad
 ip link set eth0 up
 address=${guestNetwork.address}
 for word in $(cat /proc/cmdline); do
   case $word in address=*) address=\${word#*=} ;; esac
 done
 ip address add $address/${guestNetwork.bits} dev eth0
+ip address add ${guestNetwork6.address}/${guestNetwork6.bits} dev eth0
 redis-server /etc/redis.conf || echo 'guest: redis did not start'
 nginx -e /dev/console -c /etc/nginx.conf || echo 'guest: nginx did not start'
+telnetd -p ${guestPorts.shell} -l /bin/sh || echo 'guest: telnetd did not start'
 perl /counter.pl &
-perl /lines.pl
+perl /connections.pl
 echo 'guest: a service ended'
 sh
 `;
 
 /**
  * A guest with a file system on its disk, a counter that appends each value to a file there before it answers, redis that does the
- * same, a page behind nginx, and a service for a connection that stays open.
+ * same, a page behind nginx, a shell, and services for connections that stay open. All of it over IPv4 and IPv6.
  */
 export async function servicesGuest(progress: Progress): Promise<ServiceGuest> {
   const files = new Map<string, ImageFile>();
@@ -117,14 +196,17 @@ export async function servicesGuest(progress: Progress): Promise<ServiceGuest> {
       files.set(place, { ...file, path: place });
     }
   }
+  const { certificate, key } = await guestCredentials(progress);
   const initrd = await buildGuestInitramfs({
     modules: ['virtio_mmio', 'virtio_pci', 'virtio_blk', 'virtio_net', 'crc32c_generic', 'ext4'],
     files: [
       ...files.values(),
       { path: 'counter.pl', content: serviceProgram(`/data${guestFiles.counter}`, '1 << 30') },
-      { path: 'lines.pl', content: lines },
+      { path: 'connections.pl', content: connections },
       { path: 'etc/redis.conf', content: redis },
       { path: 'etc/nginx.conf', content: nginx },
+      { path: 'etc/guest.pem', content: certificate },
+      { path: 'etc/guest-key.pem', content: key },
       { path: 'www/index.html', content: page },
     ],
     init,

@@ -24,10 +24,22 @@ export interface LabTrouble {
   readonly mend?: (life: LabLife) => Promise<void>;
 }
 
-export interface LifeOptions {
+/** What a guest is, and how it is asked. */
+export interface GuestPlan {
   /** The host that is primary at first. */
   readonly primary: Side;
+  /** How output leaves. */
   readonly mode: Mode;
+  readonly cpus: number;
+  /** Of its card. */
+  readonly hasOffloads: boolean;
+  /** Who is asked over IPv4 otherwise is asked over IPv6, and the other way round. */
+  readonly isIpv6First: boolean;
+}
+
+export interface LifeOptions {
+  /** What clients believe of the guest over TLS. */
+  readonly authority: string;
   readonly note: (text: string) => void;
   readonly progress: Progress;
 }
@@ -35,31 +47,31 @@ export interface LifeOptions {
 /** One guest from its start to its end, however often it is lost and protected again meanwhile. Its clients are the same all along. */
 export class LabLife {
   readonly pair: LabPair;
+  readonly guest: GuestPlan;
   readonly ground: LabGround;
   readonly clients: LabClients;
   readonly #options: LifeOptions;
   readonly #speakers = new Speakers();
 
-  private constructor(pair: LabPair, ground: LabGround, clients: LabClients, options: LifeOptions) {
+  private constructor(pair: LabPair, guest: GuestPlan, ground: LabGround, clients: LabClients, options: LifeOptions) {
     this.pair = pair;
+    this.guest = guest;
     this.ground = ground;
     this.clients = clients;
     this.#options = options;
   }
 
   /** A new pair whose guest serves and is protected. @throws Error if it never became one */
-  static async begin(pair: LabPair, options: LifeOptions): Promise<LabLife> {
-    const { primary, mode, note } = options;
+  static async begin(pair: LabPair, guest: GuestPlan, options: LifeOptions): Promise<LabLife> {
+    const { primary, mode, cpus, hasOffloads, isIpv6First } = guest;
+    const { note, authority } = options;
     pair.primary = primary;
     const isCompared = mode === 'comparing';
-    await pair.renew({ isCompared, isRecorded: isCompared });
-    note(`both hosts are ready; ${mode}`);
-    const life = new LabLife(
-      pair,
-      new LabGround(pair, note),
-      await startGuest(pair, primary, heardBy(note, primary)),
-      options,
-    );
+    await pair.renew({ isCompared, isRecorded: isCompared, cpus, hasNoOffloads: !hasOffloads });
+    note(`both hosts are ready; ${guestInWords(guest)}`);
+    await startGuest(pair, primary, heardBy(note, primary));
+    const clients = new LabClients(pair.lab.outside, authority, isIpv6First);
+    const life = new LabLife(pair, guest, new LabGround(pair, note), clients, options);
     try {
       note('the guest serves');
       await life.#watchSpeakers();
@@ -138,6 +150,7 @@ export class LabLife {
   async end(): Promise<string[]> {
     const { pair, clients } = this;
     const report = await clients.stop();
+    this.#options.note(`answers: ${JSON.stringify({ counter: clients.counted, ...report.answers })}`);
     await pair.end();
     const disk = await readGuestDisk(await pair.disk(this.#survivor), this.#options.progress);
     return compareWithDisk(report, disk);
@@ -190,12 +203,16 @@ export class LabLife {
   }
 }
 
-/** The guest runs, and has clients. */
-async function startGuest(pair: LabPair, side: Side, said: (line: string) => void): Promise<LabClients> {
+export function guestInWords({ mode, cpus, hasOffloads, isIpv6First }: GuestPlan): string {
+  const vcpus = cpus === 1 ? '1 vCPU' : `${cpus} vCPUs`;
+  return `${mode}, ${vcpus}, offloads ${hasOffloads ? 'on' : 'off'}, IPv${isIpv6First ? 6 : 4} first`;
+}
+
+/** The guest runs, and serves. */
+async function startGuest(pair: LabPair, side: Side, said: (line: string) => void): Promise<void> {
   pair.start(side, said);
   await pair.up(side);
   await until('the guest to serve', patienceMs, async () => (await pair.serial(side)).includes(servicesReady));
-  return new LabClients(pair.lab.outside);
 }
 
 function heardBy(note: (text: string) => void, side: Side): (line: string) => void {

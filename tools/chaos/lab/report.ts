@@ -1,8 +1,9 @@
+import { guestInWords } from './life.ts';
 import type { LabRoundResult } from './round.ts';
 
 /** What was done in one round, how long nobody was answered, and what came of it: a line, and one for each violation. */
 export function roundLines(round: number, rounds: number, result: LabRoundResult): string[] {
-  const { fault, moment, primary, again, outcome, silenceMs, answers, loser, violations } = result;
+  const { fault, moment, primary, guest, again, outcome, silenceMs, answers, loser, violations } = result;
   const silence = `silent for ${(silenceMs / 1000).toFixed(1)} s`;
   const verdict = violations.length === 0 ? 'right' : `${violations.length} VIOLATIONS`;
   const who = { primary: 'the primary runs on', standby: 'the standby took over', both: 'still a pair' };
@@ -10,7 +11,7 @@ export function roundLines(round: number, rounds: number, result: LabRoundResult
     ...(again === undefined
       ? []
       : [`         protected again in ${(again.ms / 1000).toFixed(1)} s; trouble: ${again.trouble}`]),
-    `${String(round).padStart(3)}/${rounds}  ${fault}, ${moment} (primary on host ${primary})`,
+    `${String(round).padStart(3)}/${rounds}  ${fault}, ${moment} (primary on host ${primary}; ${guestInWords(guest)})`,
     `         ${outcome === undefined ? 'no outcome' : who[outcome]}; ${silence}; ${answers} answers; ${verdict}`,
     ...(loser === undefined ? [] : [`         the other side: ${loser}`]),
     ...violations.map((line) => `         VIOLATION: ${line}`),

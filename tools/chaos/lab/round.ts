@@ -4,15 +4,15 @@ import { until } from '../../demo/waiting.ts';
 import type { LabClients } from './clients.ts';
 import type { LabFault, Moment } from './faults.ts';
 import type { Role } from './ground.ts';
-import { type LabLife, type LabTrouble, patienceMs } from './life.ts';
+import { type GuestPlan, type LabLife, type LabTrouble, patienceMs } from './life.ts';
 import { isExpected, type Outcome, outcomeOf } from './verdict.ts';
 
 /** What a round does, all of it out of the seed. Times in ms. */
 export interface RoundPlan {
   readonly fault: LabFault;
   readonly moment: Moment;
-  /** A new pair, with this host as its primary; undefined: the guest of the round before is protected again. */
-  readonly newPrimary: Side | undefined;
+  /** A new pair with a new guest; undefined: that of the round before is protected again. */
+  readonly newGuest: GuestPlan | undefined;
   /** What happens while it is. */
   readonly trouble: LabTrouble;
   /** How long the guest is protected before. */
@@ -25,6 +25,7 @@ export interface LabRoundResult {
   readonly fault: string;
   readonly moment: Moment;
   readonly primary: Side;
+  readonly guest: GuestPlan;
   /** With what trouble the guest was protected again before, and in how many ms; undefined: it is another guest, or was protected still. */
   readonly again: { readonly trouble: string; readonly ms: number } | undefined;
   readonly outcome: Outcome | undefined;
@@ -53,7 +54,7 @@ export async function strikeOnce(
   { fault, moment, protectedMs, waitMs }: RoundPlan,
   note: (text: string) => void,
 ): Promise<Omit<LabRoundResult, 'again'>> {
-  const { pair, ground, clients, found } = life;
+  const { pair, ground, clients, found, guest } = life;
   const { primary } = pair;
   const answersBefore = clients.answers;
   await clients.order('ask');
@@ -90,6 +91,7 @@ export async function strikeOnce(
     fault: fault.name,
     moment,
     primary,
+    guest,
     outcome,
     silenceMs,
     answers: clients.answers - answersBefore,

@@ -1,4 +1,5 @@
-import { get } from 'node:http';
+import { Agent as HttpAgent, get as httpGet } from 'node:http';
+import { Agent as HttpsAgent, get as httpsGet } from 'node:https';
 import { connect, type Socket } from 'node:net';
 
 /**
@@ -15,28 +16,35 @@ export interface ServiceClient {
   close(): void;
 }
 
-/** A connection that stays open, on which each line is answered by `expected`. */
-class LineClient implements ServiceClient {
+/** Where a service is. */
+export interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface LineTalk {
+  readonly name: string;
+  readonly request: (number: number) => string | Uint8Array;
+  readonly expected: (number: number) => string;
+  /** Lines that are answers; others are passed over. Default: all are. */
+  readonly isAnswer?: (line: string) => boolean;
+}
+
+/** A connection that stays open, on which each request is answered by the line `expected`. */
+export class LineClient implements ServiceClient {
   readonly name: string;
   readonly violations: string[] = [];
   answers = 0;
   isWaiting = false;
   readonly #socket: Socket;
-  readonly #request: (number: number) => string;
-  readonly #expected: (number: number) => string;
+  readonly #talk: LineTalk;
   #heard = '';
   #isClosed = false;
 
-  constructor(
-    name: string,
-    place: { host: string; port: number },
-    request: (number: number) => string,
-    expected: (number: number) => string,
-  ) {
-    this.name = name;
-    this.#request = request;
-    this.#expected = expected;
-    this.#socket = connect(place).setNoDelay(true).setEncoding('utf8');
+  constructor(place: Place, talk: LineTalk) {
+    this.name = talk.name;
+    this.#talk = talk;
+    this.#socket = connect(place).setNoDelay(true).setEncoding('latin1');
     this.#socket.on('data', (text: string) => this.#hear(text));
     this.#socket.on('error', (error) => this.#violate(`the connection failed: ${error.message}`));
     this.#socket.on('close', () => {
@@ -47,7 +55,7 @@ class LineClient implements ServiceClient {
   ask(): void {
     if (this.isWaiting) return;
     this.isWaiting = true;
-    this.#socket.write(this.#request(this.answers + 1));
+    this.#socket.write(this.#talk.request(this.answers + 1));
   }
 
   close(): void {
@@ -60,8 +68,10 @@ class LineClient implements ServiceClient {
     for (let end = this.#heard.indexOf('\n'); end >= 0; end = this.#heard.indexOf('\n')) {
       const line = this.#heard.slice(0, end).trimEnd();
       this.#heard = this.#heard.slice(end + 1);
+      const { expected: expectedOf, isAnswer } = this.#talk;
+      if (isAnswer?.(line) === false) continue;
       const number = this.answers + 1;
-      const expected = this.#expected(number);
+      const expected = expectedOf(number);
       if (!this.isWaiting) this.#violate(`an answer to what nobody asked: "${line.slice(0, 80)}"`);
       else if (line !== expected)
         this.#violate(`request ${number} was answered by "${line.slice(0, 80)}", not "${expected}"`);
@@ -76,23 +86,53 @@ class LineClient implements ServiceClient {
 }
 
 /** Increments a key: each value is the one before and one more, over one connection. */
-export function redisClient(host: string, port: number): ServiceClient {
-  return new LineClient(
-    'redis',
-    { host, port },
-    () => 'INCR counter\r\n',
-    (number) => `:${number}`,
-  );
+export function redisClient(place: Place, key = 'counter'): ServiceClient {
+  return new LineClient(place, {
+    name: 'redis',
+    request: () => `INCR ${key}\r\n`,
+    expected: (number) => `:${number}`,
+  });
 }
 
 /** Lines that come back with how many the guest has had on this connection. */
-export function openConnection(host: string, port: number): ServiceClient {
-  return new LineClient(
-    'connection',
-    { host, port },
-    (number) => `line-${number}\n`,
-    (number) => `line-${number} ${number}`,
-  );
+export function openConnection(place: Place): ServiceClient {
+  return new LineClient(place, {
+    name: 'connection',
+    request: (number) => `line-${number}\n`,
+    expected: (number) => `line-${number} ${number}`,
+  });
+}
+
+/** A shell on a terminal, which shows what is typed before it answers: what it counts is in a variable of its own. */
+export function shellClient(place: Place): ServiceClient {
+  return new LineClient(place, {
+    name: 'shell',
+    request: () => 'echo =$((n=n+1))=\r\n',
+    expected: (number) => `=${number}=`,
+    isAnswer: (line) => /^=.*=$/.test(line),
+  });
+}
+
+/** Clients of one service at the same time, each with a request on its way, as one. */
+export function together(clients: readonly [ServiceClient, ...ServiceClient[]]): ServiceClient {
+  return {
+    name: clients[0].name,
+    get answers() {
+      return clients.reduce((sum, { answers }) => sum + answers, 0);
+    },
+    get isWaiting() {
+      return clients.some(({ isWaiting }) => isWaiting);
+    },
+    get violations() {
+      return clients.flatMap(({ violations }) => violations);
+    },
+    ask: () => {
+      for (const client of clients) client.ask();
+    },
+    close: () => {
+      for (const client of clients) client.close();
+    },
+  };
 }
 
 /**
@@ -102,19 +142,34 @@ export function openConnection(host: string, port: number): ServiceClient {
 const unanswered: ReadonlySet<string | undefined> = new Set(['EHOSTUNREACH', 'ETIMEDOUT']);
 const againMs = 300;
 
-/** Gets a page, over a new connection each time. One that nobody answered is made again, as the counter's requests are. */
+export interface PageOptions {
+  readonly name: string;
+  readonly page: string;
+  /** All requests over one connection; else each has its own. */
+  readonly isKept?: boolean;
+  /** The service is asked over TLS, and must be who this authority says. */
+  readonly tls?: { readonly ca: string; readonly servername: string };
+}
+
+/** Gets a page. A connection that nobody answered is made again, as the counter's requests are. */
 export class PageClient implements ServiceClient {
-  readonly name = 'page';
+  readonly name: string;
   readonly violations: string[] = [];
   answers = 0;
   isWaiting = false;
-  readonly #url: string;
-  readonly #expected: string;
+  readonly #place: Place;
+  readonly #options: PageOptions;
+  readonly #agent: HttpAgent;
   #isClosed = false;
 
-  constructor(url: string, expected: string) {
-    this.#url = url;
-    this.#expected = expected;
+  constructor(place: Place, options: PageOptions) {
+    this.name = options.name;
+    this.#place = place;
+    this.#options = options;
+    const { isKept = false, tls } = options;
+    const kept = { keepAlive: isKept, maxSockets: 1 };
+    // Without a session to come back to: each connection has all of a handshake.
+    this.#agent = tls === undefined ? new HttpAgent(kept) : new HttpsAgent({ ...kept, ...tls, maxCachedSessions: 0 });
   }
 
   ask(): void {
@@ -123,9 +178,16 @@ export class PageClient implements ServiceClient {
     this.#get();
   }
 
+  close(): void {
+    this.#isClosed = true;
+    this.#agent.destroy();
+  }
+
   #get(): void {
+    const { page, isKept, tls } = this.#options;
     let isConnected = false;
-    const request = get(this.#url, { agent: false }, (response) => {
+    const get = tls === undefined ? httpGet : httpsGet;
+    const request = get({ ...this.#place, path: '/', agent: this.#agent }, (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (text: string) => {
         body += text;
@@ -134,15 +196,15 @@ export class PageClient implements ServiceClient {
       response.on('end', () => {
         this.isWaiting = false;
         this.answers++;
-        if (response.statusCode !== 200 || body !== this.#expected) {
-          this.#violate(
-            `status ${response.statusCode} and ${body.length} characters, not the page of ${this.#expected.length}`,
-          );
+        if (response.statusCode !== 200 || body !== page) {
+          this.#violate(`status ${response.statusCode} and ${body.length} characters, not the page of ${page.length}`);
         }
       });
     });
     request.on('socket', (socket) => {
-      socket.on('connect', () => {
+      isConnected = !socket.connecting;
+      if (socket.connecting && isKept === true && this.answers > 0) this.#violate('the connection ended');
+      socket.once('connect', () => {
         isConnected = true;
       });
     });
@@ -152,16 +214,12 @@ export class PageClient implements ServiceClient {
     });
   }
 
-  close(): void {
-    this.#isClosed = true;
-  }
-
   #failed(why: string): void {
     this.isWaiting = false;
     if (!this.#isClosed) this.#violate(why);
   }
 
   #violate(text: string): void {
-    if (this.violations.length < 10) this.violations.push(`page: ${text}`);
+    if (this.violations.length < 10) this.violations.push(`${this.name}: ${text}`);
   }
 }
