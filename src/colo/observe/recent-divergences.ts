@@ -8,7 +8,8 @@ import { explained } from './explanation.ts';
  */
 export class RecentDivergences {
   readonly #most: number;
-  readonly #kept: { divergence: Divergence; kind: string; at: number; times: number }[] = [];
+  readonly #kept: { divergence: Divergence; kind: string; at: number; number: number; times: number }[] = [];
+  #count = 0;
 
   constructor(most = 8) {
     this.#most = most;
@@ -17,18 +18,21 @@ export class RecentDivergences {
   /** @param at milliseconds since 1970 */
   add(divergence: Divergence, at: number): void {
     const kind = kindOf(divergence);
+    const number = ++this.#count;
     const last = this.#kept.at(-1);
     if (last?.kind === kind) {
-      Object.assign(last, { divergence, at, times: last.times + 1 });
+      Object.assign(last, { divergence, at, number, times: last.times + 1 });
       return;
     }
-    this.#kept.push({ divergence, kind, at, times: 1 });
+    this.#kept.push({ divergence, kind, at, number, times: 1 });
     if (this.#kept.length > this.#most) this.#kept.shift();
   }
 
   /** The newest first. */
   list(): ColoDivergence[] {
-    return this.#kept.map(({ divergence, at, times }) => ({ at, times, ...explained(divergence) })).reverse();
+    return this.#kept
+      .map(({ divergence, at, number, times }) => ({ at, number, times, ...explained(divergence) }))
+      .reverse();
   }
 }
 

@@ -53,7 +53,9 @@ const status = v.object({
       passed: count,
       divergences: count,
       checkpoints: count,
-      recent: v.array(v.object({ at: count, times: count, what: text, cause: text, remedy: v.exactOptional(text) })),
+      recent: v.array(
+        v.object({ at: count, number: count, times: count, what: text, cause: text, remedy: v.exactOptional(text) }),
+      ),
     }),
   ),
   epoch: v.number(),
@@ -91,7 +93,12 @@ const status = v.object({
     problem: v.exactOptional(text),
   }),
   totals: v.exactOptional(
-    v.object({ checkpoints: count, stoppedMs: v.exactOptional(count), pages: v.exactOptional(count) }),
+    v.object({
+      checkpoints: count,
+      stoppedMs: v.exactOptional(count),
+      pages: v.exactOptional(count),
+      reasons: v.exactOptional(v.record(text, count)),
+    }),
   ),
   milestones: v.exactOptional(v.record(v.picklist(milestones), count)),
 }) satisfies v.GenericSchema<unknown, ColoStatus>;

@@ -93,6 +93,8 @@ export interface ColoStatus {
     /** P: for how long the guest was stopped for them, ms, and the pages that were sent after it. */
     readonly stoppedMs?: number;
     readonly pages?: number;
+    /** P: for what, how often: one may be for several reasons. */
+    readonly reasons?: Readonly<Record<string, number>>;
   };
   /** How often what programs are told of has happened in this process, as far as the log goes back. */
   readonly milestones?: Readonly<Partial<Record<ColoMilestone, number>>>;
@@ -129,6 +131,8 @@ export interface DiskCopy {
 export interface ColoDivergence {
   /** Milliseconds since 1970. */
   readonly at: number;
+  /** Which one it was since protection began, from 1 on. */
+  readonly number: number;
   /** How many of the same kind came in a row, this one the last. */
   readonly times: number;
   /** Which connection, where, which bytes. */

@@ -235,7 +235,7 @@ export class Checkpoints {
         this.#waits();
         this.#through = message.epoch;
         this.#pair.permit();
-        this.#modes.released(this.#reasons.includes('divergence'), this.#turn.now);
+        this.#modes.released(this.#reasons.includes('divergence') || this.#reasons.includes('room'), this.#turn.now);
         return;
       case 'vmstate-loaded':
         this.#step.move('idle');
@@ -258,15 +258,15 @@ export class Checkpoints {
   }
 
   /** What is said of an epoch that has ended is over with it: all of its output goes out with its checkpoint. */
-  comparisonWants(epoch: Epoch, why: 'divergence' | 'output', waitedMs: number): void {
+  comparisonWants(epoch: Epoch, why: 'divergence' | 'room' | 'output', waitedMs: number): void {
     if (epoch !== this.guestsEpoch || this.guestsMode !== 'comparing') return;
-    if (why === 'divergence') this.#modes.diverges(this.#turn.now, waitedMs);
+    if (why !== 'output') this.#modes.diverges(this.#turn.now, waitedMs);
     this.want(why);
   }
 
   /** So long has output waited: an epoch in the wrong mode (spec B.8) ends soon. */
   outputWaited(event: Extract<PrimaryEvent, { kind: 'output-waited' }>): void {
-    if (this.#modes.waited(event, this.#turn.now)) this.want('output');
+    if (this.#modes.waited(event, this.#turn.now)) this.want('mode');
   }
 
   get #phase(): PrimaryPhase {

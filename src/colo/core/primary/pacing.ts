@@ -7,6 +7,8 @@ export type Reason =
   | 'command'
   | 'parameter'
   | 'divergence' // the two guests do not agree (comparing mode)
+  | 'room' // S has no more for what its guest says, is told, or writes by itself
+  | 'mode' // the open epoch is in the wrong one (spec B.8)
   | 'disk-log' // S's log is half full
   | 'switchover' // the last one of this primary: S takes over from it
   | 'reset' // the guest began anew (spec B.13)
@@ -73,7 +75,7 @@ export class Pacing {
     this.#lastTrigger = Math.min(this.#lastTrigger, now);
     this.#resumedAt = Math.min(this.#resumedAt, now);
     if (this.#reasons.size === 0) return this.#lastTrigger + this.#delayMs;
-    if (this.#reasons.size > 1 || !this.#reasons.has('output')) return Number.NEGATIVE_INFINITY;
+    for (const reason of this.#reasons) if (reason !== 'output' && reason !== 'mode') return Number.NEGATIVE_INFINITY;
     const { guestShare } = this.#settings;
     return this.#resumedAt + (this.#stoppedMs * guestShare) / (1 - guestShare);
   }

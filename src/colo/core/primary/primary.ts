@@ -303,7 +303,10 @@ export class Primary {
         return;
       case 'checkpoint-wanted':
         if (message.why === wantedFor.diskLog) this.#checkpoints.want('disk-log');
-        else this.#checkpoints.comparisonWants(this.#checkpoints.guestsEpoch, 'divergence', 0);
+        else {
+          const why = message.why === wantedFor.guest ? 'divergence' : 'room';
+          this.#checkpoints.comparisonWants(this.#checkpoints.guestsEpoch, why, 0);
+        }
         return;
       case 'checkpoint-ready':
       case 'checkpoint-reply':

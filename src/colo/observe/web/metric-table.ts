@@ -153,6 +153,12 @@ export const metrics: readonly Metric[] = [
     'Checkpoints that were made; on the standby, received.',
     (s) => s.totals?.checkpoints,
   ),
+  eachOfPair(
+    'checkpoint_reasons_total',
+    'What checkpoints were made for; one may be for several reasons.',
+    'reason',
+    ({ totals }) => Object.entries(totals?.reasons ?? {}),
+  ),
   ofPair(
     'counter',
     'checkpoint_pages_total',

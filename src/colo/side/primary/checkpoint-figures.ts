@@ -9,6 +9,7 @@ export class CheckpointFigures {
   readonly #stops = new RecentFigures();
   /** Over all protections. */
   readonly #totals = { checkpoints: 0, stoppedMs: 0, pages: 0 };
+  readonly #reasons: Record<string, number> = {};
   #lastReasons: readonly string[] = [];
   #lastAt: number | undefined;
   #last: Pick<Captured, 'pages' | 'parts'> | undefined;
@@ -34,6 +35,7 @@ export class CheckpointFigures {
   begun(reasons: readonly string[], now: number): void {
     this.count++;
     this.#totals.checkpoints++;
+    for (const reason of reasons) this.#reasons[reason] = (this.#reasons[reason] ?? 0) + 1;
     this.#lastReasons = reasons;
     this.#lastAt = now;
   }
@@ -42,7 +44,7 @@ export class CheckpointFigures {
   status(epoch: number, delayMs: number, now: number): Pick<OwnStatus, 'totals' | 'checkpoint' | 'stops'> {
     const stops = this.#stops.summary(now);
     return {
-      totals: { ...this.#totals },
+      totals: { ...this.#totals, reasons: { ...this.#reasons } },
       ...(this.#lastAt === undefined
         ? {}
         : { checkpoint: { epoch: epoch - 1, msAgo: now - this.#lastAt, delayMs, reasons: this.#lastReasons } }),

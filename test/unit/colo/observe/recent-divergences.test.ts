@@ -20,9 +20,9 @@ test('those of one kind that follow each other are one, the last', async (t) => 
   recent.add(divergence(1003, 'Date: 10:00:2', 81), 3000);
   recent.add(divergence(1004, 'pid ', 81), 4000);
   t.match(recent.list(), [
-    { at: 4000, times: 1, what: /:1004, byte 1004/ },
-    { at: 3000, times: 1, what: /:1003/ },
-    { at: 2000, times: 2, what: /:1002/ },
+    { at: 4000, number: 4, times: 1, what: /:1004, byte 1004/ },
+    { at: 3000, number: 3, times: 1, what: /:1003/ },
+    { at: 2000, number: 2, times: 2, what: /:1002/ },
   ]);
 });
 

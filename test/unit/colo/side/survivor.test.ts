@@ -88,7 +88,7 @@ test('a standby that looks for a survivor protects it, in its term', async (t) =
   t.match(host.status().milestones, { failover: 1, protected: 1 }, 'what was before counts as well');
 });
 
-test('checkpoints are counted on both sides, and for how long the guest was stopped', async (t) => {
+test('checkpoints are counted on both sides, with their reasons and for how long the guest was stopped', async (t) => {
   const { host, at } = await survivor(t);
   const { host: standby } = await seeker(t, at);
   await until(() => host.status().headline === 'PROTECTED' && standby.status().headline === 'PROTECTING');
@@ -100,6 +100,7 @@ test('checkpoints are counted on both sides, and for how long the guest was stop
   t.equal(standby.status().totals?.checkpoints, has + 1);
   const grown = (host.status().totals?.stoppedMs ?? 0) - (before?.stoppedMs ?? 0);
   t.equal(Number(grown.toFixed(6)), stoppedMs);
+  t.same(host.status().totals?.reasons, { ...before?.reasons, command: 1 });
 });
 
 test('a standby that is there before its survivor finds it later', async (t) => {

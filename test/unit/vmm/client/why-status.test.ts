@@ -9,7 +9,9 @@ process.env.TZ = 'UTC';
 
 const at = Date.UTC(2026, 11, 1, 16, 10, 2);
 const now = at + 60_000;
-const date: ColoDivergence = { at, times: 1204, what: 'tcp a - b: "1[2|3]"', cause: 'Clocks.', remedy: 'Do this' };
+const date: ColoDivergence = {
+  ...{ at, number: 1300, times: 1204, what: 'tcp a - b: "1[2|3]"', cause: 'Clocks.', remedy: 'Do this' },
+};
 
 function lines(recent: readonly ColoDivergence[]): string[] {
   const compared = { released: 1, passed: 0, divergences: 3, checkpoints: 2, recent };

@@ -1,6 +1,7 @@
 import { test } from 'tap';
 import type { PrimaryEvent } from '../../../../../src/colo/core/events.ts';
-import { epoch } from '../../../../../src/colo/protocol/numbers.ts';
+import { wantedFor } from '../../../../../src/colo/protocol/messages.ts';
+import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { protectedPrimary, type ScriptedPrimary } from '../scripted.ts';
 
 const e = epoch;
@@ -121,4 +122,22 @@ test('an epoch in which output waits longer than it would for a checkpoint ends 
   finish(primary, 2);
   t.equal(primary.core.mode.mode, 'buffered');
   t.match(primary.core.mode.why, /output waited for both guests/);
+});
+
+test('a checkpoint says what it is for: that guests differ, that S has no more room, that the mode is wrong', async (t) => {
+  const reasonsAfter = (...events: PrimaryEvent[]): readonly string[] | undefined => {
+    const primary = comparingPrimary();
+    for (const event of events) primary.on(event);
+    const effects = primary.effects({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+    const told = effects.flatMap((effect) => (effect.kind === 'tell' ? [effect.notice] : []));
+    return told.find((notice) => notice.kind === 'checkpoint')?.reasons;
+  };
+  const wanted = (why: number): PrimaryEvent => ({
+    kind: 'frame',
+    frame: { role: 'secondary', term: term(3), message: { kind: 'checkpoint-wanted', why } },
+  });
+  t.same(reasonsAfter(diverged(1)), ['divergence']);
+  t.same(reasonsAfter(wanted(wantedFor.guest)), ['divergence']);
+  for (const why of [wantedFor.output, wantedFor.input, wantedFor.disk]) t.same(reasonsAfter(wanted(why)), ['room']);
+  t.same(reasonsAfter(wanted(wantedFor.diskLog)), ['disk-log']);
 });

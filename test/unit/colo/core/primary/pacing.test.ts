@@ -7,6 +7,8 @@ test('output waits until the guest had its share of the time', async (t) => {
   pacing.stopped(30, 1000);
   pacing.want('output', 1001);
   t.equal(Math.round(pacing.dueAt(1001)), 1000 + 70, 'stopped for 30 ms, so it runs for 70 at least');
+  pacing.want('mode', 1002);
+  t.equal(Math.round(pacing.dueAt(1002)), 1000 + 70, 'an epoch in the wrong mode ends no sooner');
   pacing.want('command', 1002);
   t.equal(pacing.dueAt(1002), Number.NEGATIVE_INFINITY);
   t.notOk(pacing.canWait);

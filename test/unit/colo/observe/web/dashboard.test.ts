@@ -64,7 +64,7 @@ test('a pair is told in the words of status', async (t) => {
 
 test('what the two guests did not agree on is told as status --why does', async (t) => {
   const recent = [
-    { at: Date.now(), times: 1, what: 'tcp 10.0.0.2:80: 0[2|3]', cause: 'A clock.', remedy: 'Buffer it' },
+    { at: Date.now(), number: 1, times: 1, what: 'tcp 10.0.0.2:80: 0[2|3]', cause: 'A clock.', remedy: 'Buffer it' },
   ];
   const compared = { released: 1, passed: 0, divergences: 1, checkpoints: 1, recent };
   let now = compared;

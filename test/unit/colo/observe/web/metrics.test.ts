@@ -69,7 +69,7 @@ const whole: ColoStatus = {
     markedBytes: 65_536,
   },
   failover: { detectionMs: 200, consentMs: 60, loadMs: 4 },
-  totals: { checkpoints: 15_204, stoppedMs: 13_683.6, pages: 9_000_000 },
+  totals: { checkpoints: 15_204, stoppedMs: 13_683.6, pages: 9_000_000, reasons: { delay: 15_000, divergence: 204 } },
   milestones: { protected: 2, failover: 1 },
 };
 
@@ -92,6 +92,7 @@ test('figures are those of status, in seconds and bytes', async (t) => {
     colo_vmm_checkpoint_age_seconds: 0.18,
     colo_vmm_checkpoint_delay_seconds: 0.5,
     colo_vmm_checkpoints_total: 15_204,
+    'colo_vmm_checkpoint_reasons_total{reason="divergence"}': 204,
     colo_vmm_guest_stopped_seconds_total: 13.6836,
     colo_vmm_guest_stop_worst_seconds: 0.0021,
     'colo_vmm_guest_stop_part_seconds{part="copy"}': 0.0004,
