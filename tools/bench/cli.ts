@@ -198,7 +198,8 @@ bench(
 
 bench(
   'service',
-  'answers a second and how long they take, of services that people run: nginx, redis, replies that always differ; unprotected, ' +
+  'answers a second and how long they take, of services that people run: nginx, redis, replies that always differ, and MiB a second of a ' +
+    'transfer each way; what checkpoints were for; unprotected, ' +
     "two guests at once, comparing, buffered, and QEMU's COLO, on two hosts of the lab",
   ({ quick }) => benchService(quick === true ? quickServices : wholeServices, progress),
   { format: formatService, length: 'quick' },

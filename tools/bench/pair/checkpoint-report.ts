@@ -1,5 +1,5 @@
 import type { LabMode } from '../../lab/mode.ts';
-import { rounded } from '../statistics.ts';
+import { atLeast, atMost, formatRatios, type Ratio } from '../verdict.ts';
 
 /** What runs beside what: ours with TLS, ours without, QEMU. */
 export type ContenderName = 'ours' | 'plaintext' | 'qemu';
@@ -26,14 +26,6 @@ export interface Figures {
   readonly aloneMib: number;
 }
 
-/** A ratio, and what it is to be. Null: one of its figures is missing. */
-export interface Ratio {
-  readonly name: string;
-  readonly ratio: number | null;
-  readonly wanted: string;
-  readonly met: boolean | null;
-}
-
 export interface CheckpointResult {
   readonly bench: 'checkpoint';
   readonly ratios: readonly Ratio[];
@@ -41,19 +33,6 @@ export interface CheckpointResult {
   /** Tries that came to nothing, and why. */
   readonly failures: readonly string[];
   readonly host: LabMode;
-}
-
-export function atMost(name: string, value: number | undefined, limit: number): Ratio {
-  return ratio(name, value, `at most ${rounded(limit, 3)}`, (number) => number <= limit);
-}
-
-export function atLeast(name: string, value: number | undefined, limit: number): Ratio {
-  return ratio(name, value, `at least ${rounded(limit, 3)}`, (number) => number >= limit);
-}
-
-function ratio(name: string, value: number | undefined, wanted: string, isMet: (value: number) => boolean): Ratio {
-  if (value === undefined || Number.isNaN(value)) return { name, ratio: null, wanted, met: null };
-  return { name, ratio: rounded(value, 3), wanted, met: isMet(value) };
 }
 
 export function checkpointResult(
@@ -113,13 +92,6 @@ export function formatCheckpoint({ ratios, figures, failures, host }: Checkpoint
     lines.push(`  resident: standby ${standbyMib} MiB, an unprotected VMM without guest RAM ${aloneMib} MiB`);
   }
   return `${[...lines, ...formatFailures(failures)].join('\n')}\n`;
-}
-
-export function formatRatios(ratios: readonly Ratio[]): string[] {
-  return ratios.map(
-    ({ name, ratio: value, wanted, met }) =>
-      `${(met === null ? '?' : met ? 'yes' : 'NO').padEnd(4)}${name.padEnd(52)} ${String(value ?? 'not measured').padStart(8)}   ${wanted}`,
-  );
 }
 
 export function formatFailures(failures: readonly string[]): string[] {

@@ -1,6 +1,7 @@
 import type { LabMode } from '../../lab/mode.ts';
 import { median, quantile, rounded } from '../statistics.ts';
-import { atMost, formatFailures, formatRatios, type Ratio } from './checkpoint-report.ts';
+import { atMost, formatRatios, type Ratio } from '../verdict.ts';
+import { formatFailures } from './checkpoint-report.ts';
 
 /** `ours`, `plaintext`, `qemu`: the primary's process is killed. `lost`: the host of our primary loses its power. */
 export const faults = ['ours', 'plaintext', 'lost', 'qemu'] as const;

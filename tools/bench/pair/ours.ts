@@ -72,10 +72,14 @@ export class OurPair implements Contender {
   }
 
   async checkpoints(): Promise<Checkpoints> {
-    const { headline, epoch, compared } = await this.#status();
+    const { headline, epoch, totals, compared } = await this.#status();
     if (headline !== 'PROTECTED' && headline !== 'WAITING')
       throw new Error(`the guest is not protected any more: ${this.#pair.said.a}`);
-    return { count: epoch ?? 0, ...(compared === undefined ? {} : { divergences: compared.recent }) };
+    return {
+      count: epoch ?? 0,
+      reasons: totals?.reasons ?? {},
+      ...(compared === undefined ? {} : { divergences: compared.recent }),
+    };
   }
 
   async stops(forMs: number): Promise<readonly Stop[]> {

@@ -1,3 +1,5 @@
+import type { Asker } from './asker.ts';
+import { type BulkDirection, bulkPort, openBulk } from './bulk.ts';
 import { Conversation, httpEnd, redisEnd } from './conversation.ts';
 
 /** What is asked of a guest's services. */
@@ -7,21 +9,21 @@ export const serviceNames = [
   'key-value',
   'write of 4 KiB, fsync',
   'differing',
+  'download',
+  'upload',
 ] as const;
 export type ServiceName = (typeof serviceNames)[number];
+
+/** A transfer without end, over one connection: an answer is a piece of it (bulk.ts). */
+export function isBulk(service: ServiceName): service is BulkDirection {
+  return service === 'download' || service === 'upload';
+}
 
 /** Where they are, and what the page is. */
 export interface ServicePlaces {
   readonly address: string;
   readonly ports: { readonly web: number; readonly redis: number };
   readonly page: string;
-}
-
-/** One who asks, waits for the answer before asking again, and believes nothing. */
-export interface Asker {
-  /** @throws Error if the answer is not the one that must come, or none will come */
-  ask(): Promise<void>;
-  close(): void;
 }
 
 /** @param index of the asker among others */
@@ -46,6 +48,9 @@ export async function openAsker(service: ServiceName, places: ServicePlaces, ind
     case 'differing':
       // The clock in microseconds: of two guests that run, no two say the same.
       return redisAsker(places, 'no', () => [['TIME'], (reply) => reply.startsWith('*2\r\n')]);
+    case 'download':
+    case 'upload':
+      return openBulk(service, address, bulkPort);
     default:
       return service satisfies never;
   }

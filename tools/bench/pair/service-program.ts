@@ -2,7 +2,8 @@
  * Those who ask one service, as a program of the machine outside the hosts. Bundled into one text. The argument is
  * {@link ServiceLoad} as JSON; a line of standard output is {@link ServiceReading}, the last one at the end of the time.
  */
-import { type Asker, openAsker, type ServiceName, type ServicePlaces } from './service-askers.ts';
+import type { Asker } from './asker.ts';
+import { openAsker, type ServiceName, type ServicePlaces } from './service-askers.ts';
 
 export interface ServiceLoad extends ServicePlaces {
   readonly service: ServiceName;

@@ -32,10 +32,10 @@ export const guestFiles = {
 } as const;
 
 /**
- * Perl of services over TCP, each of which may be asked over many connections at once; it says when redis and nginx answer, too.
+ * Perl of services over TCP, each of which may be asked over many connections at once; it says when those on `ports` answer, too.
  * Streams are those of stream-clients.ts.
  */
-const connections = `
+const connections = (ports: readonly number[]): string => `
 sub serve {
   my ($port, $handle) = @_;
   socket(my $listener, 10, 1, 0) or die "socket: $!";
@@ -97,7 +97,7 @@ sub upload {
 }
 
 sub address { pack('S n a4 x8', 2, @_) }
-for my $port (${guestPorts.redis}, ${guestPorts.web}, ${guestPorts.tls}, ${guestPorts.shell}) {
+for my $port (${ports.join(', ')}) {
   for (;;) {
     socket(my $probe, 2, 1, 0) or die "socket: $!";
     last if connect($probe, address($port, "\\x7f\\0\\0\\1"));
@@ -149,7 +149,7 @@ http {
 }
 `;
 
-const init = `#!/bin/sh
+const init = (background: string): string => `#!/bin/sh
 echo 'guest: init'
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -174,6 +174,7 @@ redis-server /etc/redis.conf || echo 'guest: redis did not start'
 nginx -e /dev/console -c /etc/nginx.conf || echo 'guest: nginx did not start'
 telnetd -p ${guestPorts.shell} -l /bin/sh || echo 'guest: telnetd did not start'
 perl /counter.pl &
+${background}
 perl /connections.pl
 echo 'guest: a service ended'
 sh
@@ -182,8 +183,13 @@ sh
 /**
  * A guest with a file system on its disk, a counter that appends each value to a file there before it answers, redis that does the
  * same, a page behind nginx, a shell, and services for connections that stay open. All of it over IPv4 and IPv6.
+ *
+ * @param beside a perl program that runs beside them, and the TCP port that it listens on
  */
-export async function servicesGuest(progress: Progress): Promise<ServiceGuest> {
+export async function servicesGuest(
+  progress: Progress,
+  beside?: { readonly program: string; readonly port: number },
+): Promise<ServiceGuest> {
   const files = new Map<string, ImageFile>();
   // Debian's redis-server is a link to a program of redis-tools, which does what it is called.
   for (const [name, path, as] of [
@@ -202,14 +208,21 @@ export async function servicesGuest(progress: Progress): Promise<ServiceGuest> {
     files: [
       ...files.values(),
       { path: 'counter.pl', content: serviceProgram(`/data${guestFiles.counter}`, '1 << 30') },
-      { path: 'connections.pl', content: connections },
+      {
+        path: 'connections.pl',
+        content: connections([
+          ...[guestPorts.redis, guestPorts.web, guestPorts.tls, guestPorts.shell],
+          ...(beside === undefined ? [] : [beside.port]),
+        ]),
+      },
+      ...(beside === undefined ? [] : [{ path: 'beside.pl', content: beside.program }]),
       { path: 'etc/redis.conf', content: redis },
       { path: 'etc/nginx.conf', content: nginx },
       { path: 'etc/guest.pem', content: certificate },
       { path: 'etc/guest-key.pem', content: key },
       { path: 'www/index.html', content: page },
     ],
-    init,
+    init: init(beside === undefined ? '' : 'perl /beside.pl &'),
     progress,
   });
   // Small blocks and a small journal: it is copied, compared and checked in every round.
