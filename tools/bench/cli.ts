@@ -20,6 +20,8 @@ import { benchService, quickServices, wholeServices } from './pair/service.ts';
 import { formatService } from './pair/service-report.ts';
 import { benchPause } from './pause.ts';
 import { formatPauses } from './pause-report.ts';
+import { benchPages, formatPages } from './peer/pages.ts';
+import { benchRoundTrip, formatRoundTrip } from './peer/round-trip.ts';
 import { benchRegisters } from './registers.ts';
 import { benchResyncNative, formatResync } from './resync-native.ts';
 import { formatRows, ratioMeaning } from './row-report.ts';
@@ -101,6 +103,20 @@ bench(
   'translate-native',
   "giving packets of the secondary guest the primary's numbers, natively: packets a second on a core, bytes of heap for each",
   async ({ rounds }) => benchTranslateNative(rounds, progress),
+);
+
+bench(
+  'round-trip-native',
+  'a packet in, mirrored, answered by both sides, compared and released, between two processes without a guest: what that adds',
+  ({ rounds }) => benchRoundTrip(rounds, progress),
+  { format: formatRoundTrip },
+);
+
+bench(
+  'pages-native',
+  "a checkpoint's pages encoded, sent to another process and staged there, to the same bytes by TCP on loopback",
+  ({ rounds }) => benchPages(rounds, progress),
+  { format: formatPages },
 );
 
 bench(
