@@ -7,7 +7,8 @@ import { benchClocks } from './clocks.ts';
 import { benchCompareNative } from './compare-native.ts';
 import { benchDirty } from './dirty.ts';
 import { benchDiskEngines } from './disk-engines.ts';
-import { benchFailoverNative, formatFailover } from './failover-native.ts';
+import { benchFailoverNative } from './failover-native.ts';
+import { formatFailover } from './failover-native-report.ts';
 import { benchIdleNative, formatIdle } from './idle-native.ts';
 import { benchMemory } from './memory.ts';
 import { benchNet } from './net.ts';
@@ -162,8 +163,8 @@ bench(
 
 bench(
   'failover-native',
-  "kill -9 of a pair's primary as a client of the small guest sees it, the guest's stops, and answers a second with and without " +
-    'protection, natively; --rounds: kills',
+  "kill -9 of a pair's primary and switchovers as a client of the small guest sees them, the time until it is protected again, its stops, and answers a second with and without " +
+    'protection, natively; --rounds: kills, and switchovers',
   async ({ rounds }) => {
     await inPrivateNetwork();
     return benchFailoverNative(rounds, progress);
@@ -206,8 +207,8 @@ bench(
 
 bench(
   'failover',
-  'how long a client waits when the primary is killed, or its host lost: ours, and QEMU in COLO with a script that reacts at once, on ' +
-    'two hosts of the lab',
+  'how long a client waits when the primary is killed, its host lost, or the roles are changed: ours, and QEMU in COLO with a script ' +
+    'that reacts at once, on two hosts of the lab; and by part, how long it takes until the guest is protected again',
   ({ rounds }) => benchFailover(rounds, progress),
   { format: formatFailoverInLab, rounds: 20 },
 );

@@ -1,43 +1,20 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { exitCode } from '../../src/vmm/vcpu/guest-end.ts';
 import { Etcd } from '../../test/support/etcd.ts';
 import { Clients, type ClientsOptions } from '../chaos/clients.ts';
 import { mostPages, servicePort } from '../chaos/guest/service.ts';
 import { arbiterAddress, guestAddress, Network } from '../chaos/net/network.ts';
 import { makeKeys, Pair } from '../chaos/pair/pair.ts';
-import { median, rounded } from './statistics.ts';
-
-/** What protection costs the small guest, and what its clients see of the loss of its primary. Times in ms. */
-export interface FailoverFigures {
-  /**
-   * From kill -9 of the primary to the first answer of the standby, as the client sees it. Only where that was an answer to what
-   * it had asked: a request that comes to a host whose VMM is dead is lost there, and how long a client waits before it asks
-   * again is its own affair.
-   */
-  readonly silence: { readonly median: number; readonly worst: number; readonly all: readonly number[] };
-  /** Kills after which the client had to ask again. */
-  readonly askedAgain: number;
-  /** How long the guest stands still for a checkpoint, in which every request writes to so many pages. */
-  readonly stops: readonly StopRow[];
-  readonly answersPerSecond: readonly AnswersRow[];
-}
-
-interface StopRow {
-  readonly pagesWritten: number;
-  /** Pages of the last checkpoint. */
-  readonly pages: number;
-  readonly median: number;
-  readonly worst: number;
-  /** Of the last stop. */
-  readonly parts: Readonly<Record<string, number>>;
-}
-
-interface AnswersRow {
-  readonly clients: number;
-  readonly unprotected: number;
-  readonly protected: number;
-  readonly insecure: number;
-}
+import {
+  type AnswersRow,
+  type Change,
+  type FailoverFigures,
+  failoverFigures,
+  type StopRow,
+} from './failover-native-report.ts';
+import { type Again, againOf } from './protected-again.ts';
+import { rounded } from './statistics.ts';
 
 const detectionMs = 200;
 /** Longer than a takeover: a client that asks again within one would hide a packet that was lost. */
@@ -45,6 +22,9 @@ const retransmitMs = 1000;
 /** As long as QMP's figures reach back, and a little. */
 const stopsMs = 20_000;
 const warmUpMs = 2000;
+const patienceMs = 60_000;
+/** Kills after which a standby is started again. */
+const protectedAgain = 5;
 const measuredMs = 5000;
 
 /** In a network namespace of its own (tools/chaos/net/private-network.ts). */
@@ -54,17 +34,23 @@ export async function benchFailoverNative(rounds: number, progress: (line: strin
   const arbiter = await Etcd.start(arbiterAddress);
   const bench = new Bench(network, arbiter);
   try {
-    const silences: number[] = [];
-    let askedAgain = 0;
+    const found: Record<'kill' | 'switchover', Change[]> = { kill: [], switchover: [] };
     // One more, which does not count, for what a first round has to load.
     for (let round = 0; round <= rounds; round++) {
-      const found = await bench.kill();
-      if (round === 0) continue;
-      if (found.askedAgain) askedAgain++;
-      else silences.push(rounded(found.silenceMs));
-      progress(`kill ${round}/${rounds}: ${found.askedAgain ? 'asked again' : `${rounded(found.silenceMs)} ms`}`);
+      for (const how of ['kill', 'switchover'] as const) {
+        const change = await bench.change(how);
+        if (round === 0) continue;
+        found[how].push(change);
+        progress(
+          `${how} ${round}/${rounds}: ${rounded(change.silenceMs)} ms${change.askedAgain ? ', asked again' : ''}`,
+        );
+      }
     }
-    if (silences.length === 0) throw new Error('the client had to ask again each time: more rounds are needed');
+    const again: Again[] = [];
+    for (let round = 1; round <= protectedAgain; round++) {
+      again.push(await bench.again());
+      progress(`protected again ${round}/${protectedAgain}: ${JSON.stringify(again.at(-1))}`);
+    }
     const stops: StopRow[] = [];
     for (const pages of [0, 1000]) {
       stops.push(await bench.stops(pages));
@@ -81,12 +67,7 @@ export async function benchFailoverNative(rounds: number, progress: (line: strin
       answersPerSecond.push(row);
       progress(`answers: ${JSON.stringify(row)}`);
     }
-    return {
-      silence: { median: rounded(median(silences)), worst: Math.max(...silences), all: silences },
-      askedAgain,
-      stops,
-      answersPerSecond,
-    };
+    return failoverFigures({ ...found, again, stops, answersPerSecond });
   } finally {
     await arbiter.close();
     await network.close();
@@ -105,18 +86,39 @@ class Bench {
     this.#arbiter = arbiter;
   }
 
-  /** A client asks, and the primary is killed. */
-  kill(): Promise<{ silenceMs: number; askedAgain: boolean }> {
+  /** A client asks, and the primary is killed, or hands the guest over. */
+  change(how: 'kill' | 'switchover'): Promise<Change> {
     return this.#with('protected', { clients: 1 }, async (pair, clients) => {
       await sleep(warmUpMs + Math.random() * 100);
       const before = clients.summary.retransmissions;
+      const primary = pair.vmm(pair.primaryHost);
       clients.forgetSilence();
-      const killed = pair.vmm(pair.primaryHost).kill();
+      if (how === 'kill') {
+        await primary.kill();
+      } else {
+        primary.mayEndWith(exitCode.handedOver);
+        await primary.command('x-colo-switchover');
+        await until('the primary to hand its guest over', () => !primary.isAlive);
+      }
       const { asked } = clients;
-      while (clients.answers < asked + 10) await sleep(2);
-      await killed;
+      await until('the standby to answer', () => clients.answers >= asked + 10);
       const { longestSilenceMs, retransmissions } = clients.summary;
       return { silenceMs: longestSilenceMs, askedAgain: retransmissions > before };
+    });
+  }
+
+  /** The primary is killed, and a standby started on its host, whose disk is as it left it. */
+  again(): Promise<Again> {
+    return this.#with('protected', { clients: 1 }, async (pair) => {
+      await sleep(warmUpMs);
+      const diedAt = Date.now();
+      await pair.vmm(pair.primaryHost).kill();
+      pair.rolesChanged();
+      pair.startStandby();
+      await until('the guest to be protected again', () => pair.isProtected());
+      const survivor = pair.vmm(pair.primaryHost);
+      const { disk } = (await survivor.status()) ?? {};
+      return againOf(diedAt, await survivor.events(), (disk?.synchronised?.seconds ?? 0) * 1000);
     });
   }
 
@@ -185,39 +187,10 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** The figures as a table. */
-export function formatFailover({ silence, askedAgain, stops, answersPerSecond }: FailoverFigures): string {
-  const lines = [
-    `kill -9 of the primary: ${silence.all.length + askedAgain} times; silence ${silence.median} ms at the median, ` +
-      `${silence.worst} ms at worst, but for ${askedAgain} times when the client had to ask again`,
-    '',
-    'stop of the guest, ms      pages  median   worst  parts of the last one',
-    ...stops.map(({ pages, median: middle, worst, parts }) =>
-      [
-        ' '.repeat(22),
-        String(pages).padStart(9),
-        String(middle).padStart(7),
-        String(worst).padStart(7),
-        ` ${inWords(parts)}`,
-      ].join(' '),
-    ),
-    '',
-    'answers a second         clients  unprotected  protected  protected, plaintext',
-    ...answersPerSecond.map((row) =>
-      [
-        ' '.repeat(24),
-        String(row.clients).padStart(7),
-        String(row.unprotected).padStart(12),
-        `${row.protected} (${Math.round((100 * row.protected) / row.unprotected)} %)`.padStart(10),
-        String(row.insecure).padStart(20),
-      ].join(' '),
-    ),
-  ];
-  return `${lines.join('\n')}\n`;
-}
-
-function inWords(parts: Readonly<Record<string, number>>): string {
-  return Object.entries(parts)
-    .map(([part, ms]) => `${part} ${ms}`)
-    .join(', ');
+async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + patienceMs;
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
+    await sleep(2);
+  }
 }

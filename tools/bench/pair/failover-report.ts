@@ -1,10 +1,14 @@
 import type { LabMode } from '../../lab/mode.ts';
+import { type Again, type AgainFigures, againFigures, formatAgain } from '../protected-again.ts';
 import { median, quantile, rounded } from '../statistics.ts';
 import { atMost, formatRatios, type Ratio } from '../verdict.ts';
 import { formatFailures } from './checkpoint-report.ts';
 
-/** `ours`, `plaintext`, `qemu`: the primary's process is killed. `lost`: the host of our primary loses its power. */
-export const faults = ['ours', 'plaintext', 'lost', 'qemu'] as const;
+/**
+ * `ours`, `plaintext`, `qemu`: the primary's process is killed. `lost`: the host of our primary loses its power. `switchover`: ours changes
+ * roles in order.
+ */
+export const faults = ['ours', 'plaintext', 'lost', 'switchover', 'qemu'] as const;
 export type FaultName = (typeof faults)[number];
 
 /** One failover as its client saw it. */
@@ -27,6 +31,8 @@ export interface FailoverResult {
   readonly ratios: readonly Ratio[];
   /** Milliseconds without an answer. */
   readonly silences: Readonly<Partial<Record<FaultName, SilenceFigures>>>;
+  /** With a standby's machine that is up. */
+  readonly again?: AgainFigures;
   readonly failures: readonly string[];
   readonly host: LabMode;
 }
@@ -38,6 +44,7 @@ export function failoverResult(
   host: LabMode,
   found: Readonly<Record<FaultName, readonly Silence[]>>,
   failures: readonly string[],
+  followed: readonly Again[] = [],
 ): FailoverResult {
   const silences: Partial<Record<FaultName, SilenceFigures>> = {};
   for (const name of Object.keys(found) as FaultName[]) {
@@ -64,17 +71,19 @@ export function failoverResult(
       1,
     ),
   ];
-  return { bench: 'failover', ratios, silences, failures, host };
+  const again = againFigures(followed);
+  return { bench: 'failover', ratios, silences, ...(again && { again }), failures, host };
 }
 
 const meanings: Readonly<Record<FaultName, string>> = {
   ours: 'ours, process killed',
   plaintext: 'ours without TLS, process killed',
   lost: 'ours, host lost',
+  switchover: 'ours, roles changed in order',
   qemu: 'QEMU, process killed, a script reacts',
 };
 
-export function formatFailover({ ratios, silences, failures, host }: FailoverResult): string {
+export function formatFailover({ ratios, silences, again, failures, host }: FailoverResult): string {
   const rows = (Object.keys(silences) as FaultName[]).flatMap((name) => {
     const { count, p50, p99, worst } = silences[name] ?? {};
     return count === undefined
@@ -82,5 +91,5 @@ export function formatFailover({ ratios, silences, failures, host }: FailoverRes
       : [`${meanings[name].padEnd(40)} p50 ${p50}, p99 ${p99}, worst ${worst}, of ${count}`];
   });
   const head = [`In ${host} hosts; a client's silence in ms. Ratios are ours to the other's.`, ''];
-  return `${[...head, ...formatRatios(ratios), '', ...rows, ...formatFailures(failures)].join('\n')}\n`;
+  return `${[...head, ...formatRatios(ratios), '', ...rows, ...(again ? ['', ...formatAgain(again)] : []), ...formatFailures(failures)].join('\n')}\n`;
 }

@@ -5,6 +5,7 @@ import type { LabPair, PairSettings, Side } from '../../demo/lab-pair.ts';
 import { until } from '../../demo/waiting.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
 import { footprintMib, parseFootprint } from '../memory.ts';
+import { type Again, againOf } from '../protected-again.ts';
 import { type Contender, type Stop, setDelay } from './contender.ts';
 import type { Checkpoints } from './service-report.ts';
 
@@ -114,6 +115,38 @@ export class OurPair implements Contender {
     await this.#survived();
   }
 
+  /** The guest moves to the standby in order. */
+  async switchOver(): Promise<void> {
+    await this.#ask('x-colo-switchover');
+    await this.#survived();
+  }
+
+  /** Tells the time by the clock of the standby's host, ms since 1970, as long as the two clocks go alike. */
+  async standbysClock(): Promise<() => number> {
+    const { stdout } = await this.#pair.host('b').run("node -e 'console.log(Date.now())'");
+    // A program takes longer to begin than to end: it was about the end when it looked.
+    const ahead = Number(stdout) - performance.now();
+    if (Number.isNaN(ahead)) throw new Error(`host b does not tell the time: ${stdout}`);
+    return () => performance.now() + ahead;
+  }
+
+  /** The primary was killed, and its host gets a standby: until the guest is protected again. @param diedAt by the survivor's clock */
+  async protectedAgain(diedAt: number): Promise<Again> {
+    const pair = this.#pair;
+    pair.primary = 'b';
+    await pair.repair('a');
+    pair.start('a', this.#said);
+    const survivor = pair.monitor('b');
+    await survivor.execute('qmp_capabilities');
+    let diskMs = 0;
+    await until('the guest to be protected again', patienceMs, async () => {
+      const { headline, disk } = (await survivor.execute('x-colo-status')) as Partial<ColoStatus>;
+      diskMs = (disk?.synchronised?.seconds ?? 0) * 1000;
+      return headline === 'PROTECTED';
+    });
+    return againOf(diedAt, (await survivor.execute('x-colo-events', { all: true })) as readonly ColoEvent[], diskMs);
+  }
+
   /** How long it is to take until the survivor speaks when its peer is silent: detection and consent, ms. */
   async promisedMs(): Promise<number> {
     const { failover } = await this.#status();
@@ -132,6 +165,7 @@ export class OurPair implements Contender {
 
   async end(): Promise<void> {
     await this.#pair.end();
+    this.#pair.primary = 'a';
   }
 
   async #survived(): Promise<void> {

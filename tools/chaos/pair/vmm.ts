@@ -100,14 +100,18 @@ export class Vmm {
     return answer === undefined ? undefined : v.parse(pairStatus, answer);
   }
 
+  /** All that it remembers, the oldest first; nothing if it does not answer. */
+  async events(): Promise<readonly ColoEvent[]> {
+    return ((await this.#ask('x-colo-events', { all: true })) ?? []) as readonly ColoEvent[];
+  }
+
   /** Writes all events that it remembers into its folder. */
   async keepHistory(): Promise<void> {
-    const events = (await this.#ask('x-colo-events', { all: true })) as readonly ColoEvent[] | undefined;
-    if (events === undefined) return;
+    const events = await this.events();
     const lines = events.map(
       ({ at, topic, text }) => `${new Date(at).toISOString().slice(11, 23)} ${topic}: ${text}\n`,
     );
-    writeFileSync(join(this.#folder, `${this.name}.events`), lines.join(''));
+    if (lines.length > 0) writeFileSync(join(this.#folder, `${this.name}.events`), lines.join(''));
   }
 
   /** @throws Error if it is refused */

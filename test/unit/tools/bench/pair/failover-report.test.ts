@@ -11,6 +11,7 @@ t.test('takes medians and the worst, and a lost host by what its pair had promis
         { ms: 5000, promisedMs: 4700 },
         { ms: 5500, promisedMs: 4700 },
       ],
+      switchover: [{ ms: 40 }, { ms: 60 }, { ms: 50 }],
       qemu: [{ ms: 600 }, { ms: 700 }, { ms: 1000 }],
     },
     [],
@@ -27,11 +28,14 @@ t.test('takes medians and the worst, and a lost host by what its pair had promis
       [1.1, false],
     ],
   );
+  t.match(formatFailover(result), /roles changed in order +p50 50, p99 60, worst 60, of 3/);
   t.match(formatFailover(result), /ours, process killed +p50 200, p99 300, worst 300, of 3/);
 });
 
 t.test('claims nothing of what did not happen', async (t) => {
-  const result = failoverResult('emulated', { ours: [{ ms: 1 }], plaintext: [], lost: [], qemu: [] }, ['qemu: no']);
+  const result = failoverResult('emulated', { ours: [{ ms: 1 }], plaintext: [], lost: [], switchover: [], qemu: [] }, [
+    'qemu: no',
+  ]);
   t.strictSame(
     result.ratios.map(({ met }) => met),
     [null, null, null],
