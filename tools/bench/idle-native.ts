@@ -4,25 +4,9 @@ import { join } from 'node:path';
 import { Etcd } from '../../test/support/etcd.ts';
 import { arbiterAddress, Network } from '../chaos/net/network.ts';
 import { makeKeys, Pair } from '../chaos/pair/pair.ts';
+import { type IdleFigures, type IdleSide, idleFigures } from './idle-report.ts';
 import { rounded } from './statistics.ts';
 import { parseUsage } from './usage.ts';
-
-/** What one side of an idle pair holds and uses. */
-export interface IdleSide {
-  /** Resident memory at the end of each minute, MiB. The first is from when the guest had just been protected. */
-  readonly residentMib: readonly number[];
-  /** Open files at the beginning, and at the end. */
-  readonly descriptors: readonly [number, number];
-  /** Of one processor, in percent. */
-  readonly cpuPercent: number;
-}
-
-export interface IdleFigures {
-  readonly minutes: number;
-  readonly checkpoints: number;
-  readonly primary: IdleSide;
-  readonly standby: IdleSide;
-}
 
 const detectionMs = 1000;
 const checkpointDelayMs = 500;
@@ -64,7 +48,7 @@ export async function benchIdleNative(minutes: number, progress: (line: string) 
       progress(`${minute}/${minutes} min: primary ${held[0]}, standby ${held[1]}`);
     }
     const [ofPrimary, ofStandby] = sides.map((side) => side.figures()) as [IdleSide, IdleSide];
-    return { minutes, checkpoints: (await epoch()) - firstEpoch, primary: ofPrimary, standby: ofStandby };
+    return idleFigures(minutes, (await epoch()) - firstEpoch, ofPrimary, ofStandby);
   } finally {
     await pair.close();
     await arbiter.close();
@@ -78,18 +62,19 @@ class Watch {
   readonly #resident: number[];
   readonly #begun = performance.now();
   readonly #cpuAtFirst: number;
-  readonly #descriptorsAtFirst: number;
+  readonly #files: number[];
 
   constructor(pid: number) {
     this.#pid = pid;
     this.#resident = [this.#residentMib];
     this.#cpuAtFirst = this.#cpuSeconds;
-    this.#descriptorsAtFirst = this.#descriptors;
+    this.#files = [this.#descriptors];
   }
 
   look(): number {
     const now = this.#residentMib;
     this.#resident.push(now);
+    this.#files.push(this.#descriptors);
     return now;
   }
 
@@ -97,7 +82,7 @@ class Watch {
     const seconds = (performance.now() - this.#begun) / 1000;
     return {
       residentMib: this.#resident,
-      descriptors: [this.#descriptorsAtFirst, this.#descriptors],
+      files: this.#files,
       cpuPercent: rounded(((this.#cpuSeconds - this.#cpuAtFirst) / seconds) * 100),
     };
   }
@@ -119,14 +104,4 @@ class Watch {
 
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** The figures as a table. */
-export function formatIdle({ minutes, checkpoints, primary, standby }: IdleFigures): string {
-  const row = (name: string, { residentMib, descriptors, cpuPercent }: IdleSide): string =>
-    `${name.padEnd(8)} ${residentMib[0]} MiB at first, ${Math.max(...residentMib)} at most, ${residentMib.at(-1)} at the end; ` +
-    `${descriptors[0]} files open, then ${descriptors[1]}; ${cpuPercent} % of a processor`;
-  return [`${minutes} min, ${checkpoints} checkpoints`, row('primary', primary), row('standby', standby), ''].join(
-    '\n',
-  );
 }

@@ -5,40 +5,9 @@ import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import { Pair } from '../../test/support/pair.ts';
 import { writingWhenTold } from '../../test/support/virtio-guests.ts';
 import { kernelFile, type VmmProcess } from '../../test/support/vmm-process.ts';
-import { median, rounded } from './statistics.ts';
-
-/** What it takes to make a standby's disk equal again (spec B.7). */
-export interface ResyncFigures {
-  readonly diskMib: number;
-  /** Of the disk, what the survivor's guest wrote meanwhile, in pages far from each other. */
-  readonly changedPercent: number;
-  /** Everything is sent, to a disk that has nothing of it. */
-  readonly fullCopy: CopyRow;
-  /** Nothing is known of the standby's disk, which differs in what changed. */
-  readonly byHash: CopyRow;
-  /** It is known what may differ. */
-  readonly resync: CopyRow;
-  /** Pages a second that the guest writes, one after the other. */
-  readonly written: WrittenRow;
-  /** Resync to full copy. */
-  readonly ratio: { readonly sent: number; readonly seconds: number };
-}
-
-interface WrittenRow {
-  /** Alone, each of them for the first time in a while: regions are marked. */
-  readonly cold: number;
-  /** Alone, the same pages once more. */
-  readonly alone: number;
-  /** While all of the disk is compared. */
-  readonly meanwhile: number;
-}
-
-interface CopyRow {
-  /** Compared or sent; and sent, without hashes and heads. */
-  readonly mayDifferMib: number;
-  readonly sentMib: number;
-  readonly seconds: number;
-}
+import { type CopyRow, type ResyncFigures, resyncFigures, type WrittenRow } from './resync-report.ts';
+import { type SpeedRow, speedWhileCopied } from './resync-speed.ts';
+import { rounded } from './statistics.ts';
 
 const MiB = 2 ** 20;
 const diskBytes = 1024 * MiB;
@@ -54,31 +23,21 @@ export async function benchResyncNative(rounds: number, progress: (line: string)
   const byHash: CopyRow[] = [];
   const resync: CopyRow[] = [];
   const written: WrittenRow[] = [];
+  const speed: SpeedRow[] = [];
   for (let round = 1; round <= rounds; round++) {
     const row = await measured();
     full.push(row.full);
     byHash.push(row.byHash);
     resync.push(row.resync);
     written.push(row.written);
-    progress(`round ${round}/${rounds}: ${JSON.stringify(row)}`);
+    speed.push(await speedWhileCopied());
+    progress(`round ${round}/${rounds}: ${JSON.stringify({ ...row, speed: speed.at(-1) })}`);
   }
-  const [fullCopy, again] = [middle(full), middle(resync)];
-  return {
+  return resyncFigures({
+    ...{ full, byHash, resync, written, speed },
     diskMib: diskBytes / MiB,
     changedPercent: rounded((100 * pages * pageBytes) / diskBytes, 2),
-    fullCopy,
-    byHash: middle(byHash),
-    resync: again,
-    written: {
-      cold: median(written.map(({ cold }) => cold)),
-      alone: median(written.map(({ alone }) => alone)),
-      meanwhile: median(written.map(({ meanwhile }) => meanwhile)),
-    },
-    ratio: {
-      sent: rounded(again.sentMib / fullCopy.sentMib, 4),
-      seconds: rounded(median(resync.map(({ seconds }, at) => seconds / (full[at] as CopyRow).seconds)), 4),
-    },
-  };
+  });
 }
 
 async function measured(): Promise<{ full: CopyRow; byHash: CopyRow; resync: CopyRow; written: WrittenRow }> {
@@ -157,27 +116,6 @@ function makeDisk(path: string, filled: boolean): void {
   }
 }
 
-function middle(rows: readonly CopyRow[]): CopyRow {
-  const of = (key: keyof CopyRow): number => median(rows.map((row) => row[key]));
-  return { mayDifferMib: of('mayDifferMib'), sentMib: of('sentMib'), seconds: of('seconds') };
-}
-
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** The figures as a table. */
-export function formatResync(figures: ResyncFigures): string {
-  const { diskMib, changedPercent, fullCopy, byHash, resync, written, ratio } = figures;
-  const row = (name: string, { mayDifferMib, sentMib, seconds }: CopyRow): string =>
-    `${name.padEnd(10)} ${mayDifferMib} MiB may differ, ${sentMib} MiB sent, ${seconds} s`;
-  return [
-    `disk of ${diskMib} MiB, of which ${changedPercent} % changed`,
-    row('full copy', fullCopy),
-    row('by hash', byHash),
-    row('resync', resync),
-    `resync to full copy: ${ratio.sent} of its bytes, ${ratio.seconds} of its time`,
-    `pages that the guest writes: ${written.alone}/s alone, ${written.cold}/s if their regions are not marked, ${written.meanwhile}/s while all is compared`,
-    '',
-  ].join('\n');
 }

@@ -4,35 +4,13 @@ import { Pair } from '../../test/support/pair.ts';
 import { working } from '../../test/support/virtio-guests.ts';
 import { kernelFile, runVmm, VmmProcess } from '../../test/support/vmm-process.ts';
 import { median, rounded } from './statistics.ts';
-
-/** What a guest has whose host was lost, and what it had without protection. */
-export interface SurvivorFigures {
-  readonly memoryMib: number;
-  /** Of that, what the guest has filled before; half as much is touched for the first time afterwards. */
-  readonly filledMib: number;
-  readonly unprotected: MachineRow;
-  readonly buffered: SurvivorRow;
-  readonly comparing: SurvivorRow;
-}
-
-interface MachineRow {
-  /** Memory of the whole process; what is mapped twice counts once. */
-  readonly residentMib: number;
-  /** Of that, in huge pages. */
-  readonly hugeMib: number;
-  /** Times that the guest does the same work in a second of processor time: writes all over what it has filled; to pages that it never touched; to its disk. */
-  readonly memory: number;
-  readonly faults: number;
-  readonly disk: number;
-}
-
-interface SurvivorRow extends MachineRow {
-  /** The process before the takeover, and right after it. */
-  readonly standbyMib: number;
-  readonly atFirstMib: number;
-  /** To unprotected: medians of the rounds' ratios. */
-  readonly ratio: MachineRow;
-}
+import {
+  type MachineRow,
+  type Round,
+  type SurvivorFigures,
+  type SurvivorRow,
+  survivorFigures,
+} from './survivor-report.ts';
 
 const MiB = 2 ** 20;
 const memoryMib = 1024;
@@ -53,31 +31,7 @@ export async function benchSurvivor(rounds: number, progress: (line: string) => 
     rows.push(row);
     progress(`round ${round}/${rounds}: ${JSON.stringify(row)}`);
   }
-  const survivor = (mode: 'buffered' | 'comparing'): SurvivorRow => ({
-    ...middle(rows.map((row) => row[mode])),
-    ratio: middle(
-      rows.map(({ unprotected, [mode]: { residentMib, hugeMib, memory, faults, disk } }) => ({
-        residentMib: residentMib / unprotected.residentMib,
-        hugeMib: hugeMib / unprotected.hugeMib,
-        memory: memory / unprotected.memory,
-        faults: faults / unprotected.faults,
-        disk: disk / unprotected.disk,
-      })),
-    ),
-  });
-  return {
-    memoryMib,
-    filledMib,
-    unprotected: middle(rows.map(({ unprotected }) => unprotected)),
-    buffered: survivor('buffered'),
-    comparing: survivor('comparing'),
-  };
-}
-
-interface Round {
-  readonly unprotected: MachineRow;
-  readonly buffered: Omit<SurvivorRow, 'ratio'>;
-  readonly comparing: Omit<SurvivorRow, 'ratio'>;
+  return survivorFigures(memoryMib, filledMib, rows);
 }
 
 async function measured(): Promise<Round> {
@@ -126,23 +80,36 @@ async function takenOver(pair: Pair, mode: 'buffered' | 'comparing'): Promise<Om
 
 async function figures(vmm: VmmProcess): Promise<MachineRow> {
   const held = resident(vmm);
-  const rate = async (order: string): Promise<number> => {
-    const seconds: number[] = [];
-    for (let time = 0; time < times; time++) seconds.push(await does(vmm, order));
-    return 1 / median(seconds.slice(1));
+  const rate = async (order: string): Promise<Took> => {
+    const took: Took[] = [];
+    for (let time = 0; time < times; time++) took.push(await does(vmm, order));
+    const of = (part: keyof Took): number => 1 / median(took.slice(1).map((one) => one[part]));
+    return { processor: of('processor'), clock: of('clock') };
   };
-  return { ...held, memory: await rate('m'), faults: await rate('n'), disk: await rate('d') };
+  const [memory, faults, disk] = [await rate('m'), await rate('n'), await rate('d')];
+  return {
+    ...held,
+    ...{ memory: memory.processor, faults: faults.processor, disk: disk.processor },
+    ...{ memoryByClock: memory.clock, faultsByClock: faults.clock, diskByClock: disk.clock },
+  };
 }
 
-/** Has the guest do that work; the processor time that the VMM took for it, in seconds: others use this host too. */
-async function does(vmm: VmmProcess, order: string): Promise<number> {
-  const [before, begun] = [vmm.stdout.length, processorSeconds(vmm)];
+/** Seconds. */
+interface Took {
+  /** Of processor time, of the whole VMM: others use this host too. */
+  readonly processor: number;
+  readonly clock: number;
+}
+
+/** Has the guest do that work. */
+async function does(vmm: VmmProcess, order: string): Promise<Took> {
+  const [before, used, begun] = [vmm.stdout.length, processorSeconds(vmm), performance.now()];
   vmm.write(order);
   while (!vmm.stdout.slice(before).includes('done')) {
     if (vmm.child.exitCode !== null) throw new Error(`the guest is gone: ${vmm.stderr}`);
     await sleep(1);
   }
-  return processorSeconds(vmm) - begun;
+  return { processor: processorSeconds(vmm) - used, clock: (performance.now() - begun) / 1000 };
 }
 
 /** Of all its threads, guest time with it. */
@@ -185,35 +152,6 @@ async function clean<T>(body: (pair: Pair) => Promise<T>): Promise<T> {
   }
 }
 
-function middle<Row extends object>(rows: readonly Row[]): Row {
-  const [first] = rows;
-  if (first === undefined) throw new Error('no rounds');
-  const names = Object.keys(first) as (keyof Row)[];
-  return Object.fromEntries(
-    names.map((name) => [name, rounded(median(rows.map((row) => row[name] as number)), 3)]),
-  ) as Row;
-}
-
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** The figures as a table. */
-export function formatSurvivor({ memoryMib, filledMib, unprotected, buffered, comparing }: SurvivorFigures): string {
-  const speeds = ({ memory, faults, disk }: MachineRow): string =>
-    `memory ${memory}/s, faults ${faults}/s, disk ${disk}/s`;
-  const row = (name: string, { residentMib, hugeMib, ...rest }: MachineRow): string =>
-    `${name.padEnd(12)} ${residentMib} MiB, ${hugeMib} of them in huge pages; ${speeds({ residentMib, hugeMib, ...rest })}`;
-  const survivor = (name: string, { standbyMib, atFirstMib, ratio, ...rest }: SurvivorRow): string[] => [
-    row(name, rest),
-    `  to unprotected: ${ratio.residentMib} of its memory; memory ${ratio.memory}, faults ${ratio.faults}, disk ${ratio.disk}`,
-    `  before: ${standbyMib} MiB as standby, ${atFirstMib} right after the takeover`,
-  ];
-  return [
-    `guest of ${memoryMib} MiB, of which it has filled ${filledMib}; a minute after the takeover`,
-    row('unprotected', unprotected),
-    ...survivor('buffered', buffered),
-    ...survivor('comparing', comparing),
-    '',
-  ].join('\n');
 }

@@ -5,6 +5,9 @@ export interface Holding {
   readonly files: number;
 }
 
+/** Of fewer rounds nothing is said. */
+export const fewestRounds = 8;
+
 /** Rounds at the beginning that say nothing yet: what a guest has and a VMM needs is still being touched. */
 const warmUp = 2;
 /** Growth that is none: a heap is collected now or later. */
@@ -16,12 +19,12 @@ const roomFiles = 4;
  * Whether what a pair holds stays as it is over rounds that follow each other, in each of which somebody takes somebody's place. What
  * leaks grows from round to round: so the last quarter is held against the first.
  *
- * @returns what grew; nothing of fewer than eight rounds, which say little
+ * @returns what grew; nothing of fewer than {@link fewestRounds}, which say little
  */
 export function growthOf(holdings: readonly Holding[]): string[] {
   const counted = holdings.slice(warmUp);
   const quarter = Math.floor(counted.length / 4);
-  if (counted.length + warmUp < 8) return [];
+  if (holdings.length < fewestRounds) return [];
   const [first, last] = [counted.slice(0, quarter), counted.slice(-quarter)];
   const grown: string[] = [];
   const [mibThen, mibNow] = [middle(first, 'mib'), middle(last, 'mib')];
