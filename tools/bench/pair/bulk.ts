@@ -6,12 +6,12 @@ import type { Asker } from './asker.ts';
 export const bulkPort = 7080;
 
 /** A stream is made of such pieces, each with its number in front. */
-export const pieceBytes = 65_536;
+export const pieceBytes = 16_384;
 const numberBytes = 4;
 /** Each bit of a number of the next byte: no two places of a piece that are near each other look the same. */
 const [factor, addend, mask] = [1_103_515_245, 12_345, 0x7fff_ffff];
 /** Who has more of it lets the other side wait. */
-const mostWaiting = 16;
+const mostWaiting = 64;
 
 export type BulkDirection = 'download' | 'upload';
 
