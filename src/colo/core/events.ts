@@ -15,7 +15,8 @@ export type TimerName =
 /** What an operator or the monitor may ask for. */
 export type Command =
   | { readonly name: 'protect' }
-  | { readonly name: 'unprotect' }
+  /** `stops`: of S, whose process is about to end; nobody has anything against protection. */
+  | { readonly name: 'unprotect'; readonly stops?: true }
   | { readonly name: 'checkpoint' }
   /** The roles change in order: S is to run the guest, and P's process to end. */
   | { readonly name: 'switchover' }

@@ -1,6 +1,13 @@
 import * as v from 'valibot';
 import { machineShapeSchema } from './machine-shape.ts';
-import { comparedBlockBytes, hashBytes, type MessageKind, mostComparedBytes, protocolVersion } from './messages.ts';
+import {
+  comparedBlockBytes,
+  hashBytes,
+  type MessageKind,
+  mostComparedBytes,
+  mostReasonLength,
+  protocolVersion,
+} from './messages.ts';
 import type { Role } from './numbers.ts';
 import { portPoliciesSchema } from './port-policy.ts';
 
@@ -72,8 +79,13 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   end: {
     code: 5,
     stream: 'control',
-    rest: v.strictObject({ reason: v.picklist(['unprotect', 'power-off', 'error']), exitCode: count }),
-    limitBytes: KiB,
+    rest: v.strictObject({
+      reason: v.picklist(['unprotect', 'power-off', 'stopped', 'error']),
+      exitCode: count,
+      why: v.exactOptional(v.pipe(v.string(), v.maxLength(mostReasonLength))),
+    }),
+    // A reason of nothing but what JSON escapes has room.
+    limitBytes: 2 * KiB,
   },
   ended: { code: 6, stream: 'control', limitBytes: 0 },
   heartbeat: { code: 7, stream: 'control', numbers: { clock: 'f64', echo: 'f64', laidBytes: 'u53' }, limitBytes: 24 },

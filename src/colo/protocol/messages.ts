@@ -12,7 +12,7 @@ import type { PortPolicy } from './port-policy.ts';
  * This program's version of all of it. Sides of different versions refuse each other, and say why: so a frame's head, the version in a
  * hello and the reason in a refusal are what they are in all versions.
  */
-export const protocolVersion = 6;
+export const protocolVersion = 7;
 
 // Pairing, and its end. Stream: control.
 
@@ -56,8 +56,11 @@ export interface Protected {
   readonly kind: 'protected';
 }
 
-/** Why protection ends in order. */
-export type EndReason = 'unprotect' | 'power-off' | 'error';
+/**
+ * Why protection ends in order: an operator of the sender wants that, the guest has ended, the standby's process is about to, or something
+ * does not work.
+ */
+export type EndReason = 'unprotect' | 'power-off' | 'stopped' | 'error';
 
 /** Protection ends in order: who gets this gives up every right to take over in this term. */
 export interface End {
@@ -65,7 +68,12 @@ export interface End {
   readonly reason: EndReason;
   /** Of the process, where the guest has ended. */
   readonly exitCode: number;
+  /** What it is that does not work. Words for a person, of {@link mostReasonLength} at most. */
+  readonly why?: string;
 }
+
+/** UTF-16 units of the reason that an end has. */
+export const mostReasonLength = 256;
 
 /** The answer to `end`: it has given up. */
 export interface Ended {

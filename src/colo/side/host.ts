@@ -35,6 +35,7 @@ export type OwnStatus = Pick<
   | 'compared'
   | 'address'
   | 'survivor'
+  | 'failure'
   | 'epoch'
   | 'checkpoint'
   | 'stops'

@@ -65,7 +65,7 @@ export class StandbyControl extends SideControl {
   /** Has the primary go on without it, in order: nobody has to be asked then. What takes longer than `patienceMs` is not waited for. */
   async leave(patienceMs: number): Promise<void> {
     const deadline = performance.now() + patienceMs;
-    if ((await this.command({ name: 'unprotect' })) !== undefined) return;
+    if ((await this.command({ name: 'unprotect', stops: true })) !== undefined) return;
     while (performance.now() < deadline) {
       const status = await this.status();
       if (status === undefined || status.headline === 'LISTENING') return;

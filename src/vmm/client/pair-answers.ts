@@ -38,6 +38,7 @@ const status = v.object({
   since: count,
   why: text,
   next: v.exactOptional(text),
+  failure: v.exactOptional(text),
   phase: text,
   term: count,
   link: v.exactOptional(

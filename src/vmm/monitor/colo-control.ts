@@ -26,6 +26,8 @@ export interface ColoStatus {
   readonly why: string;
   /** What to do about it, if there is something. */
   readonly next?: string;
+  /** P: protection ended because something failed, here or on the standby, and has not begun again. */
+  readonly failure?: string;
   readonly phase: string;
   readonly term: number;
   /** `plaintext`: by --insecure. */
@@ -180,10 +182,10 @@ export type ColoTopic =
   | 'guest'
   | 'message'; // spec A.9
 
-/** What an operator may ask of a side. `sure`: the operator is the arbiter. */
+/** What an operator may ask of a side. `sure`: the operator is the arbiter. `stops`: for its process is about to end. */
 export type ColoCommand =
   | { readonly name: 'protect' }
-  | { readonly name: 'unprotect' }
+  | { readonly name: 'unprotect'; readonly stops?: true }
   | { readonly name: 'checkpoint' }
   | { readonly name: 'switchover' }
   | { readonly name: 'set-checkpoint-delay'; readonly delayMs: number }

@@ -375,7 +375,13 @@ class PrimaryRig {
     const messages: readonly Message[] = [
       { kind: 'welcome', shape },
       { kind: 'refusal', reason: 'no \u001b[2J' },
-      { kind: 'end', reason: pick(['unprotect', 'power-off', 'error'] as const, random), exitCode: random(300) },
+      { kind: 'end', reason: pick(['unprotect', 'power-off', 'stopped'] as const, random), exitCode: random(300) },
+      {
+        kind: 'end',
+        reason: 'error',
+        exitCode: random(300),
+        ...(random(2) === 0 ? {} : { why: '\u001b[2J'.repeat(random(64)) }),
+      },
       { kind: 'ended' },
       {
         kind: 'heartbeat',

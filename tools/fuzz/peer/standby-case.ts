@@ -333,7 +333,8 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
     else if (random(2) === 0) say({ kind: 'output-left', epoch });
     beat();
   }
-  if (random(4) === 0) say({ kind: 'end', reason: pick(['unprotect', 'power-off', 'error'], random), exitCode: 0 });
+  if (random(4) === 0)
+    say({ kind: 'end', reason: pick(['unprotect', 'power-off', 'stopped', 'error'], random), exitCode: 0 });
   return pieces;
 }
 

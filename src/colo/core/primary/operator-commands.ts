@@ -1,4 +1,5 @@
 import { refusals } from '../commands.ts';
+import { endedHere } from '../end-words.ts';
 import type { Command } from '../events.ts';
 import type { StateMachine } from '../moves.ts';
 import type { Settings } from '../settings.ts';
@@ -79,11 +80,11 @@ export class OperatorCommands {
   #unprotect(): string | undefined {
     const { phase, end } = this.#primary;
     if (phase.state === 'protected') {
-      end.begin('unprotect', 0);
+      end.unprotect();
       return undefined;
     }
     if (!isPairing(phase.state)) return refusals.notProtected;
-    this.#primary.giveUpPairing('asked to end protection');
+    this.#primary.giveUpPairing(endedHere);
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
-import type { EndReason } from '../../protocol/messages.ts';
+import type { End } from '../../protocol/messages.ts';
 import type { Epoch } from '../../protocol/numbers.ts';
+import { bounded, endedHere, whyPeerEnded } from '../end-words.ts';
 import type { StateMachine } from '../moves.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
@@ -15,7 +16,7 @@ export interface Ending {
   /** S was never counted on, and never will be. */
   giveUpPairing(why: string): void;
   /** S has no right to take over: the guest runs on here without it. */
-  goOnAlone(reason: 'request' | 'error'): void;
+  goOnAlone(reason: 'request' | 'error', why: string): void;
 }
 
 /**
@@ -32,7 +33,8 @@ export class OrderlyEnd {
   readonly #primary: Ending;
   /** A guest that has ended, and the epoch behind which nothing comes from it, once that has been captured. */
   #guest: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
-  #reason: EndReason = 'unprotect';
+  /** Why protection is ending, as soon as S has given up its right. */
+  #why: { readonly reason: 'request' | 'error'; readonly text: string } = { reason: 'request', text: endedHere };
 
   constructor(settings: Settings, turn: Turn, primary: Ending) {
     this.#settings = settings;
@@ -69,7 +71,7 @@ export class OrderlyEnd {
   outputLeft(through: Epoch): void {
     const guest = this.#guest;
     if (this.#primary.phase.state === 'protected' && guest?.lastEpoch !== undefined && through >= guest.lastEpoch) {
-      this.begin('power-off', guest.exitCode);
+      this.#begin({ reason: 'power-off', exitCode: guest.exitCode });
     }
   }
 
@@ -79,36 +81,42 @@ export class OrderlyEnd {
    */
   giveUpStandby(why: string): void {
     this.#turn.tell({ kind: 'peer-lost', why });
-    this.begin('error', 0);
+    this.#why = { reason: 'error', text: `the standby was let go: ${why}` };
+    this.#begin({ reason: 'error', exitCode: 0, why: bounded(why) });
+  }
+
+  /** An operator wants that. */
+  unprotect(): void {
+    this.#why = { reason: 'request', text: endedHere };
+    this.#begin({ reason: 'unprotect', exitCode: 0 });
   }
 
   /** S is asked to give up its right. */
-  begin(reason: EndReason, exitCode: number): void {
+  #begin(end: Omit<End, 'kind'>): void {
     this.#primary.phase.move('ending');
-    this.#reason = reason;
     this.#turn.stopTimer('checkpoint');
     this.#turn.stopTimer('disk-log');
-    this.#turn.send({ kind: 'end', reason, exitCode });
+    this.#turn.send({ kind: 'end', ...end });
     this.#turn.startTimer('step', this.#settings.stepMs);
   }
 
   /** S gave up every right to take over: no arbiter is needed. */
   peerGaveUp(): void {
     this.#primary.disconnect();
-    if (!this.exitIfComplete()) this.#primary.goOnAlone(this.#reason === 'error' ? 'error' : 'request');
+    if (!this.exitIfComplete()) this.#goOnAlone(this.#why.reason, this.#why.text);
   }
 
   /** S ends protection: it gave up its right before it said so. */
-  peerEnds(reason: string): void {
+  peerEnds(end: End): void {
     const { phase } = this.#primary;
     if (phase.state === 'handed-over') return; // said before it heard that it is the guest's
     this.#turn.send({ kind: 'ended' });
     if (isPairing(phase.state)) {
-      this.#primary.giveUpPairing(`the standby ended it: ${reason}`);
+      this.#primary.giveUpPairing(whyPeerEnded(end, 'secondary'));
       return;
     }
     this.#primary.disconnect();
-    this.#primary.goOnAlone(reason === 'error' ? 'error' : 'request');
+    this.#goOnAlone(end.reason === 'error' ? 'error' : 'request', whyPeerEnded(end, 'secondary'));
   }
 
   /** Exits if the guest has ended and its last state is S's. @returns whether there is nothing to go on with */
@@ -122,6 +130,11 @@ export class OrderlyEnd {
   /** Exits if the guest has ended, which nobody else is to hear of any more. */
   exitIfEnded(): void {
     if (this.#guest !== undefined) this.#exit(this.#guest.exitCode);
+  }
+
+  #goOnAlone(reason: 'request' | 'error', why: string): void {
+    this.#primary.goOnAlone(reason, why);
+    this.#turn.tell({ kind: 'not-protected', why });
   }
 
   #exit(exitCode: number): void {

@@ -81,7 +81,7 @@ export class Primary {
       checkpoints,
       disconnect,
       giveUpPairing,
-      goOnAlone: (reason) => survival.goOnAlone(reason),
+      goOnAlone: (reason, why) => survival.goOnAlone(reason, why),
     });
     const survival = new Survival(settings, rules, turn, { phase, end, disconnect });
     const handover = new Handover(settings, rules, turn, { phase, checkpoints, consent, end, disconnect });
@@ -295,7 +295,7 @@ export class Primary {
         this.#consent.heard(message);
         return;
       case 'end':
-        this.#end.peerEnds(message.reason);
+        this.#end.peerEnds(message);
         return;
       case 'ended':
         if (this.phase !== 'ending') throw outOfOrder(message.kind, this.#expected);

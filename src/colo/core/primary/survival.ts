@@ -87,11 +87,11 @@ export class Survival {
   }
 
   /** The guest runs on here, and nobody else has a right to it. */
-  goOnAlone(reason: 'request' | 'error'): void {
+  goOnAlone(reason: 'request' | 'error', why: string): void {
     const { phase, end } = this.#primary;
     this.#turn.do({ kind: 'open' }, { kind: 'detach' });
     phase.move('unprotected');
-    this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason, why: 'goes on alone' });
+    this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason, why });
     end.exitIfEnded();
   }
 
@@ -125,7 +125,7 @@ export class Survival {
     this.#failover.swap('require', 'active');
     if (this.#claim.holds) this.#turn.term = this.#claim.term;
     this.#claim.used();
-    this.goOnAlone('request');
+    this.goOnAlone('request', 'the standby is lost');
     this.#failover.swap('active', 'completed');
     this.#failover.swap('completed', 'none');
     this.#turn.tell({ kind: 'survivor', role: 'primary', term: this.#turn.term });

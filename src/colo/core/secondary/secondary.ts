@@ -184,7 +184,9 @@ export class Secondary {
     else if (isLost) {
       this.#lose('an operator says that it is lost', 'network', { byOperator: true, sure: command.sure });
       // Asked twice to end it, it is ended once.
-    } else if (this.phase !== 'leaving') this.#end.leave('unprotect');
+    } else if (command.name === 'unprotect' && this.phase !== 'leaving') {
+      this.#end.leave(command.stops === true ? 'stopped' : 'unprotect');
+    }
   }
 
   // Pairing (spec A.2.1, B.14)
@@ -262,7 +264,7 @@ export class Secondary {
         if (this.#vouching.answer(message)) this.#takeover.consented();
         return;
       case 'end':
-        this.#end.peerEnds(message.reason, message.exitCode);
+        this.#end.peerEnds(message);
         return;
       case 'ended':
         if (this.phase !== 'leaving') throw outOfOrder(message.kind, this.#expected);

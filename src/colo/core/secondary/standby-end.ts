@@ -1,9 +1,7 @@
-import type { EndReason } from '../../protocol/messages.ts';
+import type { End } from '../../protocol/messages.ts';
 import { noCheckpoint } from '../../protocol/numbers.ts';
+import { bounded, endedHere, whyPeerEnded } from '../end-words.ts';
 import { disconnect, quiet, type StandbyParts } from './standing-by.ts';
-
-/** What P cannot bear of an S that is there (src/colo/core/primary/disk-log-watch.ts). */
-const hangs = 'the disk here took nothing while its guest waited for that';
 
 /** How standing by for a P ends, other than by a takeover: in order (spec B.13), or because this side cannot any more. */
 export class StandbyEnd {
@@ -11,6 +9,8 @@ export class StandbyEnd {
   /** P counts on it, and nobody was told that this is over. */
   #protects = false;
   #diskError: string | undefined;
+  /** Why this side gave up its right, if it did. */
+  #left = endedHere;
 
   constructor(parts: StandbyParts) {
     this.#parts = parts;
@@ -27,11 +27,9 @@ export class StandbyEnd {
   }
 
   /** This side gives up its right to take over, and then says so. */
-  leave(reason: EndReason): void {
-    const { settings, turn, phase } = this.#parts;
-    phase.move('leaving');
-    turn.send({ kind: 'end', reason, exitCode: 0 });
-    turn.startTimer('step', settings.stepMs);
+  leave(reason: 'unprotect' | 'stopped'): void {
+    this.#left = reason === 'stopped' ? 'this standby is being stopped' : endedHere;
+    this.#leave({ reason, exitCode: 0 });
   }
 
   /** P has read that, or is silent. */
@@ -39,7 +37,7 @@ export class StandbyEnd {
     const { turn, phase, gathering } = this.#parts;
     if (this.#diskError === undefined) {
       this.#tellOrderlyEnd();
-      this.backToListening('ended in order', true);
+      this.backToListening(this.#left, true);
       return;
     }
     disconnect(turn);
@@ -47,12 +45,13 @@ export class StandbyEnd {
     phase.move('failed');
   }
 
-  peerEnds(reason: EndReason, exitCode: number): void {
+  peerEnds(end: End): void {
     const { turn, phase } = this.#parts;
     turn.send({ kind: 'ended' });
-    if (reason === 'power-off') {
-      turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why: 'the guest has ended' });
-      this.exit(exitCode);
+    const why = whyPeerEnded(end, 'primary');
+    if (end.reason === 'power-off') {
+      turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why });
+      this.exit(end.exitCode);
       return;
     }
     if (phase.state === 'leaving') {
@@ -60,7 +59,7 @@ export class StandbyEnd {
       return;
     }
     this.#tellOrderlyEnd();
-    this.backToListening(`the primary ended it: ${reason === 'error' ? hangs : reason}`, false);
+    this.backToListening(why, false);
   }
 
   /** @param close the connection, which P leaves open */
@@ -86,12 +85,12 @@ export class StandbyEnd {
         // P does not count on it yet, and can say why it never will.
         turn.send({ kind: 'refusal', reason: why });
         turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
-        this.leave('error');
+        this.#leave({ reason: 'error', exitCode: 0, why: bounded(why) });
         return;
       case 'protecting':
         this.#protects = false;
         turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
-        this.leave('error');
+        this.#leave({ reason: 'error', exitCode: 0, why: bounded(why) });
         return;
       case 'listening':
       case 'greeting':
@@ -129,6 +128,13 @@ export class StandbyEnd {
     quiet(turn);
     phase.move('ended');
     turn.do({ kind: 'exit', exitCode });
+  }
+
+  #leave(end: Omit<End, 'kind'>): void {
+    const { settings, turn, phase } = this.#parts;
+    phase.move('leaving');
+    turn.send({ kind: 'end', ...end });
+    turn.startTimer('step', settings.stepMs);
   }
 
   #tellOrderlyEnd(): void {

@@ -1,4 +1,5 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
+import { printable } from '../../../host/console/tell.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
 import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import type { PrimaryConfig } from '../../command/pair-config.ts';
@@ -48,6 +49,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   #attached: ProtectedGuest | undefined;
   #captured: Captured | undefined;
   #lastPeer: string | undefined;
+  /** The failure that ended protection last; undefined: it ended for another reason, or begins anew. */
+  #failure: string | undefined;
   #isSurvivor: boolean;
   readonly #contact: StandbyContact;
   #insists: boolean;
@@ -172,6 +175,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     return {
       ...this.#figures.status(primary.openEpoch, this.#delayMs, this.now),
       ...placeAndMode(this.#config, primary),
+      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
       ...(compared === undefined
         ? {}
         : {
@@ -287,6 +291,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       case 'protected':
         this.#contact.succeeded();
         this.#isSurvivor = false;
+        this.#failure = undefined;
         void this.arbiter.register(notice.term);
         this.become('its standby has all of it');
         this.log.add('protection', `PROTECTED by ${this.link?.peer.host} (term ${notice.term})`, 'protected');
@@ -304,6 +309,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.#isSurvivor = true;
         this.become(`${this.why}; this side may go on alone`);
         this.log.add('protection', `UNPROTECTED, survivor in term ${notice.term}`, 'failover');
+        this.#tryAgain();
         return;
       case 'switched-over':
         this.#insists = false;
@@ -324,8 +330,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.log.addFrequent('checkpoint', () => `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
         return;
       case 'colo-exit':
-        if (this.#primary.phase === 'handed-over') return;
-        if (notice.reason !== 'error' || this.#primary.phase === 'unprotected') this.#tryAgain();
+        if (notice.reason === 'error' && this.#primary.phase === 'unprotected') this.#failure = printable(notice.why);
         return;
       case 'mode':
         this.log.add('protection', `${notice.mode} from epoch ${notice.epoch} on: ${notice.why}`);

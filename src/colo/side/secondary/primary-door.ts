@@ -22,6 +22,8 @@ export interface PrimaryDoorParts {
   readonly machine: PairedMachine;
   readonly lane: Lane;
   readonly log: EventLog;
+  /** This side is as it is for that reason. */
+  readonly why: () => string;
   /** Whoever is connected. */
   readonly link: () => PeerLink | undefined;
   /** Somebody is, from now on. */
@@ -142,9 +144,9 @@ export class PrimaryDoor {
   }
 
   #linked(link: PeerLink): void {
-    const { core, log } = this.#parts;
+    const { core, log, why } = this.#parts;
     if (this.#parts.link() !== undefined || !this.#isFree) {
-      const reason = whyBusy(core.phase, this.#peer);
+      const reason = whyBusy(core.phase, this.#peer, why());
       turnAway(link, 'secondary', core.term, reason);
       log.add('peer', `${link.peer.host} was turned away: ${reason}`);
       return;

@@ -99,6 +99,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       machine: this.#machine,
       lane: this.lane,
       log: this.log,
+      why: () => this.why,
       link: () => this.link,
       adopt: (link) => this.adopt(link),
       drop: (link) => {

@@ -1,4 +1,5 @@
 import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import { bounded } from '../../core/end-words.ts';
 import type { SecondaryPhase } from '../../core/secondary/secondary-phase.ts';
 import type { Term } from '../../protocol/numbers.ts';
 
@@ -22,11 +23,12 @@ export const headlines: Readonly<Record<SecondaryPhase, ColoHeadline>> = {
  * Why a primary that comes is turned away. Always the same words: who insists hears them again and again, and tells of each new one.
  *
  * @param paired whom it stands by for
+ * @param why it is as it is
  */
-export function whyBusy(phase: SecondaryPhase, paired: string | undefined): string {
+export function whyBusy(phase: SecondaryPhase, paired: string | undefined, why: string): string {
   if (phase === 'live') return 'it has taken over, and is the primary now';
   if (phase === 'refused') return 'it was given up, and stands by again once its host is well';
-  if (phase === 'failed') return 'it stands by for nobody any more: end it, and start it again';
+  if (phase === 'failed') return `it stands by for nobody any more (${bounded(why)}): end it, and start it again`;
   return `it stands by for ${paired ?? 'another machine'} already`;
 }
 

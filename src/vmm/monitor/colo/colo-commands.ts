@@ -87,7 +87,8 @@ export const coloCommands: CommandTable = {
     setReplication,
   ),
   'query-xen-replication-status': command({}, async ({ colo }) => {
-    const error = (await colo?.status())?.disk?.error;
+    const status = await colo?.status();
+    const error = status?.disk?.error ?? status?.failure;
     return error === undefined ? { error: false } : { error: true, desc: error };
   }),
   'xen-colo-do-checkpoint': command({}, (monitor) =>

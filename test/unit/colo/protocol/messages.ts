@@ -28,7 +28,7 @@ export const everyMessage: readonly Message[] = [
   { kind: 'welcome', shape },
   { kind: 'refusal', reason: 'its disk is smaller' },
   { kind: 'protected' },
-  { kind: 'end', reason: 'power-off', exitCode: 0 },
+  { kind: 'end', reason: 'error', exitCode: 0, why: 'its disk failed: ENOSPC' },
   { kind: 'ended' },
   { kind: 'heartbeat', clock: 1234.5, echo: Number.NaN, laidBytes: 2 ** 52 },
   { kind: 'checkpoint-wanted', why: 2 },

@@ -16,7 +16,7 @@ const wire: Readonly<Record<MessageKind, readonly [code: number, stream: StreamN
   welcome: [2, 'control', 'secondary', 64 * KiB],
   refusal: [3, 'control', 'both', 8 * KiB],
   protected: [4, 'control', 'primary', 0],
-  end: [5, 'control', 'both', KiB],
+  end: [5, 'control', 'both', 2 * KiB],
   ended: [6, 'control', 'both', 0],
   heartbeat: [7, 'control', 'both', 24],
   'checkpoint-wanted': [8, 'control', 'secondary', 1],
@@ -219,6 +219,9 @@ test('texts and numbers of a greeting have their limits', async (t) => {
     ['end', { reason: 'unprotect', exitCode: 0 }],
     ['end', { reason: 'power-off', exitCode: 3 }],
     ['end', { reason: 'error', exitCode: 1 }],
+    ['end', { reason: 'stopped', exitCode: 0 }],
+    ['end', { reason: 'error', exitCode: 0, why: words(256) }],
+    ['end', { reason: 'error', exitCode: 0, why: '\u0001'.repeat(256) }],
   ] as const) {
     t.equal(spoken(kind, json), 'taken');
   }
@@ -240,6 +243,8 @@ test('texts and numbers of a greeting have their limits', async (t) => {
     ['end', { reason: 'error', exitCode: -1 }],
     ['end', { reason: 'error' }],
     ['end', { reason: 'error', exitCode: 0, more: 1 }],
+    ['end', { reason: 'error', exitCode: 0, why: words(257) }],
+    ['end', { reason: 'error', exitCode: 0, why: 5 }],
   ] as const) {
     t.match(spoken(kind, json), new RegExp(`^invalid message: ${kind}: Invalid`), JSON.stringify(json).slice(0, 80));
   }

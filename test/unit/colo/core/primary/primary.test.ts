@@ -1,6 +1,6 @@
 import { test } from 'tap';
 import { Primary } from '../../../../../src/colo/core/primary/primary.ts';
-import type { Hello } from '../../../../../src/colo/protocol/messages.ts';
+import type { Hello, Message } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
 import { newPrimary, protectedPrimary, settings } from '../scripted.ts';
@@ -208,6 +208,38 @@ test('protection ends in order: S gives up its right, then output is free', asyn
   t.same(primary.on({ kind: 'command', command: { name: 'unprotect' } }), ['send end']);
   t.same(primary.hears({ kind: 'ended' }), ['permit 0', 'close', 'open', 'detach']);
   t.equal(primary.core.term, 3);
+});
+
+test('who ended protection, and why, is what it says then: QEMU hears of an error, or that somebody wanted it', async (t) => {
+  const notices = (effects: readonly { readonly kind: string }[]) => effects.filter(({ kind }) => kind === 'tell');
+  const frame = (message: Message) =>
+    ({ kind: 'frame', frame: { role: 'secondary', term: term(3), message } }) as const;
+  for (const [end, reason, why] of [
+    [{ reason: 'unprotect' }, 'request', 'an operator ended protection on the standby (colo-vmm unprotect)'],
+    [{ reason: 'stopped' }, 'request', 'the standby was stopped'],
+    [{ reason: 'error', why: 'its disk failed: EIO' }, 'error', 'the standby ended protection: its disk failed: EIO'],
+  ] as const) {
+    const effects = protectedPrimary().effects(frame({ kind: 'end', exitCode: 0, ...end }));
+    t.match(notices(effects), [
+      { notice: { kind: 'colo-exit', mode: 'primary', reason, why } },
+      { notice: { kind: 'not-protected', why } },
+    ]);
+  }
+  const asked = protectedPrimary();
+  asked.on({ kind: 'command', command: { name: 'unprotect' } });
+  t.match(notices(asked.effects(frame({ kind: 'ended' }))), [
+    { notice: { kind: 'colo-exit', reason: 'request' } },
+    { notice: { kind: 'not-protected', why: 'an operator ended protection here (colo-vmm unprotect)' } },
+  ]);
+  const hung = protectedPrimary();
+  hung.on({ kind: 'disk-log-full', isFull: true });
+  const full = "the standby's disk log is full, and its disk took nothing for";
+  const [end] = hung.effects({ kind: 'timer', timer: 'disk-log', turned: true }).filter(({ kind }) => kind === 'send');
+  t.match(end, { message: { kind: 'end', reason: 'error', why: new RegExp(`^${full}`) } });
+  t.match(notices(hung.effects(frame({ kind: 'ended' }))), [
+    { notice: { kind: 'colo-exit', reason: 'error' } },
+    { notice: { kind: 'not-protected', why: new RegExp(`^the standby was let go: ${full}`) } },
+  ]);
 });
 
 test('a guest that powers off ends both, once its last answer is out', async (t) => {

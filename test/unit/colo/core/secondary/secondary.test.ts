@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
+import { type Message, protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
 import { gives, hello, newSecondary, protectingSecondary, settings } from '../scripted.ts';
@@ -168,6 +168,44 @@ test('a disk that fails gives up the right to take over, and says so', async (t)
   t.same(secondary.on({ kind: 'disk-failed', error: 'ENOSPC' }), ['send end']);
   t.same(secondary.hears({ kind: 'ended' }), ['close']);
   t.equal(secondary.core.phase, 'failed');
+});
+
+test('a disk that fails while P counts on it: P hears which, and that is all that travels', async (t) => {
+  for (const [error, why] of [
+    ['disk root cannot be written: ENOSPC', 'its disk failed: disk root cannot be written: ENOSPC'],
+    ['x'.repeat(1000), `its disk failed: ${'x'.repeat(238)}\u2026`],
+  ] as const) {
+    const [end] = protectingSecondary().effects({ kind: 'disk-failed', error });
+    t.match(end, { notice: { kind: 'colo-exit', reason: 'error' } });
+    const sent = protectingSecondary()
+      .effects({ kind: 'disk-failed', error })
+      .find((effect) => effect.kind === 'send');
+    t.strictSame(sent?.kind === 'send' && sent.message, { kind: 'end', reason: 'error', exitCode: 0, why });
+  }
+});
+
+test('who ended protection, and why, is what it says then', async (t) => {
+  const told = (effects: readonly { readonly kind: string }[]) =>
+    effects.filter((effect) => effect.kind === 'tell' && JSON.stringify(effect).includes('not-protected'));
+  const frame = (message: Message) => ({ kind: 'frame', frame: { role: 'primary', term: term(3), message } }) as const;
+  for (const [end, why] of [
+    [{ reason: 'unprotect' }, 'an operator ended protection on the primary (colo-vmm unprotect)'],
+    [{ reason: 'error', why: 'its log is full' }, 'the primary ended protection: its log is full'],
+    [{ reason: 'error' }, 'the primary ended protection'],
+  ] as const) {
+    const effects = protectingSecondary().effects(frame({ kind: 'end', exitCode: 0, ...end }));
+    t.match(told(effects), [{ notice: { kind: 'not-protected', why } }]);
+  }
+  for (const [stops, reason, why] of [
+    [undefined, 'unprotect', 'an operator ended protection here (colo-vmm unprotect)'],
+    [true, 'stopped', 'this standby is being stopped'],
+  ] as const) {
+    const secondary = protectingSecondary();
+    const unprotect = { name: 'unprotect', ...(stops === undefined ? {} : { stops }) } as const;
+    const [sent] = secondary.effects({ kind: 'command', command: unprotect });
+    t.match(sent, { message: { kind: 'end', reason } });
+    t.match(told(secondary.effects(frame({ kind: 'ended' }))), [{ notice: { why } }]);
+  }
 });
 
 test('ends with its primary, or is free for another one', async (t) => {

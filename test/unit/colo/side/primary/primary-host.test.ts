@@ -201,6 +201,32 @@ test('who is told to end protection does not try again', async (t) => {
   t.equal(host.status().phase, 'unprotected');
 });
 
+/** A primary that is protected; whom it met. */
+async function protectedBy(t: Test, more: Partial<PrimaryConfig> = {}) {
+  const made = await primary(t, { capture: captured }, more);
+  made.host.start();
+  const met = await made.pair();
+  await until(() => met.received.kinds.includes('vmstate-size'));
+  say(met.link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => made.host.status().headline === 'PROTECTED');
+  return { ...made, ...met };
+}
+
+test('a standby whose disk fails says why it goes, in words that move no cursor; so does the primary, until it is protected again', async (t) => {
+  const { host, link, pair } = await protectedBy(t);
+  say(link, { kind: 'end', reason: 'error', exitCode: 0, why: 'its disk failed:\n\u001b[2JENOSPC' });
+  await until(() => host.status().phase === 'unprotected');
+  const why = 'the standby ended protection: its disk failed: [2JENOSPC';
+  t.match(host.status(), { headline: 'UNPROTECTED', why, failure: why, milestones: { unprotected: 1 } });
+  t.match(host.log.recent(false).at(-1), { topic: 'protection', event: 'unprotected', text: `UNPROTECTED: ${why}` });
+  host.command({ name: 'protect' });
+  const { link: next, received } = await pair();
+  await until(() => received.kinds.includes('vmstate-size'));
+  say(next, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => host.status().headline === 'PROTECTED');
+  t.equal(host.status().failure, undefined);
+});
+
 test('a primary that was frozen does not say that it is protected while its standby may have taken over', async (t) => {
   const { host, pair, leap } = await primary(t, { capture: captured });
   host.start();

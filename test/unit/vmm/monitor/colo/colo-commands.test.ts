@@ -122,6 +122,9 @@ test('an error of the disks is told by the replication status', async (t) => {
   const { client, colo } = paired();
   colo.current = { ...protectedStatus, disk: { logBytes: 0, error: 'root: EIO' } };
   t.strictSame(await client.returned('query-xen-replication-status'), { error: true, desc: 'root: EIO' });
+  const failure = 'the standby ended protection: its disk failed: EIO';
+  colo.current = { ...protectedStatus, headline: 'UNPROTECTED', phase: 'unprotected', failure };
+  t.strictSame(await client.returned('query-xen-replication-status'), { error: true, desc: failure });
 });
 
 test('capabilities that are ours can be set, all others are off', async (t) => {
