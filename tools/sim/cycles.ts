@@ -116,7 +116,8 @@ export class Cycles {
     if (phase === 'refused' || phase === 'failed' || phase === 'ended') return primary;
     if (secondary.frozen) return agenda.now - secondary.unwellSince > waitsForFrozenMs ? primary : undefined;
     // The same one may come back by itself, as a primary that insists tries all the time.
-    if (phase === 'listening' && primary.isSettled) primary.post({ kind: 'command', command: { name: 'protect' } });
+    if (phase === 'listening' && primary.isSettled && primary.primary.insists)
+      primary.post({ kind: 'command', command: { name: 'protect' } });
     return undefined;
   }
 
@@ -148,8 +149,8 @@ export class Cycles {
     if (agenda.now < this.#rivalAsksAt) return;
     this.#rivalAsksAt = agenda.now + this.#random.between(20, 200);
     if (!primary.isWell) return;
-    const { phase } = primary.primary;
-    const why = whyTurnedAway({ phase, insists: true, peerName: 'the standby' }, rules);
+    const { phase, insists } = primary.primary;
+    const why = whyTurnedAway({ phase, insists, peerName: 'the standby' }, rules);
     if (why !== undefined) {
       this.#world.count(`a second standby is turned away: ${phase}`);
       return;

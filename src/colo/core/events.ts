@@ -15,7 +15,7 @@ export type TimerName =
 /** What an operator or the monitor may ask for. */
 export type Command =
   | { readonly name: 'protect' }
-  /** `stops`: of S, whose process is about to end; nobody has anything against protection. */
+  /** `stops`: nobody has anything against protection; S's process is about to end, or P is to be told another standby. */
   | { readonly name: 'unprotect'; readonly stops?: true }
   | { readonly name: 'checkpoint' }
   /** The roles change in order: S is to run the guest, and P's process to end. */

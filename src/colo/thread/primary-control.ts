@@ -78,18 +78,18 @@ export class PrimaryControl extends SideControl {
       if (this.#attached) throw new Error('the last attempt to protect this machine is not undone yet; try again');
     }
     // It tries no more by itself: a pair that it made meanwhile would be torn apart without a word.
-    await this.command({ name: 'unprotect' });
+    const wasSought = (await this.command({ name: 'unprotect', stops: true })) === undefined;
     try {
       await beginTerm(config, this.#holder);
     } catch (error) {
-      if (insists && this.#thread === thread) await this.command({ name: 'protect' });
+      if (wasSought && this.#thread === thread) await this.command({ name: 'protect' });
       throw error;
     }
     if (this.#thread !== thread || this.#attached) throw new Error(refusals.protecting);
     // What it was told before is another standby, perhaps.
     this.#thread = undefined;
     await thread?.close();
-    this.start(config);
+    this.start({ ...config, insists: insists || wasSought });
   }
 
   /**

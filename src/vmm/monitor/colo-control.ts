@@ -182,7 +182,10 @@ export type ColoTopic =
   | 'guest'
   | 'message'; // spec A.9
 
-/** What an operator may ask of a side. `sure`: the operator is the arbiter. `stops`: for its process is about to end. */
+/**
+ * What an operator may ask of a side. `sure`: the operator is the arbiter. `stops`: nobody did, but the standby's process is about to end, or
+ * the primary is to be told another standby.
+ */
 export type ColoCommand =
   | { readonly name: 'protect' }
   | { readonly name: 'unprotect'; readonly stops?: true }

@@ -112,11 +112,11 @@ export class World implements Surroundings {
       (what) => this.count(what),
     );
     const parts = { pair: 'web', shape, settings, rules };
-    if (before === undefined) this.primary = new PrimarySide(this, { ...parts, term: term(1) }, rules);
+    if (before === undefined) this.primary = new PrimarySide(this, { ...parts, insists: true, term: term(1) }, rules);
     else {
       const { survivor } = before;
       const core = survivor instanceof PrimarySide ? survivor.primary : undefined;
-      const options = { ...parts, term: term(survivor.durableTerm) };
+      const options = { ...parts, insists: true, term: term(survivor.durableTerm) };
       this.primary = new PrimarySide(this, options, rules, { ...survivor.retire(), core });
     }
     // A new standby has no term; it takes the primary's.

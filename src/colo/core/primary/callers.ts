@@ -19,5 +19,5 @@ export function whyTurnedAway(
   rules: Rules = specification,
 ): string | undefined {
   if (!rules.mayTakeStandby(phase)) return `it has ${peerName} for that`;
-  return insists ? undefined : 'protection was ended here';
+  return insists ? undefined : 'protection was ended by an operator: colo-vmm protect there begins it again';
 }

@@ -7,6 +7,7 @@ import type { Rules } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import type { Insistence } from './insistence.ts';
 import type { OrderlyEnd } from './orderly-end.ts';
 import type { OutputConsent } from './output-consent.ts';
 import type { PrimaryPhase } from './primary-phase.ts';
@@ -17,6 +18,7 @@ export interface HandingOver {
   readonly phase: StateMachine<PrimaryPhase>;
   readonly checkpoints: Checkpoints;
   readonly consent: OutputConsent;
+  readonly insistence: Insistence;
   readonly end: OrderlyEnd;
   disconnect(): void;
 }
@@ -91,6 +93,7 @@ export class Handover {
       throw new ProtocolError('wrong-epoch', `the peer sent handover-ready of epoch ${epoch}, not ${checkpoints.last}`);
     }
     phase.move('handed-over');
+    this.#primary.insistence.ended();
     if (this.#rules.silentBeforeDone) {
       this.#primary.consent.withdraw();
       this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });

@@ -6,6 +6,7 @@ import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import type { Handover } from './handover.ts';
+import type { Insistence } from './insistence.ts';
 import type { OrderlyEnd } from './orderly-end.ts';
 import { isPairing, type PrimaryPhase, refusalToProtect } from './primary-phase.ts';
 import type { Survival } from './survival.ts';
@@ -16,6 +17,7 @@ export interface Commanded {
   readonly phase: StateMachine<PrimaryPhase>;
   readonly checkpoints: Checkpoints;
   readonly handover: Handover;
+  readonly insistence: Insistence;
   readonly end: OrderlyEnd;
   readonly survival: Survival;
   /** S was never counted on, and never will be. */
@@ -46,7 +48,7 @@ export class OperatorCommands {
       case 'protect':
         return this.#protect();
       case 'unprotect':
-        return this.#unprotect();
+        return this.#unprotect(command.stops === true);
       case 'checkpoint':
         if (phase.state !== 'protected') return refusals.notProtected;
         checkpoints.want('command');
@@ -72,19 +74,23 @@ export class OperatorCommands {
     const refusal = refusalToProtect(phase.state);
     if (refusal !== undefined) return refusal;
     phase.move('connecting');
+    this.#primary.insistence.begun();
     this.#turn.do({ kind: 'connect' });
     this.#turn.startTimer('step', this.#settings.stepMs);
     return undefined;
   }
 
-  #unprotect(): string | undefined {
-    const { phase, end } = this.#primary;
-    if (phase.state === 'protected') {
-      end.unprotect();
-      return undefined;
-    }
-    if (!isPairing(phase.state)) return refusals.notProtected;
-    this.#primary.giveUpPairing(endedHere);
+  #unprotect(isForAnother: boolean): string | undefined {
+    const { phase, insistence, end } = this.#primary;
+    const wasSought = phase.state === 'unprotected' && insistence.isOn;
+    if (phase.state === 'protected') end.unprotect();
+    else if (isPairing(phase.state)) {
+      this.#primary.giveUpPairing(isForAnother ? 'another standby is to protect it' : endedHere);
+    } else if (wasSought) {
+      if (!isForAnother) this.#turn.tell({ kind: 'not-protected', why: endedHere });
+      // Asked twice to end it, it is ended once.
+    } else if (phase.state !== 'ending') return refusals.notProtected;
+    insistence.ended();
     return undefined;
   }
 }

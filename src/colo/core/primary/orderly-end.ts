@@ -5,6 +5,7 @@ import type { StateMachine } from '../moves.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import type { Insistence } from './insistence.ts';
 import { isPairing, type PrimaryPhase } from './primary-phase.ts';
 
 /** The rest of P, as its protection ends in order. */
@@ -12,6 +13,7 @@ export interface Ending {
   /** It is moved on to ending and ended, and read. */
   readonly phase: StateMachine<PrimaryPhase>;
   readonly checkpoints: Checkpoints;
+  readonly insistence: Insistence;
   disconnect(): void;
   /** S was never counted on, and never will be. */
   giveUpPairing(why: string): void;
@@ -111,6 +113,7 @@ export class OrderlyEnd {
     const { phase } = this.#primary;
     if (phase.state === 'handed-over') return; // said before it heard that it is the guest's
     this.#turn.send({ kind: 'ended' });
+    if (end.reason === 'unprotect') this.#primary.insistence.ended();
     if (isPairing(phase.state)) {
       this.#primary.giveUpPairing(whyPeerEnded(end, 'secondary'));
       return;

@@ -13,6 +13,7 @@ import type { Settings } from '../settings.ts';
 import { Turn } from '../turn.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Handover } from './handover.ts';
+import { Insistence } from './insistence.ts';
 import { OperatorCommands } from './operator-commands.ts';
 import { OrderlyEnd } from './orderly-end.ts';
 import { OutputConsent } from './output-consent.ts';
@@ -36,6 +37,8 @@ export interface PrimaryOptions {
   readonly settings: Settings;
   /** Of connections whose output is not compared. */
   readonly flows?: readonly PortPolicy[];
+  /** It looks for a standby by itself before it was ever protected; default false. */
+  readonly insists?: boolean;
   readonly rules?: Rules;
 }
 
@@ -53,6 +56,7 @@ export class Primary {
   readonly #checkpoints: Checkpoints;
   readonly #consent: OutputConsent;
   readonly #handover: Handover;
+  readonly #insistence: Insistence;
   readonly #end: OrderlyEnd;
   readonly #survival: Survival;
   readonly #commands: OperatorCommands;
@@ -60,7 +64,7 @@ export class Primary {
   diskWindow: DiskWindow;
 
   constructor(options: PrimaryOptions) {
-    const { settings, term, rules = specification } = options;
+    const { settings, term, insists = false, rules = specification } = options;
     this.#options = options;
     this.#settings = settings;
     this.#rules = rules;
@@ -76,24 +80,28 @@ export class Primary {
       loaded: (reasons) => this.#loaded(reasons),
     });
     const consent = new OutputConsent(settings, rules, turn, { phase, checkpoints });
+    const insistence = new Insistence(insists);
     const end = new OrderlyEnd(settings, turn, {
       phase,
+      insistence,
       checkpoints,
       disconnect,
       giveUpPairing,
       goOnAlone: (reason, why) => survival.goOnAlone(reason, why),
     });
-    const survival = new Survival(settings, rules, turn, { phase, end, disconnect });
-    const handover = new Handover(settings, rules, turn, { phase, checkpoints, consent, end, disconnect });
+    const survival = new Survival(settings, rules, turn, { phase, insistence, end, disconnect });
+    const handover = new Handover(settings, rules, turn, { phase, checkpoints, consent, insistence, end, disconnect });
     this.#checkpoints = checkpoints;
     this.#consent = consent;
     this.#end = end;
+    this.#insistence = insistence;
     this.#survival = survival;
     this.#handover = handover;
     this.#commands = new OperatorCommands(settings, turn, {
       phase,
       checkpoints,
       handover,
+      insistence,
       end,
       survival,
       giveUpPairing,
@@ -111,6 +119,11 @@ export class Primary {
 
   get term(): Term {
     return this.#turn.term;
+  }
+
+  /** Without a standby it looks for one by itself, again and again. */
+  get insists(): boolean {
+    return this.#insistence.isOn;
   }
 
   /** Output may leave before this, by this side's clock; -Infinity: there is no consent. */
@@ -257,6 +270,7 @@ export class Primary {
   /** S holds a first checkpoint. From this message on P counts on it, and S may take over. */
   #ready(): void {
     this.#phase.move('protected');
+    this.#insistence.succeeded();
     this.#handover.begin();
     this.#turn.send({ kind: 'protected' });
     if (!this.#rules.holdsWhileSeeding) this.#turn.do({ kind: 'hold' });

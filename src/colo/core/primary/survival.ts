@@ -7,6 +7,7 @@ import type { StateMachine } from '../moves.ts';
 import type { Rules } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
+import type { Insistence } from './insistence.ts';
 import type { OrderlyEnd } from './orderly-end.ts';
 import type { PrimaryPhase } from './primary-phase.ts';
 
@@ -14,6 +15,7 @@ import type { PrimaryPhase } from './primary-phase.ts';
 export interface Surviving {
   /** It is moved on to waiting, unprotected and fenced, and read. */
   readonly phase: StateMachine<PrimaryPhase>;
+  readonly insistence: Insistence;
   readonly end: OrderlyEnd;
   disconnect(): void;
 }
@@ -134,6 +136,7 @@ export class Survival {
   #fence(why: string): void {
     this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' }, { kind: 'detach' });
     this.#primary.phase.move('fenced');
+    this.#primary.insistence.ended();
     this.#turn.tell({ kind: 'fenced', why });
     this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason: 'error', why });
   }

@@ -53,7 +53,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   #failure: string | undefined;
   #isSurvivor: boolean;
   readonly #contact: StandbyContact;
-  #insists: boolean;
   readonly #figures = new CheckpointFigures();
   /** Of this protection; a new one begins without. */
   #divergences = new RecentDivergences();
@@ -93,8 +92,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   ) {
     let primary: Primary | undefined;
     super('primary', config, signs, listener, (term) => {
-      const { pair, settings, flows } = config;
-      primary = new Primary({ pair, shape, term, settings, ...(flows === undefined ? {} : { flows }) });
+      const { pair, settings, flows, insists } = config;
+      primary = new Primary({ pair, shape, term, settings, insists, ...(flows === undefined ? {} : { flows }) });
       return primary;
     });
     this.#primary = primary as unknown as Primary;
@@ -107,7 +106,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#engines = engines;
     this.#rings = rings;
     this.#record = record;
-    this.#insists = config.insists;
     this.#delayMs = config.settings.checkpointDelayMs;
     this.#contact = new StandbyContact({
       config,
@@ -143,11 +141,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   }
 
   override command(command: Parameters<Host<PrimaryEvent>['command']>[0]): string | undefined {
-    if (command.name === 'protect') this.#insists = this.#config.insists;
-    if (command.name === 'unprotect') {
-      this.#insists = false;
-      this.#contact.stopTrying();
-    }
+    if (command.name === 'unprotect') this.#contact.stopTrying();
     const refusal = super.command(command);
     if (command.name === 'set-checkpoint-delay' && refusal === undefined) this.#delayMs = command.delayMs;
     return refusal;
@@ -312,7 +306,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.#tryAgain();
         return;
       case 'switched-over':
-        this.#insists = false;
         this.become('the guest was handed over to its standby');
         this.log.add(
           'protection',
@@ -321,7 +314,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         );
         return;
       case 'fenced':
-        this.#insists = false;
         this.become(notice.why);
         this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`, 'fenced');
         return;
@@ -358,7 +350,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const { phase } = this.#primary;
     if (phase === 'waiting') return this.remedy(this.#peerName);
     if (phase === 'unprotected') {
-      if (!this.#insists) return 'colo-vmm protect --standby HOST:PORT ...';
+      if (!this.#primary.insists) return 'colo-vmm protect --standby HOST:PORT ...';
       return howToProtect(this.#config, this.#contact.waits);
     }
     if (phase === 'fenced') return 'end it: colo-vmm stop --force; then make it the standby: colo-vmm standby ...';
@@ -371,8 +363,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   /** A standby asks whether it is wanted. */
   #called(link: PeerLink): void {
-    const { phase } = this.#primary;
-    const reason = whyTurnedAway({ phase, insists: this.#insists, peerName: this.#peerName });
+    const { phase, insists } = this.#primary;
+    const reason = whyTurnedAway({ phase, insists, peerName: this.#peerName });
     if (reason === undefined) {
       this.command({ name: 'protect' });
       return;
@@ -390,7 +382,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   /** Whoever insists tries again until the guest is protected. */
   #tryAgain(): void {
-    if (this.#insists) this.#contact.tryAgain();
+    if (this.#primary.insists) this.#contact.tryAgain();
     else this.#contact.stopTrying();
   }
 

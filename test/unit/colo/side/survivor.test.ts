@@ -125,17 +125,28 @@ test('of two standbys that look for one survivor one is taken, and the other one
   ];
   await until(() => other.status().why.includes('wants no standby'));
   t.match(other.status(), { headline: 'LISTENING', why: /it has .* for that/ });
-  taken.command({ name: 'unprotect' });
+  taken.command({ name: 'unprotect', stops: true });
   await taken.close();
   await until(() => isIt(other));
   t.equal(host.status().headline, 'PROTECTED');
+});
+
+test('a standby whose operator ended protection is not taken again: it is told so, each time that it asks', async (t) => {
+  const { host, at } = await survivor(t);
+  const { host: standby } = await seeker(t, at);
+  await until(() => host.status().headline === 'PROTECTED' && standby.status().headline === 'PROTECTING');
+  t.equal(standby.command({ name: 'unprotect' }), undefined);
+  await until(() => standby.status().why.includes('wants no standby'));
+  t.match(standby.status(), { headline: 'LISTENING', why: /protection was ended by an operator/ });
+  const why = 'an operator ended protection on the standby (colo-vmm unprotect)';
+  t.match(host.status(), { headline: 'UNPROTECTED', why, next: 'colo-vmm protect --standby HOST:PORT ...' });
 });
 
 test('a survivor whose operator ended protection takes nobody', async (t) => {
   const { host, at } = await survivor(t);
   host.command({ name: 'unprotect' });
   const { host: standby } = await seeker(t, at);
-  await until(() => standby.status().why.includes('protection was ended here'));
+  await until(() => standby.status().why.includes('protection was ended by an operator'));
   t.match(standby.status().headline, 'LISTENING');
   t.match(host.status().next, 'colo-vmm protect --standby');
 });

@@ -12,6 +12,9 @@ test('a survivor takes a standby that asks while it has none, and tells the othe
 });
 
 test('one whose protection was ended takes nobody, and says so', (t) => {
-  t.equal(whyTurnedAway({ phase: 'unprotected', insists: false, peerName: 'b' }), 'protection was ended here');
+  t.equal(
+    whyTurnedAway({ phase: 'unprotected', insists: false, peerName: 'b' }),
+    'protection was ended by an operator: colo-vmm protect there begins it again',
+  );
   t.end();
 });

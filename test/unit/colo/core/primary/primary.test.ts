@@ -242,6 +242,50 @@ test('who ended protection, and why, is what it says then: QEMU hears of an erro
   ]);
 });
 
+test('whoever was protected looks for a standby by itself, until an operator of either side ends protection', async (t) => {
+  const insists = (primary: ReturnType<typeof newPrimary>): boolean => primary.core.insists;
+  const unprotect = { kind: 'command', command: { name: 'unprotect' } } as const;
+  const asked = newPrimary();
+  asked.on({ kind: 'command', command: { name: 'protect' } });
+  asked.on({ kind: 'connect-failed', reason: 'ECONNREFUSED' });
+  t.equal(insists(asked), false, 'it never was');
+
+  for (const reason of ['stopped', 'error'] as const) {
+    const left = protectedPrimary();
+    left.hears({ kind: 'end', reason, exitCode: 0 });
+    t.equal(insists(left), true, reason);
+  }
+  const lost = protectedPrimary();
+  lost.on({ kind: 'closed', by: 'peer' });
+  lost.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  lost.on({ kind: 'term-written', term: term(4) });
+  t.equal(insists(lost), true);
+  t.same(lost.on(unprotect), []);
+  t.equal(insists(lost), false, 'it is told to look no more');
+  t.match(lost.on(unprotect), ['refuse unprotect: this machine is not protected']);
+
+  const there = protectedPrimary();
+  there.hears({ kind: 'end', reason: 'unprotect', exitCode: 0 });
+  t.equal(insists(there), false);
+  there.on({ kind: 'command', command: { name: 'protect' } });
+  t.equal(insists(there), true, 'somebody wants it again');
+  const here = protectedPrimary();
+  here.on(unprotect);
+  t.same(here.on(unprotect), [], 'asked twice, it is ended once');
+  here.hears({ kind: 'ended' });
+  t.equal(insists(here), false);
+  const fenced = protectedPrimary();
+  fenced.on({ kind: 'disk-failed', error: 'EIO' });
+  t.equal(insists(fenced), false);
+});
+
+test('another standby is to protect it: that it looks for one no more is nothing that an operator said', async (t) => {
+  const primary = protectedPrimary();
+  primary.hears({ kind: 'end', reason: 'stopped', exitCode: 0 });
+  t.same(primary.effects({ kind: 'command', command: { name: 'unprotect', stops: true } }), []);
+  t.equal(primary.core.insists, false);
+});
+
 test('a guest that powers off ends both, once its last answer is out', async (t) => {
   const primary = protectedPrimary();
   t.same(primary.on({ kind: 'guest-ended', exitCode: 0 }), ['send checkpoint-request 1', 'capture 1']);

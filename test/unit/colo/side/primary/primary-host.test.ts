@@ -195,7 +195,9 @@ test('who is told to end protection does not try again', async (t) => {
   link.destroy();
   while (host.status().phase !== 'unprotected') await new Promise(setImmediate);
   t.match(host.status().next, 'it is tried again');
-  host.command({ name: 'unprotect' });
+  t.equal(host.command({ name: 'unprotect' }), undefined, 'there is something to end');
+  t.match(host.status().why, 'an operator ended protection here');
+  t.match(host.command({ name: 'unprotect' }), 'not protected');
   t.match(host.status().next, 'colo-vmm protect');
   mock.timers.tick(60_000);
   t.equal(host.status().phase, 'unprotected');
@@ -225,6 +227,39 @@ test('a standby whose disk fails says why it goes, in words that move no cursor;
   say(next, { kind: 'checkpoint-ready', epoch: epoch(0) });
   await until(() => host.status().headline === 'PROTECTED');
   t.equal(host.status().failure, undefined);
+});
+
+test('a guest that was protected is protected again by itself, however that began, until an operator of either side ends it', async (t) => {
+  const first = await primary(t, {}, { insists: false });
+  first.host.start();
+  (await first.pair()).link.destroy();
+  await until(() => first.host.status().phase === 'unprotected');
+  t.match(first.host.status().next, 'colo-vmm protect', 'a first attempt that fails is the only one');
+
+  const { host, link, met } = await protectedBy(t, { insists: false });
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const turns = async (holds: () => boolean): Promise<void> => {
+    while (!holds()) await new Promise(setImmediate);
+  };
+  say(link, { kind: 'end', reason: 'stopped', exitCode: 0 });
+  await turns(() => host.status().phase === 'unprotected');
+  t.match(host.status(), { why: 'the standby was stopped', next: /it is tried again/ });
+  mock.timers.tick(60_000);
+  await turns(() => met[1]?.received.kinds.includes('hello') ?? false);
+  mock.timers.reset();
+  const again = met[1] as Met;
+  say(again.link, { kind: 'welcome', shape });
+  await until(() => again.received.kinds.includes('vmstate-size'));
+  say(again.link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => host.status().headline === 'PROTECTED');
+
+  mock.timers.enable({ apis: ['setTimeout'] });
+  say(again.link, { kind: 'end', reason: 'unprotect', exitCode: 0 });
+  await turns(() => host.status().phase === 'unprotected');
+  t.match(host.status(), { why: /on the standby/, next: 'colo-vmm protect --standby HOST:PORT ...' });
+  mock.timers.tick(60_000);
+  t.equal(host.status().phase, 'unprotected');
 });
 
 test('a primary that was frozen does not say that it is protected while its standby may have taken over', async (t) => {
