@@ -188,7 +188,7 @@ export abstract class Host<E extends { readonly kind: string }> {
     this.#pumping = true;
     try {
       for (let next = this.#inbox.shift(); next !== undefined && !this.#ended; next = this.#inbox.shift()) {
-        if (isDiskFailure(next)) this.#diskFailed(next.error);
+        if (isDiskFailure(next)) this.#tellDiskFailure(next.error);
         for (const effect of this.core.handle(next, this.now)) this.#execute(effect);
         if (next.kind === 'closed') this.#destroyEnded();
         if (this.headline === this.#headline) continue;
@@ -212,6 +212,16 @@ export abstract class Host<E extends { readonly kind: string }> {
     this.#refusal = undefined;
     this.post({ kind: 'command', command });
     return this.#refusal;
+  }
+
+  /**
+   * A disk of this side has failed.
+   *
+   * @param counts something is to be done about it; else it is told: a guest that runs alone stays where it is
+   */
+  diskFailed(error: string, counts: boolean): void {
+    if (counts) this.post({ kind: 'disk-failed', error });
+    else this.#tellDiskFailure(error);
   }
 
   /** Resolves when nothing is written any more. */
@@ -303,7 +313,7 @@ export abstract class Host<E extends { readonly kind: string }> {
   }
 
   /** A disk that fails once fails for each request. */
-  #diskFailed(error: string): void {
+  #tellDiskFailure(error: string): void {
     if (error === this.#diskError) return;
     this.#diskError = error;
     this.log.add('disk', error, 'disk-error');

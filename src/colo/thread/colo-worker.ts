@@ -53,7 +53,7 @@ export function threadMain(): void {
     endRecording: () => record?.close(),
     guestReset: () => host?.post({ kind: 'guest-reset' } as never),
     guestEnded: ({ exitCode }) => host?.post({ kind: 'guest-ended', exitCode }),
-    diskFailed: ({ error }) => host?.post({ kind: 'disk-failed', error }),
+    diskFailed: ({ error, counts }) => host?.diskFailed(error, counts),
   };
   const parts = { shape: birth.shape, signs, record };
   if (birth.role === 'primary') {

@@ -55,9 +55,9 @@ export class PrimaryControl extends SideControl {
     this.#notice = notice;
     machine.events.listen((event) => {
       if (event.kind === 'reset') this.#thread?.calls.tell('guestReset', undefined);
-      if (event.kind === 'disk-failure' && event.failure.operation !== 'read' && this.#attached) {
+      if (event.kind === 'disk-failure' && event.failure.operation !== 'read') {
         const { disk, reason } = event.failure;
-        this.#thread?.calls.tell('diskFailed', { error: cannotBeWritten(disk, reason) });
+        this.#thread?.calls.tell('diskFailed', { error: cannotBeWritten(disk, reason), counts: this.#attached });
       }
     });
   }

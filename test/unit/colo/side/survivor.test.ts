@@ -142,6 +142,17 @@ test('a standby whose operator ended protection is not taken again: it is told s
   t.match(host.status(), { headline: 'UNPROTECTED', why, next: 'colo-vmm protect --standby HOST:PORT ...' });
 });
 
+test('a survivor whose disk fails says so, once, and goes on: there is nobody who could instead', async (t) => {
+  const { host } = await survivor(t);
+  for (const _ of [1, 2]) host.diskFailed('disk root cannot be written: ENOSPC', false);
+  const told = host.log.recent(false).filter(({ event }) => event === 'disk-error');
+  t.match(told, [{ topic: 'disk', text: 'disk root cannot be written: ENOSPC' }]);
+  t.equal(told.length, 1);
+  t.match(host.status(), { headline: 'UNPROTECTED', milestones: { 'disk-error': 1 } });
+  host.diskFailed('disk root cannot be written: EIO', false);
+  t.match(host.status().milestones, { 'disk-error': 2 }, 'that is another failure');
+});
+
 test('a survivor whose operator ended protection takes nobody', async (t) => {
   const { host, at } = await survivor(t);
   host.command({ name: 'unprotect' });
