@@ -144,7 +144,7 @@ Examples:
 
 export const statusHelp = `
 Of a machine in a pair, the first line says whether its guest is safe: PROTECTED, PROTECTING (the standby's word for the same),
-PAIRING, LISTENING, UNPROTECTED, WAITING, FENCED or ENDED. docs/operating.md has what each line means, and what to do.
+PAIRING, LISTENING, UNPROTECTED, WAITING, TAKEOVER, FENCED or ENDED. docs/operating.md has what each line means, and what to do.
 
 Examples:
   colo-vmm status --watch

@@ -81,6 +81,7 @@ export class Totals implements Sums {
         'leaving',
         'taking-over',
         'claiming',
+        'going-live',
         'live',
         'refused',
         'failed',

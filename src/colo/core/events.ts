@@ -95,6 +95,8 @@ export type SecondaryEvent =
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
   /** The guest runs, from this checkpoint (effect `start`). */
   | { readonly kind: 'started'; readonly epoch: Epoch }
+  /** A takeover is done: the guest runs here (effect `resume-guest`). */
+  | { readonly kind: 'guest-runs' }
   /** Half of the room that there is for its guest's own (comparing) is taken, or more. */
   | { readonly kind: 'own-room-half'; readonly of: OwnRoom }
   /** Bytes of committed writes laid down on the disk, since pairing. */
@@ -186,6 +188,9 @@ export type Notice =
   | { readonly kind: 'protected'; readonly term: Term }
   | { readonly kind: 'not-protected'; readonly why: string }
   | { readonly kind: 'peer-lost'; readonly why: string }
+  /** S: nobody else has a right to the guest, which is about to run here. `fromLoss`: for P was lost, else P hands it over. */
+  | { readonly kind: 'takes-over'; readonly term: Term; readonly fromLoss: boolean }
+  /** The guest runs here, alone. */
   | { readonly kind: 'survivor'; readonly role: Role; readonly term: Term }
   /** P: the guest is S's from now on. S: it is this side's, and nobody was lost. */
   | { readonly kind: 'switched-over'; readonly role: Role; readonly term: Term }

@@ -134,5 +134,8 @@ export type ColoCalls = {
   readonly guestReset: { readonly given: Nothing; readonly answer: Nothing };
   readonly guestEnded: { readonly given: { readonly exitCode: number }; readonly answer: Nothing };
   /** `counts`: while there is somebody who could go on instead, or is about to be. */
-  readonly diskFailed: { readonly given: { readonly error: string; readonly counts: boolean }; readonly answer: Nothing };
+  readonly diskFailed: {
+    readonly given: { readonly error: string; readonly counts: boolean };
+    readonly answer: Nothing;
+  };
 };

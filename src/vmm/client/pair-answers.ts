@@ -16,7 +16,7 @@ const text = v.string();
 /** All of them, the safest first. */
 export const headlines = [
   ...(['PROTECTED', 'PROTECTING', 'PAIRING', 'LISTENING'] as const),
-  ...(['UNPROTECTED', 'WAITING', 'FENCED', 'ENDED'] as const),
+  ...(['UNPROTECTED', 'TAKEOVER', 'WAITING', 'FENCED', 'ENDED'] as const),
 ] satisfies readonly ColoHeadline[];
 
 const topics = [

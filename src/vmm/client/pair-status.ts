@@ -71,6 +71,7 @@ function placeOf({ role, headline, survivor, link, address, term, held }: ColoSt
       role === 'primary'
         ? `primary, here; the guest runs on, its output is held (${held?.packets ?? 0} packets)`
         : 'standby, here; it may not take over yet',
+    TAKEOVER: `standby, here; the guest is about to run; term ${term}`,
     FENCED:
       role === 'primary'
         ? 'was primary, here; the guest is stopped'

@@ -6,6 +6,7 @@ export type ColoHeadline =
   | 'LISTENING' // S: nobody there to protect
   | 'UNPROTECTED' // the guest runs alone
   | 'WAITING' // the peer is lost, and nobody has said who may go on
+  | 'TAKEOVER' // S: it goes on, and the guest does not run here yet
   | 'FENCED' // the other side went on
   | 'ENDED';
 
@@ -162,7 +163,7 @@ export type ColoMilestone =
   | 'protected' // the standby can take over; on the standby: it can
   | 'unprotected' // not any more, or not yet
   | 'peer-lost' // and nobody has said yet who goes on
-  | 'failover' // the peer was lost, and this side goes on alone
+  | 'failover' // the peer was lost, and the guest runs here alone
   | 'switchover' // the guest changed sides in order
   | 'fenced' // the other side goes on; the guest is stopped here
   | 'arbiter-lost'

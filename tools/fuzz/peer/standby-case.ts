@@ -36,7 +36,7 @@ export interface CaseWatcher {
 }
 
 /** How a standby may be when nobody says anything any more. */
-const decided: readonly string[] = ['listening', 'claiming', 'live', 'refused', 'failed', 'ended'];
+const decided: readonly string[] = ['listening', 'claiming', 'going-live', 'live', 'refused', 'failed', 'ended'];
 
 /** A real standby, and a primary that is honest until it is not. */
 export async function standbyCase(ground: PeerGround, random: Random, watcher: CaseWatcher): Promise<void> {

@@ -10,6 +10,7 @@ export type SecondaryPhase =
   | 'taking-over' // P hands the guest over, in order
   | 'leaving' // it gave up its right to take over, and said so
   | 'claiming' // P is lost: consent runs out, the arbiter is asked
+  | 'going-live' // nobody else has a right to the guest, which does not run here yet
   | 'live' // it is the guest's machine now
   | 'refused' // the arbiter gave the next term to P
   | 'failed' // it cannot take over any more
@@ -21,9 +22,10 @@ export const secondaryMoves: Moves<SecondaryPhase> = {
   seeding: ['ready', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
   ready: ['protecting', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
   protecting: ['taking-over', 'claiming', 'listening', 'leaving', 'failed', 'ended'],
-  'taking-over': ['live', 'claiming', 'listening', 'failed', 'ended'],
+  'taking-over': ['going-live', 'claiming', 'listening', 'failed', 'ended'],
   leaving: ['listening', 'failed', 'ended'],
-  claiming: ['live', 'refused', 'failed', 'ended'],
+  claiming: ['going-live', 'refused', 'failed', 'ended'],
+  'going-live': ['live', 'ended'],
   live: ['ended'],
   refused: ['ended'],
   failed: ['ended'],

@@ -135,6 +135,9 @@ export class Secondary {
       case 'started':
         this.#gathering.started(event.epoch);
         return;
+      case 'guest-runs':
+        if (this.phase === 'going-live') this.#takeover.runs();
+        return;
       case 'own-room-half':
         if (this.#gathering.guest === 'running' && this.phase === 'protecting') {
           this.#turn.send({ kind: 'checkpoint-wanted', why: wantedFor[event.of] });
@@ -160,6 +163,8 @@ export class Secondary {
         if (this.phase === 'greeting') this.#end.backToListening('the term cannot be written', true);
         return; // in a claim, and when the guest is handed over, the alarm tries again
       case 'guest-ended':
+        // Of a checkpoint's guest it may be known before it runs again.
+        if (this.phase === 'going-live') this.#takeover.runs();
         if (this.phase === 'live') this.#end.exit(event.exitCode);
         // Spec B.13: that is divergence, unless P's ends too, and then P says so.
         else if (this.#gathering.guest === 'running' && this.phase === 'protecting') {
@@ -370,6 +375,7 @@ export class Secondary {
   #lose(why: string, by: 'peer' | 'network', operator: OperatorWord = { byOperator: false, sure: false }): void {
     switch (this.phase) {
       case 'listening':
+      case 'going-live':
       case 'live':
       case 'refused':
       case 'failed':

@@ -1,7 +1,13 @@
 import type { End } from '../../protocol/messages.ts';
 import { noCheckpoint } from '../../protocol/numbers.ts';
 import { bounded, endedHere, whyPeerEnded } from '../end-words.ts';
+import type { SecondaryPhase } from './secondary-phase.ts';
 import { disconnect, quiet, type StandbyParts } from './standing-by.ts';
+
+/** Whatever fails of its standing by then does not end this side. */
+function isOver(phase: SecondaryPhase): boolean {
+  return phase === 'going-live' || phase === 'live' || phase === 'ended' || phase === 'refused' || phase === 'failed';
+}
 
 /** How standing by for a P ends, other than by a takeover: in order (spec B.13), or because this side cannot any more. */
 export class StandbyEnd {
@@ -99,6 +105,7 @@ export class StandbyEnd {
         this.fail(why);
         return;
       case 'leaving':
+      case 'going-live':
       case 'live':
       case 'refused':
       case 'failed':
@@ -113,7 +120,7 @@ export class StandbyEnd {
   fail(why: string): void {
     const { turn, phase, gathering } = this.#parts;
     const { state } = phase;
-    if (state === 'live' || state === 'ended' || state === 'refused' || state === 'failed') return;
+    if (isOver(state)) return;
     disconnect(turn);
     gathering.endGuest();
     turn.stopTimer('consent');

@@ -20,6 +20,7 @@ export class Takeover {
   readonly #failover = newFailover();
   #consent: ConsentGiven;
   #claim: Claim;
+  #how: 'survivor' | 'switched-over' = 'survivor';
 
   constructor(parts: StandbyParts) {
     this.#parts = parts;
@@ -131,7 +132,7 @@ export class Takeover {
   }
 
   /**
-   * Spec A.4, B.12, B.15: state, clock, kept output out, kept input in, guest on. A guest that runs already (comparing) goes on
+   * Spec A.4, B.12, B.15, in steps that take their time: state, clock, kept output out, kept input in, guest on. A guest that runs already (comparing) goes on
    * where it is: what it said is out before anything new, and what it has not been given yet comes first.
    */
   #live(standsAt: Epoch, term: Term, how: 'survivor' | 'switched-over'): void {
@@ -150,9 +151,17 @@ export class Takeover {
     }
     turn.do({ kind: 'replay-input', epoch: standsAt }, { kind: 'resume-guest' });
     turn.stopTimer('consent');
+    this.#how = how;
+    phase.move('going-live');
+    turn.tell({ kind: 'takes-over', term, fromLoss: how === 'survivor' });
+  }
+
+  /** All of that is done. */
+  runs(): void {
+    const { turn, phase } = this.#parts;
     phase.move('live');
     this.#failover.swap('active', 'completed');
-    turn.tell({ kind: how, role: 'secondary', term });
+    turn.tell({ kind: this.#how, role: 'secondary', term: turn.term });
     turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why: 'took over' });
   }
 

@@ -10,6 +10,7 @@ export const tones: Readonly<Record<Word, Tone>> = {
   LISTENING: 'quiet',
   UNPROTECTED: 'alarm',
   WAITING: 'stopped',
+  TAKEOVER: 'busy',
   FENCED: 'stopped',
   ENDED: 'quiet',
   'NO PAIR': 'quiet',

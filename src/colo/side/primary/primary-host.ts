@@ -299,6 +299,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.become(notice.why);
         this.log.add('peer', notice.why, 'peer-lost');
         return;
+      case 'takes-over':
+        return; // it is the other side that does
       case 'survivor':
         this.#isSurvivor = true;
         this.become(`${this.why}; this side may go on alone`);

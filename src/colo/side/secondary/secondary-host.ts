@@ -301,8 +301,16 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.become(notice.why);
         this.log.add('peer', notice.why, 'peer-lost');
         return;
+      case 'takes-over': {
+        const { peer } = this.#door;
+        this.become(notice.fromLoss ? `${peer} was lost: ${this.why}` : `${peer} handed the guest over`);
+        this.log.add(
+          'takeover',
+          `this side takes over, from epoch ${this.#secondary.received}, in term ${notice.term}`,
+        );
+        return;
+      }
       case 'survivor':
-        this.become(`${this.#door.peer} was lost: ${this.why}`);
         this.log.add(
           'takeover',
           `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
@@ -310,7 +318,6 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         );
         return;
       case 'switched-over':
-        this.become(`${this.#door.peer} handed the guest over`);
         this.log.add(
           'takeover',
           `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
@@ -363,6 +370,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     if (phase === 'refused') {
       return `nothing: it stands by again in ${this.#recovery.seconds} s, if its host is well`;
     }
+    if (phase === 'going-live') return `nothing: ${this.#steps.doing}, then the guest runs here`;
     if (phase === 'failed') return 'end it, and start it again: colo-vmm standby ...';
     return undefined;
   }

@@ -85,6 +85,7 @@ function whyNoBackup({ phase, disks }: BackedUp): string | undefined {
     case 'taking-over':
     case 'leaving':
     case 'claiming':
+    case 'going-live':
     case 'refused':
     case 'failed':
     case 'ended':

@@ -13,6 +13,7 @@ export const headlines: Readonly<Record<SecondaryPhase, ColoHeadline>> = {
   leaving: 'PROTECTING',
   'taking-over': 'PROTECTING',
   claiming: 'WAITING',
+  'going-live': 'TAKEOVER',
   live: 'UNPROTECTED',
   refused: 'FENCED',
   failed: 'ENDED',
@@ -26,6 +27,7 @@ export const headlines: Readonly<Record<SecondaryPhase, ColoHeadline>> = {
  * @param why it is as it is
  */
 export function whyBusy(phase: SecondaryPhase, paired: string | undefined, why: string): string {
+  if (phase === 'going-live') return 'it is taking over';
   if (phase === 'live') return 'it has taken over, and is the primary now';
   if (phase === 'refused') return 'it was given up, and stands by again once its host is well';
   if (phase === 'failed') return `it stands by for nobody any more (${bounded(why)}): end it, and start it again`;

@@ -38,9 +38,15 @@ export class TakeoverSteps {
   #endedWith: number | undefined;
   /** A step failed: nothing more is done with the machine. */
   #isLost = false;
+  #doing = 'it begins';
 
   constructor(side: TakingOver) {
     this.#side = side;
+  }
+
+  /** What is being done, for a person. */
+  get doing(): string {
+    return this.#doing;
   }
 
   /** Device state into the machine, whose RAM is in place. */
@@ -111,6 +117,7 @@ export class TakeoverSteps {
       }
       await calls.call('resume', undefined);
       log.add('speaking', 'the guest runs here');
+      post({ kind: 'guest-runs' });
       attached.pages.close();
       attached.disks.close();
       speaks(attached);
@@ -118,8 +125,10 @@ export class TakeoverSteps {
   }
 
   async #takeDisks(attached: Attachment): Promise<void> {
+    this.#doing = 'what its disks were sent is laid down';
     await attached.disks.handOver();
     await this.#keepChanges(attached);
+    this.#doing = 'state and packets are given to it';
   }
 
   /** What this side's guest writes is to be found again. A takeover does not fail of it: then all is compared, the next time. */

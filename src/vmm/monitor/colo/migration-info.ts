@@ -17,6 +17,7 @@ const ofPhases: Readonly<Record<string, MigrationStatus>> = {
   leaving: 'colo',
   waiting: 'colo',
   claiming: 'colo',
+  'going-live': 'colo',
   failed: 'failed',
   refused: 'failed',
 };

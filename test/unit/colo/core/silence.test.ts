@@ -172,6 +172,9 @@ class Conversation {
       case 'commit-disk':
         this.#post(role, { kind: 'disk-committed', epoch: effect.epoch });
         return;
+      case 'resume-guest':
+        this.#post(role, { kind: 'guest-runs' });
+        return;
       default:
     }
   }

@@ -96,6 +96,11 @@ for (const [what, status, first] of [
     'WAITING since 14:02:11 (2 h 10 min)        standby, here; it may not take over yet',
   ],
   [
+    'a standby that takes over',
+    { ...standby, headline: 'TAKEOVER', term: 2 },
+    'TAKEOVER since 14:02:11 (2 h 10 min)       standby, here; the guest is about to run; term 2',
+  ],
+  [
     'a primary whose pair went on elsewhere',
     { ...bare, headline: 'FENCED' },
     'FENCED since 14:02:11 (2 h 10 min)         was primary, here; the guest is stopped',

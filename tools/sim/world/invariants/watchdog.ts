@@ -68,6 +68,10 @@ export class Watchdog {
   }
 
   told(role: Role, notice: Notice): void {
+    const isSurvivor = notice.kind === 'survivor' || notice.kind === 'switched-over';
+    if (isSurvivor && role === 'secondary' && !this.#world.secondary.live) {
+      throw new Violation('C.5', 'the secondary says that its guest runs, and it does not');
+    }
     if (notice.kind === 'protected') this.#protectedSince ??= this.#world.agenda.now;
     // It let its peer go; if it has one again, that is another connection.
     const isOver = notice.kind === 'not-protected' || notice.kind === 'peer-lost' || notice.kind === 'fenced';

@@ -159,6 +159,7 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
       case 'resume-guest':
         this.#goLive();
         this.#replicaGuest.resume();
+        if (!this.guest.ended) this.post({ kind: 'guest-runs' });
         return;
       default:
         throw new Error(`a secondary has no effect ${effect.kind}`);

@@ -1,4 +1,5 @@
 import { test } from 'tap';
+import type { Notice } from '../../../../../src/colo/core/events.ts';
 import { type Message, protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
@@ -95,6 +96,8 @@ test('takes over when P is silent: with consent run out, the yes, and the term o
   t.same(secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' }), ['write-term 4']);
   t.same(secondary.on({ kind: 'term-written', term: term(4) }), [], 'P may still release');
   t.same(kinds(secondary.rings('consent', settings.leaseMs)), takeover);
+  t.equal(secondary.core.phase, 'going-live');
+  t.same(secondary.on({ kind: 'guest-runs' }), []);
   t.equal(secondary.core.phase, 'live');
   t.equal(secondary.core.term, 4);
 });
@@ -243,8 +246,33 @@ test('a guest that is handed over: the next term on disk, and nothing is said be
     'replay-input 0',
     'resume-guest',
   ]);
+  secondary.on({ kind: 'guest-runs' });
   t.equal(secondary.core.phase, 'live');
   t.equal(secondary.core.term, 4);
+});
+
+test('that it is the survivor is said when its guest runs, and not before', async (t) => {
+  const told = (effects: readonly { readonly kind: string }[]) =>
+    effects.flatMap((effect) => (effect.kind === 'tell' && 'notice' in effect ? [(effect.notice as Notice).kind] : []));
+  const secondary = protectingSecondary();
+  secondary.on({ kind: 'closed', by: 'peer' });
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(told(secondary.effects({ kind: 'term-written', term: term(4) })), ['takes-over']);
+  t.equal(secondary.core.phase, 'going-live');
+  const lost = { kind: 'command', command: { name: 'lost-heartbeat', sure: false } } as const;
+  t.same(secondary.on(lost), ['refuse lost-heartbeat: COLO failover is already activated']);
+  t.same(secondary.on({ kind: 'disk-failed', error: 'EIO' }), [], 'the step that needs the disk fails');
+  t.same(told(secondary.effects({ kind: 'guest-runs' })), ['survivor', 'colo-exit']);
+  t.equal(secondary.core.phase, 'live');
+  t.same(secondary.on({ kind: 'guest-runs' }), []);
+
+  const ended = protectingSecondary();
+  ended.hears({ kind: 'handover', epoch: e(0) });
+  ended.on({ kind: 'term-written', term: term(4) });
+  ended.hears({ kind: 'handover-done', epoch: e(0) });
+  const effects = ended.effects({ kind: 'guest-ended', exitCode: 3 });
+  t.same(told(effects), ['switched-over', 'colo-exit']);
+  t.match(effects.at(-1), { kind: 'exit', exitCode: 3 }, 'the guest of its checkpoint had ended');
 });
 
 test('a P that is lost before it is done is taken over from as ever: the arbiter is asked', async (t) => {

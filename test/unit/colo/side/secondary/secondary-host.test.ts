@@ -127,6 +127,32 @@ test('a primary of another version reads why it is refused, whatever else it say
   }
 });
 
+test('while a takeover is under way it says so, and nobody is told that it is over before the guest runs', async (t) => {
+  let revive: () => void = () => {};
+  const { host, machine, connect } = await standby(t, {
+    revive: () =>
+      new Promise((resolve) => {
+        revive = () => resolve({ loadMs: 0, movedMs: 0 });
+      }),
+  });
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  link.destroy();
+  await until(() => host.status().phase === 'claiming');
+  host.command({ name: 'failover', sure: false });
+  await until(() => machine.called.includes('revive'));
+  const under = host.status();
+  t.match(under, { headline: 'TAKEOVER', why: /was lost/, next: /then the guest runs here/ });
+  t.equal(under.survivor, undefined);
+  t.notOk(under.milestones?.failover, 'no hook says that this side goes on');
+  revive();
+  await until(() => machine.called.includes('succeed'));
+  t.match(host.status(), { headline: 'UNPROTECTED', survivor: true, milestones: { failover: 1 } });
+});
+
 test('a guest that is handed over runs here without anybody being asked, in a term that is on disk', async (t) => {
   const { host, machine, connect, stateDirectory } = await standby(t, {});
   const { link, received } = await connect();
