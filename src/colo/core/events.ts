@@ -97,7 +97,7 @@ export type SecondaryEvent =
   | { readonly kind: 'started'; readonly epoch: Epoch }
   /** A takeover is done: the guest runs here (effect `resume-guest`). */
   | { readonly kind: 'guest-runs' }
-  /** Half of the room that there is for its guest's own (comparing) is taken, or more. */
+  /** Half of the room that there is for its guest's own (comparing) is taken, or more; of connections, all. */
   | { readonly kind: 'own-room-half'; readonly of: OwnRoom }
   /** Bytes of committed writes laid down on the disk, since pairing. */
   | { readonly kind: 'disk-laid'; readonly bytes: number }
@@ -105,9 +105,9 @@ export type SecondaryEvent =
 
 /**
  * Room of a guest that runs beside P's. `output`: what it said and P did not confirm. `input`: what P's guest got and it has not
- * taken. `disk`: what it wrote to disks.
+ * taken. `disk`: what it wrote to disks. `connections`: those that can have P's numbers; P waits for what one that cannot would say.
  */
-export type OwnRoom = 'output' | 'input' | 'disk';
+export type OwnRoom = 'output' | 'input' | 'disk' | 'connections';
 
 /** What a core wants done, in this order. Nothing is done in between that the core does not know. */
 export type Effect =

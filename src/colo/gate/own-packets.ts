@@ -233,8 +233,9 @@ export class OwnPackets {
       }
       const packet = Uint8Array.from(ring.bytes.subarray(offset, offset + length));
       ring.giveBack();
-      // One that could not go on with P's numbers is nobody's: P's own waits for a checkpoint.
+      // One that could not go on with P's numbers is nobody's: P's own waits for a checkpoint, in vain for this one's like.
       if (!this.#translator.outgoing(card, packet, 0, length, now())) {
+        this.#ask('connections');
         this.#record('dropped', card, tag, "the primary's numbers of its connection are not known", packet);
         continue;
       }

@@ -10,10 +10,13 @@ export interface Flow {
   readonly index: number;
 }
 
+const inUse = 0;
+const retired = 1;
+
 /**
- * Connections by their keys, a bounded number of them. When all places are taken, the one that was unused longest goes, if it may:
- * a place with something that must not be forgotten is kept. Objects are made as places are first used; nothing is allocated
- * after that.
+ * Connections by their keys, a bounded number of them. When all places are taken, the one goes that has been retired longest; if there
+ * is none, the one that was unused longest, if it may: a place with something that must not be forgotten is kept. Objects are
+ * made as places are first used; nothing is allocated after that.
  */
 export class FlowTable<F extends Flow> {
   /** Of all places, side by side. */
@@ -26,18 +29,20 @@ export class FlowTable<F extends Flow> {
   readonly #buckets: Int32Array;
   readonly #next: Int32Array;
   readonly #bucketOf: Int32Array;
-  /** All that are in use, the one used last first. */
+  /** All that are in use, and all that have retired: of each the one used last first. */
   readonly #newer: Int32Array;
   readonly #older: Int32Array;
-  #newest = none;
-  #oldest = none;
+  readonly #listOf: Uint8Array;
+  readonly #newest = new Int32Array(2).fill(none);
+  readonly #oldest = new Int32Array(2).fill(none);
   /** Places that were in use and are free, linked by `#next`. */
   #free = none;
   #size = 0;
   /** Connections that were forgotten to make room. */
   forgotten = 0;
 
-  constructor(capacity: number, make: (index: number) => F, mayGo: (flow: F) => boolean) {
+  /** @param mayGo which of those that have not retired may be forgotten */
+  constructor(capacity: number, make: (index: number) => F, mayGo: (flow: F) => boolean = () => false) {
     this.capacity = capacity;
     this.#make = make;
     this.#mayGo = mayGo;
@@ -47,20 +52,21 @@ export class FlowTable<F extends Flow> {
     this.#bucketOf = new Int32Array(capacity);
     this.#newer = new Int32Array(capacity);
     this.#older = new Int32Array(capacity);
+    this.#listOf = new Uint8Array(capacity);
   }
 
   get size(): number {
     return this.#size;
   }
 
-  /** Undefined: not there. It is then the one used last. Hot path. */
+  /** Undefined: not there. It is then in use, and the one used last. Hot path. */
   find(key: FlowKey): F | undefined {
     const bucket = key.hash & (this.#buckets.length - 1);
     for (let at = this.#buckets[bucket] as number; at !== none; at = this.#next[at] as number) {
       if (!key.isAt(this.keys, at * keyWords)) continue;
-      if (at !== this.#newest) {
+      if (at !== this.#newest[inUse]) {
         this.#unlink(at);
-        this.#linkNewest(at);
+        this.#linkNewest(at, inUse);
       }
       return this.#flows[at];
     }
@@ -78,9 +84,15 @@ export class FlowTable<F extends Flow> {
     this.#bucketOf[at] = bucket;
     this.#next[at] = this.#buckets[bucket] as number;
     this.#buckets[bucket] = at;
-    this.#linkNewest(at);
+    this.#linkNewest(at, inUse);
     this.#size++;
     return flow;
+  }
+
+  /** It goes before any that is in use when there is no room, after those that retired before it; until it is found again. Hot path. */
+  retire(flow: F): void {
+    this.#unlink(flow.index);
+    this.#linkNewest(flow.index, retired);
   }
 
   remove(flow: F): void {
@@ -99,12 +111,14 @@ export class FlowTable<F extends Flow> {
     this.#size--;
   }
 
-  /** Each connection, the one used last first. */
+  /** Each connection, the one used last first, those that have retired behind the others. It may be removed meanwhile. */
   forEach(action: (flow: F) => void): void {
-    for (let at = this.#newest; at !== none; ) {
-      const older = this.#older[at] as number;
-      action(this.#flows[at] as F);
-      at = older;
+    for (const newest of this.#newest) {
+      for (let at = newest; at !== none; ) {
+        const older = this.#older[at] as number;
+        action(this.#flows[at] as F);
+        at = older;
+      }
     }
   }
 
@@ -119,7 +133,13 @@ export class FlowTable<F extends Flow> {
   }
 
   #forgetOne(): void {
-    let at = this.#oldest;
+    const first = this.#oldest[retired] as number;
+    if (first !== none) {
+      this.forgotten++;
+      this.remove(this.#flows[first] as F);
+      return;
+    }
+    let at = this.#oldest[inUse] as number;
     for (let left = tries; left > 0 && at !== none; left--) {
       const flow = this.#flows[at] as F;
       if (this.#mayGo(flow)) {
@@ -131,20 +151,23 @@ export class FlowTable<F extends Flow> {
     }
   }
 
-  #linkNewest(at: number): void {
+  #linkNewest(at: number, list: number): void {
+    const newest = this.#newest[list] as number;
+    this.#listOf[at] = list;
     this.#newer[at] = none;
-    this.#older[at] = this.#newest;
-    if (this.#newest === none) this.#oldest = at;
-    else this.#newer[this.#newest] = at;
-    this.#newest = at;
+    this.#older[at] = newest;
+    if (newest === none) this.#oldest[list] = at;
+    else this.#newer[newest] = at;
+    this.#newest[list] = at;
   }
 
   #unlink(at: number): void {
+    const list = this.#listOf[at] as number;
     const newer = this.#newer[at] as number;
     const older = this.#older[at] as number;
-    if (newer === none) this.#newest = older;
+    if (newer === none) this.#newest[list] = older;
     else this.#older[newer] = older;
-    if (older === none) this.#oldest = newer;
+    if (older === none) this.#oldest[list] = newer;
     else this.#newer[older] = newer;
   }
 }

@@ -95,9 +95,9 @@ export interface Heartbeat {
 /**
  * Why S asks for a checkpoint. `guest`: of two guests that run, S's alone has ended or begun anew (spec B.13). The others, of such a
  * guest: half of the room is taken that there is for what it said and P did not confirm, for what it has not taken of its input, and
- * for what it wrote to disks.
+ * for what it wrote to disks; and of one of its connections P is told nothing.
  */
-export const wantedFor = { diskLog: 0, guest: 1, output: 2, input: 3, disk: 4 } as const;
+export const wantedFor = { diskLog: 0, guest: 1, output: 2, input: 3, disk: 4, connections: 5 } as const;
 
 /** S asks for a checkpoint. */
 export interface CheckpointWanted {

@@ -29,7 +29,7 @@ export class TranslatedFlow implements Flow {
   /** The guest's initial sequence number. */
   isn = 0;
   offset = 0;
-  /** {@link offset} is known. */
+  /** {@link offset} is known: the other end has acknowledged the guest's SYN. */
   isKnown = false;
   /** The guest has sent something other than its SYN: the offset stays as it is. */
   hasSpoken = false;
@@ -132,7 +132,7 @@ export class TranslatedFlow implements Flow {
 
   save(key: readonly number[]): FlowState {
     const { isn, offset, isKnown, hasSpoken, hasTime, firstTime, lastTime, timeOffset, isTimeKnown } = this;
-    const { hasPeerNext, peerNext, hasFin, finEnd, isFinAcked, hasPeerFin, peerFinEnd, isPeerFinAcked } = this;
+    const { hasPeerNext, peerNext, hasFin, finEnd, isFinAcked, hasPeerFin, peerFinEnd, isPeerFinAcked, isReset } = this;
     const numbers = { isn, offset, isKnown, hasSpoken, hasTime, firstTime, lastTime, timeOffset, isTimeKnown };
     return {
       key,
@@ -145,12 +145,12 @@ export class TranslatedFlow implements Flow {
       hasPeerFin,
       peerFinEnd,
       isPeerFinAcked,
+      isReset,
     };
   }
 
   load({ key: _, ...state }: FlowState, now: number): void {
     Object.assign(this, state);
-    this.isReset = false;
     this.lastAt = now;
   }
 

@@ -20,6 +20,7 @@ const flagFields = [
   'isFinAcked',
   'hasPeerFin',
   'isPeerFinAcked',
+  'isReset',
 ] as const;
 
 /** A connection as it travels: the words of its key, and the fields of TranslatedFlow. */

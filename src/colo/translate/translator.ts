@@ -51,11 +51,7 @@ export class Translator {
     this.#settings = settings;
     this.#view = new PacketView(headerBytes);
     this.#key = new FlowKey(seed);
-    this.#flows = new FlowTable(
-      settings.flows,
-      (index) => new TranslatedFlow(index),
-      ({ isClosed }) => isClosed,
-    );
+    this.#flows = new FlowTable(settings.flows, (index) => new TranslatedFlow(index));
   }
 
   /** Connections that are translated. After a takeover 0 is for good: packets need not come here any more. */
@@ -67,7 +63,8 @@ export class Translator {
    * S's guest sent a packet: it gets P's numbers. Its SYN keeps its own, until P's are known.
    *
    * @param now this side's clock, ms
-   * @returns false: the comparison must not see it. P's counterpart waits for a checkpoint then, which mends everything.
+   * @returns false: the comparison must not see it. P's counterpart waits for a checkpoint then, which mends everything, and which the
+   *     caller should ask for.
    */
   outgoing(card: number, bytes: Uint8Array, offset: number, length: number, now: number): boolean {
     if (this.#isLive && this.#flows.size === 0) return true;
@@ -77,6 +74,7 @@ export class Translator {
     const flow = this.#flowOfSent(view);
     if (flow === undefined) return this.#mayBeUntranslated(view);
     flow.sent(view, now | 0);
+    if (flow.isClosed) this.#flows.retire(flow);
     if (!flow.isKnown) return this.#isLive || mayBeEarly(view) || this.#withhold();
     const { timestamps } = view.tcpOptions;
     moveLong(view, view.transport + tcpField.sequence, flow.offset);
@@ -94,6 +92,7 @@ export class Translator {
     const flow = this.#flows.find(this.#key);
     if (flow === undefined) return;
     flow.received(view, now | 0, this.#isLive);
+    if (flow.isClosed) this.#flows.retire(flow);
     if (!flow.isKnown || (view.tcpFlags & ack) === 0) return;
     const { timestamps, sack, sackBlocks } = view.tcpOptions;
     moveLong(view, view.transport + tcpField.acknowledgement, -flow.offset | 0);
@@ -117,7 +116,9 @@ export class Translator {
     if (state === undefined) return;
     for (const saved of checkedTranslatorState(state, this.#settings.flows).flows) {
       this.#key.setSaved(saved.key);
-      (this.#flows.find(this.#key) ?? this.#flows.add(this.#key))?.load(saved, now | 0);
+      const flow = this.#flows.find(this.#key) ?? this.#flows.add(this.#key);
+      flow?.load(saved, now | 0);
+      if (flow?.isClosed) this.#flows.retire(flow);
     }
   }
 
@@ -144,12 +145,13 @@ export class Translator {
     });
   }
 
-  /** Forgets connections that have closed, and such as nobody speaks in any more; to be called about once a second. */
+  /** Forgets connections that have closed, or never came about, and such as nobody speaks in any more; to be called about once a second. */
   scan(now: number): void {
-    const { lingerMs, idleMs } = this.#settings;
+    const { lingerMs, handshakeMs, idleMs } = this.#settings;
     this.#flows.forEach((flow) => {
       const silentMs = ((now | 0) - flow.lastAt) | 0;
-      if (silentMs >= (flow.isClosed ? lingerMs : idleMs)) this.#flows.remove(flow);
+      const mostMs = flow.isClosed ? lingerMs : flow.isKnown ? idleMs : handshakeMs;
+      if (silentMs >= mostMs) this.#flows.remove(flow);
     });
   }
 

@@ -257,6 +257,31 @@ test("connections of S's guest have P's numbers on the way to P, and its own on 
   t.equal(own.facts.flows, 0, 'a checkpoint has made them equal');
 });
 
+test('a checkpoint is wanted, once, when a connection can have no numbers of P before', async (t) => {
+  const { own, says, sent, events } = ownRig(t);
+  const { syn, ack } = tcpFlag;
+  own.begin(e(7));
+  const answer = (port: number): void => {
+    const packet = tcpPacket({ sourcePort: 80, destinationPort: port, flags: syn | ack });
+    while (!says(7, packet)) own.work();
+  };
+  for (let port = 1; port <= 16_384; port++) answer(port);
+  for (let before = -1; before !== sent.length; own.work()) before = sent.length;
+  t.equal(own.facts.flows, 16_384);
+  t.strictSame(events, []);
+  sent.length = 0;
+  answer(20_000);
+  answer(20_001);
+  own.work();
+  t.strictSame(sent, [], 'the primary must not find its like');
+  t.strictSame(events, [{ kind: 'own-room-half', of: 'connections' }]);
+  own.begin(e(8));
+  says(8, tcpPacket({ sourcePort: 80, destinationPort: 20_000, flags: syn | ack }));
+  own.work();
+  t.equal(sent.length, 1, 'the checkpoint has made room');
+  t.equal(events.length, 1);
+});
+
 test('connections that a survivor translates are translated here as well, with the numbers that it has for them', async (t) => {
   const guest = { source: [192, 0, 2, 1], destination: [198, 51, 100, 7], sourcePort: 80, destinationPort: 4000 };
   const client = { source: [198, 51, 100, 7], destination: [192, 0, 2, 1], sourcePort: 4000, destinationPort: 80 };

@@ -159,6 +159,43 @@ test('a full table forgets who was unused longest, but not who must be kept', as
   t.equal(flows.forgotten, 2);
 });
 
+test('one that has retired goes first, unless it has been found since', async (t) => {
+  const flows = table(4);
+  const [one, two, three] = [1, 2, 3, 4].map((number) => add(flows, number)) as [Named, Named, Named, Named];
+  flows.retire(three);
+  flows.retire(two);
+  flows.retire(one);
+  const names: string[] = [];
+  flows.forEach(({ name }) => {
+    names.push(name);
+  });
+  t.strictSame(names, ['4', '1', '2', '3'], 'each is there, once');
+  t.equal(flows.find(port(3)), three, 'and is found');
+  flows.retire(one);
+  add(flows, 5);
+  t.equal(flows.find(port(2)), undefined, 'the first of those that are retired still');
+  add(flows, 6);
+  t.equal(flows.find(port(1)), undefined);
+  add(flows, 7);
+  t.equal(flows.find(port(4)), undefined, 'none is: the one that was unused longest');
+  t.equal(flows.find(port(3)), three);
+  flows.retire(three);
+  flows.remove(three);
+  t.equal(flows.size, 3);
+  t.ok(add(flows, 8));
+  t.equal(flows.forgotten, 3, 'there was room');
+});
+
+test('a table that was not told who may go forgets only those that have retired', async (t) => {
+  const flows = new FlowTable<Flow>(2, (index) => ({ index }));
+  flows.add(port(1));
+  const two = flows.add(port(2)) as Flow;
+  t.equal(flows.add(port(3)), undefined);
+  flows.retire(two);
+  t.equal(flows.add(port(3)), two);
+  t.equal(flows.add(port(4)), undefined);
+});
+
 test('as a map does it, in any order', async (t) => {
   const random = randomNumbers(11);
   const flows = table(64);
@@ -172,7 +209,7 @@ test('as a map does it, in any order', async (t) => {
       model.delete(number);
     } else if (flow === undefined && model.size < 64) {
       model.set(number, add(flows, number) as Named);
-    }
+    } else if (flow !== undefined) flows.retire(flow);
     if (flows.size !== model.size) t.bailout(`run ${run}: the size`);
   }
 });

@@ -13,6 +13,7 @@ const timeP = 5000;
 const timeS = -3;
 const timeC = 70;
 const lingerMs = 120_000;
+const handshakeMs = 240_000;
 
 const guest = { sourcePort: 80, destinationPort: 40_112 };
 const client = {
@@ -461,6 +462,25 @@ test('a connection that nobody closed is forgotten after days of silence', async
   t.equal(rig.translator.size, 0);
 });
 
+test('a connection that nobody answered is forgotten when no end can still be waiting for an answer', async (t) => {
+  for (const isLive of [false, true]) {
+    const rig = new TranslateRig();
+    rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+    if (isLive) rig.translator.takeOver(0);
+    // An answer that tells no numbers keeps nobody.
+    rig.in(fromClient(isnP, 1, { sequence: (isnC + 9) | 0, flags: tcpFlag.psh }));
+    rig.now += handshakeMs - 1;
+    rig.translator.scan(rig.now);
+    t.equal(rig.translator.size, 1);
+    rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+    rig.now += handshakeMs - 1;
+    rig.translator.scan(rig.now);
+    t.equal(rig.translator.size, 1, 'the guest asks once more');
+    rig.translator.scan(rig.now + 1);
+    t.equal(rig.translator.size, 0);
+  }
+});
+
 test('a clock of 32 bits may wrap', async (t) => {
   const rig = new TranslateRig();
   rig.now = 2 ** 31 - 1;
@@ -485,6 +505,54 @@ test('with no room for a connection, its SYN is withheld; one that has closed ma
   rig.out(tcpPacket({ ...guest, destinationPort: 2, flags: rst }));
   t.same(rig.out(answerOf(3)), answerOf(3));
   t.equal(rig.translator.size, 2);
+});
+
+/** All that there is room for, and how each packet of a connection looks in them. */
+function filled(open: number, of: (rig: TranslateRig, port: number) => void) {
+  const flows = 16_384;
+  const rig = new TranslateRig();
+  const says = (port: number, parts: TcpParts = {}) =>
+    rig.out(fromGuest(isnS, 0, { destinationPort: port, flags: syn | ack, ...parts }));
+  const hears = (port: number, parts: TcpParts = {}) => rig.in(fromClient(isnP, 1, { sourcePort: port, ...parts }));
+  for (let port = 1; port <= flows; port++) {
+    says(port);
+    hears(port);
+    if (port > open) of(rig, port);
+  }
+  return { rig, flows, says, hears };
+}
+
+test('one that has closed makes room, however many idle ones are older, and the one that closed first goes first', async (t) => {
+  const idle = 1000;
+  const { rig, flows, says, hears } = filled(idle, (it, port) =>
+    it.in(fromClient(isnP, 1, { sourcePort: port, flags: rst })),
+  );
+  t.equal(rig.translator.size, flows);
+  // The first that closed is one that says its end again; it is the last one now.
+  hears(idle + 1, { flags: rst });
+  // Another one is not closed after all.
+  says(idle + 2, { sequence: (isnS + 1) | 0, flags: ack });
+  for (let port = flows + 1; port <= 2 * flows - idle - 1; port++) {
+    if (says(port) === 'withheld') t.fail(`port ${port} is withheld`);
+  }
+  t.equal(rig.translator.size, flows);
+  t.equal(says(2 * flows), 'withheld', 'all that are left are open');
+  t.equal(rig.translator.facts.withheld, 1);
+  for (const port of [1, 2, idle, idle + 2]) {
+    const data = { destinationPort: port, payload: 'x' };
+    t.same(rig.out(fromGuest(isnS, 1, data)), fromGuest(isnP, 1, data), `${port} is still translated`);
+  }
+  const gone = { destinationPort: idle + 1, payload: 'x' };
+  t.same(rig.out(fromGuest(isnS, 1, gone)), fromGuest(isnS, 1, gone));
+});
+
+test('those that closed before a takeover of before make room as well', async (t) => {
+  const { rig, flows } = filled(0, (it, port) => it.in(fromClient(isnP, 1, { sourcePort: port, flags: rst })));
+  const next = rig.next();
+  t.equal(next.translator.size, flows);
+  const packet = tcpPacket({ ...guest, destinationPort: 30_000, flags: syn | ack });
+  t.same(next.out(packet), packet);
+  t.equal(next.translator.size, flows);
 });
 
 test('connections of two cards are two', async (t) => {
@@ -537,6 +605,24 @@ test("a survivor's next standby translates as it does", async (t) => {
   ];
   t.same(rest(standby), rest(survivor));
   t.same(survivor.next().next().translator.save(), survivor.translator.save());
+});
+
+test('and forgets as soon as it does one that was reset, and one that nobody answered', async (t) => {
+  const closed = opened();
+  closed.in(fromClient(isnP, 1, { flags: rst }));
+  const half = new TranslateRig();
+  half.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  for (const [rig, afterMs] of [
+    [closed, lingerMs],
+    [half, handshakeMs],
+  ] as const) {
+    const next = rig.next().next();
+    next.translator.takeOver(0);
+    next.translator.scan(afterMs - 1);
+    t.equal(next.translator.size, 1);
+    next.translator.scan(afterMs);
+    t.equal(next.translator.size, 0);
+  }
 });
 
 test('a checkpoint with the same connection twice has it once', async (t) => {

@@ -116,10 +116,12 @@ test('nothing of it goes on when the arbiter says no, or when protection ends', 
   t.ok(running().hears({ kind: 'end', reason: 'unprotect', exitCode: 0 }).includes('pause-guest'));
 });
 
-test('a guest that ends here alone, or says more than can be kept, wants a checkpoint', async (t) => {
+test('a guest that ends here alone, or says more than can be kept or compared, wants a checkpoint', async (t) => {
   const secondary = running();
   t.same(secondary.on({ kind: 'guest-ended', exitCode: 2 }), ['send checkpoint-wanted']);
-  t.same(secondary.on({ kind: 'own-room-half', of: 'output' }), ['send checkpoint-wanted']);
+  for (const of of ['output', 'input', 'disk', 'connections'] as const) {
+    t.same(secondary.on({ kind: 'own-room-half', of }), ['send checkpoint-wanted']);
+  }
 });
 
 test('a standby whose guest is not to run refuses a primary that wants it to', async (t) => {
