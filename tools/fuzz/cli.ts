@@ -59,7 +59,10 @@ const others = [
   { command: 'qmp', description: 'bytes of hostile clients against the monitor' },
   { command: 'snapshot', description: 'spoilt snapshots, with checksums that are right' },
   { command: 'peer', description: 'peers of a pair that lose their minds' },
-  { command: 'packets', description: 'frames of hostile guests and networks, against the comparison of two guests' },
+  {
+    command: 'packets',
+    description: 'frames of hostile guests and networks, against the comparison of two guests and the translation',
+  },
 ] as const;
 
 for (const { command, description } of others) {

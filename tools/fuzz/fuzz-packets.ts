@@ -5,12 +5,14 @@ import type { CompareSettings } from '../../src/colo/compare/settings.ts';
 import { pseudoHeaderSum, transportChecksum } from '../../src/colo/packet/checksum.ts';
 import { FlowKey } from '../../src/colo/packet/flow-key.ts';
 import { type PacketKind, PacketView, packetKind } from '../../src/colo/packet/packet-view.ts';
-import { etherType } from '../../src/colo/packet/wire.ts';
-import { frame, icmpPacket, ipPacket, long, tcpPacket, udpPacket } from '../../test/support/packets.ts';
+import { Translator } from '../../src/colo/translate/translator.ts';
+import { udpPacket } from '../../test/support/packets.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import type { Coverage } from './coverage.ts';
 import { FuzzFailure } from './fuzz-failure.ts';
 import type { Random } from './fuzz-target.ts';
+import { rightFrame, spoilt } from './hostile-frames.ts';
+import { type MakeTranslator, TranslatedPackets, translatedOutcomes } from './translated-packets.ts';
 
 export interface PacketsFuzzOptions {
   /** Of the first case; each further one has the next number. */
@@ -19,8 +21,9 @@ export interface PacketsFuzzOptions {
   readonly coverage: Coverage;
   readonly log?: ((line: string) => void) | undefined;
   readonly started?: (seed: number) => void;
-  /** What is attacked; the comparison itself, unless a test says otherwise. */
+  /** What is attacked; comparison and translation themselves, unless a test says otherwise. */
   readonly makeComparator?: (...parts: ConstructorParameters<typeof Comparator>) => Comparator;
+  readonly makeTranslator?: MakeTranslator;
 }
 
 /** Small, so that cases reach them. */
@@ -43,13 +46,20 @@ const reasons: readonly DivergenceReason[] = [
 ];
 const outcomes = ['release', 'drop', 'stale', 'pass'] as const;
 
-/** Frames of hostile guests, and of the network, against the reader of packets and the comparison. @throws FuzzFailure at the first case that fails */
+/**
+ * Frames of hostile guests, and of the network, against the reader of packets, the comparison and the translation.
+ *
+ * @throws FuzzFailure at the first case that fails
+ */
 export function fuzzPackets(options: PacketsFuzzOptions): void {
+  const { makeTranslator = (...parts) => new Translator(...parts), log } = options;
   const ground = new PacketGround(options.coverage);
+  const translated = new TranslatedPackets(options.coverage);
   for (let seed = options.seed; seed < options.seed + options.runs; seed++) {
     options.started?.(seed);
     try {
       ground.run(randomNumbers(seed), options);
+      translated.run(randomNumbers(seed), makeTranslator, log);
     } catch (error) {
       throw new FuzzFailure('packets', seed, `packets --seed ${seed} --runs 1`, error);
     }
@@ -62,6 +72,7 @@ export function notCoveredByPackets(coverage: Coverage): string[] {
     ...kinds.map((kind) => `kind ${kind}`),
     ...reasons.map((reason) => `reason ${reason}`),
     ...outcomes.map((outcome) => `outcome ${outcome}`),
+    ...translatedOutcomes,
   ].filter((name) => coverage.of(name) === 0);
 }
 
@@ -104,7 +115,7 @@ class PacketGround {
         const packet =
           last !== undefined && random(2) === 0
             ? last
-            : makeFrame(random, this.#frames[random(rightFrames)] as Uint8Array);
+            : spoilt(random, this.#frames[random(rightFrames)] as Uint8Array);
         last = random(3) === 0 ? undefined : packet;
         this.#read(random, packet);
         const isPrimary = random(2) === 0;
@@ -319,70 +330,4 @@ function nameOf(kind: PacketKind): string {
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
-}
-
-/** A frame: right, or nearly, or nothing at all. */
-function makeFrame(random: Random, right: Uint8Array): Uint8Array {
-  switch (random(12)) {
-    case 0: {
-      const packet = right.slice();
-      for (let count = 1 + random(4); count > 0; count--) packet[random(packet.length)] = random(256);
-      return packet;
-    }
-    case 1:
-      return right.slice(0, random(right.length + 1));
-    case 2:
-      return Uint8Array.from({ length: random(80) }, () => random(256));
-    default:
-      return right;
-  }
-}
-
-function rightFrame(random: Random): Uint8Array {
-  const version = random(4) === 0 ? 6 : 4;
-  const sourcePort = 1 + random(8);
-  const tags = random(12) === 0 ? ([[etherType.vlan, random(2)]] as const) : [];
-  const common = { version, sourcePort, tags, padding: random(3) } as const;
-  const payload = ['', 'a', 'b', 'ab', 'abcdefgh', 'abcdefgX', 'x'.repeat(1460)][random(7)] as string;
-  switch (random(12)) {
-    case 0:
-      return udpPacket({ ...common, payload });
-    case 1:
-      return udpPacket({ ...common, payload: new Uint8Array(random(10) === 0 ? random(30_000) : random(300)) });
-    case 2:
-      return icmpPacket(random(2) === 0 ? 128 + random(16) : 8, 0, [0, 0, 0, random(3), 65], common);
-    case 3:
-      return ipPacket([1, 2, random(3)], { ...common, protocol: [47, 2, 1, 58][random(4)] as number });
-    case 4:
-      return version === 4
-        ? ipPacket([1, 2, random(3)], { ...common, fragment: [0x2000, 1, 0x2001][random(3)] as number, id: random(3) })
-        : ipPacket([1, 2, random(3)], {
-            ...common,
-            firstExtension: 44,
-            extensions: [17, 0, 0, random(10), 0, 0, 0, random(3)],
-          });
-    case 5:
-      return frame([1, 2, random(3)], {
-        ...common,
-        type: [etherType.arp, 0x88cc, etherType.ipv4][random(3)] as number,
-      });
-    default:
-      return segment(random, common, payload);
-  }
-}
-
-/** A TCP segment within a few bytes of others, so that all meet. */
-function segment(random: Random, common: { readonly sourcePort: number }, payload: string): Uint8Array {
-  const base = [1000, 0xfffffffe, 0x7ffffffe][random(12) === 0 ? random(3) : 0] as number;
-  const options = [[], [3, 3, 7], [4, 2], [8, 10, ...long(1), ...long(2)], [1, 1, 5, 10, ...long(1), ...long(2)]];
-  return tcpPacket({
-    ...common,
-    sourcePort: 1 + (common.sourcePort % ([8, 2, 2, 2][random(4)] as number)),
-    sequence: (base + ([0, 1, 2, 3, 9, 1461, 2 ** 30][random(7)] as number)) >>> 0,
-    acknowledgement: [500, 501, 499, 0x80000000][random(12) === 0 ? random(4) : random(2)] as number,
-    flags: [0x10, 0x18, 0x11, 0x02, 0x12, 0x04, 0x14, random(256)][random(8)] as number,
-    options: options[random(3) === 0 ? random(options.length) : 0] as number[],
-    payload: random(2) === 0 ? '' : payload,
-    partialChecksum: random(4) === 0,
-  });
 }
