@@ -9,7 +9,7 @@ import { difference, excerpt } from './excerpt.ts';
 import type { PolicyOf } from './flow-policy.ts';
 import { PacketStore } from './packet-store.ts';
 import type { CompareSettings } from './settings.ts';
-import { Streams } from './streams.ts';
+import { onlySecondarySaid, Streams } from './streams.ts';
 
 /** What comes of a comparison. Handles are numbers that the caller gave. Called from within the comparator's methods. */
 export interface CompareOutcome {
@@ -220,7 +220,7 @@ export class Comparator implements FlowOutcome {
     for (let at = this.#waiting.length - 1; at >= 0; at--) {
       const flow = this.#waiting[at] as ComparedFlow;
       const mine = flow.primary.first;
-      const theirs = flow.secondary.first;
+      const theirs = flow.secondary.first ?? onlySecondarySaid(flow);
       const disagrees = flow.isDatagrams && mine !== undefined && theirs !== undefined;
       const { disagreeMs, timeoutMs } = this.#parts.settings;
       const limit = disagrees ? disagreeMs : timeoutMs;

@@ -368,6 +368,14 @@ export class Streams {
 
 const noBytes = new Uint8Array(0);
 
+/** The first SYN or FIN of S that has no counterpart yet; bytes that have none are in `secondary`. */
+export function onlySecondarySaid({ agreed, stream }: ComparedFlow): Waiting | undefined {
+  for (let packet = agreed.first; packet !== undefined; packet = packet.next) {
+    if (!stream.isBased || distance(endOf(packet), stream.primaryEnd) > 0) return packet;
+  }
+  return undefined;
+}
+
 function kindOf(flags: number): number {
   return (flags & ack) === 0 ? synKind.open : synKind.answer;
 }

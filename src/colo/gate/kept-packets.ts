@@ -57,7 +57,7 @@ export class KeptPackets {
       this.#record?.packet('mirrored', 'primary', 'in', card, epoch, 'a takeover may need it', data);
     else this.#record?.packet('held', 'primary', 'out', card, epoch, 'until it has left the primary', data);
     const before = this.#keep.dropped;
-    this.#keep.keep(kind, epoch, { card, packet: Uint8Array.from(data) }, data.length + keptWithBytes);
+    this.#keep.keep(kind, epoch, { card, packet: new Uint8Array(data) }, data.length + keptWithBytes);
     if (this.#keep.dropped > 0 && before === 0) this.#overflowed?.();
   }
 

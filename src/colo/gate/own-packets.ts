@@ -145,7 +145,7 @@ export class OwnPackets {
       return;
     }
     record?.packet('mirrored', 'secondary', 'in', card, this.#epoch, 'it waits for room on the way to the guest', data);
-    waiting.push(Uint8Array.from(data));
+    waiting.push(new Uint8Array(data));
     this.#waitingBytes += bytes;
     if (this.#waitingBytes > keepBytes / 2) this.#ask('input');
   }
@@ -231,7 +231,7 @@ export class OwnPackets {
         ring.giveBack();
         continue;
       }
-      const packet = Uint8Array.from(ring.bytes.subarray(offset, offset + length));
+      const packet = ring.bytes.slice(offset, offset + length);
       ring.giveBack();
       // One that could not go on with P's numbers is nobody's: P's own waits for a checkpoint, in vain for this one's like.
       if (!this.#translator.outgoing(card, packet, 0, length, now())) {

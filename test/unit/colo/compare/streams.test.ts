@@ -1,7 +1,7 @@
 import { test } from 'tap';
 import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
 import { CompareRig } from '../../../support/compare-rig.ts';
-import { type TcpParts, tcpPacket } from '../../../support/packets.ts';
+import { long, type TcpParts, tcpPacket } from '../../../support/packets.ts';
 
 const { syn, ack, fin, rst, psh } = tcpFlag;
 const isn = 1000;
@@ -721,6 +721,57 @@ test('what waits too long wants a checkpoint', async (t) => {
   t.strictSame(other.reasons, []);
   other.comparator.scan(3000);
   t.match(other.divergences, [{ reason: 'timeout', waits: 'secondary', secondary: Buffer.from('alone') }]);
+});
+
+test('a beginning or an end that only S says waits too long as well', async (t) => {
+  const ended = opened();
+  ended.now = 100;
+  ended.s(data(0, '', { flags: fin | ack }));
+  ended.comparator.scan(3099);
+  t.strictSame(ended.reasons, []);
+  ended.comparator.scan(3100);
+  t.match(ended.divergences, [{ reason: 'timeout', waits: 'secondary', secondary: Buffer.from('') }]);
+  ended.comparator.scan(9000);
+  t.equal(ended.divergences.length, 1);
+  const begun = new CompareRig();
+  begun.s(tcpPacket({ sequence: isn, flags: syn }));
+  begun.comparator.scan(2999);
+  t.strictSame(begun.reasons, []);
+  begun.comparator.scan(3000);
+  t.match(begun.divergences, [{ reason: 'timeout', waits: 'secondary' }]);
+  const midway = new CompareRig();
+  midway.both(pure(600));
+  midway.s(data(0, '', { flags: fin | ack }));
+  midway.comparator.scan(3000);
+  t.match(midway.divergences, [{ reason: 'timeout', waits: 'secondary' }], 'of a connection that was open before');
+});
+
+test('what both have said does not wait too long on the side of S', async (t) => {
+  const rig = opened();
+  rig.s(data(0, 'ab', { acknowledgement: 500 }));
+  rig.s(data(2, '', { flags: fin | ack, acknowledgement: 500 }));
+  rig.now = 2900;
+  // P has got more, which S is about to say.
+  rig.p(data(0, 'ab', { acknowledgement: 510, flags: fin | ack }));
+  rig.comparator.scan(5899);
+  t.strictSame([rig.released, rig.reasons], [[], []]);
+  rig.comparator.scan(5900);
+  t.match(rig.divergences, [{ reason: 'timeout', waits: 'primary' }]);
+});
+
+test('an acknowledgement and SACK blocks that differ: S must have acknowledged as much, what it has out of order is no matter', async (t) => {
+  const sack = (from: number, to: number): TcpParts => ({ options: [1, 1, 5, 10, ...long(from), ...long(to)] });
+  const rig = opened();
+  rig.p(pure(600, 0, sack(700, 800)));
+  t.strictSame(rig.released, []);
+  rig.s(pure(599, 0, sack(700, 800)));
+  t.strictSame(rig.released, [], 'a byte short of it');
+  rig.s(pure(600));
+  t.strictSame(rig.released, [2], 'and no block');
+  rig.s(pure(600, 0, sack(900, 1000)));
+  rig.p(pure(600, 0, sack(700, 900)));
+  rig.both(data(0, 'x', { acknowledgement: 600, ...sack(700, 900) }));
+  t.strictSame([rig.released, rig.reasons], [[2, 3, 4], []]);
 });
 
 test('no more waits than there is room for', async (t) => {
