@@ -38,10 +38,20 @@ export interface ServiceFigures {
   readonly divergences?: readonly string[];
 }
 
+/** Resident memory of a standby whose guest runs, while nobody asks anything, MiB. */
+export interface StandbyMemory {
+  readonly standbyMib: number;
+  /** An unprotected VMM, its guest's RAM left out. */
+  readonly aloneMib: number;
+  readonly guestMib: number;
+}
+
 export interface ServiceResult {
   readonly bench: 'service';
   readonly ratios: readonly Ratio[];
   readonly figures: Readonly<Partial<Record<ContenderName, readonly ServiceFigures[]>>>;
+  /** Of comparing; absent: it was not measured. */
+  readonly memory?: StandbyMemory;
   /** Tries that came to nothing, and why. */
   readonly failures: readonly string[];
   readonly host: LabMode;
@@ -106,6 +116,7 @@ export function serviceResult(
   host: LabMode,
   figures: ServiceResult['figures'],
   failures: readonly string[],
+  memory?: StandbyMemory,
 ): ServiceResult {
   const of = (name: ContenderName, service: ServiceName): ServiceFigures | undefined =>
     figures[name]?.find((row) => row.service === service);
@@ -126,10 +137,17 @@ export function serviceResult(
   }
   const differing = (name: ContenderName): number | undefined => of(name, 'differing')?.perSecond;
   ratios.push(atLeast('differing: comparing to buffered', share(differing('comparing'), differing('buffered')), 0.9));
-  return { bench: 'service', ratios, figures, failures, host };
+  ratios.push(
+    atMost(
+      'memory of an idle standby beyond an idle VMM, comparing, to RAM',
+      memory && (memory.standbyMib - memory.aloneMib) / memory.guestMib,
+      1.25,
+    ),
+  );
+  return { bench: 'service', ratios, figures, ...(memory && { memory }), failures, host };
 }
 
-export function formatService({ ratios, figures, failures, host }: ServiceResult): string {
+export function formatService({ ratios, figures, memory, failures, host }: ServiceResult): string {
   const lines = [`In ${host} hosts; times in ms. Ratios are ours to the other's.`, '', ...formatRatios(ratios)];
   for (const [name, rows = []] of Object.entries(figures)) {
     lines.push('', `${name.padEnd(26)} ${['a second', 'p50', 'p99', 'worst', 'checkpoints'].map(cell).join('')}`);
@@ -141,6 +159,13 @@ export function formatService({ ratios, figures, failures, host }: ServiceResult
       if (why.length > 0) lines.push(`      for: ${why.join(', ')}`);
       lines.push(...divergences.map((divergence) => `      ${divergence}`));
     }
+  }
+  if (memory !== undefined) {
+    const { standbyMib, aloneMib, guestMib } = memory;
+    lines.push(
+      '',
+      `Resident, idle, comparing: standby ${rounded(standbyMib)} MiB, an unprotected VMM without guest RAM ${rounded(aloneMib)} MiB; RAM ${guestMib} MiB.`,
+    );
   }
   lines.push(
     '',

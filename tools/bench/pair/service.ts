@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { guestPorts, page, servicesGuest } from '../../chaos/lab/guest.ts';
 import { guestNetwork, otherGuest } from '../../demo/guest.ts';
 import { LabPair } from '../../demo/lab-pair.ts';
@@ -13,6 +14,7 @@ import {
   type ContenderName,
   type ServiceFigures,
   type ServiceResult,
+  type StandbyMemory,
   serviceFigures,
   serviceResult,
 } from './service-report.ts';
@@ -32,6 +34,8 @@ const tries = 2;
 const detectionMs = 15_000;
 /** To get an answer out of a pair that agrees on nothing may take seconds here. */
 const patienceMs = 60_000;
+/** So long nobody asks anything before it is looked what the standby holds. */
+const idleMs = 10_000;
 
 /**
  * What protection costs services that people run: our pair in both modes and QEMU's COLO one after the other on the same two hosts of
@@ -47,6 +51,7 @@ export async function benchService(
   try {
     const found: Partial<Record<ContenderName, ServiceFigures[]>> = {};
     const failures: string[] = [];
+    let memory: StandbyMemory | undefined;
     try {
       found.two = await askTwo(pair, services, times, (line) => progress(`two: ${line}`));
     } catch (error) {
@@ -70,6 +75,11 @@ export async function benchService(
           if (name !== 'qemu') found.unprotected ??= await askAll(pair, undefined, services, times, say, []);
           await contender.protect(() => {});
           await contender.setDelay(20_000);
+          if (name === 'comparing') {
+            await sleep(idleMs);
+            memory = { ...(await contender.memory()), guestMib: pair.guest.memoryMib };
+            say(`idle: ${JSON.stringify(memory)}`);
+          }
           await askAll(pair, contender, services, times, say, rows);
           isDone = true;
         } catch (error) {
@@ -83,7 +93,7 @@ export async function benchService(
         }
       }
     }
-    return serviceResult(pair.lab.mode, found, failures);
+    return serviceResult(pair.lab.mode, found, failures, memory);
   } finally {
     await pair.close();
   }

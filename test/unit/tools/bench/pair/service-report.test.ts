@@ -73,3 +73,11 @@ test('why checkpoints came stands below its row', async (t) => {
   t.match(text, 'for: divergence 4, mode switch 1');
   t.match(text, '4 times: a date');
 });
+
+test("a comparing standby's memory is held against RAM and an idle VMM", async (t) => {
+  const memory = { standbyMib: 271, aloneMib: 70, guestMib: 160 };
+  const result = serviceResult('emulated', {}, [], memory);
+  t.match(result.ratios.at(-1), { ratio: 1.256, met: false });
+  t.match(formatService(result), 'standby 271 MiB, an unprotected VMM without guest RAM 70 MiB; RAM 160 MiB');
+  t.match(serviceResult('emulated', {}, []).ratios.at(-1), { ratio: null, met: null });
+});
