@@ -64,7 +64,7 @@ export function pagesResult(found: Readonly<Record<'tcp' | Security, readonly nu
   };
 }
 
-/** Seconds for all bytes, at the median. */
+/** Seconds for all bytes. */
 async function byTcp(port: number): Promise<number> {
   const socket = connect({ host: '127.0.0.1', port });
   await once(socket, 'connect');
@@ -136,7 +136,7 @@ function stagedPages(): SharedCheckpoints {
   return { ramBytes, live: [], regions: [], staging: { bytes, start: 0, capacity: pages, numbers } };
 }
 
-/** Seconds that `act` takes, at the median; `between` is done after each. */
+/** Seconds that `act` takes when it is quickest: others use this machine too. `between` is done after each. */
 async function timed(act: () => Promise<void>, between: () => Promise<void> = async () => {}): Promise<number> {
   const seconds: number[] = [];
   for (let turn = 0; turn < uncounted + counted; turn++) {
@@ -145,11 +145,11 @@ async function timed(act: () => Promise<void>, between: () => Promise<void> = as
     if (turn >= uncounted) seconds.push((performance.now() - begun) / 1000);
     await between();
   }
-  return median(seconds);
+  return Math.min(...seconds);
 }
 
 export function formatPages({ ratios, speeds, pages, rounds }: PagesResult): string {
   const rows = Object.entries(speeds).map(([name, speed]) => `${name.padEnd(10)} ${speed} MiB a second`);
-  const what = `Checkpoints of ${pages} pages that cannot be made smaller; medians of ${rounds} rounds.`;
+  const what = `Checkpoints of ${pages} pages that cannot be made smaller; the quickest of ${counted}, medians of ${rounds} rounds.`;
   return `${[...formatRatios(ratios), '', ...rows, '', what].join('\n')}\n`;
 }
