@@ -68,11 +68,11 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       const { runCommand } = await import('./vmm/command/run-command.ts');
       return runCommand(parsed, program, protectorOnDemand(parsed.name, program));
     }
-    const { pairOptions, parsePrimary } = await import('./colo/command/pair-config.ts');
+    const { pairOptions, parsePrimary, primaryOptions } = await import('./colo/command/pair-config.ts');
     const pair =
       parsed.standby === undefined
         ? undefined
-        : parsePrimary({ ...pairOptions(parsed), standby: parsed.standby, mode: parsed.mode, flow: parsed.flow }, true);
+        : parsePrimary({ ...pairOptions(parsed), ...primaryOptions(parsed) }, true);
     const { protectedRunCommand } = await import('./colo/command/protected-run.ts');
     return protectedRunCommand(parsed, pair, program);
   };

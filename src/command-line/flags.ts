@@ -51,6 +51,13 @@ const pairFlags = [
   ['detection', '<ms>', 'a peer that is silent for so long is lost, 40 to 60000; the same on both hosts (default 200)'],
 ] as const satisfies readonly Flag[];
 
+/** Of a primary. */
+const listenFlag = [
+  'listen',
+  '<address:port>',
+  'whenever there is no standby, also take one that comes there: colo-vmm standby --peer (default: only the one at --standby)',
+] as const;
+
 const checkpointDelayFlag = [
   'checkpoint-delay',
   '<ms>',
@@ -106,6 +113,7 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
     '<host:port>',
     'protect the guest by the colo-vmm standby that waits there; RDRAND and RDSEED are hidden from it',
   ],
+  listenFlag,
   ...pairFlags,
   checkpointDelayFlag,
   modeFlag,
@@ -157,11 +165,7 @@ export const restoredDeviceFlags = [
 export const standbyFlags: readonly Flag<StandbyKey>[] = [
   ['name', '<name>', 'name of the pair, of the machine and of its control socket'],
   ['listen', '<address:port>', 'where it waits for the primary, such as 0.0.0.0:7000'],
-  [
-    'peer',
-    '<host:port>',
-    'where a standby of this pair may have taken over: if the guest runs there alone, this host protects it',
-  ],
+  ['peer', '<host:port>', 'where the guest of this pair may run: if it does so alone, this host protects it'],
   ...pairFlags,
   checkpointDelayFlag,
   pcapFlag,
@@ -176,6 +180,7 @@ export const standbyFlags: readonly Flag<StandbyKey>[] = [
 /** Of `protect`. */
 export const protectFlags: readonly Flag[] = [
   ['standby', '<host:port>', 'the colo-vmm standby that waits there'],
+  listenFlag,
   ['name', '<name>', "name of the pair (default: the machine's)"],
   ...pairFlags,
   checkpointDelayFlag,

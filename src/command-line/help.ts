@@ -14,6 +14,7 @@ Exit codes:
 
 Protection:
   With --standby the guest runs at once, unprotected, and the standby is tried until it is there and whenever it was lost.
+  With --listen a standby on any other host of the pair may take its place: colo-vmm standby --peer finds this one there.
   colo-vmm status says whether the guest is protected, and colo-vmm events what happened. --name is the pair's name.
   --on-event runs a shell command for each event (failover, unprotected, disk-error, ...): docs/operating.md, Being told.
   --metrics serves figures for Prometheus, whatever role this process has or takes: docs/operating.md, Figures.
@@ -31,7 +32,7 @@ Examples:
   colo-vmm run --kernel /boot/vmlinuz --initrd root.cpio --cmdline 'console=ttyS0 quiet' --memory 512M --cpus 2
   colo-vmm run --kernel vmlinuz --cmdline 'console=ttyS0 root=/dev/vda rw' --disk path=root.img --net tap=tap0
   colo-vmm run --name web --kernel vmlinuz --disk path=web.img --net tap=tap0,bridge=br0 \\
-      --standby b.example:7000 --tls dir=/etc/colo-vmm/a.example --arbiter etcd:http://c.example:2379`;
+      --standby b.example:7000 --listen 0.0.0.0:7000 --tls dir=/etc/colo-vmm/a.example --arbiter etcd:http://c.example:2379`;
 
 export const snapshotHelp = `
 The guest keeps running while its memory is written, and is paused only briefly at the end. The file replaces an older
@@ -94,7 +95,7 @@ Examples:
 
 export const protectHelp = `
 It stays until the guest is protected, and shows what is done; if it is interrupted, that goes on. It fails if the standby
-cannot take over this machine, and says why. A guest that was started without --standby may have RDRAND and RDSEED, by which two copies
+cannot take over this machine, and says why. With --listen the machine waits for others as well: a standby with --peer finds it. A guest that was started without --standby may have RDRAND and RDSEED, by which two copies
 of it differ; start it with --cpu-mask rdrand,rdseed if that matters.
 
 Examples:

@@ -236,7 +236,7 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
     if (areTwo === true) return ['node', vmmInHost, 'run', ...machine, ...devices, ...files];
     const guest = [
       ...machine,
-      ...['--standby', `${this.host(this.standby).address}:${peerPort}`],
+      ...['--standby', `${this.host(this.standby).address}:${peerPort}`, '--listen', `0.0.0.0:${peerPort}`],
       ...(isCompared === true ? [] : ['--mode', 'buffered']),
       ...(checkpointDelayMs === undefined ? [] : ['--checkpoint-delay', String(checkpointDelayMs)]),
     ];

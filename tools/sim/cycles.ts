@@ -138,9 +138,14 @@ export class Cycles {
     world.count(`pairs of a survivor, with ${isRepaired ? 'the repaired machine' : 'a new machine'}`);
     if (!other.dead) world.count('pairs beside a former side that is frozen or fenced');
     this.#begin(world);
-    world.agenda.after(1, () => world.primary.post({ kind: 'command', command: { name: 'protect' } }));
-    if (this.#random.chance(0.3))
-      this.#rivalAsksAt = Math.min(this.#rivalAsksAt, world.agenda.now + this.#random.between(2, 60));
+    // Who was taken while another one was dialled is connected in its place.
+    if (world.primary.core.phase === 'connecting') world.network.connect();
+    else world.agenda.after(1, () => world.primary.post({ kind: 'command', command: { name: 'protect' } }));
+    if (!this.#random.chance(0.3)) return;
+    // While the other one is dialled, or later.
+    const afterMs = this.#random.chance(0.4) ? this.#random.between(1, 5) : this.#random.between(2, 60);
+    this.#rivalAsksAt = Math.min(this.#rivalAsksAt, world.agenda.now + afterMs);
+    world.agenda.after(afterMs, () => this.#rivalAsks());
   }
 
   /** It raced with the one that was taken, and is told why it is not wanted: it asks again, and may be the next one. @throws Violation */
@@ -148,19 +153,20 @@ export class Cycles {
     const { agenda, primary, secondary, rules } = this.#world;
     if (agenda.now < this.#rivalAsksAt) return;
     this.#rivalAsksAt = agenda.now + this.#random.between(20, 200);
-    if (!primary.isWell) return;
+    if (!primary.isWell || primary.isBusy) return;
     const { phase, insists } = primary.primary;
     const why = whyTurnedAway({ phase, insists, peerName: 'the standby' }, rules);
     if (why !== undefined) {
       this.#world.count(`a second standby is turned away: ${phase}`);
       return;
     }
-    if (primary.session !== undefined || (phase !== 'unprotected' && !secondary.dead)) {
+    const isAlone = phase === 'unprotected' || phase === 'connecting' || secondary.dead;
+    if (primary.session !== undefined || !isAlone) {
       throw new Violation('B.7', `a second standby is taken, and the survivor, ${phase}, has one`);
     }
-    if (!primary.isSettled || this.#survivor() !== primary) return;
+    if (!primary.isSettled || (phase !== 'connecting' && this.#survivor() !== primary)) return;
     this.#rivalAsksAt = Number.POSITIVE_INFINITY;
-    this.#world.count('a second standby is taken later');
+    this.#world.count(`a second standby is taken: ${phase}`);
     this.#pairAgain(primary, true);
   }
 

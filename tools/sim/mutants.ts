@@ -176,6 +176,12 @@ export const mutants: readonly Mutant[] = [
     broken: { mayTakeStandby: () => true },
     mode: 'cycles',
   },
+  {
+    name: 'a primary that is greeting the standby that it dialled takes another one that asks',
+    section: 'B.7',
+    broken: { mayTakeStandby: (phase) => ['unprotected', 'connecting', 'greeting'].includes(phase) },
+    mode: 'cycles',
+  },
   ...(
     [
       ['what is written is not marked', { marksWrites: false }],

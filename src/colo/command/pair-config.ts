@@ -24,10 +24,17 @@ export interface HostConfig {
   readonly pcap?: string;
 }
 
-export interface PrimaryConfig extends HostConfig {
-  /** Where the standby is; or, of a survivor, where this side waits for one that looks for it (spec B.7). */
-  readonly standby: HostPort;
-  readonly awaits?: boolean;
+/**
+ * Where a primary has a standby from (spec B.7): it dials the one that it was told, waits for one that looks for it, or both. A survivor
+ * knows none to dial.
+ */
+export type StandbyPlaces =
+  | { readonly standby: HostPort; readonly listen?: HostPort }
+  | { readonly standby?: undefined; readonly listen: HostPort };
+
+export type PrimaryConfig = HostConfig & StandbyPlaces & PrimaryWishes;
+
+interface PrimaryWishes {
   /** Whose output is not compared, but held or let out (spec B.8). */
   readonly flows?: readonly PortPolicy[];
   /** Tries until the guest is protected, and again whenever it is not any more. */
@@ -41,7 +48,7 @@ export interface SecondaryConfig extends HostConfig {
 }
 
 /** What a host is told of its pair. Values as on the command line. */
-export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'listen' | 'peer' | 'pcap', unknown>>>;
+export type PairOptions = Partial<Readonly<Record<keyof ProtectOptions | 'peer' | 'pcap', unknown>>>;
 
 const detectionRange = 'give 40 to 60000 milliseconds';
 const delayRange = 'give 10 to 86400000 milliseconds';
@@ -93,6 +100,7 @@ const flow = v.pipe(
 const primarySchema = v.strictObject({
   ...hostEntries,
   standby: hostPort('b.example:7000'),
+  listen: v.optional(hostPort('0.0.0.0:7000')),
   mode: v.optional(v.picklist(['buffered', 'comparing'], 'give buffered or comparing'), 'comparing'),
   flow: v.optional(v.array(flow), []),
 });
@@ -123,13 +131,20 @@ const flags: Readonly<Record<string, string>> = {
  * @throws ConfigError for the first thing that is wrong
  */
 export function parsePrimary(options: PairOptions, insists: boolean): PrimaryConfig {
-  const { standby, mode, flow: flows, ...given } = checked(primarySchema, options);
+  const { standby, listen, mode, flow: flows, ...given } = checked(primarySchema, options);
   if (flows.length > 0 && mode !== 'comparing') {
     throw new ConfigError('--flow: with --mode buffered all output waits for checkpoints; leave one of the two out');
   }
   if (flows.length > mostPortPolicies) throw new ConfigError(`--flow: give it ${mostPortPolicies} times at most`);
   const host = hostConfig(given);
-  return { ...host, settings: { ...host.settings, compares: mode === 'comparing' }, standby, flows, insists };
+  return {
+    ...host,
+    settings: { ...host.settings, compares: mode === 'comparing' },
+    standby,
+    ...(listen === undefined ? {} : { listen }),
+    flows,
+    insists,
+  };
 }
 
 /** As {@link parsePrimary}, of the other side. @throws ConfigError */
@@ -142,15 +157,13 @@ export function parseSecondary(options: PairOptions): SecondaryConfig {
 
 /** What a standby that has taken over is told as a primary: it waits where it waited before, and compares what its primary did. */
 export function survivorConfig(
-  { listen, peer: _, ...host }: SecondaryConfig,
+  { peer: _, ...host }: SecondaryConfig,
   { compares, flows = [] }: Pick<Heritage, 'compares' | 'flows'>,
 ): PrimaryConfig {
   return {
     ...host,
     settings: { ...host.settings, compares: compares === true },
-    standby: listen,
     flows,
-    awaits: true,
     insists: true,
   };
 }
@@ -166,7 +179,19 @@ export function pairOptions(
   return { name: pair, arbiter, tls: keys, insecure, state, detectionMs: detection, checkpointDelayMs: delay, pcap };
 }
 
-function hostConfig(given: Omit<v.InferOutput<typeof primarySchema>, 'standby' | 'mode' | 'flow'>): HostConfig {
+/** What `run` alone was told of its pair. */
+export function primaryOptions({
+  standby,
+  listen,
+  mode,
+  flow: flows,
+}: Pick<RunConfig, 'standby' | 'listen' | 'mode' | 'flow'>): PairOptions {
+  return { standby, listen, mode, flow: flows };
+}
+
+function hostConfig(
+  given: Omit<v.InferOutput<typeof primarySchema>, 'standby' | 'listen' | 'mode' | 'flow'>,
+): HostConfig {
   const { name: pair, detectionMs, checkpointDelayMs, state, pcap } = given;
   const arbiter = parseArbiter(given.arbiter);
   return {

@@ -62,7 +62,7 @@ export interface Rules {
   readonly termToAsk: (term: Term, timesAsked: number) => Term;
   /** B.6, B.7: a standby takes on its primary's term, and is welcome once that is on its disk. */
   readonly mayWelcome: (durable: boolean) => boolean;
-  /** B.7: a survivor takes a standby that asks only while it has none, and is about to have none. */
+  /** B.7: a primary takes a standby that asks only while it has none, and nobody answers where it looks for one itself. */
   readonly mayTakeStandby: (phase: string) => boolean;
   /** Only a yes is one. */
   readonly isYes: (answer: 'yes' | 'no' | 'unknown') => boolean;
@@ -161,7 +161,7 @@ export const specification: Rules = {
   closeProvesGone: (by) => by === 'peer',
   termToAsk: (term) => next(term),
   mayWelcome: (durable) => durable,
-  mayTakeStandby: (phase) => phase === 'unprotected',
+  mayTakeStandby: (phase) => phase === 'unprotected' || phase === 'connecting',
   isYes: (answer) => answer === 'yes',
   isNo: (answer) => answer === 'no',
   mayUseTerm: (durable) => durable,

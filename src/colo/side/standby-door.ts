@@ -16,8 +16,7 @@ export interface StandbyDoorOptions extends Omit<ListenOptions, 'role' | 'linked
 }
 
 /**
- * Where a survivor is found by standbys that look for it (spec B.7): one of them is taken, and the others ask again later. A
- * primary that knows where its standby is has none.
+ * Where a primary is found by standbys that look for it (spec B.7): one of them is taken, and the others ask again later.
  */
 export class StandbyDoor {
   readonly #options: StandbyDoorOptions;

@@ -4,6 +4,7 @@ import type { Machine } from '../../vmm/machine/machine.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { exitCode, exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
+import { type HostPort, showHostPort } from '../command/host-port.ts';
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
 import { refusals } from '../core/commands.ts';
 import { cannotBeWritten } from '../disk/disk-failure.ts';
@@ -16,6 +17,11 @@ import type { ColoCalls, PrimaryMachineCalls } from '../side/machine-calls.ts';
 import { beginTerm } from './begin-term.ts';
 import { ColoThread } from './colo-thread.ts';
 import { SideControl } from './control.ts';
+
+/** Where standbys came to until now they come to still, unless it was said anew. */
+function keptDoor({ listen }: ProtectOptions, before: HostPort | undefined): Pick<ProtectOptions, 'listen'> {
+  return listen !== undefined || before === undefined ? {} : { listen: showHostPort(before) };
+}
 
 /** What a guest said last has so long to leave when it ends; less if it is ended, for a VMM that is told to stop stops soon. */
 const endPatienceMs = 5000;
@@ -64,8 +70,12 @@ export class PrimaryControl extends SideControl {
 
   /** @throws ConfigError; Error if it is protected already, or about to be */
   async protect(options: ProtectOptions): Promise<void> {
-    const insists = this.#config?.insists ?? false;
-    const config = parsePrimary({ ...options, name: options.name ?? this.#name, pcap: this.#config?.pcap }, insists);
+    const { insists = false, listen, pcap } = this.#config ?? {};
+    const config = parsePrimary(
+      { ...options, name: options.name ?? this.#name, pcap, ...keptDoor(options, listen) },
+      // Who has its door open waits for whoever comes.
+      insists || options.listen !== undefined,
+    );
     const thread = this.#thread;
     if (thread !== undefined) {
       const phase = (await this.status())?.phase ?? 'unprotected';

@@ -13,6 +13,7 @@ import { type ClientOptions, endWithReader, later, print, withMachine } from './
 /** Flags of `protect`, as given. */
 export interface ProtectFlags extends ClientOptions {
   readonly standby?: string;
+  readonly listen?: string;
   readonly arbiter?: string;
   readonly tls?: string;
   readonly insecure?: boolean;
@@ -44,6 +45,7 @@ const backupPatienceMs = 24 * 3_600_000;
 export async function protectCommand(flags: ProtectFlags): Promise<void> {
   const given = {
     standby: flags.standby,
+    listen: flags.listen,
     arbiter: flags.arbiter === undefined ? undefined : rootedArbiter(flags.arbiter),
     tls: flags.tls?.replace(/^dir=(.+)$/s, (_, folder: string) => `dir=${resolve(folder)}`),
     insecure: flags.insecure,

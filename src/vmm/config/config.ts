@@ -146,6 +146,7 @@ const schema = v.strictObject({
   reboot,
   ...hostKeys,
   standby: v.optional(v.string('give HOST:PORT')),
+  listen: v.optional(v.string('give ADDRESS:PORT')),
   mode: v.optional(v.string('give buffered or comparing')),
   flow: v.optional(v.array(v.string('give port=NUMBER,policy=compare|buffer|pass'))),
 });
@@ -166,7 +167,7 @@ export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: str
   if (config.standby !== undefined) {
     return { ...config, 'cpu-mask': [...new Set([...config['cpu-mask'], ...unequalFeatures])] };
   }
-  const keys = [...Object.keys(pairKeys), 'mode', 'flow'] as const;
+  const keys = [...Object.keys(pairKeys), 'listen', 'mode', 'flow'] as const;
   const alone = keys.find((key) => config[key as keyof RunConfig] !== undefined);
   if (alone !== undefined) throw new ConfigError(`--${alone}: it needs --standby HOST:PORT, the host to protect it`);
   return config;

@@ -210,6 +210,7 @@ export interface ColoModes {
 /** How a machine that may be protected is asked to be. Values as on the command line. */
 export interface ProtectOptions {
   readonly standby: string;
+  readonly listen?: string;
   readonly arbiter: string;
   /** `dir=FOLDER`; absent with `insecure`. */
   readonly tls?: string;

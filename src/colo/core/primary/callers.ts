@@ -1,8 +1,8 @@
 import { type Rules, specification } from '../rules.ts';
 import type { PrimaryPhase } from './primary-phase.ts';
 
-/** A survivor that a standby asks whether it is wanted. */
-export interface AskedSurvivor {
+/** A primary that a standby asks whether it is wanted. */
+export interface AskedPrimary {
   readonly phase: PrimaryPhase;
   /** It wants to be protected. */
   readonly insists: boolean;
@@ -11,11 +11,12 @@ export interface AskedSurvivor {
 }
 
 /**
- * Why a standby that asks is turned away (spec B.7), in words that it is told; it asks again later. Undefined: it is taken. Of several that
- * race one is: to the others the survivor is not unprotected any more.
+ * Why a standby that asks is turned away (spec B.7), in words that it is told; it asks again later. Undefined: it is taken, in place of the
+ * one that the primary is dialling, if it does: that one may be gone for good. Of several that race one is: to the others the
+ * primary is not unprotected any more.
  */
 export function whyTurnedAway(
-  { phase, insists, peerName }: AskedSurvivor,
+  { phase, insists, peerName }: AskedPrimary,
   rules: Rules = specification,
 ): string | undefined {
   if (!rules.mayTakeStandby(phase)) return `it has ${peerName} for that`;

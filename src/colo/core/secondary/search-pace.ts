@@ -3,6 +3,9 @@ const firstWaitMs = 500;
 const longestWaitMs = 5000;
 const growth = 1.5;
 
+/** Who is with a standby: nobody, somebody who has connected and said nothing yet, or somebody to stand by for. */
+export type Company = 'nobody' | 'stranger' | 'primary';
+
 /**
  * When a standby that protects nobody asks the other host for a survivor, what it does with the answer, and of what it tells (spec B.7).
  * It asks for as long as it stands by: who runs there alone may begin to at any time.
@@ -30,10 +33,13 @@ export class SearchPace {
     return isFree;
   }
 
-  /** Somebody answers there. @returns whether he is wanted: meanwhile another one may have come. */
-  answered(isFree: boolean): boolean {
+  /**
+   * Somebody answers there. @returns whether he is wanted: meanwhile another one may have come. One that has said nothing may be the same
+   * one, whose call this one has crossed: it took this one then, and has nothing to say to the other.
+   */
+  answered(here: Company): boolean {
     this.#problem = undefined;
-    return isFree;
+    return here !== 'primary';
   }
 
   /** Nobody could be asked. @returns whether that is news */

@@ -131,13 +131,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       this.log.add('protection', `UNSAFE: output of port ${port} leaves unseen (--flow port=${port},policy=pass)`);
     }
     void this.arbiter.watch();
-    if (!this.#contact.waits) {
-      this.command({ name: 'protect' });
-      return;
-    }
-    // It has the term already, and an arbiter that nobody could ask then is to hear of it.
-    void this.arbiter.register(this.#primary.term);
     this.#contact.open();
+    if (this.#contact.dials) this.command({ name: 'protect' });
+    // A survivor has the term already, and an arbiter that nobody could ask then is to hear of it.
+    else void this.arbiter.register(this.#primary.term);
   }
 
   override command(command: Parameters<Host<PrimaryEvent>['command']>[0]): string | undefined {
@@ -353,14 +350,14 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     if (phase === 'waiting') return this.remedy(this.#peerName);
     if (phase === 'unprotected') {
       if (!this.#primary.insists) return 'colo-vmm protect --standby HOST:PORT ...';
-      return howToProtect(this.#config, this.#contact.waits);
+      return howToProtect(this.#config);
     }
     if (phase === 'fenced') return 'end it: colo-vmm stop --force; then make it the standby: colo-vmm standby ...';
     return undefined;
   }
 
   get #peerName(): string {
-    return this.#lastPeer ?? this.#config.standby.host;
+    return this.#lastPeer ?? this.#config.standby?.host ?? 'its standby';
   }
 
   /** A standby asks whether it is wanted. */
@@ -368,7 +365,9 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const { phase, insists } = this.#primary;
     const reason = whyTurnedAway({ phase, insists, peerName: this.#peerName });
     if (reason === undefined) {
-      this.command({ name: 'protect' });
+      // The one that is dialled may never answer.
+      if (phase === 'connecting') this.#contact.connect();
+      else this.command({ name: 'protect' });
       return;
     }
     this.#contact.take();

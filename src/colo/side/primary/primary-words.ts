@@ -1,6 +1,6 @@
 import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import { showHostPort } from '../../command/host-port.ts';
-import type { PrimaryConfig } from '../../command/pair-config.ts';
+import type { PrimaryConfig, StandbyPlaces } from '../../command/pair-config.ts';
 import type { PortPolicy } from '../../compare/flow-policy.ts';
 import type { Primary } from '../../core/primary/primary.ts';
 import type { PrimaryChanges } from '../../disk/history/primary-changes.ts';
@@ -24,24 +24,28 @@ export const headlines: Readonly<Record<Primary['phase'], ColoHeadline>> = {
   ended: 'ENDED',
 };
 
-/** How a guest that nobody protects is to have a standby. @param waits for whoever comes */
-export function howToProtect({ pair, standby }: PrimaryConfig, waits: boolean): string {
-  return waits
-    ? `start a standby on the other host: colo-vmm standby --name ${pair} --listen ... --peer THIS-HOST:${standby.port}`
-    : `it is tried again; start the standby there: colo-vmm standby --name ${pair} --listen ...`;
+/** How a guest that nobody protects is to have a standby. */
+export function howToProtect({ pair, standby, listen }: StandbyPlaces & Pick<PrimaryConfig, 'pair'>): string {
+  const command = `colo-vmm standby --name ${pair} --listen ...`;
+  if (listen === undefined) return `it is tried again; start the standby there: ${command}`;
+  const finding = `${command} --peer THIS-HOST:${listen.port}`;
+  return standby === undefined
+    ? `start a standby on the other host: ${finding}`
+    : `it is tried again; start the standby there, or on any host of the pair: ${finding}`;
 }
 
 /** Where it is, and how its output leaves. */
 export function placeAndMode(
-  { standby, flows = [] }: PrimaryConfig,
+  config: StandbyPlaces & Pick<PrimaryConfig, 'flows'>,
   { mode, openEpoch }: Primary,
 ): Pick<OwnStatus, 'mode' | 'flows' | 'address' | 'epoch'> {
+  const { flows = [] } = config;
   return {
     mode: mode.mode,
     ...(flows.length === 0
       ? {}
       : { flows: flows.map((flow) => ({ ...flow, ...(flow.policy === 'pass' ? { unsafe: true as const } : {}) })) }),
-    address: showHostPort(standby),
+    address: showHostPort(config.standby === undefined ? config.listen : config.standby),
     epoch: openEpoch,
   };
 }

@@ -19,15 +19,20 @@ export class Greeting {
     clearTimeout(this.#patience);
     if (link === undefined) return;
     this.#patience = setTimeout(() => {
-      if (this.#greeter !== link) this.#overdue(link);
+      if (!this.hasBegun(link)) this.#overdue(link);
     }, this.#patienceMs);
   }
 
   /** It said hello; false: it had already, and has no answer yet. */
   began(link: PeerLink): boolean {
-    if (this.#greeter === link) return false;
+    if (this.hasBegun(link)) return false;
     this.#greeter = link;
     return true;
+  }
+
+  /** It said hello, and has no answer yet. */
+  hasBegun(link: PeerLink): boolean {
+    return this.#greeter === link;
   }
 
   /** Its hello has an answer. */

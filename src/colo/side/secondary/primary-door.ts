@@ -1,5 +1,6 @@
 import { showHostPort } from '../../command/host-port.ts';
 import type { SecondaryConfig } from '../../command/pair-config.ts';
+import type { Company } from '../../core/secondary/search-pace.ts';
 import type { Secondary } from '../../core/secondary/secondary.ts';
 import type { dial } from '../../link/dial.ts';
 import type { PeerLink } from '../../link/peer-link.ts';
@@ -89,8 +90,12 @@ export class PrimaryDoor {
       security,
       patienceMs: settings.stepMs,
       dial,
-      isFree: () => link() === undefined && this.#isFree,
-      found: (link) => this.#meet(link),
+      company: () => this.#company,
+      found: (found) => {
+        const before = link();
+        if (before !== undefined) this.#drop(before, 'said nothing, and answers by a call of this side');
+        this.#meet(found);
+      },
       failed: (reason) => log.add('pair', `no survivor answers: ${reason}`),
     });
     this.#search.start();
@@ -141,6 +146,12 @@ export class PrimaryDoor {
   /** There is nobody to stand by for yet. */
   get #isFree(): boolean {
     return this.#parts.core.phase === 'listening';
+  }
+
+  get #company(): Company {
+    const link = this.#parts.link();
+    if (!this.#isFree || (link !== undefined && this.#greeting.hasBegun(link))) return 'primary';
+    return link === undefined ? 'nobody' : 'stranger';
   }
 
   #linked(link: PeerLink): void {

@@ -1,5 +1,6 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { HostPort } from '../../command/host-port.ts';
-import { SearchPace } from '../../core/secondary/search-pace.ts';
+import { type Company, SearchPace } from '../../core/secondary/search-pace.ts';
 import type { dial } from '../../link/dial.ts';
 import type { PeerLink } from '../../link/peer-link.ts';
 import type { LinkSecurity } from '../../link/peer-security.ts';
@@ -11,8 +12,7 @@ export interface SurvivorSearchOptions {
   /** How long one attempt may take, ms. */
   readonly patienceMs: number;
   readonly dial: typeof dial;
-  /** Nobody is protected here, or about to be. */
-  readonly isFree: () => boolean;
+  readonly company: () => Company;
   /** A survivor answers. What it says next is this side's to hear; it may be that it wants no standby. */
   readonly found: (link: PeerLink) => void;
   /** Nobody could be asked there, for that reason; it is tried again. Told once. */
@@ -44,12 +44,14 @@ export class SurvivorSearch {
   }
 
   async #attempt(): Promise<void> {
-    const { at, security, patienceMs, dial: open, isFree, found, failed } = this.#options;
+    const { at, security, patienceMs, dial: open, company, found, failed } = this.#options;
     const { signal } = this.#end;
-    if (this.#pace.asks(isFree())) {
+    if (this.#pace.asks(company() === 'nobody')) {
       try {
         const link = await open({ ...at, security, role: 'secondary', patienceMs, signal });
-        if (this.#pace.answered(isFree() && !signal.aborted)) found(link);
+        // What the one who has connected meanwhile may have said is read first.
+        await nextTurn();
+        if (!signal.aborted && this.#pace.answered(company())) found(link);
         else link.destroy();
       } catch (error) {
         const { message } = error as Error;

@@ -129,6 +129,7 @@ export const coloCommands: CommandTable = {
   'x-colo-protect': command(
     {
       standby: v.string(),
+      listen: v.optional(v.string()),
       arbiter: v.string(),
       tls: v.optional(v.string()),
       insecure: v.optional(v.boolean()),

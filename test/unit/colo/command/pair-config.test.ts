@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { test } from 'tap';
-import { showHostPort } from '../../../../src/colo/command/host-port.ts';
+import { type HostPort, showHostPort } from '../../../../src/colo/command/host-port.ts';
 import {
   defaultStateDirectory,
   parsePrimary,
@@ -73,7 +73,7 @@ for (const [text, host, port] of [
   test(`takes ${text}`, async (t) => {
     const { standby } = parsePrimary({ ...primary, standby: text }, true);
     t.strictSame(standby, { host, port });
-    t.equal(showHostPort(standby), text);
+    t.equal(showHostPort(standby as HostPort), text);
   });
 }
 
@@ -194,9 +194,20 @@ test('how output leaves is said to the primary alone', async (t) => {
   t.match(refused({ mode: 'comparing', flow: many }), '--flow: give it 256 times at most');
 });
 
+test('a primary that is told where to listen has its door there, beside the standby that it dials', async (t) => {
+  t.equal(parsePrimary(primary, true).listen, undefined, 'no port is opened that nobody asked for');
+  const made = parsePrimary({ ...primary, listen: '[::]:7001' }, true);
+  t.match(made, { standby: { port: 7000 }, listen: { host: '::', port: 7001 } });
+  t.match(
+    refusal(() => parsePrimary({ ...primary, listen: 'here' }, true)),
+    '--listen here: give HOST:PORT, such as 0.0.0.0:7000',
+  );
+});
+
 test('a survivor compares what its primary did', async (t) => {
   const flows = [{ port: 443, policy: 'buffer' }] as const;
   const made = survivorConfig(parseSecondary(secondary), { compares: true, flows });
-  t.match(made, { settings: { compares: true }, flows, awaits: true, standby: { port: 7000 } });
+  t.match(made, { settings: { compares: true }, flows, listen: { port: 7000 } });
+  t.equal(made.standby, undefined, 'it knows no standby to dial');
   t.match(survivorConfig(parseSecondary(secondary), {}), { settings: { compares: false }, flows: [] });
 });

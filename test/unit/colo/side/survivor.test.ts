@@ -1,76 +1,11 @@
-import { type Test, test } from 'tap';
+import { test } from 'tap';
 import { dial } from '../../../../src/colo/link/dial.ts';
 import { protocolVersion } from '../../../../src/colo/protocol/messages.ts';
 import { term } from '../../../../src/colo/protocol/numbers.ts';
-import type { Heritage } from '../../../../src/colo/side/heritage.ts';
-import type { PrimaryMachineCalls, SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
-import { PrimaryHost } from '../../../../src/colo/side/primary/primary-host.ts';
-import { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
-import { SignsOfLife } from '../../../../src/colo/side/signs-of-life.ts';
+import type { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
 import { TermStore } from '../../../../src/colo/side/term-store.ts';
-import { Doorbell } from '../../../../src/host/threads/doorbell.ts';
-import { temporaryFolder } from '../../../support/vmm-process.ts';
-import {
-  birth,
-  captured,
-  FakeMachineThread,
-  freePort,
-  listener,
-  noPages,
-  Received,
-  shape,
-  someRam,
-  until,
-} from './host-rig.ts';
-
-/** Of each capture. */
-const stoppedMs = 0.5;
-
-const heritage: Heritage = {
-  why: 'a.example was lost',
-  since: 1000,
-  events: [{ at: 1000, monotonicMs: 5, topic: 'takeover', text: 'this side goes on', event: 'failover' }],
-};
-
-/** A machine that has taken over in term 2, and what protects it from then on. */
-async function survivor(t: Test, port?: number) {
-  const ram = someRam(t);
-  const machine = new FakeMachineThread<PrimaryMachineCalls>(t, {
-    attach: () => ({ memory: noPages, devices: [], io: undefined, vcpus: [] }),
-    collect: () => ({ marked: 0, ram }),
-    capture: (given) => ({ ...captured(given), stoppedMs }),
-  });
-  const bell = new Doorbell();
-  t.teardown(() => bell.close());
-  const config = { ...birth(t), stateDirectory: temporaryFolder(t) };
-  await new TermStore(config.stateDirectory).write(2);
-  const at = { host: '127.0.0.1', port: port ?? (await freePort()) };
-  const host = new PrimaryHost(
-    { ...config, standby: at, awaits: true, insists: true },
-    { calls: machine.calls, bell: bell.button, shape, signs: new SignsOfLife(), heritage },
-    listener(t),
-  );
-  t.teardown(() => host.close());
-  host.start();
-  return { host, at };
-}
-
-/** A standby that looks for a survivor there. */
-async function seeker(t: Test, peer: { readonly host: string; readonly port: number }) {
-  const memory = someRam(t);
-  const machine = new FakeMachineThread<SecondaryMachineCalls>(t, {
-    make: () => ({ memory, devices: [], io: undefined }),
-  });
-  const stateDirectory = temporaryFolder(t);
-  const host = new SecondaryHost(
-    { ...birth(t), stateDirectory, listen: { host: '127.0.0.1', port: 0 }, peer },
-    { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {} },
-    listener(t),
-  );
-  t.teardown(() => host.close());
-  await host.start();
-  return { host, stateDirectory };
-}
+import { birth, freePort, Received, shape, until } from './host-rig.ts';
+import { heritage, seeker, stoppedMs, survivor } from './meeting-rig.ts';
 
 test('a survivor says why it is one, and since when, and remembers what happened before', async (t) => {
   const { host } = await survivor(t);

@@ -121,7 +121,7 @@ test('protect stays until the guest is protected, and says what is done', async 
   const { colo, control } = await Served.start(t);
   const pairing = { ...protectedStatus, headline: 'PAIRING', phase: 'synchronising' } as const;
   colo.current = undefined;
-  const how = { mode: 'comparing', flow: ['port=443,policy=buffer'] };
+  const how = { listen: '0.0.0.0:7000', mode: 'comparing', flow: ['port=443,policy=buffer'] };
   const { lines, error } = await outcome(
     () => protectCommand({ ...options, ...how, control, tls: 'dir=keys', detection: '400', checkpointDelay: '900' }),
     async (shown) => {

@@ -131,7 +131,7 @@ test('says which key is missing', async (t) => {
 test('says which keys there are when one is unknown', async (t) => {
   const known =
     'kernel, initrd, cmdline, cpus, memory, rng, kaslr, cpu-mask, reboot, serial, disk, net, name, control, on-panic, metrics, dashboard, on-event, ' +
-    'arbiter, tls, insecure, state, detection, checkpoint-delay, pcap, standby, mode, flow';
+    'arbiter, tls, insecure, state, detection, checkpoint-delay, pcap, standby, listen, mode, flow';
   t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });
 
@@ -182,7 +182,7 @@ test('a guest that is to be protected has no instructions that differ from host 
   t.strictSame(parseConfig({ ...pair, 'cpu-mask': 'avx,rdseed' })['cpu-mask'], ['avx', 'rdseed', 'rdrand']);
 });
 
-for (const key of ['arbiter', 'tls', 'insecure', 'state', 'detection', 'checkpoint-delay']) {
+for (const key of ['arbiter', 'tls', 'insecure', 'state', 'detection', 'checkpoint-delay', 'listen']) {
   test(`--${key} means nothing without a standby`, async (t) => {
     const value = key === 'insecure' ? true : '500';
     t.equal(refusal({ ...kernel, [key]: value }), `--${key}: it needs --standby HOST:PORT, the host to protect it`);

@@ -71,8 +71,9 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   }
 
   override get isSettled(): boolean {
-    const isAlone = this.primary.phase === 'unprotected' && !this.attached && this.gate.mode === 'direct';
-    return super.isSettled && isAlone && this.gate.held === 0;
+    const { phase } = this.primary;
+    const isAlone = (phase === 'unprotected' || phase === 'connecting') && this.session === undefined;
+    return super.isSettled && isAlone && !this.attached && this.gate.mode === 'direct' && this.gate.held === 0;
   }
 
   get shares(): ForwardedDisk['shares'] {

@@ -168,9 +168,14 @@ export abstract class Side<E extends { readonly kind: string }>
 
   // Another role
 
+  /** What came is not dealt with yet, or not all of what is to be done about it is done. */
+  get isBusy(): boolean {
+    return !this.queue.isIdle;
+  }
+
   /** Nothing is under way here: the process may take another role. */
   get isSettled(): boolean {
-    return this.isWell && this.guestRuns && this.queue.isIdle;
+    return this.isWell && this.guestRuns && !this.isBusy;
   }
 
   /** It goes on in another role: nothing happens here any more. What the disk had not completed is done again. */

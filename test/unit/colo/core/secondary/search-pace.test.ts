@@ -18,10 +18,11 @@ test('nobody is looked for while somebody is protected, and soon once that is ov
   t.equal(pace.waitMs, 500);
 });
 
-test('who answers when somebody else has come is let go', async (t) => {
+test('who answers when somebody else has come is let go, unless that one has said nothing', async (t) => {
   const pace = new SearchPace();
-  t.ok(pace.answered(true));
-  t.notOk(pace.answered(false));
+  t.ok(pace.answered('nobody'));
+  t.ok(pace.answered('stranger'));
+  t.notOk(pace.answered('primary'));
 });
 
 test('why nobody could be asked is told once, and again when it is another reason, or somebody had answered', async (t) => {
@@ -30,6 +31,6 @@ test('why nobody could be asked is told once, and again when it is another reaso
     ['refused', 'refused', 'no route', 'refused'].map((reason) => pace.failed(reason)),
     [true, false, true, true],
   );
-  pace.answered(true);
+  pace.answered('nobody');
   t.ok(pace.failed('refused'));
 });

@@ -22,7 +22,11 @@ interface Met {
 }
 
 /** A primary, and what a standby would do to it. */
-async function primary(t: Test, handlers: Partial<Handlers<PrimaryMachineCalls>>, more: Partial<PrimaryConfig> = {}) {
+async function primary(
+  t: Test,
+  handlers: Partial<Handlers<PrimaryMachineCalls>>,
+  more: Partial<Pick<PrimaryConfig, 'flows' | 'insists'>> = {},
+) {
   const met: Met[] = [];
   const shared: SharedProtection[] = [];
   const ram = someRam(t);
