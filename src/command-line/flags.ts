@@ -165,7 +165,11 @@ export const restoredDeviceFlags = [
 export const standbyFlags: readonly Flag<StandbyKey>[] = [
   ['name', '<name>', 'name of the pair, of the machine and of its control socket'],
   ['listen', '<address:port>', 'where it waits for the primary, such as 0.0.0.0:7000'],
-  ['peer', '<host:port>', 'where the guest of this pair may run: if it does so alone, this host protects it'],
+  [
+    'peer',
+    '<host:port>',
+    'where the guest of this pair may run: if it does so alone, this host protects it; several are separated by commas',
+  ],
   ...pairFlags,
   checkpointDelayFlag,
   pcapFlag,

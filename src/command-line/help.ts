@@ -83,7 +83,7 @@ until an operator says colo-vmm failover on the host that is to, and has made su
 both hosts mount the same file system there, in which somebody made the file colo-vmm-arbiter, once: what a mount point lacks.
 
 After a failover this machine is the guest's, and waits on the same address for a standby: colo-vmm standby --peer on the repaired host,
-or on another one, finds it, and the guest is protected again. Exit codes are those of colo-vmm run; 0 also if the guest powered off on
+or on another one, finds it (of several hosts, separated by commas, the one that has the guest), and the guest is protected again. Exit codes are those of colo-vmm run; 0 also if the guest powered off on
 the primary. A reset after a failover ends it with exit code 3: the kernel is on the other host.
 
 Examples:

@@ -43,8 +43,8 @@ interface PrimaryWishes {
 
 export interface SecondaryConfig extends HostConfig {
   readonly listen: HostPort;
-  /** The other host, where the guest may run already, without a standby (spec B.7). */
-  readonly peer?: HostPort;
+  /** Other hosts of the pair, where the guest may run already, without a standby (spec B.7). */
+  readonly peers?: readonly HostPort[];
 }
 
 /** What a host is told of its pair. Values as on the command line. */
@@ -107,7 +107,14 @@ const primarySchema = v.strictObject({
 const secondarySchema = v.strictObject({
   ...hostEntries,
   listen: hostPort('0.0.0.0:7000'),
-  peer: v.optional(hostPort('a.example:7000')),
+  peer: v.optional(
+    v.pipe(
+      v.string('give HOST:PORT'),
+      v.transform((text) => text.split(',')),
+      v.array(hostPort('a.example:7000')),
+    ),
+    [],
+  ),
 });
 
 /** What to say of a key that has to be given. */
@@ -149,15 +156,15 @@ export function parsePrimary(options: PairOptions, insists: boolean): PrimaryCon
 
 /** As {@link parsePrimary}, of the other side. @throws ConfigError */
 export function parseSecondary(options: PairOptions): SecondaryConfig {
-  const { listen, peer, ...given } = checked(secondarySchema, options);
+  const { listen, peer: peers, ...given } = checked(secondarySchema, options);
   const host = hostConfig(given);
   // Whether its guest runs beside P's is P's to say.
-  return { ...host, settings: { ...host.settings, compares: true }, listen, ...(peer === undefined ? {} : { peer }) };
+  return { ...host, settings: { ...host.settings, compares: true }, listen, peers };
 }
 
 /** What a standby that has taken over is told as a primary: it waits where it waited before, and compares what its primary did. */
 export function survivorConfig(
-  { peer: _, ...host }: SecondaryConfig,
+  { peers: _, ...host }: SecondaryConfig,
   { compares, flows = [] }: Pick<Heritage, 'compares' | 'flows'>,
 ): PrimaryConfig {
   return {

@@ -5,7 +5,7 @@ import { pairOptions, parseSecondary, type SecondaryConfig } from './pair-config
 const schema = v.strictObject({
   ...hostKeys,
   listen: v.optional(v.string('give ADDRESS:PORT')),
-  peer: v.optional(v.string('give HOST:PORT')),
+  peer: v.optional(v.string('give HOST:PORT[,HOST:PORT...]')),
 });
 
 /**

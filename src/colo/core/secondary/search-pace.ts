@@ -7,15 +7,15 @@ const growth = 1.5;
 export type Company = 'nobody' | 'stranger' | 'primary';
 
 /**
- * When a standby that protects nobody asks the other host for a survivor, what it does with the answer, and of what it tells (spec B.7).
+ * When a standby that protects nobody asks other hosts for a survivor, what it does with the answer, and of what it tells (spec B.7).
  * It asks for as long as it stands by: who runs there alone may begin to at any time.
  *
  * Without I/O.
  */
 export class SearchPace {
   #waitMs = firstWaitMs;
-  /** Why the last attempt was in vain. */
-  #problem: string | undefined;
+  /** By place, why the last attempt was in vain. */
+  readonly #problems = new Map<string, string>();
 
   /** So long until it is looked again, ms. */
   get waitMs(): number {
@@ -37,15 +37,15 @@ export class SearchPace {
    * Somebody answers there. @returns whether he is wanted: meanwhile another one may have come. One that has said nothing may be the same
    * one, whose call this one has crossed: it took this one then, and has nothing to say to the other.
    */
-  answered(here: Company): boolean {
-    this.#problem = undefined;
+  answered(place: string, here: Company): boolean {
+    this.#problems.delete(place);
     return here !== 'primary';
   }
 
-  /** Nobody could be asked. @returns whether that is news */
-  failed(reason: string): boolean {
-    const isNews = reason !== this.#problem;
-    this.#problem = reason;
+  /** Nobody could be asked there. @returns whether that is news */
+  failed(place: string, reason: string): boolean {
+    const isNews = reason !== this.#problems.get(place);
+    this.#problems.set(place, reason);
     return isNews;
   }
 }

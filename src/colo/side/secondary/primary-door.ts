@@ -16,7 +16,7 @@ import { whyBusy } from './standby-words.ts';
 import { SurvivorSearch } from './survivor-search.ts';
 
 export interface PrimaryDoorParts {
-  readonly config: Pick<SecondaryConfig, 'listen' | 'peer' | 'security' | 'settings'>;
+  readonly config: Pick<SecondaryConfig, 'listen' | 'peers' | 'security' | 'settings'>;
   readonly listen: Listen;
   readonly dial: typeof dial;
   readonly core: Pick<Secondary, 'phase' | 'term' | 'refusal'>;
@@ -80,13 +80,12 @@ export class PrimaryDoor {
     return this.#listener.port;
   }
 
-  /** Looks for a survivor, if it was told where one may be. */
+  /** Looks for a survivor wherever it was told that one may be. */
   search(): void {
     const { config, dial, link, log } = this.#parts;
-    const { peer, security, settings } = config;
-    if (peer === undefined) return;
+    const { peers = [], security, settings } = config;
     this.#search = new SurvivorSearch({
-      at: peer,
+      places: peers,
       security,
       patienceMs: settings.stepMs,
       dial,

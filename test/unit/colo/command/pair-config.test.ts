@@ -204,6 +204,18 @@ test('a primary that is told where to listen has its door there, beside the stan
   );
 });
 
+test('a standby may be told of several hosts', async (t) => {
+  t.same(parseSecondary(secondary).peers, []);
+  t.same(parseSecondary({ ...secondary, peer: 'a:7000,[::1]:7001' }).peers, [
+    { host: 'a', port: 7000 },
+    { host: '::1', port: 7001 },
+  ]);
+  t.match(
+    refusal(() => parseSecondary({ ...secondary, peer: 'a:7000,b' })),
+    '--peer a:7000,b: give HOST:PORT, such as a.example:7000',
+  );
+});
+
 test('a survivor compares what its primary did', async (t) => {
   const flows = [{ port: 443, policy: 'buffer' }] as const;
   const made = survivorConfig(parseSecondary(secondary), { compares: true, flows });

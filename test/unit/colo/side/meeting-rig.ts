@@ -63,7 +63,7 @@ export async function survivor(t: Test, port?: number) {
 /** A standby that looks for its primary there, if it is told where. */
 export async function seeker(
   t: Test,
-  peer: HostPort | undefined,
+  peers: HostPort | readonly HostPort[] | undefined,
   more: { readonly port?: number; readonly dial?: typeof dial } = {},
 ) {
   const memory = someRam(t);
@@ -76,7 +76,7 @@ export async function seeker(
       ...birth(t),
       stateDirectory,
       listen: { host: '127.0.0.1', port: more.port ?? 0 },
-      ...(peer === undefined ? {} : { peer }),
+      peers: [peers ?? []].flat(),
     },
     { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {}, dial: more.dial ?? dial },
     listener(t),

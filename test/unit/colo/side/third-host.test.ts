@@ -3,7 +3,7 @@ import { dial } from '../../../../src/colo/link/dial.ts';
 import type { PrimaryHost } from '../../../../src/colo/side/primary/primary-host.ts';
 import type { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
 import { freePort, until } from './host-rig.ts';
-import { primary, seeker } from './meeting-rig.ts';
+import { primary, seeker, survivor } from './meeting-rig.ts';
 
 /** `run --standby b --listen`: host b's address, and where the primary is found. */
 async function places() {
@@ -65,6 +65,27 @@ test('a standby that waits where the primary dials is found, and a third machine
   const { host: third } = await seeker(t, listen);
   await until(() => third.status().why.includes('wants no standby'));
   t.same([host.status().phase, second.status().phase], ['protected', 'protecting']);
+});
+
+test('a standby that is told of several hosts finds the one that has the guest', async (t) => {
+  const { standby, listen } = await places();
+  const { host: other } = await seeker(t, undefined);
+  const idle = { host: '127.0.0.1', port: Number(other.status().address.split(':').at(-1)) };
+  const { host: third } = await seeker(t, [idle, standby, listen]);
+  const host = await primary(t, { standby, listen }, { term: 1, dial: unanswered });
+  await until(() => isPair(host, third));
+  t.equal(other.status().headline, 'LISTENING');
+});
+
+test('one of them that has a standby keeps nobody from the one that has none', async (t) => {
+  const { standby, listen } = await places();
+  const { host: busy, at } = await survivor(t);
+  const { host: taken } = await seeker(t, at);
+  await until(() => isPair(busy, taken));
+  const { host: third } = await seeker(t, [at, listen]);
+  const host = await primary(t, { standby, listen }, { term: 1, dial: unanswered });
+  await until(() => isPair(host, third));
+  t.equal(taken.status().phase, 'protecting');
 });
 
 test('a primary without a door is found by nobody', async (t) => {

@@ -20,17 +20,19 @@ test('nobody is looked for while somebody is protected, and soon once that is ov
 
 test('who answers when somebody else has come is let go, unless that one has said nothing', async (t) => {
   const pace = new SearchPace();
-  t.ok(pace.answered('nobody'));
-  t.ok(pace.answered('stranger'));
-  t.notOk(pace.answered('primary'));
+  t.ok(pace.answered('a', 'nobody'));
+  t.ok(pace.answered('a', 'stranger'));
+  t.notOk(pace.answered('a', 'primary'));
 });
 
 test('why nobody could be asked is told once, and again when it is another reason, or somebody had answered', async (t) => {
   const pace = new SearchPace();
   t.same(
-    ['refused', 'refused', 'no route', 'refused'].map((reason) => pace.failed(reason)),
+    ['refused', 'refused', 'no route', 'refused'].map((reason) => pace.failed('a', reason)),
     [true, false, true, true],
   );
-  pace.answered('nobody');
-  t.ok(pace.failed('refused'));
+  pace.answered('a', 'nobody');
+  t.ok(pace.failed('a', 'refused'));
+  t.ok(pace.failed('b', 'refused'), 'of another place');
+  t.notOk(pace.failed('a', 'refused'));
 });
