@@ -5,85 +5,93 @@ import { distance } from '../../src/colo/packet/sequence.ts';
 import { longAt } from '../../src/colo/packet/wire.ts';
 import { defaultTranslateSettings } from '../../src/colo/translate/settings.ts';
 import { Translator } from '../../src/colo/translate/translator.ts';
+import type { Ending, Plan } from './conversation-plan.ts';
 import { randomNumbers } from './random.ts';
 import { TcpEndpoint } from './tcp-endpoint.ts';
+import { TcpGuest } from './tcp-guest.ts';
 
 type Opener = 'client' | 'guest' | 'both';
-
-/** What is to happen in a conversation besides talking. */
-export interface Plan {
-  readonly seed: number;
-  /** Steps before which P's guest becomes S's, and after which S takes over; none if beyond the end. */
-  readonly checkpointAt?: number;
-  readonly takeoverAt?: number;
-}
-
-export interface Ending {
-  readonly steps: number;
-  /** Everything that a side read, and what it had to. */
-  readonly clientRead: readonly number[];
-  readonly clientShould: readonly number[];
-  readonly guestRead: readonly number[];
-  readonly guestShould: readonly number[];
-  readonly isDone: boolean;
-  readonly isReset: boolean;
-  /** Segments of S after a takeover with a timestamp below one that P sent. */
-  readonly fallenTimes: number;
-  readonly checkpoints: number;
-  readonly reasons: readonly string[];
-  readonly isTranslated: boolean;
-  /** Connections that are still translated, long after the end. */
-  readonly translatedAfter: number;
-}
 
 const requestBytes = 3;
 const mostSteps = 20_000;
 const aheadTicks = 100;
 
+/** Steps of buffered mode, in which there is a checkpoint at each of so many. */
+const bufferedSteps = 60;
+const checkpointSteps = 12;
+
 /**
  * A client in conversation with P's guest, mirrored to S's guest, which has other initial sequence numbers, timestamps, timing and
  * segments. P's output leaves when the comparison says so. Networks lose and reorder; all of it is decided by the seed.
  */
-export function converse({ seed, checkpointAt = Infinity, takeoverAt = Infinity }: Plan): Ending {
-  return new Conversation(seed).run(checkpointAt, takeoverAt);
+export function converse(plan: Plan): Ending {
+  return new Conversation(plan).run();
+}
+
+/** A guest, and what translates for it: of P nothing, unless it has taken over. */
+interface Side {
+  readonly guest: TcpGuest;
+  readonly translator: Translator;
+}
+
+/** What a client is to say in a connection. */
+interface Told {
+  readonly requests: readonly number[][];
+  said: number;
+  /** Who breaks it off, and after how much of what it reads. */
+  readonly breaksOff: 'client' | 'guest' | undefined;
+  readonly after: number;
+  clientIsn: number | undefined;
+  clientRead: readonly number[];
+  wasReset: boolean;
 }
 
 class Conversation {
+  readonly #plan: Plan;
   readonly #random: (limit: number) => number;
   readonly #opener: Opener;
-  readonly #requests: number[][];
   readonly #client: TcpEndpoint;
-  readonly #guestP: TcpEndpoint;
-  readonly #guestS: TcpEndpoint;
-  readonly #comparator: Comparator;
-  readonly #translator: Translator;
+  readonly #newGuest: () => TcpGuest;
+  /** Connections so far, the last of which there is. */
+  readonly #told: Told[] = [];
+  readonly #connections: number;
+  #speaker: Side;
+  #replica: Side | undefined;
+  #comparator: Comparator;
   /** On their way, with the time at which they arrive. */
   readonly #toGuest: [at: number, packet: Uint8Array][] = [];
   readonly #toClient: [at: number, packet: Uint8Array][] = [];
   /** Mirrored, not yet with S's guest. */
   #mirrored: Uint8Array[] = [];
-  /** From S's guest, translated, not yet compared; and what was compared in this epoch. */
-  #handedOver: Uint8Array[] = [];
-  #kept: Uint8Array[] = [];
+  /** From S's guest, translated, not yet compared; and what was said in this epoch and has not left with P's. */
+  #handedOver: [handle: number, packet: Uint8Array][] = [];
+  readonly #kept = new Map<number, Uint8Array>();
   readonly #held = new Map<number, Uint8Array>();
   #handles = 0;
   #epoch = 0;
   #now = 0;
-  #isTakenOver = false;
+  #steps = 0;
+  #takenOverAt: number | undefined;
+  #takeovers = 0;
+  /** Until this step nobody compares. */
+  #bufferedUntil = 0;
+  #restartAt: number | undefined;
   #wantsCheckpoint = false;
   #checkpoints = 0;
-  #requested = 0;
   readonly #reasons: string[] = [];
   readonly #view = new PacketView();
-  /** The greatest timestamp that P sent. */
+  /** The greatest timestamp that got to the client, and in which connection. */
   #lastTime: number | undefined;
+  #lastTimeOf: number | undefined;
   #fallenTimes = 0;
 
-  constructor(seed: number) {
-    const random = randomNumbers(seed);
+  constructor(plan: Plan) {
+    this.#plan = plan;
+    const random = randomNumbers(plan.seed);
     this.#random = random;
+    this.#connections = plan.connections ?? 1;
     this.#opener = (['client', 'guest', 'both'] as const)[random(3)] as Opener;
-    this.#requests = Array.from({ length: 1 + random(6) }, () => [random(256), random(20), random(256)]);
+    this.#told.push(this.#newTold());
     const version = random(3) === 0 ? 6 : 4;
     const addresses =
       version === 4
@@ -108,75 +116,123 @@ class Conversation {
       send: (packet) => this.#travel(this.#toGuest, packet),
       program: () => {},
     });
-    this.#guestP = new TcpEndpoint({
-      ...guest,
-      ...own(),
-      send: (packet) => this.#primarySends(packet),
-      program: answer,
-    });
-    this.#guestS = new TcpEndpoint({
-      ...guest,
-      ...own(),
-      send: (packet) => this.#secondarySends(packet),
-      program: answer,
-    });
+    this.#newGuest = () => {
+      const made: TcpGuest = new TcpGuest({
+        ...guest,
+        ...own(),
+        send: (packet) => this.#guestSends(made, packet),
+        program: (endpoint) => this.#answer(endpoint),
+      });
+      return made;
+    };
+    this.#speaker = { guest: this.#newGuest(), translator: this.#newTranslator() };
+    this.#replica = { guest: this.#newGuest(), translator: this.#newTranslator() };
+    this.#comparator = this.#newComparator();
+  }
+
+  run(): Ending {
+    const guests = [this.#speaker, this.#replica].flatMap((side) => side?.guest ?? []);
+    if (this.#opener !== 'guest') {
+      if (this.#opener === 'client') for (const guest of guests) guest.listen();
+      this.#client.open();
+      this.#current.clientIsn = this.#opener === 'client' ? this.#client.state.iss : undefined;
+    } else this.#client.listen();
+    if (this.#opener !== 'client') for (const guest of guests) guest.open();
+    let isTranslated = false;
+    for (; this.#steps < mostSteps && !this.#isDone(); this.#steps++) {
+      this.#asPlanned();
+      this.#step();
+      if (this.#takeovers > 0 && this.#speaker.translator.size > 0) isTranslated = true;
+    }
+    const { guest, translator } = this.#speaker;
+    translator.scan(this.#now + defaultTranslateSettings.lingerMs);
+    this.#endOfConnection();
+    return {
+      steps: this.#steps,
+      connections: this.#told.map(({ requests, clientIsn, clientRead, breaksOff, wasReset }) => ({
+        clientRead,
+        clientShould: requests.flatMap(answerTo),
+        guestRead: guest.readOf(clientIsn),
+        guestShould: requests.flat(),
+        isAborted: breaksOff !== undefined,
+        wasReset,
+      })),
+      isDone: this.#isDone(),
+      fallenTimes: this.#fallenTimes,
+      checkpoints: this.#checkpoints,
+      reasons: this.#reasons,
+      isTranslated,
+      translatedAfter: translator.size,
+    };
+  }
+
+  get #current(): Told {
+    return this.#told.at(-1) as Told;
+  }
+
+  get #isBuffered(): boolean {
+    return this.#steps < this.#bufferedUntil;
+  }
+
+  #newTold(): Told {
+    const random = this.#random;
+    const requests = Array.from({ length: 1 + random(6) }, () => [random(256), random(20), random(256)]);
+    const isLast = this.#told.length + 1 === this.#connections;
+    const breaksOff = isLast ? undefined : (['client', 'guest', undefined, undefined] as const)[random(4)];
+    const after = breaksOff === undefined ? 0 : random(breaksOff === 'guest' ? requests.flat().length : 2000);
+    return { requests, said: 0, breaksOff, after, clientIsn: undefined, clientRead: [], wasReset: false };
+  }
+
+  #newTranslator(): Translator {
+    const { seed, makeTranslator = (...parts) => new Translator(...parts) } = this.#plan;
+    return makeTranslator({ settings: { ...defaultTranslateSettings, flows: 16 }, seed });
+  }
+
+  #newComparator(): Comparator {
+    const { seed, makeComparator = (...parts) => new Comparator(...parts) } = this.#plan;
     const outcome = {
       release: (handle: number) => {
         const packet = this.#held.get(handle);
         if (packet === undefined) throw new Error('a packet was released twice');
         this.#held.delete(handle);
-        this.#noteTime(packet);
-        this.#travel(this.#toClient, packet);
+        this.#leaves(packet);
       },
-      drop: () => {},
+      drop: (handle: number) => {
+        this.#kept.delete(handle);
+      },
       wantCheckpoint: ({ reason }: { reason: string }) => {
         this.#reasons.push(reason);
         this.#wantsCheckpoint = true;
       },
     };
     const settings = { ...defaultCompareSettings, flows: 16, storeBytes: 1 << 20, timeoutMs: 300 };
-    this.#comparator = new Comparator({ settings, outcome, policyOf: () => 'compare', seed }, 0);
-    this.#comparator.secondaryRuns(0);
-    this.#translator = new Translator({ settings: { ...defaultTranslateSettings, flows: 16 }, seed });
+    const comparator = makeComparator({ settings, outcome, policyOf: () => 'compare', seed }, this.#epoch);
+    comparator.secondaryRuns(this.#now);
+    return comparator;
   }
 
-  run(checkpointAt: number, takeoverAt: number): Ending {
-    if (this.#opener !== 'guest') {
-      if (this.#opener === 'client') for (const guest of [this.#guestP, this.#guestS]) guest.listen();
-      this.#client.open();
-    } else this.#client.listen();
-    if (this.#opener !== 'client') for (const guest of [this.#guestP, this.#guestS]) guest.open();
-    let steps = 0;
-    let isTranslated = false;
-    for (; steps < mostSteps && !this.#isDone(); steps++) {
-      if (steps === checkpointAt) this.#checkpoint();
-      if (steps === takeoverAt) this.#takeOver();
-      this.#step();
-      if (this.#isTakenOver && this.#translator.size > 0) isTranslated = true;
+  #asPlanned(): void {
+    const { checkpointAt, bufferedAt, takeoverAt, pairedAfter = Infinity, secondTakeoverAfter = Infinity } = this.#plan;
+    const step = this.#steps;
+    if (step === checkpointAt || (this.#isBuffered && step % checkpointSteps === 0)) this.#checkpoint();
+    if (step === bufferedAt && this.#replica !== undefined) {
+      this.#checkpoint();
+      this.#bufferedUntil = step + bufferedSteps;
+    } else if (step === this.#bufferedUntil && step > 0) {
+      // What is known of connections is old.
+      this.#checkpoint();
+      this.#comparator.forget();
     }
-    const guest = this.#isTakenOver ? this.#guestS : this.#guestP;
-    this.#translator.scan(this.#now + defaultTranslateSettings.idleMs - 1);
-    const answers = this.#requests.flatMap(answerTo);
-    return {
-      steps,
-      clientRead: this.#client.state.read,
-      clientShould: answers,
-      guestRead: guest.state.read,
-      guestShould: this.#requests.flat(),
-      isDone: this.#isDone(),
-      isReset: this.#client.state.phase === 'reset' || guest.state.phase === 'reset',
-      fallenTimes: this.#fallenTimes,
-      checkpoints: this.#checkpoints,
-      reasons: this.#reasons,
-      isTranslated,
-      translatedAfter: this.#translator.size,
-    };
+    if (step === takeoverAt) this.#takeOver();
+    if (this.#takeovers !== 1 || this.#takenOverAt === undefined) return;
+    if (step === this.#takenOverAt + pairedAfter) this.#pair();
+    if (step === this.#takenOverAt + pairedAfter + secondTakeoverAfter) this.#takeOver();
   }
 
   #isDone(): boolean {
-    const guest = this.#isTakenOver ? this.#guestS : this.#guestP;
+    const { guest } = this.#speaker;
     const hasAll = guest.state.inbox.length === 0 && this.#client.state.inbox.length === 0;
-    return this.#client.isDone && guest.isDone && hasAll;
+    return this.#told.length === this.#connections && this.#client.isDone && guest.isDone && hasAll;
   }
 
   #step(): void {
@@ -186,32 +242,76 @@ class Conversation {
     this.#arrive(this.#toClient, (packet) => this.#client.receive(packet));
     this.#arrive(this.#toGuest, (packet) => this.#input(packet));
     this.#client.poll(this.#now);
-    if (!this.#isTakenOver) {
-      this.#guestP.poll(this.#now);
-      for (let count = random(4); count > 0; count--) this.#mirror();
-      // S's guest is a little behind.
-      if (random(4) > 0) this.#guestS.poll(Math.max(this.#guestS.now, this.#now - 20));
-      for (let count = random(4); count > 0; count--) this.#compare();
-      this.#comparator.scan(this.#now);
-      if (this.#wantsCheckpoint) this.#checkpoint();
-    } else this.#guestS.poll(this.#now);
+    this.#speaker.guest.poll(this.#now);
+    this.#nextConnection();
+    if (this.#replica === undefined || this.#isBuffered) return;
+    const { guest } = this.#replica;
+    for (let count = random(4); count > 0; count--) this.#mirror();
+    // S's guest is a little behind.
+    if (random(4) > 0) guest.poll(Math.max(guest.now, this.#now - 20));
+    for (let count = random(4); count > 0; count--) this.#compare();
+    this.#comparator.scan(this.#now);
+    if (this.#wantsCheckpoint) this.#checkpoint();
   }
 
-  /** The client says its requests, a piece at a time, and ends when it has said all. */
+  /** The client says its requests, a piece at a time, and ends when it has said all, or breaks it off before. */
   #request(): void {
-    const all = this.#requests.flat();
-    if (this.#client.state.phase !== 'open') return;
-    const piece = all.slice(this.#requested, this.#requested + 1 + this.#random(4));
-    this.#requested += piece.length;
+    const told = this.#current;
+    const all = told.requests.flat();
+    const { phase, read } = this.#client.state;
+    if (phase !== 'open') return;
+    const piece = all.slice(told.said, told.said + 1 + this.#random(4));
+    told.said += piece.length;
     this.#client.write(piece);
-    if (this.#requested === all.length) this.#client.close();
+    if (told.breaksOff === 'client' && read.length >= told.after) this.#client.abort();
+    else if (told.said === all.length) this.#client.close();
   }
 
-  #travel(way: [number, Uint8Array][], packet: Uint8Array): void {
-    if (this.#random(12) === 0) return;
+  /** When the client has done with a connection, it opens the next one after a while, with the same ports. */
+  #nextConnection(): void {
+    if (this.#told.length === this.#connections || !this.#client.isDone || this.#client.state.inbox.length > 0) return;
+    this.#restartAt ??= this.#steps + this.#random(100);
+    if (this.#steps < this.#restartAt) return;
+    this.#restartAt = undefined;
+    this.#endOfConnection();
+    this.#told.push(this.#newTold());
+    this.#client.restart();
+    this.#current.clientIsn = this.#client.state.iss;
+    this.#client.open();
+  }
+
+  #endOfConnection(): void {
+    const { phase, read } = this.#client.state;
+    this.#current.clientRead = read;
+    this.#current.wasReset = phase === 'reset';
+  }
+
+  /** The guest's program: answers each request, and ends when the client has. */
+  #answer(endpoint: TcpEndpoint): void {
+    const { state } = endpoint;
+    const { breaksOff, after } = this.#toldOf(endpoint as TcpGuest);
+    if (breaksOff === 'guest' && state.read.length > after) {
+      endpoint.abort();
+      return;
+    }
+    while (state.read.length - state.answered >= requestBytes) {
+      endpoint.write(answerTo(state.read.slice(state.answered, state.answered + requestBytes)));
+      state.answered += requestBytes;
+    }
+    if (state.hasPeerFin && state.inbox.length === 0) endpoint.close();
+  }
+
+  #toldOf({ clientIsn }: TcpGuest): Told {
+    return this.#told.find((told) => told.clientIsn === clientIsn) ?? this.#current;
+  }
+
+  /** False: it is lost. */
+  #travel(way: [number, Uint8Array][], packet: Uint8Array): boolean {
+    if (this.#random(12) === 0) return false;
     for (let copies = this.#random(20) === 0 ? 2 : 1; copies > 0; copies--) {
       way.push([this.#now + this.#random(this.#random(5) === 0 ? 60 : 10), packet.slice()]);
     }
+    return true;
   }
 
   #arrive(way: [number, Uint8Array][], receive: (packet: Uint8Array) => void): void {
@@ -223,37 +323,51 @@ class Conversation {
 
   /** A packet for the guest, whichever it is. */
   #input(packet: Uint8Array): void {
-    if (this.#isTakenOver) this.#toSecondary(packet);
-    else {
-      this.#mirrored.push(packet.slice());
-      this.#guestP.receive(packet);
-    }
+    if (this.#replica !== undefined) this.#mirrored.push(packet.slice());
+    this.#enters(this.#speaker, packet);
   }
 
   #mirror(): void {
     const packet = this.#mirrored.shift();
-    if (packet !== undefined) this.#toSecondary(packet);
+    if (packet !== undefined && this.#replica !== undefined) this.#enters(this.#replica, packet);
   }
 
-  #toSecondary(packet: Uint8Array): void {
-    this.#translator.incoming(0, packet, 0, packet.length, this.#now);
-    this.#guestS.receive(packet);
+  /** P's translator knows no connection as long as it has not taken over. */
+  #enters({ guest, translator }: Side, packet: Uint8Array): void {
+    translator.incoming(0, packet, 0, packet.length, this.#now);
+    guest.receive(packet);
   }
 
-  #primarySends(packet: Uint8Array): void {
+  #guestSends(guest: TcpGuest, packet: Uint8Array): void {
+    if (guest === this.#speaker.guest) this.#speakerSends(packet);
+    else if (this.#replica?.translator.outgoing(0, packet, 0, packet.length, this.#now)) {
+      const handle = ++this.#handles;
+      this.#kept.set(handle, packet);
+      this.#handedOver.push([handle, packet]);
+    }
+  }
+
+  #speakerSends(packet: Uint8Array): void {
+    if (this.#takeovers > 0) this.#speaker.translator.outgoing(0, packet, 0, packet.length, this.#now);
+    if (this.#replica === undefined) {
+      this.#leaves(packet);
+      return;
+    }
     const handle = ++this.#handles;
     this.#held.set(handle, packet);
-    this.#comparator.primary(this.#epoch, 0, packet, 0, packet.length, handle, this.#now);
+    if (!this.#isBuffered) this.#comparator.primary(this.#epoch, 0, packet, 0, packet.length, handle, this.#now);
   }
 
-  #secondarySends(packet: Uint8Array): void {
-    const mayBeSeen = this.#translator.outgoing(0, packet, 0, packet.length, this.#now);
-    if (this.#isTakenOver) {
-      const time = this.#timeOf(packet);
-      const isOpen = this.#guestS.state.phase === 'open';
-      if (isOpen && time !== undefined && distance(time, this.#lastTime ?? time) < 0) this.#fallenTimes++;
-      this.#travel(this.#toClient, packet);
-    } else if (mayBeSeen) this.#handedOver.push(packet);
+  #leaves(packet: Uint8Array): void {
+    const { guest } = this.#speaker;
+    const time = this.#timeOf(packet);
+    if (guest.clientIsn !== this.#lastTimeOf) this.#lastTime = undefined;
+    const by = time === undefined ? 0 : distance(time, this.#lastTime ?? time);
+    if (by < 0 && this.#takeovers > 0 && guest.state.phase === 'open') this.#fallenTimes++;
+    // A client knows no time of a packet that is lost.
+    if (!this.#travel(this.#toClient, packet) || time === undefined || by < 0) return;
+    this.#lastTime = time;
+    this.#lastTimeOf = guest.clientIsn;
   }
 
   #timeOf(packet: Uint8Array): number | undefined {
@@ -262,63 +376,65 @@ class Conversation {
     return timestamps === 0 ? undefined : longAt(packet, timestamps);
   }
 
-  #noteTime(packet: Uint8Array): void {
-    const time = this.#timeOf(packet);
-    if (time !== undefined && distance(time, this.#lastTime ?? time) >= 0) this.#lastTime = time;
-  }
-
   #compare(): void {
-    const packet = this.#handedOver.shift();
-    if (packet === undefined) return;
-    this.#kept.push(packet);
-    this.#comparator.secondary(this.#epoch, 0, packet, 0, packet.length, 0, this.#now);
+    const [handle, packet] = this.#handedOver.shift() ?? [];
+    if (handle === undefined || packet === undefined) return;
+    this.#comparator.secondary(this.#epoch, 0, packet, 0, packet.length, handle, this.#now);
   }
 
   #checkpoint(): void {
-    if (this.#isTakenOver) return;
+    const replica = this.#replica;
+    if (replica === undefined) return;
     this.#wantsCheckpoint = false;
     this.#checkpoints++;
     this.#comparator.endEpoch(this.#epoch++);
     this.#comparator.secondaryRuns(this.#now);
-    for (const packet of this.#held.values()) {
-      this.#noteTime(packet);
-      this.#travel(this.#toClient, packet);
-    }
+    for (const packet of this.#held.values()) this.#leaves(packet);
     this.#held.clear();
+    this.#equal(replica);
+  }
+
+  /** S's guest becomes P's, and what that has translated is translated for it. */
+  #equal({ guest, translator }: Side): void {
     this.#mirrored = [];
     this.#handedOver = [];
-    this.#kept = [];
-    this.#guestS.state = structuredClone(this.#guestP.state);
-    this.#guestS.now = this.#guestP.now;
-    this.#translator.checkpoint(this.#now);
+    this.#kept.clear();
+    guest.become(this.#speaker.guest);
+    translator.checkpoint(this.#now, this.#speaker.translator.save());
   }
 
   /** P dies. What it held is lost; what S handed over is sent again (spec B.15), or is lost as well. */
   #takeOver(): void {
-    this.#isTakenOver = true;
+    const replica = this.#replica;
+    if (replica === undefined) return;
     const isLost = this.#random(2) === 0;
     // Of what was mirrored some has arrived.
     const input = this.#mirrored.slice(0, this.#random(this.#mirrored.length + 1));
-    this.#translator.takeOver(aheadTicks);
+    const kept = [...this.#kept.values()];
+    this.#speaker = replica;
+    this.#replica = undefined;
+    this.#bufferedUntil = 0;
+    this.#takeovers++;
+    this.#takenOverAt = this.#steps;
+    this.#held.clear();
+    replica.translator.takeOver(aheadTicks);
     this.#now += 10;
     // Its clock is moved to where P's was (spec B.12).
-    this.#guestS.now = this.#now;
-    if (!isLost) for (const packet of [...this.#kept, ...this.#handedOver]) this.#travel(this.#toClient, packet);
-    for (const packet of input) this.#toSecondary(packet);
+    replica.guest.now = this.#now;
+    if (!isLost) for (const packet of kept) this.#travel(this.#toClient, packet);
+    for (const packet of input) this.#enters(replica, packet);
+  }
+
+  /** The survivor has a standby again. */
+  #pair(): void {
+    this.#wantsCheckpoint = false;
+    this.#replica = { guest: this.#newGuest(), translator: this.#newTranslator() };
+    this.#comparator = this.#newComparator();
+    this.#equal(this.#replica);
   }
 }
 
 const net6 = [0x20, 1, 0xd, 0xb8, ...new Array(11).fill(0)];
-
-/** The guest's program: answers each request, and ends when the client has. */
-function answer(endpoint: TcpEndpoint): void {
-  const { state } = endpoint;
-  while (state.read.length - state.answered >= requestBytes) {
-    endpoint.write(answerTo(state.read.slice(state.answered, state.answered + requestBytes)));
-    state.answered += requestBytes;
-  }
-  if (state.hasPeerFin && state.inbox.length === 0) endpoint.close();
-}
 
 function answerTo(request: readonly number[]): number[] {
   const [first = 0, size = 0, more = 0] = request;

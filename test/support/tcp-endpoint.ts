@@ -81,6 +81,12 @@ export class TcpEndpoint {
     this.state = freshState(parts.random(2 ** 32) | 0, parts.random(2 ** 32) | 0);
   }
 
+  /** It has no connection any more: the next one has numbers of its own. */
+  restart(): void {
+    const { random } = this.#parts;
+    this.state = freshState(random(2 ** 32) | 0, random(2 ** 32) | 0);
+  }
+
   listen(): void {
     this.state.phase = 'listen';
   }
