@@ -1,4 +1,6 @@
-import { etherType } from '../../src/colo/packet/wire.ts';
+import { complemented, pseudoHeaderSum, summed } from '../../src/colo/packet/checksum.ts';
+import { type PacketKind, PacketView, packetKind } from '../../src/colo/packet/packet-view.ts';
+import { etherType, putWord, wordAt } from '../../src/colo/packet/wire.ts';
 import { frame, icmpPacket, ipPacket, long, type TcpParts, tcpPacket, udpPacket } from '../../test/support/packets.ts';
 import type { Random } from './fuzz-target.ts';
 
@@ -61,7 +63,7 @@ export function rightFrame(random: Random): Uint8Array {
   }
 }
 
-/** A TCP segment that the network sends to the guest: of the same connections. */
+/** A TCP segment that the network sends to the guest, of the same connections, or an error about one of the guest's. */
 export function rightSegmentBack(random: Random): Uint8Array {
   const version = random(4) === 0 ? 6 : 4;
   const [guest, client] =
@@ -73,8 +75,30 @@ export function rightSegmentBack(random: Random): Uint8Array {
       : [net6(1), net6(7)];
   const payload = ['', 'a', 'abcdefgh', 'x'.repeat(1460)][random(4)] as string;
   const ends = { source: client, destination: guest, sourcePort: clientPort, destinationPort: 1 + random(2) };
+  if (random(10) === 0) return quotingError(random, version);
   const piece = version === 4 && random(12) === 0 ? { fragment: 0x2000 } : {};
   return segment(random, { version, ...ends, ...piece }, payload);
+}
+
+/** An ICMP error about a segment that the guest may have sent. */
+function quotingError(random: Random, version: 4 | 6): Uint8Array {
+  const about = segment(random, { version, sourcePort: 1 + random(2) }, '');
+  const { length } = about;
+  const quoted = about.subarray(12 + 14, random(3) === 0 ? 12 + 14 + random(length - 12 - 14) : length);
+  const type = version === 4 ? [3, 11, 8][random(3)] : [2, 1, 128][random(3)];
+  const error = icmpPacket(type as number, 4, [0, 0, 5, 0, ...quoted], { version });
+  const view = new PacketView();
+  const kind = view.read(error, 0, error.length);
+  putWord(error, view.checksum, 0);
+  putWord(error, view.checksum, icmpChecksum(view, kind));
+  return error;
+}
+
+/** What the checksum of an ICMP packet must hold where there is none yet. */
+export function icmpChecksum(view: PacketView, kind: PacketKind): number {
+  const pseudo = kind === packetKind.icmp6 ? pseudoHeaderSum(view) : 0;
+  const { bytes, transport, ip, checksum } = view;
+  return complemented(summed(bytes, transport, ip.end, pseudo) - wordAt(bytes, checksum));
 }
 
 /** A TCP segment within a few bytes of others, so that all meet. */

@@ -9,7 +9,7 @@ import { tcpPacket } from '../../test/support/packets.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import type { Coverage } from './coverage.ts';
 import type { Random } from './fuzz-target.ts';
-import { rightFrame, rightSegmentBack, spoilt } from './hostile-frames.ts';
+import { icmpChecksum, rightFrame, rightSegmentBack, spoilt } from './hostile-frames.ts';
 
 export type MakeTranslator = (...parts: ConstructorParameters<typeof Translator>) => Translator;
 
@@ -25,7 +25,7 @@ const patienceMs = settings.idleMs;
 
 /** What a run must have tried, and what must have come of it. */
 export const translatedOutcomes = [
-  ...['guest', 'network', 'guest live', 'network live', 'piece', 'sack', 'times', 'partial'],
+  ...['guest', 'network', 'guest live', 'network live', 'piece', 'sack', 'times', 'partial', 'error'],
   ...['withheld', 'full', 'checkpoint', 'inherited', 'takeover', 'forgotten'],
 ].map((what) => `translated ${what}`);
 
@@ -126,7 +126,11 @@ export class TranslatedPackets {
     const view = this.#view;
     const kind = view.read(before, around, length);
     const isPiece = kind === packetKind.fragment && view.openFirstFragment();
-    if (kind !== packetKind.tcp && !isPiece) throw new Error('what is no TCP was changed');
+    if (kind === packetKind.icmp || kind === packetKind.icmp6) {
+      this.#checkError(before, after, length, isSent);
+      return;
+    }
+    if (kind !== packetKind.tcp && !isPiece) throw new Error('what has no number was changed');
     if (!isSent && (view.tcpFlags & tcpFlag.ack) === 0) throw new Error('a number that means nothing was changed');
     const wasRight = !isPiece && wordAt(before, view.checksum) === transportChecksum(view);
     const isPartial = view.partialChecksum === view.checksum;
@@ -148,6 +152,27 @@ export class TranslatedPackets {
     if (!equal(after, before)) throw new Error('more than numbers was changed');
     view.read(after, around, length);
     if (wasRight && wordAt(after, view.checksum) !== transportChecksum(view)) {
+      throw new Error('a checksum that was right is wrong');
+    }
+  }
+
+  /** Of an ICMP error no more is changed than the sequence number that it quotes, and its checksum. */
+  #checkError(before: Uint8Array, after: Uint8Array, length: number, isSent: boolean): void {
+    const view = this.#view;
+    const { kind, checksum, payload } = view;
+    if (isSent) throw new Error('an error of the guest was changed');
+    this.#count('error');
+    const isWhole = view.partialChecksum !== checksum;
+    const wasRight = wordAt(before, checksum) === icmpChecksum(view, kind);
+    const headerBytes = kind === packetKind.icmp6 ? 40 : ((before[payload] as number) & 0xf) * 4;
+    const fields = [
+      [payload + headerBytes + 4, 4],
+      [checksum, isWhole ? 2 : 0],
+    ] as const;
+    for (const [at, bytes] of fields) before.set(after.subarray(at, at + bytes), at);
+    if (!equal(after, before)) throw new Error('more than numbers was changed');
+    view.read(after, around, length);
+    if (isWhole && wasRight && wordAt(after, checksum) !== icmpChecksum(view, kind)) {
       throw new Error('a checksum that was right is wrong');
     }
   }

@@ -1,5 +1,6 @@
 import { type PacketView, packetKind } from './packet-view.ts';
-import { longAt } from './wire.ts';
+import type { QuotedSegment } from './quoted-segment.ts';
+import { ipProtocol, longAt } from './wire.ts';
 
 /** Words of a key. */
 export const keyWords = 11;
@@ -36,6 +37,17 @@ export class FlowKey {
     this.#set(card, view, view.ip.destination, view.ip.source, view.destinationPort, view.sourcePort);
   }
 
+  /** The key of a TCP connection of which the guest gets an ICMP error: what that quotes, the guest has sent. */
+  setQuoted(card: number, view: PacketView, quoted: QuotedSegment): void {
+    const { version, source, destination, sourcePort, destinationPort } = quoted;
+    const { words } = this;
+    words[place.kinds] = (card << 16) | (version << 8) | ipProtocol.tcp;
+    words[place.vlans] = view.vlans;
+    this.#setAddresses(view.bytes, version, source, destination);
+    words[place.ports] = (sourcePort << 16) | destinationPort;
+    this.#mix();
+  }
+
   /** A key from its {@link words}, as another process had them. */
   setSaved(words: readonly number[]): void {
     this.words.set(words);
@@ -56,7 +68,15 @@ export class FlowKey {
     const fragment = kind === packetKind.fragment ? fragmentBit : 0;
     words[place.kinds] = (card << 16) | (ip.version << 8) | ip.protocol | fragment;
     words[place.vlans] = view.vlans;
-    if (ip.version === 4) {
+    this.#setAddresses(bytes, ip.version, guest, other);
+    words[place.ports] = kind === packetKind.tcp || kind === packetKind.udp ? (guestPort << 16) | otherPort : 0;
+    this.#mix();
+  }
+
+  /** Hot path. */
+  #setAddresses(bytes: Uint8Array, version: 4 | 6, guest: number, other: number): void {
+    const { words } = this;
+    if (version === 4) {
       words[place.guest] = longAt(bytes, guest);
       words[place.other] = longAt(bytes, other);
       for (let word = 1; word < 4; word++) {
@@ -69,8 +89,6 @@ export class FlowKey {
         words[place.other + word] = longAt(bytes, other + 4 * word);
       }
     }
-    words[place.ports] = kind === packetKind.tcp || kind === packetKind.udp ? (guestPort << 16) | otherPort : 0;
-    this.#mix();
   }
 
   #mix(): void {

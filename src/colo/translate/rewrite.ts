@@ -6,10 +6,10 @@ import { longAt, putLong, putWord, wordAt } from '../packet/wire.ts';
 export const tcpField = { sequence: 4, acknowledgement: 8 } as const;
 
 /**
- * Puts another 32-bit number into a TCP packet, in place, and keeps its checksum as right or wrong as it was. A partial checksum sums
- * addresses and length alone, so that it stays. Hot path.
+ * Puts another 32-bit number into a packet of TCP or ICMP, in place, and keeps its checksum as right or wrong as it was. A partial
+ * checksum sums addresses and length alone, so that it stays. Hot path.
  *
- * @param at of the buffer, within the TCP header or its options
+ * @param at of the buffer, within what the checksum sums
  */
 export function replaceLong(view: PacketView, at: number, value: number): void {
   const { bytes, checksum, transport } = view;

@@ -1,6 +1,7 @@
 import { FlowKey, keyWords } from '../packet/flow-key.ts';
 import { FlowTable } from '../packet/flow-table.ts';
 import { PacketView, packetKind } from '../packet/packet-view.ts';
+import { QuotedSegment } from '../packet/quoted-segment.ts';
 import { sackBlockBytes } from '../packet/tcp-options.ts';
 import { longAt, tcpFlag } from '../packet/wire.ts';
 import { moveLong, tcpField } from './rewrite.ts';
@@ -31,7 +32,7 @@ export interface TranslateFacts {
  * in both directions, whichever end began them.
  *
  *     P's guest ......................... client      its ISN and timestamps are what the client knows
- *     S's guest <-- incoming(packet) ---- client      ack, SACK, TSecr: the wire's -> the guest's
+ *     S's guest <-- incoming(packet) ---- client      ack, SACK, TSecr, and the seq that an ICMP error quotes: the wire's -> the guest's
  *               --- outgoing(packet) --->             seq, TSval: the guest's -> the wire's
  *
  * It begins when S's guest sends a SYN of its own. A checkpoint ends it for all, because S's guest has P's numbers from then on. After a
@@ -43,6 +44,7 @@ export class Translator {
   readonly facts: TranslateFacts = { translated: 0, withheld: 0 };
   readonly #settings: TranslateSettings;
   readonly #view: PacketView;
+  readonly #quoted = new QuotedSegment();
   readonly #key: FlowKey;
   readonly #flows: FlowTable<TranslatedFlow>;
   #isLive = false;
@@ -87,7 +89,10 @@ export class Translator {
   incoming(card: number, bytes: Uint8Array, offset: number, length: number, now: number): void {
     if (this.#flows.size === 0) return;
     const view = this.#view;
-    if (!isTcp(view, bytes, offset, length)) return;
+    if (!isTcp(view, bytes, offset, length)) {
+      if (this.#quoted.read(view)) this.#incomingError(card);
+      return;
+    }
     this.#key.setIncoming(card, view);
     const flow = this.#flows.find(this.#key);
     if (flow === undefined) return;
@@ -153,6 +158,18 @@ export class Translator {
       const mostMs = flow.isClosed ? lingerMs : flow.isKnown ? idleMs : handshakeMs;
       if (silentMs >= mostMs) this.#flows.remove(flow);
     });
+  }
+
+  /** An ICMP error about a packet of the guest: a guest takes notice only where it has sent that number (RFC 5927, 4.1). */
+  #incomingError(card: number): void {
+    const view = this.#view;
+    this.#key.setQuoted(card, view, this.#quoted);
+    const flow = this.#flows.find(this.#key);
+    if (flow === undefined) return;
+    if (flow.isClosed) this.#flows.retire(flow);
+    if (!flow.isKnown) return;
+    moveLong(view, this.#quoted.sequence, -flow.offset | 0);
+    this.facts.translated++;
   }
 
   /** The connection of a packet that the guest sends; a SYN may begin one. Hot path. */

@@ -1,6 +1,8 @@
 import { test } from 'tap';
-import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
-import { long, type TcpParts, tcpPacket, udpPacket } from '../../../support/packets.ts';
+import { complemented, pseudoHeaderSum, summed } from '../../../../src/colo/packet/checksum.ts';
+import { PacketView, packetKind } from '../../../../src/colo/packet/packet-view.ts';
+import { putWord, tcpFlag } from '../../../../src/colo/packet/wire.ts';
+import { icmpPacket, long, type TcpParts, tcpPacket, udpPacket } from '../../../support/packets.ts';
 import { randomNumbers } from '../../../support/random.ts';
 import { TranslateRig } from '../../../support/translate-rig.ts';
 
@@ -579,6 +581,99 @@ test('whatever is not TCP, or malformed, stays as it is', async (t) => {
     t.equal(rig.in(broken).length, broken.length);
     t.not(rig.out(broken), undefined);
   }
+});
+
+/** An ICMP error that the guest gets, about a packet of its own in the numbers of `isn`, of which so many bytes are quoted. */
+function errorAbout(isn: number, { type = 3, code = 4, bytes = 28, ...parts }: TcpParts & ErrorParts = {}): Uint8Array {
+  const { version = 4 } = parts;
+  const about = fromGuest(isn, 1, { payload: 'x'.repeat(100), ...parts });
+  const quoted = about.subarray(12 + 14, 12 + 14 + bytes);
+  const ends = version === 4 ? { source: client.source } : { source: tail(9) };
+  const error = icmpPacket(type, code, [0, 0, 5, 0, ...quoted], {
+    version,
+    destination: addressOf(about, version),
+    ...ends,
+  });
+  const view = new PacketView();
+  const kind = view.read(error, 0, error.length);
+  putWord(error, view.checksum, 0);
+  const pseudo = kind === packetKind.icmp6 ? pseudoHeaderSum(view) : 0;
+  putWord(error, view.checksum, complemented(summed(error, view.transport, view.ip.end, pseudo)));
+  return error;
+}
+
+interface ErrorParts {
+  readonly type?: number;
+  readonly code?: number;
+  readonly bytes?: number;
+}
+
+function addressOf(packet: Uint8Array, version: 4 | 6): number[] {
+  const [at, length] = version === 4 ? [12, 4] : [8, 16];
+  return [...packet.subarray(12 + 14 + at, 12 + 14 + at + length)];
+}
+
+test('ICMP errors quote a number that the guest has sent, whatever is quoted behind it', async (t) => {
+  for (const [version, type, code, all] of [
+    [4, 3, 4, 140],
+    [4, 11, 0, 140],
+    [6, 2, 0, 160],
+    [6, 1, 4, 160],
+  ] as const) {
+    const rig = new TranslateRig();
+    const from = version === 6 ? { source: tail(7), destination: tail(1) } : {};
+    rig.out(fromGuest(isnS, 0, { version, flags: syn | ack }));
+    rig.in(fromClient(isnP, 1, { version, ...from }));
+    // Wholly, or no more than what every router must quote.
+    for (const bytes of [all, version === 4 ? 28 : 48]) {
+      const error = (isn: number): Uint8Array => errorAbout(isn, { version, type, code, bytes });
+      const got = rig.in(error(isnP));
+      const wanted = error(isnS);
+      // The checksum of the quoted packet is the one that the router saw.
+      if (bytes === all) t.not(Buffer.compare(got, error(isnP)), 0);
+      else t.same(got, wanted, `IPv${version}, type ${type}`);
+      t.ok(hasRightIcmpChecksum(got));
+    }
+    t.equal(rig.translator.facts.translated, 3);
+  }
+});
+
+function hasRightIcmpChecksum(packet: Uint8Array): boolean {
+  const view = new PacketView();
+  const kind = view.read(packet, 0, packet.length);
+  const pseudo = kind === packetKind.icmp6 ? pseudoHeaderSum(view) : 0;
+  return complemented(summed(packet, view.transport, view.ip.end, pseudo)) === 0;
+}
+
+test('ICMP that quotes nothing of a translated connection stays as it is', async (t) => {
+  const rig = opened();
+  const half = new TranslateRig();
+  half.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  t.same(half.in(errorAbout(isnP)), errorAbout(isnP), 'nor one whose numbers are not known');
+  const six = opened(new TranslateRig(), { version: 6 });
+  for (const other of [
+    errorAbout(isnP, { type: 8, code: 0 }),
+    errorAbout(isnP, { bytes: 27 }),
+    errorAbout(isnP, { bytes: 19 }),
+    errorAbout(isnP, { sourcePort: 81 }),
+    errorAbout(isnP, { destinationPort: 81 }),
+    errorAbout(isnP, { destination: [198, 51, 100, 8] }),
+    errorAbout(isnP, { fragment: 1 }),
+    errorAbout(isnP, { protocol: 17 }),
+    errorAbout(isnP, { version: 6, type: 2, bytes: 47 }),
+    errorAbout(isnP, { version: 6, type: 128, bytes: 60 }),
+    errorAbout(isnP, { version: 6, type: 5, bytes: 60 }),
+    errorAbout(isnP, { version: 6, type: 2, bytes: 60, protocol: 17 }),
+  ]) {
+    t.same(rig.in(other), other);
+    t.same(six.in(other), other);
+  }
+  for (const place of [0, 1]) {
+    const broken = errorAbout(isnP);
+    broken[12 + 14 + 20 + 8] = [0x65, 0x44][place] as number;
+    t.same(rig.in(broken), broken, 'what it quotes is no IP');
+  }
+  t.same(rig.in(errorAbout(isnP), 1), errorAbout(isnP), 'another card');
 });
 
 test('frames without a virtio-net header', async (t) => {
