@@ -9,7 +9,8 @@ import type { Progress } from '../../packages/progress.ts';
 import { labFaults, moments } from './faults.ts';
 import { servicesGuest } from './guest.ts';
 import { guestCredentials } from './guest-credentials.ts';
-import { type GuestPlan, LabLife } from './life.ts';
+import { type GuestPlan, LabLife, type LifeOptions } from './life.ts';
+import { LoadTools } from './load-tools.ts';
 import { type LabRoundResult, type RoundPlan, strikeOnce } from './round.ts';
 import { labTroubles, noTrouble } from './troubles.ts';
 import type { Outcome } from './verdict.ts';
@@ -101,8 +102,10 @@ export async function runLabCampaign(options: LabCampaignOptions): Promise<LabCa
   const pair = await LabPair.make(options.progress, await servicesGuest(options.progress), detectionMs, arbiters);
   try {
     await useIpv6(pair);
-    const { authority } = await guestCredentials(options.progress);
-    const campaign = new LabCampaign(pair, options, authority);
+    const { progress } = options;
+    const { authority } = await guestCredentials(progress);
+    const load = await LoadTools.make(pair.lab.outside, progress);
+    const campaign = new LabCampaign(pair, options, { authority, load });
     try {
       return await campaign.run(plans);
     } finally {
@@ -125,7 +128,7 @@ class LabCampaign {
   readonly #pair: LabPair;
   readonly #options: LabCampaignOptions;
   readonly #results: LabRoundResult[] = [];
-  readonly #authority: string;
+  readonly #means: Pick<LifeOptions, 'authority' | 'load'>;
   #life: LabLife | undefined;
   #guest: GuestPlan | undefined;
   #outcome: Outcome = 'both';
@@ -133,10 +136,10 @@ class LabCampaign {
   #history: string[] = [];
   #began = performance.now();
 
-  constructor(pair: LabPair, options: LabCampaignOptions, authority: string) {
+  constructor(pair: LabPair, options: LabCampaignOptions, means: Pick<LifeOptions, 'authority' | 'load'>) {
     this.#pair = pair;
     this.#options = options;
-    this.#authority = authority;
+    this.#means = means;
   }
 
   async run(plans: readonly RoundPlan[]): Promise<LabCampaignResult> {
@@ -184,7 +187,7 @@ class LabCampaign {
     this.#guest = guest;
     const { progress } = this.#options;
     const note = (text: string): void => this.#note(text);
-    return LabLife.begin(this.#pair, guest, { authority: this.#authority, progress, note });
+    return LabLife.begin(this.#pair, guest, { ...this.#means, progress, note });
   }
 
   async #endLife(life: LabLife): Promise<string[]> {

@@ -1,5 +1,5 @@
 import type { Mode } from '../../../src/colo/protocol/numbers.ts';
-import { guestNetwork } from '../../demo/guest.ts';
+import { guestNetwork, guestNetwork6 } from '../../demo/guest.ts';
 import type { LabPair, Side } from '../../demo/lab-pair.ts';
 import { until } from '../../demo/waiting.ts';
 import type { Progress } from '../../packages/progress.ts';
@@ -7,6 +7,7 @@ import { Speakers } from '../speakers.ts';
 import { LabClients } from './clients.ts';
 import { LabGround, type Role } from './ground.ts';
 import { servicesReady } from './guest.ts';
+import type { LoadTools, RunningLoad } from './load-tools.ts';
 import { readGuestDisk } from './survivor-disk.ts';
 import { compareWithDisk, type Found, type Outcome, outcomeOf } from './verdict.ts';
 
@@ -40,6 +41,7 @@ export interface GuestPlan {
 export interface LifeOptions {
   /** What clients believe of the guest over TLS. */
   readonly authority: string;
+  readonly load: LoadTools;
   readonly note: (text: string) => void;
   readonly progress: Progress;
 }
@@ -154,6 +156,11 @@ export class LabLife {
     await pair.end();
     const disk = await readGuestDisk(await pair.disk(this.#survivor), this.#options.progress);
     return compareWithDisk(report, disk);
+  }
+
+  /** Others ask as well, as fast as they are answered. */
+  startLoad(): RunningLoad {
+    return this.#options.load.start((this.guest.isIpv6First ? guestNetwork6 : guestNetwork).address);
   }
 
   /** Who spoke after another one had, since this was last asked. */

@@ -63,6 +63,7 @@ export async function strikeOnce(
   await life.isStillProtected();
 
   await reach(moment, clients);
+  const load = moment === 'mid-load' ? life.startLoad() : undefined;
   await sleep(waitMs);
   note(moment);
   await clients.order('forget');
@@ -76,6 +77,7 @@ export async function strikeOnce(
   }
   const { silenceMs } = clients;
   await sleep(afterwardsMs);
+  for (const line of (await load?.end()) ?? []) ground.violate(line);
   await clients.order('pause');
   await until('nobody to wait', patienceMs, () => clients.waiting.length === 0).catch((error: Error) =>
     ground.violate(`${error.message}: ${clients.waiting.join(', ')}`),
