@@ -141,6 +141,8 @@ export function together(clients: readonly [ServiceClient, ...ServiceClient[]]):
  */
 const unanswered: ReadonlySet<string | undefined> = new Set(['EHOSTUNREACH', 'ETIMEDOUT']);
 const againMs = 300;
+/** Node would have the kernel ask after a second whether a kept connection is still there, and give it up ten seconds later. */
+const unaskedMs = 3_600_000;
 
 export interface PageOptions {
   readonly name: string;
@@ -167,7 +169,7 @@ export class PageClient implements ServiceClient {
     this.#place = place;
     this.#options = options;
     const { isKept = false, tls } = options;
-    const kept = { keepAlive: isKept, maxSockets: 1 };
+    const kept = { keepAlive: isKept, keepAliveMsecs: unaskedMs, maxSockets: 1 };
     // Without a session to come back to: each connection has all of a handshake.
     this.#agent = tls === undefined ? new HttpAgent(kept) : new HttpsAgent({ ...kept, ...tls, maxCachedSessions: 0 });
   }
