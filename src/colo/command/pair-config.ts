@@ -113,7 +113,6 @@ const secondarySchema = v.strictObject({
       v.transform((text) => text.split(',')),
       v.array(hostPort('a.example:7000')),
     ),
-    [],
   ),
 });
 
@@ -156,7 +155,7 @@ export function parsePrimary(options: PairOptions, insists: boolean): PrimaryCon
 
 /** As {@link parsePrimary}, of the other side. @throws ConfigError */
 export function parseSecondary(options: PairOptions): SecondaryConfig {
-  const { listen, peer: peers, ...given } = checked(secondarySchema, options);
+  const { listen, peer: peers = [], ...given } = checked(secondarySchema, options);
   const host = hostConfig(given);
   // Whether its guest runs beside P's is P's to say.
   return { ...host, settings: { ...host.settings, compares: true }, listen, peers };

@@ -52,7 +52,7 @@ test('a standby that is back while a third machine has its place is turned away,
   await until(() => back.status().why.includes('wants no standby'));
   t.match(back.status(), { headline: 'LISTENING', why: /it has .* for that/ });
   t.same([host.status().phase, third.status().phase], ['protected', 'protecting'], 'the pair is as it was');
-  third.command({ name: 'unprotect' });
+  third.command({ name: 'unprotect', stops: true });
   await third.close();
   await until(() => isPair(host, back));
 });
@@ -109,7 +109,7 @@ test('unprotect closes the door to all who come', async (t) => {
   const host = await primary(t, { standby, listen }, { term: 1, dial: unanswered });
   host.command({ name: 'unprotect' });
   const { host: third } = await seeker(t, listen);
-  await until(() => third.status().why.includes('protection was ended here'));
+  await until(() => third.status().why.includes('protection was ended by an operator'));
   t.equal(host.status().phase, 'unprotected');
 });
 
