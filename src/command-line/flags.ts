@@ -95,7 +95,7 @@ export const runFlags: readonly Flag<ConfigKey>[] = [
   [
     'rng',
     '<source>',
-    'virtio entropy device: host, seed=NUMBER (the same bytes at every start) or none (default none)',
+    'virtio entropy device: host (of a protected guest its copy draws the same), seed=NUMBER (the same bytes at every start, no good for keys) or none (default none)',
   ],
   serialFlag,
   [

@@ -12,7 +12,7 @@ import { DirtyBitmap } from '../../src/memory/dirty-bitmap.ts';
 import type { DirtyTracker } from '../../src/memory/dirty-collector.ts';
 import { Ram } from '../../src/memory/ram.ts';
 import { CheckpointArea } from '../../src/vmm/checkpoint/checkpoint.ts';
-import { OpenEpoch } from '../../src/vmm/platform/shared-protection.ts';
+import { EpochSeed, OpenEpoch } from '../../src/vmm/platform/shared-protection.ts';
 import { StateImage } from '../../src/vmm/vmstate/state-image.ts';
 import { emptyMachineState } from './snapshot-machine.ts';
 
@@ -69,7 +69,8 @@ export function checkpointRig(t: Test, sizeBytes: number) {
     },
   };
   const epoch = new OpenEpoch();
-  const source = new CheckpointSource(machine, epoch);
+  const seed = new EpochSeed();
+  const source = new CheckpointSource(machine, epoch, seed);
   const target = new Ram(sizeBytes);
   t.teardown(() => target.close());
   const receiver = new PageReceiver(target.shared);
@@ -93,6 +94,7 @@ export function checkpointRig(t: Test, sizeBytes: number) {
     target,
     machine,
     epoch,
+    seed,
     source,
     sender,
     receiver,

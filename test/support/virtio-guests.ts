@@ -238,6 +238,44 @@ export function printingEntropy(device: number, bytes: number, announce = ''): U
   return image(code, queue, []);
 }
 
+/** What {@link drawing} works with: how often it is to have drawn, how often it has, and what. */
+export const drawn = { limit: 0x20_0000, count: 0x20_0004, bytes: 0x30_0000, eachBytes: 64, most: 0x4000 } as const;
+
+/** Draws from the entropy device, number `device`, one piece behind the other, as often as it is told in memory. */
+export function drawing(device: number): Uint8Array {
+  const base = deviceBase(device);
+  const queue = new Uint8Array(pageBytes); // avail entries are all 0: the same descriptor each time
+  setDescriptor(new DataView(queue.buffer), 0, { address: drawn.bytes, length: drawn.eachBytes, flags: WRITE });
+  const code = setUpDevice(new Assembler(), base, 'bad')
+    .set('ebx', 0)
+    .label('next')
+    .loadEax(drawn.limit)
+    .bytes(0x39, 0xd8) // CMP EAX, EBX
+    .jumpIfZero('next')
+    .bytes(0x89, 0xd8) // MOV EAX, EBX
+    .bytes(0x25)
+    .word(drawn.most - 1) // AND EAX, imm32
+    .bytes(0xc1, 0xe0, Math.log2(drawn.eachBytes)) // SHL EAX, imm8
+    .bytes(0x05)
+    .word(drawn.bytes) // ADD EAX, imm32
+    .storeEax(queueAddress + queueAt.descriptors)
+    .bytes(0x43, 0x89, 0xd8) // INC EBX; MOV EAX, EBX
+    .bytes(0x66, 0xa3)
+    .word(queueAddress + queueAt.avail + 2) // MOV [avail index], AX
+    .store(base + register32('QueueNotify'), 0)
+    .label('wait')
+    .loadAx(queueAddress + queueAt.used + 2)
+    .bytes(0x66, 0x39, 0xd8) // CMP AX, BX
+    .jumpIfNotZero('wait')
+    .bytes(0x89, 0xd8)
+    .storeEax(drawn.count)
+    .jump('next')
+    .label('bad')
+    .print('BAD')
+    .powerOff();
+  return image(code, queue, []);
+}
+
 /** Pages of the disk that {@link hammering} writes, one after another and over again. */
 export const hammeredPages = 64;
 const sectorsPerPage = pageBytes / 512;

@@ -1,7 +1,9 @@
+import { seedBytes } from '../../devices/rng/random-source.ts';
+import { fillFromKernel } from '../../host/system/random.ts';
 import { pageSize } from '../../memory/address.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
 import type { Checkpoint, CheckpointArea } from '../../vmm/checkpoint/checkpoint.ts';
-import type { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
+import type { EpochSeed, OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { type PausePart, type PauseTimes, pauseParts } from '../../vmm/vmstate/pause-times.ts';
 import { type Epoch, next } from '../protocol/numbers.ts';
 import type { TranslatorState } from '../translate/translator-state.ts';
@@ -33,14 +35,22 @@ export class CheckpointSource {
   readonly shared: SharedCheckpoints;
   readonly #machine: CapturedMachine;
   readonly #epoch: OpenEpoch;
+  readonly #seed: EpochSeed;
   readonly #area: CheckpointArea;
   readonly #keptPages: number;
   readonly #encoder = new StateEncoder();
+  readonly #nextSeed = new Uint8Array(seedBytes);
 
-  /** Pages are tracked from here on, while the guest runs on. @param epoch that the guest runs in */
-  constructor(machine: CapturedMachine, epoch: OpenEpoch) {
+  /**
+   * Pages are tracked from here on, while the guest runs on.
+   *
+   * @param epoch that the guest runs in
+   * @param seed that its entropy comes from
+   */
+  constructor(machine: CapturedMachine, epoch: OpenEpoch, seed: EpochSeed) {
     this.#machine = machine;
     this.#epoch = epoch;
+    this.#seed = seed;
     const { memory } = machine.ram;
     this.#keptPages = Math.max(expectedPages, Math.ceil((memory.sizeBytes / pageSize) * keptPart));
     this.#area = machine.checkpointArea(expectedPages);
@@ -76,11 +86,21 @@ export class CheckpointSource {
     const { staging } = this.#area;
     if (staging.count > this.#keptPages) staging.trim(this.#keptPages);
     const runs = this.#machine.state === 'running';
+    fillFromKernel(this.#nextSeed);
     let translation: unknown;
     const checkpoint = this.#machine.capture(this.#area, () => {
       translation = this.#machine.replication.translation;
+      this.#seed.give(this.#nextSeed);
       this.#epoch.number = next(epoch);
     });
+    const state = this.#encoder.encode({
+      ...checkpoint,
+      seed: this.#nextSeed,
+      ...(exitCode === undefined ? {} : { exitCode }),
+      // Its io thread translates with what was a state, and says the same of it.
+      ...(translation === undefined ? {} : { translation: translation as TranslatorState }),
+    });
+    this.#nextSeed.fill(0);
     const { pauseTimes } = this.#machine;
     const parts = Object.fromEntries(pauseParts.map((part) => [part, pauseTimes.ms(part)])) as Record<
       PausePart,
@@ -89,12 +109,7 @@ export class CheckpointSource {
     return {
       epoch,
       pages: checkpoint.pages.count,
-      state: this.#encoder.encode({
-        ...checkpoint,
-        ...(exitCode === undefined ? {} : { exitCode }),
-        // Its io thread translates with what was a state, and says the same of it.
-        ...(translation === undefined ? {} : { translation: translation as TranslatorState }),
-      }),
+      state,
       stoppedMs: runs ? Object.values(parts).reduce((sum, ms) => sum + ms, 0) : 0,
       parts,
     };

@@ -1,7 +1,8 @@
 import { Decoder, Encoder } from 'cbor-x';
 import * as v from 'valibot';
+import { seedBytes } from '../../devices/rng/random-source.ts';
 import { checkSerialPortState } from '../../devices/serial-port-state-schema.ts';
-import { checkState, record, u8, u32 } from '../../devices/state-schema.ts';
+import { bytes as bytesOf, checkState, record, u8, u32 } from '../../devices/state-schema.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { CheckpointState } from '../../vmm/checkpoint/checkpoint.ts';
 import { checkIoDeviceStates } from '../../vmm/io/io-device-state-schema.ts';
@@ -14,8 +15,8 @@ import { checkedTranslatorState, type TranslatorState } from '../translate/trans
  *
  *     0        u32   bytes of the image, little-endian
  *     4        the image: what KVM keeps (state-image.ts)
- *     4 + n    CBOR: { serial, pciAddress, devices } as in snapshots, { exitCode } of a guest that has ended, { translation } of one
- *              whose packets are translated (../translate)
+ *     4 + n    CBOR: { serial, pciAddress, devices } as in snapshots, { seed } of the guest's entropy from here on, { exitCode } of one
+ *              that has ended, { translation } of one whose packets are translated (../translate)
  */
 const headBytes = 4;
 
@@ -23,18 +24,27 @@ const options = { useRecords: false, mapsAsObjects: true, tagUint8Array: false }
 const encoder = new Encoder(options);
 const decoder = new Decoder(options);
 
-const version = 2;
+const version = 3;
+const seed = v.pipe(
+  bytesOf(seedBytes),
+  v.length(seedBytes, `are not ${seedBytes} bytes`),
+  v.check((bytes) => bytes.some((byte) => byte !== 0), 'are all zero'),
+);
+
 const devices = record({
-  version: v.literal(version, 'is no version'),
+  version: v.literal(version, 'is of another colo-vmm: run the same one on both hosts'),
   serial: v.unknown(),
   pciAddress: u32,
   devices: v.unknown(),
+  seed,
   exitCode: v.nullable(u8),
   translation: v.unknown(),
 });
 
 /** A state, and how its guest has ended, if it has: whoever takes it over has nothing to run (spec B.13). */
 export interface GuestState extends CheckpointState {
+  /** What the guest's entropy comes from here on, on both sides. */
+  readonly seed: Uint8Array;
   readonly exitCode?: number;
   /** Of a survivor of a pair that was compared: its connections that go on with the numbers of the primary before it. */
   readonly translation?: TranslatorState;
@@ -51,11 +61,12 @@ export interface EncodedState {
 export class StateEncoder {
   #storage = new SharedArrayBuffer(0);
 
-  encode({ image, own, devices: states, exitCode, translation }: GuestState): EncodedState {
+  encode({ image, own, devices: states, seed, exitCode, translation }: GuestState): EncodedState {
     const rest = encoder.encode({
       version,
       ...own,
       devices: states,
+      seed,
       exitCode: exitCode ?? null,
       translation: translation ?? null,
     });
@@ -91,6 +102,7 @@ export function decodeState(bytes: Uint8Array): GuestState {
     serial,
     pciAddress,
     devices: states,
+    seed,
     exitCode,
     translation,
   } = checkState('checkpoint', version, devices, rest);
@@ -98,6 +110,7 @@ export function decodeState(bytes: Uint8Array): GuestState {
     image,
     own: { serial: checkSerialPortState(serial), pciAddress },
     devices: checkIoDeviceStates(states),
+    seed,
     ...(exitCode === null ? {} : { exitCode }),
     ...(translation === null ? {} : { translation: translationOf(translation) }),
   };

@@ -5,7 +5,7 @@ import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { DirtyTracker } from '../../memory/dirty-collector.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
 import { newSharedReplica } from '../../vmm/platform/packet-rings.ts';
-import { OpenEpoch, type SharedReplica } from '../../vmm/platform/shared-protection.ts';
+import { EpochSeed, OpenEpoch, type SharedReplica } from '../../vmm/platform/shared-protection.ts';
 import type { GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
@@ -30,6 +30,7 @@ export class Replica {
   readonly #dirty: readonly DirtyBitmap[];
   readonly #changed: DirtyBitmap;
   readonly #epoch: OpenEpoch;
+  readonly #seed: EpochSeed;
   #heldAt = performance.now();
   #mute: NodeJS.Timeout | undefined;
   #isOver = false;
@@ -45,6 +46,7 @@ export class Replica {
     this.#changed = new DirtyBitmap(ram.memory.sizeBytes / pageSize);
     this.shared = newSharedReplica(cards, bell);
     this.#epoch = new OpenEpoch(this.shared.epoch);
+    this.#seed = new EpochSeed(this.shared.seed);
     machine.replication.replicate(this.shared);
     machine.keepEnd((end) => {
       this.ended = end;
@@ -55,6 +57,11 @@ export class Replica {
   /** Marks of pages that were written behind its back, where CheckpointedMemory.checkpoint says. */
   get changed(): SharedArrayBuffer {
     return this.#changed.storage;
+  }
+
+  /** A checkpoint with this seed is loaded: from there on the guest draws what P's does. It is held. */
+  reseed(seed: Uint8Array): void {
+    this.#seed.give(seed);
   }
 
   /** The guest runs in that epoch, once it runs. It is held. */

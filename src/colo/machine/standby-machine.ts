@@ -197,6 +197,7 @@ export class StandbyMachine {
     const checked = performance.now();
     this.machine.apply(state);
     this.#translation = state.translation;
+    this.replica?.reseed(state.seed);
     this.#dropSent();
     const times = { checkMs: checked - began, loadMs: performance.now() - checked };
     return state.exitCode === undefined ? times : { ...times, exitCode: state.exitCode };

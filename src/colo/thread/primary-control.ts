@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { ConfigError } from '../../vmm/config/config.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
-import { OpenEpoch } from '../../vmm/platform/shared-protection.ts';
+import { EpochSeed, OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { exitCode, exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import { type HostPort, showHostPort } from '../command/host-port.ts';
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
@@ -139,7 +139,7 @@ export class PrimaryControl extends SideControl {
     return {
       attach: (shared) => {
         this.#source?.detach();
-        const source = new CheckpointSource(machine, new OpenEpoch(shared.epoch));
+        const source = new CheckpointSource(machine, new OpenEpoch(shared.epoch), new EpochSeed(shared.seed));
         this.#source = source;
         machine.replication.protect(shared);
         machine.keepEnd((end) => this.#guestEnded(end));

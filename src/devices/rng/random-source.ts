@@ -1,5 +1,8 @@
 import type { SeededRandomState } from './rng-state.ts';
 
+/** Bytes of a seed that nobody can guess. */
+export const seedBytes = 32;
+
 /** Where an entropy device takes its bytes from. */
 export interface RandomSource {
   /** Fills [address, address + length) in this process; the bytes filled, or a negative errno. */

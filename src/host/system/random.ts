@@ -1,7 +1,11 @@
 import { EINTR } from '../errno.ts';
 import { declare, lastErrno } from '../libc/library.ts';
+import { SystemError } from '../system-error.ts';
 
 const getrandomCall = declare<[number, number, number], number>('int64_t getrandom(int64_t, size_t, unsigned int)');
+const getrandomInto = declare<[Uint8Array, number, number], number>(
+  'int64_t getrandom(uint8_t *, size_t, unsigned int)',
+);
 
 /** The kernel's random generator (getrandom(2)). */
 export const kernelRandom = {
@@ -22,4 +26,11 @@ export const kernelRandom = {
 function tryGetrandom(address: number, length: number): number {
   const count = getrandomCall(address, length, 0);
   return count < 0 ? -lastErrno() : count;
+}
+
+/** Fills an array of at most 256 bytes, which getrandom(2) gives whole. @throws SystemError */
+export function fillFromKernel(bytes: Uint8Array): void {
+  if (getrandomInto(bytes, bytes.length, 0) !== bytes.length) {
+    throw new SystemError('getrandom', lastErrno(), `${bytes.length} bytes`);
+  }
 }

@@ -12,7 +12,6 @@ import type { DeviceHost, VirtioDevice } from '../../devices/virtio/virtio-devic
 import type { EventLoop } from '../../host/events/event-loop.ts';
 import { TapPort } from '../../host/net/tap.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
-import { kernelRandom } from '../../host/system/random.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { DeviceNews } from './device-news.ts';
 import type { DeviceOrder, DiskOrder, NetOrder, RngOrder } from './device-orders.ts';
@@ -32,7 +31,7 @@ export interface IoSurroundings {
   readonly engines: () => DiskEngines;
   /** Knows every disk. */
   readonly settling: DiskSettling;
-  /** Knows every card, and stands in front of every disk. */
+  /** Knows every card, stands in front of every disk, and has the host's entropy. */
   readonly protection: IoProtection;
   /** How packets of a guest that has taken over are translated; absent: they cannot be. */
   readonly makeTranslation?: MakeTranslation | undefined;
@@ -92,8 +91,8 @@ function makeCard({ tap, name }: NetOrder, place: DevicePlace, surroundings: IoS
   };
 }
 
-function makeRng({ seed }: RngOrder, { host, owner }: DevicePlace, { memory }: IoSurroundings): MadeDevice {
-  const source: RandomSource = seed === undefined ? kernelRandom : owner.own(new SeededRandom(seed));
+function makeRng({ seed }: RngOrder, { host, owner }: DevicePlace, { memory, protection }: IoSurroundings): MadeDevice {
+  const source: RandomSource = seed === undefined ? protection.entropy : owner.own(new SeededRandom(seed));
   const device = new RngDevice({ memory, source, host });
   // The same bytes at every start of the guest.
   const atFirst = source.save?.();

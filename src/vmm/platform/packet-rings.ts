@@ -1,6 +1,6 @@
 import type { Fd } from '../../host/libc/descriptors.ts';
 import { recordRingStorage } from '../../host/threads/record-ring.ts';
-import { OpenEpoch, ReplicaNeeds, type SharedPackets, type SharedReplica } from './shared-protection.ts';
+import { EpochSeed, OpenEpoch, ReplicaNeeds, type SharedPackets, type SharedReplica } from './shared-protection.ts';
 
 /**
  * Rings of packets between the io thread and the colo thread. A record's kind is the card's number and 1, its tag the epoch, its
@@ -77,6 +77,7 @@ const feedBytes = 4 * 1024 * 1024;
 export function newSharedReplica(cards: number, bell: Fd): SharedReplica {
   return {
     epoch: new OpenEpoch().storage,
+    seed: new EpochSeed().storage,
     bell,
     outbox: recordRingStorage(ringBytes),
     feeds: Array.from({ length: cards }, () => recordRingStorage(feedBytes)),

@@ -1,4 +1,5 @@
 import type { SharedChanges } from '../../block/replicated/activity-log.ts';
+import { seedBytes } from '../../devices/rng/random-source.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
 
 /**
@@ -8,6 +9,8 @@ import type { Fd } from '../../host/libc/descriptors.ts';
 export interface SharedProtection {
   /** The epoch that the guest runs in: see {@link OpenEpoch}. */
   readonly epoch: SharedArrayBuffer;
+  /** What the guest's entropy comes from in that epoch: see {@link EpochSeed}. */
+  readonly seed: SharedArrayBuffer;
   /** Button of the doorbell that wakes the colo thread. */
   readonly bell: Fd;
   readonly packets: SharedPackets;
@@ -33,6 +36,8 @@ export interface SharedPackets {
 export interface SharedReplica {
   /** See {@link OpenEpoch}. */
   readonly epoch: SharedArrayBuffer;
+  /** See {@link EpochSeed}. */
+  readonly seed: SharedArrayBuffer;
   readonly bell: Fd;
   /** What its guest sent, io to colo. */
   readonly outbox: SharedArrayBuffer;
@@ -88,5 +93,35 @@ export class OpenEpoch {
 
   set number(value: number) {
     this.#cell[0] = value;
+  }
+}
+
+/**
+ * The seed that the guest's entropy comes from in the open epoch (specification B.9), on its way to the io thread. It is given inside a
+ * stop, as {@link OpenEpoch} is; who takes it leaves nothing of it behind.
+ */
+export class EpochSeed {
+  readonly storage: SharedArrayBuffer;
+  readonly #isThere: Int32Array<SharedArrayBuffer>;
+  readonly #bytes: Uint8Array<SharedArrayBuffer>;
+
+  constructor(storage = new SharedArrayBuffer(4 + seedBytes)) {
+    this.storage = storage;
+    this.#isThere = new Int32Array(storage, 0, 1);
+    this.#bytes = new Uint8Array(storage, 4, seedBytes);
+  }
+
+  give(seed: Uint8Array): void {
+    this.#bytes.set(seed);
+    Atomics.store(this.#isThere, 0, 1);
+  }
+
+  /** io: whether one was given since it last looked; that is in `into` then. Hot path. */
+  take(into: Uint8Array): boolean {
+    if (Atomics.load(this.#isThere, 0) === 0) return false;
+    into.set(this.#bytes);
+    this.#bytes.fill(0);
+    Atomics.store(this.#isThere, 0, 0);
+    return true;
   }
 }

@@ -13,6 +13,7 @@ import { epoch } from '../../../src/colo/protocol/numbers.ts';
 import { gpa, MiB, pageSize } from '../../../src/memory/address.ts';
 import { generationIdAddress } from '../../../src/memory/layout.ts';
 import type { DevicesConfig } from '../../../src/vmm/machine/machine-devices.ts';
+import { EpochSeed } from '../../../src/vmm/platform/shared-protection.ts';
 import { loadedStateHash, ramHash, stateHash, WatchedEpoch } from '../../support/checkpoint-equality.ts';
 import { throughFrames } from '../../support/checkpoint-rig.ts';
 import { counterAddress, counting, printing, sweeping } from '../../support/guests.ts';
@@ -42,7 +43,7 @@ function pair(t: Test, code: Uint8Array) {
   const standby = new StandbyMachine(JSON.parse(JSON.stringify(shape)), { disk, net }, vcpuProgram);
   t.teardown(() => standby.discard());
   const open = new WatchedEpoch(primary.ram.memory);
-  const source = new CheckpointSource(primary, open);
+  const source = new CheckpointSource(primary, open, new EpochSeed());
   t.teardown(() => source.detach());
   const receiver = new PageReceiver(standby.shared.ram, decodeState);
   t.teardown(() => receiver.close());

@@ -22,7 +22,7 @@ import type { Machine } from '../../../src/vmm/machine/machine.ts';
 import { IoControl } from '../../../src/vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';
 import { packReplayed, type ReplayedPackets } from '../../../src/vmm/platform/replayed-packets.ts';
-import { OpenEpoch, type SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';
+import { EpochSeed, OpenEpoch, type SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';
 import { phase } from '../../../src/vmm/thread/thread-control.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, forAWhile, takeOutput, until, vcpuProgram } from '../../support/machines.ts';
@@ -63,7 +63,13 @@ function sharedProtection(t: Test): { shared: SharedProtection; bell: Doorbell; 
   t.teardown(() => bell.close());
   const open = new OpenEpoch();
   return {
-    shared: { epoch: open.storage, bell: bell.button, packets: newSharedPackets(), disks: newSharedDisks(2 ** 20) },
+    shared: {
+      epoch: open.storage,
+      seed: new EpochSeed().storage,
+      bell: bell.button,
+      packets: newSharedPackets(),
+      disks: newSharedDisks(2 ** 20),
+    },
     bell,
     open,
   };
@@ -166,7 +172,7 @@ test('connections that a survivor translates go on at its next standby', { skip 
   survivor.replication.translate({ state: rig.translator.save(), aheadTicks: 0 });
   survivor.release();
 
-  const source = new CheckpointSource(survivor, new OpenEpoch());
+  const source = new CheckpointSource(survivor, new OpenEpoch(), new EpochSeed());
   t.teardown(() => source.detach());
   const { state } = source.capture(epoch(0));
   const bytes = new Uint8Array(state.storage, 0, state.sizeBytes);

@@ -1,4 +1,5 @@
 import { type Test, test } from 'tap';
+import { newSharedDisks } from '../../../src/colo/disk/shared-disks.ts';
 import { CheckpointSource } from '../../../src/colo/machine/checkpoint-source.ts';
 import { decodeState } from '../../../src/colo/machine/checkpoint-state.ts';
 import { shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
@@ -11,17 +12,21 @@ import { epoch } from '../../../src/colo/protocol/numbers.ts';
 import { Doorbell } from '../../../src/host/threads/doorbell.ts';
 import { gpa } from '../../../src/memory/address.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
+import { noDevices } from '../../../src/vmm/machine/machine-devices.ts';
+import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';
+import { EpochSeed } from '../../../src/vmm/platform/shared-protection.ts';
 import { ramHash, WatchedEpoch } from '../../support/checkpoint-equality.ts';
 import { throughFrames } from '../../support/checkpoint-rig.ts';
 import { counterAddress, sweeping } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, until, vcpuProgram } from '../../support/machines.ts';
+import { drawing, drawn } from '../../support/virtio-guests.ts';
 
 const skip = noKvm();
 
 /** A guest and a standby whose guest may run beside it. */
-function pair(t: Test, code: Uint8Array) {
-  const primary = bootMachine(t, code);
+function pair(t: Test, code: Uint8Array, devices = noDevices) {
+  const primary = bootMachine(t, code, { devices });
   const bell = new Doorbell();
   t.teardown(() => bell.close());
   const standby = new StandbyMachine(
@@ -34,7 +39,15 @@ function pair(t: Test, code: Uint8Array) {
   t.teardown(() => standby.discard());
   const replica = standby.replica as Replica;
   const open = new WatchedEpoch(primary.ram.memory);
-  const source = new CheckpointSource(primary, open);
+  const seed = new EpochSeed();
+  primary.replication.protect({
+    epoch: open.storage,
+    seed: seed.storage,
+    bell: bell.button,
+    packets: newSharedPackets(),
+    disks: newSharedDisks(2 ** 20),
+  });
+  const source = new CheckpointSource(primary, open, seed);
   t.teardown(() => source.detach());
   const receiver = new PageReceiver(standby.shared.ram, decodeState, replica.changed);
   t.teardown(() => receiver.close());
@@ -123,4 +136,35 @@ test("a standby's guest is started at P's time, not at that of the stop", { skip
   primary.pause();
   const mine = clockOf(primary);
   t.ok(theirs > mine + passedMs / 2, `P's clock is at ${mine} ms, that of the other guest at ${theirs}`);
+});
+
+/** Has guests draw on until they have drawn so often; what they drew last. */
+async function draw(count: number, last: number, ...machines: readonly Machine[]): Promise<string[]> {
+  for (const { ram } of machines) ram.memory.writeU32(gpa(drawn.limit), count);
+  await until(() => machines.every(({ ram }) => ram.memory.readU32(gpa(drawn.count)) === count));
+  const at = gpa(drawn.bytes + (count - last) * drawn.eachBytes);
+  return machines.map(({ ram }) => Buffer.from(ram.memory.slice(at, last * drawn.eachBytes)).toString('hex'));
+}
+
+test("a standby's guest draws the same entropy as P's, other bytes after each checkpoint, and its own when it has taken over", {
+  skip,
+}, async (t) => {
+  const { primary, standby, checkpoint } = pair(t, drawing(0), { ...noDevices, rng: { kind: 'host' } });
+  const seen = new Set<string>();
+  const isNew = (bytes: string): boolean => !seen.has(bytes) && seen.size < seen.add(bytes).size;
+  t.ok(isNew((await draw(200, 100, primary))[0] as string));
+  for (let n = 0; n < 4; n++) {
+    await checkpoint(n);
+    const [mine, theirs] = await draw(100 * n + 300, 100, primary, standby.machine);
+    t.equal(theirs, mine, `after checkpoint ${n}`);
+    t.ok(isNew(mine as string), 'and not what was drawn before');
+  }
+  const state = primary.whilePaused(() => primary.save().devices[0]?.transport.device);
+  t.strictSame(state, { kind: 'rng', version: 1, seeded: null }, 'a snapshot of P has nothing of it');
+  standby.hold();
+  standby.emerge(undefined);
+  standby.resume();
+  const [mine, theirs] = await draw(700, 100, primary, standby.machine);
+  t.ok(isNew(mine as string));
+  t.ok(isNew(theirs as string), 'none that P has drawn');
 });

@@ -239,7 +239,12 @@ function someState(): Uint8Array {
   const image = new StateImage({ cpus: 1, msrRows: 1, cpuidRows: 1, xsaveBytes: 4096 });
   image.memoryBytes = ramBytes;
   const { serial } = emptyMachineState(ramBytes);
-  const { storage, sizeBytes } = new StateEncoder().encode({ image, own: { serial, pciAddress: 7 }, devices: [] });
+  const { storage, sizeBytes } = new StateEncoder().encode({
+    image,
+    own: { serial, pciAddress: 7 },
+    devices: [],
+    seed: new Uint8Array(32).fill(7),
+  });
   return new Uint8Array(storage, 0, sizeBytes).slice();
 }
 

@@ -4,7 +4,7 @@ import type { Fd } from '../../../host/libc/descriptors.ts';
 import { RunDelay } from '../../../host/system/run-delay.ts';
 import { IoControl } from '../../../vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../vmm/platform/packet-rings.ts';
-import { OpenEpoch, type SharedProtection } from '../../../vmm/platform/shared-protection.ts';
+import { EpochSeed, OpenEpoch, type SharedProtection } from '../../../vmm/platform/shared-protection.ts';
 import { VcpuControl } from '../../../vmm/vcpu/vcpu-control.ts';
 import type { Divergence } from '../../compare/divergence.ts';
 import { type PortPolicy, policyOfPorts } from '../../compare/flow-policy.ts';
@@ -71,6 +71,7 @@ export class ProtectedGuest {
     const shared: SharedProtection = {
       changes: changes.shared,
       epoch: new OpenEpoch().storage,
+      seed: new EpochSeed().storage,
       bell,
       ...rings(settings.diskLogBytes),
     };

@@ -11,6 +11,7 @@ import {
   type SharedProtection,
   type SharedReplica,
 } from '../../platform/shared-protection.ts';
+import { HostEntropy } from './host-entropy.ts';
 import { PacketFeed } from './packet-feed.ts';
 import { PacketMirror, type ProtectedCard } from './packet-mirror.ts';
 import { type PacketTranslation, SharedTranslation } from './translation.ts';
@@ -24,6 +25,8 @@ export class IoProtection implements Closable {
   readonly disks = new DiskForwarding();
   /** Of the packets of a guest that has taken over. */
   readonly translation = new SharedTranslation();
+  /** Of the source of entropy, if that is the host's. */
+  readonly entropy = new HostEntropy();
   readonly #cards: ProtectedCard[] = [];
   #mirror: PacketMirror | undefined;
   #isReplica = false;
@@ -47,6 +50,7 @@ export class IoProtection implements Closable {
     this.detach();
     if (shared.changes !== undefined) this.#keepLog(shared.changes, engines);
     this.#mirror = new PacketMirror(this.#cards, shared);
+    this.entropy.follow(shared.seed);
     const button = new DoorbellButton(shared.bell);
     this.disks.attach(
       { storage: shared.disks, epoch: new OpenEpoch(shared.epoch), ring: () => button.ring() },
@@ -75,7 +79,8 @@ export class IoProtection implements Closable {
   /** The machine is a replica from now on; the thread is parked. Its disks keep what its guest writes to themselves. */
   replicate(shared: SharedReplica): void {
     this.detach();
-    const { outbox, epoch, bell, feeds } = shared;
+    const { outbox, epoch, seed, bell, feeds } = shared;
+    this.entropy.follow(seed);
     const button = new DoorbellButton(bell);
     const needs = new ReplicaNeeds(shared.needs);
     this.#mirror = new PacketMirror(this.#cards, { packets: { control: newPacketControl(), outbox }, epoch, bell });
@@ -108,6 +113,7 @@ export class IoProtection implements Closable {
     this.#mirror?.close();
     this.#mirror = undefined;
     this.#isReplica = false;
+    this.entropy.release();
     this.translation.begin(translation);
     for (const { device, port } of this.#cards) {
       port.endFeed(true);
@@ -119,6 +125,7 @@ export class IoProtection implements Closable {
   detach(): void {
     this.#mirror?.close();
     this.#mirror = undefined;
+    this.entropy.release();
     this.disks.detach();
   }
 
@@ -139,6 +146,7 @@ export class IoProtection implements Closable {
 
   close(): void {
     for (const { port } of this.#cards) port.close();
+    this.entropy.close();
     this.disks.close();
   }
 }

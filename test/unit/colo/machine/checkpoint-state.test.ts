@@ -11,6 +11,7 @@ import { emptyMachineState } from '../../../support/snapshot-machine.ts';
 import { TranslateRig } from '../../../support/translate-rig.ts';
 
 const { serial } = emptyMachineState(4096);
+const seed = Uint8Array.from({ length: 32 }, (_, index) => index + 1);
 const image = new StateImage({ cpus: 2, msrRows: 3, cpuidRows: 1, xsaveBytes: 4096 });
 image.memoryBytes = 4096;
 image.setMsr(1, 2, 0x277, 77n);
@@ -20,19 +21,21 @@ const bytesOf = (sent: Uint8Array): Uint8Array => {
     image,
     own: { serial: { ...serial, sent }, pciAddress: 5 },
     devices: [],
+    seed,
   });
   return new Uint8Array(storage, 0, sizeBytes).slice();
 };
 
 test('a state arrives as it was', async (t) => {
-  const { image: arrived, own, devices } = decodeState(bytesOf(Uint8Array.of(1, 2)));
+  const { image: arrived, own, devices, seed: sown } = decodeState(bytesOf(Uint8Array.of(1, 2)));
   t.ok(Buffer.from(arrived.bytes).equals(Buffer.from(image.bytes)));
   t.strictSame(own, { serial: { ...serial, sent: Uint8Array.of(1, 2) }, pciAddress: 5 });
   t.strictSame(devices, []);
+  t.strictSame(sown, seed);
 });
 
 test('a guest that has ended says so, and how', async (t) => {
-  const state = { image, own: { serial, pciAddress: 5 }, devices: [] };
+  const state = { image, own: { serial, pciAddress: 5 }, devices: [], seed };
   const roundTrip = (exitCode?: number) => {
     const { storage, sizeBytes } = new StateEncoder().encode(exitCode === undefined ? state : { ...state, exitCode });
     return decodeState(new Uint8Array(storage, 0, sizeBytes)).exitCode;
@@ -46,7 +49,7 @@ test("connections that a survivor's guest has under other numbers travel, and ar
   const rig = new TranslateRig();
   rig.out(tcpPacket({ destinationPort: 7, flags: tcpFlag.syn | tcpFlag.ack }));
   const translation = rig.translator.save();
-  const state = { image, own: { serial, pciAddress: 5 }, devices: [] };
+  const state = { image, own: { serial, pciAddress: 5 }, devices: [], seed };
   const roundTrip = (given?: TranslatorState) => {
     const { storage, sizeBytes } = new StateEncoder().encode(
       given === undefined ? state : { ...state, translation: given },
@@ -64,6 +67,7 @@ test('an encoder writes over what it wrote before, in the same memory if there i
     image,
     own: { serial: { ...serial, sent: new Uint8Array(bytes) }, pciAddress: 5 },
     devices: [],
+    seed,
   });
   const first = encoder.encode(state(0));
   const second = encoder.encode(state(100));
@@ -99,13 +103,9 @@ test('bytes of a stranger are refused in one line, or are a state', async (t) =>
 test('device state with something that does not belong there is refused', async (t) => {
   const head = bytesOf(new Uint8Array(0)).subarray(0, 4 + image.bytes.length);
   const wrong: string[] = [];
-  for (const { value, change, hopeless } of brokenStates({
-    version: 1,
-    serial,
-    pciAddress: 5,
-    devices: [],
-    exitCode: 3,
-  })) {
+  const good = { version: 3, serial, pciAddress: 5, devices: [], seed, exitCode: 3, translation: null };
+  t.equal(decodeState(Buffer.concat([head, encode(good)])).exitCode, 3);
+  for (const { value, change, hopeless } of brokenStates(good)) {
     const bytes = Buffer.concat([head, encode(value)]);
     try {
       decodeState(bytes);
@@ -116,4 +116,20 @@ test('device state with something that does not belong there is refused', async 
     }
   }
   t.strictSame(wrong, []);
+});
+
+test('a seed that nobody could have drawn, and a state of a version without one, are refused', async (t) => {
+  const head = bytesOf(new Uint8Array(0)).subarray(0, 4 + image.bytes.length);
+  const good = { version: 3, serial, pciAddress: 5, devices: [], seed, exitCode: null, translation: null };
+  const { seed: _, ...older } = { ...good, version: 2 };
+  for (const [value, message] of [
+    [{ ...good, seed: new Uint8Array(32) }, 'checkpoint.seed are all zero'],
+    [{ ...good, seed: seed.subarray(1) }, 'checkpoint.seed are not 32 bytes'],
+    [{ ...good, seed: Uint8Array.of(...seed, 1) }, 'checkpoint.seed has 33 bytes and may have 32'],
+    [{ ...good, seed: 'secret' }, 'checkpoint.seed is no sequence of bytes'],
+    [older, 'checkpoint.version is of another colo-vmm: run the same one on both hosts'],
+    [{ ...good, version: 4 }, /newer version of colo-vmm: it is of version 4, and this one knows up to 3/],
+  ] as const) {
+    t.throws(() => decodeState(Buffer.concat([head, encode(value)])), { code: 'VM_STATE', message });
+  }
 });
