@@ -29,6 +29,8 @@ const reasonWords: Readonly<Record<string, string>> = {
   parameter: 'a parameter was changed',
   'disk-log': "the standby's disk log was half full",
   divergence: 'the two guests did not agree',
+  room: 'the standby had no room for what its guest says or is told',
+  mode: 'the mode is changed',
   reset: 'the guest was reset',
   switchover: 'the roles change',
   end: 'the guest ended',

@@ -1,5 +1,6 @@
 import { test } from 'tap';
 import * as v from 'valibot';
+import type { Reason } from '../../../../src/colo/core/primary/pacing.ts';
 import { pairEvent, pairStatus } from '../../../../src/vmm/client/pair-answers.ts';
 import { renderEvent, renderPair } from '../../../../src/vmm/client/pair-status.ts';
 import type { ColoStatus } from '../../../../src/vmm/monitor/colo-control.ts';
@@ -254,4 +255,24 @@ for (const [what, change] of [
 test('nothing is the status of who is in no pair', async (t) => {
   t.equal(v.parse(pairStatus, {}), undefined);
   t.notOk(v.is(pairEvent, { at: 1, monotonicMs: 2, topic: 'rumour', text: '' }));
+});
+
+test('every reason of a checkpoint is said in words', async (t) => {
+  const said: Readonly<Record<Reason, RegExp>> = {
+    delay: /the delay was over/,
+    output: /output waited/,
+    command: /somebody asked/,
+    parameter: /a parameter was changed/,
+    divergence: /did not agree/,
+    room: /the standby had no room/,
+    mode: /the mode is changed/,
+    'disk-log': /disk log was half full/,
+    switchover: /the roles change/,
+    reset: /the guest was reset/,
+    end: /the guest ended/,
+  };
+  for (const [reason, words] of Object.entries(said)) {
+    const checkpoint = { epoch: 7, msAgo: 1, delayMs: 500, reasons: [reason] };
+    t.match(lines({ ...protectedStatus, checkpoint })[1], words);
+  }
 });
