@@ -2,13 +2,13 @@ import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FileCalls } from '../host/fi
 import type { MemorySlot } from '../host/kvm/vm.ts';
 import { copyMemory } from '../host/libc/memory.ts';
 import { MemfdMapping, SharedRange } from '../host/mappings/mapping.ts';
-import { Owner } from '../host/ownership.ts';
+import { type Closable, Owner } from '../host/ownership.ts';
 import { SystemError } from '../host/system-error.ts';
 import { pageSize } from './address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import type { GuestRam, SharedRam } from './guest-ram.ts';
-import { shareRam, slotsOf, viewRam } from './ram.ts';
+import { movedRam, shareRam, slotsOf, viewRam } from './ram.ts';
 import { SettlingRam } from './settling-ram.ts';
 import type { StagingArea } from './staging-area.ts';
 import { WindowedBytes } from './windowed-bytes.ts';
@@ -33,15 +33,18 @@ export type CheckpointPages = Pick<SharedRam, 'address' | 'regions'>;
 export class CheckpointedMemory implements GuestRam {
   /** The running guest's RAM. */
   readonly memory: GuestMemory;
-  readonly shared: SharedRam;
+  shared: SharedRam;
   readonly #mostCopies: number;
   readonly #checkpoint: MemfdMapping;
   readonly #checkpointBytes: WindowedBytes;
-  readonly #running: SharedRange;
+  #running: SharedRange;
   /** Pages of which there is a copy, apart from those written since the last roll-back. */
   readonly #copies: DirtyBitmap;
   readonly #calls = new FileCalls();
   readonly #owner = new Owner();
+  #settling: SettlingRam | undefined;
+  /** What runs is not made of the checkpoint any more. */
+  #isAnew = false;
 
   /**
    * @param sizeBytes a multiple of the page size
@@ -128,13 +131,39 @@ export class CheckpointedMemory implements GuestRam {
     this.#refreshCopies(firstPage, pages);
   }
 
-  /** It never goes back again: has it become RAM as any other. Nothing but {@link close} is called afterwards. */
+  /**
+   * It never goes back again: has it become RAM as any other. Nothing but {@link clear}, {@link move} and {@link close} is called
+   * afterwards.
+   */
   settle(): SettlingRam {
-    return new SettlingRam(this.#running, this.#checkpoint);
+    this.#settling = new SettlingRam(this.#running, this.#checkpoint);
+    if (this.#isAnew) this.#settling.finish();
+    return this.#settling;
+  }
+
+  /** Of a guest that never goes back again: there is no checkpoint afterwards. As {@link move}. */
+  clear(): void {
+    this.#running.zero();
+    this.#leaveCheckpoint();
+    this.memory.markAll();
+  }
+
+  move(): Closable {
+    const old = this.#running;
+    this.#running = this.#owner.own(new SharedRange('guest RAM', old.sizeBytes));
+    this.#leaveCheckpoint();
+    this.shared = movedRam(this, this.#running);
+    return old;
   }
 
   close(): void {
     this.#owner.close();
+  }
+
+  #leaveCheckpoint(): void {
+    this.#isAnew = true;
+    this.#settling?.finish();
+    this.#checkpoint.close();
   }
 
   #requirePages(firstPage: number, pages: number): void {

@@ -20,4 +20,12 @@ export interface GuestRam extends Closable, SlottedRam {
   readonly shared: SharedRam;
   /** Has the pages that are staged be what the guest finds. It is paused. */
   load(staged: StagingArea): void;
+  /** All of it is zeros, as when it was made, whatever it was made of; every page counts as written. Nothing is at it. */
+  clear(): void;
+  /**
+   * As {@link clear}, but for bytes that lie elsewhere: those of before stay where they are, with all their contents, for
+   * system calls that are still at them. Whoever knows the addresses must be told: {@link shared}, {@link slots}. What is
+   * returned gives the old ones back.
+   */
+  move(): Closable;
 }

@@ -93,26 +93,17 @@ export class Ram implements GuestRam {
     });
   }
 
-  /** All of it is zeros again, as when it was made, whatever it was made of; every page counts as written. */
-  zero(): void {
+  clear(): void {
     this.#range.zero();
     this.memory.markAll();
   }
 
-  /**
-   * As {@link zero}, but for bytes that lie elsewhere: those of before stay where they are, with all their contents, for
-   * system calls that are still at them. Whoever knows the addresses must be told: {@link shared}, {@link slots}. What is
-   * returned gives the old ones back.
-   */
   move(): Closable {
     const old = this.#range;
     const moved = this.#owner.own(new SharedRange('guest RAM', old.sizeBytes));
     if (this.#isMemfd) this.#backByMemfd(moved);
-    const { written, tracking } = this.shared;
     this.#range = moved;
-    this.shared = { ...shareRam(moved), written, tracking };
-    this.memory.adopt(viewRam(this.shared));
-    this.memory.markAll();
+    this.shared = movedRam(this, moved);
     return old;
   }
 
@@ -138,6 +129,15 @@ export function shareRam(range: SharedRange): SharedRam {
     written: regions.map((region) => new DirtyBitmap(region.sizeBytes / pageSize).storage),
     tracking: new SharedArrayBuffer(4),
   };
+}
+
+/** Has RAM be what lies in `range`, all of it new to whoever tracks pages. The marks stay where they are. */
+export function movedRam({ memory, shared }: Pick<GuestRam, 'memory' | 'shared'>, range: SharedRange): SharedRam {
+  const { written, tracking } = shared;
+  const moved = { ...shareRam(range), written, tracking };
+  memory.adopt(viewRam(moved));
+  memory.markAll();
+  return moved;
 }
 
 /** The same RAM, in any thread. */

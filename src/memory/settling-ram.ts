@@ -76,6 +76,12 @@ export class SettlingRam implements Closable {
     if (result < 0) throw new SystemError('fallocate', -result, 'checkpoint');
   }
 
+  /** RAM was made anew between two pieces: nothing is left to be moved. */
+  finish(): void {
+    this.#at = this.#ram.sizeBytes;
+    this.#checkpoint.close();
+  }
+
   /** At any time: pieces that were moved are RAM's. */
   close(): void {
     this.#place.close();

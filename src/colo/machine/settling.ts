@@ -72,6 +72,8 @@ export class Settling {
   #move(): void {
     this.#ram ??= this.#begin();
     const ram = this.#ram;
+    // Its guest has begun anew meanwhile, in RAM as any other.
+    if (ram.leftBytes === 0) return;
     ram.prepare();
     this.#machine.whilePaused(() => ram.move());
     ram.release();

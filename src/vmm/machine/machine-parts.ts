@@ -156,7 +156,7 @@ export class MachineParts implements Closable {
 
   /** RAM is zeros again, which take no memory. All threads are parked, and nothing is in flight. */
   zeroRam(): void {
-    this.#ownRam.zero();
+    this.ram.clear();
   }
 
   /**
@@ -164,8 +164,7 @@ export class MachineParts implements Closable {
    * {@link freeOldRam}: system calls of disks are still at it.
    */
   moveRam(): void {
-    const { vm } = this;
-    const ram = this.#ownRam;
+    const { vm, ram } = this;
     const { slots } = ram;
     const old = ram.move();
     this.#oldRam.push(old);
@@ -200,12 +199,6 @@ export class MachineParts implements Closable {
   /** After all threads are gone. */
   close(): void {
     this.#owner.close();
-  }
-
-  /** RAM that is this machine's alone, and no checkpoint of another one's. */
-  get #ownRam(): Ram {
-    if (this.ram instanceof Ram) return this.ram;
-    throw new Error('its RAM is the checkpoint of another machine');
   }
 
   get #threads(): ControlledThread<never>[] {

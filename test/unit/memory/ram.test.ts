@@ -263,7 +263,7 @@ for (const backing of ['private', 'shared', 'file'] as const) {
     const { memory } = ram;
     memory.writeU32(gpa(0x3000), 33);
     memory.tracking = true;
-    ram.zero();
+    ram.clear();
     t.equal(memory.readU32(gpa(0x1000)), 0);
     t.equal(memory.readU32(gpa(0x3000)), 0);
     t.equal(memory.regions[0]?.written.count, (4 * MiB) / pageSize);

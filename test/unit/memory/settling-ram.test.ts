@@ -189,3 +189,76 @@ test('one that is given up half way leaves RAM as it is, and gives back what it 
   settling.close();
   t.ok(Buffer.from(ram.memory.slice(gpa(0), 16 * MiB)).equals(expected));
 });
+
+for (const moved of [0, 1, 3]) {
+  test(`a guest that begins anew when ${moved} of 3 pieces were moved finds zeros, and nothing is left to be moved`, async (t) => {
+    const ram = new CheckpointedMemory(6 * MiB);
+    t.teardown(() => ram.close());
+    ram.write(0, new Uint8Array(6 * MiB).fill(3));
+    ram.memory.writeU32(gpa(MiB), 5);
+    ram.memory.tracking = true;
+    const { address } = ram.shared;
+    const settling = ram.settle();
+    t.teardown(() => settling.close());
+    for (let pieces = 0; pieces < moved; pieces++) {
+      settling.prepare();
+      settling.move();
+      settling.release();
+    }
+
+    ram.clear();
+
+    t.ok(Buffer.from(ram.memory.slice(gpa(0), 6 * MiB)).equals(Buffer.alloc(6 * MiB)));
+    t.equal(ram.memory.regions[0]?.written.count, (6 * MiB) / pageSize, 'every page counts as written');
+    t.equal(settling.leftBytes, 0);
+    t.equal(ram.shared.address, address);
+    t.equal(openCheckpoints(), 0, 'of the checkpoint nothing is open any more');
+    t.ok(mappingsOf(ram).every(({ file }) => !file));
+    ram.memory.writeU32(gpa(MiB), 6);
+    t.equal(ram.memory.readU32(gpa(MiB)), 6);
+  });
+}
+
+test('a guest may begin anew before its RAM begins to be moved: it never does', async (t) => {
+  const ram = new CheckpointedMemory(4 * MiB);
+  t.teardown(() => ram.close());
+  ram.write(0, new Uint8Array(4 * MiB).fill(3));
+  ram.clear();
+  const settling = ram.settle();
+  t.teardown(() => settling.close());
+  t.equal(settling.leftBytes, 0);
+  t.equal(ram.memory.readU32(gpa(MiB)), 0);
+});
+
+test('a guest that begins anew elsewhere leaves the bytes of before to the disks that are still at them', async (t) => {
+  const ram = new CheckpointedMemory(6 * MiB);
+  t.teardown(() => ram.close());
+  ram.write(0, new Uint8Array(6 * MiB).fill(3));
+  ram.memory.writeU32(gpa(3 * MiB), 5);
+  ram.memory.tracking = true;
+  const { shared: old, memory } = ram;
+  const settling = ram.settle();
+  t.teardown(() => settling.close());
+  settling.prepare();
+  settling.move();
+  settling.release();
+
+  const oldRange = ram.move();
+
+  t.not(ram.shared.address, old.address);
+  t.equal(ram.slots[0]?.hostAddress, ram.shared.address);
+  t.equal(settling.leftBytes, 0);
+  t.equal(memory.readU32(gpa(3 * MiB)), 0);
+  t.equal(memory.regions[0]?.written.count, (6 * MiB) / pageSize);
+  t.equal(ram.shared.written, old.written, 'marks are where they were');
+  const before = new DataView(old.bytes, old.start);
+  t.strictSame(
+    [MiB, 3 * MiB, 5 * MiB].map((at) => before.getUint32(at, true)),
+    [0x03030303, 5, 0x03030303],
+    'from the piece that was moved, from a page that the guest wrote, and from the checkpoint',
+  );
+  memory.writeU32(gpa(3 * MiB), 6);
+  oldRange.close();
+  t.equal(before.getUint32(3 * MiB, true), 0);
+  t.equal(memory.readU32(gpa(3 * MiB)), 6);
+});

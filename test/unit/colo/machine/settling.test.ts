@@ -78,6 +78,13 @@ test('one that cannot be paused now is tried again, and nobody is told', async (
   t.strictSame(failures, []);
 });
 
+test('of a guest that has begun anew meanwhile nothing is moved', async (t) => {
+  const { done, settling } = rig(0);
+  t.teardown(() => settling.close());
+  await until(() => done.includes('close'));
+  t.strictSame(done, ['close']);
+});
+
 test('a kernel that cannot do it is asked once, and the operator told', async (t) => {
   const { done, ram, failures, settling } = rig(3);
   t.teardown(() => settling.close());
