@@ -4,7 +4,7 @@ import type { ConfigKey } from '../vmm/config/config.ts';
 const rebootHelp =
   'reset or exit: whether a reset by the guest or by colo-vmm reset starts the guest again in the same process, or ends the machine (default reset)';
 const onPanicHelp =
-  'exit, pause or run: what to do when the kernel of the guest says that it panicked (default exit, with exit code 4)';
+  'exit, pause or run: what to do when the kernel of the guest says that it panicked (default exit, with exit code 4; with --standby run: what panic= says; a standby does the same)';
 
 /** A flag: its name, its argument if it takes one, and what it means. */
 export type Flag<Key extends string = string> = readonly [key: Key, argument: string, help: string];
@@ -177,7 +177,6 @@ export const standbyFlags: readonly Flag<StandbyKey>[] = [
   metricsFlag,
   dashboardFlag,
   serialFlag,
-  ['on-panic', '<action>', onPanicHelp],
   controlFlag,
 ];
 

@@ -199,6 +199,40 @@ export function sweeping(firstPage: number, pages: number, end?: number): Uint8A
   return guest.loadEax(counterAddress).compareEax(end).jumpIfNotZero('sweep').powerOff().assemble();
 }
 
+/** What {@link obedient} does once that number stands at {@link orderAddress}. */
+export const orders = { reset: 1, tripleFault: 2, panic: 3, powerOff: 4 } as const;
+export const orderAddress = counterAddress + pageSize;
+
+/** Counts in {@link counterAddress}, and does what it is told to by whoever can write its memory. A panic ends with a reboot. */
+export function obedient(): Uint8Array {
+  return new Assembler()
+    .label('next')
+    .set('ebx', counterAddress)
+    .bytes(0xff, 0x03) // INC [EBX]
+    .setDx(port.delay)
+    .out()
+    .loadEax(orderAddress)
+    .compareEax(0)
+    .jumpIfZero('next')
+    .compareEax(orders.reset)
+    .jumpIfZero('reset')
+    .compareEax(orders.tripleFault)
+    .jumpIfZero('fault')
+    .compareEax(orders.panic)
+    .jumpIfZero('panic')
+    .powerOff()
+    .label('panic')
+    .outByte(port.pvpanic, 1)
+    .label('reset')
+    .outByte(port.power, 1)
+    .halt()
+    .label('fault')
+    .store(0xfec0_0000, 0x10) // I/O APIC: low half of pin 0 ...
+    .store(0xfec0_0010, 0x30) // ... to deliver vector 0x30
+    .bytes(0x0f, 0x0b) // UD2
+    .assemble();
+}
+
 /** Where {@link rewriting} begins to write. */
 const rewrittenFrom = 0x40_0000;
 

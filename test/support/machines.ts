@@ -1,15 +1,17 @@
+import { writeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { MiB } from '../../src/memory/address.ts';
 import type { PanicAction } from '../../src/vmm/config/config.ts';
 import { Machine } from '../../src/vmm/machine/machine.ts';
 import { type DevicesConfig, noDevices } from '../../src/vmm/machine/machine-devices.ts';
-import type { BootImages } from '../../src/vmm/machine/machine-shape.ts';
+import type { BootImages, BootSource } from '../../src/vmm/machine/machine-shape.ts';
+import { namelessFile } from './nameless-file.ts';
 import { tinyElf } from './tiny-elf.ts';
 import { bundle } from './vmm-process.ts';
 
 /** The part of a test that cleans up. */
 interface Test {
-  teardown(clean: () => unknown): unknown;
+  teardown(clean: () => unknown): void;
 }
 
 /** What vCPU threads of the tests' machines run. The bundle, for a thread that loads TypeScript starts slowly. */
@@ -43,10 +45,22 @@ export function bootMachine(t: Test, code: Uint8Array, options: MachineOptions =
   );
   t.teardown(() => machine.close());
   const images: BootImages = { kernel: { name: 'guest', bytes: tinyElf(code) }, commandLine: '' };
-  if (options.reboots) machine.rebootsFrom({ open: () => ({ ...images, close: () => {} }), close: () => {} });
+  if (options.reboots) machine.rebootsFrom(bootSource(t, images));
   options.starts?.();
   machine.boot(images);
   return machine;
+}
+
+/** What is to be begun from, without an initrd. */
+export function bootSource(t: Test, images: BootImages): BootSource {
+  const { kernel, commandLine } = images;
+  const fd = namelessFile(t, kernel.bytes.length);
+  writeSync(fd, kernel.bytes);
+  return {
+    descriptors: { kernel: { name: kernel.name, fd }, commandLine },
+    open: () => ({ ...images, close: () => {} }),
+    close: () => {},
+  };
 }
 
 /** Sleeps for a while. Only where a test shows that nothing happens meanwhile. */

@@ -35,8 +35,7 @@ export async function standbyCommand(config: StandbyConfig, program: URL): Promi
       const decided = new Promise<Outcome>((resolve) => {
         decide = resolve;
       });
-      const parts = { disk: config.disk, net: config.net, rng: { kind: 'none' } } as const;
-      const face = new StandbyFace(parts, (exitCode) => decide({ kind: 'ended', exitCode }));
+      const face = new StandbyFace(config, (exitCode) => decide({ kind: 'ended', exitCode }));
       const standby = new StandbyControl(pair, config, program, {
         notice,
         live: (machine) => {

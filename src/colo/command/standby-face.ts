@@ -1,5 +1,6 @@
 import { type MachineParts, Snapshots } from '../../vmm/command/run-machine.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
+import { noDevices } from '../../vmm/machine/machine-devices.ts';
 import { MachineEvents } from '../../vmm/machine/machine-events.ts';
 import type { MachineFacts, MonitoredMachine } from '../../vmm/machine/monitored-machine.ts';
 import { type RunState, RunStateError } from '../../vmm/machine/run-state.ts';
@@ -7,6 +8,7 @@ import type { SnapshotTaker } from '../../vmm/monitor/monitor.ts';
 import type { SnapshotOptions, SnapshotReport } from '../../vmm/snapshot/snapshotter.ts';
 import type { ClockMode } from '../../vmm/vmstate/clock-state.ts';
 import type { MachineState } from '../../vmm/vmstate/machine-state.ts';
+import type { StandbyDevices } from '../machine/machine-shapes.ts';
 
 const nothing: MachineFacts = { memoryBytes: 0, cpuThreads: [], disks: [], cards: [] };
 
@@ -16,13 +18,13 @@ const nothing: MachineFacts = { memoryBytes: 0, cpuThreads: [], disks: [], cards
  */
 export class StandbyFace implements MonitoredMachine, SnapshotTaker {
   readonly events = new MachineEvents();
-  readonly #parts: MachineParts;
+  readonly #devices: StandbyDevices;
   readonly #quit: (exitCode: number) => void;
   #machine: Machine | undefined;
   #snapshots: Snapshots | undefined;
 
-  constructor(parts: MachineParts, quit: (exitCode: number) => void) {
-    this.#parts = parts;
+  constructor(devices: StandbyDevices, quit: (exitCode: number) => void) {
+    this.#devices = devices;
     this.#quit = quit;
   }
 
@@ -35,7 +37,7 @@ export class StandbyFace implements MonitoredMachine, SnapshotTaker {
 
   /** Takes the snapshots of the machine that was adopted. */
   snapshotsOf(machine: Machine): Snapshots {
-    this.#snapshots ??= new Snapshots(machine, this.#parts);
+    this.#snapshots ??= new Snapshots(machine, partsOf(machine, this.#devices));
     return this.#snapshots;
   }
 
@@ -100,4 +102,9 @@ export class StandbyFace implements MonitoredMachine, SnapshotTaker {
     if (this.#machine === undefined) throw new RunStateError('created', wanted);
     return this.#machine;
   }
+}
+
+/** What a machine that has taken over is made of: all but this host's devices was its primary's. */
+export function partsOf({ shape }: Pick<Machine, 'shape'>, { disk, net }: StandbyDevices): MachineParts {
+  return { disk, net, rng: (shape.devices ?? noDevices).rng };
 }

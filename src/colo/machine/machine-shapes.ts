@@ -45,6 +45,7 @@ export function shapeOfMachine({ shape, facts, processor }: ShapedMachine): Mach
       return { tap, mac, ...(mtu === undefined ? {} : { mtu }), offload: offload ?? true };
     }),
     rng: rng.kind,
+    onPanic: shape.onPanic ?? 'exit',
   };
 }
 

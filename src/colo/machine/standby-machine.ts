@@ -3,10 +3,12 @@ import type { Fd } from '../../host/libc/descriptors.ts';
 import { pageSize } from '../../memory/address.ts';
 import { CheckpointedMemory, type CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import { minimumRamBytes } from '../../memory/layout.ts';
-import { maxCpus, type PanicAction } from '../../vmm/config/config.ts';
+import { maxCpus } from '../../vmm/config/config.ts';
 import { type DiskConfig, disks, type NetConfig, nameOfDisk, nets } from '../../vmm/config/device-config.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
 import { Machine } from '../../vmm/machine/machine.ts';
+import type { BootSource } from '../../vmm/machine/machine-shape.ts';
+import type { GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
@@ -18,11 +20,6 @@ import type { StandbyDevices } from './machine-shapes.ts';
 import { movedClock, nanoseconds } from './moved-clock.ts';
 import { Replica } from './replica.ts';
 import { Settling } from './settling.ts';
-
-/** What the owner of a standby decides; all else is the primary's. */
-export interface StandbyMachineConfig extends StandbyDevices {
-  readonly 'on-panic'?: PanicAction;
-}
 
 /** What the main thread shares with the colo thread so that this one keeps S's RAM, disks and packets. */
 export interface SharedStandby {
@@ -58,20 +55,23 @@ export class StandbyMachine {
   #movedAt = 0;
   #closed: Promise<void> | undefined;
   #settling: Settling | undefined;
+  /** What P's guest boots, while this one's does not speak for itself. */
+  #boot: BootSource | undefined;
 
   /**
    * @param shape of the primary, which {@link differences} has found nothing wrong with
+   * @param config what the owner of a standby decides; all else is the primary's
    * @param bell rung when its guest says something; given: its guest may run beside the primary's (comparing)
    * @throws ProtocolError if no machine has this shape; ConfigError, DiskError, TapError, KvmUnavailableError, SystemError
    */
   constructor(
     shape: MachineShape,
-    config: StandbyMachineConfig,
+    config: StandbyDevices,
     program: URL,
     notice: (text: string) => void = () => {},
     bell?: Fd,
   ) {
-    const { cpus, memoryBytes, rng } = shape;
+    const { cpus, memoryBytes, rng, onPanic } = shape;
     if (!(cpus >= 1 && cpus <= maxCpus)) throw impossible(`${cpus} vCPUs`);
     if (!(memoryBytes >= minimumRamBytes && memoryBytes % pageSize === 0))
       throw impossible(`${memoryBytes} bytes of RAM`);
@@ -88,13 +88,19 @@ export class StandbyMachine {
           // What it is at comes with the state.
           rng: rng === 'seed' ? { kind: 'seed', seed: 0 } : { kind: rng },
         },
-        ...(config['on-panic'] === undefined ? {} : { onPanic: config['on-panic'] }),
+        ...(onPanic === undefined ? {} : { onPanic }),
       },
       program,
       notice,
     );
     this.machine.hold();
     if (bell !== undefined) this.replica = new Replica(this.machine, shape.cards.length, bell);
+  }
+
+  /** Has its guest, once it speaks for itself, begin anew from there when it resets. This machine's from now on. */
+  set boot(source: BootSource) {
+    this.#boot?.close();
+    this.#boot = source;
   }
 
   get shared(): SharedStandby {
@@ -123,8 +129,9 @@ export class StandbyMachine {
    * @throws VmStateError that says what is wrong, and the machine is as it was
    */
   revive(state: Uint8Array, moveMs: number): Revived {
-    this.#movedAt = performance.now();
-    return this.#load(state, moveMs);
+    const revived = this.#loadMoved(state, moveMs);
+    this.#speaksForItself();
+    return revived;
   }
 
   /**
@@ -136,15 +143,21 @@ export class StandbyMachine {
    * @throws VmStateError that says what is wrong; RunStateError
    */
   start(state: Uint8Array, epoch: Epoch, moveMs: number): Revived {
-    const revived = this.revive(state, moveMs);
+    const revived = this.#loadMoved(state, moveMs);
     this.replica?.enter(epoch);
     if (revived.exitCode === undefined) this.resume();
     return revived;
   }
 
-  /** A guest that runs is stopped, and its clocks go on until {@link resume}. */
-  hold(): void {
+  /**
+   * A guest that runs is stopped, to speak for itself from {@link resume} on; its clocks go on until then.
+   *
+   * @returns how it has ended, if it has; one that only reset begins anew when it is resumed
+   */
+  hold(): GuestEnd | undefined {
     this.#movedAt = this.replica?.park() ?? performance.now();
+    this.#speaksForItself();
+    return this.machine.keepsReset ? undefined : this.replica?.ended;
   }
 
   /** Tells the network that the guest's addresses are here, and has the guest do so when it runs. After {@link revive}. */
@@ -154,6 +167,7 @@ export class StandbyMachine {
 
   /** The guest runs. After {@link revive} or {@link hold}. @throws RunStateError if the machine has ended */
   resume(): void {
+    this.machine.resetKept();
     this.machine.release('keep', nanoseconds(performance.now() - this.#movedAt));
   }
 
@@ -186,8 +200,21 @@ export class StandbyMachine {
   discard(): Promise<void> {
     this.replica?.close();
     this.#settling?.close();
+    this.#boot?.close();
     this.#closed ??= this.machine.close();
     return this.#closed;
+  }
+
+  #loadMoved(state: Uint8Array, moveMs: number): Revived {
+    this.#movedAt = performance.now();
+    return this.#load(state, moveMs);
+  }
+
+  /** Before that a guest that resets does what P's did not. */
+  #speaksForItself(): void {
+    if (this.#boot === undefined) return;
+    this.machine.rebootsFrom(this.#boot);
+    this.#boot = undefined;
   }
 
   #load(bytes: Uint8Array, moveMs: number): Revived {
@@ -211,7 +238,7 @@ export class StandbyMachine {
 }
 
 /** In the primary's order, by their ids. */
-function disksOf(shape: MachineShape, config: StandbyMachineConfig): DiskConfig[] {
+function disksOf(shape: MachineShape, config: StandbyDevices): DiskConfig[] {
   const chosen = shape.disks.map(({ id, readOnly, sectorBytes }) => {
     const own = config.disk.find((candidate, index) => nameOfDisk(candidate, index) === id);
     if (own === undefined) throw impossible(`a disk ${id}, which this host does not have`);
@@ -221,7 +248,7 @@ function disksOf(shape: MachineShape, config: StandbyMachineConfig): DiskConfig[
   return checked(disks, chosen);
 }
 
-function cardsOf(shape: MachineShape, config: StandbyMachineConfig): NetConfig[] {
+function cardsOf(shape: MachineShape, config: StandbyDevices): NetConfig[] {
   const chosen = shape.cards.map(({ mac, mtu, offload }, index) => {
     const own = config.net[index];
     if (own === undefined) throw impossible(`${shape.cards.length} network cards, and this host has ${index}`);

@@ -3,9 +3,11 @@ import { DirtyBitmap } from '../../memory/dirty-bitmap.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import { maxEncodedBytes, type PageBatch, PageEncoder } from '../../memory/page-codec.ts';
 import { WindowedBytes } from '../../memory/windowed-bytes.ts';
+import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
-import type { Pages, PagesEnd, VmState } from '../protocol/messages.ts';
+import type { BootMessage, Pages, PagesEnd, VmState } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
+import { bootMessages } from './boot-messages.ts';
 import type { GuestFirst } from './guest-first.ts';
 import { SentPages } from './sent-pages.ts';
 import { Turns } from './turns.ts';
@@ -25,6 +27,12 @@ export interface PageSenderParts {
   readonly owes: (what: string | undefined) => void;
   /** Whom live passes yield to. */
   readonly guestFirst: GuestFirst;
+  /** What the guest begins anew from; absent: a reset ends it. */
+  readonly boot?: {
+    readonly descriptors: BootDescriptors;
+    /** As the other one. */
+    readonly send: (message: BootMessage) => boolean;
+  };
 }
 
 /** Whom the work lets go first, and how. */
@@ -69,9 +77,12 @@ export class PageSender {
   #hasRoom = false;
   #roomCame: () => void = () => {};
   #closed = false;
+  /** Until it is sent. */
+  #boot: PageSenderParts['boot'];
 
   constructor(parts: PageSenderParts) {
     this.#parts = parts;
+    this.#boot = parts.boot;
     const { live, ramBytes, regions, staging } = parts.shared;
     this.#frame = new Uint8Array(maxEncodedBytes(Math.min(framePages, ramBytes / pageSize)));
     this.#live = regions.map(({ pages }, index) => new DirtyBitmap(pages, live[index]));
@@ -87,9 +98,13 @@ export class PageSender {
 
   /**
    * Sends the pages that are marked, all of RAM at first, while the guest writes them: what it writes after they were read is
-   * marked again. Resolves when they are handed to the link; undefined if this was closed meanwhile.
+   * marked again. Before the first pass goes what the guest boots. Resolves when they are handed to the link; undefined if this was
+   * closed meanwhile.
+   *
+   * @throws Error that names a file of a boot that cannot be read
    */
   async livePass(epoch: Epoch): Promise<Passed | undefined> {
+    await this.#sendBoot();
     const { ram } = await this.#parts.collect();
     if (this.#closed) return undefined;
     this.#useRam(ram);
@@ -153,6 +168,20 @@ export class PageSender {
     this.#roomCame();
   }
 
+  async #sendBoot(): Promise<void> {
+    const boot = this.#boot;
+    if (boot === undefined) return;
+    this.#boot = undefined;
+    const { guestFirst } = this.#parts;
+    guestFirst.begin();
+    for await (const message of bootMessages(boot.descriptors)) {
+      if (this.#closed) return;
+      this.#hasRoom = false;
+      if (!(await this.#hasLeft(boot.send(message), guestFirst))) return;
+    }
+    guestFirst.end();
+  }
+
   #useRam(shared: SharedRam): void {
     if (this.#ram?.shared.address === shared.address) return;
     const { bytes: buffer, start } = shared;
@@ -180,7 +209,11 @@ export class PageSender {
   async #send(message: Pages | PagesEnd | VmState, pace: Pace): Promise<boolean> {
     if (this.#closed) return false;
     this.#hasRoom = false;
-    const hasRoom = this.#parts.send(message);
+    return this.#hasLeft(this.#parts.send(message), pace);
+  }
+
+  /** Something was sent, after which there was room or none: resolves as {@link #send}. */
+  async #hasLeft(hasRoom: boolean, pace: Pace): Promise<boolean> {
     await pace.next();
     if (!hasRoom && !this.#hasRoom && !this.#closed) {
       this.#parts.owes('room on the pages stream');

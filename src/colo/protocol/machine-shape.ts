@@ -18,6 +18,8 @@ export interface MachineShape {
   readonly cards: readonly CardShape[];
   /** P's source of entropy; S takes the same. */
   readonly rng: 'none' | 'host' | 'seed';
+  /** What is done when P's guest says that it panicked; S does the same. Of S absent: it takes P's. */
+  readonly onPanic?: 'exit' | 'pause' | 'run' | undefined;
 }
 
 export interface DiskShape {
@@ -70,4 +72,5 @@ export const machineShapeSchema = v.strictObject({
     v.maxLength(few),
   ),
   rng: v.picklist(['none', 'host', 'seed']),
+  onPanic: v.optional(v.picklist(['exit', 'pause', 'run'])),
 });

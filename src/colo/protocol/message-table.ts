@@ -4,6 +4,7 @@ import {
   comparedBlockBytes,
   hashBytes,
   type MessageKind,
+  mostBootBytes,
   mostComparedBytes,
   mostReasonLength,
   protocolVersion,
@@ -57,6 +58,8 @@ function speaksThisVersion(said: unknown): boolean {
   return typeof said === 'object' && said !== null && 'version' in said && said.version === protocolVersion;
 }
 
+const bootFile = v.strictObject({ name: text, sizeBytes: count });
+
 /** How every message looks as bytes, which stream it takes and who may send it. */
 export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   hello: {
@@ -90,6 +93,21 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   ended: { code: 6, stream: 'control', limitBytes: 0 },
   heartbeat: { code: 7, stream: 'control', numbers: { clock: 'f64', echo: 'f64', laidBytes: 'u53' }, limitBytes: 24 },
   'checkpoint-wanted': { code: 8, stream: 'control', from: 'secondary', numbers: { why: 'u8' }, limitBytes: 1 },
+
+  'boot-begin': {
+    code: 9,
+    stream: 'pages',
+    from: 'primary',
+    rest: v.pipe(
+      v.strictObject({ kernel: bootFile, initrd: v.optional(bootFile), commandLine: text, kaslr: v.boolean() }),
+      v.check(
+        ({ kernel, initrd }) => kernel.sizeBytes + (initrd?.sizeBytes ?? 0) <= mostBootBytes,
+        `kernel and initrd have more than ${mostBootBytes} bytes`,
+      ),
+    ),
+    limitBytes: 16 * KiB,
+  },
+  'boot-bytes': { code: 10, stream: 'pages', from: 'primary', rest: 'data', limitBytes: MiB },
 
   'checkpoint-ready': { code: 16, stream: 'control', from: 'secondary', limitBytes: 0 },
   'checkpoint-request': { code: 17, stream: 'control', from: 'primary', limitBytes: 0 },

@@ -80,6 +80,43 @@ export interface Ended {
   readonly kind: 'ended';
 }
 
+// What the guest begins anew from when it resets (spec B.13). Stream: pages, before any page.
+
+/** A file of it. */
+export interface BootFile {
+  /** As messages call it. */
+  readonly name: string;
+  readonly sizeBytes: number;
+}
+
+/** What is needed of a machine's kernel and initrd before their bytes come. */
+export interface BootSizes {
+  readonly kernel: BootFile;
+  readonly initrd?: BootFile | undefined;
+  readonly commandLine: string;
+  readonly kaslr: boolean;
+}
+
+/** P has something to begin its guest anew from: S is to have it too. At most once; without it a reset ends the guest on both. */
+export interface BootBegin extends BootSizes {
+  readonly kind: 'boot-begin';
+}
+
+/** The next bytes of the kernel, or, once that is whole, of the initrd. All of them come before the first checkpoint's pages end. */
+export interface BootBytes {
+  readonly kind: 'boot-bytes';
+  readonly data: Uint8Array;
+}
+
+/** Most bytes of both. Who has more is protected all the same, but its survivor ends when the guest resets. */
+export const mostBootBytes = 1024 * 1024 * 1024;
+
+export type BootMessage = BootBegin | BootBytes;
+
+export function isBootMessage(message: Message): message is BootMessage {
+  return message.kind === 'boot-begin' || message.kind === 'boot-bytes';
+}
+
 // Signs of life (spec B.5) and consent (spec B.6). Stream: control.
 
 export interface Heartbeat {
@@ -361,7 +398,7 @@ export function isDiskAnswer(message: Message): message is DiskAnswer {
   return answers.has(message.kind);
 }
 
-export type Message = ControlMessage | EpochItem | SecondaryOutput | DiskComparison;
+export type Message = ControlMessage | BootMessage | EpochItem | SecondaryOutput | DiskComparison;
 
 export type MessageKind = Message['kind'];
 

@@ -2,6 +2,7 @@ import type { SharedChanges } from '../../block/replicated/activity-log.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
 import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';
+import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
 import type { ColoBackupReport, ColoCommand, ColoEvent, ColoStatus } from '../../vmm/monitor/colo-control.ts';
 import type { SharedIoControl } from '../../vmm/platform/io-control.ts';
 import type { ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
@@ -9,6 +10,7 @@ import type { SharedProtection, SharedReplica } from '../../vmm/platform/shared-
 import type { SharedVcpu } from '../../vmm/vcpu/vcpu-control.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { BootSizes } from '../protocol/messages.ts';
 import type { Epoch, Role } from '../protocol/numbers.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
 import type { Heritage } from './heritage.ts';
@@ -70,6 +72,8 @@ export type SecondaryMachineCalls = {
     };
     readonly answer: SecondaryViews;
   };
+  /** Has there be room for what P's guest boots, which is the machine's once it speaks for itself. Open until it is discarded. */
+  readonly keepBoot: { readonly given: BootSizes; readonly answer: BootDescriptors };
   /** The guest is stopped, if it runs. */
   readonly park: { readonly given: Nothing; readonly answer: Nothing };
   /** What the guest did is undone: RAM is the checkpoint that lies where `memory` says. */

@@ -1,3 +1,4 @@
+import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
 import type { PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
 import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
@@ -12,6 +13,8 @@ export type ColoBirth = (
       readonly heritage?: Heritage | undefined;
       /** What is known of its disks since an earlier process. */
       readonly changes?: InheritedChanges | undefined;
+      /** What its guest begins anew from; open as long as the machine is. */
+      readonly boot?: BootDescriptors | undefined;
     }
   | { readonly role: 'secondary'; readonly config: SecondaryConfig }
 ) & {

@@ -61,7 +61,7 @@ export function threadMain(): void {
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
     const primary = new PrimaryHost(
       config,
-      { ...parts, bell: bell.button, calls, heritage: birth.heritage, changes: birth.changes },
+      { ...parts, bell: bell.button, calls, heritage: birth.heritage, changes: birth.changes, boot: birth.boot },
       toOwner(calls),
     );
     host = primary;

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { ConfigError } from '../../vmm/config/config.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
+import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
 import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { EpochSeed, OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { exitCode, exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
@@ -11,6 +12,8 @@ import { cannotBeWritten } from '../disk/disk-failure.ts';
 import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../machine/machine-shapes.ts';
+import { bootBytes } from '../memory/boot-messages.ts';
+import { mostBootBytes } from '../protocol/messages.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
 import type { Heritage } from '../side/heritage.ts';
 import type { ColoCalls, PrimaryMachineCalls } from '../side/machine-calls.ts';
@@ -113,9 +116,10 @@ export class PrimaryControl extends SideControl {
     if (state !== 'running' && state !== 'paused')
       throw new ConfigError(`a machine that is ${state} cannot be protected`);
     this.#config = config;
+    const boot = this.#boot;
     this.#thread = new ColoThread(
       this.#program,
-      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine), heritage, changes },
+      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine), heritage, changes, boot },
       this.#handlers(),
       (reason) => this.#died(reason),
     );
@@ -196,6 +200,18 @@ export class PrimaryControl extends SideControl {
     this.#thread?.calls.tell('guestEnded', { exitCode: code });
     const patienceMs = end.kind === 'stopped' ? stopPatienceMs : endPatienceMs;
     this.#ending = setTimeout(() => this.#machine.finishEnd(), patienceMs);
+  }
+
+  /** What a standby is to have of what the guest boots. */
+  get #boot(): BootDescriptors | undefined {
+    const boot = this.#machine.bootSource?.descriptors;
+    if (boot === undefined) return undefined;
+    const bytes = bootBytes(boot);
+    if (bytes <= mostBootBytes) return boot;
+    this.#notice(
+      `a standby keeps no kernel and initrd of more than ${mostBootBytes / 2 ** 20} MiB, and these have ${Math.ceil(bytes / 2 ** 20)}: after a takeover, a reset ends the machine`,
+    );
+    return undefined;
   }
 
   get #sourceNow(): CheckpointSource {

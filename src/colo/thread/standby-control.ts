@@ -5,8 +5,9 @@ import type { Machine } from '../../vmm/machine/machine.ts';
 import type { ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { exitCodeOf } from '../../vmm/vcpu/guest-end.ts';
 import { type SecondaryConfig, survivorConfig } from '../command/pair-config.ts';
-import { shapeOfHost } from '../machine/machine-shapes.ts';
-import { StandbyMachine, type StandbyMachineConfig } from '../machine/standby-machine.ts';
+import { KeptBoot } from '../machine/kept-boot.ts';
+import { type StandbyDevices, shapeOfHost } from '../machine/machine-shapes.ts';
+import { StandbyMachine } from '../machine/standby-machine.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
 import type { Heritage } from '../side/heritage.ts';
 import type { ColoCalls, SecondaryMachineCalls } from '../side/machine-calls.ts';
@@ -31,14 +32,14 @@ export class StandbyControl extends SideControl {
   readonly #thread: ColoThread<SecondaryMachineCalls>;
   readonly #holder = randomUUID();
   readonly #pair: SecondaryConfig;
-  readonly #config: StandbyMachineConfig;
+  readonly #config: StandbyDevices;
   readonly #program: URL;
   #made: StandbyMachine | undefined;
   /** Since it has taken over. */
   #primary: PrimaryControl | undefined;
   readonly #listener: StandbyListener;
 
-  constructor(config: SecondaryConfig, machine: StandbyMachineConfig, program: URL, listener: StandbyListener) {
+  constructor(config: SecondaryConfig, machine: StandbyDevices, program: URL, listener: StandbyListener) {
     super();
     this.#listener = listener;
     this.#pair = config;
@@ -113,6 +114,11 @@ export class StandbyControl extends SideControl {
       rehearse: (state) => {
         this.#machine.rehearse(state);
       },
+      keepBoot: (sizes) => {
+        const kept = new KeptBoot(this.#pair.stateDirectory, sizes);
+        this.#machine.boot = kept;
+        return kept.descriptors;
+      },
       park: () => {
         this.#machine.replica?.park();
       },
@@ -123,8 +129,7 @@ export class StandbyControl extends SideControl {
         return checkMs + loadMs;
       },
       hold: () => {
-        this.#machine.hold();
-        const ended = this.#machine.replica?.ended;
+        const ended = this.#machine.hold();
         return ended === undefined ? {} : { exitCode: exitCodeOf(ended) };
       },
       emerge: (translation) => this.#machine.emerge(translation),

@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import type { Fd } from '../libc/descriptors.ts';
 import { maxViewBytes, viewMemory } from '../libc/memory.ts';
 import { AnonymousMapping } from '../mappings/mapping.ts';
 import type { Closable } from '../ownership.ts';
@@ -20,24 +21,30 @@ export function readFileBytes(path: string): FileBytes {
 
 /** A regular file that is open, to be read whole, and again. Errors as with {@link readFileBytes}. */
 export class FileSource implements Closable {
-  readonly #fd: number;
+  readonly fd: Fd;
+  #isOpen = true;
 
-  constructor(path: string) {
+  /** @param file a path, or a file that is open: this object's from now on */
+  constructor(file: string | Fd) {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would never come back.
-    this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    this.fd = typeof file === 'string' ? (openSync(file, constants.O_RDONLY | constants.O_NONBLOCK) as Fd) : file;
     try {
-      const stat = fstatSync(this.#fd);
+      const stat = fstatSync(this.fd);
       if (stat.isDirectory()) throw coded('EISDIR', 'it is a directory');
       if (!stat.isFile()) throw coded('EINVAL', 'it is not a regular file');
     } catch (error) {
-      closeSync(this.#fd);
+      closeSync(this.fd);
       throw error;
     }
   }
 
+  get sizeBytes(): number {
+    return fstatSync(this.fd).size;
+  }
+
   /** The bytes as they are now. The caller closes them. */
   read(): FileBytes {
-    const { size } = fstatSync(this.#fd);
+    const size = this.sizeBytes;
     if (size > maxViewBytes) throw coded('EFBIG', 'it is larger than 4 GiB');
     if (size === 0) return { bytes: new Uint8Array(0), close: () => {} };
     const mapping = new AnonymousMapping('file', size);
@@ -45,7 +52,7 @@ export class FileSource implements Closable {
       const bytes = new Uint8Array(viewMemory(mapping.address, size));
       let filled = 0;
       while (filled < bytes.length) {
-        const count = readSync(this.#fd, bytes, filled, bytes.length - filled, filled);
+        const count = readSync(this.fd, bytes, filled, bytes.length - filled, filled);
         if (count === 0) break;
         filled += count;
       }
@@ -57,7 +64,9 @@ export class FileSource implements Closable {
   }
 
   close(): void {
-    closeSync(this.#fd);
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    closeSync(this.fd);
   }
 }
 

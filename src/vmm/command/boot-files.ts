@@ -2,7 +2,7 @@ import { FileSource } from '../../host/files/file-bytes.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { BootPaths } from '../config/boot-paths.ts';
 import { ConfigError } from '../config/config.ts';
-import type { BootSource, OpenImages } from '../machine/machine-shape.ts';
+import type { BootDescriptors, BootSource, OpenImages } from '../machine/machine-shape.ts';
 
 /**
  * The files that a machine boots. They are opened once and stay open, so that a machine that is reset boots the files that
@@ -38,6 +38,17 @@ export class BootFiles implements BootSource, Closable {
       owner.close();
       throw error;
     }
+  }
+
+  get descriptors(): BootDescriptors {
+    const { kernel, initrd } = this.#open();
+    const paths = this.#paths;
+    return {
+      kernel: { name: paths.kernel, fd: kernel.fd },
+      ...(initrd === undefined ? {} : { initrd: { name: paths.initrd ?? '', fd: initrd.fd } }),
+      commandLine: paths.cmdline,
+      kaslr: paths.kaslr === 'on',
+    };
   }
 
   close(): void {

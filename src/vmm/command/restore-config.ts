@@ -12,7 +12,7 @@ const schema = v.strictObject({
   control: v.optional(v.pipe(v.string('give a path'), v.nonEmpty('give a path'))),
   metrics: webAddress,
   dashboard: webAddress,
-  'on-panic': onPanic,
+  'on-panic': v.optional(onPanic, 'exit'),
   reboot,
   clock: v.optional(v.picklist(['keep', 'jump'], 'give keep or jump')),
   paused: v.optional(v.boolean(), false),

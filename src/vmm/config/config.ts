@@ -88,7 +88,7 @@ export const reboot = v.optional(v.picklist(['reset', 'exit'], 'give reset or ex
 
 /** What is done when the guest's kernel says that it panicked: the machine ends, pauses, or runs on as the kernel wants. */
 export type PanicAction = v.InferOutput<typeof onPanic>;
-export const onPanic = v.optional(v.picklist(['exit', 'pause', 'run'], 'give exit, pause or run'), 'exit');
+export const onPanic = v.picklist(['exit', 'pause', 'run'], 'give exit, pause or run');
 
 const machineName = v.optional(
   v.pipe(v.string('give a name'), v.regex(/^[\w.-]{1,64}$/, 'give up to 64 letters, digits, dots, dashes')),
@@ -124,7 +124,6 @@ export const hostKeys = {
   net: v.optional(nets, []),
   name: machineName,
   control: v.optional(path),
-  'on-panic': onPanic,
   metrics: webAddress,
   dashboard: webAddress,
   'on-event': v.optional(v.pipe(v.string('give a command'), v.regex(/^[^\0]+$/, 'give a command'))),
@@ -144,6 +143,7 @@ const schema = v.strictObject({
   kaslr: v.optional(v.picklist(['on', 'off'], 'is on or off'), 'off'),
   'cpu-mask': v.optional(cpuMask, ''),
   reboot,
+  'on-panic': v.optional(onPanic),
   ...hostKeys,
   standby: v.optional(v.string('give HOST:PORT')),
   listen: v.optional(v.string('give ADDRESS:PORT')),
@@ -152,7 +152,7 @@ const schema = v.strictObject({
 });
 
 /** A machine's configuration, checked. */
-export type RunConfig = v.InferOutput<typeof schema>;
+export type RunConfig = v.InferOutput<typeof schema> & { readonly 'on-panic': PanicAction };
 
 /** Keys of the configuration: the names of the flags, and of the entries of a configuration file. */
 export type ConfigKey = keyof typeof schema.entries;
@@ -165,12 +165,14 @@ export type ConfigKey = keyof typeof schema.entries;
 export function parseConfig(flags: Readonly<Record<string, unknown>>, file?: string): RunConfig {
   const config = checkConfig(schema, flags, file, { kernel: 'give a bzImage or an ELF vmlinux' });
   if (config.standby !== undefined) {
-    return { ...config, 'cpu-mask': [...new Set([...config['cpu-mask'], ...unequalFeatures])] };
+    const mask = [...new Set([...config['cpu-mask'], ...unequalFeatures])];
+    // A service that is worth a second host is to be there again after a panic, not to end on both (spec B.13).
+    return { ...config, 'cpu-mask': mask, 'on-panic': config['on-panic'] ?? 'run' };
   }
   const keys = [...Object.keys(pairKeys), 'listen', 'mode', 'flow'] as const;
   const alone = keys.find((key) => config[key as keyof RunConfig] !== undefined);
   if (alone !== undefined) throw new ConfigError(`--${alone}: it needs --standby HOST:PORT, the host to protect it`);
-  return config;
+  return { ...config, 'on-panic': config['on-panic'] ?? 'exit' };
 }
 
 /**

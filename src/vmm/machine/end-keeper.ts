@@ -38,6 +38,11 @@ export class EndKeeper {
     return true;
   }
 
+  /** The end that was kept, if any. */
+  get kept(): GuestEnd | undefined {
+    return this.#kept;
+  }
+
   /** The end that was kept is none any more: its guest was made another one. Whoever keeps ends goes on to. */
   forget(): void {
     this.#kept = undefined;

@@ -1,3 +1,4 @@
+import type { Fd } from '../../host/libc/descriptors.ts';
 import type { Closable } from '../../host/ownership.ts';
 import type { GuestRam } from '../../memory/guest-ram.ts';
 import type { RamBacking } from '../../memory/ram.ts';
@@ -39,8 +40,22 @@ export interface BootImages {
 /** Images that are in memory until they are closed. */
 export type OpenImages = BootImages & Closable;
 
+/** An open file, with the name that messages use. */
+export interface NamedFile {
+  readonly name: string;
+  readonly fd: Fd;
+}
+
+/** What a machine boots, as it lies in files: for whoever copies it. */
+export interface BootDescriptors extends Omit<BootImages, 'kernel' | 'initrd'> {
+  readonly kernel: NamedFile;
+  readonly initrd?: NamedFile;
+}
+
 /** Where images come from, each time that a machine begins. It closes what it gets, and this too in the end. */
 export interface BootSource extends Closable {
+  /** Of what it opens, valid as long as this is open. @throws Error whose message names what is missing */
+  readonly descriptors: BootDescriptors;
   /** @throws Error whose message names what is missing */
   open(): OpenImages;
 }

@@ -138,6 +138,11 @@ export class Machine implements MonitoredMachine {
     this.#resets.source = source;
   }
 
+  /** What a reset begins the guest anew from; undefined: it ends the machine. */
+  get bootSource(): BootSource | undefined {
+    return this.#resets.source;
+  }
+
   /**
    * Reads the state of the machine, which is paused, but for its RAM.
    *
@@ -308,6 +313,18 @@ export class Machine implements MonitoredMachine {
    */
   keepEnd(keeper: ((end: GuestEnd) => void) | undefined): void {
     this.#endKeeper.keeper = keeper;
+  }
+
+  /** The guest, whose end was kept, only reset, and there is something to begin anew from by now. */
+  get keepsReset(): boolean {
+    return this.#endKeeper.kept !== undefined && this.#resets.isReset(this.#endKeeper.kept);
+  }
+
+  /** Such a guest begins anew; the machine stays held. */
+  resetKept(): void {
+    if (!this.keepsReset) return;
+    this.#endKeeper.forget();
+    this.#resets.reset(undefined);
   }
 
   /** Ends a machine whose end was kept. */

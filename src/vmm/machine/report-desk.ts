@@ -55,8 +55,7 @@ export class ReportDesk {
         this.#resets.byGuest();
         break;
       case 'triple-fault':
-        // What happens to a kernel that was never there is a crash, and has to be told as one.
-        if (!this.#resets.beginAnew || !this.#parts.vm.deliversInterrupts) this.#machine.end(report);
+        if (!this.#resets.isReset(report)) this.#machine.end(report);
         else {
           this.#machine.notice(`vcpu ${report.vcpu} triple-faulted, which resets a machine`);
           this.#resets.byGuest();

@@ -1,79 +1,14 @@
-import { type Test, test } from 'tap';
-import { newSharedDisks } from '../../../src/colo/disk/shared-disks.ts';
-import { CheckpointSource } from '../../../src/colo/machine/checkpoint-source.ts';
-import { decodeState } from '../../../src/colo/machine/checkpoint-state.ts';
-import { shapeOfMachine } from '../../../src/colo/machine/machine-shapes.ts';
-import type { Replica } from '../../../src/colo/machine/replica.ts';
-import { StandbyMachine } from '../../../src/colo/machine/standby-machine.ts';
-import { GuestFirst, guestTime } from '../../../src/colo/memory/guest-first.ts';
-import { PageReceiver } from '../../../src/colo/memory/page-receiver.ts';
-import { PageSender } from '../../../src/colo/memory/page-sender.ts';
-import { epoch } from '../../../src/colo/protocol/numbers.ts';
-import { Doorbell } from '../../../src/host/threads/doorbell.ts';
+import { test } from 'tap';
 import { gpa } from '../../../src/memory/address.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
 import { noDevices } from '../../../src/vmm/machine/machine-devices.ts';
-import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';
-import { EpochSeed } from '../../../src/vmm/platform/shared-protection.ts';
-import { ramHash, WatchedEpoch } from '../../support/checkpoint-equality.ts';
-import { throughFrames } from '../../support/checkpoint-rig.ts';
 import { counterAddress, sweeping } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
-import { bootMachine, until, vcpuProgram } from '../../support/machines.ts';
+import { until } from '../../support/machines.ts';
+import { replicatedGuest as pair } from '../../support/replicated-guest.ts';
 import { drawing, drawn } from '../../support/virtio-guests.ts';
 
 const skip = noKvm();
-
-/** A guest and a standby whose guest may run beside it. */
-function pair(t: Test, code: Uint8Array, devices = noDevices) {
-  const primary = bootMachine(t, code, { devices });
-  const bell = new Doorbell();
-  t.teardown(() => bell.close());
-  const standby = new StandbyMachine(
-    shapeOfMachine(primary),
-    { disk: [], net: [] },
-    vcpuProgram,
-    () => {},
-    bell.button,
-  );
-  t.teardown(() => standby.discard());
-  const replica = standby.replica as Replica;
-  const open = new WatchedEpoch(primary.ram.memory);
-  const seed = new EpochSeed();
-  primary.replication.protect({
-    epoch: open.storage,
-    seed: seed.storage,
-    bell: bell.button,
-    packets: newSharedPackets(),
-    disks: newSharedDisks(2 ** 20),
-  });
-  const source = new CheckpointSource(primary, open, seed);
-  t.teardown(() => source.detach());
-  const receiver = new PageReceiver(standby.shared.ram, decodeState, replica.changed);
-  t.teardown(() => receiver.close());
-  const link = throughFrames((item) => receiver.stage(item));
-  const sender = new PageSender({
-    shared: source.shared,
-    collect: async () => source.collect(),
-    owes: () => {},
-    guestFirst: new GuestFirst(guestTime(() => 0)),
-    send: (message) => {
-      link(message);
-      return true;
-    },
-  });
-  /** As the cores order it: S's guest stands still, and runs from there. */
-  const checkpoint = async (n: number, passedMs = 0): Promise<void> => {
-    if (n === 0) await sender.livePass(epoch(n));
-    replica.park();
-    await sender.transmit(epoch(n), source.capture(epoch(n)));
-    t.ok(await receiver.load(epoch(n)));
-    replica.rollBack();
-    t.equal(ramHash(standby.machine.ram.memory), open.ramAtStop.get(n), `RAM at checkpoint ${n}`);
-    standby.start(receiver.stateOf(epoch(n)), epoch(n + 1), passedMs);
-  };
-  return { primary, standby, replica, checkpoint };
-}
 
 const clockOf = (machine: Machine): number => Number(machine.save().clock.kvmclockNs) / 1e6;
 
@@ -149,7 +84,7 @@ async function draw(count: number, last: number, ...machines: readonly Machine[]
 test("a standby's guest draws the same entropy as P's, other bytes after each checkpoint, and its own when it has taken over", {
   skip,
 }, async (t) => {
-  const { primary, standby, checkpoint } = pair(t, drawing(0), { ...noDevices, rng: { kind: 'host' } });
+  const { primary, standby, checkpoint } = pair(t, drawing(0), { devices: { ...noDevices, rng: { kind: 'host' } } });
   const seen = new Set<string>();
   const isNew = (bytes: string): boolean => !seen.has(bytes) && seen.size < seen.add(bytes).size;
   t.ok(isNew((await draw(200, 100, primary))[0] as string));

@@ -5,7 +5,7 @@ import { test } from 'tap';
 import { MiB } from '../../../src/memory/address.ts';
 import { spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
-import { bootMachine, forAWhile, takeOutput, until } from '../../support/machines.ts';
+import { bootMachine, bootSource, forAWhile, takeOutput, until } from '../../support/machines.ts';
 import { noMount } from '../../support/small-file-system.ts';
 import { tinyElf } from '../../support/tiny-elf.ts';
 import { checkingDisk, writingDisk } from '../../support/virtio-guests.ts';
@@ -91,12 +91,12 @@ test('a reset waits for no hung disk, which still gets what the guest wrote that
   // The next guests have nothing where this one had its data, but for the last one, which looks for what this one wrote.
   const guests = [spinning(), spinning(), spinning(), checkingDisk(sector, data)];
   machine.rebootsFrom({
+    ...bootSource(t, { kernel: { name: 'guest', bytes: tinyElf(spinning()) }, commandLine: '' }),
     open: () => ({
       kernel: { name: 'guest', bytes: tinyElf(guests.shift() ?? spinning()) },
       commandLine: '',
       close: () => {},
     }),
-    close: () => {},
   });
   while (!(await waitsForDisk()));
   const before = machine.ram.shared.address;

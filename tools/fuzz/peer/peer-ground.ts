@@ -1,4 +1,15 @@
-import { closeSync, existsSync, fstatSync, ftruncateSync, mkdtempSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DiskFile, openDiskFile } from '../../../src/block/disk-file.ts';
@@ -17,6 +28,7 @@ import { pageSize } from '../../../src/memory/address.ts';
 import type { SharedRam } from '../../../src/memory/guest-ram.ts';
 import { layOutRam } from '../../../src/memory/regions.ts';
 import type { DeviceOrder } from '../../../src/vmm/io/device-orders.ts';
+import type { BootDescriptors, NamedFile } from '../../../src/vmm/machine/machine-shape.ts';
 import { IoControl, type SharedIoControl } from '../../../src/vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../src/vmm/platform/packet-rings.ts';
 import type { SharedProtection } from '../../../src/vmm/platform/shared-protection.ts';
@@ -58,7 +70,7 @@ export const firstTerm = 3;
 
 const realImmediate = setImmediate;
 /** What Node calls work on files that is under way. */
-const fileWork: ReadonlySet<string> = new Set(['FSReqPromise', 'CloseReq']);
+const fileWork: ReadonlySet<string> = new Set(['FSReqPromise', 'FSReqCallback', 'CloseReq']);
 
 /** What cases share, because it is dear to make: memory, files and descriptors of a machine that is none. */
 export class PeerGround implements Closable {
@@ -69,6 +81,8 @@ export class PeerGround implements Closable {
   readonly devices: readonly DeviceOrder[];
   /** A device state that can be read. */
   readonly state: Uint8Array;
+  /** Files for what a guest boots. */
+  readonly boot: Pick<BootDescriptors, 'kernel' | 'initrd'>;
   engine: ShuffledEngine;
   readonly #rings = { packets: newSharedPackets(), disks: newSharedDisks(diskLogBytes) };
   readonly #owner = new Owner();
@@ -106,6 +120,7 @@ export class PeerGround implements Closable {
       // As a device, beside which nothing is marked.
       return { ...file, path: '/dev/null' };
     });
+    this.boot = { kernel: this.#namelessFile('kernel'), initrd: this.#namelessFile('initrd') };
     const [reader, tap] = createPipe();
     this.#owner.defer(() => {
       close(reader);
@@ -215,6 +230,14 @@ export class PeerGround implements Closable {
     const bytes = Buffer.alloc(diskBytes);
     readSync((this.#disks[1] as DiskFile).fd, bytes, 0, diskBytes, 0);
     if (bytes.some((byte) => byte !== 0)) throw new Error('a disk that is only read was written');
+  }
+
+  #namelessFile(name: string): NamedFile {
+    const path = join(this.folder, name);
+    const fd = openSync(path, 'wx+') as Fd;
+    this.#owner.defer(() => closeSync(fd));
+    unlinkSync(path);
+    return { name, fd };
   }
 
   close(): void {

@@ -77,6 +77,7 @@ class StandbyRig {
       theirs,
       {
         make: () => ({ memory: ground.ram, devices: ground.devices, io: ground.io }),
+        keepBoot: ({ commandLine }) => ({ ...ground.boot, commandLine }),
         rehearse: (state) => void decodeState(state),
         discard: () => undefined,
         revive: ({ state }) => {
@@ -310,6 +311,7 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
   for (let count = random(3); count > 0; count--) {
     say({ kind: 'disk-compare', epoch: epoch0, disk: 0, offset: 65_536 * random(2), lengthBytes: 65_536 });
   }
+  if (random(2) === 0) for (const message of whatItBoots(random)) say(message);
   for (let number = 0, last = random(4); number <= last; number++) {
     const epoch = epochOf(number);
     if (number > 0) say({ kind: 'checkpoint-request', epoch });
@@ -336,6 +338,21 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
   if (random(4) === 0)
     say({ kind: 'end', reason: pick(['unprotect', 'power-off', 'stopped', 'error'], random), exitCode: 0 });
   return pieces;
+}
+
+/** A kernel and an initrd, or a kernel alone. */
+function whatItBoots(random: Random): Message[] {
+  const files = [random(20_000), random(2) === 0 ? 0 : random(20_000)];
+  const [kernel = 0, initrd = 0] = files;
+  return [
+    {
+      ...{ kind: 'boot-begin', kernel: { name: 'vmlinuz', sizeBytes: kernel }, commandLine: 'quiet', kaslr: false },
+      ...(initrd === 0 ? {} : { initrd: { name: 'root.cpio', sizeBytes: initrd } }),
+    },
+    ...files
+      .filter((sizeBytes) => sizeBytes > 0)
+      .map((sizeBytes): Message => ({ kind: 'boot-bytes', data: new Uint8Array(sizeBytes) })),
+  ];
 }
 
 function someChange(number: number, random: Random): Message {
@@ -388,6 +405,8 @@ function foreign(ground: PeerGround, random: Random): Piece {
     { kind: 'checkpoint-request', epoch },
     { kind: 'vmstate-send', epoch, comparing: 0 },
     { kind: 'vmstate-size', epoch, value: pick([0, 1, ground.state.length, 2 ** 28, 2 ** 50], random) },
+    pick(whatItBoots(random), random),
+    { kind: 'boot-bytes', data: data.subarray(0, 1 << 20) },
     { kind: 'pages', epoch, data: random(2) === 0 ? data : somePages(random) },
     { kind: 'pages-end', epoch, items: random(4) },
     { kind: 'vmstate', epoch, data },

@@ -1,6 +1,7 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import { printable } from '../../../host/console/tell.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
+import type { BootDescriptors } from '../../../vmm/machine/machine-shape.ts';
 import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import type { PrimaryConfig } from '../../command/pair-config.ts';
 import { type Divergence, divergenceText } from '../../compare/divergence.ts';
@@ -42,6 +43,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #engines: EngineChooser | undefined;
   readonly #rings: typeof newRings;
   readonly #record: PacketRecord | undefined;
+  readonly #boot: BootDescriptors | undefined;
   readonly #diskSizes: readonly number[];
   readonly #store: HistoryStore;
   /** Where a standby's disks may differ from these, since somebody knows. */
@@ -71,6 +73,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       heritage,
       changes,
       record,
+      boot,
     }: {
       readonly calls: Calls<PrimaryMachineCalls, ColoCalls>;
       /** Button of the doorbell that {@link PrimaryHost.rang} is called for. */
@@ -87,6 +90,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       /** What is known of its disks since an earlier process. */
       readonly changes?: InheritedChanges | undefined;
       readonly record?: PacketRecord | undefined;
+      /** What the guest begins anew from; absent: a reset ends it. */
+      readonly boot?: BootDescriptors | undefined;
     },
     listener: HostListener,
   ) {
@@ -106,6 +111,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#engines = engines;
     this.#rings = rings;
     this.#record = record;
+    this.#boot = boot;
     this.#delayMs = config.settings.checkpointDelayMs;
     this.#contact = new StandbyContact({
       config,
@@ -400,6 +406,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       engines: this.#engines,
       rings: this.#rings,
       record: this.#record,
+      boot: this.#boot,
       changes: this.#changes,
       window: this.#primary.diskWindow,
       now: () => this.now,

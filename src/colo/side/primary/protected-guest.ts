@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
 import { RunDelay } from '../../../host/system/run-delay.ts';
+import type { BootDescriptors } from '../../../vmm/machine/machine-shape.ts';
 import { IoControl } from '../../../vmm/platform/io-control.ts';
 import { newSharedPackets } from '../../../vmm/platform/packet-rings.ts';
 import { EpochSeed, OpenEpoch, type SharedProtection } from '../../../vmm/platform/shared-protection.ts';
@@ -38,6 +39,8 @@ export interface ProtectedGuestParts {
   readonly engines: EngineChooser | undefined;
   readonly rings: typeof newRings;
   readonly record: PacketRecord | undefined;
+  /** What the guest begins anew from. */
+  readonly boot: BootDescriptors | undefined;
   /** Where a standby's disks may differ from the guest's. */
   readonly changes: PrimaryChanges;
   readonly window: DiskWindow;
@@ -125,6 +128,7 @@ export class ProtectedGuest {
     this.pages = new PageSender({
       shared: views.memory,
       guestFirst,
+      ...(parts.boot === undefined ? {} : { boot: { descriptors: parts.boot, send } }),
       send,
       collect: () => calls.call('collect', undefined),
       owes: (owed) => post({ kind: 'copy-waits', owed }),

@@ -10,9 +10,10 @@ import { KeptPackets } from '../../gate/kept-packets.ts';
 import { OwnPackets } from '../../gate/own-packets.ts';
 import { tapsOf } from '../../gate/tap-writer.ts';
 import { decodeState } from '../../machine/checkpoint-state.ts';
+import { BootReceiver } from '../../memory/boot-receiver.ts';
 import { PageReceiver } from '../../memory/page-receiver.ts';
 import type { EpochItem, Message } from '../../protocol/messages.ts';
-import { type Epoch, next, type Term } from '../../protocol/numbers.ts';
+import { type Epoch, epoch, next, type Term } from '../../protocol/numbers.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
 import type { TranslatorState } from '../../translate/translator-state.ts';
 import type { Calls } from '../calls.ts';
@@ -36,6 +37,8 @@ export interface AttachmentParts {
   readonly post: (event: SecondaryEvent) => void;
   /** False: wait until its stream has drained. */
   readonly send: (message: Message) => boolean;
+  /** Nothing more of checkpoints' pages is taken from P meanwhile. */
+  readonly pausePages: (isPaused: boolean) => void;
 }
 
 /** A machine that holds checkpoints of P's, for one pairing: where what comes of an epoch goes. */
@@ -43,6 +46,8 @@ export class Attachment {
   readonly packets: KeptPackets;
   readonly disks: StandbyDisks;
   readonly pages: PageReceiver;
+  /** What P's guest boots. */
+  readonly boot: BootReceiver;
   /** What its own guest says and gets while that runs beside P's. */
   readonly own: OwnPackets | undefined;
   /** Of the machine's io thread. */
@@ -94,6 +99,12 @@ export class Attachment {
         this.changes = changes;
       }),
       ...(engines === undefined ? {} : { engines }),
+    });
+    this.boot = new BootReceiver({
+      keep: (sizes) => parts.calls.call('keepBoot', sizes),
+      pause: parts.pausePages,
+      moved: () => this.#unlessItIsOver({ kind: 'copy-moved' }),
+      failed: ({ message: reason }) => this.#unlessItIsOver({ kind: 'load-failed', epoch: epoch(0), reason }),
     });
     this.pages = new PageReceiver(
       memory,
@@ -154,6 +165,7 @@ export class Attachment {
   /** RAM is that checkpoint. */
   async load(epoch: Epoch): Promise<void> {
     await this.#unlessOver(epoch, async () => {
+      if (epoch === 0) await this.boot.whole();
       if (!(await this.pages.load(epoch))) return;
       this.#ran = false;
       const { calls, post } = this.#parts;
@@ -180,6 +192,10 @@ export class Attachment {
     });
   }
 
+  #unlessItIsOver(event: SecondaryEvent): void {
+    if (!this.#isOver) this.#parts.post(event);
+  }
+
   async #unlessOver(epoch: Epoch, step: () => Promise<void>): Promise<void> {
     if (this.#isOver) return;
     try {
@@ -194,6 +210,7 @@ export class Attachment {
   async close(): Promise<void> {
     this.pages.close();
     this.own?.close();
+    await this.boot.close();
     await this.disks.handOver().catch(() => {});
     this.disks.close();
     this.#parts.history.rest();

@@ -31,6 +31,8 @@ export interface PairedMachineParts {
   readonly post: (event: SecondaryEvent) => void;
   /** False: wait until its stream has drained. */
   readonly send: (message: Message) => boolean;
+  /** Nothing more of checkpoints' pages is taken from P meanwhile. */
+  readonly pausePages: (isPaused: boolean) => void;
 }
 
 /** The machine of the pairing that there is, made as its primary's hello says; there is none between two pairings. */

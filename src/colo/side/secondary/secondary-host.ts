@@ -10,7 +10,7 @@ import { PeerListener } from '../../link/peer-listener.ts';
 import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
 import type { StreamName } from '../../protocol/message-table.ts';
-import { isDiskQuestion } from '../../protocol/messages.ts';
+import { isBootMessage, isDiskQuestion } from '../../protocol/messages.ts';
 import { noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
 import type { Calls } from '../calls.ts';
@@ -90,6 +90,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       term: () => this.#secondary.term,
       post: (event) => this.post(event),
       send: (message) => this.send(message),
+      pausePages: (isPaused) => (isPaused ? this.link?.pause('pages') : this.link?.resume('pages')),
     });
     this.#door = new PrimaryDoor({
       config,
@@ -207,6 +208,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     if (isDiskQuestion(message)) {
       this.distrusting(() => this.#attached?.disks.asked(message));
       this.post({ kind: 'copy-moved' });
+      return;
+    }
+    if (isBootMessage(message)) {
+      this.distrusting(() => this.#attached?.boot.take(message));
       return;
     }
     super.received(frame);

@@ -35,13 +35,25 @@ export class Resets {
   }
 
   /** Where guests begin from now on, in place of ending the machine. Closed with this. */
-  set source(source: BootSource) {
+  set source(source: BootSource | undefined) {
     this.#source = source;
+  }
+
+  get source(): BootSource | undefined {
+    return this.#source;
   }
 
   /** A reset begins anew and does not end the machine. */
   get beginAnew(): boolean {
     return this.#source !== undefined;
+  }
+
+  /**
+   * That the guest has ended is a reset, and not the machine's end. A triple fault of a guest that has come so far as to take interrupts
+   * is: what happens to a kernel that was never there is a crash, and has to be told as one.
+   */
+  isReset({ kind }: GuestEnd): boolean {
+    return this.beginAnew && (kind === 'reset' || (kind === 'triple-fault' && this.#parts.vm.deliversInterrupts));
   }
 
   /** The guest asks for one. A machine that is paused stays what it is, for whoever looks at it or saves it. */

@@ -12,19 +12,18 @@ test('a standby has the devices of its host, and the pair of its name', async (t
   t.match(config, {
     name: 'web',
     serial: { kind: 'none' },
-    'on-panic': 'exit',
     disk: [{ path: 'web.img' }],
     net: [{ tap: 'tap0' }],
     pair: { pair: 'web', listen: { host: '::', port: 7000 } },
   });
 });
 
-for (const key of ['memory', 'cpus', 'kernel', 'standby']) {
+for (const key of ['memory', 'cpus', 'kernel', 'on-panic', 'standby']) {
   test(`a standby takes no ${key}: that is the primary's`, async (t) => {
     t.throws(
       () => parseStandbyConfig({ ...standby, [key]: '2' }),
       new ConfigError(
-        `--${key}: no such key; known are serial, disk, net, name, control, on-panic, metrics, dashboard, on-event, arbiter, tls, insecure, state, detection, checkpoint-delay, pcap, listen, peer`,
+        `--${key}: no such key; known are serial, disk, net, name, control, metrics, dashboard, on-event, arbiter, tls, insecure, state, detection, checkpoint-delay, pcap, listen, peer`,
       ),
     );
   });

@@ -20,6 +20,7 @@ test('a machine tells what its guest was told, and travels', async (t) => {
       cpus: 2,
       memoryBytes: 64 * MiB,
       cpuMask: [],
+      onPanic: 'run',
       devices: {
         disks: [{ path: 'root.img', readonly: false, direct: true, werror: 'enospc', sector: 4096 }],
         nets: [
@@ -54,6 +55,7 @@ test('a machine tells what its guest was told, and travels', async (t) => {
       { tap: 'tap1', mac: '02:00:00:00:00:02', offload: true },
     ],
     rng: 'seed',
+    onPanic: 'run',
   });
   t.strictSame(v.parse(machineShapeSchema, JSON.parse(JSON.stringify(shape))), shape);
 });

@@ -32,6 +32,11 @@ export const everyMessage: readonly Message[] = [
   { kind: 'ended' },
   { kind: 'heartbeat', clock: 1234.5, echo: Number.NaN, laidBytes: 2 ** 52 },
   { kind: 'checkpoint-wanted', why: 2 },
+  {
+    ...{ kind: 'boot-begin', kernel: { name: 'vmlinuz', sizeBytes: 2 ** 23 }, commandLine: 'quiet', kaslr: true },
+    initrd: { name: 'root.cpio', sizeBytes: 0 },
+  },
+  { kind: 'boot-bytes', data },
   { kind: 'checkpoint-ready', epoch: n },
   { kind: 'checkpoint-request', epoch: n },
   { kind: 'checkpoint-reply', epoch: n },

@@ -20,6 +20,8 @@ const wire: Readonly<Record<MessageKind, readonly [code: number, stream: StreamN
   ended: [6, 'control', 'both', 0],
   heartbeat: [7, 'control', 'both', 24],
   'checkpoint-wanted': [8, 'control', 'secondary', 1],
+  'boot-begin': [9, 'pages', 'primary', 16 * KiB],
+  'boot-bytes': [10, 'pages', 'primary', MiB],
   'checkpoint-ready': [16, 'control', 'secondary', 0],
   'checkpoint-request': [17, 'control', 'primary', 0],
   'checkpoint-reply': [18, 'control', 'secondary', 0],
@@ -250,4 +252,16 @@ test('texts and numbers of a greeting have their limits', async (t) => {
   }
   t.equal(spoken('refusal', '{'), 'invalid message: refusal: it is no JSON');
   t.equal(spoken('refusal', '{"reason":"\xff"}'), 'invalid message: refusal: it is no JSON');
+});
+
+test('a kernel and an initrd have at most 1 GiB together: a peer that announces more is refused', async (t) => {
+  const sizes = (kernel: number, initrd: number): Message => ({
+    ...{ kind: 'boot-begin', kernel: { name: 'vmlinuz', sizeBytes: kernel }, commandLine: '', kaslr: false },
+    initrd: { name: 'root.cpio', sizeBytes: initrd },
+  });
+  const of = (kernel: number, initrd: number): string =>
+    outcome('pages', 'primary', encoded(sizes(kernel, initrd), 'primary'));
+  t.equal(of(2 ** 29, 2 ** 29), 'taken');
+  t.match(of(2 ** 29, 2 ** 29 + 1), /boot-begin: kernel and initrd have more than 1073741824 bytes/);
+  t.match(of(-1, 0), /invalid message: boot-begin/);
 });

@@ -42,6 +42,14 @@ test('needs only a kernel', async (t) => {
   });
 });
 
+test('a guest that has a standby does what its kernel wants when it panics; others end; both may say otherwise', async (t) => {
+  const actionOf = (more: object): string => parseConfig({ ...kernel, ...more })['on-panic'];
+  t.equal(actionOf({}), 'exit');
+  t.equal(actionOf({ standby: 'b.example:7000' }), 'run');
+  t.equal(actionOf({ standby: 'b.example:7000', 'on-panic': 'pause' }), 'pause');
+  t.equal(actionOf({ 'on-panic': 'run' }), 'run');
+});
+
 for (const [text, bytes] of [
   ['64', 64 * MiB],
   ['64M', 64 * MiB],
@@ -130,7 +138,7 @@ test('says which key is missing', async (t) => {
 
 test('says which keys there are when one is unknown', async (t) => {
   const known =
-    'kernel, initrd, cmdline, cpus, memory, rng, kaslr, cpu-mask, reboot, serial, disk, net, name, control, on-panic, metrics, dashboard, on-event, ' +
+    'kernel, initrd, cmdline, cpus, memory, rng, kaslr, cpu-mask, reboot, on-panic, serial, disk, net, name, control, metrics, dashboard, on-event, ' +
     'arbiter, tls, insecure, state, detection, checkpoint-delay, pcap, standby, listen, mode, flow';
   t.equal(refusal({ ...kernel, turbo: 'on' }), `--turbo: no such key; known are ${known}`);
 });

@@ -1,8 +1,10 @@
+import { writeSync } from 'node:fs';
 import { mock } from 'node:test';
 import { type Test, test } from 'tap';
 import type { PrimaryConfig } from '../../../../../src/colo/command/pair-config.ts';
 import type { PeerLink } from '../../../../../src/colo/link/peer-link.ts';
 import { PeerListener } from '../../../../../src/colo/link/peer-listener.ts';
+import { streamOf } from '../../../../../src/colo/protocol/message-table.ts';
 import type { Message } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import type { Handlers } from '../../../../../src/colo/side/calls.ts';
@@ -12,7 +14,9 @@ import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../../src/colo/side/term-store.ts';
 import { Doorbell } from '../../../../../src/host/threads/doorbell.ts';
 import { RecordProducer } from '../../../../../src/host/threads/record-ring.ts';
+import type { BootDescriptors } from '../../../../../src/vmm/machine/machine-shape.ts';
 import type { SharedProtection } from '../../../../../src/vmm/platform/shared-protection.ts';
+import { namelessFile } from '../../../../support/nameless-file.ts';
 import { birth, captured, FakeMachineThread, listener, noPages, Received, shape, someRam, until } from '../host-rig.ts';
 
 /** Whoever a primary meets: each link, and what came on it. */
@@ -26,6 +30,7 @@ async function primary(
   t: Test,
   handlers: Partial<Handlers<PrimaryMachineCalls>>,
   more: Partial<Pick<PrimaryConfig, 'flows' | 'insists'>> = {},
+  boot?: BootDescriptors,
 ) {
   const met: Met[] = [];
   const shared: SharedProtection[] = [];
@@ -59,7 +64,7 @@ async function primary(
   t.teardown(() => standby.close());
   const host = new PrimaryHost(
     { ...config, standby: { host: '127.0.0.1', port: standby.port }, insists: false, ...more },
-    { calls: machine.calls, bell: bell.button, shape, signs: new SignsOfLife() },
+    { calls: machine.calls, bell: bell.button, shape, signs: new SignsOfLife(), boot },
     listener(t),
   );
   t.teardown(() => host.close());
@@ -118,6 +123,31 @@ test('a standby of another version says why it refuses, whatever else it says', 
   say((met[0] as Met).link, refusal);
   await until(() => host.status().why.includes('99'));
   t.equal(host.status().why, 'the standby cannot take over this machine: it speaks version 99 of the protocol');
+});
+
+test('the standby has all that the guest boots before the pages of a first checkpoint end', async (t) => {
+  const fd = namelessFile(t, 0);
+  const bytes = new Uint8Array(600_000).map((_, index) => index >> 8);
+  writeSync(fd, bytes);
+  const { host, pair } = await primary(
+    t,
+    { capture: captured },
+    {},
+    { kernel: { name: 'vmlinuz', fd }, commandLine: 'quiet' },
+  );
+  host.start();
+  const { received } = await pair();
+  await until(() => received.kinds.includes('pages-end'));
+  const { messages } = received;
+  const ofPages = messages.filter(({ kind }) => streamOf(kind) === 'pages');
+  t.strictSame(ofPages[0], {
+    ...{ kind: 'boot-begin', kernel: { name: 'vmlinuz', sizeBytes: 600_000 }, commandLine: 'quiet', kaslr: false },
+  });
+  const pieces = messages.flatMap((message) => (message.kind === 'boot-bytes' ? [message.data] : []));
+  t.ok(Buffer.concat(pieces).equals(bytes));
+  t.ok(
+    ofPages.findLastIndex(({ kind }) => kind === 'boot-bytes') < ofPages.findIndex(({ kind }) => kind === 'pages-end'),
+  );
 });
 
 test('ports whose output leaves unseen are unsafe: the log says so once each, and the status as long as that is so', async (t) => {

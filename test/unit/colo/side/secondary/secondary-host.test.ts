@@ -1,4 +1,4 @@
-import { mkdirSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { dial } from '../../../../../src/colo/link/dial.ts';
@@ -10,6 +10,7 @@ import type { SecondaryMachineCalls } from '../../../../../src/colo/side/machine
 import { SecondaryHost } from '../../../../../src/colo/side/secondary/secondary-host.ts';
 import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../../src/colo/side/term-store.ts';
+import { namelessFile } from '../../../../support/nameless-file.ts';
 import {
   askAgainMs,
   birth,
@@ -151,6 +152,31 @@ test('while a takeover is under way it says so, and nobody is told that it is ov
   revive();
   await until(() => machine.called.includes('succeed'));
   t.match(host.status(), { headline: 'UNPROTECTED', survivor: true, milestones: { failover: 1 } });
+});
+
+test('what the guest boots is kept before the first checkpoint is loaded, and one without all of it is not', async (t) => {
+  const kernel = { name: 'vmlinuz', sizeBytes: 5000 };
+  const begin: Message = { kind: 'boot-begin', kernel, commandLine: 'quiet', kaslr: false };
+  const fd = namelessFile(t, 0);
+  const keeping = { keepBoot: () => ({ kernel: { name: 'vmlinuz', fd }, commandLine: 'quiet' }) };
+  const whole = await standby(t, keeping);
+  const { link, received } = await whole.connect();
+  say(link, begin, { kind: 'boot-bytes', data: new Uint8Array(3000).fill(1) });
+  say(link, { kind: 'boot-bytes', data: new Uint8Array(2000).fill(2) });
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  t.strictSame(whole.machine.called.slice(0, 3), ['make', 'keepBoot', 'rehearse']);
+  const bytes = new Uint8Array(5001);
+  t.equal(readSync(fd, bytes, 0, 5001, 0), 5000);
+  t.strictSame([bytes[0], bytes[2999], bytes[3000], bytes[4999]], [1, 1, 2, 2]);
+
+  const part = await standby(t, keeping);
+  const cut = await part.connect();
+  say(cut.link, begin, { kind: 'boot-bytes', data: new Uint8Array(4999) });
+  seed(cut.link);
+  await until(() => part.host.status().phase !== 'seeding');
+  t.notOk(cut.received.kinds.includes('checkpoint-ready'));
+  t.match(part.host.status().why, /after 4999 of 5000 bytes that its guest boots/);
 });
 
 test('a guest that is handed over runs here without anybody being asked, in a term that is on disk', async (t) => {
