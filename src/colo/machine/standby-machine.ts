@@ -93,8 +93,14 @@ export class StandbyMachine {
       program,
       notice,
     );
-    this.machine.hold();
-    if (bell !== undefined) this.replica = new Replica(this.machine, shape.cards.length, bell);
+    try {
+      this.machine.hold();
+      if (bell !== undefined) this.replica = new Replica(this.machine, shape.cards.length, bell);
+    } catch (error) {
+      // Its disks are in use until its threads have ended, and the primary that asks again needs them.
+      this.machine.close().catch((failure: Error) => notice(failure.message));
+      throw error;
+    }
   }
 
   /** Has its guest, once it speaks for itself, begin anew from there when it resets. This machine's from now on. */

@@ -62,6 +62,7 @@ class PrimaryRig {
   #outbox: RecordProducer | undefined;
   #activity: ActivityControl | undefined;
   #flushes = 0;
+  #peerIsGone = false;
   #epoch = new OpenEpoch();
   /** Output up to here may leave. */
   #claimed: number = noCheckpoint;
@@ -133,6 +134,7 @@ class PrimaryRig {
         signs: new SignsOfLife(),
         rings: () => ground.rings(),
         dial: async () => {
+          if (this.#peerIsGone) throw new Error('peer:1 cannot be reached');
           this.#link = new FakeLink('primary', (frame) => this.#said(frame));
           return this.#link.link;
         },
@@ -202,7 +204,9 @@ class PrimaryRig {
     }
   }
 
+  /** Whom this side lost and looks for again is not there any more. */
   async comeToRest(): Promise<void> {
+    this.#peerIsGone = true;
     for (let count = 0; count < 6; count++) await this.#pass(3000);
     if (this.host.status().phase !== 'waiting') return;
     this.host.command({ name: 'failover', sure: false });

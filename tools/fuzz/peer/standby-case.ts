@@ -335,7 +335,7 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
     else if (random(2) === 0) say({ kind: 'output-left', epoch });
     beat();
   }
-  if (random(4) === 0)
+  if (random(3) === 0)
     say({ kind: 'end', reason: pick(['unprotect', 'power-off', 'stopped', 'error'], random), exitCode: 0 });
   return pieces;
 }

@@ -4,7 +4,7 @@ import { head } from '../../../../src/colo/protocol/frame.ts';
 import { FrameReader } from '../../../../src/colo/protocol/frame-reader.ts';
 import { encodeFrame } from '../../../../src/colo/protocol/message-codec.ts';
 import { messageTable, type StreamName, streamOf } from '../../../../src/colo/protocol/message-table.ts';
-import type { Message } from '../../../../src/colo/protocol/messages.ts';
+import { type Message, protocolVersion } from '../../../../src/colo/protocol/messages.ts';
 import { epoch, type Role, term } from '../../../../src/colo/protocol/numbers.ts';
 import { ProtocolError, type ProtocolFault } from '../../../../src/colo/protocol/protocol-error.ts';
 import { randomNumbers } from '../../../support/random.ts';
@@ -133,7 +133,8 @@ test('a message without all of its fields is refused, one that is longer has byt
 test('a greeting is checked field by field', async (t) => {
   const hello = everyMessage[0] as Message;
   const bytes = encodeFrame(frameOf(hello));
-  for (const spoil of ['{', '"x"', '{"version":1,"pair":"web"}', '{"version":-1,"pair":"web","shape":{}}', '\xff']) {
+  const short = `{"version":${protocolVersion},"pair":"web"}`;
+  for (const spoil of ['{', '"x"', short, '{"version":-1,"pair":"web","shape":{}}', '\xff']) {
     const rest = Buffer.from(spoil, 'latin1');
     const frame = new Uint8Array(head.sizeBytes + rest.length);
     frame.set(bytes.subarray(0, head.sizeBytes));
