@@ -172,6 +172,7 @@ test('hosts that call each other again and again become a pair each time', async
       seeker(t, listen, { port: standby.port }),
     ]);
     await until(() => isPair(host, second));
+    t.same([host.status().phase, second.status().phase], ['protected', 'protecting'], `round ${round}`);
     await host.close();
     await second.close();
   }

@@ -70,6 +70,10 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
     return { ...super.retire(), resync: this.#resync };
   }
 
+  protected override get awaitsConnection(): boolean {
+    return this.primary.phase === 'connecting';
+  }
+
   override get isSettled(): boolean {
     const { phase } = this.primary;
     const isAlone = (phase === 'unprotected' || phase === 'connecting') && this.session === undefined;

@@ -109,9 +109,17 @@ export abstract class Side<E extends { readonly kind: string }>
     this.process(() => this.#handle(event));
   }
 
+  /** One that comes when it is not waited for any more is dropped (src/colo/side/primary/standby-contact.ts). */
   connected(session: number): void {
-    this.session = session;
-    this.post({ kind: 'connected' } as E & CommonEvent);
+    this.process(() => {
+      if (!this.awaitsConnection) return;
+      this.session = session;
+      this.#handle({ kind: 'connected' } as E & CommonEvent);
+    });
+  }
+
+  protected get awaitsConnection(): boolean {
+    return false;
   }
 
   frame(session: number, frame: Frame): void {

@@ -73,7 +73,7 @@ test("the guest's program says what is looked at, and looks at what is said", { 
   };
   for (const direction of ['download', 'upload'] as const) {
     const asker = await open(direction);
-    for (let piece = 0; piece < 40; piece++) await asker.ask();
+    for (let piece = 0; piece < 40; piece++) await t.resolves(asker.ask(), `piece ${piece} of the ${direction}`);
     asker.close();
   }
 });
