@@ -84,6 +84,8 @@ export class BootReceiver {
       { fd: fdOf('kernel'), sizeBytes: sizes.kernel.sizeBytes },
       ...(sizes.initrd === undefined ? [] : [{ fd: fdOf('initrd'), sizeBytes: sizes.initrd.sizeBytes }]),
     ];
+    // Whether they are there is told below, unless nobody wants them any more.
+    for (const { fd } of this.#files) fd.catch(() => {});
     this.#do(async () => void (await Promise.all((this.#files ?? []).map(({ fd }) => fd))));
   }
 
@@ -96,7 +98,7 @@ export class BootReceiver {
       );
     }
     const at = this.#cameBytes;
-    const bytes = data.slice();
+    const bytes = new Uint8Array(data);
     this.#cameBytes += length;
     this.#unwrittenBytes += length;
     this.#do(async () => {

@@ -143,6 +143,20 @@ test('a folder that has no room is one line with the remedy, told once, and noth
   t.equal(failures.length, 1);
 });
 
+test("a folder without room is nobody's affair once the receiver is closed", async (t) => {
+  const unheard: unknown[] = [];
+  const hear = (error: unknown): void => void unheard.push(error);
+  process.on('unhandledRejection', hear);
+  t.teardown(() => process.off('unhandledRejection', hear));
+  const { receiver, failures } = standby(t, {
+    keep: async (sizes) => new KeptBoot('/proc', sizes).descriptors,
+  });
+  receiver.take(begin(1000, 10));
+  await receiver.close();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  t.same([unheard, failures], [[], []]);
+});
+
 test('a file that is cut while it travels is named', async (t) => {
   const from = booted(t, bytesOf(600_000, 1));
   const messages = bootMessages(from);
