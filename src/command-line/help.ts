@@ -84,7 +84,7 @@ both hosts mount the same file system there, in which somebody made the file col
 
 After a failover this machine is the guest's, and waits on the same address for a standby: colo-vmm standby --peer on the repaired host,
 or on another one, finds it (of several hosts, separated by commas, the one that has the guest), and the guest is protected again. Exit codes are those of colo-vmm run; 0 also if the guest powered off on
-the primary. A reset after a failover ends it with exit code 3: the kernel is on the other host.
+the primary. A reset begins the guest anew here, as it did there: what it boots came with the pair, into the --state folder.
 
 Examples:
   colo-vmm standby --name web --listen 0.0.0.0:7000 --disk path=web.img --net tap=tap0,bridge=br0 \\

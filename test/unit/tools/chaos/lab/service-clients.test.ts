@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer as createWebServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { makeAuthority, signHost } from '../../../../../src/colo/keys/pair-authority.ts';
 import {
@@ -9,41 +9,20 @@ import {
   PageClient,
   type Place,
   redisClient,
-  type ServiceClient,
   shellClient,
   together,
 } from '../../../../../tools/chaos/lab/service-clients.ts';
+import { answered, service, so } from './service-rig.ts';
 
 /** A service that answers each line by what `answer` makes of it. */
-async function lineService(t: Test, answer: (line: string, number: number, socket: Socket) => string): Promise<Place> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
+function lineService(t: Test, answer: (line: string, number: number, socket: Socket) => string): Promise<Place> {
+  return service(t, (socket) => {
     let number = 0;
     socket.setEncoding('utf8').on('data', (text: string) => {
       for (const line of text.split('\n').filter((each) => each !== ''))
         socket.write(answer(line.trim(), ++number, socket));
     });
-    socket.on('error', () => {});
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
-}
-
-async function so(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-async function answered(client: ServiceClient, count: number): Promise<void> {
-  while (client.answers < count) {
-    client.ask();
-    await so(() => !client.isWaiting);
-  }
 }
 
 t.test('increments that come one after another, and lines that come back, are right', async (t) => {

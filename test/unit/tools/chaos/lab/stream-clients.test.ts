@@ -1,7 +1,5 @@
-import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import type { Place, ServiceClient } from '../../../../../tools/chaos/lab/service-clients.ts';
+import type { Place } from '../../../../../tools/chaos/lab/service-clients.ts';
 import {
   DownloadClient,
   firstWrong,
@@ -9,33 +7,7 @@ import {
   streamBytes,
   uploadClient,
 } from '../../../../../tools/chaos/lab/stream-clients.ts';
-
-async function service(t: Test, handle: (socket: Socket) => void): Promise<Place> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
-    handle(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
-}
-
-async function so(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-async function answered(client: ServiceClient, count: number): Promise<void> {
-  while (client.answers < count) {
-    client.ask();
-    await so(() => !client.isWaiting);
-  }
-}
+import { answered, service, so } from './service-rig.ts';
 
 t.test('a byte is what its place says, beyond 32 bits too', async (t) => {
   t.equal(streamBytes(0, 24).toString('hex'), '000000000000000000000000000000010000000000000002');
