@@ -95,6 +95,17 @@ export const mutants: readonly Mutant[] = [
     section: 'B.6',
     broken: { doneIsFinal: false },
   },
+  {
+    name: 'a primary whose disk broke still releases after it gave the guest up',
+    section: 'B.6',
+    broken: { silentBeforeGivingUp: false },
+  },
+  {
+    name: 'a standby is not told that the disk of its primary broke, and asks an arbiter that is not there',
+    section: 'design: disks',
+    broken: { givesUpInOrder: false },
+    mode: 'liveness',
+  },
   { name: 'frames of other terms are taken', section: 'B.6', broken: { acceptsTerm: () => true } },
   { name: 'items of any epoch are taken', section: 'B.1', broken: { admits: () => true } },
   {

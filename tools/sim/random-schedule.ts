@@ -109,6 +109,7 @@ export function randomSchedule(seed: number, mode: Mode, compares = false): Sche
   if (mode === 'cycles') return randomCycles(seed);
   if (mode === 'overload') return overloadOf(seed);
   if (mode === 'slow-disk') return slowDiskOf(seed);
+  if (mode === 'liveness' && seed % 16 === 7) return brokenDiskOf(seed, compares);
   const random = new RandomStream(seed, 100);
   const faults: Fault[] = [];
   // Most seeds have one to three faults; every tenth has none, some have many.
@@ -171,6 +172,30 @@ function slowDiskOf(seed: number): Schedule {
     lengthMs: 5000,
     settings: slowDiskSettings,
     life: 'slow-disk',
+  };
+}
+
+/** Of a primary whose disk breaks while nobody reaches the arbiter: all else is well, so S is to serve. */
+function brokenDiskOf(seed: number, compares: boolean): Schedule {
+  const random = new RandomStream(seed, 400);
+  const lengthMs = 1600;
+  const fault = { side: 'primary', before: 'any', amount: random.next() } as const;
+  return {
+    seed,
+    faults: [
+      { ...fault, kind: 'arbiter-down', nth: 1, durationMs: lengthMs },
+      {
+        ...fault,
+        kind: random.chance(0.5) ? 'disk-fails' : 'disk-full',
+        nth: 1 + random.below(800),
+        durationMs: random.between(50, 900),
+      },
+    ],
+    arbiter: 'etcd',
+    asBytes: random.chance(0.2),
+    lengthMs,
+    settings: compares ? comparingSettings : simulatedSettings,
+    healthy: { side: 'secondary', fromMs: lengthMs - 500, withoutArbiter: true },
   };
 }
 

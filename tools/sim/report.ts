@@ -69,6 +69,7 @@ export class Totals implements Sums {
         'ending',
         'handing-over',
         'handed-over',
+        'giving-up',
         'waiting',
         'fenced',
         'ended',

@@ -1,4 +1,3 @@
-import type { Role } from '../../src/colo/protocol/numbers.ts';
 import { Cycles } from './cycles.ts';
 import { Overload } from './overload.ts';
 import { SlowDisk } from './slow-disk.ts';
@@ -28,7 +27,7 @@ export function runSchedule(schedule: Schedule, options: WorldOptions = {}): Out
     watchdog.start();
     life?.start();
     const { healthy } = schedule;
-    if (healthy !== undefined) world.agenda.at(healthy.fromMs, () => heal(world, healthy.side));
+    if (healthy !== undefined) world.agenda.at(healthy.fromMs, () => heal(world, healthy));
     world.run();
     watchdog.atEnd();
     life?.atEnd();
@@ -63,8 +62,8 @@ function watch(world: World): Watchdog {
 }
 
 /** From now on this side, its clients and the arbiter are well; the other side may not be, and the link between them may break. */
-function heal(world: World, role: Role): void {
-  world.trace(undefined, `-- from now on ${role} and the arbiter are well`);
+function heal(world: World, { side: role, withoutArbiter }: NonNullable<Schedule['healthy']>): void {
+  world.trace(undefined, `-- from now on ${role} is well`);
   const side = world.side(role);
   side.hung = false;
   side.thaw();
@@ -77,6 +76,7 @@ function heal(world: World, role: Role): void {
     world.network.slow(from, 0);
     world.network.clogged[from] = undefined;
   }
+  if (withoutArbiter) return;
   world.arbiter.down = false;
   world.arbiter.mute = false;
   world.arbiter.cutFrom[role] = false;

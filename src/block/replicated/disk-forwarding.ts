@@ -51,6 +51,11 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
     return this.#link !== undefined;
   }
 
+  /** Changes are forwarded to a standby that can go on without this machine. */
+  get standbyIsCountedOn(): boolean {
+    return this.#link?.control.standbyIsCountedOn === true;
+  }
+
   /** The disks as they are without protection. */
   get ownDisks(): readonly BlockBackend[] {
     return this.#disks.map(({ own }) => own);

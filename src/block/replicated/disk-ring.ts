@@ -64,9 +64,10 @@ const waitsForDoneCell = 1;
 const waitsForLogCell = 2;
 const failureCell = 3;
 const failedDiskCell = 4;
-const flagCells = 5;
+const countedOnCell = 5;
+const flagCells = 6;
 const flagsAt = numberCells * 8;
-const controlBytes = flagsAt + flagCells * 4 + 4;
+const controlBytes = flagsAt + flagCells * 4;
 
 /** The io thread's disk that could not do what its guest asked for. */
 export interface DiskFailureCell {
@@ -148,6 +149,15 @@ export class DiskRingControl {
     if (Atomics.load(this.#flags, failureCell) !== 0) return;
     this.#flags[failedDiskCell] = disk;
     Atomics.store(this.#flags, failureCell, errno);
+  }
+
+  /** The standby can go on without this machine: a disk that fails from now on is its affair, and not the guest's. */
+  countOnStandby(): void {
+    Atomics.store(this.#flags, countedOnCell, 1);
+  }
+
+  get standbyIsCountedOn(): boolean {
+    return Atomics.load(this.#flags, countedOnCell) !== 0;
   }
 
   get failure(): DiskFailureCell | undefined {

@@ -173,7 +173,9 @@ export type Effect =
   | { readonly kind: 'refuse'; readonly command: Command['name']; readonly error: string }
   | { readonly kind: 'tell'; readonly notice: Notice }
   | { readonly kind: 'exit'; readonly exitCode: number }
-  /** The guest is the other side's, in that term: so it is written down here, and the process ends. */
+  /** The guest is the other side's from that term on: so it is written down here. */
+  | { readonly kind: 'give-away'; readonly term: Term }
+  /** The same, and then the process ends. */
   | { readonly kind: 'step-down'; readonly term: Term };
 
 /** For the log, the monitor and `status`. */

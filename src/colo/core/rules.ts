@@ -79,8 +79,12 @@ export interface Rules {
   readonly mayTakeOffered: (peerIsDone: boolean) => boolean;
   /** A switchover: P is silent before it says so. */
   readonly silentBeforeDone: boolean;
-  /** A switchover: a P that said that it is done claims nothing any more, whatever becomes of S. */
+  /** A P that said that it is done (a switchover), or gives up, claims nothing any more, whatever becomes of S. */
   readonly doneIsFinal: boolean;
+  /** Design: disks. A P whose disk broke tells S, which asks nobody then. */
+  readonly givesUpInOrder: boolean;
+  /** It is silent before it does. */
+  readonly silentBeforeGivingUp: boolean;
   /** Role and term are part of every message: what is of another term is refused. */
   readonly acceptsTerm: (theirs: Term, ours: Term) => boolean;
 
@@ -171,6 +175,8 @@ export const specification: Rules = {
   mayTakeOffered: (peerIsDone) => peerIsDone,
   silentBeforeDone: true,
   doneIsFinal: true,
+  givesUpInOrder: true,
+  silentBeforeGivingUp: true,
   acceptsTerm: (theirs, ours) => theirs === ours,
 
   admits: (epoch, open) => epoch === open,

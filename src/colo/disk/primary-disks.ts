@@ -102,6 +102,11 @@ export class PrimaryDisks {
     return this.#outcome;
   }
 
+  /** S has all, and may take over: what fails from now on is not told to the guest, for S does it again. */
+  countOnStandby(): void {
+    this.#stream.control.countOnStandby();
+  }
+
   /** The doorbell rang. */
   work(): void {
     if (this.#isOver) return;

@@ -40,6 +40,8 @@ const MiB = 1024 * KiB;
 /** An offloaded packet of 64 KiB with its virtio header and some link-layer heads. */
 const packetBytes = 66 * KiB;
 const text = v.pipe(v.string(), v.maxLength(4096));
+/** One of nothing but what JSON escapes has room in 2 KiB. */
+const reason = v.pipe(v.string(), v.maxLength(mostReasonLength));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
 /** The version is read first: of another one only that is known (messages.ts), and a peer that has it is told so. */
@@ -85,9 +87,8 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     rest: v.strictObject({
       reason: v.picklist(['unprotect', 'power-off', 'stopped', 'error']),
       exitCode: count,
-      why: v.exactOptional(v.pipe(v.string(), v.maxLength(mostReasonLength))),
+      why: v.exactOptional(reason),
     }),
-    // A reason of nothing but what JSON escapes has room.
     limitBytes: 2 * KiB,
   },
   ended: { code: 6, stream: 'control', limitBytes: 0 },
@@ -108,6 +109,13 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
     limitBytes: 16 * KiB,
   },
   'boot-bytes': { code: 10, stream: 'pages', from: 'primary', rest: 'data', limitBytes: MiB },
+  'take-over': {
+    code: 11,
+    stream: 'control',
+    from: 'primary',
+    rest: v.strictObject({ why: reason }),
+    limitBytes: 2 * KiB,
+  },
 
   'checkpoint-ready': { code: 16, stream: 'control', from: 'secondary', limitBytes: 0 },
   'checkpoint-request': { code: 17, stream: 'control', from: 'primary', limitBytes: 0 },

@@ -12,7 +12,7 @@ import type { PortPolicy } from './port-policy.ts';
  * This program's version of all of it. Sides of different versions refuse each other, and say why: so a frame's head, the version in a
  * hello and the reason in a refusal are what they are in all versions.
  */
-export const protocolVersion = 7;
+export const protocolVersion = 8;
 
 // Pairing, and its end. Stream: control.
 
@@ -72,7 +72,7 @@ export interface End {
   readonly why?: string;
 }
 
-/** UTF-16 units of the reason that an end has. */
+/** UTF-16 units of the reason that an end has, or a guest that is given up. */
 export const mostReasonLength = 256;
 
 /** The answer to `end`: it has given up. */
@@ -115,6 +115,13 @@ export type BootMessage = BootBegin | BootBytes;
 
 export function isBootMessage(message: Message): message is BootMessage {
   return message.kind === 'boot-begin' || message.kind === 'boot-bytes';
+}
+
+/** P cannot go on: it is silent for good, claims nothing any more, and S is to take over from what it has. */
+export interface TakeOver {
+  readonly kind: 'take-over';
+  /** What is broken there. Words for a person, of {@link mostReasonLength} at most. */
+  readonly why: string;
 }
 
 // Signs of life (spec B.5) and consent (spec B.6). Stream: control.
@@ -361,6 +368,7 @@ export type ControlMessage =
   | Protected
   | End
   | Ended
+  | TakeOver
   | Heartbeat
   | CheckpointWanted
   | CheckpointMessage

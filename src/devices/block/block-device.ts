@@ -1,5 +1,6 @@
 import type { BlockBackend } from '../../block/block-backend.ts';
 import type { BatchListener } from '../../block/disk-engine.ts';
+import { EIO } from '../../host/errno.ts';
 import { Owner } from '../../host/ownership.ts';
 import { gpa } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
@@ -186,7 +187,12 @@ export class BlockDevice implements VirtioDevice, TakesTurns, SlotOwner, BatchLi
     this.#failures.resume();
     for (const slot of this.#slots.takeHeld()) this.#giveAnswer(slot, 1);
     // Each once: one that fails again is kept again.
-    this.#slots.retryKept();
+    for (const slot of this.#slots.takeKept()) {
+      if (slot.type !== type.flush) this.#slots.again(slot);
+      // What it was to make durable may be lost, and another flush would not say so.
+      else if (this.#failures.isSilent) this.#slots.keep(slot);
+      else this.#fail(slot, EIO);
+    }
     this.turn();
     // If the machine is to stop again already, what was submitted is on its way all the same.
     this.#backend.start();

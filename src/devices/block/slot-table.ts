@@ -76,12 +76,15 @@ export class SlotTable implements Closable {
     this.#kept.push(slot);
   }
 
-  /** Those that were kept are to begin again. */
-  retryKept(): void {
-    for (const slot of this.#kept.splice(0)) {
-      slot.rewind();
-      this.makeReady(slot);
-    }
+  /** Those that were kept, which are the caller's now. */
+  takeKept(): BlockSlot[] {
+    return this.#kept.splice(0);
+  }
+
+  /** The slot is to begin again. */
+  again(slot: BlockSlot): void {
+    slot.rewind();
+    this.makeReady(slot);
   }
 
   hold(slot: BlockSlot): void {

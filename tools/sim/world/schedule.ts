@@ -18,8 +18,8 @@ export interface Schedule {
   readonly settings: Settings;
   /** The guest lives on through many pairs (see ../cycles.ts, ../overload.ts); the seed draws what happens to them. */
   readonly life?: 'cycles' | 'overload' | 'slow-disk';
-  /** Liveness: from this time on this side, its clients and the arbiter are well. */
-  readonly healthy?: { readonly side: Role; readonly fromMs: number };
+  /** Liveness: from this time on this side, its clients and the arbiter are well; or the arbiter is as it was. */
+  readonly healthy?: { readonly side: Role; readonly fromMs: number; readonly withoutArbiter?: true };
 }
 
 /** How a schedule is run. */

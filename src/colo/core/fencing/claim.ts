@@ -53,7 +53,7 @@ export class Claim {
     return this.state === 'durable';
   }
 
-  /** Asks for the term after `term`. With `sure`, an operator has said yes already. */
+  /** Asks for the term after `term`. With `sure`, an operator has said yes already, or the peer itself. */
   start(term: Term, byOperator: boolean, sure: boolean, now: number, effects: Effect[]): void {
     this.#pairTerm = term;
     this.#byOperator = byOperator;

@@ -279,11 +279,15 @@ export class Checkpoints {
 
   /** It is the peer's turn. Not while it owes its last word: that has a time limit of its own, which a checkpoint does not move. */
   #waits(): void {
-    if (this.#phase !== 'ending') this.#turn.startTimer('step', this.#settings.stepMs);
+    if (!this.#owesLastWord) this.#turn.startTimer('step', this.#settings.stepMs);
   }
 
   #waitsNoMore(): void {
-    if (this.#phase !== 'ending') this.#turn.stopTimer('step');
+    if (!this.#owesLastWord) this.#turn.stopTimer('step');
+  }
+
+  get #owesLastWord(): boolean {
+    return this.#phase === 'ending' || this.#phase === 'giving-up';
   }
 
   /**

@@ -6,7 +6,7 @@ import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import type { Insistence } from './insistence.ts';
-import { isPairing, type PrimaryPhase } from './primary-phase.ts';
+import { isOver, isPairing, type PrimaryPhase } from './primary-phase.ts';
 
 /** The rest of P, as its protection ends in order. */
 export interface Ending {
@@ -111,7 +111,7 @@ export class OrderlyEnd {
   /** S ends protection: it gave up its right before it said so. */
   peerEnds(end: End): void {
     const { phase } = this.#primary;
-    if (phase.state === 'handed-over') return; // said before it heard that it is the guest's
+    if (isOver(phase.state)) return; // said before it heard that it is the guest's
     this.#turn.send({ kind: 'ended' });
     if (end.reason === 'unprotect') this.#primary.insistence.ended();
     if (isPairing(phase.state)) {

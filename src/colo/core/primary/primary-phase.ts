@@ -12,6 +12,7 @@ export type PrimaryPhase =
   | 'ending' // protection ends in order: S is to give up its right
   | 'handing-over' // S has the last checkpoint, and is to be ready to speak
   | 'handed-over' // the guest is S's: silent for good
+  | 'giving-up' // the disk here is broken: silent for good, S is to take over
   | 'waiting' // S is lost; the arbiter's yes is awaited, output held
   | 'fenced' // S, or whoever, has the next term: silent for good
   | 'ended';
@@ -22,10 +23,11 @@ export const primaryMoves: Moves<PrimaryPhase> = {
   greeting: ['synchronising', 'unprotected', 'ended'],
   synchronising: ['seeding', 'unprotected', 'ended'],
   seeding: ['protected', 'unprotected', 'ended'],
-  protected: ['ending', 'handing-over', 'waiting', 'unprotected', 'fenced'],
+  protected: ['ending', 'handing-over', 'giving-up', 'waiting', 'unprotected', 'fenced'],
   ending: ['unprotected', 'waiting', 'fenced', 'ended'],
   'handing-over': ['handed-over', 'waiting', 'unprotected'],
   'handed-over': ['ended', 'waiting'],
+  'giving-up': ['fenced', 'waiting'],
   waiting: ['unprotected', 'fenced', 'ended'],
   fenced: [],
   ended: [],
@@ -38,7 +40,12 @@ export function isPairing(phase: PrimaryPhase): boolean {
 
 /** Without S this side goes on only if it may. */
 export function countsOnPeer(phase: PrimaryPhase): boolean {
-  return phase === 'protected' || phase === 'ending' || phase === 'handing-over' || phase === 'handed-over';
+  return phase === 'protected' || phase === 'ending' || phase === 'handing-over' || isOver(phase);
+}
+
+/** The guest is S's, or will be: S may do what it likes, and this side says nothing more for it. */
+export function isOver(phase: PrimaryPhase): boolean {
+  return phase === 'handed-over' || phase === 'giving-up';
 }
 
 /** There is somebody at the other end who may say something. */
@@ -64,6 +71,7 @@ export function refusalToProtect(phase: PrimaryPhase): string | undefined {
     case 'waiting':
       return refusals.failingOver;
     case 'handed-over':
+    case 'giving-up':
     case 'fenced':
     case 'ended':
       return refusals.fenced;

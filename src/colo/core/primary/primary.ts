@@ -89,7 +89,7 @@ export class Primary {
       giveUpPairing,
       goOnAlone: (reason, why) => survival.goOnAlone(reason, why),
     });
-    const survival = new Survival(settings, rules, turn, { phase, insistence, end, disconnect });
+    const survival = new Survival(settings, rules, turn, { phase, consent, insistence, end, disconnect });
     const handover = new Handover(settings, rules, turn, { phase, checkpoints, consent, insistence, end, disconnect });
     this.#checkpoints = checkpoints;
     this.#consent = consent;
@@ -261,6 +261,7 @@ export class Primary {
     this.#turn.stopTimer('step');
     this.diskWindow = new DiskWindow(this.#settings.diskLogBytes, this.#rules);
     this.#checkpoints.begin();
+    this.#survival.begin();
     this.#turn.do({ kind: 'attach' });
     if (this.#rules.equalisesDisks) this.#turn.do({ kind: 'synchronise-disks' });
     else this.#checkpoints.pass();
@@ -405,6 +406,7 @@ export class Primary {
   #lose(why: string): void {
     if (isPairing(this.phase)) this.#giveUpPairing(why);
     else if (this.phase === 'handed-over' && this.#rules.doneIsFinal) this.#handover.stepDown();
+    else if (this.phase === 'giving-up' && this.#rules.doneIsFinal) this.#survival.gaveUp();
     else if (countsOnPeer(this.phase)) this.#survival.lost(why);
   }
 

@@ -1,4 +1,4 @@
-import type { Term } from '../../protocol/numbers.ts';
+import { next, type Term } from '../../protocol/numbers.ts';
 import { refusals } from '../commands.ts';
 import type { ArbiterAnswer } from '../events.ts';
 import { Claim } from '../fencing/claim.ts';
@@ -9,12 +9,14 @@ import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Insistence } from './insistence.ts';
 import type { OrderlyEnd } from './orderly-end.ts';
+import type { OutputConsent } from './output-consent.ts';
 import type { PrimaryPhase } from './primary-phase.ts';
 
 /** The rest of P, as S is lost. */
 export interface Surviving {
-  /** It is moved on to waiting, unprotected and fenced, and read. */
+  /** It is moved on to waiting, unprotected, giving-up and fenced, and read. */
   readonly phase: StateMachine<PrimaryPhase>;
+  readonly consent: OutputConsent;
   readonly insistence: Insistence;
   readonly end: OrderlyEnd;
   disconnect(): void;
@@ -26,9 +28,13 @@ export interface Surviving {
  *     S is lost --> output is held, the arbiter asked --> its yes, on disk --> all leaves, the guest is unprotected
  *                                     +--> its no: S has the guest --> fenced
  *
- * A P whose own disk is broken does not ask: S has all, and is to go on.
+ * A P whose own disk is broken does not ask: S has all, and is to go on. Nor has S to ask, if it hears of it:
+ *
+ *     its disk breaks --> silent for good: take-over ------> S goes on from where it stands, as from a P that is dead
+ *                              +--> S closes, or is silent: fenced. If it heard nothing, it asks the arbiter
  */
 export class Survival {
+  readonly #settings: Settings;
   readonly #rules: Rules;
   readonly #turn: Turn;
   readonly #primary: Surviving;
@@ -37,10 +43,16 @@ export class Survival {
   #diskError: string | undefined;
 
   constructor(settings: Settings, rules: Rules, turn: Turn, primary: Surviving) {
+    this.#settings = settings;
     this.#rules = rules;
     this.#turn = turn;
     this.#primary = primary;
     this.#claim = new Claim(turn.term, rules, settings);
+  }
+
+  /** A pair is made: a disk that had failed before has taken what the copy and the guest wrote since, or fails again. */
+  begin(): void {
+    this.#diskError = undefined;
   }
 
   /** An operator says that S is lost. @returns why that means nothing now; undefined if it was heard */
@@ -100,20 +112,44 @@ export class Survival {
   /** P's disk is broken. Nothing follows from it before S has all. */
   diskFailed(error: string): void {
     this.#diskError ??= error;
-    if (this.#primary.phase.state === 'protected') this.#stepAside(this.#diskError);
+    if (this.#primary.phase.state === 'protected') this.#giveUp(this.#diskError);
   }
 
   /** S has all, and may take over. @returns whether it is to do so at once, for P's disk broke before that */
   ready(): boolean {
     if (this.#diskError === undefined) return false;
-    this.#stepAside(this.#diskError);
+    this.#giveUp(this.#diskError);
     return true;
   }
 
-  /** S is to go on (design: disks). */
-  #stepAside(diskError: string): void {
+  /** S has closed the connection, or is silent: either way the guest is not this side's. */
+  gaveUp(): void {
     this.#primary.disconnect();
-    this.#fence(`its disk failed: ${diskError}`);
+    this.#isFenced(this.#diskFailure);
+  }
+
+  /** S is to go on (design: disks): without a new checkpoint, for what the guest could not write is not on this disk. */
+  #giveUp(diskError: string): void {
+    const { phase, consent } = this.#primary;
+    if (!this.#rules.givesUpInOrder) {
+      this.#primary.disconnect();
+      this.#fence(this.#diskFailure);
+      return;
+    }
+    phase.move('giving-up');
+    this.#turn.stopTimer('checkpoint');
+    this.#turn.stopTimer('disk-log');
+    if (this.#rules.silentBeforeGivingUp) {
+      consent.withdraw();
+      this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
+    }
+    this.#turn.send({ kind: 'take-over', why: diskError });
+    this.#turn.do({ kind: 'give-away', term: next(this.#turn.term) });
+    this.#turn.startTimer('step', this.#settings.stepMs);
+  }
+
+  get #diskFailure(): string {
+    return `its disk failed: ${this.#diskError}`;
   }
 
   /** Goes on alone, if it may now. */
@@ -134,7 +170,12 @@ export class Survival {
   }
 
   #fence(why: string): void {
-    this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' }, { kind: 'detach' });
+    this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
+    this.#isFenced(why);
+  }
+
+  #isFenced(why: string): void {
+    this.#turn.do({ kind: 'detach' });
     this.#primary.phase.move('fenced');
     this.#primary.insistence.ended();
     this.#turn.tell({ kind: 'fenced', why });

@@ -1,7 +1,7 @@
 import { outOfOrder } from '../../protocol/checkpoint-order.ts';
 import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
-import { type Hello, type Message, type OtherHello, wantedFor } from '../../protocol/messages.ts';
+import { type Hello, type Message, type OtherHello, type TakeOver, wantedFor } from '../../protocol/messages.ts';
 import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import type { Command, Effect, SecondaryEvent, TimerName } from '../events.ts';
@@ -280,6 +280,9 @@ export class Secondary {
       case 'vmstate-size':
         this.#gathering.message(message);
         return;
+      case 'take-over':
+        this.#givenUp(message);
+        return;
       case 'handover':
         this.#handover.offered(message.epoch, this.#expected);
         return;
@@ -305,6 +308,14 @@ export class Secondary {
       default:
         throw outOfOrder(message.kind, this.#expected);
     }
+  }
+
+  /** P's disk is broken: it is silent for good, and claims nothing. */
+  #givenUp({ kind, why }: TakeOver): void {
+    if (this.phase === 'leaving') return; // P reads soon that nobody is here to take it
+    if (this.phase !== 'protecting') throw outOfOrder(kind, this.#expected);
+    this.#turn.tell({ kind: 'peer-lost', why: `its disk failed: ${why}` });
+    this.#takeover.given();
   }
 
   /** The message that is awaited now. */

@@ -61,6 +61,11 @@ export class Takeover {
     this.go();
   }
 
+  /** P is there, silent for good, and has said that the guest is this side's: nobody has to be asked, and nothing to be waited for. */
+  given(): void {
+    this.claim('peer', { byOperator: false, sure: true });
+  }
+
   /** P was only silent, and now the connection ends: with P itself, says its kernel, or somewhere on the way. */
   closed(by: 'peer' | 'network'): void {
     this.#consent.closed(by);

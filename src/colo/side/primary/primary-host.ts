@@ -269,6 +269,9 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       case 'pause-guest':
         this.lane.do(() => this.#calls.call('hold', undefined));
         return;
+      case 'give-away':
+        void this.givenAway(effect.term);
+        return;
       case 'step-down':
         this.lane.do(async () => {
           await this.givenAway(effect.term);
@@ -287,6 +290,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     switch (notice.kind) {
       case 'protected':
         this.#contact.succeeded();
+        this.#attached?.disks.countOnStandby();
         this.#isSurvivor = false;
         this.#failure = undefined;
         void this.arbiter.register(notice.term);

@@ -19,6 +19,7 @@ export const headlines: Readonly<Record<Primary['phase'], ColoHeadline>> = {
   ending: 'PROTECTED',
   'handing-over': 'PROTECTED',
   'handed-over': 'FENCED',
+  'giving-up': 'FENCED',
   waiting: 'WAITING',
   fenced: 'FENCED',
   ended: 'ENDED',

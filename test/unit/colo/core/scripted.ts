@@ -23,6 +23,7 @@ export function words(effects: readonly Effect[]): string[] {
           return `refuse ${effect.command}: ${effect.error}`;
         case 'ask-arbiter':
         case 'write-term':
+        case 'give-away':
           return `${effect.kind} ${effect.term}`;
         case 'exit':
           return `exit ${effect.exitCode}`;

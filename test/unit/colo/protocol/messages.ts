@@ -37,6 +37,7 @@ export const everyMessage: readonly Message[] = [
     initrd: { name: 'root.cpio', sizeBytes: 0 },
   },
   { kind: 'boot-bytes', data },
+  { kind: 'take-over', why: 'vda cannot be written: EIO' },
   { kind: 'checkpoint-ready', epoch: n },
   { kind: 'checkpoint-request', epoch: n },
   { kind: 'checkpoint-reply', epoch: n },

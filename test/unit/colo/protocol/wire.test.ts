@@ -22,6 +22,7 @@ const wire: Readonly<Record<MessageKind, readonly [code: number, stream: StreamN
   'checkpoint-wanted': [8, 'control', 'secondary', 1],
   'boot-begin': [9, 'pages', 'primary', 16 * KiB],
   'boot-bytes': [10, 'pages', 'primary', MiB],
+  'take-over': [11, 'control', 'primary', 2 * KiB],
   'checkpoint-ready': [16, 'control', 'secondary', 0],
   'checkpoint-request': [17, 'control', 'primary', 0],
   'checkpoint-reply': [18, 'control', 'secondary', 0],
@@ -196,7 +197,7 @@ test('says what is wrong with a message, and of which kind it is', async (t) => 
 });
 
 /** What is made of this JSON as the rest of a message. */
-function spoken(kind: 'hello' | 'welcome' | 'refusal' | 'end', json: unknown): string {
+function spoken(kind: 'hello' | 'welcome' | 'refusal' | 'end' | 'take-over', json: unknown): string {
   const rest = typeof json === 'string' ? Buffer.from(json, 'latin1') : Buffer.from(JSON.stringify(json));
   const [code, , from] = wire[kind];
   const bytes = new Uint8Array(head.sizeBytes + rest.length);
@@ -224,6 +225,7 @@ test('texts and numbers of a greeting have their limits', async (t) => {
     ['end', { reason: 'stopped', exitCode: 0 }],
     ['end', { reason: 'error', exitCode: 0, why: words(256) }],
     ['end', { reason: 'error', exitCode: 0, why: '\u0001'.repeat(256) }],
+    ['take-over', { why: '\u0001'.repeat(256) }],
   ] as const) {
     t.equal(spoken(kind, json), 'taken');
   }
@@ -247,6 +249,9 @@ test('texts and numbers of a greeting have their limits', async (t) => {
     ['end', { reason: 'error', exitCode: 0, more: 1 }],
     ['end', { reason: 'error', exitCode: 0, why: words(257) }],
     ['end', { reason: 'error', exitCode: 0, why: 5 }],
+    ['take-over', {}],
+    ['take-over', { why: words(257) }],
+    ['take-over', { why: 'EIO', more: 1 }],
   ] as const) {
     t.match(spoken(kind, json), new RegExp(`^invalid message: ${kind}: Invalid`), JSON.stringify(json).slice(0, 80));
   }

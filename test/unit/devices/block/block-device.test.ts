@@ -1,6 +1,7 @@
 import { type Test, test } from 'tap';
 import { BlockDevice } from '../../../../src/devices/block/block-device.ts';
 import { blockFeature, blockShape, virtio_blk_config } from '../../../../src/devices/block/block-shape.ts';
+import type { BlockState } from '../../../../src/devices/block/block-state.ts';
 import { checkBlockState } from '../../../../src/devices/block/block-state-schema.ts';
 import { feature } from '../../../../src/devices/virtio/mmio-state.ts';
 import { EIO, ENOSPC } from '../../../../src/host/errno.ts';
@@ -9,6 +10,7 @@ import { Ram } from '../../../../src/memory/ram.ts';
 import { noCompiler, outputOfC } from '../../../support/c-program.ts';
 import type { ContractDevice } from '../../../support/contract-device.ts';
 import { FakeBackend } from '../../../support/fake-backend.ts';
+import { savedState } from '../../../support/go-on-elsewhere.ts';
 import { virtioContract } from '../../../support/virtio-contract.ts';
 import { BlockRig, type BlockRigOptions, diskBytes, header, segment } from './block-rig.ts';
 
@@ -302,6 +304,49 @@ test('a flush that failed is told and never kept, whatever is done about writes'
         : [{ read: header(FLUSH) }, { write: 1 }];
     t.equal(rig.ask(request).status, IOERR);
     t.strictSame(rig.told, ['flush 28']);
+  }
+});
+
+test('where another machine is counted on, the guest hears of no change that failed, nor does its machine stop', async (t) => {
+  for (const werror of ['report', 'stop', 'enospc'] as const) {
+    let isCountedOn = true;
+    const rig = rigFor(t, { werror, isCountedOn: () => isCountedOn });
+    rig.backend.resultOf = () => -ENOSPC;
+    t.equal(
+      rig.ask([{ read: header(IN) }, { write: 513 }]).status,
+      IOERR,
+      'what it cannot read, no other disk knows of',
+    );
+    const heads = [
+      rig.queue.add([{ read: header(OUT, 3n) }, { read: Buffer.alloc(512, 0x33) }, { write: 1 }]),
+      rig.queue.add([{ read: header(FLUSH) }, { write: 1 }]),
+      rig.queue.add([{ read: header(WRITE_ZEROES) }, { read: segment(16n, 8) }, { write: 1 }]),
+    ];
+    rig.kick();
+    rig.settle();
+    t.strictSame(rig.told, ['read 28']);
+    t.strictSame(rig.queue.collect(), []);
+    const { kept } = savedState(rig.virtio).device as BlockState;
+    t.strictSame(kept, heads, 'whoever goes on from here does them again');
+
+    // A stop for a checkpoint.
+    rig.virtio.transport.pause();
+    rig.virtio.transport.resume();
+    rig.settle();
+    t.strictSame(rig.queue.collect(), []);
+
+    // The other machine is lost, and the disk well again: but what was to be flushed may be gone.
+    isCountedOn = false;
+    rig.backend.resultOf = () => undefined;
+    rig.virtio.transport.pause();
+    rig.virtio.transport.resume();
+    rig.settle();
+    const answers = new Map(rig.queue.collect().map(({ head, bytes }) => [head, bytes[0]]));
+    t.strictSame(
+      heads.map((head) => answers.get(head)),
+      [OK, IOERR, OK],
+    );
+    t.equal(rig.backend.content[3 * 512], 0x33);
   }
 });
 

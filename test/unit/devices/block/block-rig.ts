@@ -15,6 +15,8 @@ export interface BlockRigOptions {
   readonly id?: string;
   readonly werror?: WriteErrorPolicy;
   readonly sector?: number;
+  /** Whether another machine is counted on; default none ever is. */
+  readonly isCountedOn?: () => boolean;
   /** Features accepted; default all. */
   readonly features?: bigint;
   readonly sizeBytes?: number;
@@ -35,6 +37,7 @@ export class BlockRig {
     id,
     werror,
     sector,
+    isCountedOn,
     features,
     sizeBytes = diskBytes,
     now = () => 0,
@@ -54,6 +57,7 @@ export class BlockRig {
           events: {
             onError: (operation: BlockOperation, errno: number) => this.told.push(`${operation} ${errno}`),
             onStop: (errno: number) => this.told.push(`stop ${errno}`),
+            ...(isCountedOn === undefined ? {} : { isCountedOn }),
           },
           ...(id === undefined ? {} : { id }),
           now,

@@ -114,7 +114,7 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   // Frames
 
   override send(message: Message, term = this.primary.term): void {
-    if (message.kind === 'handover-done') this.world.speakers.gaveUp();
+    if (message.kind === 'handover-done' || message.kind === 'take-over') this.world.speakers.gaveUp();
     super.send(message, term);
   }
 

@@ -262,6 +262,9 @@ export abstract class Side<E extends { readonly kind: string }>
         this.tap.drainAtOnce();
         this.die(true);
         return;
+      case 'give-away':
+        this.durableTerm = step.term;
+        return;
       case 'step-down':
         this.durableTerm = step.term;
         this.die(true);

@@ -276,6 +276,7 @@ test('whoever was protected looks for a standby by itself, until an operator of 
   t.equal(insists(here), false);
   const fenced = protectedPrimary();
   fenced.on({ kind: 'disk-failed', error: 'EIO' });
+  fenced.on({ kind: 'closed', by: 'peer' });
   t.equal(insists(fenced), false);
 });
 
@@ -309,23 +310,81 @@ test('a standby that loads, and never says that it gave up its right, is not wai
   t.notOk(timers.some(({ timer }) => timer === 'step'));
 });
 
-test('a disk that fails hands over to a standby that has everything', async (t) => {
-  const primary = protectedPrimary();
-  t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), ['permit 0', 'close', 'shut', 'pause-guest', 'detach']);
+const givesUp = ['permit 0', 'shut', 'pause-guest', 'send take-over', 'give-away 4'];
+
+test('a disk that fails has the standby take over: silent first, it says so, and claims nothing any more', async (t) => {
+  for (const ends of ['closed', 'overdue', 'silent'] as const) {
+    const primary = protectedPrimary();
+    t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), givesUp);
+    t.equal(primary.core.phase, 'giving-up');
+    t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), []);
+    const over = ['permit 0', 'close', 'detach'];
+    if (ends === 'closed') t.same(primary.on({ kind: 'closed', by: 'peer' }), over);
+    else if (ends === 'overdue') t.same(primary.rings('step', settings.stepMs), over);
+    else {
+      for (let ms = settings.heartbeatMs; ms < settings.detectMs; ms += settings.heartbeatMs) {
+        t.same(primary.rings('heartbeat', settings.heartbeatMs), ['send heartbeat']);
+      }
+      t.same(primary.rings('heartbeat', settings.heartbeatMs), over);
+    }
+    t.equal(primary.core.phase, 'fenced');
+  }
 });
 
-test('a disk that failed before there was a standby hands over as soon as there is one', async (t) => {
-  const primary = newPrimary();
-  t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), []);
-  primary.on({ kind: 'command', command: { name: 'protect' } });
-  primary.on({ kind: 'connected' });
-  primary.hears({ kind: 'welcome', shape });
-  primary.on({ kind: 'disks-in-step' });
-  primary.on({ kind: 'passed', epoch: e(0), worthAnother: false });
-  primary.on({ kind: 'captured', epoch: e(0), stateBytes: 8, stoppedMs: 1 });
-  const effects = primary.hears({ kind: 'checkpoint-ready', epoch: e(0) });
-  t.equal(effects[0], 'send protected');
-  t.same(effects.slice(-4), ['close', 'shut', 'pause-guest', 'detach']);
+test('a disk that fails amid a checkpoint waits for no more of it', async (t) => {
+  const primary = protectedPrimary();
+  primary.on({ kind: 'command', command: { name: 'checkpoint' } });
+  t.same(primary.on({ kind: 'disk-failed', error: 'EIO' }), givesUp);
+  t.same(primary.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 }), []);
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  t.equal(primary.core.phase, 'giving-up');
+
+  const later = protectedPrimary();
+  later.on({ kind: 'command', command: { name: 'checkpoint' } });
+  later.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  later.on({ kind: 'disk-failed', error: 'EIO' });
+  later.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  later.hears({ kind: 'vmstate-received', epoch: e(1) });
+  const message = { kind: 'vmstate-loaded', epoch: e(1) } as const;
+  const frame = { role: 'secondary', term: later.core.term, message } as const;
+  t.notOk(later.effects({ kind: 'frame', frame }).some((effect) => effect.kind === 'timer' && effect.timer === 'step'));
+  later.rings('step', settings.stepMs);
+  t.equal(later.core.phase, 'fenced');
+});
+
+test('a standby that gives up its right before it hears that the guest is its own is no reason to speak again', async (t) => {
+  const primary = protectedPrimary();
+  primary.on({ kind: 'disk-failed', error: 'EIO' });
+  t.same(primary.hears({ kind: 'end', reason: 'error', exitCode: 0 }), []);
+  primary.on({ kind: 'closed', by: 'peer' });
+  t.equal(primary.core.phase, 'fenced');
+});
+
+test('a disk that fails while a pair is made has its standby take over as soon as that can; one that failed before does not', async (t) => {
+  for (const fails of ['before', 'in an attempt that came to nothing', 'now'] as const) {
+    const primary = newPrimary();
+    const connects = (): void => {
+      primary.on({ kind: 'command', command: { name: 'protect' } });
+      primary.on({ kind: 'connected' });
+      primary.hears({ kind: 'welcome', shape });
+    };
+    const failure = { kind: 'disk-failed', error: 'EIO' } as const;
+    if (fails === 'before') t.same(primary.on(failure), []);
+    connects();
+    if (fails === 'in an attempt that came to nothing') {
+      t.same(primary.on(failure), []);
+      primary.on({ kind: 'closed', by: 'network' });
+      connects();
+    }
+    if (fails === 'now') t.same(primary.on(failure), []);
+    primary.on({ kind: 'disks-in-step' });
+    primary.on({ kind: 'passed', epoch: e(0), worthAnother: false });
+    primary.on({ kind: 'captured', epoch: e(0), stateBytes: 8, stoppedMs: 1 });
+    const effects = primary.hears({ kind: 'checkpoint-ready', epoch: e(0) });
+    t.equal(effects[0], 'send protected');
+    t.equal(primary.core.phase, fails === 'now' ? 'giving-up' : 'protected', fails);
+    if (fails === 'now') t.same(effects.slice(-givesUp.length), givesUp);
+  }
 });
 
 test('a parameter change is a checkpoint, and arms the new delay', async (t) => {

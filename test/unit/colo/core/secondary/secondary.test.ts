@@ -317,3 +317,23 @@ test('a primary that goes on with a checkpoint, and never answers that protectio
   const timers = secondary.effects({ kind: 'frame', frame }).filter((effect) => effect.kind === 'timer');
   t.notOk(timers.some(({ timer }) => timer === 'step'));
 });
+
+test('a primary whose disk broke is taken over from at once, and nobody is asked', async (t) => {
+  const secondary = protectingSecondary();
+  t.same(secondary.hears({ kind: 'take-over', why: 'disk root cannot be written: EIO' }), ['close', 'write-term 4']);
+  t.equal(secondary.core.phase, 'claiming');
+  t.same(kinds(secondary.on({ kind: 'term-written', term: term(4) })), takeover);
+  t.equal(secondary.core.term, 4);
+});
+
+test('nobody takes over from a primary that does not count on him, or from whom he has taken his leave', async (t) => {
+  const fresh = newSecondary();
+  fresh.hears(hello);
+  fresh.hears({ kind: 'take-over', why: 'EIO' });
+  t.equal(fresh.core.phase, 'listening');
+
+  const leaving = protectingSecondary();
+  leaving.on({ kind: 'command', command: { name: 'unprotect' } });
+  t.same(leaving.hears({ kind: 'take-over', why: 'EIO' }), []);
+  t.equal(leaving.core.phase, 'leaving');
+});

@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs';
 import { mock } from 'node:test';
 import { type Test, test } from 'tap';
+import { DiskRingControl } from '../../../../../src/block/replicated/disk-ring.ts';
 import type { PrimaryConfig } from '../../../../../src/colo/command/pair-config.ts';
 import type { PeerLink } from '../../../../../src/colo/link/peer-link.ts';
 import { PeerListener } from '../../../../../src/colo/link/peer-listener.ts';
@@ -12,6 +13,7 @@ import type { PrimaryMachineCalls } from '../../../../../src/colo/side/machine-c
 import { PrimaryHost } from '../../../../../src/colo/side/primary/primary-host.ts';
 import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../../src/colo/side/term-store.ts';
+import { EIO } from '../../../../../src/host/errno.ts';
 import { Doorbell } from '../../../../../src/host/threads/doorbell.ts';
 import { RecordProducer } from '../../../../../src/host/threads/record-ring.ts';
 import type { BootDescriptors } from '../../../../../src/vmm/machine/machine-shape.ts';
@@ -200,6 +202,30 @@ test('a primary that hands its guest over stops it, and ends; where it went is w
   t.ok(machine.called.includes('hold'), 'its guest never runs here again');
   const terms = new TermStore(stateDirectory);
   t.match({ term: terms.term, isElsewhere: terms.isElsewhere }, { term: 1, isElsewhere: true });
+});
+
+test('a primary whose disk breaks stops its guest, writes down where it goes, and stays to be looked at', async (t) => {
+  const { host, machine, shared, pair, stateDirectory } = await primary(t, { capture: captured });
+  host.start();
+  const { link, received } = await pair();
+  await until(() => received.kinds.includes('vmstate-size'));
+  const disks = new DiskRingControl((shared[0] as SharedProtection).disks.control);
+  t.notOk(disks.standbyIsCountedOn);
+  say(link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => host.status().phase === 'protected');
+  t.ok(disks.standbyIsCountedOn, 'what fails from now on the guest is not told');
+  disks.fail(0, EIO);
+  host.rang();
+  await until(() => received.kinds.includes('take-over'));
+  const said = received.messages.find(({ kind }) => kind === 'take-over');
+  t.match(said, { why: /cannot be written: EIO/ });
+  link.close();
+  await until(() => host.status().phase === 'fenced');
+  await until(() => new TermStore(stateDirectory).isElsewhere);
+  t.equal(new TermStore(stateDirectory).term, 1);
+  t.match(host.status(), { headline: 'FENCED', why: /its disk failed: .*EIO/ });
+  t.ok(machine.called.includes('hold'));
+  t.notOk(machine.called.includes('stepDown'));
 });
 
 test('a machine that was attached in vain is let go: its packets would wait for nobody', async (t) => {

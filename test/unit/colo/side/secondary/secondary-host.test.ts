@@ -193,6 +193,17 @@ test('a guest that is handed over runs here without anybody being asked, in a te
   t.match(host.status(), { headline: 'UNPROTECTED', term: 1, why: /handed the guest over/ });
 });
 
+test('a guest whose primary has a broken disk runs here without anybody being asked, in a term that is on disk', async (t) => {
+  const { host, machine, connect, stateDirectory } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' }, { kind: 'take-over', why: 'disk root cannot be written: EIO' });
+  await until(() => machine.called.includes('succeed'));
+  t.equal(new TermStore(stateDirectory).term, 1);
+  t.match(host.status(), { term: 1, why: /was lost: its disk failed: disk root cannot be written: EIO/ });
+});
+
 test('a takeover that fails at its state runs nothing: the machine may hold an older one', async (t) => {
   const { host, machine, connect } = await standby(t, {
     revive: () => {
