@@ -136,6 +136,11 @@ export class FakeGuest {
     this.blocks[request.block] = request.value;
   }
 
+  /** The disk could not do it, and the guest is told: it does it again. */
+  failed(request: DiskRequest): void {
+    request.taken = false;
+  }
+
   /** The disk is done with it. */
   completed(request: DiskRequest): Answer | undefined {
     const at = this.queue.indexOf(request);

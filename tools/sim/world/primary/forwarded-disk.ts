@@ -1,3 +1,4 @@
+import { isPairing } from '../../../../src/colo/core/primary/primary-phase.ts';
 import type { Epoch } from '../../../../src/colo/protocol/numbers.ts';
 import type { DiskRequest } from '../fakes/fake-guest.ts';
 import { toBytes } from '../fakes/numbers-as-bytes.ts';
@@ -6,6 +7,9 @@ import type { PrimaryProcess } from './primary-process.ts';
 import type { WriteMarks } from './write-marks.ts';
 
 const roomForBlock = 'room in the disk log';
+
+/** A guest whose disk fails waits so long. */
+const triesAgainMs = 20;
 
 /** A write's data: block and value. */
 const writeBytes = 16;
@@ -22,6 +26,8 @@ export class ForwardedDisk {
   /** What was forwarded of each from when the copy waited first until it was over; undefined: it has not. */
   shares: { readonly guest: number; readonly copy: number } | undefined;
   #isCopying = false;
+  /** What the disk could not do while a standby was counted on: nobody was told. */
+  readonly #kept: DiskRequest[] = [];
   /** The guest waits for room, and that was told. */
   #logIsFull = false;
   /** Bytes, when the standby told last. */
@@ -44,6 +50,7 @@ export class ForwardedDisk {
   endPairing(): void {
     this.#copyOwed = false;
     this.#logIsFull = false;
+    for (const request of this.#kept.splice(0)) this.#side.guest.failed(request);
     this.pump();
   }
 
@@ -122,16 +129,28 @@ export class ForwardedDisk {
   #written(request: DiskRequest, error: string | undefined): void {
     const side = this.#side;
     if (error !== undefined) {
-      side.diskFailed(error);
+      this.#failed(request, error);
       return;
     }
     if (!request.flush) side.process(() => side.completed(request));
     else {
       side.disk.flush((failed) => {
-        if (failed !== undefined) side.diskFailed(failed);
+        if (failed !== undefined) this.#failed(request, failed);
         else side.process(() => side.completed(request));
       });
     }
+  }
+
+  /** From when a standby is counted on until nothing is forwarded any more the guest does not hear of it. */
+  #failed(request: DiskRequest, error: string): void {
+    const side = this.#side;
+    side.diskFailed(error);
+    if (side.attached && !isPairing(side.primary.phase)) {
+      this.#kept.push(request);
+      return;
+    }
+    side.process(() => side.guest.failed(request));
+    side.world.agenda.after(triesAgainMs, () => side.process(() => this.pump()));
   }
 
   /** A frame came: a heartbeat tells how much of the disk log is laid down. */
