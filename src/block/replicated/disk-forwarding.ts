@@ -51,9 +51,10 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
     return this.#link !== undefined;
   }
 
-  /** Changes are forwarded to a standby that can go on without this machine. */
-  get standbyIsCountedOn(): boolean {
-    return this.#link?.control.standbyIsCountedOn === true;
+  /** The standby can go on without this machine, and is to: a disk has failed, of which it is told. */
+  get isGivenAway(): boolean {
+    const control = this.#link?.control;
+    return control?.standbyIsCountedOn === true && control.failure !== undefined;
   }
 
   /** The disks as they are without protection. */

@@ -4,7 +4,7 @@ import { type BlockSlot, blockRequestType as type } from './block-request.ts';
 /**
  * What becomes of a write that fails, in QEMU's words: the guest is told (report), the machine stops and the write is
  * done again when it goes on (stop), or the latter only while the host's disk is full (enospc). The guest is always told of a
- * flush that fails. While another machine is counted on that can do all of it, nothing of this happens: it does it again there.
+ * flush that fails. Where another machine goes on in this one's place, nothing of this happens: it does it again there.
  */
 export type WriteErrorPolicy = 'report' | 'stop' | 'enospc';
 
@@ -16,8 +16,8 @@ export interface BlockEvents {
   onError(operation: BlockOperation, errno: number): void;
   /** A request is kept until the device goes on: the machine is to stop. Once, however many requests. */
   onStop(errno: number): void;
-  /** Another machine is counted on, and goes on in this one's place if a change or a flush fails. Absent: none ever is. */
-  readonly isCountedOn?: () => boolean;
+  /** Another machine goes on in this one's place, for a change or a flush has failed: it may be the one in hand. Absent: none ever does. */
+  readonly isGivenAway?: () => boolean;
 }
 
 /** Counts what the file behind a disk could not do, tells of it, and decides whether it is to be tried again. */
@@ -55,7 +55,7 @@ export class FileFailures {
 
   /** The guest is not to hear of what fails: another machine goes on without that. */
   get isSilent(): boolean {
-    return this.#events.isCountedOn?.() === true;
+    return this.#events.isGivenAway?.() === true;
   }
 
   /** The machine goes on, or it is another one: the next request that is kept stops it again. */

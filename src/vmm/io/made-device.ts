@@ -122,7 +122,7 @@ function makeDisk(
     events: {
       onError: (operation, errno) => news.diskFailed(disk.id, operation, errno),
       onStop: (errno) => news.diskStops(disk.id, errno),
-      isCountedOn: () => surroundings.protection.disks.standbyIsCountedOn,
+      isGivenAway: () => surroundings.protection.disks.isGivenAway,
     },
   });
   engines.listen(device);

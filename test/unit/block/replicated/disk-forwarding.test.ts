@@ -296,6 +296,47 @@ test('a disk that fails is told of, and its guest too', async (t) => {
   }
 });
 
+test('a machine is given away once its standby is counted on and has heard of a failure', async (t) => {
+  for (const fails of ['before', 'then'] as const) {
+    const rig = new Rig(t);
+    rig.attach();
+    rig.backend.resultOf = () => -EIO;
+    if (fails === 'before') {
+      rig.submit(0, Buffer.alloc(512));
+      rig.backend.settle();
+    }
+    t.notOk(rig.forwarding.isGivenAway);
+    rig.control.countOnStandby();
+    t.equal(rig.forwarding.isGivenAway, fails === 'before');
+    const request = rig.request(0);
+    let isGivenAway = false;
+    request.finished = () => {
+      isGivenAway = rig.forwarding.isGivenAway;
+    };
+    rig.disk.flush(request);
+    rig.disk.start();
+    rig.backend.settle();
+    t.ok(isGivenAway, 'whoever made the request finds it so');
+    rig.forwarding.detach();
+    t.notOk(rig.forwarding.isGivenAway);
+  }
+});
+
+test('of a disk that is only read no standby hears: its machine stays where it is, and its guest is told', async (t) => {
+  const rig = new Rig(t);
+  const backend = new FakeBackend(diskBytes, true);
+  const disk = rig.forwarding.add(backend, 1);
+  rig.attach();
+  rig.control.countOnStandby();
+  backend.resultOf = () => -EIO;
+  const request = rig.request(0);
+  disk.flush(request);
+  disk.start();
+  backend.settle();
+  t.equal(request.result, -EIO);
+  t.notOk(rig.forwarding.isGivenAway);
+});
+
 test('a request beyond the end is refused and not forwarded', async (t) => {
   const rig = new Rig(t);
   rig.attach();

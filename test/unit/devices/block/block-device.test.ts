@@ -307,10 +307,10 @@ test('a flush that failed is told and never kept, whatever is done about writes'
   }
 });
 
-test('where another machine is counted on, the guest hears of no change that failed, nor does its machine stop', async (t) => {
+test('of a guest that goes on on another machine, none hears of a change that failed, nor does its machine stop', async (t) => {
   for (const werror of ['report', 'stop', 'enospc'] as const) {
-    let isCountedOn = true;
-    const rig = rigFor(t, { werror, isCountedOn: () => isCountedOn });
+    let isGivenAway = true;
+    const rig = rigFor(t, { werror, isGivenAway: () => isGivenAway });
     rig.backend.resultOf = () => -ENOSPC;
     t.equal(
       rig.ask([{ read: header(IN) }, { write: 513 }]).status,
@@ -336,7 +336,7 @@ test('where another machine is counted on, the guest hears of no change that fai
     t.strictSame(rig.queue.collect(), []);
 
     // The other machine is lost, and the disk well again: but what was to be flushed may be gone.
-    isCountedOn = false;
+    isGivenAway = false;
     rig.backend.resultOf = () => undefined;
     rig.virtio.transport.pause();
     rig.virtio.transport.resume();

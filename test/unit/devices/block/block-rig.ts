@@ -15,8 +15,8 @@ export interface BlockRigOptions {
   readonly id?: string;
   readonly werror?: WriteErrorPolicy;
   readonly sector?: number;
-  /** Whether another machine is counted on; default none ever is. */
-  readonly isCountedOn?: () => boolean;
+  /** Whether another machine goes on in this one's place; default none ever does. */
+  readonly isGivenAway?: () => boolean;
   /** Features accepted; default all. */
   readonly features?: bigint;
   readonly sizeBytes?: number;
@@ -37,7 +37,7 @@ export class BlockRig {
     id,
     werror,
     sector,
-    isCountedOn,
+    isGivenAway,
     features,
     sizeBytes = diskBytes,
     now = () => 0,
@@ -57,7 +57,7 @@ export class BlockRig {
           events: {
             onError: (operation: BlockOperation, errno: number) => this.told.push(`${operation} ${errno}`),
             onStop: (errno: number) => this.told.push(`stop ${errno}`),
-            ...(isCountedOn === undefined ? {} : { isCountedOn }),
+            ...(isGivenAway === undefined ? {} : { isGivenAway }),
           },
           ...(id === undefined ? {} : { id }),
           now,

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { decode, encode } from 'cbor-x';
 import { type Test, test } from 'tap';
 import { openDiskFile } from '../../../../src/block/disk-file.ts';
+import { DiskRingControl, diskRingStorage } from '../../../../src/block/replicated/disk-ring.ts';
+import { blockRequestType, blockStatus } from '../../../../src/devices/block/block-request.ts';
 import { blockShape } from '../../../../src/devices/block/block-shape.ts';
 import { rngShape } from '../../../../src/devices/rng/rng-device.ts';
 import { MmioRegisters } from '../../../../src/devices/virtio/mmio-registers.ts';
@@ -19,8 +21,12 @@ import type { DeviceOrder } from '../../../../src/vmm/io/device-orders.ts';
 import { lastingNames } from '../../../../src/vmm/io/io-device-state.ts';
 import { checkIoDeviceStates } from '../../../../src/vmm/io/io-device-state-schema.ts';
 import { IoDevices } from '../../../../src/vmm/io/io-devices.ts';
+import type { IoReport } from '../../../../src/vmm/io/io-report.ts';
+import { newSharedPackets } from '../../../../src/vmm/platform/packet-rings.ts';
+import { EpochSeed, OpenEpoch } from '../../../../src/vmm/platform/shared-protection.ts';
 import { copyMemory } from '../../../support/go-on-elsewhere.ts';
 import { MockDriver } from '../../../support/mock-driver.ts';
+import type { MockQueue } from '../../../support/mock-queue.ts';
 
 interface Rig {
   readonly devices: IoDevices;
@@ -30,18 +36,20 @@ interface Rig {
   readonly registers: readonly MmioRegisters[];
   /** As the io thread does while it runs. */
   turn(): void;
+  readonly reports: readonly IoReport[];
 }
 
 /** An ioctl that every descriptor takes. */
 const doesNothing = { name: 'FIOCLEX', number: 0x5451 };
 
 /** The devices of an io thread, on this thread: a disk and a source of entropy. */
-function ioRig(t: Test, { id = 'root', seed = 7 } = {}): Rig {
+function ioRig(t: Test, { id = 'root', seed = 7, cannotBeWritten = false } = {}): Rig {
   const owner = new Owner();
   t.teardown(() => owner.close());
   const ram = owner.own(new Ram(8 * MiB));
   const loop = owner.own(new EventLoop());
-  const file = openDiskFile(join(t.testdir({ disk: 'x'.repeat(4096) }), 'disk'), { readOnly: true, direct: false });
+  const opened = openDiskFile(join(t.testdir({ disk: 'x'.repeat(4096) }), 'disk'), { readOnly: true, direct: false });
+  const file = { ...opened, readOnly: !cannotBeWritten };
   owner.defer(() => closeSync(file.fd));
   const order = (shape: VirtioShape, device: DeviceOrder['device']): DeviceOrder => ({
     name: `the ${device.kind}`,
@@ -58,7 +66,10 @@ function ioRig(t: Test, { id = 'root', seed = 7 } = {}): Rig {
     order(blockShape(file), { kind: 'disk', id, file, sector: undefined, writeErrors: 'report' }),
     order(rngShape, { kind: 'rng', seed }),
   ];
-  const devices = owner.own(new IoDevices(orders, { memory: ram.memory, loop, report: () => {} }));
+  const reports: IoReport[] = [];
+  const devices = owner.own(
+    new IoDevices(orders, { memory: ram.memory, loop, report: (report) => reports.push(report) }),
+  );
   const registers = orders.map(({ virtio: { shape, state, kicks } }) => {
     const views = mmioState(shape, state);
     const handshake = new Handshake(views.cells, cell.asked, cell.answered);
@@ -75,7 +86,7 @@ function ioRig(t: Test, { id = 'root', seed = 7 } = {}): Rig {
     loop.turn(10);
     devices.takeTurns();
   };
-  return { devices, ram, drivers, registers, turn };
+  return { devices, ram, drivers, registers, turn, reports };
 }
 
 /** Asks for random bytes; they come by {@link Rig.turn}. */
@@ -203,4 +214,41 @@ test('calls devices in states what they are called wherever the machine goes on'
   const tap = { kind: 'net', tap: 0 };
   const names = lastingNames([named({ kind: 'disk', id: 'root' }), named(tap), named(tap), named({ kind: 'rng' })]);
   t.strictSame(names, ['disk root', 'network card 0', 'network card 1', 'rng']);
+});
+
+test('a write that fails where a standby is counted on is kept: it hears of it, and the guest once there is none', async (t) => {
+  const rig = ioRig(t, { cannotBeWritten: true });
+  const [driver] = rig.drivers;
+  driver?.start();
+  const queue = driver?.queues[0] as MockQueue;
+  const disks = diskRingStorage(4 * MiB, MiB);
+  const control = new DiskRingControl(disks.control);
+  const bell = new EventFd();
+  t.teardown(() => bell.close());
+  const parked = (body: () => void): void => {
+    rig.devices.pause();
+    body();
+    rig.devices.resume();
+  };
+  const shared = { epoch: new OpenEpoch().storage, seed: new EpochSeed().storage, bell: bell.fd };
+  parked(() => rig.devices.protect({ ...shared, packets: newSharedPackets(), disks }));
+  control.countOnStandby();
+  const header = Buffer.alloc(16);
+  header.writeUInt32LE(blockRequestType.out);
+  queue.add([{ read: header }, { read: Buffer.alloc(512) }, { write: 1 }]);
+  driver?.kick(0);
+  while (control.failure === undefined) rig.turn();
+  t.match(control.failure, { disk: 0, errno: Number });
+  rig.turn();
+  t.strictSame(queue.collect(), []);
+  parked(() => {});
+  for (let count = 0; count < 3; count++) rig.turn();
+  t.strictSame(queue.collect(), []);
+  t.strictSame(rig.reports, []);
+
+  parked(() => rig.devices.unprotect());
+  let answers = queue.collect();
+  for (; answers.length === 0; answers = queue.collect()) rig.turn();
+  t.equal(answers[0]?.bytes[0], blockStatus.ioError);
+  t.ok(rig.reports.some(({ kind }) => kind === 'disk-failure'));
 });
