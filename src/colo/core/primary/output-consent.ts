@@ -8,7 +8,7 @@ import type { Rules } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import { isPairing, type PrimaryPhase } from './primary-phase.ts';
+import { isOver, isPairing, type PrimaryPhase } from './primary-phase.ts';
 
 /** The rest of P, as its output leaves. */
 export interface Speaking {
@@ -58,6 +58,8 @@ export class OutputConsent {
     if (echo > now) {
       throw new ProtocolError('invalid-message', `the peer answers a heartbeat of ${echo} ms: it is ${now}`);
     }
+    // S may have said that before it heard that the guest is its own.
+    if (isOver(this.#primary.phase.state)) return;
     if (this.#consent.answered(echo, now)) this.permit();
   }
 

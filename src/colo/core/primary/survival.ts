@@ -1,5 +1,6 @@
 import { next, type Term } from '../../protocol/numbers.ts';
 import { refusals } from '../commands.ts';
+import { bounded } from '../end-words.ts';
 import type { ArbiterAnswer } from '../events.ts';
 import { Claim } from '../fencing/claim.ts';
 import { newFailover } from '../fencing/failover.ts';
@@ -125,15 +126,17 @@ export class Survival {
   /** S has closed the connection, or is silent: either way the guest is not this side's. */
   gaveUp(): void {
     this.#primary.disconnect();
-    this.#isFenced(this.#diskFailure);
+    this.#turn.do({ kind: 'detach' });
+    this.#primary.phase.move('fenced');
   }
 
   /** S is to go on (design: disks): without a new checkpoint, for what the guest could not write is not on this disk. */
   #giveUp(diskError: string): void {
     const { phase, consent } = this.#primary;
+    const why = `its disk failed: ${diskError}`;
     if (!this.#rules.givesUpInOrder) {
       this.#primary.disconnect();
-      this.#fence(this.#diskFailure);
+      this.#fence(why);
       return;
     }
     phase.move('giving-up');
@@ -143,13 +146,10 @@ export class Survival {
       consent.withdraw();
       this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
     }
-    this.#turn.send({ kind: 'take-over', why: diskError });
+    this.#turn.send({ kind: 'take-over', why: bounded(diskError) });
     this.#turn.do({ kind: 'give-away', term: next(this.#turn.term) });
     this.#turn.startTimer('step', this.#settings.stepMs);
-  }
-
-  get #diskFailure(): string {
-    return `its disk failed: ${this.#diskError}`;
+    this.#isFenced(why);
   }
 
   /** Goes on alone, if it may now. */
@@ -170,13 +170,13 @@ export class Survival {
   }
 
   #fence(why: string): void {
-    this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
+    this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' }, { kind: 'detach' });
+    this.#primary.phase.move('fenced');
     this.#isFenced(why);
   }
 
+  /** It is silent for good. */
   #isFenced(why: string): void {
-    this.#turn.do({ kind: 'detach' });
-    this.#primary.phase.move('fenced');
     this.#primary.insistence.ended();
     this.#turn.tell({ kind: 'fenced', why });
     this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason: 'error', why });

@@ -1,5 +1,6 @@
 import { test } from 'tap';
 import { Primary } from '../../../../../src/colo/core/primary/primary.ts';
+import { encodeFrame } from '../../../../../src/colo/protocol/message-codec.ts';
 import type { Hello, Message } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
@@ -328,6 +329,53 @@ test('a disk that fails has the standby take over: silent first, it says so, and
       t.same(primary.rings('heartbeat', settings.heartbeatMs), over);
     }
     t.equal(primary.core.phase, 'fenced');
+  }
+});
+
+test('a standby that answers a heartbeat before it hears that the guest is its own gives no consent again', async (t) => {
+  const givenUp = protectedPrimary();
+  givenUp.hears(heartbeat(900));
+  t.ok(Number.isFinite(givenUp.core.consentUntil));
+  givenUp.on({ kind: 'disk-failed', error: 'EIO' });
+  const handedOver = protectedPrimary();
+  handedOver.hears(heartbeat(900));
+  handedOver.on({ kind: 'command', command: { name: 'switchover' } });
+  handedOver.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  handedOver.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  handedOver.hears({ kind: 'vmstate-received', epoch: e(1) });
+  handedOver.hears({ kind: 'vmstate-loaded', epoch: e(1) });
+  handedOver.hears({ kind: 'handover-ready', epoch: e(1) });
+  for (const primary of [givenUp, handedOver]) {
+    t.match(primary.core.phase, /giving-up|handed-over/);
+    t.same(primary.hears(heartbeat(950)), []);
+    t.equal(primary.core.consentUntil, Number.NEGATIVE_INFINITY);
+  }
+});
+
+test('of a disk that breaks everybody hears at once: the guest is stopped, and why', async (t) => {
+  const primary = protectedPrimary();
+  const told = primary.effects({ kind: 'disk-failed', error: 'EIO' }).filter(({ kind }) => kind === 'tell');
+  const why = 'its disk failed: EIO';
+  t.match(told, [
+    { notice: { kind: 'fenced', why } },
+    { notice: { kind: 'colo-exit', mode: 'primary', reason: 'error', why } },
+  ]);
+  t.same(
+    primary.effects({ kind: 'closed', by: 'peer' }).filter(({ kind }) => kind === 'tell'),
+    [],
+    'and once',
+  );
+});
+
+test('what is broken is said in as many words as travel', async (t) => {
+  const primary = protectedPrimary();
+  const sent = primary
+    .effects({ kind: 'disk-failed', error: '\u0001'.repeat(5000) })
+    .flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []));
+  t.equal(sent.length, 1);
+  for (const message of sent) {
+    t.ok(encodeFrame({ role: 'primary', term: term(3), message }));
+    t.match(message, { kind: 'take-over', why: /\u2026$/ });
   }
 });
 
