@@ -335,8 +335,9 @@ function honestPrimary(ground: PeerGround, random: Random): Piece[] {
     else if (random(2) === 0) say({ kind: 'output-left', epoch });
     beat();
   }
-  if (random(3) === 0)
-    say({ kind: 'end', reason: pick(['unprotect', 'power-off', 'stopped', 'error'], random), exitCode: 0 });
+  const last = random(9);
+  if (last < 3) say({ kind: 'end', reason: pick(['unprotect', 'power-off', 'stopped', 'error'], random), exitCode: 0 });
+  else if (last < 5) say({ kind: 'take-over', why: 'disk root cannot be written: \u001b[2J' });
   return pieces;
 }
 
@@ -396,6 +397,9 @@ function foreign(ground: PeerGround, random: Random): Piece {
     { kind: 'protected' },
     { kind: 'end', reason: 'error', exitCode: random(300) },
     { kind: 'ended' },
+    { kind: 'take-over', why: '\u001b[2J'.repeat(random(64)) },
+    { kind: 'handover', epoch },
+    { kind: 'handover-done', epoch },
     {
       kind: 'heartbeat',
       clock: ground.time.now + random(1000) - 500,

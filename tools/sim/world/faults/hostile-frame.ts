@@ -32,7 +32,12 @@ type Candidate = readonly [Message, number];
 function forSecondary(world: World): Candidate[] {
   const { core } = world.secondary;
   const ours = core.term;
+  const takeOver: Message = { kind: 'take-over', why: 'EIO' };
   return [
+    // Of the pair before, of one that is to come, and of a primary that does not count on it yet.
+    [takeOver, ours - 1],
+    [takeOver, ours + 1],
+    ...(core.phase === 'protecting' ? [] : [[takeOver, ours] as const]),
     [{ kind: 'checkpoint-request', epoch: epoch(far) }, ours],
     [{ kind: 'vmstate-send', epoch: epoch(far), comparing: 0 }, ours],
     [{ kind: 'vmstate-size', epoch: epoch(far), value: 2 ** 50 }, ours],

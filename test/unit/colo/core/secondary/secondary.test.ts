@@ -326,14 +326,54 @@ test('a primary whose disk broke is taken over from at once, and nobody is asked
   t.equal(secondary.core.term, 4);
 });
 
-test('nobody takes over from a primary that does not count on him, or from whom he has taken his leave', async (t) => {
-  const fresh = newSecondary();
-  fresh.hears(hello);
-  fresh.hears({ kind: 'take-over', why: 'EIO' });
-  t.equal(fresh.core.phase, 'listening');
+test('a take-over is heard once, from a primary that counts on its standby, in their term, and not amid a switchover', async (t) => {
+  const message = { kind: 'take-over', why: 'EIO' } as const;
+  const seeding = newSecondary();
+  seeding.hears(hello);
+  seeding.hears(message);
+  t.equal(seeding.core.phase, 'listening');
+
+  const ready = newSecondary();
+  ready.hears(hello);
+  gives(ready, 0);
+  ready.on({ kind: 'loaded', epoch: e(0) });
+  ready.on({ kind: 'disk-committed', epoch: e(0) });
+  t.equal(ready.core.phase, 'ready');
+  ready.hears(message);
+  t.equal(ready.core.phase, 'listening');
+
+  for (const theirs of [2, 4]) {
+    const other = protectingSecondary();
+    t.same(other.hears(message, term(theirs)), ['close', 'ask-arbiter 4'], 'a connection with such words is no peer');
+    t.equal(other.core.phase, 'claiming');
+  }
+
+  const switching = protectingSecondary();
+  switching.hears({ kind: 'handover', epoch: e(0) });
+  t.equal(switching.core.phase, 'taking-over');
+  t.same(switching.hears(message), ['close', 'ask-arbiter 4']);
+
+  const twice = protectingSecondary();
+  twice.hears(message);
+  t.same(twice.hears(message), []);
+  twice.on({ kind: 'term-written', term: term(4) });
+  t.equal(twice.core.phase, 'going-live');
+  t.same(twice.hears(message), []);
 
   const leaving = protectingSecondary();
   leaving.on({ kind: 'command', command: { name: 'unprotect' } });
-  t.same(leaving.hears({ kind: 'take-over', why: 'EIO' }), []);
+  t.same(leaving.hears(message), []);
   t.equal(leaving.core.phase, 'leaving');
+});
+
+test('a take-over amid a load waits for it, and stands where the primary was told that it does', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  t.ok(gives(secondary, 1).includes('send vmstate-received 1'));
+  t.same(secondary.hears({ kind: 'take-over', why: 'EIO' }), ['close', 'write-term 4']);
+  t.same(kinds(secondary.on({ kind: 'term-written', term: term(4) })), []);
+  secondary.on({ kind: 'loaded', epoch: e(1) });
+  const effects = secondary.on({ kind: 'disk-committed', epoch: e(1) });
+  t.ok(effects.includes('revive 1'), effects.join());
+  t.equal(secondary.core.phase, 'going-live');
 });
