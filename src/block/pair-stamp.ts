@@ -12,7 +12,11 @@ export interface PairStamp {
   readonly log: string;
 }
 
-function stampOf(path: string): string {
+/** The log of a stamp that says that none is kept. */
+const noLog = 'given up';
+
+/** Where a disk's stamp is. */
+export function stampOf(path: string): string {
   return `${path}.pair`;
 }
 
@@ -28,6 +32,20 @@ export function readPairStamp(path: string): Partial<PairStamp> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * What is written over a stamp, in place, when its log cannot be kept any more: whatever that log says, nobody relies on it.
+ *
+ * @param sizeBytes of the file
+ */
+export function givenUpStamp(sizeBytes: number): Uint8Array {
+  return Buffer.from(JSON.stringify({ log: noLog }).padEnd(sizeBytes));
+}
+
+/** What changed on its disk since was not kept. */
+export function isGivenUp(stamp: Partial<PairStamp> | undefined): boolean {
+  return stamp?.log === noLog;
 }
 
 /** The disk is used for something that no log knows of. On return that survives a loss of power. */

@@ -12,6 +12,7 @@ export const {
   EACCES,
   EAGAIN,
   EBUSY,
+  ECANCELED,
   EFAULT,
   EINTR,
   EINVAL,
@@ -26,4 +27,5 @@ export const {
   EOPNOTSUPP,
   EPERM,
   EPIPE,
+  ETIMEDOUT,
 } = constants.errno;

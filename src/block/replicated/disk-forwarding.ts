@@ -1,4 +1,4 @@
-import { EINVAL, errnoName } from '../../host/errno.ts';
+import { EINVAL, ETIMEDOUT, errnoName } from '../../host/errno.ts';
 import { IoVectors } from '../../host/mappings/io-vector.ts';
 import { type Closable, Owner } from '../../host/ownership.ts';
 import type { BlockBackend, BlockRequest } from '../block-backend.ts';
@@ -125,12 +125,12 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
   }
 
   /**
-   * Has what {@link layDown} will change be marked in the log before, durably.
+   * Has what {@link layDown} will change be marked in the log before, durably. A log that takes no mark in time is given up.
    *
-   * @param turn waits a while for the log's file; false: it has taken too long
-   * @throws DiskError if the marks cannot be written, or not in time: then no log is kept
+   * @param turnUntil waits for calls on files until that is so; false: it has taken too long
+   * @throws DiskError if the log cannot be given up either, or not in time: then no log is kept
    */
-  markApart(turn: () => boolean): void {
+  markApart(turnUntil: (isDone: () => boolean) => boolean): void {
     const log = this.#log;
     if (log === undefined) return;
     const unmarked: (() => boolean)[] = [];
@@ -143,9 +143,12 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
     }
     this.#markFailure = 0;
     if (unmarked.length > 0) log.write();
-    const waits = (): boolean => this.#markFailure === 0 && unmarked.some((isStill) => isStill());
-    while (waits() && turn());
-    if (this.#markFailure === 0 && !waits()) return;
+    const isDone = (): boolean => this.#markFailure !== 0 || !unmarked.some((isStill) => isStill());
+    if (!turnUntil(isDone)) {
+      log.giveUp(ETIMEDOUT);
+      turnUntil(isDone);
+    }
+    if (this.#markFailure === 0 && isDone()) return;
     const why =
       this.#markFailure === 0 ? 'is not written in time' : `cannot be written: ${errnoName(this.#markFailure)}`;
     log.close();
@@ -167,6 +170,16 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
       const result = layer?.layDown(turn) ?? 0;
       if (result < 0) throw new Error(`disk ${disk.number} does not take what its guest wrote: ${errnoName(-result)}`);
     }
+  }
+
+  /** Looks after the log; again after {@link waitMs}. */
+  look(): void {
+    this.#log?.look();
+  }
+
+  /** How long there is nothing to {@link look} for; undefined: until something else happens. */
+  get waitMs(): number | undefined {
+    return this.#log?.waitMs;
   }
 
   /** There may be room again, or earlier requests may be done. To be called whenever the thread is woken. */
@@ -211,7 +224,7 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
     this.#link?.ring();
   }
 
-  /** For the log only: a change that may not be made unmarked fails, as if the disk itself could not take it. */
+  /** For the log only: changes that may not be made unmarked fail, as if the disk itself could not take them. */
   failed(errno: number): void {
     this.#markFailure = errno;
     const unmarked = this.#unmarked;

@@ -67,6 +67,11 @@ export class HotRegions {
     return this.#hot;
   }
 
+  /** Changes wait for marks. */
+  get waits(): boolean {
+    return this.#wanted.length > 0 || this.#marking.length > 0;
+  }
+
   /** A change of these bytes is asked for: true if it may be made. Else it waits until {@link isMarked}. Hot path. */
   take(disk: number, offset: number, lengthBytes: number): boolean {
     const last = this.#last(disk, offset, lengthBytes);

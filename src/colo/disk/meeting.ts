@@ -2,7 +2,6 @@ import type { DiskGeneration, DiskHistory, Message } from '../protocol/messages.
 import { epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
 import { decodeHistory, type Suspicion } from './history/history.ts';
-import type { HistoryDisk } from './history/history-store.ts';
 import type { PrimaryChanges } from './history/primary-changes.ts';
 import { Owed, type WaitingPort } from './owed.ts';
 
@@ -17,7 +16,7 @@ export interface MeetingPort extends WaitingPort {
  *     P                                              S
  *     disk-origin  ----------------------------->
  *                  <-----------------------------    disk-history: its generation, and where it may have written since
- *     P's disks are durable, and so is its record of the new generation
+ *     P's disks are durable, and so is its record of the new generation, or that none can be relied on
  *     disk-generation  ------------------------->    S's is, and what it may have written is forgotten
  *                  <-----------------------------    disk-generation
  *
@@ -37,8 +36,8 @@ export class Meeting {
     this.#owed = new Owed(port);
   }
 
-  /** @throws Error if the state directory cannot be written; what `moved` rejects with */
-  async run(disks: readonly HistoryDisk[]): Promise<Suspicion> {
+  /** @throws Error if nobody could rely on what is on P's disks; what `moved` rejects with */
+  async run(): Promise<Suspicion> {
     const changes = this.#changes;
     this.#port.send({ kind: 'disk-origin', epoch: epoch(0) });
     await this.#owed.until('disk-history', () => this.#history !== undefined);
@@ -46,7 +45,9 @@ export class Meeting {
     changes.flush();
     this.#port.wakeIo();
     while (!changes.isFlushed) await this.#port.moved();
-    const generation = await changes.renew(disks);
+    const generation = await changes.renew();
+    this.#port.wakeIo();
+    while (!changes.isKept) await this.#port.moved();
     this.#generation = generation;
     this.#port.send({ kind: 'disk-generation', epoch: epoch(0), data: Buffer.from(generation, 'hex') });
     await this.#owed.until('disk-generation', () => this.#isKept);

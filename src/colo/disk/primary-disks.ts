@@ -10,7 +10,7 @@ import type { Epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
 import { ChangeStream } from './change-stream.ts';
 import { cannotBeWritten } from './disk-failure.ts';
-import { type DiskView, historyDisk, OpenDisks } from './disk-view.ts';
+import { type DiskView, OpenDisks } from './disk-view.ts';
 import type { Suspicion } from './history/history.ts';
 import type { PrimaryChanges } from './history/primary-changes.ts';
 import { Meeting } from './meeting.ts';
@@ -189,7 +189,7 @@ export class PrimaryDisks {
       changes,
     );
     this.#meeting = meeting;
-    const suspicion = await meeting.run(this.#parts.disks.map(historyDisk));
+    const suspicion = await meeting.run();
     if (this.#isOver) throw new AbortedError();
     found(suspicion, changes.difference.unsettledBytes);
     const synchronisation = new Synchronisation(port);

@@ -41,6 +41,7 @@ export type OwnStatus = Pick<
   | 'stops'
   | 'held'
   | 'disk'
+  | 'changesLost'
   | 'backup'
   | 'totals'
 >;

@@ -1,4 +1,4 @@
-import type { SharedChanges } from '../../block/replicated/activity-log.ts';
+import type { SharedChanges } from '../../block/replicated/shared-changes.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
 import type { CheckpointPages } from '../../memory/checkpointed-memory.ts';
 import type { DeviceOrder } from '../../vmm/io/device-orders.ts';

@@ -1,5 +1,6 @@
 import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
 import type { PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
+import type { HistoryDisk } from '../disk/history/history-store.ts';
 import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { Heritage } from '../side/heritage.ts';
@@ -9,6 +10,8 @@ export type ColoBirth = (
   | {
       readonly role: 'primary';
       readonly config: PrimaryConfig;
+      /** The machine's. */
+      readonly disks: readonly HistoryDisk[];
       /** Of the standby that has taken over in this process. */
       readonly heritage?: Heritage | undefined;
       /** What is known of its disks since an earlier process. */

@@ -61,7 +61,15 @@ export function threadMain(): void {
     const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
     const primary = new PrimaryHost(
       config,
-      { ...parts, bell: bell.button, calls, heritage: birth.heritage, changes: birth.changes, boot: birth.boot },
+      {
+        ...parts,
+        disks: birth.disks,
+        bell: bell.button,
+        calls,
+        heritage: birth.heritage,
+        changes: birth.changes,
+        boot: birth.boot,
+      },
       toOwner(calls),
     );
     host = primary;

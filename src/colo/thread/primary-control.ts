@@ -9,6 +9,7 @@ import { type HostPort, showHostPort } from '../command/host-port.ts';
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
 import { refusals } from '../core/commands.ts';
 import { cannotBeWritten } from '../disk/disk-failure.ts';
+import { diskViews, historyDisk } from '../disk/disk-view.ts';
 import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
 import { shapeOfMachine } from '../machine/machine-shapes.ts';
@@ -117,9 +118,19 @@ export class PrimaryControl extends SideControl {
       throw new ConfigError(`a machine that is ${state} cannot be protected`);
     this.#config = config;
     const boot = this.#boot;
+    const disks = diskViews(this.#machine.replication.deviceOrders).map(historyDisk);
     this.#thread = new ColoThread(
       this.#program,
-      { role: 'primary', config, holder: this.#holder, shape: shapeOfMachine(this.#machine), heritage, changes, boot },
+      {
+        role: 'primary',
+        config,
+        disks,
+        holder: this.#holder,
+        shape: shapeOfMachine(this.#machine),
+        heritage,
+        changes,
+        boot,
+      },
       this.#handlers(),
       (reason) => this.#died(reason),
     );

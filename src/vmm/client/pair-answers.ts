@@ -85,6 +85,7 @@ const status = v.object({
       markedBytes: v.exactOptional(count),
     }),
   ),
+  changesLost: v.exactOptional(text),
   backup: v.exactOptional(v.object({ path: text, epoch: count, totalBytes: count, copiedBytes: count })),
   failover: v.exactOptional(v.object({ detectionMs: count, consentMs: count, loadMs: v.exactOptional(count) })),
   arbiter: v.object({

@@ -105,7 +105,7 @@ function factsOf(status: ColoStatus): Fact[] {
 }
 
 /** What would go wrong though nothing has yet. */
-function dangers({ headline, arbiter, link, disk, flows = [] }: ColoStatus): string[] {
+function dangers({ headline, arbiter, link, disk, changesLost, flows = [] }: ColoStatus): string[] {
   const needed = headline === 'PROTECTED' || headline === 'PROTECTING' || headline === 'PAIRING';
   return [
     ...(needed && arbiter.problem !== undefined
@@ -123,6 +123,12 @@ function dangers({ headline, arbiter, link, disk, flows = [] }: ColoStatus): str
     ),
     ...(needed && disk?.error !== undefined ? [`a disk has failed: ${disk.error}`] : []),
     ...(headline === 'UNPROTECTED' ? [] : waitingWrites(disk)),
+    ...(changesLost === undefined
+      ? []
+      : [
+          `where the guest writes is not written down (--state: ${changesLost}): if this process ends, the next pairing compares all of ` +
+            'its disks; a pairing begins that anew',
+        ]),
   ];
 }
 

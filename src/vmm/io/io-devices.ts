@@ -1,5 +1,5 @@
 import { DiskEngines } from '../../block/disk-engines.ts';
-import type { SharedChanges } from '../../block/replicated/activity-log.ts';
+import type { SharedChanges } from '../../block/replicated/shared-changes.ts';
 import { VirtioTransport } from '../../devices/virtio/virtio-transport.ts';
 import { VmStateError, within } from '../../devices/vm-state-error.ts';
 import { EPOLLET, EPOLLIN } from '../../host/events/epoll.ts';
@@ -20,7 +20,7 @@ import type { PacketTranslation } from './protection/translation.ts';
 
 /** While it settles disks, the thread looks this often how long that takes. */
 const settlingTurnMs = 100;
-/** A takeover waits no longer for the marks of what a replica's guest wrote. */
+/** A takeover waits no longer for the marks of what a replica's guest wrote, and no longer than that again until their log is given up. */
 const markingMs = 250;
 
 /** All virtio devices of the machine, on the io thread. */
@@ -83,7 +83,12 @@ export class IoDevices implements DrivenDevices, Closable {
   }
 
   takeTurns(): void {
+    this.#protection.disks.look();
     for (const slot of this.#slots) slot.takeTurn();
+  }
+
+  get waitMs(): number | undefined {
+    return this.#protection.disks.waitMs;
   }
 
   pause(): void {
@@ -145,11 +150,14 @@ export class IoDevices implements DrivenDevices, Closable {
 
   /** While the thread is parked: see {@link IoProtection.keepChanges}. */
   keepChanges(changes: SharedChanges): void {
-    let deadline: number | undefined;
-    this.#protection.keepChanges(changes, this.#surroundings.engines, () => {
-      deadline ??= performance.now() + markingMs;
-      this.#parts.loop.turn(settlingTurnMs);
-      return performance.now() < deadline;
+    this.#protection.keepChanges(changes, this.#surroundings.engines, (isDone) => {
+      const deadline = performance.now() + markingMs;
+      while (!isDone()) {
+        const leftMs = deadline - performance.now();
+        if (leftMs <= 0) return false;
+        this.#parts.loop.turn(Math.ceil(leftMs));
+      }
+      return true;
     });
   }
 

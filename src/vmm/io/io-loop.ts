@@ -7,8 +7,10 @@ export interface DrivenDevices {
   settle(): void;
   /** A device stopped so that others get their turn, though there is more for it to do. */
   readonly hasMore: boolean;
-  /** Goes on with those. */
+  /** Goes on with those, and with what has waited for long enough. */
   takeTurns(): void;
+  /** How long nobody waits for long enough, ms; undefined: until something else happens. */
+  readonly waitMs: number | undefined;
   /** Takes nothing more from any queue. */
   pause(): void;
   resume(): void;
@@ -54,7 +56,7 @@ export function runIoLoop(
         break;
       default:
         devices.settle();
-        loop.turn(devices.hasMore ? 0 : -1);
+        loop.turn(devices.hasMore ? 0 : (devices.waitMs ?? -1));
         devices.takeTurns();
     }
   }

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import { DiskError } from '../../block/disk-error.ts';
-import type { SharedChanges } from '../../block/replicated/activity-log.ts';
+import type { SharedChanges } from '../../block/replicated/shared-changes.ts';
 import { VmStateError } from '../../devices/vm-state-error.ts';
 import type { SharedRam } from '../../memory/guest-ram.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';

@@ -1,5 +1,5 @@
 import { DiskError } from '../../block/disk-error.ts';
-import type { SharedChanges } from '../../block/replicated/activity-log.ts';
+import type { SharedChanges } from '../../block/replicated/shared-changes.ts';
 import type { DeviceOrder } from '../io/device-orders.ts';
 import type { SharedIoControl } from '../platform/io-control.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';

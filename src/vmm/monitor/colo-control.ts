@@ -77,6 +77,8 @@ export interface ColoStatus {
     /** P: what would be compared if this host died now and came back, beside what the survivor writes. */
     readonly markedBytes?: number;
   };
+  /** P: why where its guest writes is not written down: should its process end, all of its disks is compared. */
+  readonly changesLost?: string;
   /** S: a copy of its disks that is being made. */
   readonly backup?: ColoBackup;
   /** How long it would take now until the standby speaks: to notice the loss, then until consent is over, then to load. */

@@ -1,4 +1,4 @@
-import type { SharedChanges } from '../../block/replicated/activity-log.ts';
+import type { SharedChanges } from '../../block/replicated/shared-changes.ts';
 import { seedBytes } from '../../devices/rng/random-source.ts';
 import type { Fd } from '../../host/libc/descriptors.ts';
 

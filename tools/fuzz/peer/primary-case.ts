@@ -1,5 +1,6 @@
-import { ActivityControl } from '../../../src/block/replicated/activity-log.ts';
 import { DiskRingControl } from '../../../src/block/replicated/disk-ring.ts';
+import { ActivityControl } from '../../../src/block/replicated/shared-changes.ts';
+import { diskViews, historyDisk } from '../../../src/colo/disk/disk-view.ts';
 import { generationBytes } from '../../../src/colo/disk/history/history.ts';
 import type { Frame } from '../../../src/colo/protocol/frame.ts';
 import { FrameReader } from '../../../src/colo/protocol/frame-reader.ts';
@@ -131,6 +132,7 @@ class PrimaryRig {
         calls: new Calls<PrimaryMachineCalls, ColoCalls>(ours, {} as never),
         bell: this.#bell.fd,
         shape,
+        disks: diskViews(ground.devices).map(historyDisk),
         signs: new SignsOfLife(),
         rings: () => ground.rings(),
         dial: async () => {

@@ -1,8 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync, statSync, utimesSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { readPairStamp, writePairStamp } from '../../../block/pair-stamp.ts';
+import { isGivenUp, readPairStamp, stampOf, writePairStamp } from '../../../block/pair-stamp.ts';
 import {
   decodeRegionFile,
   encodeRegionFile,
@@ -19,6 +20,11 @@ export interface HistoryDisk {
   readonly path: string;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
+}
+
+/** Where the stamps of these disks are, if they have any. */
+export function stampsOf(disks: readonly HistoryDisk[]): string[] {
+  return disks.filter(({ readOnly }) => !readOnly).map(({ path }) => stampOf(path));
 }
 
 /** Why nothing is known of disks that were in no pair. */
@@ -59,11 +65,18 @@ export class HistoryStore {
   readonly #pair: string;
   readonly #record: string;
   readonly #log: string;
+  readonly #setTimes: typeof utimes;
   #timer: NodeJS.Timeout | undefined;
+  /** What is to be said next: until then only this process wrote to the disks. */
+  #touchAt: number | undefined;
+  /** One after the other, so that a disk that hangs takes one of the process's few threads for calls on files, and what came first is not
+   * done last. */
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(stateDirectory: string, pair: string) {
+  /** @param setTimes of a file */
+  constructor(stateDirectory: string, pair: string, setTimes: typeof utimes = utimes) {
     this.#pair = pair;
+    this.#setTimes = setTimes;
     this.#record = join(stateDirectory, 'disks.json');
     this.#log = join(stateDirectory, 'activity.log');
   }
@@ -100,20 +113,36 @@ export class HistoryStore {
   }
 
   /**
-   * A new log, in which all regions are marked, or none. Durable. What was known before is not any more.
-   *
-   * @param sizes of all disks
+   * These disks are a log's with that id from now on. Durable. What any other log says of them is believed no more, whether or not
+   * anything can be written in the state directory. Before anybody else hears of that log.
    */
-  async newLog(sizes: readonly number[], marked: boolean): Promise<Uint8Array> {
-    const id = new Uint8Array(randomBytes(logIdBytes));
-    const { count } = regionPlaces(sizes);
-    const bitmap = new Uint8Array(regionBitmapBytes(count)).fill(marked ? 0xff : 0);
-    await this.#after(() => replaceFile(this.#log, encodeRegionFile(id, bitmap, count)));
-    return id;
+  async stamp(disks: readonly HistoryDisk[], log: Uint8Array): Promise<void> {
+    const id = Buffer.from(log).toString('hex');
+    await Promise.all(
+      disks.map(async ({ path, readOnly }) => {
+        if (!readOnly && (await stat(path)).isFile()) await writePairStamp(path, this.#pair, id);
+      }),
+    );
+  }
+
+  /** These disks are no log's. Durable, as {@link stamp}. */
+  async unstamp(disks: readonly HistoryDisk[]): Promise<void> {
+    await Promise.all(stampsOf(disks).map(removeFile));
   }
 
   /**
-   * From now on these disks are of that generation, and changed where that log says. Durable.
+   * A new log, in which all regions are marked, or none. Durable.
+   *
+   * @param sizes of all disks
+   */
+  async newLog(id: Uint8Array, sizes: readonly number[], marked: boolean): Promise<void> {
+    const { count } = regionPlaces(sizes);
+    const bitmap = new Uint8Array(regionBitmapBytes(count)).fill(marked ? 0xff : 0);
+    await this.#after(() => replaceFile(this.#log, encodeRegionFile(id, bitmap, count)));
+  }
+
+  /**
+   * From now on these disks, which have that log's {@link stamp}, are of that generation, and changed where the log says. Durable.
    *
    * @param suspect where they may differ from the other side's besides, regions: nothing marks that in the log
    */
@@ -123,15 +152,15 @@ export class HistoryStore {
     disks: readonly HistoryDisk[],
     suspect: Uint8Array = new Uint8Array(0),
   ): Promise<void> {
-    const id = Buffer.from(log).toString('hex');
     await this.#after(async () => {
-      await Promise.all(disks.filter(isStamped).map(({ path }) => writePairStamp(path, this.#pair, id)));
       const saved: Saved = {
         pair: this.#pair,
         generation,
-        log: id,
+        log: Buffer.from(log).toString('hex'),
         suspect: Buffer.from(suspect).toString('base64'),
-        disks: disks.map(({ path, sizeBytes }) => ({ inode: statSync(path).ino, sizeBytes })),
+        disks: await Promise.all(
+          disks.map(async ({ path, sizeBytes }) => ({ inode: (await stat(path)).ino, sizeBytes })),
+        ),
       };
       const line = JSON.stringify(saved);
       await replaceFile(this.#record, `${line}\n${hashOf(line)}\n`);
@@ -141,6 +170,7 @@ export class HistoryStore {
   /** Nothing is known of the disks any more. Durable. What cannot be removed is not said to be true once more. */
   async forget(): Promise<void> {
     this.#stopTouching();
+    this.#touchAt = undefined;
     await this.#after(() => removeFile(this.#record));
   }
 
@@ -152,7 +182,7 @@ export class HistoryStore {
     this.#timer.unref();
   }
 
-  /** Nothing writes to the disks here any more. */
+  /** Nothing writes to the disks here any more: said before {@link settled}. */
   rest(): void {
     if (this.#timer === undefined) return;
     this.#stopTouching();
@@ -176,12 +206,15 @@ export class HistoryStore {
   }
 
   #touch(): void {
-    const now = Date.now() / 1000;
-    try {
-      utimesSync(this.#record, now, now);
-    } catch {
-      // Then it is doubted.
-    }
+    const isWaiting = this.#touchAt !== undefined;
+    this.#touchAt = Date.now() / 1000;
+    if (isWaiting) return;
+    void this.#after(async () => {
+      const at = this.#touchAt;
+      this.#touchAt = undefined;
+      // What cannot be said is doubted.
+      if (at !== undefined) await this.#setTimes(this.#record, at, at).catch(() => {});
+    });
   }
 }
 
@@ -191,13 +224,11 @@ function doubtOf(disk: HistoryDisk, saved: Saved['disks'][number], log: string, 
   if (stat.ino !== saved.inode || sizeBytes !== saved.sizeBytes) return `${path} is another disk`;
   if (disk.readOnly) return undefined;
   if (!stat.isFile()) return `nobody knows who has written to ${path}, which is a device`;
-  if (readPairStamp(path)?.log !== log) return `${path} was used for something else`;
+  const stamp = readPairStamp(path);
+  if (isGivenUp(stamp)) return `what changed on ${path} could not be written down`;
+  if (stamp?.log !== log) return `${path} was used for something else`;
   if (stat.mtimeMs > touchedAt + slackMs) return `${path} was written by somebody else`;
   return undefined;
-}
-
-function isStamped({ path, readOnly }: HistoryDisk): boolean {
-  return !readOnly && statSync(path).isFile();
 }
 
 function hashOf(line: string): string {

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { ActivityControl, type SharedChanges } from '../../../block/replicated/activity-log.ts';
 import { blockBits } from '../../../block/replicated/changed-blocks.ts';
-import { regionBytes } from '../../../block/replicated/region-file.ts';
-import { errnoName } from '../../../host/errno.ts';
+import { logIdBytes, regionBytes } from '../../../block/replicated/region-file.ts';
+import { ActivityControl, type SharedChanges } from '../../../block/replicated/shared-changes.ts';
+import { EIO, ETIMEDOUT, errnoName } from '../../../host/errno.ts';
+import { inTime, Patience } from '../../../vmm/thread/patience.ts';
 import type { Difference } from './difference.ts';
 import { type Generation, generationBytes, type History, type Suspicion } from './history.ts';
-import type { HistoryDisk, HistoryStore } from './history-store.ts';
+import { type HistoryDisk, type HistoryStore, stampsOf } from './history-store.ts';
 import { ResyncState } from './resync-state.ts';
 
 /** What a primary begins with: of the standby that its process was, or of an earlier process. */
@@ -16,50 +17,101 @@ export interface InheritedChanges {
   readonly regions?: Uint8Array;
 }
 
-/** For a machine whose disks have these sizes, and a log that is in that file. */
-export function newSharedChanges(path: string, id: Uint8Array, sizes: readonly number[]): SharedChanges {
-  return { path, id, sizes, control: ActivityControl.storage(), blocks: blockBits(sizes) };
+/** A pairing waits so long for the state directory, and then goes on without. */
+const folderPatienceMs = 3000;
+
+/** For a machine that has these disks, and a log that is in that file. */
+export function newSharedChanges(path: string, id: Uint8Array, disks: readonly HistoryDisk[]): SharedChanges {
+  const sizes = disks.map(({ sizeBytes }) => sizeBytes);
+  return { path, id, sizes, stamps: stampsOf(disks), control: ActivityControl.storage(), blocks: blockBits(sizes) };
 }
 
 /**
  * What P knows of its disks and how those of a standby may differ from them, from the first pairing on until its process ends: one
- * pairing after the other.
+ * pairing after the other. What of that outlives the process is in the log and the record; where these cannot be written they are given
+ * up, until a pairing begins that can write them, and the guest and its protection go on.
  */
 export class PrimaryChanges {
-  readonly shared: SharedChanges;
   readonly #state: ResyncState;
   readonly #store: HistoryStore;
-  readonly #control: ActivityControl;
   readonly #blocks: Int32Array<SharedArrayBuffer>;
-  #disks: readonly HistoryDisk[] = [];
+  readonly #disks: readonly HistoryDisk[];
+  #shared: SharedChanges;
+  #control: ActivityControl;
+  /** Why no log is kept, where that was found out on this thread. */
+  #problem: string | undefined;
+  #isForgotten = false;
 
-  private constructor(store: HistoryStore, shared: SharedChanges, generations: readonly Generation[]) {
+  private constructor(
+    store: HistoryStore,
+    disks: readonly HistoryDisk[],
+    shared: SharedChanges,
+    generations: readonly Generation[],
+  ) {
     this.#store = store;
-    this.shared = shared;
+    this.#disks = disks;
+    this.#shared = shared;
     this.#state = new ResyncState(shared.sizes, generations);
     this.#control = new ActivityControl(shared.control);
     this.#blocks = new Int32Array(shared.blocks);
+  }
+
+  get shared(): SharedChanges {
+    return this.#shared;
   }
 
   get difference(): Difference {
     return this.#state.difference;
   }
 
-  /** Of a machine whose disks nobody has watched until now. @throws Error if the log cannot be written */
-  static async begin(store: HistoryStore, sizes: readonly number[]): Promise<PrimaryChanges> {
-    await store.forget();
-    const id = await store.newLog(sizes, true);
-    const changes = new PrimaryChanges(store, newSharedChanges(store.logPath, id, sizes), []);
+  /** Of a machine whose disks nobody has watched until now. @throws Error if its disks' stamps cannot be written */
+  static async begin(store: HistoryStore, disks: readonly HistoryDisk[]): Promise<PrimaryChanges> {
+    const { shared, problem } = await newLog(store, disks);
+    const changes = new PrimaryChanges(store, disks, shared, []);
+    changes.#problem = problem;
     changes.difference.addAll();
     return changes;
   }
 
   /** Of a machine that has taken over, or is run anew. */
-  static inherited(store: HistoryStore, { shared, generation, regions }: InheritedChanges): PrimaryChanges {
-    store.watch();
-    const changes = new PrimaryChanges(store, shared, [generation]);
+  static inherited(
+    store: HistoryStore,
+    disks: readonly HistoryDisk[],
+    { shared, generation, regions }: InheritedChanges,
+  ): PrimaryChanges {
+    const changes = new PrimaryChanges(store, disks, shared, [generation]);
+    if (changes.lost === undefined) store.watch();
     if (regions !== undefined) changes.#state.goOn(regions);
     return changes;
+  }
+
+  /** Why no log is kept any more; undefined: it is. What is on disk is believed by nobody then. */
+  get lost(): string | undefined {
+    const { lost } = this.#control;
+    return lost === undefined ? undefined : (this.#problem ?? reasonOf(lost));
+  }
+
+  /** As {@link lost}, to be asked now and then: what need not be said any more of the disks is not. */
+  look(): string | undefined {
+    const { lost } = this;
+    if (lost !== undefined && !this.#isForgotten) {
+      this.#isForgotten = true;
+      // Nobody believes it in any case.
+      void this.#store.forget().catch(() => {});
+    }
+    return lost;
+  }
+
+  /** Before a pairing, while nothing is forwarded: where no log is kept, another one begins, if it can be written by now. */
+  async keepAgain(): Promise<void> {
+    if (this.look() === undefined) return;
+    const begun = await newLog(this.#store, this.#disks).catch(() => undefined);
+    if (begun === undefined || begun.problem !== undefined) return;
+    // All is marked in it. What changed meanwhile is in the blocks.
+    this.#shared = { ...begun.shared, blocks: this.#shared.blocks };
+    this.#control = new ActivityControl(this.#shared.control);
+    this.#problem = undefined;
+    this.#isForgotten = false;
   }
 
   /** A pairing begins; the io thread counts epochs anew when it hears of it. */
@@ -85,7 +137,7 @@ export class PrimaryChanges {
 
   /** It has. @throws Error if a disk cannot be flushed */
   get isFlushed(): boolean {
-    if (this.shared.sizes.length === 0) return true;
+    if (this.#shared.sizes.length === 0) return true;
     const result = this.#control.flushed;
     if (result !== undefined && result < 0) throw new Error(`a disk cannot be flushed: ${errnoName(-result)}`);
     return result !== undefined;
@@ -95,17 +147,30 @@ export class PrimaryChanges {
    * What differs counts from a new generation too. Before this the disks have been made durable: else a loss of power could undo what
    * was there before, and nobody marks that.
    *
-   * On return it is on the disk, and S may hear of it.
-   *
-   * @throws Error if it cannot be written
+   * On return it is on the disk, or no log is about to be kept any more: once it {@link isKept}, S may hear of it.
    */
-  async renew(disks: readonly HistoryDisk[]): Promise<Generation> {
+  async renew(): Promise<Generation> {
     const generation = randomBytes(generationBytes).toString('hex');
-    await this.#store.write(generation, this.shared.id, disks, this.#state.suspect);
-    this.#disks = disks;
-    this.#store.watch();
+    if (this.#control.lost === undefined) {
+      const problem = await problemOf(this.#store.write(generation, this.#shared.id, this.#disks, this.#state.suspect));
+      if (problem === undefined) this.#store.watch();
+      else {
+        this.#problem = problem;
+        this.#control.askToGiveUp();
+      }
+    }
     this.#state.renew(generation);
     return generation;
+  }
+
+  /** What is on disk is what {@link renew} has begun, or believed by nobody. @throws Error if it can be neither */
+  get isKept(): boolean {
+    if (this.#problem === undefined || this.#control.lost !== undefined) return true;
+    const { keptAgainst } = this.#control;
+    if (keptAgainst !== undefined) {
+      throw new Error(`${this.#problem}; nor can it be said beside the disks: ${errnoName(keptAgainst)}`);
+    }
+    return false;
   }
 
   /** S has it on its disk: what is settled from now on is so for that generation alone. */
@@ -122,9 +187,9 @@ export class PrimaryChanges {
   /** S has made durable all that it was sent once its disks were equal: it differs nowhere because of what it did itself. */
   async settled(): Promise<void> {
     const generation = this.#state.settled();
-    if (generation === undefined) return;
+    if (generation === undefined || this.#control.lost !== undefined) return;
     // If that cannot be written, more is compared than has to be.
-    await this.#store.write(generation, this.shared.id, this.#disks).catch(() => {});
+    await this.#store.write(generation, this.#shared.id, this.#disks).catch(() => {});
   }
 
   /** There are marks of epochs before the one that is open, of which it is not known whether S has them durable. */
@@ -143,4 +208,35 @@ export class PrimaryChanges {
     this.#control.sweep();
     return true;
   }
+}
+
+/**
+ * A new log, in which all is marked; nothing that was known before is believed any more. If it cannot be written it is given up already.
+ *
+ * @throws Error if that cannot be said beside the disks
+ */
+async function newLog(
+  store: HistoryStore,
+  disks: readonly HistoryDisk[],
+): Promise<{ readonly shared: SharedChanges; readonly problem: string | undefined }> {
+  const shared = newSharedChanges(store.logPath, new Uint8Array(randomBytes(logIdBytes)), disks);
+  const refusal = await problemOf(store.stamp(disks, shared.id));
+  if (refusal !== undefined) throw new Error(`nothing can be written beside the disks: ${refusal}`);
+  const problem = await problemOf(store.forget().then(() => store.newLog(shared.id, shared.sizes, true)));
+  if (problem !== undefined) new ActivityControl(shared.control).lost = EIO;
+  return { shared, problem };
+}
+
+/** Why that failed, or is not done in time. */
+async function problemOf(written: Promise<void>): Promise<string | undefined> {
+  try {
+    const done = await inTime(written, new Patience(folderPatienceMs));
+    return done === undefined ? 'nothing is written in time there' : undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function reasonOf(errno: number): string {
+  return errno === ETIMEDOUT ? 'nothing is written in time there' : `nothing can be written there: ${errnoName(errno)}`;
 }

@@ -1,5 +1,5 @@
 import { removePairStamp } from '../../../block/pair-stamp.ts';
-import type { SharedChanges } from '../../../block/replicated/activity-log.ts';
+import type { SharedChanges } from '../../../block/replicated/shared-changes.ts';
 import type { DeviceOrder } from '../../../vmm/io/device-orders.ts';
 import { diskViews, historyDisk } from '../disk-view.ts';
 import { HistoryStore } from './history-store.ts';
@@ -21,11 +21,7 @@ export function continueHistory(
   const history = store.read(disks);
   if (typeof history !== 'string') {
     const { generation, regions, log } = history;
-    const shared = newSharedChanges(
-      store.logPath,
-      log,
-      disks.map(({ sizeBytes }) => sizeBytes),
-    );
+    const shared = newSharedChanges(store.logPath, log, disks);
     try {
       keep(shared);
       return { shared, generation, regions };

@@ -9,7 +9,7 @@ import type { Effect, Notice, PrimaryEvent } from '../../core/events.ts';
 import { whyTurnedAway } from '../../core/primary/callers.ts';
 import { Primary } from '../../core/primary/primary.ts';
 import type { Suspicion } from '../../disk/history/history.ts';
-import { HistoryStore } from '../../disk/history/history-store.ts';
+import { type HistoryDisk, HistoryStore } from '../../disk/history/history-store.ts';
 import { type InheritedChanges, PrimaryChanges } from '../../disk/history/primary-changes.ts';
 import { dial } from '../../link/dial.ts';
 import type { PeerLink } from '../../link/peer-link.ts';
@@ -33,6 +33,9 @@ import { guestStatus, headlines, howToProtect, mebibytes, placeAndMode, unsafeFl
 import { newRings, ProtectedGuest } from './protected-guest.ts';
 import { StandbyContact } from './standby-contact.ts';
 
+/** How often it looks whether a log is kept of what the guest writes. */
+const lookoutMs = 1000;
+
 /** The primary's side of a pair, on the colo thread. */
 export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #config: PrimaryConfig;
@@ -44,10 +47,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #rings: typeof newRings;
   readonly #record: PacketRecord | undefined;
   readonly #boot: BootDescriptors | undefined;
-  readonly #diskSizes: readonly number[];
+  readonly #disks: readonly HistoryDisk[];
   readonly #store: HistoryStore;
   /** Where a standby's disks may differ from these, since somebody knows. */
   #changes: PrimaryChanges | undefined;
+  /** Why that is known to this process alone, as it was told last. */
+  #changesLost: string | undefined;
+  readonly #lookout: NodeJS.Timeout;
   #attached: ProtectedGuest | undefined;
   #captured: Captured | undefined;
   #lastPeer: string | undefined;
@@ -66,6 +72,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       calls,
       bell,
       shape,
+      disks,
       signs,
       dial: open = dial,
       engines,
@@ -79,6 +86,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       /** Button of the doorbell that {@link PrimaryHost.rang} is called for. */
       readonly bell: Fd;
       readonly shape: MachineShape;
+      /** The machine's, as their history knows them. */
+      readonly disks: readonly HistoryDisk[];
       readonly signs: SignsOfLife;
       readonly dial?: typeof dial;
       /** How calls on the disks' files are made; default on other threads. */
@@ -103,7 +112,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     });
     this.#primary = primary as unknown as Primary;
     this.#config = config;
-    this.#diskSizes = shape.disks.map(({ sizeBytes }) => sizeBytes);
+    this.#disks = disks;
     this.#store = new HistoryStore(config.stateDirectory, config.pair);
     this.#calls = calls;
     this.#bell = bell;
@@ -128,7 +137,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#isSurvivor = heritage !== undefined;
     if (heritage !== undefined) this.inherit(heritage);
     const inherited = heritage?.changes ?? changes;
-    if (inherited !== undefined) this.#changes = PrimaryChanges.inherited(this.#store, inherited);
+    if (inherited !== undefined) this.#changes = PrimaryChanges.inherited(this.#store, disks, inherited);
+    this.#lookout = setInterval(() => this.#lookAtChanges(), lookoutMs).unref();
   }
 
   /** Begins to protect the guest. */
@@ -157,6 +167,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   override async close(): Promise<void> {
     this.#contact.close();
+    clearInterval(this.#lookout);
     this.#attached?.pages.close();
     // Nothing that is held leaves once the connections are closed (spec B.6).
     this.#attached?.packets.permit(noCheckpoint, Number.NEGATIVE_INFINITY);
@@ -187,6 +198,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
           }),
       ...(this.#isSurvivor && primary.phase === 'unprotected' ? { survivor: true } : {}),
       ...(attached === undefined ? {} : guestStatus(attached, this.#changes)),
+      ...(this.#changesLost === undefined ? {} : { changesLost: this.#changesLost }),
     };
   }
 
@@ -399,7 +411,9 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   /** @param link of the pairing that this is for: the next one, on another link, has nothing to do with it */
   async #attach(link: PeerLink | undefined): Promise<void> {
-    this.#changes ??= await PrimaryChanges.begin(this.#store, this.#diskSizes);
+    this.#changes ??= await PrimaryChanges.begin(this.#store, this.#disks);
+    await this.#changes.keepAgain();
+    this.#lookAtChanges();
     const { settings, flows = [] } = this.#config;
     this.#attached = await ProtectedGuest.attach({
       calls: this.#calls,
@@ -423,8 +437,24 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#divergences = new RecentDivergences();
   }
 
+  /** A state directory that cannot be written is nothing that the guest would hear of, so an operator does. */
+  #lookAtChanges(): void {
+    const lost = this.#changes?.look();
+    if (lost === this.#changesLost) return;
+    this.#changesLost = lost;
+    const { stateDirectory } = this.#config;
+    if (lost === undefined) {
+      this.log.add('disk', `where the guest writes is written down again in ${stateDirectory}`);
+      return;
+    }
+    this.log.add(
+      'disk',
+      `where the guest writes is not written down in ${stateDirectory} any more: ${lost}; should this process end, all of its disks is compared`,
+    );
+  }
+
   #found(suspicion: Suspicion, bytes: number): void {
-    const all = this.#diskSizes.reduce((sum, size) => sum + size, 0);
+    const all = this.#disks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const text =
       suspicion.kind === 'all'
         ? `${mebibytes(all)} are compared: ${suspicion.why}`

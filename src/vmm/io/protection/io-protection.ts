@@ -1,6 +1,7 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
-import { ActivityLog, type SharedChanges } from '../../../block/replicated/activity-log.ts';
+import { ActivityLog } from '../../../block/replicated/activity-log.ts';
 import { DiskForwarding } from '../../../block/replicated/disk-forwarding.ts';
+import type { SharedChanges } from '../../../block/replicated/shared-changes.ts';
 import type { Closable } from '../../../host/ownership.ts';
 import { DoorbellButton } from '../../../host/threads/doorbell.ts';
 import { newPacketControl } from '../../platform/packet-rings.ts';
@@ -62,12 +63,16 @@ export class IoProtection implements Closable {
    * From now on it is kept which regions of disks change, protected or not; the thread is parked, and no change is in flight of which
    * another log was to know. What a replica's guest wrote counts as changed.
    *
-   * @param turn waits a while for calls on the log's file; false: it has taken too long
-   * @throws DiskError if there is no such activity log, or it cannot be written
+   * @param turnUntil as of {@link DiskForwarding.markApart}
+   * @throws DiskError if there is no such activity log, or it can be neither written nor given up
    */
-  keepChanges(changes: SharedChanges, engines: () => EngineChooser, turn: () => boolean): void {
+  keepChanges(
+    changes: SharedChanges,
+    engines: () => EngineChooser,
+    turnUntil: (isDone: () => boolean) => boolean,
+  ): void {
     this.#keepLog(changes, engines);
-    this.disks.markApart(turn);
+    this.disks.markApart(turnUntil);
   }
 
   #keepLog(changes: SharedChanges, engines: () => EngineChooser): void {

@@ -3,6 +3,7 @@ import { test } from 'tap';
 import { regionBytes } from '../../../../src/block/replicated/region-file.ts';
 import { markWarning } from '../../../../src/block/standby-mark.ts';
 import { noCheckpoint } from '../../../../src/colo/protocol/numbers.ts';
+import { EIO } from '../../../../src/host/errno.ts';
 import { randomNumbers } from '../../../support/random.ts';
 import { DiskPair, generation } from './disk-pair.ts';
 
@@ -214,6 +215,22 @@ test('of a host that comes back only what may differ is compared or sent', async
   );
   t.match(pair.renewed, /^[0-9a-f]{32}$/);
   t.not(pair.renewed, generation);
+});
+
+test('a log that is given up amid a copy keeps neither the guest nor the copy waiting', async (t) => {
+  const content = numbered(2 * regionBytes, 3);
+  const pair = new DiskPair(t, [{ primary: content, standby: Buffer.alloc(content.length) }], randomNumbers(6));
+  pair.primary.synchronise();
+  for (let count = 0; pair.found.length === 0 && count < 100_000; count++) await pair.step(count);
+  pair.write(0, regionBytes, numbered(4096, 9));
+  pair.forwarding.log?.giveUp(EIO);
+  t.ok(pair.changes.lost !== undefined);
+  pair.write(0, 8192, numbered(4096, 10));
+  await pair.settle();
+  t.ok(pair.has('disks-in-step'));
+  t.ok(pair.requests.every(({ result }) => result === 0));
+  const { primary, standby } = pair.content(0);
+  t.ok(primary.equals(standby));
 });
 
 test('a copy that was cut off goes on where it was', async (t) => {

@@ -4,7 +4,7 @@ import { openDiskFile } from '../../../../src/block/disk-file.ts';
 import { Overlay } from '../../../../src/block/overlay.ts';
 import { openOverlay } from '../../../../src/block/overlay-file.ts';
 import { RawFile } from '../../../../src/block/raw-file.ts';
-import { ActivityLog, type SharedChanges } from '../../../../src/block/replicated/activity-log.ts';
+import { ActivityLog } from '../../../../src/block/replicated/activity-log.ts';
 import { DiskForwarding } from '../../../../src/block/replicated/disk-forwarding.ts';
 import type { ForwardedDisk } from '../../../../src/block/replicated/forwarded-disk.ts';
 import {
@@ -13,13 +13,14 @@ import {
   regionBitmapBytes,
   regionPlaces,
 } from '../../../../src/block/replicated/region-file.ts';
+import type { SharedChanges } from '../../../../src/block/replicated/shared-changes.ts';
 import { DiskWindow } from '../../../../src/colo/core/epochs/disk-window.ts';
 import { EpochOrder } from '../../../../src/colo/core/epochs/epoch-order.ts';
 import type { PrimaryEvent, SecondaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
-import type { DiskView } from '../../../../src/colo/disk/disk-view.ts';
+import { type DiskView, historyDisk } from '../../../../src/colo/disk/disk-view.ts';
 import type { History, Suspicion } from '../../../../src/colo/disk/history/history.ts';
-import { HistoryStore } from '../../../../src/colo/disk/history/history-store.ts';
+import { type HistoryDisk, HistoryStore } from '../../../../src/colo/disk/history/history-store.ts';
 import { newSharedChanges, PrimaryChanges } from '../../../../src/colo/disk/history/primary-changes.ts';
 import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
 import { newSharedDisks } from '../../../../src/colo/disk/shared-disks.ts';
@@ -99,9 +100,9 @@ export class DiskPair {
     for (const [index, disk] of disks.entries()) this.#addDisk(index, disk, io);
     const shared = newSharedDisks(logBytes);
     const store = new QuickStore(this.rig.folder, 'web');
-    const sizes = disks.map(({ primary }) => primary.length);
-    const changes = loggedChanges(store.logPath, sizes);
-    this.changes = PrimaryChanges.inherited(store, { shared: changes, generation });
+    const known = this.#paths.map(({ views }) => historyDisk(views.primary));
+    const changes = loggedChanges(store.logPath, known);
+    this.changes = PrimaryChanges.inherited(store, known, { shared: changes, generation });
     this.forwarding.keepLog(
       new ActivityLog(changes, this.forwarding.ownDisks, { engineFor: () => io }, this.forwarding),
     );
@@ -342,11 +343,11 @@ export class DiskPair {
 }
 
 /** With a log in which nothing is marked. */
-export function loggedChanges(path: string, sizes: readonly number[]): SharedChanges {
+export function loggedChanges(path: string, disks: readonly HistoryDisk[]): SharedChanges {
   const id = new Uint8Array(logIdBytes);
-  const { count } = regionPlaces(sizes);
+  const { count } = regionPlaces(disks.map(({ sizeBytes }) => sizeBytes));
   writeFileSync(path, encodeRegionFile(id, new Uint8Array(regionBitmapBytes(count)), count));
-  return newSharedChanges(path, id, sizes);
+  return newSharedChanges(path, id, disks);
 }
 
 /** Takes no time, so that a test says when things happen. */

@@ -1,13 +1,14 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import { type Test, test } from 'tap';
 import { openDiskFile } from '../../../../src/block/disk-file.ts';
-import { ActivityControl } from '../../../../src/block/replicated/activity-log.ts';
 import { DiskForwarding } from '../../../../src/block/replicated/disk-forwarding.ts';
 import { loggedBytes } from '../../../../src/block/replicated/disk-ring.ts';
 import type { ForwardedDisk } from '../../../../src/block/replicated/forwarded-disk.ts';
+import { ActivityControl } from '../../../../src/block/replicated/shared-changes.ts';
 import { DiskWindow } from '../../../../src/colo/core/epochs/disk-window.ts';
 import type { PrimaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
+import { historyDisk } from '../../../../src/colo/disk/disk-view.ts';
 import { HistoryStore } from '../../../../src/colo/disk/history/history-store.ts';
 import { PrimaryChanges } from '../../../../src/colo/disk/history/primary-changes.ts';
 import { PrimaryDisks } from '../../../../src/colo/disk/primary-disks.ts';
@@ -52,8 +53,9 @@ class Rig extends DiskRig {
     const shared = newSharedDisks(logBytes);
     const store = new HistoryStore(this.folder, 'web');
     this.owner.defer(() => store.rest());
-    const changes = loggedChanges(store.logPath, [diskBytes]);
-    this.changes = PrimaryChanges.inherited(store, { shared: changes, generation });
+    const disks = [historyDisk({ id: 'root', file })];
+    const changes = loggedChanges(store.logPath, disks);
+    this.changes = PrimaryChanges.inherited(store, disks, { shared: changes, generation });
     this.window = new DiskWindow(logBytes, specification);
     this.primary = new PrimaryDisks({
       shared,

@@ -40,6 +40,7 @@ async function protectedPrimary(t: Test) {
       calls: machine.calls,
       bell: bell.button,
       shape,
+      disks: [],
       signs: new SignsOfLife(),
       dial: async (): Promise<PeerLink> => peer.link,
     },

@@ -43,6 +43,7 @@ export async function primary(
       calls: machine.calls,
       bell: bell.button,
       shape,
+      disks: [],
       signs: new SignsOfLife(),
       heritage: more.heritage,
       dial: more.dial ?? dial,

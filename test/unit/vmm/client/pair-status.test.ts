@@ -167,6 +167,11 @@ for (const [what, status, line] of [
     "but            the standby's disk is slower than the guest writes: of the last seconds its writes waited 63 %, for a disk that takes 8 MiB/s there: give the standby a faster one, or have the guest write less",
   ],
   [
+    'a state directory that takes nothing',
+    { ...protectedStatus, changesLost: 'nothing can be written there: EIO' },
+    'but            where the guest writes is not written down (--state: nothing can be written there: EIO): if this process ends, the next pairing compares all of its disks; a pairing begins that anew',
+  ],
+  [
     'a link that anybody can read',
     { ...protectedStatus, link: { peer: '10.0.0.2', security: 'plaintext' } },
     'but            nothing is encrypted (--insecure): whoever reaches the port is believed',

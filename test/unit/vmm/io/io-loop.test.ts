@@ -18,6 +18,7 @@ class Rig implements DrivenDevices {
   idle = true;
   isQuiet = true;
   hasMore = false;
+  waitMs: number | undefined;
   readonly #script: (call: string, rig: Rig) => void;
 
   constructor(t: { teardown(clean: () => unknown): unknown }, script: (call: string, rig: Rig) => void) {
@@ -95,6 +96,15 @@ test('looks what drivers want, then waits, then lets devices go on, turn by turn
   });
   rig.run();
   t.strictSame(rig.calls, [...begun, 'settle', 'woken', 'takeTurns', 'settle', 'woken', 'takeTurns', 'pause']);
+});
+
+test('waits no longer than until somebody has waited long enough', { timeout: 10_000 }, async (t) => {
+  const rig = new Rig(t, (call, rig) => {
+    if (call === 'takeTurns') rig.control.request = request.end;
+  });
+  rig.waitMs = 5;
+  rig.run();
+  t.strictSame(rig.calls, [...begun, 'settle', 'takeTurns', 'pause']);
 });
 
 test('stands still while there is nothing to do', { timeout: 10_000 }, async (t) => {

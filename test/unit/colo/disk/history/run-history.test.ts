@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { openDiskFile } from '../../../../../src/block/disk-file.ts';
-import type { SharedChanges } from '../../../../../src/block/replicated/activity-log.ts';
+import { logIdBytes } from '../../../../../src/block/replicated/region-file.ts';
+import type { SharedChanges } from '../../../../../src/block/replicated/shared-changes.ts';
 import { HistoryStore } from '../../../../../src/colo/disk/history/history-store.ts';
 import { continueHistory } from '../../../../../src/colo/disk/history/run-history.ts';
 import type { DeviceOrder } from '../../../../../src/vmm/io/device-orders.ts';
@@ -19,8 +20,11 @@ async function rig(t: Test) {
   t.teardown(() => closeSync(file.fd));
   const devices = [{ device: { kind: 'disk', id: 'root', file } }] as unknown as DeviceOrder[];
   const store = new HistoryStore(folder, 'web');
-  const log = await store.newLog([4096], true);
-  await store.write(generation, log, [{ path, sizeBytes: 4096, readOnly: false }]);
+  const log = new Uint8Array(logIdBytes).fill(7);
+  const disks = [{ path, sizeBytes: 4096, readOnly: false }];
+  await store.stamp(disks, log);
+  await store.newLog(log, [4096], true);
+  await store.write(generation, log, disks);
   const kept: SharedChanges[] = [];
   const begin = (keep = (changes: SharedChanges): void => void kept.push(changes)) =>
     continueHistory({ stateDirectory: folder, pair: 'web' }, devices, keep);
@@ -31,7 +35,7 @@ test('what was known goes on: the same log, and all that it has marked', async (
   const { folder, path, log, kept, begin } = await rig(t);
   const changes = begin();
   t.match(changes, { generation, regions: Uint8Array.of(0xff) });
-  t.match(kept, [{ path: join(folder, 'activity.log'), id: log, sizes: [4096] }]);
+  t.match(kept, [{ path: join(folder, 'activity.log'), id: log, sizes: [4096], stamps: [`${path}.pair`] }]);
   t.equal(changes?.shared, kept[0]);
   t.ok(existsSync(`${path}.pair`), "its disk is the pair's still");
 });

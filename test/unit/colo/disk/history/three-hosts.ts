@@ -22,6 +22,7 @@ import { type DiskRange, SyncPlan } from '../../../../../src/colo/disk/sync-plan
 const blockBytes = 4096;
 const regions = 5;
 const sizes = [regions * regionBytes - 3 * blockBytes];
+const disks = sizes.map((sizeBytes) => ({ path: 'disk', sizeBytes, readOnly: false }));
 /** Where the guest writes: in each region a few blocks, next to each other and far from each other. */
 export const places = Array.from({ length: regions }, (_, region) =>
   [0, 1, 700].map((at) => region * 1024 + at),
@@ -44,6 +45,11 @@ export const mutants = [
   'a machine that is run anew forgets what it had marked',
   'a machine that is run anew forgets what its last standby had marked',
   'what the last standby had marked is forgotten before it is settled',
+  'a log that is given up is believed later',
+  'a write does not wait until nobody believes a log that is given up',
+  'a new log marks only what the one that was given up had marked',
+  'a new log has the id of the one that was given up',
+  'a generation goes out though it could not be written down',
 ] as const;
 export type Mutant = (typeof mutants)[number];
 
@@ -60,6 +66,10 @@ class HostDisk {
     cache: new Uint8Array(0),
     durable: new Uint8Array(0),
   };
+  /** Beside the disk, not in the state directory: which log knows of it. */
+  stamp: { cache: string; durable: string } = { cache: '', durable: '' };
+  /** The state directory takes nothing: it says what it said before. */
+  isBroken = false;
 
   constructor(name: string, seed: number) {
     this.name = name;
@@ -71,6 +81,12 @@ class HostDisk {
     for (const [place, value] of this.cache) this.durable.set(place, value);
   }
 
+  /** Durable, as its file is. */
+  stampAs(id: Uint8Array): void {
+    const name = Buffer.from(id).toString('hex');
+    this.stamp = { cache: name, durable: name };
+  }
+
   newLog(id: Uint8Array, bitmap: Uint8Array): void {
     const file = encodeRegionFile(id, bitmap, regions);
     this.log = { id, cache: file, durable: file.slice() };
@@ -79,6 +95,9 @@ class HostDisk {
   loses(random: (limit: number) => number): void {
     for (const [place, value] of this.durable) if (random(2) === 0) this.cache.set(place, value);
     this.flush();
+    const { stamp } = this;
+    if (random(2) === 0) stamp.cache = stamp.durable;
+    else stamp.durable = stamp.cache;
     // A sector that was not flushed is there or not; now and then it is torn.
     const { cache, durable } = this.log;
     if (random(2) === 0) cache.set(durable);
@@ -88,11 +107,18 @@ class HostDisk {
   }
 
   get history(): History | undefined {
-    const { record, log } = this;
-    if (record === undefined) return undefined;
+    const { record, log, stamp } = this;
+    if (record === undefined || stamp.cache !== Buffer.from(record.id).toString('hex')) return undefined;
     const bitmap = decodeRegionFile(log.cache, record.id, regions);
     return bitmap && { generation: record.generation, regions: union(bitmap, record.suspect) };
   }
+}
+
+interface Change {
+  readonly place: number;
+  readonly value: number;
+  /** The log that knows of it. */
+  readonly hot: HotRegions | undefined;
 }
 
 interface Write {
@@ -105,15 +131,16 @@ type Sent = Write | { readonly end: number } | { readonly sync: number };
 /** The side whose guest runs. */
 interface Running {
   readonly host: HostDisk;
-  readonly hot: HotRegions;
+  hot: HotRegions;
   readonly difference: Difference;
   readonly shared: Int32Array<SharedArrayBuffer>;
   generations: string[];
   /** Changes that wait for marks; and those in the ring, of which the disk's own write is not done. */
-  waiting: { place: number; value: number }[];
-  writing: { place: number; value: number }[];
+  waiting: Change[];
+  writing: Change[];
   marking: 'no' | 'written';
   sweeping: boolean;
+  log: 'kept' | 'to be given up' | 'being given up' | 'given up';
 }
 
 /** The side that stands by. */
@@ -148,7 +175,17 @@ export class ThreeHosts {
   readonly hosts: readonly HostDisk[];
   /** What went wrong. */
   wrong: string | undefined;
-  readonly counts = { anew: 0, protected: 0, known: 0, all: 0, takeovers: 0, cuts: 0, sent: 0 };
+  readonly counts = {
+    givenUp: 0,
+    begunAgain: 0,
+    anew: 0,
+    protected: 0,
+    known: 0,
+    all: 0,
+    takeovers: 0,
+    cuts: 0,
+    sent: 0,
+  };
   readonly #random: (limit: number) => number;
   readonly #mutant: Mutant | undefined;
   #running: Running;
@@ -178,11 +215,15 @@ export class ThreeHosts {
     } else if (what === 91) {
       if (random(6) === 0) this.#killStandby();
     } else if (what === 92 && random(60) === 0) this.#replace();
-    else this.#join();
+    else if (what === 93) {
+      const host = random(3) > 0 ? this.#running.host : (this.hosts[random(3)] as HostDisk);
+      if (random(host.isBroken ? 2 : 5) === 0) host.isBroken = !host.isBroken;
+    } else this.#join();
   }
 
   /** Until both disks are equal: nothing else happens any more. */
   finish(): void {
+    for (const host of this.hosts) host.isBroken = false;
     this.#join();
     for (let count = 0; count < 20_000 && this.wrong === undefined; count++) {
       this.#io();
@@ -209,12 +250,7 @@ export class ThreeHosts {
 
   /** A guest that starts where nobody has watched. */
   #start(host: HostDisk): Running {
-    host.record = undefined;
-    host.newLog(
-      this.#id(),
-      none.map(() => 0xff),
-    );
-    return this.#run(host, [], true);
+    return this.#beginLog(this.#run(host, [], true));
   }
 
   /** `run`, on disks of which something may be known. */
@@ -229,12 +265,27 @@ export class ThreeHosts {
     return running;
   }
 
+  /** The disks are another log's, whatever becomes of that; what can be written of it is. */
+  #beginLog(running: Running): Running {
+    const { host, hot } = running;
+    const id = this.#is('a new log has the id of the one that was given up') ? host.log.id : this.#id();
+    host.stampAs(id);
+    running.log = 'given up';
+    if (host.isBroken) return running;
+    const few = this.#is('a new log marks only what the one that was given up had marked');
+    const bitmap = few && running.generations.length > 0 ? hot.bitmap : none.map(() => 0xff);
+    host.record = undefined;
+    host.newLog(id, bitmap);
+    running.hot = new HotRegions(sizes, bitmap);
+    running.log = 'kept';
+    return running;
+  }
+
   #run(host: HostDisk, generations: string[], all: boolean): Running {
-    const bitmap = decodeRegionFile(host.log.cache, host.log.id, regions);
-    if (bitmap === undefined) throw new Error('a log that was just made');
+    const bitmap = decodeRegionFile(host.log.cache, host.log.id, regions) ?? none;
     const difference = new Difference(sizes);
     if (all) difference.addAll();
-    const { blocks } = newSharedChanges('', host.log.id, sizes);
+    const { blocks } = newSharedChanges('', host.log.id, disks);
     return {
       host,
       hot: new HotRegions(sizes, bitmap),
@@ -245,6 +296,7 @@ export class ThreeHosts {
       writing: [],
       marking: 'no',
       sweeping: false,
+      log: 'kept',
     };
   }
 
@@ -256,37 +308,39 @@ export class ThreeHosts {
     const place = places[this.#home * 3 + this.#random(3)] as number;
     // A guest's writes of one block come one after the other.
     if ([...this.#running.waiting, ...this.#running.writing].some((write) => write.place === place)) return;
-    const change = { place, value: this.#value++ };
-    const isMarked = this.#running.hot.take(0, place * blockBytes, blockBytes);
+    const { hot, log } = this.#running;
+    const change = { place, value: this.#value++, hot: log === 'given up' ? undefined : hot };
+    const isMarked = change.hot?.take(0, place * blockBytes, blockBytes) !== false;
     if (isMarked || this.#is('a write does not wait for its mark')) this.#go(change);
     else this.#running.waiting.push(change);
   }
 
-  #go(change: { place: number; value: number }): void {
+  #go(change: Change): void {
     const { shared } = this.#running;
+    const { place, value } = change;
     const standing = this.#standing;
-    if (standing === undefined) setShared(shared, 0, change.place * blockBytes, blockBytes);
-    else standing.ring.push({ ...change, epoch: standing.epoch });
+    if (standing === undefined) setShared(shared, 0, place * blockBytes, blockBytes);
+    else standing.ring.push({ place, value, epoch: standing.epoch });
     this.#running.writing.push(change);
   }
 
   #io(): void {
-    const { host, hot, waiting, writing } = this.#running;
+    const { host, hot, writing, log } = this.#running;
     if (this.#random(2) === 0 && writing.length > 0) {
-      const [{ place, value }] = writing.splice(this.#random(writing.length), 1) as [{ place: number; value: number }];
+      const [change] = writing.splice(this.#random(writing.length), 1) as [Change];
+      const { place, value } = change;
       host.cache.set(place, value);
-      hot.done(0, place * blockBytes, blockBytes, this.#standing?.epoch ?? 0);
+      change.hot?.done(0, place * blockBytes, blockBytes, this.#standing?.epoch ?? 0);
       return;
     }
-    if (this.#running.marking === 'written') {
+    if (log !== 'kept') this.#giveUp();
+    else if (host.isBroken) {
+      if (this.#running.waiting.length > 0) this.#running.log = 'to be given up';
+    } else if (this.#running.marking === 'written') {
       host.log.durable.set(host.log.cache);
       this.#running.marking = 'no';
       hot.marked();
-      this.#running.waiting = waiting.filter((change) => {
-        if (!hot.isMarked(0, change.place * blockBytes, blockBytes)) return true;
-        this.#go(change);
-        return false;
-      });
+      this.#goOn();
     } else {
       if (hot.beginMarking()) this.#running.marking = 'written';
       for (const sector of hot.stale) {
@@ -296,10 +350,34 @@ export class ThreeHosts {
     }
   }
 
+  #goOn(): void {
+    const { hot, log, waiting } = this.#running;
+    this.#running.waiting = waiting.filter((change) => {
+      if (log !== 'given up' && !hot.isMarked(0, change.place * blockBytes, blockBytes)) return true;
+      this.#go(change);
+      return false;
+    });
+  }
+
+  /** A step of it: what says which log knows of the disk is spoilt, and then that is durable. */
+  #giveUp(): void {
+    const running = this.#running;
+    if (running.log === 'given up') return;
+    const { stamp } = running.host;
+    if (running.log === 'to be given up') {
+      running.log = 'being given up';
+      if (!this.#is('a log that is given up is believed later')) stamp.cache = 'given up';
+      if (!this.#is('a write does not wait until nobody believes a log that is given up')) return;
+    } else stamp.durable = stamp.cache;
+    this.counts.givenUp++;
+    running.log = 'given up';
+    this.#goOn();
+  }
+
   #sweep(): void {
-    const { hot, host } = this.#running;
+    const { hot, host, log } = this.#running;
     const standing = this.#standing;
-    if (standing === undefined) return;
+    if (standing === undefined || log !== 'kept' || host.isBroken) return;
     const early = this.#is('a mark goes before the standby has made the write durable');
     const through = early ? Number.POSITIVE_INFINITY : standing.through;
     if (through < 0) return;
@@ -316,6 +394,7 @@ export class ThreeHosts {
     if (this.#standing !== undefined) return;
     const others = this.hosts.filter((host) => host !== this.#running.host);
     const host = others[this.#random(8) === 0 ? 1 : 0] as HostDisk;
+    if (this.#running.log === 'given up' && this.#beginLog(this.#running).log === 'kept') this.counts.begunAgain++;
     const { difference, shared, hot, writing } = this.#running;
     // Nothing is sent of what is in flight; it is waited for before anything is compared.
     difference.begin();
@@ -343,7 +422,7 @@ export class ThreeHosts {
   }
 
   /** In flight when the pairing began: the copy waits for these. */
-  #earlier: { place: number; value: number }[] = [];
+  #earlier: Change[] = [];
 
   #pair(): void {
     const standing = this.#standing;
@@ -418,7 +497,10 @@ export class ThreeHosts {
     standing.through = standing.asked - 1;
     const { record } = this.#running.host;
     const early = this.#is('what the last standby had marked is forgotten before it is settled');
-    if (record !== undefined && (standing.isWhole || early)) this.#running.host.record = { ...record, suspect: none };
+    const writes = this.#running.log === 'kept' && !this.#running.host.isBroken;
+    if (record !== undefined && writes && (standing.isWhole || early)) {
+      this.#running.host.record = { ...record, suspect: none };
+    }
     standing.asked = undefined;
   }
 
@@ -426,6 +508,13 @@ export class ThreeHosts {
   #meet(standing: Standing): void {
     const running = this.#running;
     const { host } = standing;
+    // A standby that cannot write a generation down is none.
+    if (host.isBroken) return;
+    // On P that goes on without a log, once nobody believes what is written there.
+    if (running.host.isBroken && !this.#is('a generation goes out though it could not be written down')) {
+      if (running.log === 'kept') running.log = 'to be given up';
+      if (running.log !== 'given up') return;
+    }
     if (standing.history === undefined && standing.generation === undefined) {
       const known = decodeHistory(encodeHistory(host.history));
       const theirs =
@@ -447,7 +536,9 @@ export class ThreeHosts {
       const suspect = suspicion.kind === 'all' ? none.map(() => 0xff) : suspicion.regions;
       const forgets = this.#is('a machine that is run anew forgets what its last standby had marked');
       const before = running.host.record?.suspect ?? none;
-      running.host.record = { generation, id: running.host.log.id, suspect: forgets ? none : union(before, suspect) };
+      if (running.log === 'kept' && !running.host.isBroken) {
+        running.host.record = { generation, id: running.host.log.id, suspect: forgets ? none : union(before, suspect) };
+      }
       const keeps = this.#is('the generation before the last one is trusted on');
       running.generations = [generation, ...(keeps ? running.generations : running.generations.slice(0, 1))];
       return;
@@ -455,6 +546,7 @@ export class ThreeHosts {
     const generation = standing.generation as string;
     if (host.record?.generation !== generation) {
       const id = this.#id();
+      host.stampAs(id);
       host.newLog(id, none);
       host.record = { generation, id, suspect: none };
       return;

@@ -1,4 +1,5 @@
-import { writeSync } from 'node:fs';
+import { mkdirSync, rmdirSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { mock } from 'node:test';
 import { type Test, test } from 'tap';
 import { DiskRingControl } from '../../../../../src/block/replicated/disk-ring.ts';
@@ -66,7 +67,7 @@ async function primary(
   t.teardown(() => standby.close());
   const host = new PrimaryHost(
     { ...config, standby: { host: '127.0.0.1', port: standby.port }, insists: false, ...more },
-    { calls: machine.calls, bell: bell.button, shape, signs: new SignsOfLife(), boot },
+    { calls: machine.calls, bell: bell.button, shape, disks: [], signs: new SignsOfLife(), boot },
     listener(t),
   );
   t.teardown(() => host.close());
@@ -242,6 +243,30 @@ test('a machine that was attached in vain is let go: its packets would wait for 
   await until(() => host.status().phase === 'unprotected');
   await until(() => host.status().phase === 'unprotected' && machine.called.length >= 2);
   t.strictSame(machine.called, ['attach', 'detach']);
+});
+
+test('a guest is protected though nothing can be written of its disks, which is told; the next pairing begins that anew', async (t) => {
+  const { host, stateDirectory, pair } = await primary(t, { capture: captured });
+  const spoilt = join(stateDirectory, 'activity.log');
+  mkdirSync(spoilt);
+  host.start();
+  const isProtected = async ({ link, received }: Met): Promise<void> => {
+    await until(() => received.kinds.includes('vmstate-size'));
+    say(link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+    await until(() => host.status().headline === 'PROTECTED');
+  };
+  const first = await pair();
+  await isProtected(first);
+  t.match(host.status().changesLost, 'EISDIR');
+  const told = (): string[] => host.log.recent(true).flatMap(({ topic, text }) => (topic === 'disk' ? [text] : []));
+  t.match(told(), [/where the guest writes is not written down .*EISDIR.*; should this process end, all of its disks/]);
+  rmdirSync(spoilt);
+  say(first.link, { kind: 'end', reason: 'stopped', exitCode: 0 });
+  await until(() => host.status().phase === 'unprotected');
+  host.command({ name: 'protect' });
+  await isProtected(await pair());
+  t.equal(host.status().changesLost, undefined);
+  t.match(told().at(-1), /where the guest writes is written down again/);
 });
 
 test('who is told to end protection does not try again', async (t) => {
