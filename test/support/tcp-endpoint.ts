@@ -355,6 +355,8 @@ export class TcpEndpoint {
     const { state } = this;
     state.rtoMs = Math.min(2000, state.rtoMs * 2);
     state.rtoAt = this.now + state.rtoMs;
+    // What was acknowledged selectively may not be there any more (RFC 2018, 8).
+    state.sacked = [];
     if (state.phase === 'syn-sent') this.#sendSyn(syn);
     else if (state.phase === 'syn-received') this.#sendSyn(syn | ack);
     else if (state.phase === 'open') this.#resend();
