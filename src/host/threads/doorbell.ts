@@ -3,6 +3,8 @@ import { close, createPipe, type Fd, tryWrite } from '../libc/descriptors.ts';
 import type { Closable } from '../ownership.ts';
 
 const oneByte = new Uint8Array(1);
+/** Rings that are taken together. */
+const ringsRead = 4096;
 
 /** The end of a doorbell that rings. For any thread that knows the descriptor. */
 export class DoorbellButton {
@@ -66,12 +68,16 @@ export class Doorbell implements Closable {
   }
 
   #listen(): Socket {
-    const socket = new Socket({ fd: this.#listeningEnd, readable: true, writable: false });
-    socket.on('error', () => {});
-    socket.on('data', () => {
+    const callback = (): boolean => {
       this.#rung = true;
       this.#wake();
-    });
+      return true;
+    };
+    // Into a buffer of its own: for each of a stream's events Node allocates 64 KiB.
+    const onread = { buffer: new Uint8Array(ringsRead), callback };
+    const options = { fd: this.#listeningEnd, readable: true, writable: false, onread };
+    const socket = new Socket(options);
+    socket.on('error', () => {});
     socket.unref();
     return socket;
   }
