@@ -9,6 +9,10 @@ export class CompareRig {
   /** In the order in which they left. */
   readonly released: number[] = [];
   readonly dropped: number[] = [];
+  /** Of which packets so many bytes left before the rest. */
+  readonly parts: [handle: number, bytes: number][] = [];
+  /** No part may leave now. */
+  keepsParts = false;
   readonly divergences: Divergence[] = [];
   epoch = 0;
   now = 0;
@@ -19,6 +23,10 @@ export class CompareRig {
     const outcome = {
       release: (handle: number) => {
         this.released.push(handle);
+      },
+      releasePart: (handle: number, bytes: number) => {
+        if (!this.keepsParts) this.parts.push([handle, bytes]);
+        return !this.keepsParts;
       },
       drop: (handle: number) => {
         this.dropped.push(handle);

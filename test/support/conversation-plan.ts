@@ -39,6 +39,8 @@ export interface Ending {
   /** Segments of a survivor with a timestamp below one that was sent before. */
   readonly fallenTimes: number;
   readonly checkpoints: number;
+  /** Packets of which a part left first. */
+  readonly parts: number;
   readonly reasons: readonly string[];
   readonly isTranslated: boolean;
   /** Connections that are still translated, long after the end. */

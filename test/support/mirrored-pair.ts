@@ -1,5 +1,6 @@
 import { Comparator } from '../../src/colo/compare/comparator.ts';
 import { defaultCompareSettings } from '../../src/colo/compare/settings.ts';
+import { copyFront, takeFront } from '../../src/colo/packet/cut.ts';
 import { PacketView } from '../../src/colo/packet/packet-view.ts';
 import { distance } from '../../src/colo/packet/sequence.ts';
 import { longAt } from '../../src/colo/packet/wire.ts';
@@ -78,6 +79,7 @@ class Conversation {
   #restartAt: number | undefined;
   #wantsCheckpoint = false;
   #checkpoints = 0;
+  #parts = 0;
   readonly #reasons: string[] = [];
   readonly #view = new PacketView();
   /** The greatest timestamp that got to the client, and in which connection. */
@@ -160,6 +162,7 @@ class Conversation {
       isDone: this.#isDone(),
       fallenTimes: this.#fallenTimes,
       checkpoints: this.#checkpoints,
+      parts: this.#parts,
       reasons: this.#reasons,
       isTranslated,
       translatedAfter: translator.size,
@@ -195,7 +198,15 @@ class Conversation {
         const packet = this.#held.get(handle);
         if (packet === undefined) throw new Error('a packet was released twice');
         this.#held.delete(handle);
-        this.#leaves(packet);
+        // What acknowledges ahead of bytes that are held: its time is none that a client keeps before it has those (RFC 7323, 4.3).
+        if ([...this.#held.keys()].some((older) => older < handle)) this.#travel(this.#toClient, packet);
+        else this.#leaves(packet);
+      },
+      releasePart: (handle: number, bytes: number) => {
+        const packet = this.#held.get(handle);
+        if (packet === undefined) throw new Error('a part of a packet was released that does not wait');
+        this.#held.set(handle, this.#leavesInPart(packet, bytes));
+        return true;
       },
       drop: (handle: number) => {
         this.#kept.delete(handle);
@@ -250,6 +261,7 @@ class Conversation {
     // S's guest is a little behind.
     if (random(4) > 0) guest.poll(Math.max(guest.now, this.#now - 20));
     for (let count = random(4); count > 0; count--) this.#compare();
+    if (this.#steps % 2 === 0) this.#comparator.releaseParts();
     this.#comparator.scan(this.#now);
     if (this.#wantsCheckpoint) this.#checkpoint();
   }
@@ -368,6 +380,17 @@ class Conversation {
     if (!this.#travel(this.#toClient, packet) || time === undefined || by < 0) return;
     this.#lastTime = time;
     this.#lastTimeOf = guest.clientIsn;
+  }
+
+  /** What is left of the packet, in the same bytes. */
+  #leavesInPart(packet: Uint8Array, bytes: number): Uint8Array {
+    const view = new PacketView();
+    view.read(packet, 0, packet.length);
+    const front = new Uint8Array(packet.length);
+    this.#leaves(front.subarray(0, copyFront(view, bytes, front, new PacketView())));
+    takeFront(view, bytes);
+    this.#parts++;
+    return packet.subarray(bytes);
   }
 
   #timeOf(packet: Uint8Array): number | undefined {

@@ -3,6 +3,7 @@ import { type Divergence, type DivergenceReason, divergenceText } from '../../sr
 import { type PortPolicy, policyOfPorts } from '../../src/colo/compare/flow-policy.ts';
 import type { CompareSettings } from '../../src/colo/compare/settings.ts';
 import { pseudoHeaderSum, transportChecksum } from '../../src/colo/packet/checksum.ts';
+import { copyFront, mayBeCut, takeFront } from '../../src/colo/packet/cut.ts';
 import { FlowKey } from '../../src/colo/packet/flow-key.ts';
 import { type PacketKind, PacketView, packetKind } from '../../src/colo/packet/packet-view.ts';
 import { Translator } from '../../src/colo/translate/translator.ts';
@@ -44,7 +45,7 @@ const kinds = Object.keys(packetKind);
 const reasons: readonly DivergenceReason[] = [
   ...(['payload', 'end', 'options', 'reset', 'reuse', 'unknown', 'timeout', 'overflow', 'buffered'] as const),
 ];
-const outcomes = ['release', 'drop', 'stale', 'pass'] as const;
+const outcomes = ['release', 'part', 'drop', 'stale', 'pass'] as const;
 
 /**
  * Frames of hostile guests, and of the network, against the reader of packets, the comparison and the translation.
@@ -111,10 +112,12 @@ class PacketGround {
         now += random(4000);
         log?.(`scan at ${now}`);
         comparator.scan(now);
+      } else if (act <= 4) {
+        comparator.releaseParts();
       } else {
         const packet =
           last !== undefined && random(2) === 0
-            ? last
+            ? this.#partOf(random, last)
             : spoilt(random, this.#frames[random(rightFrames)] as Uint8Array);
         last = random(3) === 0 ? undefined : packet;
         this.#read(random, packet);
@@ -150,11 +153,23 @@ class PacketGround {
     now: number,
     isOver: boolean,
   ): void {
-    const copy = Uint8Array.from(packet);
-    const handle = handles.primary(isOver);
+    const place = new Uint8Array(packet.length + 2 * guardBytes).fill(guard);
+    place.set(packet, guardBytes);
+    const handle = handles.primary(isOver, place);
     if (this.#isDatagram(packet)) handles.answers.set(handle, this.#contentOf(packet));
-    comparator.primary(epoch, 0, copy, 0, copy.length, handle, now);
-    if (!equal(copy, packet)) throw new Error("a packet of P's was changed");
+    comparator.primary(epoch, 0, place, guardBytes, packet.length, handle, now);
+    if (!equal(place.subarray(guardBytes, place.length - guardBytes), packet))
+      throw new Error("a packet of P's was changed");
+  }
+
+  /** Now and then the beginning of it. */
+  #partOf(random: Random, packet: Uint8Array): Uint8Array {
+    const view = this.#view;
+    view.read(packet, 0, packet.length);
+    const bytes = 1 + random(Math.max(1, view.payloadBytes));
+    if (random(3) > 0 || !mayBeCut(view, bytes)) return packet;
+    const front = new Uint8Array(packet.length);
+    return front.subarray(0, copyFront(view, bytes, front, this.#again));
   }
 
   /** The bytes are something else afterwards. */
@@ -233,7 +248,7 @@ class PacketGround {
   /** Whatever was before, two guests that agree are let out. */
   #serveOne(comparator: Comparator, handles: Handles, epoch: number, now: number): void {
     const packet = udpPacket({ sourcePort: 1234, payload: 'still there' });
-    const handle = handles.primary(false);
+    const handle = handles.primary(false, packet);
     comparator.primary(epoch, 0, packet, 0, packet.length, handle, now);
     const said = handles.secondary();
     comparator.secondary(epoch, 0, packet, 0, packet.length, said, now);
@@ -247,12 +262,24 @@ class PacketGround {
   }
 }
 
+/** A packet of P's that waits, and how much of it has left. */
+interface Waits {
+  readonly place: Uint8Array;
+  from: number;
+}
+
+/** What lies around a packet of P's. */
+const guardBytes = 32;
+const guard = 0xa5;
+
 /** What has become of each packet. */
 class Handles {
   readonly #coverage: Coverage;
   readonly #log: ((line: string) => void) | undefined;
   /** P's that may leave by a word of S. */
-  readonly #held = new Set<number>();
+  readonly #held = new Map<number, Waits>();
+  readonly #view = new PacketView();
+  readonly #front = new PacketView();
   readonly #kept = new Set<number>();
   readonly released = new Set<number>();
   /** What S must have said before P's packet of this handle leaves. */
@@ -272,10 +299,11 @@ class Handles {
     return this.#kept.has(handle);
   }
 
-  primary(isOver: boolean): number {
+  /** @param place where it lies, with {@link guardBytes} on either side */
+  primary(isOver: boolean, place: Uint8Array): number {
     const handle = ++this.#count;
     // Of an epoch that is over only what is never compared leaves.
-    this.#held.add(handle);
+    this.#held.set(handle, { place, from: guardBytes });
     if (isOver) this.#log?.(`  ${handle}: its checkpoint lets it out`);
     return handle;
   }
@@ -308,6 +336,32 @@ class Handles {
     const times = this.#said.get(answer) ?? 0;
     if (times === 0) throw new Error(`packet ${handle} leaves, and S has not said it`);
     this.#said.set(answer, times - 1);
+  }
+
+  releasePart(handle: number, bytes: number): boolean {
+    const waits = this.#held.get(handle);
+    this.#log?.(`  ${bytes} bytes of ${handle} leave`);
+    if (waits === undefined) throw new Error(`a part of packet ${handle} leaves, which is not held`);
+    const { place, from } = waits;
+    const view = this.#view;
+    view.read(place, from, place.length - guardBytes - from);
+    if (bytes <= 0 || bytes >= view.payloadBytes) throw new Error(`${bytes} of ${view.payloadBytes} bytes are no part`);
+    if (!mayBeCut(view, bytes)) return false;
+    this.#coverage.count('outcome part');
+    const all = this.#payloadOf(view);
+    const part = new Uint8Array(place.length);
+    copyFront(view, bytes, part, this.#front);
+    takeFront(view, bytes);
+    waits.from += bytes;
+    if (this.#payloadOf(this.#front) + this.#payloadOf(view) !== all)
+      throw new Error('the two parts are not what was whole');
+    const isOutside = (at: number): boolean => at < guardBytes || at >= place.length - guardBytes;
+    if (place.some((byte, at) => isOutside(at) && byte !== guard)) throw new Error('a cut wrote outside of the packet');
+    return true;
+  }
+
+  #payloadOf({ bytes, payload, payloadBytes }: PacketView): string {
+    return Buffer.from(bytes.subarray(payload, payload + payloadBytes)).toString('latin1');
   }
 
   drop(handle: number): void {

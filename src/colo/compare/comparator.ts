@@ -9,12 +9,22 @@ import { difference, excerpt } from './excerpt.ts';
 import type { PolicyOf } from './flow-policy.ts';
 import { PacketStore } from './packet-store.ts';
 import type { CompareSettings } from './settings.ts';
-import { onlySecondarySaid, Streams } from './streams.ts';
+import { isPartSaid, onlySecondarySaid, Streams } from './streams.ts';
 
 /** What comes of a comparison. Handles are numbers that the caller gave. Called from within the comparator's methods. */
 export interface CompareOutcome {
-  /** This packet of P may leave now: content allows it (spec B.2, B.6). Packets of one connection come in P's order. */
+  /**
+   * This packet of P may leave now: content allows it (spec B.2, B.6). Packets of one connection come in P's order, but for those that do
+   * nothing but acknowledge.
+   */
   release(handle: number): void;
+  /**
+   * This packet of P, of TCP, waits for more of S: the first bytes of what it carries may leave, as a packet of their own (see
+   * packet/cut.ts), after which the packet begins there. Only within {@link Comparator.releaseParts}.
+   *
+   * @returns whether that was done; else it is asked for again, or all of it released. Absent: it never is
+   */
+  releasePart?(handle: number, bytes: number): boolean;
   /**
    * All that this packet of S says has left in P's packets, or was not worth comparing: S need not keep it for a takeover (spec
    * B.15). Packets of S that differ, or have no counterpart, are never dropped: the end of the epoch undoes them.
@@ -55,7 +65,7 @@ export interface CompareFacts {
  *     anything else                --> nothing of that connection leaves; wantCheckpoint
  *     endEpoch                     --> what waits waits for the checkpoint (the caller's gate lets it out), S is P again
  *
- * A packet of P stays where it is, unchanged, until it is released or its epoch ends. S's are only lent for the call. Nothing is
+ * A packet of P stays where it is, unchanged but for {@link CompareOutcome.releasePart}, until it is released or its epoch ends. S's are only lent for the call. Nothing is
  * allocated for a packet that matches.
  */
 export class Comparator implements FlowOutcome {
@@ -69,6 +79,8 @@ export class Comparator implements FlowOutcome {
   readonly #datagrams: Datagrams;
   /** Connections in which something waits. */
   readonly #waiting: ComparedFlow[] = [];
+  /** Those of which S has said a part of P's first packet. */
+  readonly #parted: ComparedFlow[] = [];
   #epoch: number;
   /** Since when S's guest runs in this epoch, ms; undefined: it does not yet, and nothing waits too long for it. */
   #runsSince: number | undefined;
@@ -212,6 +224,23 @@ export class Comparator implements FlowOutcome {
     this.#runsSince ??= now | 0;
   }
 
+  /** There is something for {@link releaseParts}. */
+  get hasParts(): boolean {
+    return this.#parted.length > 0;
+  }
+
+  /**
+   * Lets out the part of a packet that S has said, where S owes the rest. To be called soon after {@link primary} and
+   * {@link secondary}, and not at once: the rest has mostly come by then.
+   */
+  releaseParts(): void {
+    for (let flow = this.#parted.pop(); flow !== undefined; flow = this.#parted.pop()) {
+      flow.isParted = false;
+      this.#streams.releasePart(flow);
+      this.#noteWaiting(flow, false);
+    }
+  }
+
   /** Looks for what has waited too long (spec A.5); to be called at least once a second. */
   scan(now: number): void {
     const runs = this.#runsSince;
@@ -219,6 +248,7 @@ export class Comparator implements FlowOutcome {
     const hasRunMs = ((now | 0) - runs) >>> 0;
     for (let at = this.#waiting.length - 1; at >= 0; at--) {
       const flow = this.#waiting[at] as ComparedFlow;
+      this.#notePart(flow); // it may not have been let out when it was asked for
       const mine = flow.primary.first;
       const theirs = flow.secondary.first ?? onlySecondarySaid(flow);
       const disagrees = flow.isDatagrams && mine !== undefined && theirs !== undefined;
@@ -245,6 +275,10 @@ export class Comparator implements FlowOutcome {
   release(handle: number): void {
     this.facts.released++;
     this.#parts.outcome.release(handle);
+  }
+
+  releasePart(handle: number, bytes: number): boolean {
+    return this.#parts.outcome.releasePart?.(handle, bytes) ?? false;
   }
 
   drop(handle: number): void {
@@ -280,7 +314,9 @@ export class Comparator implements FlowOutcome {
     return flow;
   }
 
-  #noteWaiting(flow: ComparedFlow): void {
+  /** @param looks whether a part of what waits may leave: not when that was just tried */
+  #noteWaiting(flow: ComparedFlow, looks = true): void {
+    if (looks) this.#notePart(flow);
     const waits = flow.primary.length + flow.secondary.length + flow.agreed.length > 0;
     if (waits === flow.waitingAt >= 0) return;
     if (waits) {
@@ -296,11 +332,19 @@ export class Comparator implements FlowOutcome {
     flow.waitingAt = -1;
   }
 
+  #notePart(flow: ComparedFlow): void {
+    const first = flow.primary.first;
+    if (first === undefined || flow.isParted || flow.isDatagrams || !isPartSaid(flow, first)) return;
+    flow.isParted = true;
+    this.#parted.push(flow);
+  }
+
   /** P's wait for the checkpoint, which undoes S's. */
   #forgetAll(flow: ComparedFlow): void {
     this.#store.giveAll(flow.secondary);
     this.#store.giveAll(flow.agreed);
     this.#store.giveAll(flow.primary);
+    flow.acknowledgements = 0;
   }
 
   /** Every place of the table has something that waits: what finds none waits for the checkpoint. */

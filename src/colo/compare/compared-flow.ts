@@ -17,6 +17,10 @@ export class ComparedFlow implements Flow {
   readonly secondary = new WaitingList();
   /** Of a stream of S: what has been compared and has not left with P's packets yet, without bytes. */
   readonly agreed = new WaitingList();
+  /** Packets of P's stream that wait and do nothing but acknowledge. */
+  acknowledgements = 0;
+  /** The comparator has it among those of which a part may leave. */
+  isParted = false;
   readonly stream = new Stream();
   /** Where it is in the list of those in which something waits; -1: nothing does. */
   waitingAt = -1;
@@ -56,6 +60,8 @@ export const pairsKept = 16;
 export interface FlowOutcome {
   /** P's packet may leave: S said the same. */
   release(handle: number): void;
+  /** The first so many bytes of what P's packet carries may leave, S said those. Whether they have, and the packet is that much shorter. */
+  releasePart(handle: number, bytes: number): boolean;
   /** What S's packet says has left. */
   drop(handle: number): void;
   /** The connection differs. Nothing of it waits when this returns. */

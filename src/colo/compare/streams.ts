@@ -15,6 +15,10 @@ const { syn, fin, rst, ack } = tcpFlag;
  * much, and has sent the same SYN, FIN or RST. Bytes are compared, not segments: how they are cut, sent again or in another order
  * is no matter, nor are windows and options, but for what SYNs agree on.
  *
+ * S may say a part of what is one packet of P's, and wait until that is acknowledged before it says more, for its window or for Nagle's
+ * sake (RFC 9293, 3.7.4): so that part leaves as a packet of its own, or each guest would wait for the other. And what does nothing
+ * but acknowledge does not wait for bytes that S has not said.
+ *
  * S's packets come in P's sequence numbers (spec A.6) from when P's SYN was here; what comes earlier, and any SYN, may have S's
  * own: nobody can translate before a client has heard P.
  */
@@ -54,6 +58,7 @@ export class Streams {
     packet.flags = flags;
     packet.since = now;
     flow.primary.push(packet);
+    if (isBare(packet)) flow.acknowledgements++;
     if (view.payloadBytes > 0 || (flags & fin) !== 0) this.#verify(flow);
     this.#release(flow);
   }
@@ -97,6 +102,21 @@ export class Streams {
     if (hasData || (flags & fin) !== 0) this.#verify(flow);
     if (hasData && secondary.last !== undefined && secondary.last.blockClass < 0) this.#keep(flow, secondary.last);
     this.#release(flow);
+  }
+
+  /** The part of a packet of P's that S has said leaves, while S owes the rest. */
+  releasePart(flow: ComparedFlow): void {
+    const { stream } = flow;
+    const packet = flow.primary.first;
+    if (packet === undefined || !isPartSaid(flow, packet)) return;
+    if (!mayBeAcknowledged(flow, packet)) return;
+    const bytes = distance(stream.verified, packet.sequence);
+    if (!this.#outcome.releasePart(packet.handle, bytes)) return;
+    packet.sequence = advanced(packet.sequence, bytes);
+    packet.at += bytes;
+    packet.length -= bytes;
+    this.#left(flow, packet.sequence);
+    this.#dropLeft(flow);
   }
 
   /** What P has said, whether or not it leaves: a checkpoint makes it S's. */
@@ -311,6 +331,7 @@ export class Streams {
     for (let packet = primary.first; packet !== undefined; packet = primary.first) {
       if (!mayLeave(flow, packet)) {
         this.#mayNeverLeave(flow, packet);
+        this.#releaseAcknowledgements(flow);
         break;
       }
       if ((packet.flags & rst) !== 0) {
@@ -318,12 +339,37 @@ export class Streams {
         stream.isOpen = false;
         for (let said = agreed.first; said !== undefined; said = agreed.first) this.#dropAgreed(flow, said);
       }
-      const end = endOf(packet);
-      if (distance(end, stream.left) > 0) stream.left = end;
-      primary.remove(packet, undefined);
-      this.#outcome.release(packet.handle);
-      this.#store.give(packet);
+      this.#left(flow, endOf(packet));
+      this.#releaseOne(flow, packet, undefined);
     }
+    this.#dropLeft(flow);
+  }
+
+  #releaseOne(flow: ComparedFlow, packet: Waiting, before: Waiting | undefined): void {
+    if (isBare(packet)) flow.acknowledgements--;
+    flow.primary.remove(packet, before);
+    this.#outcome.release(packet.handle);
+    this.#store.give(packet);
+  }
+
+  /** Behind a packet that waits. They are no part of the stream: whoever gets them learns nothing of what is held before them. */
+  #releaseAcknowledgements(flow: ComparedFlow): void {
+    let before = flow.primary.first;
+    while (flow.acknowledgements > 0 && before?.next !== undefined) {
+      const packet: Waiting = before.next;
+      if (!isBare(packet)) before = packet;
+      else if (mayBeAcknowledged(flow, packet)) this.#releaseOne(flow, packet, before);
+      else return;
+    }
+  }
+
+  #left({ stream }: ComparedFlow, end: number): void {
+    if (distance(end, stream.left) > 0) stream.left = end;
+  }
+
+  /** S need not keep what has left. */
+  #dropLeft(flow: ComparedFlow): void {
+    const { agreed, stream } = flow;
     if (!stream.isBased) return;
     for (let packet = agreed.first; packet !== undefined; packet = agreed.first) {
       if (distance(endOf(packet), stream.left) > 0) return;
@@ -441,6 +487,18 @@ function isWithin(packet: Waiting | undefined, start: number, end: number): bool
   return distance(start, packet.sequence) >= 0 && distance(end, advanced(packet.sequence, packet.length)) <= 0;
 }
 
+/** It does nothing but acknowledge. */
+function isBare({ length, flags }: Waiting): boolean {
+  return length === 0 && (flags & (syn | fin | rst)) === 0;
+}
+
+/** S has sent the beginning of it, and not all. */
+export function isPartSaid({ diverged, stream }: ComparedFlow, { sequence, length, flags }: Waiting): boolean {
+  if (diverged || !stream.isBased || (flags & (syn | rst)) !== 0) return false;
+  const said = distance(stream.verified, sequence);
+  return said > 0 && said < length;
+}
+
 /** S has sent every byte of it. */
 function isSaid({ stream }: ComparedFlow, packet: Waiting): boolean {
   return packet.length === 0 || distance(advanced(packet.sequence, packet.length), stream.verified) <= 0;
@@ -449,17 +507,20 @@ function isSaid({ stream }: ComparedFlow, packet: Waiting): boolean {
 /** The rule of B.2. Hot path. */
 function mayLeave(flow: ComparedFlow, packet: Waiting): boolean {
   const { stream } = flow;
-  const { flags, acknowledgement } = packet;
+  const { flags } = packet;
   if (!isSaid(flow, packet)) return false;
   if ((flags & rst) !== 0) return mayReset(flow, packet);
-  if ((flags & ack) !== 0) {
-    if (!stream.hasSecondaryAck || distance(acknowledgement, stream.secondaryAck) > 0) return false;
-  }
+  if ((flags & ack) !== 0 && !mayBeAcknowledged(flow, packet)) return false;
   if ((flags & syn) !== 0) {
     if ((stream.secondarySyn & kindOf(flags)) === 0 || stream.secondaryShape !== stream.primaryShape) return false;
   }
   if ((flags & fin) === 0) return true;
   return stream.hasSecondaryFin && stream.secondaryFin === advanced(packet.sequence, packet.length);
+}
+
+/** S has acknowledged as much. */
+function mayBeAcknowledged({ stream }: ComparedFlow, { acknowledgement }: Waiting): boolean {
+  return stream.hasSecondaryAck && distance(acknowledgement, stream.secondaryAck) <= 0;
 }
 
 /** S has reset it too, and knew as much; a refusal refuses the same. */

@@ -12,14 +12,19 @@ export interface ComparedOutputParts {
   readonly seed: number;
   /** S has said the same as P's packet of that number: it may leave. */
   readonly release: (number: number) => void;
+  /** S has said the first so many bytes of what that packet carries. Whether they have left, and the packet begins there. */
+  readonly releasePart: (number: number, bytes: number) => boolean;
   readonly wants: (divergence: Divergence, epoch: Epoch) => void;
   /** Of what S said in that epoch, the first so many need not be kept. */
   readonly confirm: (epoch: Epoch, items: number) => void;
 }
 
+/** S hears at once of so many packets that it need not keep; of fewer when it is next looked what waits too long. */
+const confirmedTogether = 256;
+
 /**
- * P's output beside S's, for one protection (spec A.5): what S said as well leaves, and S hears what of its own it need not keep any
- * more (spec B.15). That is told only once what was released has left: see {@link allLeft}.
+ * P's output beside S's, for one protection (spec A.5): what S said as well leaves, and S hears now and then what of its own it need not
+ * keep any more (spec B.15). That is told only once what was released has left: see {@link allLeft}.
  */
 export class ComparedOutput implements CompareOutcome {
   readonly #parts: ComparedOutputParts;
@@ -67,9 +72,20 @@ export class ComparedOutput implements CompareOutcome {
     this.#comparator.secondaryRuns(now);
   }
 
-  /** To be called about once a second. */
+  /** See {@link Comparator.hasParts}. */
+  get hasParts(): boolean {
+    return this.#comparator.hasParts;
+  }
+
+  /** See {@link Comparator.releaseParts}. */
+  releaseParts(): void {
+    this.#comparator.releaseParts();
+  }
+
+  /** To be called some ten times a second. */
   scan(now: number): void {
     this.#comparator.scan(now);
+    this.#confirm();
   }
 
   /** Nothing waits that was released. */
@@ -77,12 +93,20 @@ export class ComparedOutput implements CompareOutcome {
     if (this.#dropped.length === 0) return;
     for (const number of this.#dropped) this.#confirmations.done(number);
     this.#dropped = [];
+    if (this.#confirmations.untold >= confirmedTogether) this.#confirm();
+  }
+
+  #confirm(): void {
     const items = this.#confirmations.news();
     if (items !== undefined) this.#parts.confirm(this.#epoch, items);
   }
 
   release(handle: number): void {
     this.#parts.release(handle);
+  }
+
+  releasePart(handle: number, bytes: number): boolean {
+    return this.#parts.releasePart(handle, bytes);
   }
 
   drop(handle: number): void {

@@ -32,6 +32,8 @@ export interface OwnPacketsParts {
   readonly taps: readonly Fd[];
   /** Sends, having taken a copy of its data; false: wait for {@link OwnPackets.drained}. */
   readonly send: (message: Message) => boolean;
+  /** Hands what was sent to the kernel, now: P waits for it. */
+  readonly flush: () => void;
   readonly post: (event: SecondaryEvent) => void;
   /** This side's clock, ms. */
   readonly now: () => number;
@@ -75,6 +77,8 @@ export class OwnPackets {
   readonly #asked = new Set<OwnRoom>();
   #hasLostInput = false;
   #maySend = true;
+  /** Packets. */
+  #sent = 0;
   #speaks = false;
   #again: NodeJS.Immediate | undefined;
   readonly #scan: NodeJS.Timeout;
@@ -114,7 +118,9 @@ export class OwnPackets {
     if (this.#closed) return;
     this.#feedWaiting();
     if (this.#needs.takeDiskRoom()) this.#ask('disk');
+    const sent = this.#sent;
     const more = this.#take(turnPackets);
+    if (this.#sent !== sent) this.#parts.flush();
     if (more) this.#again ??= setImmediate(() => this.#goOn());
   }
 
@@ -241,6 +247,7 @@ export class OwnPackets {
       }
       this.#record('held', card, tag, 'the primary looks for its like', packet);
       this.#keep({ card, packet });
+      this.#sent++;
       this.#maySend = send({ kind: 'secondary-output', epoch: tag as Epoch, card, data: packet });
     }
     return true;

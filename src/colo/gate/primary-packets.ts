@@ -13,6 +13,7 @@ import type { PacketDecision, PacketRecord } from '../record/packet-record.ts';
 import { ComparedOutput } from './compared-output.ts';
 import { HeldInput } from './held-input.ts';
 import { type Outgoing, OutgoingPool } from './outgoing.ts';
+import { PartWriter } from './part-writer.ts';
 import { TapWriter } from './tap-writer.ts';
 import { WaitingOutput } from './waiting-output.ts';
 
@@ -24,6 +25,8 @@ export interface PrimaryPacketsParts {
   readonly rules: Rules;
   /** Sends, having taken a copy of its data; false: wait for {@link PrimaryPackets.drained}. */
   readonly send: (message: Message) => boolean;
+  /** Hands what was sent to the kernel, now: S waits for it. */
+  readonly flush: () => void;
   readonly post: (event: PrimaryEvent) => void;
   /** This side's clock, ms. */
   readonly now: () => number;
@@ -66,6 +69,7 @@ export class PrimaryPackets {
   readonly #outbox: RecordConsumer;
   readonly #mirror: RecordConsumer;
   readonly #taps: TapWriter;
+  readonly #partWriter: PartWriter;
   readonly #gate: Gate<Outgoing>;
   readonly #pool = new OutgoingPool();
   /** A record that a ring's reader stands at and that was not taken. */
@@ -88,6 +92,8 @@ export class PrimaryPackets {
   /** S gets them too. */
   #mirrors = true;
   #maySend = true;
+  /** What was sent and not flushed has something that S waits for. */
+  #isUrgent = false;
   #bytes = 0;
   #scansUntilTold = tellEveryScans;
   #left = noCheckpoint;
@@ -102,6 +108,7 @@ export class PrimaryPackets {
     this.#mirror = new RecordConsumer(parts.shared.mirror, parts.wakeIo);
     this.#taken = this.#outbox.position;
     this.#taps = new TapWriter(parts.taps);
+    this.#partWriter = new PartWriter(this.#taps, parts.record);
     this.#gate = new Gate<Outgoing>('direct', parts.rules);
     this.#heldInput = new HeldInput(this.#control, parts.wakeIo);
     this.#waitingOutput = new WaitingOutput(parts.post);
@@ -111,6 +118,7 @@ export class PrimaryPackets {
         {
           ...comparing,
           release: (number) => this.#gate.match(number),
+          releasePart: (number, bytes) => this.#releasePart(number, bytes),
           wants: (divergence, epoch) => this.#diverged(divergence, epoch),
           confirm: (epoch, items) => {
             if (this.#mirrors && !this.#parts.send({ kind: 'output-confirmed', epoch, items })) this.#maySend = false;
@@ -138,12 +146,15 @@ export class PrimaryPackets {
   /** The doorbell rang. */
   work(): void {
     if (this.#closed || this.#gate.mode === 'shut') return;
-    const moreOut = this.#takeOutgoing();
+    // What enters the guest comes first: S's guest is to have it while P's is still at it.
     const moreIn = this.#takeIncoming();
+    const moreOut = this.#takeOutgoing();
     const more = moreOut || moreIn;
     if (!more) this.#endEpoch();
+    this.#flush();
     this.#release();
     if (more) this.#later();
+    else this.#laterForParts();
   }
 
   /** There is room on the way again, or the way is gone and whatever is sent goes nowhere. */
@@ -171,6 +182,7 @@ export class PrimaryPackets {
     this.#parts.record?.packet('compared', 'secondary', 'out', card, of, 'the primary looks for its like', data);
     this.#compared?.secondary(output, this.#parts.now());
     this.#release();
+    this.#laterForParts();
   }
 
   /**
@@ -307,6 +319,7 @@ export class PrimaryPackets {
       if (this.#mirrors) {
         const data = ring.bytes.subarray(offset, offset + length);
         this.#send({ kind: 'input', epoch: epoch(tag), card: cardOfKind(kind), data });
+        this.#isUrgent = true;
         this.#parts.record?.packet('mirrored', 'primary', 'in', cardOfKind(kind), tag, 'sent to the standby', data);
       }
       ring.giveBack();
@@ -324,6 +337,12 @@ export class PrimaryPackets {
     if (!this.#parts.send(message)) this.#maySend = false;
   }
 
+  #flush(): void {
+    if (!this.#isUrgent) return;
+    this.#isUrgent = false;
+    this.#parts.flush();
+  }
+
   /** Both rings were read as far as they may be: if all of the epoch is in them, it ends here. */
   #endEpoch(): void {
     if (!this.#mirrors || !this.#maySend || this.#captured < this.#epoch) return;
@@ -333,6 +352,7 @@ export class PrimaryPackets {
     this.#mode = this.#nextMode;
     const items = this.#items;
     if (!this.#parts.send({ kind: 'packets-end', epoch: this.#epoch, items })) this.#maySend = false;
+    this.#isUrgent = true;
     this.#items = 0;
     this.#epoch = next(this.#epoch);
     this.#waitingOutput.beginEpoch();
@@ -373,6 +393,15 @@ export class PrimaryPackets {
     if (this.#isEmpty) this.#tellIfEmptied();
   }
 
+  /** S's guest has said a part of a packet, and owes the rest: the part leaves, and the packet waits on without it, in its place. */
+  #releasePart(number: number, bytes: number): boolean {
+    const packet = this.#gate.inPart(number, this.#parts.now());
+    if (packet === undefined) return false;
+    if (!this.#partWriter.write(packet, this.#outbox.bytes, bytes)) return false;
+    this.#bytes -= bytes;
+    return true;
+  }
+
   /** What became of a packet of P's guest. Before its place is given back. */
   #record(decision: PacketDecision, { card, offset, length, epoch: of }: Outgoing, reason: string): void {
     this.#parts.record?.packet(decision, 'primary', 'out', card, of, reason, this.#outbox.bytes, offset, length);
@@ -408,6 +437,7 @@ export class PrimaryPackets {
     if (this.#mode !== 'comparing') return;
     this.#compared?.scan(this.#parts.now());
     this.#release();
+    this.#laterForParts();
   }
 
   #tellIfEmptied(): void {
@@ -419,8 +449,14 @@ export class PrimaryPackets {
     this.#again ??= setImmediate(() => this.#goOn());
   }
 
+  /** A part of a packet may leave: in the next turn, when S's guest may have said the rest. */
+  #laterForParts(): void {
+    if (this.#compared?.hasParts === true) this.#later();
+  }
+
   #goOn(): void {
     this.#again = undefined;
+    if (!this.#closed) this.#compared?.releaseParts();
     this.work();
   }
 }

@@ -84,6 +84,11 @@ export class PeerLink {
     return hasRoom;
   }
 
+  /** Hands all that was sent on a stream to the kernel. */
+  flush(stream: StreamName): void {
+    this.#stream(stream).flush();
+  }
+
   /** Bytes of a stream that were not handed to the kernel yet. */
   unsentBytes(stream: StreamName): number {
     return this.#stream(stream).unsentBytes;

@@ -50,6 +50,7 @@ export class PeerStream {
   #gathered: Uint8Array[] = [];
   #gatheredBytes = 0;
   #isFlushing = false;
+  #flushing: NodeJS.Immediate | undefined;
 
   /**
    * @param socket connected, its preamble sent or taken; paused
@@ -100,7 +101,7 @@ export class PeerStream {
       this.#isFlushing = true;
       // What answers the peer must not wait for what this side does next.
       if (this.name === 'control') process.nextTick(this.#flushed);
-      else setImmediate(this.#flushed);
+      else this.#flushing = setImmediate(this.#flushed);
     }
     return this.unsentBytes < roomBytes;
   }
@@ -109,6 +110,11 @@ export class PeerStream {
   flush(): void {
     const frames = this.#gathered;
     if (frames.length === 0) return;
+    if (this.#flushing !== undefined) {
+      clearImmediate(this.#flushing);
+      this.#flushing = undefined;
+      this.#isFlushing = false;
+    }
     const bytes = this.#gatheredBytes;
     this.#gathered = [];
     this.#gatheredBytes = 0;
@@ -124,6 +130,7 @@ export class PeerStream {
 
   readonly #flushed = (): void => {
     this.#isFlushing = false;
+    this.#flushing = undefined;
     this.flush();
   };
 

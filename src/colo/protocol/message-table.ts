@@ -38,7 +38,7 @@ export interface MessageLayout {
 const KiB = 1024;
 const MiB = 1024 * KiB;
 /** An offloaded packet of 64 KiB with its virtio header and some link-layer heads. */
-const packetBytes = 66 * KiB;
+export const packetBytes = 66 * KiB;
 const text = v.pipe(v.string(), v.maxLength(4096));
 /** One of nothing but what JSON escapes has room in 2 KiB. */
 const reason = v.pipe(v.string(), v.maxLength(mostReasonLength));

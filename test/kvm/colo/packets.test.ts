@@ -108,6 +108,7 @@ test('a protected guest is heard by the standby first from when output is held, 
     shared: shared.packets,
     taps: tapsOf(machine.replication.deviceOrders),
     rules: specification,
+    flush: () => {},
     send: (message) => {
       sent.push('data' in message ? { ...message, data: Uint8Array.from(message.data) } : message);
       return true;

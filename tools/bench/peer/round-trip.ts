@@ -2,6 +2,7 @@ import { policyOfPorts } from '../../../src/colo/compare/flow-policy.ts';
 import { specification } from '../../../src/colo/core/rules.ts';
 import { PrimaryPackets } from '../../../src/colo/gate/primary-packets.ts';
 import type { PeerLink } from '../../../src/colo/link/peer-link.ts';
+import { canWait } from '../../../src/colo/protocol/message-table.ts';
 import { epoch, term } from '../../../src/colo/protocol/numbers.ts';
 import { EventFd } from '../../../src/host/events/eventfd.ts';
 import { close, createPipe, type Fd } from '../../../src/host/libc/descriptors.ts';
@@ -105,7 +106,8 @@ function primaryPackets(
   const wake = new EventFd();
   const packets = new PrimaryPackets({
     ...{ shared, taps: [tap], rules: specification },
-    send: (message) => link.send({ role: 'primary', term: term(1), message }),
+    send: (message) => link.send({ role: 'primary', term: term(1), message }, canWait(message.kind)),
+    flush: () => link.flush('packets'),
     post: () => {},
     now: () => performance.now(),
     wakeIo: () => wake.signal(),
@@ -122,7 +124,9 @@ function primaryPackets(
       if (message.kind === 'secondary-output') packets.secondary(message);
     },
     drained: () => packets.drained(),
-    ended: () => {},
+    ended: (end) => {
+      throw new Error(`the standby is gone: ${JSON.stringify(end)}`);
+    },
   });
   packets.hold();
   packets.epochCaptured(epoch(0), 'comparing');

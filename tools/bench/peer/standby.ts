@@ -4,6 +4,7 @@ import { loadKeySet } from '../../../src/colo/keys/key-set.ts';
 import type { PeerLink } from '../../../src/colo/link/peer-link.ts';
 import { PeerListener } from '../../../src/colo/link/peer-listener.ts';
 import { PageReceiver } from '../../../src/colo/memory/page-receiver.ts';
+import { canWait } from '../../../src/colo/protocol/message-table.ts';
 import type { Message } from '../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../src/colo/protocol/numbers.ts';
 import { EventFd } from '../../../src/host/events/eventfd.ts';
@@ -79,7 +80,8 @@ function runBeside(link: PeerLink): void {
   const [, tap] = createPipe();
   const own = new OwnPackets({
     ...{ shared, taps: [tap], seed: 1 },
-    send: (message) => link.send({ role: 'secondary', term: term(1), message }),
+    send: (message) => link.send({ role: 'secondary', term: term(1), message }, canWait(message.kind)),
+    flush: () => link.flush('packets'),
     post: ({ kind }) => {
       throw new Error(`what is said or heard piles up: ${kind}`);
     },

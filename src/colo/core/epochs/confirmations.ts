@@ -33,6 +33,11 @@ export class Confirmations {
     }
   }
 
+  /** How many are done of which {@link news} has not told. */
+  get untold(): number {
+    return this.#confirmed - this.#told;
+  }
+
   /** How many of the first are done, if that is news since the last call. */
   news(): number | undefined {
     if (this.#confirmed === this.#told) return undefined;

@@ -121,6 +121,14 @@ export class Gate<P> {
     return packet;
   }
 
+  /** The one of that number, if what S's guest said of it as well may leave now, and it waits for the rest: it stays. */
+  inPart(number: number, now: number): P | undefined {
+    const at = number - this.#passed;
+    const of = this.#gone.at(at) === false ? this.#epochs.at(at) : undefined;
+    if (of === undefined || this.#mode !== 'holding' || !this.#rules.timeAllows(now, this.#until)) return undefined;
+    return this.#rules.matchAllows(of, this.#through) ? this.#packets.at(at) : undefined;
+  }
+
   /** As {@link next}, but it waits until it is {@link written}: whoever takes it may be busy. Ask again then. */
   peek(now: number): P | undefined {
     const first = this.#epochs.first;

@@ -430,6 +430,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       now: () => this.now,
       post: (event) => this.post(event),
       send: (message) => (this.link === link ? this.send(message) : true),
+      flushPackets: () => this.link?.flush('packets'),
       found: (suspicion, bytes) => this.#found(suspicion, bytes),
       diverged: (divergence) => this.#diverged(divergence),
     });

@@ -48,6 +48,8 @@ export interface ProtectedGuestParts {
   readonly post: (event: PrimaryEvent) => void;
   /** False: wait until its stream has drained. What is left of a pairing that is over goes nowhere. */
   readonly send: (message: Message) => boolean;
+  /** Hands what was sent on the stream of packets to the kernel. */
+  readonly flushPackets: () => void;
   /** The disks are looked through. */
   readonly found: (suspicion: Suspicion, bytes: number) => void;
   readonly diverged: (divergence: Divergence) => void;
@@ -161,7 +163,7 @@ export class ProtectedGuest {
 }
 
 function packetsOf(
-  { send, post, now, record, settings, flows, diverged }: ProtectedGuestParts,
+  { send, flushPackets, post, now, record, settings, flows, diverged }: ProtectedGuestParts,
   shared: SharedProtection,
   views: PrimaryViews,
   io: IoThreadSigns | undefined,
@@ -169,6 +171,7 @@ function packetsOf(
   return new PrimaryPackets({
     rules: specification,
     send,
+    flush: flushPackets,
     post,
     now,
     wakeIo: () => io?.nudge(),

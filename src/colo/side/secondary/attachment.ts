@@ -37,6 +37,8 @@ export interface AttachmentParts {
   readonly post: (event: SecondaryEvent) => void;
   /** False: wait until its stream has drained. */
   readonly send: (message: Message) => boolean;
+  /** Hands what was sent on the stream of packets to the kernel. */
+  readonly flushPackets: () => void;
   /** Nothing more of checkpoints' pages is taken from P meanwhile. */
   readonly pausePages: (isPaused: boolean) => void;
 }
@@ -64,7 +66,7 @@ export class Attachment {
 
   constructor(parts: AttachmentParts) {
     this.#parts = parts;
-    const { views, pair, term, settings, history, engines, record, post, send } = parts;
+    const { views, pair, term, settings, history, engines, record, post, send, flushPackets } = parts;
     const { devices, memory, replica } = views;
     this.io = views.io && new IoThreadSigns(views.io);
     this.own =
@@ -73,6 +75,7 @@ export class Attachment {
         shared: replica.packets,
         taps: tapsOf(devices),
         send,
+        flush: flushPackets,
         post,
         now: parts.now,
         wakeIo: () => this.io?.nudge(),

@@ -31,6 +31,7 @@ export interface PairedMachineParts {
   readonly post: (event: SecondaryEvent) => void;
   /** False: wait until its stream has drained. */
   readonly send: (message: Message) => boolean;
+  readonly flushPackets: () => void;
   /** Nothing more of checkpoints' pages is taken from P meanwhile. */
   readonly pausePages: (isPaused: boolean) => void;
 }

@@ -90,6 +90,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       term: () => this.#secondary.term,
       post: (event) => this.post(event),
       send: (message) => this.send(message),
+      flushPackets: () => this.link?.flush('packets'),
       pausePages: (isPaused) => (isPaused ? this.link?.pause('pages') : this.link?.resume('pages')),
     });
     this.#door = new PrimaryDoor({

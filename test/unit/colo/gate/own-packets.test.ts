@@ -21,6 +21,7 @@ function ownRig(t: Test) {
   const own = new OwnPackets({
     shared,
     taps: taps.map(({ fd }) => fd),
+    flush: () => {},
     send: (message: Message) => {
       sent.push({ ...(message as SecondaryOutput) });
       return state.room;

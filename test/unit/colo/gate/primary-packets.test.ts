@@ -38,6 +38,7 @@ function packetsRig(t: Test, ringBytes = 64 * 1024) {
     shared,
     taps: taps.map(({ fd }) => fd),
     rules: specification,
+    flush: () => {},
     send,
     post: (event) => events.push(event),
     now: () => clock.shift() ?? state.now,
@@ -86,7 +87,7 @@ test('output of an open gate leaves as it comes, by the card it came from, and g
   guestGets(0, 3, 1);
   packets.work();
   t.strictSame([taps[0].written(), taps[1].written()], [[1], [2]]);
-  t.strictSame(take(), ['output 1 of 0 on 0', 'output 2 of 0 on 1', 'input 3 of 0 on 1']);
+  t.strictSame(take(), ['input 3 of 0 on 1', 'output 1 of 0 on 0', 'output 2 of 0 on 1']);
   t.strictSame(posted(), []);
 });
 
@@ -154,7 +155,7 @@ test('what is of the next epoch stays in the rings until this one has ended on i
   t.strictSame(take(), ['end 0: 1']);
   t.strictSame(posted(), [], 'whoever tells of the capture is through with it first');
   await turn();
-  t.strictSame(take(), ['output 3 of 1 on 0', 'input 2 of 1 on 0', 'input 4 of 1 on 0']);
+  t.strictSame(take(), ['input 2 of 1 on 0', 'input 4 of 1 on 0', 'output 3 of 1 on 0']);
   t.strictSame(posted(), ['output-waits']);
   packets.epochCaptured(e(1));
   t.strictSame(take(), ['end 1: 3']);
@@ -176,16 +177,16 @@ test('a slow way to S: an epoch ends when all of it was sent, and what cannot be
   guestGets(0, 4);
   packets.work();
   packets.epochCaptured(e(0));
-  t.strictSame(take(), ['output 1 of 0 on 0']);
+  t.strictSame(take(), ['input 4 of 0 on 0']);
   await turn();
   t.strictSame(take(), [], 'nobody goes on by himself');
   while (guestSends(1, 9));
   t.ok(outbox.reserve(64) < 0, 'the guest waits');
   packets.drained();
-  t.strictSame(take(), ['output 2 of 0 on 0']);
+  t.strictSame(take(), ['output 1 of 0 on 0']);
   state.room = true;
   packets.drained();
-  t.strictSame(take(), ['output 3 of 0 on 0', 'input 4 of 0 on 0', 'end 0: 4']);
+  t.strictSame(take(), ['output 2 of 0 on 0', 'output 3 of 0 on 0', 'end 0: 4']);
 });
 
 test('a ring that is full of held output has room again when some of it leaves, and io is woken', async (t) => {

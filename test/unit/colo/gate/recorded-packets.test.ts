@@ -42,6 +42,7 @@ function primaryRig(t: Test) {
     taps: [tap.fd],
     rules: specification,
     send: () => true,
+    flush: () => {},
     post: () => {},
     now: () => 1000,
     wakeIo: () => {},
@@ -68,8 +69,8 @@ test('of the primary it is recorded what is mirrored, held, and let out by a che
   put(outbox, 0, packet(3));
   packets.work();
   t.strictSame(said(), [
-    'held primary out 3 on 0 in 0: until a checkpoint covers it',
     'mirrored primary in 2 on 0 in 0: sent to the standby',
+    'held primary out 3 on 0 in 0: until a checkpoint covers it',
   ]);
   packets.epochCaptured(e(0));
   packets.permit(e(0), never);
@@ -122,6 +123,7 @@ test('of a secondary it is recorded what its guest gets and says, and what of th
     shared,
     taps: [tap.fd],
     send: () => true,
+    flush: () => {},
     post: () => {},
     now: () => 1000,
     wakeIo: () => {},

@@ -81,6 +81,10 @@ test('conversations with a pair end as with one guest', async (t) => {
     endings.some(({ checkpoints }) => checkpoints === 0),
     'some need no checkpoint at all',
   );
+  t.ok(
+    endings.some(({ parts }) => parts > 0),
+    'of some packets a part leaves first',
+  );
 });
 
 test('and so they do with a takeover at any point', async (t) => {
