@@ -25,6 +25,9 @@ import { textOf, until } from './waiting.ts';
 
 export type Side = 'a' | 'b';
 
+/** Who the hosts of the lab are to each other; the third one is a spare. */
+const hostNames = ['a', 'b', 'c'] as const;
+
 const pairName = 'web';
 /** Where things are on both hosts. */
 export const labFiles = {
@@ -69,6 +72,9 @@ export class LabPair {
   readonly lab: Lab;
   readonly detectionMs: number;
   readonly guest: ServiceGuest;
+  /** Which host of the lab is that side's now. A spare takes the place of one that is lost, which is the spare from then on. */
+  readonly #seats: Record<Side, number> = { a: 0, b: 1 };
+  #spare = 2;
   /** Where the guest is started, or went since; its standby is on the other host. */
   primary: Side = 'a';
   /** What the VMM of each side has said on standard error. */
@@ -92,13 +98,21 @@ export class LabPair {
    * Hosts up, bridges made, keys in their places, etcd answering. No VMM runs.
    *
    * @param arbiters members of etcd's cluster
+   * @param spares hosts without power, besides the two: 0 or 1
    */
-  static async make(progress: Progress, wanted?: ServiceGuest, detectionMs?: number, arbiters = 1): Promise<LabPair> {
+  static async make(
+    progress: Progress,
+    wanted?: ServiceGuest,
+    detectionMs?: number,
+    arbiters = 1,
+    spares: 0 | 1 = 0,
+  ): Promise<LabPair> {
     const guest = wanted ?? (await serviceGuest(progress));
     const kernel = await guestKernel('cloud', { progress });
     const etcd = await fetchPackages({ names: ['etcd-server'], suites: imageSuites, progress });
     const lab = await startLab({
-      hosts: 2,
+      hosts: 2 + spares,
+      spares,
       outside: true,
       files: [...vmmFiles, { source: kernel, path: labFiles.kernel }, { source: guest.initrd, path: labFiles.initrd }],
       progress,
@@ -106,7 +120,7 @@ export class LabPair {
     const keys = await mkdtemp(join(tmpdir(), 'colo-vmm-keys-'));
     const pair = new LabPair(lab, detectionMs ?? labDetectionMs[lab.mode], guest, keys);
     try {
-      const made = ['keys', '--pair', pairName, '--hosts', 'a,b', join(keys, 'keys')];
+      const made = ['keys', '--pair', pairName, '--hosts', hostNames.join(','), join(keys, 'keys')];
       await promisify(execFile)(process.execPath, [vmmBundle, ...made]);
       const starting = LabEtcd.start(lab.outside, join(etcd.root, 'usr/bin/etcd'), arbiters);
       [pair.#etcd] = await Promise.all([starting, pair.#prepare('a'), pair.#prepare('b')]);
@@ -160,6 +174,14 @@ export class LabPair {
     this.#mayHaveSurvivor = true;
   }
 
+  /** The spare host takes the place of that side's, which has no power. Who is left alone on the other one is to find a standby there. */
+  async replace(side: Side): Promise<void> {
+    const lost = this.#seats[side];
+    this.#seats[side] = this.#spare;
+    this.#spare = lost;
+    await this.repair(side);
+  }
+
   /** Ends both VMMs, the standby's first, as a process is killed. */
   async end(): Promise<void> {
     for (const side of [this.standby, this.primary]) {
@@ -184,7 +206,7 @@ export class LabPair {
   async #prepare(side: Side): Promise<void> {
     const host = this.host(side);
     for (const name of ['pair.pem', 'certificate.pem', 'key.pem']) {
-      await host.push(join(this.#keys, 'keys', side, name), `${keysInHost}/${name}`, 0o600);
+      await host.push(join(this.#keys, 'keys', this.nameOf(side), name), `${keysInHost}/${name}`, 0o600);
     }
     const { status, stderr } = await host.run(`modprobe -a tun bridge
 set -e
@@ -200,9 +222,14 @@ ${this.guest.makeDisk} ${labFiles.disk}`);
   }
 
   host(side: Side): Host {
-    const host = this.lab.hosts[side === 'a' ? 0 : 1];
-    if (host === undefined) throw new Error('a pair has two hosts');
+    const host = this.lab.hosts[this.#seats[side]];
+    if (host === undefined) throw new Error('this lab has no spare host');
     return host;
+  }
+
+  /** Who that side's host is: a, b, or the spare, c. */
+  nameOf(side: Side): string {
+    return hostNames[this.#seats[side]] ?? side;
   }
 
   /** A connection to the monitor on that side: what is written to its standard input is said there. */

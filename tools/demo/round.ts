@@ -26,6 +26,8 @@ const patienceMs = 180_000;
 /** At most 200 answers a second, on whatever hosts: the guest's disk has room for those of two minutes. */
 const asking = { clients: 4, retransmitMs: 300, thinkMs: 20 };
 
+type Asking = typeof asking;
+
 /**
  * What a pair goes through, a step after the other, while clients outside ask all the time. Which host has the guest's primary, the
  * pair knows. What the clients were told is held against the disk of the last one.
@@ -35,25 +37,31 @@ export class Round {
   readonly #audience: Audience;
   readonly #status: Partial<Record<Side, ColoStatus>> = {};
   readonly #clients: LabClients;
+  readonly #asking: Asking;
   #report: ClientsReport | undefined;
 
-  private constructor(pair: LabPair, audience: Audience) {
+  private constructor(pair: LabPair, audience: Audience, how: Asking) {
     this.#pair = pair;
     this.#audience = audience;
-    this.#clients = pair.clients(asking, (report) => {
+    this.#asking = how;
+    this.#clients = pair.clients(how, (report) => {
       this.#report = report;
       audience.clients(report);
     });
   }
 
-  /** With a pair of which nothing runs yet: the guest serves, unprotected. */
-  static async begin(pair: LabPair, audience: Audience): Promise<Round> {
+  /**
+   * With a pair of which nothing runs yet: the guest serves, unprotected.
+   *
+   * @param how clients ask
+   */
+  static async begin(pair: LabPair, audience: Audience, how = asking): Promise<Round> {
     const { primary } = pair;
     pair.start(primary, (line) => audience.said(primary, line));
     audience.happened(`host ${primary}: the guest boots`);
     await pair.up(primary);
     await until('the guest to serve', patienceMs, async () => (await pair.serial(primary)).includes(serviceReady));
-    const round = new Round(pair, audience);
+    const round = new Round(pair, audience, how);
     await until('the guest to answer', patienceMs, () => round.#answers > 0);
     audience.happened(`host ${primary}: the guest answers, unprotected`);
     round.#watch(primary);
@@ -93,6 +101,23 @@ export class Round {
     await this.#pair.host(primary).powerLoss();
     await this.#changed(answered);
     return this.#silenceMs;
+  }
+
+  /** The standby's host loses its power, and the primary goes on alone. */
+  async loseStandby(): Promise<void> {
+    const { primary, standby } = this.#pair;
+    const answered = this.#answers;
+    this.#audience.struck(standby);
+    await this.#pair.host(standby).powerLoss();
+    await this.#serves(primary, answered);
+  }
+
+  /** A third machine takes the place of the standby's host, which lost its power. Nothing runs there yet. */
+  async replace(): Promise<void> {
+    const { standby } = this.#pair;
+    await this.#pair.replace(standby);
+    delete this.#status[standby];
+    this.#audience.repaired(standby);
   }
 
   /** The host that lost its power has it again: as a new machine, for all that it had was in its memory. */
@@ -146,10 +171,14 @@ export class Round {
   /** The standby has the guest, and answers more than what the primary may have let go. */
   async #changed(answered: number): Promise<void> {
     const heir = this.#pair.standby;
-    const isServed = (): boolean =>
-      this.#status[heir]?.headline === 'UNPROTECTED' && this.#answers > answered + asking.clients;
-    await until('the other side to answer', patienceMs, isServed);
+    await this.#serves(heir, answered);
     this.#pair.primary = heir;
+  }
+
+  async #serves(side: Side, answered: number): Promise<void> {
+    const isServed = (): boolean =>
+      this.#status[side]?.headline === 'UNPROTECTED' && this.#answers > answered + this.#asking.clients;
+    await until('the side that is left to answer', patienceMs, isServed);
     this.#audience.happened('the clients are answered again');
   }
 }

@@ -9,6 +9,8 @@ import { emulatedPlatform, nativePlatform } from './platform.ts';
 export interface LabOptions {
   /** How many; default 1. */
   readonly hosts?: number;
+  /** Of them, the last ones have no power at first: so many. */
+  readonly spares?: number;
   /** One more machine on the hosts' network, for clients and witnesses: see {@link Lab.outside}. */
   readonly outside?: boolean;
   /** Of each emulated host; default 1024. */
@@ -98,12 +100,13 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
   const hosts = names.map((name, index) => machine(name, index, false));
   const outside = hasOutside ? machine(outsideName, count, true) : undefined;
   const all = outside === undefined ? hosts : [...hosts, outside];
+  const spares = hosts.slice(count - (options.spares ?? 0));
   const close = async () => {
     await Promise.all(all.map((host) => host.powerLoss()));
     await platform.close();
     await closeDisks(disks);
   };
-  const started = await Promise.allSettled(all.map((host) => host.powerOn()));
+  const started = await Promise.allSettled(all.filter((host) => !spares.includes(host)).map((host) => host.powerOn()));
   const refused = started.find((result) => result.status === 'rejected');
   if (refused !== undefined) {
     await close();
