@@ -206,6 +206,11 @@ export class PrimaryPackets {
     return this.#compared?.facts;
   }
 
+  /** See {@link WaitingOutput.behind}. */
+  get behind(): WaitingOutput['behind'] {
+    return this.#waitingOutput.behind;
+  }
+
   /** Nothing leaves but what is permitted. */
   hold(): void {
     this.#control.mode = packetMode.mirrored;
@@ -378,7 +383,10 @@ export class PrimaryPackets {
       }
       if (written === 'lost') this.#record('dropped', packet, 'its TAP did not take it');
       else if (this.#parts.record !== undefined) this.#record('released', packet, this.#whyReleased(packet));
-      if (this.#gate.mode === 'holding') this.#waitingOutput.left(packet.mode, now - packet.since);
+      if (this.#gate.mode === 'holding') {
+        this.#waitingOutput.left(packet.mode, now - packet.since);
+        if (this.#gate.isNextMatched) this.#waitingOutput.matched(now - packet.since);
+      }
       this.#gate.written();
       this.#bytes -= length;
       this.#pool.giveBack(packet);

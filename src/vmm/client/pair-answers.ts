@@ -54,6 +54,7 @@ const status = v.object({
       passed: count,
       divergences: count,
       checkpoints: count,
+      behind: v.exactOptional(v.object({ median: count, worst: count })),
       recent: v.array(
         v.object({ at: count, number: count, times: count, what: text, cause: text, remedy: v.exactOptional(text) }),
       ),

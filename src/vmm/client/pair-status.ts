@@ -149,9 +149,13 @@ function waitingWrites(disk: ColoStatus['disk']): string[] {
 /** How output leaves, and why not otherwise, where both guests may run. */
 function modeFact({ mode, modeWhy, compared }: ColoStatus): string {
   if (compared === undefined) return mode;
-  const { released, divergences, checkpoints } = compared;
+  const { released, divergences, checkpoints, behind } = compared;
   const found = `${count(released)} packets left because both guests said them, ${count(divergences)} times they did not agree, ${count(checkpoints)} checkpoints`;
-  return `${mode}: ${modeWhy}; ${found}`;
+  const lag =
+    behind === undefined
+      ? ''
+      : `; the standby's guest was ${milliseconds(behind.median)} behind, at worst ${milliseconds(behind.worst)}, in what they said last`;
+  return `${mode}: ${modeWhy}; ${found}${lag}`;
 }
 
 function checkpointFact({ epoch, msAgo, delayMs, reasons = [] }: NonNullable<ColoStatus['checkpoint']>): string {

@@ -10,7 +10,7 @@ export type ColoHeadline =
   | 'FENCED' // the other side went on
   | 'ENDED';
 
-/** Of a figure over the last minute, ms. */
+/** Of a figure over the last minute, or the last times, ms. */
 export interface Spread {
   readonly median: number;
   readonly worst: number;
@@ -45,6 +45,8 @@ export interface ColoStatus {
     readonly passed: number;
     readonly divergences: number;
     readonly checkpoints: number;
+    /** How long the last packets that both guests said had waited for the standby's; absent: there was none yet. */
+    readonly behind?: Spread;
     /** The last times that the guests did not agree, the newest first. */
     readonly recent: readonly ColoDivergence[];
   };

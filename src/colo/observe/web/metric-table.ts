@@ -220,6 +220,16 @@ export const metrics: readonly Metric[] = [
 
   ofPair(
     'gauge',
+    'standby_guest_behind_median_seconds',
+    "Comparing mode: how long the last packets that both guests said had waited for the standby's, their median.",
+    (s) => seconds(s.compared?.behind?.median),
+  ),
+  ofPair('gauge', 'standby_guest_behind_worst_seconds', 'The longest of these.', (s) =>
+    seconds(s.compared?.behind?.worst),
+  ),
+
+  ofPair(
+    'gauge',
     'disk_log_bytes',
     'What was written to disks and is not committed by a checkpoint on the standby.',
     (s) => s.disk?.logBytes,

@@ -180,6 +180,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const primary = this.#primary;
     const attached = this.#attached;
     const compared = attached?.packets.comparison;
+    const behind = attached?.packets.behind;
     return {
       ...this.#figures.status(primary.openEpoch, this.#delayMs, this.now),
       ...placeAndMode(this.#config, primary),
@@ -193,6 +194,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
               passed: compared.passed,
               divergences: compared.divergences,
               checkpoints: this.#figures.count,
+              ...(behind === undefined ? {} : { behind }),
               recent: this.#divergences.list(),
             },
           }),

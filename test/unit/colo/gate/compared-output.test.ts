@@ -135,6 +135,31 @@ test('nothing leaves without consent, and until then S keeps its own', async (t)
   t.strictSame(confirmed(), [1]);
 });
 
+test('it is known how long the last packets had waited for S', async (t) => {
+  const { packets, says, standbySays, state } = comparedRig(t);
+  packets.permit(e(0), never);
+  t.equal(packets.behind, undefined);
+  for (const ms of [5, 30, 7]) {
+    says('a');
+    state.now += ms;
+    standbySays('a');
+  }
+  t.same(packets.behind, { median: 7, worst: 30 });
+  says('b');
+  state.now += 500;
+  packets.epochCaptured(e(1), 'comparing');
+  packets.permit(e(1), never);
+  t.equal(packets.behind?.worst, 30, 'a checkpoint let it out');
+  standbySays('c', 2);
+  says('c', 2);
+  t.same(packets.behind, { median: 7, worst: 30 }, 'one for which nobody waited');
+  for (let count = 0; count < 256; count++) {
+    standbySays('d', 2);
+    says('d', 2);
+  }
+  t.same(packets.behind, { median: 0, worst: 0 }, 'those of long ago are forgotten');
+});
+
 test('of many packets S hears at once that it need not keep them', async (t) => {
   const { packets, says, standbySays, left, confirmed } = comparedRig(t);
   packets.permit(e(0), never);

@@ -36,6 +36,19 @@ test('a guest that is safe', async (t) => {
   ]);
 });
 
+test('how the guests of a pair that compares agree, and how far they are apart', async (t) => {
+  const compared = { released: 12_345, passed: 0, divergences: 2, checkpoints: 40, recent: [] };
+  const modeOf = (status: ColoStatus): string | undefined => lines(status).find((line) => line.includes(' mode '));
+  const comparing = { ...protectedStatus, mode: 'comparing', modeWhy: 'both guests run', compared } as const;
+  const said =
+    '      mode           comparing: both guests run; 12,345 packets left because both guests said them, 2 times they did not agree, 40 checkpoints';
+  t.equal(modeOf(comparing), said);
+  t.equal(
+    modeOf({ ...comparing, compared: { ...compared, behind: { median: 1.4, worst: 37.2 } } }),
+    `${said}; the standby's guest was 1.4 ms behind, at worst 37 ms, in what they said last`,
+  );
+});
+
 test('a port whose output leaves unseen is marked unsafe, and no other', async (t) => {
   const flows = [{ port: 514, policy: 'pass', unsafe: true } as const, { port: 443, policy: 'buffer' }];
   const but = lines({ ...protectedStatus, flows }).filter((line) => line.includes(' but '));

@@ -59,7 +59,7 @@ const whole: ColoStatus = {
   survivor: true,
   mode: 'comparing',
   modeWhy: 'so it was started',
-  compared: { released: 1000, passed: 7, divergences: 3, checkpoints: 40, recent: [] },
+  compared: { released: 1000, passed: 7, divergences: 3, checkpoints: 40, behind: { median: 2, worst: 41 }, recent: [] },
   disk: {
     logBytes: 98_304,
     guestWaits: true,
@@ -78,6 +78,8 @@ test('figures are those of status, in seconds and bytes', async (t) => {
   const { series } = await scrapeKnown(server);
   t.match(Object.fromEntries(series), {
     colo_vmm_up: 1,
+    colo_vmm_standby_guest_behind_median_seconds: 0.002,
+    colo_vmm_standby_guest_behind_worst_seconds: 0.041,
     colo_vmm_protected: 1,
     'colo_vmm_info{name="mine",pair="web",role="primary",mode="comparing",peer="b.example"}': 1,
     colo_vmm_pair_known: 1,
