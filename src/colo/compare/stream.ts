@@ -128,6 +128,20 @@ export class Stream {
     this.isOpen = true;
   }
 
+  /** Whether a number lies before P's SYN: the connection has other ones. A probe that asks for life has the SYN's own. */
+  isBeforeSyn(sequence: number): boolean {
+    return this.primarySyn !== 0 && distance(sequence, this.primaryIsn) < 0;
+  }
+
+  /** The number of P's SYN was none of the connection's, so that nothing of these is known. */
+  forgetSyn(): void {
+    this.primarySyn = 0;
+    this.secondarySyn = 0;
+    this.isBased = false;
+    this.hasPrimaryFin = false;
+    this.hasSecondaryFin = false;
+  }
+
   /** P's SYN. */
   begin(kind: number, isn: number, shape: number): void {
     this.primarySyn = kind;

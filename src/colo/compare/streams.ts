@@ -38,8 +38,13 @@ export class Streams {
     const { stream } = flow;
     const flags = view.tcpFlags;
     const start = (flags & syn) === 0 ? view.sequence : advanced(view.sequence, 1);
+    const isBeforeSyn = view.payloadBytes > 0 && stream.isBeforeSyn(start);
     this.#notePrimary(flow, view, start);
     if (flow.diverged) return;
+    if (isBeforeSyn) {
+      this.#diverge(flow, 'unknown');
+      return;
+    }
     if (stream.hasFloor && view.payloadBytes > 0 && distance(start, stream.floor) < 0) {
       this.#diverge(flow, 'unknown');
       return;
@@ -127,6 +132,8 @@ export class Streams {
     else if (stream.secondarySyn !== 0 && stream.isNew) this.#secondaryIsEarly(flow);
     const end = advanced(start, view.payloadBytes);
     if (view.payloadBytes > 0 || (flags & fin) !== 0) {
+      // A survivor's SYN has its own number, and what follows those of the SYN that its client knows (src/colo/translate).
+      if (stream.isBeforeSyn(start)) stream.forgetSyn();
       if (!stream.isBased) stream.baseAt(start);
       stream.primarySaid((flags & fin) === 0 ? end : advanced(end, 1));
     }

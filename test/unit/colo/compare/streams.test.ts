@@ -525,6 +525,25 @@ test('a connection older than the comparison', async (t) => {
   t.strictSame([rig.released, rig.reasons.length], [[1, 2, 3, 4, 6], 1], 'which covers it');
 });
 
+test('a survivor whose SYN had its own number goes on in those that its client knows: nothing of it leaves uncompared', async (t) => {
+  // The client has acknowledged the dead primary's SYN, whose number was smaller.
+  for (const at of [-343_432_149, -2]) {
+    const rig = opened();
+    rig.s(pure(510, at));
+    rig.p(pure(510, at));
+    t.strictSame(rig.released, [2], 'of an acknowledgement that both have sent the number is no matter');
+    rig.p(data(at, 'hello', { acknowledgement: 510 }));
+    t.strictSame(rig.released, [2], 'it is nothing that was compared before');
+    t.strictSame(rig.reasons, ['unknown']);
+    rig.checkpoint();
+    rig.p(data(at + 5, ' world', { acknowledgement: 510 }));
+    t.strictSame(rig.released, [2], 'S has to say it');
+    rig.s(data(at + 5, ' world', { acknowledgement: 510 }));
+    t.strictSame(rig.released, [2, 4]);
+    t.equal(rig.divergences.length, 1);
+  }
+});
+
 test('a connection that went on while nobody compared is as new, and waits for nothing that was said meanwhile', async (t) => {
   const rig = new CompareRig();
   rig.both(data(100, 'compared'));
