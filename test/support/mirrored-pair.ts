@@ -16,6 +16,8 @@ type Opener = 'client' | 'guest' | 'both';
 const requestBytes = 3;
 const mostSteps = 20_000;
 const aheadTicks = 100;
+/** No client says so many bytes. */
+const longestConversation = 1 << 20;
 
 /** Steps of buffered mode, in which there is a checkpoint at each of so many. */
 const bufferedSteps = 60;
@@ -83,7 +85,7 @@ class Conversation {
   readonly #reasons: string[] = [];
   readonly #view = new PacketView();
   /** The greatest timestamp that got to the client, and in which connection. */
-  #lastTime: number | undefined;
+  #lastTime = 0;
   #lastTimeOf: number | undefined;
   #fallenTimes = 0;
 
@@ -371,15 +373,18 @@ class Conversation {
   }
 
   #leaves(packet: Uint8Array): void {
-    const { guest } = this.#speaker;
+    const { phase, iss, recentTime, hasTimestamps } = this.#client.state;
     const time = this.#timeOf(packet);
-    if (guest.clientIsn !== this.#lastTimeOf) this.#lastTime = undefined;
-    const by = time === undefined ? 0 : distance(time, this.#lastTime ?? time);
-    if (by < 0 && this.#takeovers > 0 && guest.state.phase === 'open') this.#fallenTimes++;
+    const acknowledges = distance(this.#view.acknowledgement, iss);
+    const isOfConnection = phase === 'open' && acknowledges > 0 && acknowledges < longestConversation;
     // A client knows no time of a packet that is lost.
-    if (!this.#travel(this.#toClient, packet) || time === undefined || by < 0) return;
-    this.#lastTime = time;
-    this.#lastTimeOf = guest.clientIsn;
+    const arrives = this.#travel(this.#toClient, packet);
+    if (time === undefined || !hasTimestamps || !isOfConnection) return;
+    if (iss !== this.#lastTimeOf) this.#lastTime = recentTime;
+    this.#lastTimeOf = iss;
+    const by = distance(time, this.#lastTime);
+    if (by < 0 && this.#takeovers > 0 && this.#speaker.guest.state.phase === 'open') this.#fallenTimes++;
+    if (arrives && by >= 0) this.#lastTime = time;
   }
 
   /** What is left of the packet, in the same bytes. */

@@ -59,7 +59,14 @@ const whole: ColoStatus = {
   survivor: true,
   mode: 'comparing',
   modeWhy: 'so it was started',
-  compared: { released: 1000, passed: 7, divergences: 3, checkpoints: 40, behind: { median: 2, worst: 41 }, recent: [] },
+  compared: {
+    released: 1000,
+    passed: 7,
+    divergences: 3,
+    checkpoints: 40,
+    behind: { median: 2, worst: 41 },
+    recent: [],
+  },
   disk: {
     logBytes: 98_304,
     guestWaits: true,
