@@ -65,8 +65,8 @@ export interface CompareFacts {
  *     anything else                --> nothing of that connection leaves; wantCheckpoint
  *     endEpoch                     --> what waits waits for the checkpoint (the caller's gate lets it out), S is P again
  *
- * A packet of P stays where it is, unchanged but for {@link CompareOutcome.releasePart}, until it is released or its epoch ends. S's are only lent for the call. Nothing is
- * allocated for a packet that matches.
+ * A packet of P stays where it is, unchanged but for {@link CompareOutcome.releasePart}, until it is released or its epoch ends. S's are
+ * only lent for the call. Nothing is allocated for a packet that matches.
  */
 export class Comparator implements FlowOutcome {
   readonly facts: CompareFacts = { released: 0, passed: 0, dropped: 0, stale: 0, divergences: 0 };

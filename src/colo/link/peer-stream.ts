@@ -50,6 +50,7 @@ export class PeerStream {
   #gathered: Uint8Array[] = [];
   #gatheredBytes = 0;
   #isFlushing = false;
+  /** Of streams other than control: a flush before it makes it needless. */
   #flushing: NodeJS.Immediate | undefined;
 
   /**

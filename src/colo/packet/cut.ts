@@ -1,10 +1,9 @@
 import { fillIpv4Checksum, transportChecksum } from './checksum.ts';
 import { type PacketView, packetKind } from './packet-view.ts';
-import { byteAt, longAt, putLong, putWord, tcpFlag, virtioNetHeader, wordAt } from './wire.ts';
+import { byteAt, longAt, putLong, putWord, tcpField, tcpFlag, virtioNetHeader, wordAt } from './wire.ts';
 
 /** A packet of TCP made two, as a network card that segments would have: what it carries, and where, stays the same. */
 
-const tcpField = { sequence: 4, flags: 13 } as const;
 const ipv4TotalLength = 2;
 const ipv6PayloadLength = 4;
 /** What belongs to the beginning of a connection, ends one at once, or points into the payload: such a packet stays whole. */

@@ -9,6 +9,7 @@ import {
   littleWordAt,
   longAt,
   tcpBytes,
+  tcpField,
   udpBytes,
   virtioNetHeader,
   vlanTagBytes,
@@ -39,7 +40,6 @@ const mostVlanTags = 4;
 /** Of a frame without a tag: no tag has this identifier (IEEE 802.1Q, 9.6). */
 export const noVlan = 0xfff;
 
-const tcp = { sequence: 4, acknowledgement: 8, dataOffset: 12, flags: 13, window: 14, checksum: 16 } as const;
 const udp = { length: 4, checksum: 6 } as const;
 
 /**
@@ -205,14 +205,14 @@ export class PacketView {
   #readTcp(): boolean {
     const { bytes, transport: at } = this;
     if (this.payloadBytes < tcpBytes) return false;
-    const headerBytes = (byteAt(bytes, at + tcp.dataOffset) >> 4) * 4;
+    const headerBytes = (byteAt(bytes, at + tcpField.dataOffset) >> 4) * 4;
     if (headerBytes < tcpBytes || headerBytes > this.payloadBytes) return false;
     this.#readPorts(at);
-    this.sequence = longAt(bytes, at + tcp.sequence);
-    this.acknowledgement = longAt(bytes, at + tcp.acknowledgement);
-    this.tcpFlags = byteAt(bytes, at + tcp.flags);
-    this.window = wordAt(bytes, at + tcp.window);
-    this.checksum = at + tcp.checksum;
+    this.sequence = longAt(bytes, at + tcpField.sequence);
+    this.acknowledgement = longAt(bytes, at + tcpField.acknowledgement);
+    this.tcpFlags = byteAt(bytes, at + tcpField.flags);
+    this.window = wordAt(bytes, at + tcpField.window);
+    this.checksum = at + tcpField.checksum;
     this.payload = at + headerBytes;
     this.payloadBytes -= headerBytes;
     this.tcpOptions.read(bytes, at + tcpBytes, this.payload);

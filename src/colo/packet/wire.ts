@@ -30,7 +30,16 @@ export const ipProtocol = {
   shim6: 140,
 } as const;
 
-/** Flags of a TCP header (RFC 9293, 3.1). */
+/** Where fields stand in a TCP header (RFC 9293, 3.1). */
+export const tcpField = {
+  sequence: 4,
+  acknowledgement: 8,
+  dataOffset: 12,
+  flags: 13,
+  window: 14,
+  checksum: 16,
+} as const;
+/** Flags of a TCP header. */
 export const tcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 0x10, urg: 0x20, ece: 0x40, cwr: 0x80 } as const;
 
 export const ethernetBytes = 14;

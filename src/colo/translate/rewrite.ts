@@ -2,9 +2,6 @@ import { adjustedLong } from '../packet/checksum.ts';
 import type { PacketView } from '../packet/packet-view.ts';
 import { longAt, putLong, putWord, wordAt } from '../packet/wire.ts';
 
-/** Where numbers stand in a TCP header (RFC 9293, 3.1). */
-export const tcpField = { sequence: 4, acknowledgement: 8 } as const;
-
 /**
  * Puts another 32-bit number into a packet of TCP or ICMP, in place, and keeps its checksum as right or wrong as it was. A partial
  * checksum sums addresses and length alone, so that it stays. Hot path.
