@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type FileResult, runFile } from './test-runner/run-file.ts';
-import { filesOf, type Tier, tiers } from './test-runner/tiers.ts';
+import { byRoom, filesOf, type Tier, tiers } from './test-runner/tiers.ts';
 
 const usage = `npm test -- [tier ...] [--grep PATTERN]
 
@@ -85,22 +85,29 @@ async function runTier(tier: Tier, grep: RegExp | undefined, stop: AbortSignal):
   const results: FileResult[] = [];
   if (files.length === 0) return results;
   console.log(`\n${tier.name}`);
-  let next = 0;
-  const lane = async (): Promise<void> => {
-    while (next < files.length && !stop.aborted) {
-      const file = files[next++] as string;
+  const lane = async (waiting: string[]): Promise<void> => {
+    while (!stop.aborted) {
+      const file = waiting.shift();
+      if (file === undefined) return;
       const result = await runFile(file, {
         root,
         timeoutMs: tier.fileTimeoutMs,
         stop,
         ...(grep === undefined || grep.test(file) ? {} : { grep: String(grep) }),
-        ...(tier.slow ? { caseEnded: tellCase, printed: (line: string) => console.log(`      ${line}`) } : {}),
+        ...(tier.slow
+          ? {
+              caseEnded: tellCase,
+              printed: (line: string) => console.log(`      ${basename(file, '.test.ts')}: ${line}`),
+            }
+          : {}),
       });
       results.push(result);
       report(tier, result, grep !== undefined);
     }
   };
-  await Promise.all(Array.from({ length: tier.parallel }, lane));
+  const { shared, alone } = byRoom(tier, files);
+  await Promise.all(Array.from({ length: tier.parallel }, () => lane(shared)));
+  await lane(alone);
   return results;
 }
 

@@ -1,11 +1,13 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 /** One kind of test (test/README.md tells what belongs where). */
 export interface Tier {
   readonly name: string;
   /** Files that may run at the same time. Where time, processes or /dev/kvm are watched, one. */
   readonly parallel: number;
+  /** Files, without folder and ending, that run one by one, after those that share the machine. */
+  readonly alone?: readonly string[];
   /** A file that takes longer is broken. Generous: a loaded machine is no failure. */
   readonly fileTimeoutMs: number;
   /** Cases are told one by one, and what the file prints on stderr is shown as it comes. */
@@ -22,7 +24,11 @@ export const tiers: readonly Tier[] = [
   { name: 'kvm', parallel: 1, fileTimeoutMs: 5 * minute, slow: false },
   { name: 'sim', parallel: 2, fileTimeoutMs: 25 * minute, slow: false },
   { name: 'fuzz', parallel: 2, fileTimeoutMs: 10 * minute, slow: false },
-  { name: 'lab', parallel: 1, fileTimeoutMs: 90 * minute, slow: true },
+  {
+    ...{ name: 'lab', parallel: 2, fileTimeoutMs: 90 * minute, slow: true },
+    // Those that measure, and those that have two emulated hosts themselves: each host is busy with a processor of ours.
+    alone: ['bench', 'chaos', 'colo-qmp', 'commands', 'failover'],
+  },
   { name: 'long', parallel: 1, fileTimeoutMs: 90 * minute, slow: true, onlyByName: true },
 ];
 
@@ -34,4 +40,10 @@ export function filesOf(tier: Tier, root: string): string[] {
     .filter((file) => file.endsWith('.test.ts'))
     .map((file) => join(folder, file))
     .sort();
+}
+
+/** Those of `files` that may share the machine, and those that may not. */
+export function byRoom(tier: Tier, files: readonly string[]): { shared: string[]; alone: string[] } {
+  const isAlone = (file: string): boolean => tier.alone?.includes(basename(file, '.test.ts')) ?? false;
+  return { shared: files.filter((file) => !isAlone(file)), alone: files.filter(isAlone) };
 }

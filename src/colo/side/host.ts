@@ -59,6 +59,8 @@ export interface HostListener {
   logged(event: ColoEvent): void;
   /** Its machine is about to be copied: much is to be done from now on, until the log says that it is over. */
   pairs(): void;
+  /** All is copied. @param compares whether each packet of the guest's is the colo thread's business from here on, or checkpoints alone */
+  protects(compares: boolean): void;
   /** QMP's COLO_EXIT. */
   coloExit(mode: Role, reason: string): void;
   /** It cannot go on: a defect, or the machine's thread is gone. */
@@ -179,6 +181,11 @@ export abstract class Host<E extends { readonly kind: string }> {
       return { headline, since: this.#since, why: this.why };
     }
     return { headline: 'WAITING', since: Date.now() - (this.now - doubt.since), why: doubt.why };
+  }
+
+  /** The standby has all of it. */
+  protected protects(compares: boolean): void {
+    this.#listener.protects(compares);
   }
 
   /** Takes an event: at once, or after the one that is being dealt with. */

@@ -114,11 +114,11 @@ function toOwner(calls: Pick<Calls<CommonMachineCalls, ColoCalls>, 'tell'>): Hos
     logged: (event) => {
       // A guest that nobody waits for has its devices compiled soon, as they were before there was a pair.
       if (event.event !== undefined && endsProtection.includes(event.event)) compile('soon');
-      // Again: a standby's io thread, which begins meanwhile, has it compile soon.
-      if (event.event === 'protected') compile('late');
       calls.tell('logged', event);
     },
     pairs: () => compile('late'),
+    // Late again: a standby's io thread, which begins meanwhile, has it compile soon.
+    protects: (compares) => compile(compares ? 'soon' : 'late'),
     coloExit: (mode, reason) => calls.tell('coloExit', { mode, reason }),
     failed: (error) => calls.tell('failed', { reason: error.stack ?? error.message }),
   };

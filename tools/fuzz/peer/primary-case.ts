@@ -148,6 +148,7 @@ class PrimaryRig {
           if (defect.test(text)) this.#errors.push(text);
         },
         pairs: () => {},
+        protects: () => {},
         coloExit: () => {},
         failed: (error) => this.#errors.push(error.stack ?? error.message),
       },

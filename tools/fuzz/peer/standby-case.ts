@@ -116,6 +116,7 @@ class StandbyRig {
           if (defect.test(text)) this.#errors.push(text);
         },
         pairs: () => {},
+        protects: () => {},
         coloExit: () => {},
         failed: (error) => this.#errors.push(error.stack ?? error.message),
       },

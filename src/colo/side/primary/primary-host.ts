@@ -8,9 +8,8 @@ import { type Divergence, divergenceText } from '../../compare/divergence.ts';
 import type { Effect, Notice, PrimaryEvent } from '../../core/events.ts';
 import { whyTurnedAway } from '../../core/primary/callers.ts';
 import { Primary } from '../../core/primary/primary.ts';
-import type { Suspicion } from '../../disk/history/history.ts';
-import { type HistoryDisk, HistoryStore } from '../../disk/history/history-store.ts';
-import { type InheritedChanges, PrimaryChanges } from '../../disk/history/primary-changes.ts';
+import type { HistoryDisk } from '../../disk/history/history-store.ts';
+import type { InheritedChanges } from '../../disk/history/primary-changes.ts';
 import { dial } from '../../link/dial.ts';
 import type { PeerLink } from '../../link/peer-link.ts';
 import { turnAway } from '../../link/turn-away.ts';
@@ -27,14 +26,11 @@ import type { Heritage } from '../heritage.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from '../host.ts';
 import type { ColoCalls, PrimaryMachineCalls } from '../machine-calls.ts';
 import type { SignsOfLife } from '../signs-of-life.ts';
-
+import { ChangesWatch } from './changes-watch.ts';
 import { CheckpointFigures } from './checkpoint-figures.ts';
-import { guestStatus, headlines, howToProtect, mebibytes, placeAndMode, unsafeFlows } from './primary-words.ts';
+import { guestStatus, headlines, howToProtect, placeAndMode, unsafeFlows } from './primary-words.ts';
 import { newRings, ProtectedGuest } from './protected-guest.ts';
 import { StandbyContact } from './standby-contact.ts';
-
-/** How often it looks whether a log is kept of what the guest writes. */
-const lookoutMs = 1000;
 
 /** The primary's side of a pair, on the colo thread. */
 export class PrimaryHost extends Host<PrimaryEvent> {
@@ -47,13 +43,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #rings: typeof newRings;
   readonly #record: PacketRecord | undefined;
   readonly #boot: BootDescriptors | undefined;
-  readonly #disks: readonly HistoryDisk[];
-  readonly #store: HistoryStore;
-  /** Where a standby's disks may differ from these, since somebody knows. */
-  #changes: PrimaryChanges | undefined;
-  /** Why that is known to this process alone, as it was told last. */
-  #changesLost: string | undefined;
-  readonly #lookout: NodeJS.Timeout;
+  readonly #changes: ChangesWatch;
   #attached: ProtectedGuest | undefined;
   #captured: Captured | undefined;
   #lastPeer: string | undefined;
@@ -112,8 +102,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     });
     this.#primary = primary as unknown as Primary;
     this.#config = config;
-    this.#disks = disks;
-    this.#store = new HistoryStore(config.stateDirectory, config.pair);
+    this.#changes = new ChangesWatch({
+      stateDirectory: config.stateDirectory,
+      pair: config.pair,
+      disks,
+      inherited: heritage?.changes ?? changes,
+      log: (text) => this.log.add('disk', text),
+    });
     this.#calls = calls;
     this.#bell = bell;
     this.#signs = signs;
@@ -136,9 +131,6 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     });
     this.#isSurvivor = heritage !== undefined;
     if (heritage !== undefined) this.inherit(heritage);
-    const inherited = heritage?.changes ?? changes;
-    if (inherited !== undefined) this.#changes = PrimaryChanges.inherited(this.#store, disks, inherited);
-    this.#lookout = setInterval(() => this.#lookAtChanges(), lookoutMs).unref();
   }
 
   /** Begins to protect the guest. */
@@ -167,13 +159,12 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   override async close(): Promise<void> {
     this.#contact.close();
-    clearInterval(this.#lookout);
     this.#attached?.pages.close();
     // Nothing that is held leaves once the connections are closed (spec B.6).
     this.#attached?.packets.permit(noCheckpoint, Number.NEGATIVE_INFINITY);
-    this.#store.rest();
+    this.#changes.rest();
     await super.close();
-    await this.#store.settled();
+    await this.#changes.settled();
   }
 
   protected override ownStatus(): OwnStatus {
@@ -181,6 +172,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const attached = this.#attached;
     const compared = attached?.packets.comparison;
     const behind = attached?.packets.behind;
+    const changesLost = this.#changes.lost;
     return {
       ...this.#figures.status(primary.openEpoch, this.#delayMs, this.now),
       ...placeAndMode(this.#config, primary),
@@ -199,8 +191,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
             },
           }),
       ...(this.#isSurvivor && primary.phase === 'unprotected' ? { survivor: true } : {}),
-      ...(attached === undefined ? {} : guestStatus(attached, this.#changes)),
-      ...(this.#changesLost === undefined ? {} : { changesLost: this.#changesLost }),
+      ...(attached === undefined ? {} : guestStatus(attached, this.#changes.changes)),
+      ...(changesLost === undefined ? {} : { changesLost }),
     };
   }
 
@@ -309,6 +301,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.#failure = undefined;
         void this.arbiter.register(notice.term);
         this.become('its standby has all of it');
+        this.protects(this.#config.settings.compares);
         this.log.add('protection', `PROTECTED by ${this.link?.peer.host} (term ${notice.term})`, 'protected');
         return;
       case 'not-protected':
@@ -413,9 +406,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   /** @param link of the pairing that this is for: the next one, on another link, has nothing to do with it */
   async #attach(link: PeerLink | undefined): Promise<void> {
-    this.#changes ??= await PrimaryChanges.begin(this.#store, this.#disks);
-    await this.#changes.keepAgain();
-    this.#lookAtChanges();
+    const changes = await this.#changes.beforePairing();
     const { settings, flows = [] } = this.#config;
     this.#attached = await ProtectedGuest.attach({
       calls: this.#calls,
@@ -427,42 +418,17 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       rings: this.#rings,
       record: this.#record,
       boot: this.#boot,
-      changes: this.#changes,
+      changes,
       window: this.#primary.diskWindow,
       now: () => this.now,
       post: (event) => this.post(event),
       send: (message) => (this.link === link ? this.send(message) : true),
       flushPackets: () => this.link?.flush('packets'),
-      found: (suspicion, bytes) => this.#found(suspicion, bytes),
+      found: (suspicion, bytes) => this.#changes.found(suspicion, bytes),
       diverged: (divergence) => this.#diverged(divergence),
     });
     this.#figures.begin();
     this.#divergences = new RecentDivergences();
-  }
-
-  /** A state directory that cannot be written is nothing that the guest would hear of, so an operator does. */
-  #lookAtChanges(): void {
-    const lost = this.#changes?.look();
-    if (lost === this.#changesLost) return;
-    this.#changesLost = lost;
-    const { stateDirectory } = this.#config;
-    if (lost === undefined) {
-      this.log.add('disk', `where the guest writes is written down again in ${stateDirectory}`);
-      return;
-    }
-    this.log.add(
-      'disk',
-      `where the guest writes is not written down in ${stateDirectory} any more: ${lost}; should this process end, all of its disks is compared`,
-    );
-  }
-
-  #found(suspicion: Suspicion, bytes: number): void {
-    const all = this.#disks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    const text =
-      suspicion.kind === 'all'
-        ? `${mebibytes(all)} are compared: ${suspicion.why}`
-        : `${mebibytes(bytes)} of ${mebibytes(all)} may differ`;
-    this.log.add('disk', `disks: ${text}`);
   }
 
   #diverged(divergence: Divergence): void {

@@ -294,6 +294,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.#recovery.protects();
         this.arbiter.expect(notice.term);
         this.become('it has all of its primary');
+        this.protects(this.#machine.compares);
         this.log.add('protection', `PROTECTING ${this.#door.peer} (term ${notice.term})`, 'protected');
         this.#tellWhatIsGone(notice.term);
         return;

@@ -75,7 +75,13 @@ export class FakeMachineThread<Out extends CallTable> {
 
 /** Fails the test if a host says that it cannot go on. */
 export function listener(t: Test): HostListener {
-  return { logged: () => {}, pairs: () => {}, coloExit: () => {}, failed: (error) => t.fail(error.message) };
+  return {
+    logged: () => {},
+    pairs: () => {},
+    protects: () => {},
+    coloExit: () => {},
+    failed: (error) => t.fail(error.message),
+  };
 }
 
 export function someRam(t: Test): SharedRam {

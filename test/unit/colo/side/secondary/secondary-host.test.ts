@@ -33,11 +33,12 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
   });
   let leapMs = 0;
   let pairings = 0;
+  const protections: boolean[] = [];
   const config = { ...birth(t), now: () => performance.now() + leapMs, listen: { host: '127.0.0.1', port: 0 } };
   const host = new SecondaryHost(
     config,
     { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {} },
-    { ...listener(t), pairs: () => void pairings++ },
+    { ...listener(t), pairs: () => void pairings++, protects: (compares) => void protections.push(compares) },
   );
   t.teardown(() => host.close());
   const port = await host.start();
@@ -74,7 +75,16 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
   const leap = (ms: number): void => {
     leapMs += ms;
   };
-  return { host, machine, greet, connect, leap, pairings: () => pairings, stateDirectory: config.stateDirectory };
+  return {
+    host,
+    machine,
+    greet,
+    connect,
+    leap,
+    pairings: () => pairings,
+    protections,
+    stateDirectory: config.stateDirectory,
+  };
 }
 
 function say(link: PeerLink, ...messages: readonly Message[]): void {
@@ -97,7 +107,7 @@ function seed(link: PeerLink): void {
 }
 
 test('a takeover: the state, the announcement, packets, and then the guest', async (t) => {
-  const { host, machine, connect, pairings } = await standby(t, {});
+  const { host, machine, connect, pairings, protections } = await standby(t, {});
   t.equal(pairings(), 0);
   const { link, received } = await connect();
   seed(link);
@@ -105,6 +115,7 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
   say(link, { kind: 'protected' });
   await until(() => host.status().phase === 'protecting');
   t.equal(pairings(), 1);
+  t.strictSame(protections, [false], 'its guest does not run');
   link.destroy();
   await until(() => host.status().phase === 'claiming');
   t.equal(host.command({ name: 'failover', sure: false }), undefined);
