@@ -1,23 +1,11 @@
 import { test } from 'tap';
 import { Chromium, debianChromium } from '../../support/chromium.ts';
+import { desktop, draws, fits, isPainted, phone, says } from '../../support/dashboard-page.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { freePort, Hosts } from '../../support/two-hosts.ts';
 
 const chromium = await debianChromium();
 const skip = noKvm() || (typeof chromium === 'string' ? false : chromium.reason);
-
-const desktop = { width: 1280, height: 800 };
-const phone = { width: 390, height: 844, isPhone: true };
-
-/** Expressions that are true of a page. */
-const says = (word: string): string => `document.querySelector('#state strong')?.textContent === '${word}'`;
-const draws = (title: string): string =>
-  `[...document.querySelectorAll('.chart:not([hidden])')].some((chart) => chart.querySelector('h2').textContent === '${title}' &&
-    isPainted(chart.querySelector('canvas')))`;
-/** A canvas on which nothing was drawn has not a single pixel. */
-const isPainted = `globalThis.isPainted = (canvas) => canvas !== null &&
-  canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte !== 0)`;
-const fits = 'document.documentElement.scrollWidth <= innerWidth';
 
 test('a page in a browser shows a pair through a failover, by itself', { skip, timeout: 180_000 }, async (t) => {
   const hosts = await Hosts.make(t);

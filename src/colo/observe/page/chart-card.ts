@@ -96,7 +96,12 @@ export class ChartCard {
         y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] },
       },
       axes: [
-        { ...axis, space: 70, size: 24, values: (_, times) => times.map((time) => clock(time, false)) },
+        {
+          ...axis,
+          space: 70,
+          size: 24,
+          values: (_, times, __, ___, step) => times.map((time) => clock(time, step % 60 !== 0)),
+        },
         {
           ...axis,
           size: 62,

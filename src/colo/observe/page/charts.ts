@@ -131,6 +131,15 @@ export const charts: readonly Chart[] = [
     show: aSecond,
   },
   {
+    title: "The standby's guest is behind",
+    about: 'How long the last packets that both said waited for it.',
+    lines: [
+      { column: 'behindWorstMs', label: 'worst', colour: '--two' },
+      { column: 'behindMs', label: 'median', colour: '--one' },
+    ],
+    show: time,
+  },
+  {
     title: 'Divergences',
     about: 'Times that the two guests did not agree; each costs a checkpoint.',
     lines: [{ column: 'divergences', label: 'divergences', colour: '--two' }],

@@ -12,7 +12,7 @@ export class Face {
   readonly #written = new Map<string, string>();
 
   show(told: Told, history: History): void {
-    const { word, state, place, pair, machine, sync, events, at, hostTime } = told;
+    const { word, state, place, pair, machine, sync, disagreements = [], events, at, hostTime } = told;
     if (told.name !== '') this.#name = told.name;
     document.body.dataset.tone = tones[word];
     this.#text('name', this.#name);
@@ -37,6 +37,8 @@ export class Face {
     if (machine.length > 0) this.#facts('machine', machine);
     this.#sync(sync);
     this.#band(history);
+    byId('disagreements').hidden = disagreements.length === 0;
+    this.#text('disagree', disagreements.join('\n'));
     this.#events(events);
     this.#text(
       'seen',

@@ -100,7 +100,7 @@ function ratesOf(
 
 function sampleOf(heard: Heard, rates: Readonly<Record<Growing, number>> | undefined): Sample {
   const colo = 'status' in heard ? heard.status.colo : undefined;
-  const { checkpoint, stops, held, disk, arbiter, link } = colo ?? {};
+  const { checkpoint, stops, held, disk, arbiter, link, compared } = colo ?? {};
   const parts = { pauseMs: 0, stateMs: 0, pagesMs: 0, resumeMs: 0 };
   for (const [part, ms] of Object.entries(stops?.parts ?? {})) parts[partNames[part] ?? 'stateMs'] += ms;
   const nothing = { pauseMs: Number.NaN, stateMs: Number.NaN, pagesMs: Number.NaN, resumeMs: Number.NaN };
@@ -120,6 +120,8 @@ function sampleOf(heard: Heard, rates: Readonly<Record<Growing, number>> | undef
     syncSentBytes: disk?.synchronising?.sentBytes ?? Number.NaN,
     agreed: rates?.agreed ?? Number.NaN,
     divergences: rates?.divergences ?? Number.NaN,
+    behindMs: compared?.behind?.median ?? Number.NaN,
+    behindWorstMs: compared?.behind?.worst ?? Number.NaN,
     arbiterMs: arbiter?.answeredInMs ?? Number.NaN,
     silenceMs: link?.lastHeardMsAgo ?? Number.NaN,
   };

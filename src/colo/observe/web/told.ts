@@ -25,6 +25,8 @@ export type Column =
   | 'syncSentBytes'
   | 'agreed' // rate of packets that left because both guests said them
   | 'divergences' // rate
+  | 'behindMs' // how much later the standby's guest said what both said, of the last packets
+  | 'behindWorstMs'
   | 'arbiterMs'
   | 'silenceMs'; // since the peer's last heartbeat
 
