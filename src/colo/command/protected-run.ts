@@ -22,14 +22,15 @@ export async function protectedRunCommand(
   program: URL,
 ): Promise<number> {
   const holder = randomUUID();
-  if (pair?.pcap !== undefined) beginRecordingFile(pair.pcap);
-  if (pair !== undefined) await beginTerm(pair, holder);
   const hook = hookOf(config['on-event'], pair?.pair ?? config.name, 'primary');
   try {
     let changes: InheritedChanges | undefined;
-    const prepare = (machine: Machine): void => {
-      const { replication } = machine;
+    const prepare = async ({ replication }: Machine): Promise<void> => {
       if (pair === undefined) return;
+      // Not before this process has the pair's name and its disks: a term, or a recording, that a second start by mistake took from the
+      // one that runs would be missed at the next loss.
+      if (pair.pcap !== undefined) beginRecordingFile(pair.pcap);
+      await beginTerm(pair, holder);
       changes = continueHistory(pair, replication.deviceOrders, (shared) => replication.keepChanges(shared));
     };
     return await runCommand(config, program, {

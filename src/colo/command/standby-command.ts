@@ -24,13 +24,14 @@ type Outcome =
 export async function standbyCommand(config: StandbyConfig, program: URL): Promise<number> {
   const { pair, name } = config;
   checkCards(config.net);
-  if (pair.pcap !== undefined) beginRecordingFile(pair.pcap);
   const notice = (text: string): void => tell(`colo-vmm: ${pair.pair}: ${text}\n`);
   const signals = new StopSignals();
   const hook = hookOf(config['on-event'], pair.pair, 'secondary');
   try {
     const control = await ControlSocket.claim(config.control ?? controlPath(name ?? pair.pair));
     try {
+      // Not before the name is this process's: the one that has it may be recording there.
+      if (pair.pcap !== undefined) beginRecordingFile(pair.pcap);
       let decide: (outcome: Outcome) => void = () => {};
       const decided = new Promise<Outcome>((resolve) => {
         decide = resolve;

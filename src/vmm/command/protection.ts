@@ -21,8 +21,11 @@ export interface MachineProtection extends ColoControl {
 export interface Protector {
   /** The machine is to be protected as soon as it runs, not when somebody asks. */
   readonly atOnce: boolean;
-  /** Before the guest of a machine that is in a pair runs: its disks are open, and have their pair's stamps still. */
-  prepare?(machine: Machine): void;
+  /**
+   * Before the guest of a machine that is in a pair runs, and after all else that may be wrong with it has been found: its disks are
+   * open and locked, and have their pair's stamps still.
+   */
+  prepare?(machine: Machine): Promise<void>;
   /** @param notice takes a line for the operator */
   make(machine: Machine, notice: (text: string) => void): Promise<MachineProtection>;
 }

@@ -61,6 +61,8 @@ async function start(
         'far too slow for Linux. Turn it on in the firmware setup, or use the emulated lab: npm run lab -- --help',
     );
   }
+  // Whoever begins in a pair asks its arbiter, and a mistake is found before.
+  if (protector?.prepare !== undefined) checkImages(config, images);
   const machine = new Machine(
     {
       cpus: config.cpus,
@@ -79,7 +81,7 @@ async function start(
     (text) => tell(`colo-vmm: ${text}\n`),
   );
   try {
-    protector?.prepare?.(machine);
+    await protector?.prepare?.(machine);
     machine.boot(images);
     return machine;
   } catch (error) {
