@@ -59,7 +59,7 @@ export function loadKeySet(folder: string, now = new Date()): KeySet {
     if (now < new Date(validFrom))
       fail(folder, `${name} is not valid before ${validFrom}; is this host's clock right?`);
   }
-  if (!matches(certificate, key)) fail(folder, `${keySetFiles.key} does not belong to ${keySetFiles.certificate}`);
+  if (!isKeyOf(certificate, key)) fail(folder, `${keySetFiles.key} does not belong to ${keySetFiles.certificate}`);
   return {
     folder,
     pair: nameIn(certificate, 'OU') ?? fail(folder, `${keySetFiles.certificate} names no pair`),
@@ -84,7 +84,8 @@ function parseCertificate(folder: string, name: string, text: string): X509Certi
   }
 }
 
-function matches(certificate: X509Certificate, key: string): boolean {
+/** `key`, as PEM, is the private half of what `certificate` shows. */
+export function isKeyOf(certificate: X509Certificate, key: string): boolean {
   try {
     return certificate.checkPrivateKey(createPrivateKey(key));
   } catch {

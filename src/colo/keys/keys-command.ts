@@ -1,10 +1,10 @@
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { makeFolders } from '../../host/files/make-folders.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
-import { keySetFiles, nameIn } from './key-set.ts';
+import { isKeyOf, keySetFiles, nameIn } from './key-set.ts';
 import { type Credentials, makeAuthority, signHost } from './pair-authority.ts';
 
 export interface KeysOptions {
@@ -34,6 +34,9 @@ export async function keysCommand(folder: string, options: KeysOptions): Promise
     made.push(path);
   };
   try {
+    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === false) {
+      throw new ConfigError(`${folder} is not a folder; give one, which is made if it does not exist`);
+    }
     makeFolders(folder);
     const authority = readAuthority(folder, pair) ?? (await newAuthority(folder, pair, days, makeFolder));
     for (const host of hosts) {
@@ -56,6 +59,8 @@ export async function keysCommand(folder: string, options: KeysOptions): Promise
 function checked({ pair, hosts, days }: KeysOptions): { pair: string; hosts: string[]; days: number } {
   if (!/^[\w.-]{1,64}$/.test(pair))
     throw new ConfigError(`--pair ${pair}: give up to 64 letters, digits, dots, dashes`);
+  // No host takes it: it is the name of a folder, too.
+  if (!/[^.]/.test(pair)) throw new ConfigError(`--pair ${pair}: a name of dots alone is none`);
   const names = hosts.split(',');
   for (const name of names) {
     if (!isHost(name)) throw new ConfigError(`--hosts ${hosts}: "${name}" is neither a host's name nor an address`);
@@ -74,16 +79,44 @@ function isHost(name: string): boolean {
   );
 }
 
-/** The authority in `folder`; undefined if there is none. */
+/**
+ * The authority in `folder`; undefined if there is none.
+ *
+ * @throws ConfigError if what it signs would be worth nothing
+ */
 function readAuthority(folder: string, pair: string): Credentials | undefined {
   const path = join(folder, authorityFolder);
   if (!existsSync(path)) return undefined;
-  const certificate = readFileSync(join(path, keySetFiles.certificate), 'utf8');
-  const found = nameIn(new X509Certificate(certificate), 'OU');
+  const useless = (why: string): ConfigError =>
+    new ConfigError(`${path}: ${why}; restore it, or make new keys for all hosts in another folder`);
+  const read = (name: string): string => {
+    try {
+      return readFileSync(join(path, name), 'utf8');
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw useless(code === 'ENOENT' ? `there is no ${name}` : message);
+    }
+  };
+  const text = read(keySetFiles.certificate);
+  const certificate = parsed(text);
+  if (certificate === undefined) throw useless(`${keySetFiles.certificate} is not a certificate in PEM form`);
+  const found = nameIn(certificate, 'OU');
   if (found !== pair) {
     throw new ConfigError(`${path} is the authority of the pair "${found}", not of "${pair}"; give another folder`);
   }
-  return { key: readFileSync(join(path, keySetFiles.key), 'utf8'), certificate };
+  const { validTo } = certificate;
+  if (new Date() > new Date(validTo)) throw useless(`${keySetFiles.certificate} expired on ${validTo}`);
+  const key = read(keySetFiles.key);
+  if (!isKeyOf(certificate, key)) throw useless(`${keySetFiles.key} does not belong to ${keySetFiles.certificate}`);
+  return { key, certificate: text };
+}
+
+function parsed(certificate: string): X509Certificate | undefined {
+  try {
+    return new X509Certificate(certificate);
+  } catch {
+    return undefined;
+  }
 }
 
 async function newAuthority(

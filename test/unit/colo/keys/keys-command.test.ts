@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { loadKeySet } from '../../../../src/colo/keys/key-set.ts';
 import { keysCommand } from '../../../../src/colo/keys/keys-command.ts';
+import { makeAuthority } from '../../../../src/colo/keys/pair-authority.ts';
 
 const asked = { pair: 'web', hosts: 'a.example,10.0.0.2', days: '10' };
 
@@ -63,6 +64,7 @@ test('refuses what cannot be a pair or a host, and makes nothing', async (t) => 
   const wrong: readonly (readonly [object, RegExp])[] = [
     [{ pair: '' }, /--pair : give up to 64 letters/],
     [{ pair: 'a/b' }, /--pair a\/b/],
+    [{ pair: '..' }, /--pair \.\.: a name of dots alone is none/],
     [{ hosts: '' }, /"" is neither a host's name nor an address/],
     [{ hosts: 'a,../b' }, /"\.\.\/b" is neither/],
     [{ hosts: 'a,b\n' }, /is neither/],
@@ -96,11 +98,58 @@ test('an authority of another pair signs nothing', async (t) => {
   t.notOk(existsSync(join(folder, 'c')));
 });
 
-test('an authority whose files are damaged is named', async (t) => {
-  const folder = join(t.testdir(), 'keys');
-  await keysCommand(folder, asked);
-  writeFileSync(join(folder, 'authority', 'key.pem'), 'nonsense');
-  await t.rejects(keysCommand(folder, { ...asked, hosts: 'c' }), { code: 'CONFIG', message: new RegExp(folder) });
+test('what is no folder is said to be none', async (t) => {
+  const file = join(t.testdir({ file: 'mine' }), 'file');
+  await t.rejects(keysCommand(file, asked), {
+    code: 'CONFIG',
+    message: `${file} is not a folder; give one, which is made if it does not exist`,
+  });
+  t.equal(readFileSync(file, 'utf8'), 'mine');
+});
+
+test('an authority by which no host would be believed signs nothing: it is named, with what is wrong and the remedy', async (t) => {
+  const root = t.testdir();
+  const [other = ''] = await keysCommand(join(root, 'other'), asked);
+  const foreign = readFileSync(join(other, '..', 'authority', 'key.pem'), 'utf8');
+  const expired = await makeAuthority('web', -0.5);
+  for (const [name, spoil, why] of [
+    ['no-certificate', (path: string) => rmSync(join(path, 'certificate.pem')), 'there is no certificate.pem'],
+    ['no-key', (path: string) => rmSync(join(path, 'key.pem')), 'there is no key.pem'],
+    [
+      'damaged-certificate',
+      (path: string) => writeFileSync(join(path, 'certificate.pem'), 'nonsense'),
+      'certificate.pem is not a certificate in PEM form',
+    ],
+    [
+      'damaged-key',
+      (path: string) => writeFileSync(join(path, 'key.pem'), 'nonsense'),
+      'key.pem does not belong to certificate.pem',
+    ],
+    [
+      'mixed',
+      (path: string) => writeFileSync(join(path, 'key.pem'), foreign),
+      'key.pem does not belong to certificate.pem',
+    ],
+    [
+      'expired',
+      (path: string) => {
+        writeFileSync(join(path, 'certificate.pem'), expired.certificate);
+        writeFileSync(join(path, 'key.pem'), expired.key);
+      },
+      'certificate.pem expired on ',
+    ],
+  ] as const) {
+    const folder = join(root, name);
+    await keysCommand(folder, asked);
+    const path = join(folder, 'authority');
+    spoil(path);
+    const error = await keysCommand(folder, { ...asked, hosts: 'c' }).catch((error: unknown) => error);
+    t.match(error, { code: 'CONFIG' }, name);
+    const { message } = error as Error;
+    t.ok(message.startsWith(`${path}: ${why}`), message);
+    t.match(message, /; restore it, or make new keys for all hosts in another folder$/);
+    t.notOk(existsSync(join(folder, 'c')), name);
+  }
 });
 
 test('of a key set that will not do, the file and the remedy are named', async (t) => {
