@@ -6,6 +6,7 @@ import { minimumRamBytes } from '../../memory/layout.ts';
 import type { RamBacking } from '../../memory/ram.ts';
 import { cpuFeatures } from './cpu-features.ts';
 import { disks, nets, rng } from './device-config.ts';
+import { repeatable } from './key-values.ts';
 
 /** A flag or configuration key has a value that will not do. The message names it, what is wrong, and what would do. */
 export class ConfigError extends Error {
@@ -65,13 +66,16 @@ export const serial = v.pipe(
 );
 
 const cpuMask = v.pipe(
-  v.union([
-    v.pipe(
-      v.string(),
-      v.transform((names) => names.split(',').filter((name) => name.length > 0)),
-    ),
-    v.array(v.string()),
-  ]),
+  v.union(
+    [
+      v.pipe(
+        v.string(),
+        v.transform((names) => names.split(',').filter((name) => name.length > 0)),
+      ),
+      v.array(v.string()),
+    ],
+    'give names of CPU features, such as xsave,avx',
+  ),
   v.array(
     v.pipe(
       v.string(),
@@ -148,7 +152,7 @@ const schema = v.strictObject({
   standby: v.optional(v.string('give HOST:PORT')),
   listen: v.optional(v.string('give ADDRESS:PORT')),
   mode: v.optional(v.string('give buffered or comparing')),
-  flow: v.optional(v.array(v.string('give port=NUMBER,policy=compare|buffer|pass'))),
+  flow: v.optional(v.pipe(repeatable, v.array(v.string('give port=NUMBER,policy=compare|buffer|pass')))),
 });
 
 /** A machine's configuration, checked. */

@@ -155,6 +155,19 @@ test('takes the same keys from a file, and lets flags win', async (t) => {
   t.equal(config.memory.sizeBytes, 128 * MiB);
 });
 
+test('what may be given several times is a list in a file, or one of them', async (t) => {
+  const pair = { ...kernel, standby: 'b.example:7000' };
+  for (const [key, value] of [
+    ['disk', 'path=a.img'],
+    ['net', 'tap=tap0'],
+    ['flow', 'port=443,policy=buffer'],
+  ] as const) {
+    const [one, list] = [value, [value]].map((given) => parseConfig({}, configFile(t, { ...pair, [key]: given }))[key]);
+    t.equal(one?.length, 1, key);
+    t.strictSame(one, list);
+  }
+});
+
 test('names the file and the key when a value in a file is wrong', async (t) => {
   for (const [contents, says] of [
     [{ ...kernel, cpus: 9 }, '"cpus" 9: a machine has 1 to 8 virtual CPUs'],
@@ -165,6 +178,8 @@ test('names the file and the key when a value in a file is wrong', async (t) => 
     [{ kernel: 5 }, '"kernel" 5: give a path'],
     [{ kernel: null }, '"kernel": give a path'],
     [{ ...kernel, cmdline: {} }, '"cmdline": give a string'],
+    [{ ...kernel, 'cpu-mask': 5 }, '"cpu-mask" 5: give names of CPU features, such as xsave,avx'],
+    [{ ...kernel, flow: [443] }, '"flow": give port=NUMBER,policy=compare|buffer|pass'],
   ] as const) {
     const file = configFile(t, contents);
     const message = refusal({}, file);
