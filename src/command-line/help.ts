@@ -83,8 +83,10 @@ until an operator says colo-vmm failover on the host that is to, and has made su
 both hosts mount the same file system there, in which somebody made the file colo-vmm-arbiter, once: what a mount point lacks.
 
 After a failover this machine is the guest's, and waits on the same address for a standby: colo-vmm standby --peer on the repaired host,
-or on another one, finds it (of several hosts, separated by commas, the one that has the guest), and the guest is protected again. Exit codes are those of colo-vmm run; 0 also if the guest powered off on
-the primary. A reset begins the guest anew here, as it did there: what it boots came with the pair, into the --state folder.
+or on another one, finds it (of several hosts, separated by commas, the one that has the guest), and the guest is protected again.
+A reset begins the guest anew here, as it did there: what it boots came with the pair, into the --state folder.
+
+Exit codes are those of colo-vmm run; 0 also if the guest powered off on the primary.
 
 Examples:
   colo-vmm standby --name web --listen 0.0.0.0:7000 --disk path=web.img --net tap=tap0,bridge=br0 \\
@@ -95,8 +97,9 @@ Examples:
 
 export const protectHelp = `
 It stays until the guest is protected, and shows what is done; if it is interrupted, that goes on. It fails if the standby
-cannot take over this machine, and says why. With --listen the machine waits for others as well: a standby with --peer finds it. A guest that was started without --standby may have RDRAND and RDSEED, by which two copies
-of it differ; start it with --cpu-mask rdrand,rdseed if that matters.
+cannot take over this machine, and says why. With --listen the machine waits for others as well: a standby with --peer finds it.
+A guest that was started without --standby may have RDRAND and RDSEED, by which two copies of it differ; start it with
+--cpu-mask rdrand,rdseed if that matters.
 
 Examples:
   colo-vmm protect --standby b.example:7000 --tls dir=/etc/colo-vmm/a.example --arbiter etcd:http://c.example:2379
@@ -123,8 +126,7 @@ and so does one on a standby that takes over. Interrupting this command does not
 
 Example, on the standby's host:
   colo-vmm backup /backup/web-monday --vm web
-  colo-vmm run --kernel vmlinuz --disk path=/backup/web-monday/disk0.img
-`;
+  colo-vmm run --kernel vmlinuz --disk path=/backup/web-monday/disk0.img`;
 
 export const switchoverHelp = `
 For maintenance of the primary's host. A last checkpoint, then the guest runs on the standby, unprotected; clients notice a short
