@@ -7,10 +7,15 @@ import { demonstrate } from './demo/demo.ts';
  */
 const shows: Readonly<Record<string, () => Promise<boolean>>> = { failover: demonstrate, boot };
 
+const help = `npm start            two hosts, one guest: a host loses its power, and the clients are answered on (3 to 5 minutes)
+npm start -- boot    one guest boots and does its work, step by step
+`;
+
 const [name = 'failover', ...rest] = process.argv.slice(2);
 const show = Object.hasOwn(shows, name) ? shows[name] : undefined;
-if (show === undefined || rest.length > 0) {
-  process.stderr.write('npm start, or npm start -- boot\n');
+if (name === '--help' || name === '-h') process.stdout.write(help);
+else if (show === undefined || rest.length > 0) {
+  process.stderr.write(`npm start: "${[name, ...rest].join(' ')}" is none of these:\n${help}`);
   process.exitCode = 2;
 } else {
   try {
