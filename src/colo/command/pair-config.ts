@@ -274,7 +274,9 @@ function checked<Schema extends v.GenericSchema>(schema: Schema, options: unknow
   const flag = `--${flags[key] ?? key}`;
   if (issue.type === 'strict_object' && issue.expected === 'never') throw new ConfigError(`${flag}: no such key`);
   if (item?.value === undefined) throw new ConfigError(`${flag} is missing: ${missing[key] ?? issue.message}`);
-  throw new ConfigError(`${flag} ${shown(item.value)}: ${issue.message}`);
+  // Of a flag that was given several times, the one that is wrong.
+  const given = Array.isArray(item.value) ? (issue.path?.[1]?.value ?? item.value) : item.value;
+  throw new ConfigError(`${flag} ${shown(given)}: ${issue.message}`);
 }
 
 function shown(value: unknown): string {

@@ -188,6 +188,10 @@ test('how output leaves is said to the primary alone', async (t) => {
   const refused = (options: object): string => refusal(() => parsePrimary({ ...primary, ...options }, true));
   t.match(refused({ mode: 'colo' }), '--mode colo: give buffered or comparing');
   t.match(refused({ mode: 'comparing', flow: ['port=0,policy=pass'] }), /port is a number from 1 to 65535/);
+  t.match(
+    refused({ mode: 'comparing', flow: ['port=1,policy=pass', 'port=0,policy=pass'] }),
+    /^--flow port=0,policy=pass: port is/,
+  );
   t.match(refused({ mode: 'comparing', flow: ['port=1,policy=drop'] }), /policy is compare, buffer, pass/);
   t.match(refused({ mode: 'buffered', flow: ['port=1,policy=pass'] }), /--flow: .*--mode buffered/);
   const many = Array.from({ length: 257 }, (_, port) => `port=${port + 1},policy=buffer`);
