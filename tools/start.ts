@@ -1,11 +1,11 @@
-import { boot } from './boot.ts';
-import { demonstrate } from './demo/demo.ts';
-
 /**
  * `npm start`: two hosts, one guest; one host loses its power, and the clients are answered on. `npm start -- boot`: one guest boots
  * and does its work. Exit code 0 only if all of it was as it should be.
  */
-const shows: Readonly<Record<string, () => Promise<boolean>>> = { failover: demonstrate, boot };
+const shows: Readonly<Record<string, () => Promise<boolean>>> = {
+  failover: async () => (await import('./demo/demo.ts')).demonstrate(),
+  boot: async () => (await import('./boot.ts')).boot(),
+};
 
 const help = `npm start            two hosts, one guest: a host loses its power, and the clients are answered on (3 to 5 minutes)
 npm start -- boot    one guest boots and does its work, step by step
