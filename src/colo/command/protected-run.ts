@@ -25,12 +25,12 @@ export async function protectedRunCommand(
   const hook = hookOf(config['on-event'], pair?.pair ?? config.name, 'primary');
   try {
     let changes: InheritedChanges | undefined;
-    const prepare = async ({ replication }: Machine): Promise<void> => {
+    const prepare = async ({ replication }: Machine, stopping: AbortSignal): Promise<void> => {
       if (pair === undefined) return;
       // Not before this process has the pair's name and its disks: a term, or a recording, that a second start by mistake took from the
       // one that runs would be missed at the next loss.
       if (pair.pcap !== undefined) beginRecordingFile(pair.pcap);
-      await beginTerm(pair, holder);
+      await beginTerm(pair, holder, stopping);
       changes = continueHistory(pair, replication.deviceOrders, (shared) => replication.keepChanges(shared));
     };
     return await runCommand(config, program, {

@@ -120,7 +120,8 @@ export type Effect =
   | { readonly kind: 'timer'; readonly timer: TimerName; readonly at: number }
   // Who may go on alone.
   | { readonly kind: 'ask-arbiter'; readonly term: Term; readonly byOperator: boolean }
-  | { readonly kind: 'write-term'; readonly term: Term }
+  /** `theirs`: the guest is the other side's in that term. */
+  | { readonly kind: 'write-term'; readonly term: Term; readonly theirs?: true }
   // The gate between the guest and the world (epochs/gate.ts).
   | { readonly kind: 'hold' }
   | { readonly kind: 'permit'; readonly through: Epoch; readonly until: number }

@@ -286,8 +286,9 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   /** The guest is the other side's in that term. What is not written down here is still known to the arbiter. */
   protected async givenAway(term: Term): Promise<void> {
+    if (this.#terms.isElsewhere && this.#terms.term === term) return;
     await this.#terms.giveAway(term).catch((error: Error) => {
-      this.log.add('protection', `${this.#terms.path} cannot say that the guest was handed over: ${error.message}`);
+      this.log.add('protection', `${this.#terms.path} cannot say that the guest is the other side's: ${error.message}`);
     });
   }
 
@@ -382,7 +383,7 @@ export abstract class Host<E extends { readonly kind: string }> {
         this.#ask(effect.term, effect.byOperator);
         return;
       case 'write-term':
-        this.#write(effect.term);
+        this.#write(effect.term, effect.theirs === true);
         return;
       case 'refuse':
         this.#refusal = effect.error;
@@ -409,8 +410,9 @@ export abstract class Host<E extends { readonly kind: string }> {
     });
   }
 
-  #write(term: Term): void {
-    this.#terms.write(term).then(
+  #write(term: Term, isTheirs: boolean): void {
+    const written = isTheirs ? this.#terms.giveAway(term) : this.#terms.write(term);
+    written.then(
       () => {
         this.#termProblem = undefined;
         this.post({ kind: 'term-written', term });

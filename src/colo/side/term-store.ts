@@ -40,7 +40,7 @@ export class TermStore {
     return this.#term;
   }
 
-  /** This side handed the guest over in this term, and has not been in a later one since. */
+  /** In this term the guest is the other side's: this one stood by for it, or handed it over, and did not take it since. */
   get isElsewhere(): boolean {
     return this.#isElsewhere;
   }

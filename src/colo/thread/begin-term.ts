@@ -11,18 +11,20 @@ export class ArbiterSilentError extends ConfigError {
 
 /**
  * Begins a new term as its primary, before the guest says a word: if the pair's other side has taken over since this one ran
- * last, the arbiter knows (spec B.6), and the guest must not run twice. With a manual arbiter, that is for the operator to know.
+ * last, the arbiter knows (spec B.6), and the guest must not run twice. With a manual arbiter, that is for the operator to know. Of a
+ * side that stood by the arbiter knows nothing, for its primary may run on alone in the term that both had: it knows that itself.
  *
  * @param holder who this process is to the arbiter
+ * @param stopping nobody wants it any more, as soon as that is aborted
  * @throws ArbiterSilentError, or another ConfigError, that says what to do
  */
-export async function beginTerm(config: HostConfig, holder: string): Promise<void> {
+export async function beginTerm(config: HostConfig, holder: string, stopping?: AbortSignal): Promise<void> {
   const terms = new TermStore(config.stateDirectory);
   if (terms.isElsewhere) {
     throw new ConfigError(
-      `this machine handed the guest of the pair "${config.pair}" over in term ${terms.term}, and its other side may run it. ` +
+      `in term ${terms.term} the guest of the pair "${config.pair}" is its other side's, which may run it. ` +
         `Make this machine its standby: colo-vmm standby --name ${config.pair} --listen ... If the other side is off for good: ` +
-        `remove "elsewhere" from ${terms.path}`,
+        `remove "elsewhere" from ${terms.path}; the disks are those of the last checkpoint that came here`,
     );
   }
   const term = terms.term + 1;
@@ -31,12 +33,16 @@ export async function beginTerm(config: HostConfig, holder: string): Promise<voi
       throw new ConfigError(`--state: the term cannot be written to ${terms.path}: ${error.message}`);
     });
   const desk = new ArbiterDesk(config.pair, config.arbiter, holder, () => {});
+  const giveUp = (): void => desk.close();
+  stopping?.throwIfAborted();
+  stopping?.addEventListener('abort', giveUp);
   try {
     if (config.arbiter.kind !== 'manual') {
       // A term that the arbiter knows and this side does not would be taken for the other side's, and a full disk is the usual way there.
       await write(terms.term);
       const verdict = await desk.register(term);
       if (verdict === undefined) {
+        stopping?.throwIfAborted();
         throw new ArbiterSilentError(
           `--arbiter: ${desk.facts.problem}; without its answer nobody knows whether the other side of the pair runs this guest. ` +
             'Mend that, or, if the other side is certainly off: --arbiter manual',
@@ -52,6 +58,7 @@ export async function beginTerm(config: HostConfig, holder: string): Promise<voi
     }
     await write(term);
   } finally {
+    stopping?.removeEventListener('abort', giveUp);
     desk.close();
   }
 }

@@ -23,9 +23,9 @@ export interface Protector {
   readonly atOnce: boolean;
   /**
    * Before the guest of a machine that is in a pair runs, and after all else that may be wrong with it has been found: its disks are
-   * open and locked, and have their pair's stamps still.
+   * open and locked, and have their pair's stamps still. Rejects soon when `stopping` is aborted.
    */
-  prepare?(machine: Machine): Promise<void>;
+  prepare?(machine: Machine, stopping: AbortSignal): Promise<void>;
   /** @param notice takes a line for the operator */
   make(machine: Machine, notice: (text: string) => void): Promise<MachineProtection>;
 }

@@ -20,20 +20,26 @@ import { runMachine } from './run-machine.ts';
 export async function runCommand(config: RunConfig, program: URL, protector?: Protector): Promise<number> {
   const { kernel, initrd, cmdline, kaslr } = config;
   const boots: BootPaths = { kernel, initrd, cmdline, kaslr };
-  return runMachine(config, { ...config, boot: boots }, () => boot(config, boots, program, protector), protector);
+  return runMachine(
+    config,
+    { ...config, boot: boots },
+    (stopping) => boot(config, boots, program, stopping, protector),
+    protector,
+  );
 }
 
 async function boot(
   config: RunConfig,
   boots: BootPaths,
   program: URL,
+  stopping: AbortSignal,
   protector: Protector | undefined,
 ): Promise<Machine> {
   const files = new BootFiles(boots);
   try {
     const images = files.open();
     try {
-      const machine = await start(config, images, program, protector);
+      const machine = await start(config, images, program, stopping, protector);
       if (config.reboot === 'exit') files.close();
       else machine.rebootsFrom(files);
       return machine;
@@ -50,6 +56,7 @@ async function start(
   config: RunConfig,
   images: OpenImages,
   program: URL,
+  stopping: AbortSignal,
   protector: Protector | undefined,
 ): Promise<Machine> {
   for (const warning of commandLineWarnings(config.cmdline)) tell(`colo-vmm: ${warning}\n`);
@@ -81,7 +88,7 @@ async function start(
     (text) => tell(`colo-vmm: ${text}\n`),
   );
   try {
-    await protector?.prepare?.(machine);
+    await protector?.prepare?.(machine, stopping);
     machine.boot(images);
     return machine;
   } catch (error) {

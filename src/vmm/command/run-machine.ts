@@ -16,7 +16,7 @@ import type { SnapshotOptions, SnapshotReport, Snapshotter } from '../snapshot/s
 import { crashReport, describeEnd, exitCodeOf, type GuestEnd, snapshotStop } from '../vcpu/guest-end.ts';
 import { type MachineProtection, ProtectionOnDemand, type Protector } from './protection.ts';
 import { runSummary } from './run-summary.ts';
-import { StopSignals } from './stop-signals.ts';
+import { type StopHandler, StopSignals } from './stop-signals.ts';
 
 /** Exit code when the owner of standard input went away: the same as for a hang-up. */
 const inputClosedCode = 129;
@@ -40,19 +40,35 @@ export interface MachineParts {
 /**
  * Stays with a machine, which `make` makes and starts, until it ends. The process's exit code.
  *
+ * @param make rejects soon when the signal that it is given is aborted: the process was told to stop
  * @param protector who can protect it
  */
 export async function runMachine(
   { serial, name, control: givenPath }: Attendance,
   parts: MachineParts,
-  make: () => Promise<Machine>,
+  make: (stopping: AbortSignal) => Promise<Machine>,
   protector?: Protector,
 ): Promise<number> {
   const signals = new StopSignals();
   try {
     const control = await ControlSocket.claim(givenPath ?? controlPath(name ?? process.pid));
     try {
-      const machine = await make();
+      const stopping = new AbortController();
+      let stopped: Parameters<StopHandler> | undefined;
+      signals.handleWith((...first) => {
+        stopped = first;
+        stopping.abort();
+      });
+      let machine: Machine;
+      try {
+        stopping.signal.throwIfAborted();
+        machine = await make(stopping.signal);
+      } catch (error) {
+        if (stopped === undefined) throw error;
+        const [signal, code] = stopped as Parameters<StopHandler>;
+        tell(`colo-vmm: stopped by ${signal}, before the guest began\n`);
+        return code;
+      }
       const colo =
         protector && new ProtectionOnDemand(() => protector.make(machine, (text) => tell(`colo-vmm: ${text}\n`)));
       if (protector?.atOnce === true) await colo?.make();

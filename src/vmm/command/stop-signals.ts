@@ -10,20 +10,20 @@ export type StopHandler = (signal: string, exitCode: number) => void;
  */
 export class StopSignals {
   #handler: StopHandler | undefined;
-  #early: Parameters<StopHandler> | undefined;
+  #first: Parameters<StopHandler> | undefined;
   readonly #listeners = Object.entries(codes).map(([signal, code]) => {
     const listener = (): void => {
-      if (this.#handler === undefined) this.#early ??= [signal, code];
-      else this.#handler(signal, code);
+      this.#first ??= [signal, code];
+      this.#handler?.(signal, code);
     };
     process.on(signal, listener);
     return { signal, listener };
   });
 
-  /** Hands the signals to `handler`, first of all one that has come already. */
+  /** Hands the signals to `handler` from now on, first of all one that has come already, whoever else was told of it. */
   handleWith(handler: StopHandler): void {
     this.#handler = handler;
-    if (this.#early !== undefined) handler(...this.#early);
+    if (this.#first !== undefined) handler(...this.#first);
   }
 
   /** From here on the signals do again what they do by default. */

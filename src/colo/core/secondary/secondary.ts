@@ -208,7 +208,7 @@ export class Secondary {
     this.#greeted = term;
     if (term === this.#turn.term) this.#welcome();
     else {
-      this.#turn.do({ kind: 'write-term', term });
+      this.#turn.do({ kind: 'write-term', term, theirs: true });
       if (this.#rules.mayWelcome(false)) this.#termWritten(term);
     }
   }

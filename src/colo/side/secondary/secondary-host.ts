@@ -222,7 +222,9 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const attached = this.#attached;
     switch (effect.kind) {
       case 'attach':
-        return; // done before the core heard of the primary
+        // The machine was made before the core heard of the primary.
+        void this.givenAway(this.#secondary.term);
+        return;
       case 'stage':
         if (attached !== undefined) this.distrusting(() => attached.stage(effect.item));
         return;

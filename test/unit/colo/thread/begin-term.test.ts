@@ -52,6 +52,47 @@ test('a term that cannot be written is not begun: the arbiter would hold it agai
   t.strictSame(JSON.parse(readFileSync(join(stateDirectory, 'term.json'), 'utf8')), { term: 1 });
 });
 
+test("no term is begun where the guest is the other side's, whatever the arbiter would say", async (t) => {
+  const { asked, endpoints } = await etcd(t);
+  const stateDirectory = t.testdir({ 'term.json': JSON.stringify({ term: 4, elsewhere: true }) });
+  const config = {
+    pair: 'web',
+    settings: defaultSettings,
+    security: { kind: 'plaintext' },
+    arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } },
+    stateDirectory,
+  } as const;
+  await t.rejects(beginTerm(config, 'us'), {
+    message:
+      /^in term 4 the guest of the pair "web" is its other side's.*colo-vmm standby.*remove "elsewhere" from .*term\.json/,
+  });
+  t.strictSame(asked, []);
+});
+
+test('whoever is stopped while an arbiter does not answer waits no longer, and has begun nothing', async (t) => {
+  const server = createServer(() => {}).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const endpoints = [`http://127.0.0.1:${(server.address() as AddressInfo).port}`];
+  const stateDirectory = t.testdir();
+  const config = {
+    pair: 'web',
+    settings: defaultSettings,
+    security: { kind: 'plaintext' },
+    arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } },
+    stateDirectory,
+  } as const;
+  const stopping = new AbortController();
+  const begun = beginTerm(config, 'us', stopping.signal);
+  await once(server, 'request');
+  stopping.abort(new Error('told to stop'));
+  await t.rejects(begun, { message: 'told to stop' });
+  t.strictSame(JSON.parse(readFileSync(join(stateDirectory, 'term.json'), 'utf8')), { term: 0 });
+});
+
 test('a term is not begun without an answer, in an error of its own: one may try again', async (t) => {
   const { endpoints } = await etcd(t);
   const stateDirectory = t.testdir();

@@ -65,10 +65,13 @@ test('a browser shows what the two guests do not agree on, and how far one is be
   const compared = { passed: 0, checkpoints: 1, behind: { median: 0.4, worst: 3 } };
   let released = 0;
   let recent = [divergence];
-  const page = await pageOf(t, () => ({
-    ...{ ...protectedStatus, mode: 'comparing' },
-    compared: { ...compared, recent, released: (released += 10), divergences: released / 10 },
-  }));
+  const page = await pageOf(t, () => {
+    released += 10;
+    return {
+      ...{ ...protectedStatus, mode: 'comparing' },
+      compared: { ...compared, recent, released, divergences: released / 10 },
+    };
+  });
   await page.until(says('PROTECTED'));
   for (const title of ['Both guests agreed', 'Divergences', "The standby's guest is behind"])
     await page.until(draws(title));

@@ -42,7 +42,7 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
   );
   t.teardown(() => host.close());
   const port = await host.start();
-  const greet = async (otherwise: object = {}) => {
+  const greet = async (otherwise: object = {}, inTerm = 0) => {
     const link = await dial({
       host: '127.0.0.1',
       port,
@@ -63,7 +63,7 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
       arbiter,
       comparing: 0,
     } as const;
-    say(link, { ...hello, ...otherwise });
+    sayIn(inTerm, link, { ...hello, ...otherwise });
     return { link, received };
   };
   const connect = async () => {
@@ -88,14 +88,19 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
 }
 
 function say(link: PeerLink, ...messages: readonly Message[]): void {
-  for (const message of messages) link.send({ role: 'primary', term: term(0), message });
+  sayIn(0, link, ...messages);
+}
+
+function sayIn(inTerm: number, link: PeerLink, ...messages: readonly Message[]): void {
+  for (const message of messages) link.send({ role: 'primary', term: term(inTerm), message });
 }
 
 /** All of the first checkpoint. */
-function seed(link: PeerLink): void {
+function seed(link: PeerLink, inTerm = 0): void {
   const first = epoch(0);
   const state = someState();
-  say(
+  sayIn(
+    inTerm,
     link,
     { kind: 'disk-end', epoch: first, items: 0 },
     { kind: 'packets-end', epoch: first, items: 0 },
@@ -125,6 +130,28 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
     ['make', 'rehearse', 'revive', 'emerge', 'announce', 'replay', 'resume', 'succeed'],
   );
 });
+
+for (const [what, primarysTerm] of [
+  ['in a new term', 3],
+  ['once more in its term', 0],
+] as const) {
+  test(`a standby that pairs ${what} writes down that the guest is its primary's, until it takes over`, async (t) => {
+    const { host, machine, greet, stateDirectory } = await standby(t, {});
+    const { link, received } = await greet({}, primarysTerm);
+    await until(() => received.kinds.includes('welcome'));
+    await until(() => new TermStore(stateDirectory).isElsewhere);
+    t.equal(new TermStore(stateDirectory).term, primarysTerm);
+    seed(link, primarysTerm);
+    await until(() => received.kinds.includes('checkpoint-ready'));
+    sayIn(primarysTerm, link, { kind: 'protected' });
+    await until(() => host.status().phase === 'protecting');
+    link.destroy();
+    await until(() => host.status().phase === 'claiming');
+    host.command({ name: 'failover', sure: false });
+    await until(() => machine.called.includes('succeed'));
+    t.match(new TermStore(stateDirectory), { term: primarysTerm + 1, isElsewhere: false });
+  });
+}
 
 test('a primary of another version reads why it is refused, whatever else it says', async (t) => {
   const { greet } = await standby(t, {});
