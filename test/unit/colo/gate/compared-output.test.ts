@@ -2,6 +2,7 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { type Test, test } from 'tap';
 import type { Divergence } from '../../../../src/colo/compare/divergence.ts';
 import { policyOfPorts } from '../../../../src/colo/compare/flow-policy.ts';
+import { defaultCompareSettings } from '../../../../src/colo/compare/settings.ts';
 import type { PrimaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
 import { PrimaryPackets } from '../../../../src/colo/gate/primary-packets.ts';
@@ -223,6 +224,32 @@ test('where the guests do not agree a checkpoint is wanted, which lets out what 
   t.equal(left(), '', 'what S said in an epoch that is over is no concern');
   standbySays('b', 2);
   t.equal(left(), 'b');
+});
+
+test('more than the comparison has room for is not lost: all of it goes to S, and leaves with the checkpoint', async (t) => {
+  const { packets, says, left, outputs, divergences } = comparedRig(t);
+  packets.permit(e(0), never);
+  const bound = defaultCompareSettings.packetsPerFlow;
+  const letters = Array.from({ length: bound + 50 }, (_, at) => String.fromCharCode(97 + (at % 26)));
+  for (const [at, letter] of letters.entries()) {
+    says(letter);
+    if (at === bound - 1) t.strictSame(divergences, [], 'there is room for that many');
+  }
+  t.strictSame(
+    divergences.map(({ reason }) => reason),
+    ['overflow'],
+  );
+  t.equal(left(), '');
+  packets.epochCaptured(e(1), 'comparing');
+  t.equal(outputs(), letters.join(''));
+  packets.permit(e(1), never);
+  let all = '';
+  for (let turns = 0; all.length < letters.length && turns < 1000; turns++) {
+    all += left();
+    await turn();
+  }
+  t.equal(all, letters.join(''), 'in order');
+  t.equal(packets.facts.lost, 0);
 });
 
 test('output of a flow that is buffered waits for a checkpoint, and that of one that passes for nothing', async (t) => {
