@@ -112,3 +112,14 @@ export function trySend(fd: Fd, source: Uint8Array): number {
   const count = sendCall(fd, source, source.length, MSG_DONTWAIT | MSG_NOSIGNAL);
   return count < 0 ? -lastErrno() : count;
 }
+
+const setsockoptCall = declare<[number, number, number, Uint8Array, number], number>(
+  'int setsockopt(int, int, int, const uint8_t *, uint32_t)',
+);
+
+/** Sets an option of a socket that Node has no method for. */
+export function setSocketOption(fd: Fd, level: number, option: number, value: Uint8Array, subject: string): void {
+  if (setsockoptCall(fd, level, option, value, value.length) < 0) {
+    throw new SystemError('setsockopt', lastErrno(), subject);
+  }
+}

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'tap';
 import { EPOLLET, EPOLLIN, EPOLLOUT, Epoll } from '../../../../src/host/events/epoll.ts';
 import { EventFd } from '../../../../src/host/events/eventfd.ts';
-import { open } from '../../../../src/host/libc/descriptors.ts';
+import { close, interfaceSocket, open, setSocketOption } from '../../../../src/host/libc/descriptors.ts';
 import { memfd } from '../../../../src/host/libc/memory.ts';
 import { Owner } from '../../../../src/host/ownership.ts';
 
@@ -120,4 +120,16 @@ test('epoll refuses what cannot be waited for', async (t) => {
   });
   eventFd.close();
   t.throws(() => epoll.remove(eventFd.fd), { code: 'EBADF' });
+});
+
+test('an option of a socket is set, or the failure says of what', async (t) => {
+  const socket = interfaceSocket();
+  t.teardown(() => close(socket));
+  const [SOL_SOCKET, SO_REUSEADDR, ofNobody] = [1, 2, 9999];
+  const yes = Uint8Array.of(1, 0, 0, 0);
+  setSocketOption(socket, SOL_SOCKET, SO_REUSEADDR, yes, 'a socket');
+  t.throws(() => setSocketOption(socket, SOL_SOCKET, ofNobody, yes, 'a socket'), {
+    code: 'ENOPROTOOPT',
+    message: /setsockopt.*a socket/,
+  });
 });
