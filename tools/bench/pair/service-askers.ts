@@ -2,15 +2,15 @@ import type { Asker } from './asker.ts';
 import { type BulkDirection, bulkPort, openBulk } from './bulk.ts';
 import { Conversation, httpEnd, redisEnd } from './conversation.ts';
 
-/** What is asked of a guest's services. */
+/** What is asked of a guest's services, in this order: a pair that agrees on nothing buffers for a while, whatever is asked then. */
 export const serviceNames = [
   'page, keep-alive',
   'page, a connection each',
   'key-value',
   'write of 4 KiB, fsync',
-  'differing',
   'download',
   'upload',
+  'differing',
 ] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
