@@ -8,6 +8,8 @@ export interface Tier {
   readonly parallel: number;
   /** Files, without folder and ending, that run one by one, after those that share the machine. */
   readonly alone?: readonly string[];
+  /** Likewise, those that take longest: they begin before the others, or one of them would be waited for at the end. */
+  readonly first?: readonly string[];
   /** A file that takes longer is broken. Generous: a loaded machine is no failure. */
   readonly fileTimeoutMs: number;
   /** Cases are told one by one, and what the file prints on stderr is shown as it comes. */
@@ -28,6 +30,7 @@ export const tiers: readonly Tier[] = [
     ...{ name: 'lab', parallel: 2, fileTimeoutMs: 90 * minute, slow: true },
     // Those that measure, and those that have two emulated hosts themselves: each host is busy with a processor of ours.
     alone: ['bench', 'chaos', 'colo-qmp', 'commands', 'failover'],
+    first: ['boot', 'torture', 'debian', 'console', 'soak'],
   },
   { name: 'long', parallel: 1, fileTimeoutMs: 90 * minute, slow: true, onlyByName: true },
 ];
@@ -42,8 +45,14 @@ export function filesOf(tier: Tier, root: string): string[] {
     .sort();
 }
 
-/** Those of `files` that may share the machine, and those that may not. */
-export function byRoom(tier: Tier, files: readonly string[]): { shared: string[]; alone: string[] } {
-  const isAlone = (file: string): boolean => tier.alone?.includes(basename(file, '.test.ts')) ?? false;
-  return { shared: files.filter((file) => !isAlone(file)), alone: files.filter(isAlone) };
+/** Those of `files` that may share the machine, and those that may not, in the order in which they run. */
+export function byRoom(
+  { alone = [], first = [] }: Tier,
+  files: readonly string[],
+): { shared: string[]; alone: string[] } {
+  const name = (file: string): string => basename(file, '.test.ts');
+  const isAlone = (file: string): boolean => alone.includes(name(file));
+  const rank = (file: string): number => (first.includes(name(file)) ? first.indexOf(name(file)) : first.length);
+  const shared = files.filter((file) => !isAlone(file)).sort((one, other) => rank(one) - rank(other));
+  return { shared, alone: files.filter(isAlone) };
 }
