@@ -29,7 +29,8 @@ function machine(places: QemuPairPlaces): string[] {
     ...['qemu-system-x86_64', '-machine', 'pc,accel=kvm', '-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-cpu', ['host', ...hidden.map((name) => `-${name}`)].join(','), '-smp', '1', '-m', String(places.memoryMib)],
     ...['-kernel', places.kernel, '-initrd', places.initrd],
-    ...['-append', 'console=ttyS0 quiet panic=-1 ipv6.disable=1', '-serial', `file:${places.serial}`],
+    // Nobody asks by IPv6, and what two guests say in it by themselves differs. Services listen on `::` all the same.
+    ...['-append', 'console=ttyS0 quiet panic=-1 ipv6.disable_ipv6=1', '-serial', `file:${places.serial}`],
     ...[ports.qmp, ports.qmpBeside].flatMap((port) => ['-qmp', `tcp:0.0.0.0:${port},server=on,wait=off`]),
     ...['-netdev', 'tap,id=hn0,ifname=tap0,script=no,downscript=no,vhost=off'],
     ...['-device', `virtio-net-pci,id=e0,netdev=hn0,mac=${guestNetwork.mac},romfile=`],
