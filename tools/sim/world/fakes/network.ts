@@ -60,6 +60,8 @@ export class PeerNetwork {
   frames = 0;
   /** When the last of what this side sent arrives. */
   readonly latestArrival: Record<Role, number> = { primary: 0, secondary: 0 };
+  /** When what a cut had held of this side's arrived last. */
+  readonly releasedAt: Record<Role, number> = { primary: 0, secondary: 0 };
 
   constructor(agenda: Agenda, random: RandomStream, asBytes: boolean) {
     this.#agenda = agenda;
@@ -175,6 +177,7 @@ export class PeerNetwork {
   heal(from: Role): void {
     const waiting = this.#cut[from];
     this.#cut[from] = undefined;
+    if (waiting !== undefined && waiting.length > 0) this.releasedAt[from] = this.#agenda.now;
     for (const go of waiting ?? []) go();
   }
 

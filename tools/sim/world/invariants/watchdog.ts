@@ -108,7 +108,8 @@ export class Watchdog {
       throw new Violation('C.5', `${side.progress.place} for ${Math.round(now - side.progress.placeSince)} ms`);
     }
     const peer = this.#world.side(peerOf(side.role));
-    const since = Math.max(peer.unwellSince, peer.heardUntil, side.progress.phaseSince);
+    const heardAt = Math.max(peer.heardUntil, network.releasedAt[peerOf(side.role)]);
+    const since = Math.max(peer.unwellSince, heardAt, side.progress.phaseSince);
     const silence = pairs.has(side.core.phase) ? settings.detectMs * pairingPatience : settings.detectMs;
     const longest = (silence + settings.heartbeatMs * 2) * slowest + 40 + slow * 2;
     if (countsOnPeer.has(side.core.phase) && !peer.isWell && now - since > longest) {
