@@ -222,7 +222,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     const attached = this.#attached;
     switch (effect.kind) {
       case 'attach':
-        // The machine was made before the core heard of the primary.
+        // The machine was made before the core heard of the primary. In a term that this side had already nothing was written for it.
         void this.givenAway(this.#secondary.term);
         return;
       case 'stage':

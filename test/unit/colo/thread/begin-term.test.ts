@@ -12,33 +12,37 @@ interface Asked {
   readonly body: string;
 }
 
-/** An etcd that knows no pair, and agrees to everything; what it was asked. */
-async function etcd(t: Test) {
+/** An etcd that knows no pair, and agrees to everything, or answers nothing; what it was asked. */
+async function etcd(t: Test, answers = true) {
   const asked: Asked[] = [];
   const server = createServer(async (request: IncomingMessage, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
     asked.push({ path: request.url, body });
-    response.end(JSON.stringify(request.url?.endsWith('/txn') ? { succeeded: true } : {}));
+    if (answers) response.end(JSON.stringify(request.url?.endsWith('/txn') ? { succeeded: true } : {}));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => {
     server.closeAllConnections();
     server.close();
   });
-  return { asked, endpoints: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`] };
+  return { asked, server, endpoints: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`] };
 }
 
-test('a term that cannot be written is not begun: the arbiter would hold it against this side for good', async (t) => {
-  const { asked, endpoints } = await etcd(t);
-  const stateDirectory = t.testdir();
-  const config = {
+function configOf(stateDirectory: string, endpoints: readonly string[]) {
+  return {
     pair: 'web',
     settings: defaultSettings,
     security: { kind: 'plaintext' },
     arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } },
     stateDirectory,
   } as const;
+}
+
+test('a term that cannot be written is not begun: the arbiter would hold it against this side for good', async (t) => {
+  const { asked, endpoints } = await etcd(t);
+  const stateDirectory = t.testdir();
+  const config = configOf(stateDirectory, endpoints);
   const inTheWay = join(stateDirectory, 'term.json.new');
   mkdirSync(inTheWay);
   await t.rejects(beginTerm(config, 'us'), { message: /^--state: the term cannot be written to .*term\.json: / });
@@ -55,13 +59,7 @@ test('a term that cannot be written is not begun: the arbiter would hold it agai
 test("no term is begun where the guest is the other side's, whatever the arbiter would say", async (t) => {
   const { asked, endpoints } = await etcd(t);
   const stateDirectory = t.testdir({ 'term.json': JSON.stringify({ term: 4, elsewhere: true }) });
-  const config = {
-    pair: 'web',
-    settings: defaultSettings,
-    security: { kind: 'plaintext' },
-    arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } },
-    stateDirectory,
-  } as const;
+  const config = configOf(stateDirectory, endpoints);
   await t.rejects(beginTerm(config, 'us'), {
     message:
       /^in term 4 the guest of the pair "web" is its other side's.*colo-vmm standby.*remove "elsewhere" from .*term\.json/,
@@ -70,21 +68,9 @@ test("no term is begun where the guest is the other side's, whatever the arbiter
 });
 
 test('whoever is stopped while an arbiter does not answer waits no longer, and has begun nothing', async (t) => {
-  const server = createServer(() => {}).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const endpoints = [`http://127.0.0.1:${(server.address() as AddressInfo).port}`];
+  const { server, endpoints } = await etcd(t, false);
   const stateDirectory = t.testdir();
-  const config = {
-    pair: 'web',
-    settings: defaultSettings,
-    security: { kind: 'plaintext' },
-    arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } },
-    stateDirectory,
-  } as const;
+  const config = configOf(stateDirectory, endpoints);
   const stopping = new AbortController();
   const begun = beginTerm(config, 'us', stopping.signal);
   await once(server, 'request');
@@ -96,16 +82,11 @@ test('whoever is stopped while an arbiter does not answer waits no longer, and h
 test('a term is not begun without an answer, in an error of its own: one may try again', async (t) => {
   const { endpoints } = await etcd(t);
   const stateDirectory = t.testdir();
-  const config = {
-    pair: 'web',
-    settings: defaultSettings,
-    security: { kind: 'plaintext' },
-    arbiter: { kind: 'etcd', etcd: { endpoints: ['http://127.0.0.1:9'], prefix: '/' } },
-    stateDirectory,
-  } as const;
-  const error = await beginTerm(config, 'us').catch((error: unknown) => error);
+  const error = await beginTerm(configOf(stateDirectory, ['http://127.0.0.1:9']), 'us').catch(
+    (error: unknown) => error,
+  );
   t.ok(error instanceof ArbiterSilentError, String(error));
   t.match(error, { exitCode: 6, message: /^--arbiter: .*without its answer/ });
-  await beginTerm({ ...config, arbiter: { kind: 'etcd', etcd: { endpoints, prefix: '/' } } }, 'us');
+  await beginTerm(configOf(stateDirectory, endpoints), 'us');
   t.strictSame(JSON.parse(readFileSync(join(stateDirectory, 'term.json'), 'utf8')), { term: 1 }, 'the term it was for');
 });
