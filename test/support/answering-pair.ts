@@ -9,6 +9,8 @@ const mac = '02:00:00:00:00:07';
 const macBytes = [2, 0, 0, 0, 0, 7];
 const headBytes = answered.payload;
 const payloadBytes = answered.bytes - headBytes;
+/** A network of four addresses: while a test has it, the host reaches nothing else that has one of them. */
+const network = { client: '198.18.71.1', guest: '198.18.71.2', prefix: 30 };
 
 /** A client on a bridge to which both machines' cards belong. */
 export class Client {
@@ -24,10 +26,10 @@ export class Client {
     const bridge = makeInterface(t, 'bridge');
     ip('link', 'set', bridge, 'type', 'bridge', 'forward_delay', '0');
     ip('link', 'set', bridge, 'addrgenmode', 'none', 'up');
-    ip('address', 'add', '203.0.113.1/24', 'dev', bridge);
+    ip('address', 'add', `${network.client}/${network.prefix}`, 'dev', bridge);
     const socket = createSocket('udp4');
     t.teardown(() => socket.close());
-    await new Promise<void>((resolve) => socket.bind(0, '203.0.113.1', resolve));
+    await new Promise<void>((resolve) => socket.bind(0, network.client, resolve));
     return { client: new Client(socket), bridge };
   }
 
@@ -45,7 +47,7 @@ export class Client {
           resolve(heard);
         };
       });
-      this.#socket.send(question, 7, '203.0.113.2');
+      this.#socket.send(question, 7, network.guest);
       const heard = await answer;
       if (heard !== undefined) return heard.readUInt32LE(answered.count - headBytes);
     }
@@ -81,7 +83,7 @@ export class AnsweringPair {
 
   /** The client knows where the guest is. Not before all cards are there: an interface that gets a port forgets its neighbours. */
   meet(): void {
-    ip('neighbour', 'replace', '203.0.113.2', 'lladdr', mac, 'dev', this.#bridge, 'nud', 'permanent');
+    ip('neighbour', 'replace', network.guest, 'lladdr', mac, 'dev', this.#bridge, 'nud', 'permanent');
   }
 }
 

@@ -34,7 +34,7 @@ test('answers on which the guests do not agree leave with a checkpoint', { skip 
   if (compared === undefined) throw new Error('nothing is compared');
   t.ok(compared.divergences >= 3, `${compared.divergences} times they did not agree`);
   const [{ what = '', cause = '' } = {}] = compared.recent;
-  t.match(what, /^udp 203\.0\.113\.2:7 - 203\.0\.113\.1:\d+, byte \d+ of what the guest said: "/);
+  t.match(what, /^udp 198\.18\.71\.2:7 - 198\.18\.71\.1:\d+, byte \d+ of what the guest said: "/);
   t.match(cause, /guests/);
   for (let number = 4; number <= 10; number++) await client.ask('s', number);
   const after = await pair.status('a', () => true);

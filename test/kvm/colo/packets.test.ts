@@ -213,7 +213,7 @@ test('a standby neither reads its TAP nor is learned from, and throws away what 
 }, async (t) => {
   const bridge = makeInterface(t, 'bridge');
   ip('link', 'set', bridge, 'addrgenmode', 'none', 'up');
-  ip('address', 'add', '198.51.100.1/24', 'broadcast', '198.51.100.255', 'dev', bridge);
+  ip('address', 'add', '198.18.71.5/30', 'broadcast', '198.18.71.7', 'dev', bridge);
   const primary = bootMachine(t, echoing(0, '>'), {
     devices: { disks: [], nets: [{ tap: freeName(), mac, offload: true }], rng: { kind: 'none' } },
   });
@@ -227,12 +227,12 @@ test('a standby neither reads its TAP nor is learned from, and throws away what 
 
   const socket = createSocket('udp4');
   t.teardown(() => socket.close());
-  await new Promise<void>((resolve) => socket.bind(0, '198.51.100.1', resolve));
+  await new Promise<void>((resolve) => socket.bind(0, '198.18.71.5', resolve));
   socket.setBroadcast(true);
   const framesTo = (): number => Number(readFileSync(`/sys/class/net/${tap}/statistics/tx_packets`, 'latin1'));
   const readBefore = framesTo();
   for (let count = 0; count < 3; count++) {
-    await new Promise((resolve) => socket.send('to all', 9, '198.51.100.255', resolve));
+    await new Promise((resolve) => socket.send('to all', 9, '198.18.71.7', resolve));
   }
   await forAWhile(50);
   t.equal(framesTo(), readBefore, 'nobody reads it');
