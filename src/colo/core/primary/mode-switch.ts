@@ -4,6 +4,8 @@ import { OutputWaits } from './output-waits.ts';
 
 /** So many checkpoints for divergence in a row say something about the guest; fewer are chance. */
 const enough = 4;
+/** And so many when comparing is tried again: the guest is known to disagree, and chance costs no more than what went before. */
+const enoughWhenTried = 2;
 /** The longest time in buffered mode is so many times the least. */
 const longestTimes = 64;
 /** Comparing is given up where output waits so many times as long as it would for checkpoints: where both are the same, it stays. */
@@ -18,7 +20,8 @@ const measuredHoldsTimes = 12;
  * P's output waits: until a divergence is found, and from there until it is free again. Two rules give comparing up, and output waits
  * for each checkpoint instead:
  *
- * - cost: that is more than a set share of the time of the last {@link enough} rounds, each ended by a divergence;
+ * - cost: that is more than a set share of the time of the last {@link enough} rounds, each ended by a divergence
+ *   ({@link enoughWhenTried} when comparing is tried again);
  * - rate: output waits longer than it does, or would, for checkpoints, whatever it waits for: a standby whose guest is slow agrees
  *   with everything, and late.
  *
@@ -42,6 +45,8 @@ export class ModeSwitch {
   #checkpointMs: number | undefined;
   /** What output waited when comparing was given up for that, ms. */
   #wasWaitingMs: number | undefined;
+  /** Comparing was tried again, and no epoch has gone well since. */
+  #isTrial = false;
   #why = 'both guests run, and their answers are compared';
 
   constructor(settings: Settings) {
@@ -69,6 +74,7 @@ export class ModeSwitch {
     this.#waits.forget('buffered');
     this.#checkpointMs = undefined;
     this.#wasWaitingMs = undefined;
+    this.#isTrial = false;
   }
 
   /** A checkpoint took so long, from its order until its output was free, ms. */
@@ -108,12 +114,14 @@ export class ModeSwitch {
     if (this.#mode !== 'comparing') return;
     if (!diverged) {
       this.#rounds.length = 0;
+      this.#isTrial = false;
       return;
     }
     this.#rounds.push({ begunAt, costMs });
-    if (this.#rounds.length > enough) this.#rounds.shift();
+    const wanted = this.#isTrial ? enoughWhenTried : enough;
+    if (this.#rounds.length > wanted) this.#rounds.shift();
     const first = this.#rounds[0];
-    if (this.#rounds.length < enough || first === undefined) return;
+    if (this.#rounds.length < wanted || first === undefined) return;
     const spent = this.#rounds.reduce((sum, round) => sum + round.costMs, 0);
     const passed = Math.max(now - first.begunAt, spent);
     if (passed === 0 || spent / passed <= this.#settings.divergenceShare) return;
@@ -129,6 +137,7 @@ export class ModeSwitch {
     this.#since = Math.min(this.#since, now);
     if (this.#mode === 'buffered' && now - this.#since >= this.#waitMs) {
       this.#change('comparing', `tried again after ${Math.round(this.#waitMs / 1000)} s`, now);
+      this.#isTrial = true;
     }
     const before = this.#wasWaitingMs;
     const measuredMs = this.#waits.meanMs('buffered');
@@ -159,6 +168,7 @@ export class ModeSwitch {
     this.#why = why;
     this.#since = now;
     this.#rounds.length = 0;
+    this.#isTrial = false;
     this.#waits.forget(mode);
     if (mode === 'comparing') this.#wasWaitingMs = undefined;
   }

@@ -48,13 +48,30 @@ test('comparing is tried again after a while, and each time in vain the while is
     t.equal(modes.next(now + waitMs - 1), 'buffered');
     now += waitMs;
     t.equal(modes.next(now), 'comparing');
-    now = rounds(modes, now, 4, 20, 19);
+    now = rounds(modes, now, 2, 20, 19);
   }
   for (let again = 0; again < 20; again++) {
     now += 1000 * 64;
     t.equal(modes.next(now), 'comparing', 'but never longer than a bound');
-    now = rounds(modes, now, 4, 20, 19);
+    now = rounds(modes, now, 2, 20, 19);
   }
+});
+
+test('of a guest that is known to disagree, fewer rounds say that it still does', async (t) => {
+  const tried = (): { modes: ModeSwitch; now: number } => {
+    const modes = new ModeSwitch(comparing);
+    modes.begin(0);
+    const now = rounds(modes, 0, 4, 20, 19) + 2000;
+    t.equal(modes.next(now), 'comparing');
+    return { modes, now };
+  };
+  const inVain = tried();
+  t.equal(inVain.modes.next(rounds(inVain.modes, inVain.now, 1, 20, 19)), 'comparing', 'one is still chance');
+  t.equal(inVain.modes.next(rounds(inVain.modes, inVain.now + 20, 1, 20, 19)), 'buffered');
+
+  const better = tried();
+  better.modes.compared(false, better.now, 0, better.now + 20);
+  t.equal(better.modes.next(rounds(better.modes, better.now + 20, 3, 20, 19)), 'comparing', 'it has agreed meanwhile');
 });
 
 test('once it has gone well for long, the while is short again', async (t) => {
