@@ -7,9 +7,10 @@ import { Datagrams } from './datagrams.ts';
 import type { Divergence } from './divergence.ts';
 import { difference, excerpt } from './excerpt.ts';
 import type { PolicyOf } from './flow-policy.ts';
+import { isPartSaid, onlySecondarySaid } from './output-commit.ts';
 import { PacketStore } from './packet-store.ts';
 import type { CompareSettings } from './settings.ts';
-import { isPartSaid, onlySecondarySaid, Streams } from './streams.ts';
+import { Streams } from './streams.ts';
 
 /** What comes of a comparison. Handles are numbers that the caller gave. Called from within the comparator's methods. */
 export interface CompareOutcome {

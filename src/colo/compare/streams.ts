@@ -4,9 +4,11 @@ import { tcpFlag } from '../packet/wire.ts';
 import type { ComparedFlow, FlowOutcome } from './compared-flow.ts';
 import type { DivergenceReason } from './divergence.ts';
 import { excerpt, excerptBefore } from './excerpt.ts';
+import { endOf, isBare, isPartSaid, isSaid, mayBeAcknowledged, mayLeave } from './output-commit.ts';
 import type { PacketStore, Waiting, WaitingList } from './packet-store.ts';
 import { firstDifference, sameBytes } from './same-bytes.ts';
 import { mostAhead, synKind } from './stream.ts';
+import { isOtherSyn, isSynOfThis, kindOf, synShape } from './syns.ts';
 
 const { syn, fin, rst, ack } = tcpFlag;
 
@@ -421,46 +423,6 @@ export class Streams {
 
 const noBytes = new Uint8Array(0);
 
-/** The first SYN or FIN of S that has no counterpart yet; bytes that have none are in `secondary`. */
-export function onlySecondarySaid({ agreed, stream }: ComparedFlow): Waiting | undefined {
-  for (let packet = agreed.first; packet !== undefined; packet = packet.next) {
-    if (!stream.isBased || distance(endOf(packet), stream.primaryEnd) > 0) return packet;
-  }
-  return undefined;
-}
-
-function kindOf(flags: number): number {
-  return (flags & ack) === 0 ? synKind.open : synKind.answer;
-}
-
-/** A SYN of S. False: it begins a connection that P has not begun yet. */
-function isSynOfThis({ stream }: ComparedFlow, view: PacketView): boolean {
-  const kind = kindOf(view.tcpFlags);
-  const { sequence } = view;
-  const isOfThis = sequence === stream.secondaryIsn || (stream.primarySyn !== 0 && sequence === stream.primaryIsn);
-  if (stream.secondarySyn !== 0 && isOfThis) {
-    stream.secondarySyn |= kind;
-    return true;
-  }
-  if (stream.secondarySyn === 0 && (stream.primarySyn !== 0 || stream.isNew)) {
-    stream.secondarySyn = kind;
-    stream.secondaryIsn = sequence;
-    stream.secondaryShape = synShape(view);
-    return true;
-  }
-  return false;
-}
-
-/** S's SYN agrees on other things than P's. */
-function isOtherSyn({ stream }: ComparedFlow, { flags }: Waiting): boolean {
-  return (flags & syn) !== 0 && stream.secondarySyn !== 0 && stream.secondaryShape !== stream.primaryShape;
-}
-
-/** What the options of a SYN agree on: the window's scale, selective acknowledgements, timestamps. */
-function synShape({ tcpOptions: { windowScale, sackPermitted, timestamps } }: PacketView): number {
-  return (windowScale + 1) | (sackPermitted ? 0x100 : 0) | (timestamps === 0 ? 0 : 0x200);
-}
-
 /** The packet of P that has the byte at a place. */
 function primaryAt(flow: ComparedFlow, place: number): Waiting | undefined {
   for (let packet = flow.primary.first; packet !== undefined; packet = packet.next) {
@@ -478,11 +440,6 @@ function isNewData({ stream, secondary }: ComparedFlow, start: number, end: numb
   return !isWithin(secondary.last, start, end);
 }
 
-/** Behind all that it says, a FIN included. */
-function endOf({ sequence, length, flags }: Waiting): number {
-  return advanced(sequence, (flags & fin) === 0 ? length : length + 1);
-}
-
 function shift(list: WaitingList, by: number): void {
   for (let packet = list.first; packet !== undefined; packet = packet.next) {
     packet.sequence = advanced(packet.sequence, by);
@@ -492,48 +449,4 @@ function shift(list: WaitingList, by: number): void {
 function isWithin(packet: Waiting | undefined, start: number, end: number): boolean {
   if (packet === undefined) return false;
   return distance(start, packet.sequence) >= 0 && distance(end, advanced(packet.sequence, packet.length)) <= 0;
-}
-
-/** It does nothing but acknowledge. */
-function isBare({ length, flags }: Waiting): boolean {
-  return length === 0 && (flags & (syn | fin | rst)) === 0;
-}
-
-/** S has sent the beginning of it, and not all. */
-export function isPartSaid({ diverged, stream }: ComparedFlow, { sequence, length, flags }: Waiting): boolean {
-  if (diverged || !stream.isBased || (flags & (syn | rst)) !== 0) return false;
-  const said = distance(stream.verified, sequence);
-  return said > 0 && said < length;
-}
-
-/** S has sent every byte of it. */
-function isSaid({ stream }: ComparedFlow, packet: Waiting): boolean {
-  return packet.length === 0 || distance(advanced(packet.sequence, packet.length), stream.verified) <= 0;
-}
-
-/** The rule of B.2. Hot path. */
-function mayLeave(flow: ComparedFlow, packet: Waiting): boolean {
-  const { stream } = flow;
-  const { flags } = packet;
-  if (!isSaid(flow, packet)) return false;
-  if ((flags & rst) !== 0) return mayReset(flow, packet);
-  if ((flags & ack) !== 0 && !mayBeAcknowledged(flow, packet)) return false;
-  if ((flags & syn) !== 0) {
-    if ((stream.secondarySyn & kindOf(flags)) === 0 || stream.secondaryShape !== stream.primaryShape) return false;
-  }
-  if ((flags & fin) === 0) return true;
-  return stream.hasSecondaryFin && stream.secondaryFin === advanced(packet.sequence, packet.length);
-}
-
-/** S has acknowledged as much. */
-function mayBeAcknowledged({ stream }: ComparedFlow, { acknowledgement }: Waiting): boolean {
-  return stream.hasSecondaryAck && distance(acknowledgement, stream.secondaryAck) <= 0;
-}
-
-/** S has reset it too, and knew as much; a refusal refuses the same. */
-function mayReset({ stream }: ComparedFlow, { flags, acknowledgement }: Waiting): boolean {
-  if (!stream.secondaryReset) return false;
-  if ((flags & ack) === 0) return true;
-  if (stream.hasResetAck && acknowledgement === stream.resetAck) return true;
-  return stream.isOpen && stream.hasSecondaryAck && distance(acknowledgement, stream.secondaryAck) <= 0;
 }

@@ -1,0 +1,41 @@
+import type { PacketView } from '../packet/packet-view.ts';
+import { tcpFlag } from '../packet/wire.ts';
+import type { ComparedFlow } from './compared-flow.ts';
+import type { Waiting } from './packet-store.ts';
+import { synKind } from './stream.ts';
+
+/** Which connection a SYN is of, and what it agrees on. */
+
+const { syn, ack } = tcpFlag;
+
+export function kindOf(flags: number): number {
+  return (flags & ack) === 0 ? synKind.open : synKind.answer;
+}
+
+/** A SYN of S. False: it begins a connection that P has not begun yet. */
+export function isSynOfThis({ stream }: ComparedFlow, view: PacketView): boolean {
+  const kind = kindOf(view.tcpFlags);
+  const { sequence } = view;
+  const isOfThis = sequence === stream.secondaryIsn || (stream.primarySyn !== 0 && sequence === stream.primaryIsn);
+  if (stream.secondarySyn !== 0 && isOfThis) {
+    stream.secondarySyn |= kind;
+    return true;
+  }
+  if (stream.secondarySyn === 0 && (stream.primarySyn !== 0 || stream.isNew)) {
+    stream.secondarySyn = kind;
+    stream.secondaryIsn = sequence;
+    stream.secondaryShape = synShape(view);
+    return true;
+  }
+  return false;
+}
+
+/** S's SYN agrees on other things than P's. */
+export function isOtherSyn({ stream }: ComparedFlow, { flags }: Waiting): boolean {
+  return (flags & syn) !== 0 && stream.secondarySyn !== 0 && stream.secondaryShape !== stream.primaryShape;
+}
+
+/** What the options of a SYN agree on: the window's scale, selective acknowledgements, timestamps. */
+export function synShape({ tcpOptions: { windowScale, sackPermitted, timestamps } }: PacketView): number {
+  return (windowScale + 1) | (sackPermitted ? 0x100 : 0) | (timestamps === 0 ? 0 : 0x200);
+}
