@@ -134,6 +134,11 @@ export const mutants: readonly Mutant[] = [
     section: 'A.2.7',
     broken: { commitsDisk: 'when-its-stream-ends' },
   },
+  {
+    name: 'the standby of a guest that has ended leaves without the disks of its last checkpoint',
+    section: 'B.13',
+    broken: { keepsDisksOfEnded: false },
+  },
   { name: 'errors of the replicated disk are skipped', section: 'A.7', broken: { diskErrorEnds: false } },
   {
     name: 'writes of an epoch that was not committed stay on the disk',

@@ -102,6 +102,8 @@ export interface Rules {
   readonly finishesLoadFirst: boolean;
   /** A.2.7: the disk's checkpoint is done when RAM is loaded, not before. */
   readonly commitsDisk: 'after-load' | 'when-its-stream-ends';
+  /** B.13: S leaves a guest that has ended with the disks of its last checkpoint, though that is not loaded yet. */
+  readonly keepsDisksOfEnded: boolean;
   /** A.7: an error of S's disk ends protection. */
   readonly diskErrorEnds: boolean;
   /** Writes that stay on S's disk at a takeover. */
@@ -185,6 +187,7 @@ export const specification: Rules = {
   equalisesDisks: true,
   finishesLoadFirst: true,
   commitsDisk: 'after-load',
+  keepsDisksOfEnded: true,
   diskErrorEnds: true,
   keepsWrite: (epoch, standsAt) => epoch <= standsAt,
   mayAnswerFlush: (logIsDurable) => logIsDurable,

@@ -201,6 +201,12 @@ export class Gathering {
     this.#turn.do({ kind: 'forget-own', epoch, items });
   }
 
+  /** The guest of the last checkpoint has ended (spec B.13): nobody needs its RAM, which is being loaded, but its disks are these. */
+  keepDisks(): void {
+    if (this.step !== 'loading' || !this.#rules.keepsDisksOfEnded) return;
+    this.#turn.do({ kind: 'commit-disk', epoch: this.#received });
+  }
+
   /** The guest never runs again here. */
   endGuest(): void {
     if (this.#guest === 'running' || this.step === 'starting') this.#turn.do({ kind: 'pause-guest' });

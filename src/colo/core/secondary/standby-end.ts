@@ -52,10 +52,11 @@ export class StandbyEnd {
   }
 
   peerEnds(end: End): void {
-    const { turn, phase } = this.#parts;
+    const { turn, phase, gathering } = this.#parts;
     turn.send({ kind: 'ended' });
     const why = whyPeerEnded(end, 'primary');
     if (end.reason === 'power-off') {
+      gathering.keepDisks();
       turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why });
       this.exit(end.exitCode);
       return;

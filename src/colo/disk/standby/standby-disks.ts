@@ -265,6 +265,20 @@ export class StandbyDisks {
     while (!this.#log.isLaid && this.error === undefined && !this.#isOver) await this.#moved();
   }
 
+  /** As {@link laid}, but a disk that takes nothing for so long is not waited for. */
+  async laidWhileItMoves(stepMs: number): Promise<void> {
+    while (!this.#log.isLaid && this.error === undefined && !this.#isOver) {
+      const moved = await new Promise<boolean>((resolve) => {
+        const timer = setTimeout(() => resolve(false), stepMs);
+        void this.#moved().then(() => {
+          clearTimeout(timer);
+          resolve(true);
+        });
+      });
+      if (!moved) return;
+    }
+  }
+
   /**
    * Resolves once all that is committed is on the disk and nothing uses it here: the machine's own thread may. Durable is what its
    * first flush makes so.

@@ -283,7 +283,10 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.#steps.resume();
         return;
       case 'exit':
-        this.lane.do(() => this.#calls.call('exit', { exitCode: effect.exitCode }));
+        this.lane.do(async () => {
+          await attached?.disks.laidWhileItMoves(this.#config.settings.stepMs);
+          await this.#calls.call('exit', { exitCode: effect.exitCode });
+        });
         return;
       default:
         throw new Error(`a secondary has no effect ${effect.kind}`);

@@ -31,10 +31,15 @@ function diskWith(answers: Iterable<Answer>, spoil: (disk: Buffer) => void = () 
   return disk;
 }
 
-function wrongWith(t: Parameters<typeof temporaryFolder>[0], disk: Buffer, told: Map<bigint, Answer>): string[] {
+function wrongWith(
+  t: Parameters<typeof temporaryFolder>[0],
+  disk: Buffer,
+  told: Map<bigint, Answer>,
+  before?: Map<bigint, Answer>,
+): string[] {
   const path = join(temporaryFolder(t), 'disk');
   writeFileSync(path, disk);
-  return compareDisk(path, told);
+  return compareDisk(path, told, before);
 }
 
 test('a disk with all that was told, once round and more, is right', async (t) => {
@@ -66,4 +71,18 @@ test('a number that nobody was told is noticed, on the disk and between others',
   const gap = toldUpTo(9);
   gap.delete(4n);
   t.match(wrongWith(t, diskWith(toldUpTo(9).values()), gap), [/nobody was told 4/, /9/]);
+});
+
+test('records of a guest that began anew may stand behind the new ones, and nowhere else', async (t) => {
+  const before = toldUpTo(9);
+  const told = new Map([...toldUpTo(4)].map(([counter, answer]) => [counter, { ...answer, client: 2n }]));
+  const all = [...before.values(), ...told.values()];
+  t.strictSame(wrongWith(t, diskWith(all), told, before), []);
+  t.match(wrongWith(t, diskWith(all), told), [/a record of 5 .*which nobody was told/]);
+  t.match(wrongWith(t, diskWith(before.values()), told, before), [
+    /record of 1 .* is one of 1 .*client 1/,
+    /2/,
+    /3/,
+    /4/,
+  ]);
 });

@@ -68,9 +68,22 @@ export class CheckpointTruths {
     if (hashOf(ram) !== truth.ram) throw new Violation('C.4', `RAM of checkpoint ${epoch} is not the primary's`);
     if (hashOf(state) !== truth.state)
       throw new Violation('C.4', `device state of checkpoint ${epoch} is not the primary's`);
+    this.#checkDisk(epoch, truth, disk);
+    this.#count('checkpoints equal');
+  }
+
+  /** B.13: S leaves with the guest's last checkpoint on its disk, though nobody needs the rest of it any more. */
+  checkLeft(epoch: Epoch, disk: readonly number[]): void {
+    const truth = this.#truths.get(epoch);
+    if (truth === undefined)
+      throw new Violation('B.13', `the secondary leaves at checkpoint ${epoch}, which never was`);
+    this.#checkDisk(epoch, truth, disk);
+    this.#count('standbys that left with the last checkpoint');
+  }
+
+  #checkDisk(epoch: Epoch, truth: Truth, disk: readonly number[]): void {
     if (disk.some((value, block) => value !== truth.blocks[block])) {
       throw new Violation('C.3', `the disk at checkpoint ${epoch} is not the primary's`);
     }
-    this.#count('checkpoints equal');
   }
 }

@@ -110,6 +110,13 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
 
   // Effects
 
+  override execute(step: Parameters<Side<SecondaryEvent>['execute']>[0]): void {
+    if (step.kind === 'exit' && !this.live && !this.diskFailureKnown) {
+      this.world.truths.checkLeft(this.secondary.received, this.diskView(this.#standbyDisk.committed, false));
+    }
+    super.execute(step);
+  }
+
   protected override executeOwn(effect: Effect): void {
     switch (effect.kind) {
       case 'attach':

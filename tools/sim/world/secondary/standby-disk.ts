@@ -51,6 +51,11 @@ export class StandbyDisk {
     return this.#log.mayAnswerFlush;
   }
 
+  /** The checkpoint that the disk is at, or will be once all is laid down. */
+  get committed(): number {
+    return this.#committed;
+  }
+
   beginPairing(): void {
     this.#log = new DiskLog(this.#bound, this.#rules);
     this.#committed = noCheckpoint;

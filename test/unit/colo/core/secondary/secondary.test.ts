@@ -218,6 +218,20 @@ test('ends with its primary, or is free for another one', async (t) => {
   t.ok(secondary.hears(hello).includes('send welcome'));
 });
 
+test("a guest's last checkpoint is its disks, though the guest has ended before it is loaded", async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  t.same(gives(secondary, 1), ['stage', 'send vmstate-received 1', 'load 1']);
+  const end = { kind: 'end', reason: 'power-off', exitCode: 0 } as const;
+  t.same(secondary.hears(end), ['send ended', 'commit-disk 1', 'exit 0']);
+
+  const loaded = protectingSecondary();
+  loaded.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  gives(loaded, 1);
+  t.same(loaded.on({ kind: 'loaded', epoch: e(1) }), ['commit-disk 1']);
+  t.same(loaded.hears(end), ['send ended', 'exit 0'], 'they are already');
+});
+
 test('commands are refused with what QEMU says, or a sentence', async (t) => {
   const idle = newSecondary();
   const lost = { kind: 'command', command: { name: 'lost-heartbeat', sure: false } } as const;

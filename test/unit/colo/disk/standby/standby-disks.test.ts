@@ -16,13 +16,21 @@ import { DiskRig } from '../../../../support/disk-rig.ts';
 const KiB = 1024;
 const diskBytes = 256 * KiB;
 
-/** An engine whose disk may be full. */
+/** An engine whose disk may be full, or hang. */
 class FillingEngine extends EventLoopEngine {
   isFull = false;
+  hangs = false;
+  readonly #hung: (() => void)[] = [];
+
+  goesOn(): void {
+    this.hangs = false;
+    for (const write of this.#hung.splice(0)) write();
+  }
 
   override write(fd: Fd, ...rest: Parameters<EventLoopEngine['write']> extends [Fd, ...infer R] ? R : never): void {
     const [data, completion] = rest;
-    if (this.isFull) setImmediate(() => completion.finished(-ENOSPC));
+    if (this.hangs) this.#hung.push(() => super.write(fd, data, completion));
+    else if (this.isFull) setImmediate(() => completion.finished(-ENOSPC));
     else super.write(fd, data, completion);
   }
 }
@@ -198,6 +206,24 @@ test('a takeover drops what is not committed, and waits for what is', async (t) 
   rig.standby.commit(epoch(1));
   rig.standby.discard(epoch(1));
   await rig.standby.handOver();
+  const { content } = rig;
+  t.strictSame(
+    Array.from({ length: 20 }, (_, index) => content[index * 4096]),
+    Array.from({ length: 20 }, (_, index) => 3 + index),
+  );
+});
+
+test('who leaves waits for what is committed, but not for a disk that takes nothing', async (t) => {
+  const rig = new Rig(t);
+  rig.standby.commit(epoch(0));
+  for (let count = 0; count < 20; count++) rig.standby.stage(write(count * 4096, 4096, 3 + count, 1));
+  rig.diskEngine.hangs = true;
+  rig.standby.commit(epoch(1));
+  await rig.standby.laidWhileItMoves(10);
+  t.equal(rig.content[0], 1, 'nothing is there yet');
+  const laid = rig.standby.laidWhileItMoves(60_000);
+  rig.diskEngine.goesOn();
+  await laid;
   const { content } = rig;
   t.strictSame(
     Array.from({ length: 20 }, (_, index) => content[index * 4096]),
