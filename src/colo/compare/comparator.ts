@@ -356,7 +356,8 @@ export class Comparator implements FlowOutcome {
   }
 
   #want(divergence: Divergence): void {
-    this.facts.divergences++;
+    // Where nothing is compared nobody disagrees.
+    if (divergence.reason !== 'buffered') this.facts.divergences++;
     this.#parts.outcome.wantCheckpoint(divergence);
   }
 }

@@ -60,6 +60,7 @@ test('what is asked for a connection is done', async (t) => {
   rig.checkpoint();
   rig.both(udpPacket({ sourcePort: 7, destinationPort: 99, payload: 'same' }));
   t.strictSame([rig.released, rig.reasons], [[1], ['buffered', 'buffered']], 'each time');
+  t.match(rig.comparator.facts, { divergences: 0 }, 'nobody disagreed');
   rig.both(tcpPacket({ sourcePort: 98, destinationPort: 98, sequence: 1, payload: 'x' }));
   t.strictSame(rig.released, [1, 5], 'others are compared');
   rig.p(udpPacket({ payload: 'mine' }), { epoch: 0 });
