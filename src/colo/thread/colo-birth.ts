@@ -1,3 +1,4 @@
+import type { DoorbellPipe } from '../../host/threads/doorbell.ts';
 import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
 import type { PrimaryConfig, SecondaryConfig } from '../command/pair-config.ts';
 import type { HistoryDisk } from '../disk/history/history-store.ts';
@@ -26,6 +27,8 @@ export type ColoBirth = (
   readonly shape: MachineShape;
   /** Who this process is to an arbiter: an id that no other process ever had. */
   readonly holder: string;
+  /** It is rung at, by threads that know nothing of its end. */
+  readonly bell: DoorbellPipe;
   /** Of the thread that owns the machine: see SignsOfLife. */
   readonly turns: SharedArrayBuffer;
 };

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { createDoorbellPipe, type DoorbellPipe } from '../../host/threads/doorbell.ts';
 import { inTime, Patience } from '../../vmm/thread/patience.ts';
 import { Calls, CallsClosedError, type CallTable, type Handlers } from '../side/calls.ts';
 import type { ColoCalls } from '../side/machine-calls.ts';
@@ -7,6 +8,12 @@ import { TurnCounter } from '../side/signs-of-life.ts';
 import type { ColoBirth } from './colo-birth.ts';
 
 const recordingPatienceMs = 1000;
+
+/**
+ * Bells of threads that have ended. Somebody may ring there yet, so they are not closed, but are those of threads to come, whom a ring
+ * for nothing does no harm.
+ */
+const idleBells: DoorbellPipe[] = [];
 
 /** The colo thread, seen from the thread that owns the machine. */
 export class ColoThread<In extends CallTable> {
@@ -24,15 +31,16 @@ export class ColoThread<In extends CallTable> {
   constructor(
     program: URL,
     birth:
-      | Omit<Extract<ColoBirth, { role: 'primary' }>, 'thread' | 'turns'>
-      | Omit<Extract<ColoBirth, { role: 'secondary' }>, 'thread' | 'turns'>,
+      | Omit<Extract<ColoBirth, { role: 'primary' }>, 'thread' | 'turns' | 'bell'>
+      | Omit<Extract<ColoBirth, { role: 'secondary' }>, 'thread' | 'turns' | 'bell'>,
     handlers: Handlers<In>,
     died: (reason: string) => void,
   ) {
     this.#records = birth.config.pcap !== undefined;
     this.#turns = new TurnCounter(birth.config.settings.heartbeatMs / 3);
+    const bell = idleBells.pop() ?? createDoorbellPipe();
     this.#worker = new Worker(program, {
-      workerData: { ...birth, thread: 'colo', turns: this.#turns.storage } satisfies ColoBirth,
+      workerData: { ...birth, thread: 'colo', bell, turns: this.#turns.storage } satisfies ColoBirth,
       name: 'colo',
       stdout: true,
       stderr: true,
@@ -51,7 +59,10 @@ export class ColoThread<In extends CallTable> {
       // What an operator can mend is said in a line.
       gone(error.name === 'ConfigError' ? error.message : (error.stack ?? error.message));
     });
-    this.#worker.on('exit', (code) => gone(`its thread ended with exit code ${code}`));
+    this.#worker.on('exit', (code) => {
+      idleBells.push(bell);
+      gone(`its thread ended with exit code ${code}`);
+    });
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
   }
 

@@ -27,7 +27,7 @@ export function threadMain(): void {
   compile('soon');
   const birth = workerData as ColoBirth;
   const port = parentPort as CallPort;
-  const bell = new Doorbell();
+  const bell = new Doorbell(birth.bell);
   const signs = new SignsOfLife();
   signs.watch('main', new CountingThread(birth.turns));
 

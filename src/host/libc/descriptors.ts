@@ -89,6 +89,16 @@ export function createPipe(): [Fd, Fd] {
   return [view.getInt32(0, true) as Fd, view.getInt32(4, true) as Fd];
 }
 
+const duplicateCall = declare<[number, number, number], number>('int fcntl(int, int, int)');
+
+/** Another descriptor of the same open file, which is closed by itself. */
+export function duplicate(fd: Fd): Fd {
+  const F_DUPFD_CLOEXEC = 1030;
+  const other = duplicateCall(fd, F_DUPFD_CLOEXEC, 0);
+  if (other < 0) throw new SystemError('F_DUPFD_CLOEXEC', lastErrno(), `descriptor ${fd}`);
+  return other as Fd;
+}
+
 const socketCall = declare<[number, number, number], number>('int socket(int, int, int)');
 
 /** A socket with nothing on its other end: the door to the ioctls on network interfaces (netdevice(7)). */

@@ -1,5 +1,5 @@
 import { Socket } from 'node:net';
-import { close, createPipe, type Fd, tryWrite } from '../libc/descriptors.ts';
+import { close, createPipe, duplicate, type Fd, tryWrite } from '../libc/descriptors.ts';
 import type { Closable } from '../ownership.ts';
 
 const oneByte = new Uint8Array(1);
@@ -20,6 +20,17 @@ export class DoorbellButton {
   }
 }
 
+/** What a doorbell is made of, for one that a thread listens at which may be terminated: whoever starts that thread keeps it. */
+export interface DoorbellPipe {
+  readonly listening: Fd;
+  readonly button: Fd;
+}
+
+export function createDoorbellPipe(): DoorbellPipe {
+  const [listening, button] = createPipe();
+  return { listening, button };
+}
+
 /**
  * Wakes Node's event loop from another thread. Rings are not lost between two waits, and many rings between two are one.
  *
@@ -29,13 +40,19 @@ export class Doorbell implements Closable {
   /** For {@link DoorbellButton}. */
   readonly button: Fd;
   readonly #listeningEnd: Fd;
+  readonly #ownsButton: boolean;
   #socket: Socket | undefined;
   #rung = false;
   #closed = false;
   #wake: () => void = () => {};
 
-  constructor() {
-    [this.#listeningEnd, this.button] = createPipe();
+  /** @param pipe that outlives it; default: one of its own */
+  constructor(pipe?: DoorbellPipe) {
+    this.#ownsButton = pipe === undefined;
+    const { listening, button } = pipe ?? createDoorbellPipe();
+    // A thread that is terminated closes what its event loop waits for, and nothing else.
+    this.#listeningEnd = pipe === undefined ? listening : duplicate(listening);
+    this.button = button;
   }
 
   /**
@@ -61,7 +78,7 @@ export class Doorbell implements Closable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    close(this.button);
+    if (this.#ownsButton) close(this.button);
     if (this.#socket === undefined) close(this.#listeningEnd);
     else this.#socket.destroy();
     this.#wake();

@@ -1,5 +1,6 @@
 import { type Test, test } from 'tap';
-import { Doorbell, DoorbellButton } from '../../../../src/host/threads/doorbell.ts';
+import { close } from '../../../../src/host/libc/descriptors.ts';
+import { createDoorbellPipe, Doorbell, DoorbellButton } from '../../../../src/host/threads/doorbell.ts';
 import { openFiles } from '../../../support/open-files.ts';
 import { inThread } from '../../../support/thread.ts';
 
@@ -90,4 +91,18 @@ test('lets go of whoever waits when it is closed, and of its descriptors', async
   t.equal(openFiles().length, before);
   new Doorbell().close();
   t.equal(openFiles().length, before, 'also when nobody ever listened');
+});
+
+test('one that outlives who listens there is heard by the next who does', async (t) => {
+  const pipe = createDoorbellPipe();
+  const before = openFiles().length;
+  const [first, second] = [new Doorbell(pipe), new Doorbell(pipe)];
+  void first.next();
+  first.close();
+  new DoorbellButton(pipe.button).ring();
+  t.equal(await isHeard(second), true);
+  second.close();
+  await new Promise(setImmediate);
+  t.equal(openFiles().length, before, 'nothing is left of those who listened, and the pipe is open');
+  for (const fd of [pipe.listening, pipe.button]) close(fd);
 });
