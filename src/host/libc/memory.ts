@@ -192,6 +192,19 @@ export function trimHeap(): void {
   mallocTrimCall(0);
 }
 
+const malloptCall = declare<[number, number], number>('int mallopt(int, int)');
+const largeBlockBytes = 1024 * 1024;
+
+/**
+ * Has blocks of the C library from a MiB on be mappings of their own, which cost nothing until they are touched and are the kernel's
+ * again when they are freed (mallopt(3)). Of itself it raises that limit, up to 32 MiB, with each larger one that is freed; from then
+ * on they come from its heap, where calloc writes zeros over all of what was used before, and gaps between them stay.
+ */
+export function mapLargeBlocks(): void {
+  const M_MMAP_THRESHOLD = -3;
+  malloptCall(M_MMAP_THRESHOLD, largeBlockBytes);
+}
+
 const memcmpCall = declare<[number, number, number], number>('int memcmp(int64_t, int64_t, size_t)');
 
 /** Whether memory of this process is nothing but zeros; it ends at the first byte that is not. */

@@ -10,6 +10,7 @@ import {
   MAP_NORESERVE,
   MAP_PRIVATE,
   MAP_SHARED,
+  mapLargeBlocks,
   maxViewBytes,
   memfd,
   mmap,
@@ -55,6 +56,7 @@ export class SharedRange implements Closable, MappingAddress {
   constructor(name: string, sizeBytes: number) {
     this.#name = name;
     this.sizeBytes = sizeBytes;
+    mapLargeBlocks();
     try {
       this.buffer = new SharedArrayBuffer(sizeBytes + hugePageBytes);
     } catch {
