@@ -149,6 +149,12 @@ export class Clients {
     this.#send(id, number);
   }
 
+  /** Says that to the guest, once. Resolves when it is on its way. */
+  async say(bytes: Buffer): Promise<void> {
+    const { address, port } = this.#options;
+    await new Promise<void>((resolve) => this.#socket.send(bytes, port, address, () => resolve()));
+  }
+
   get summary(): ClientsSummary {
     const sorted = Float64Array.from(this.#latencies).sort();
     return {

@@ -12,6 +12,8 @@
  * the client's last number is answered as it was; older ones are not answered.
  */
 export const requestMagic = 0x31_6d_73_63; // "csm1"
+/** As a request, but for its magic, and with an order of {@link orders} in place of pages. It is not answered. */
+export const orderMagic = 0x6f_6d_73_63; // "csmo"
 export const recordMagic = 0x72_6d_73_63; // "csmr"
 export const requestBytes = 32;
 export const sectorBytes = 512;
@@ -39,6 +41,16 @@ export function encodeRequest(client: bigint, number: bigint, pages = 0): Buffer
   bytes.writeUInt32LE(pages, requestAt.pages);
   bytes.writeBigUInt64LE(client, requestAt.client);
   bytes.writeBigUInt64LE(number, requestAt.number);
+  return bytes;
+}
+
+/** What the guest can be told to do to itself. A panic is followed by a reboot, as by `panic=-1`. */
+export const orders = { keyboardReset: 1, acpiReset: 2, tripleFault: 3, panic: 4, powerOff: 5 } as const;
+export type Order = keyof typeof orders;
+
+export function encodeOrder(order: Order): Buffer {
+  const bytes = encodeRequest(0n, 0n, orders[order]);
+  bytes.writeUInt32LE(orderMagic, requestAt.magic);
   return bytes;
 }
 

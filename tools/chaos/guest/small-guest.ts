@@ -5,12 +5,22 @@ import { register as mmio } from '../../../test/support/mock-driver.ts';
 import { tinyElf, tinyElfBase } from '../../../test/support/tiny-elf.ts';
 import { deviceBase, setDescriptor } from '../../../test/support/virtio-guests.ts';
 import { MachineCode, type Place } from './machine-code.ts';
-import { clientPlaces, mostPages, recordAt, recordMagic, requestAt, requestBytes, requestMagic } from './service.ts';
+import {
+  clientPlaces,
+  mostPages,
+  orderMagic,
+  orders,
+  recordAt,
+  recordMagic,
+  requestAt,
+  requestBytes,
+  requestMagic,
+} from './service.ts';
 
 /**
- * The small guest: machine code that drives a virtio disk (device 0) and a virtio network card (device 1), and answers
+ * The small guest: machine code that drives a virtio disk (device 0) and a virtio network card (the device behind the disks), and answers
  * requests of `service.ts`, ARP for its address, and ICMP echo. It sleeps (HLT) until an interrupt comes, so that it costs a
- * host nothing while nobody asks.
+ * host nothing while nobody asks. It powers off when its power button is pressed, and resets, crashes or powers off by order.
  *
  * It takes what packets there are, up to {@link batchPackets}; writes a record for each new request; waits for all of them, then
  * for a flush; then answers all. An answer is made in the request's own buffer, which is of the transmit queue's until it is used:
@@ -87,8 +97,9 @@ const padded = virtioHeader + 60;
 const client = { id: 0, number: 8, counter: 16 } as const;
 const clientBits = 5;
 
-const vectors = { disk: 0x40, net: 0x41, spurious: 0xff } as const;
+const vectors = { disk: 0x40, net: 0x41, button: 0x42, spurious: 0xff } as const;
 const firstGsi = 6;
+const buttonGsi = 5;
 const apic = {
   io: 0xfec0_0000,
   endOfInterrupt: 0xfee0_00b0,
@@ -96,7 +107,7 @@ const apic = {
   oldController: 0xfee0_0350,
 } as const;
 const codeSelector = 0x10;
-const [diskDevice, netDevice] = [deviceBase(0), deviceBase(1)];
+const diskDevice = deviceBase(0);
 
 const NEXT = 1;
 const WRITE = 2;
@@ -109,6 +120,14 @@ export interface SmallGuestOptions {
   readonly address: string;
   /** UDP port. */
   readonly port: number;
+  /** Of its machine, which has its first one as device 0 and its first card behind the last; default 1. */
+  readonly disks?: number;
+}
+
+/** Where its card is: its registers, and its interrupt. */
+interface Card {
+  readonly base: number;
+  readonly gsi: number;
 }
 
 /** Printed on the serial port when it is ready for packets, and when its disk failed, after which it does nothing more. */
@@ -166,27 +185,30 @@ function describeDisk(table: DataView, headers: DataView): void {
 
 function program(options: SmallGuestOptions): MachineCode {
   const code = new MachineCode();
-  setUpInterrupts(code);
+  const { disks = 1 } = options;
+  const card = { base: deviceBase(disks), gsi: firstGsi + disks };
+  setUpInterrupts(code, card);
   setUpDevice(code, diskDevice, Number(blockFeature.flush), [[at.disk, diskEntries]]);
-  setUpDevice(code, netDevice, Number(netFeature.mac), [
+  setUpDevice(code, card.base, Number(netFeature.mac), [
     [at.receive, netEntries],
     [at.transmit, netEntries],
   ]);
   code.load('eax', diskDevice + 0x100).put(variable.sectors, 'eax');
   for (let byte = 0; byte < 6; byte++) {
     code
-      .loadByte('eax', netDevice + 0x100 + byte)
+      .loadByte('eax', card.base + 0x100 + byte)
       .bytes(0xa2)
       .word(variable.mac + byte); // MOV [address], AL
   }
   code.putWordValue(at.transmit + queueAt.avail, NO_INTERRUPT);
-  code.putValue(netDevice + offset('QueueNotify'), 0).print(announcement.ready);
+  code.putValue(card.base + offset('QueueNotify'), 0).print(announcement.ready);
   takePackets(code);
   sortOut(code, options);
   countRequest(code);
-  answerAll(code);
-  subroutines(code);
-  sleepFunction(code);
+  answerAll(code, card);
+  subroutines(code, card);
+  sleepFunction(code, card);
+  obeyOrders(code);
   return code;
 }
 
@@ -313,8 +335,13 @@ function sortOut(code: MachineCode, { address, port: udpPort }: SmallGuestOption
   hasBytes(udpPacketBytes);
   has16(udp.target, udpPort);
   has16(udp.length, 8 + requestBytes);
+  code.valueWith('compare', field(udp.end + requestAt.magic), orderMagic).jumpIfZero('order');
   has32(udp.end + requestAt.magic, requestMagic);
   code.jump('request');
+
+  code.label('order').load('eax', field(udp.end + requestAt.pages));
+  for (const [order, number] of Object.entries(orders)) code.compareEax(number).jumpIfZero(order);
+  code.jump('drop');
 
   code.label('ICMP');
   hasBytes(icmp.end);
@@ -414,7 +441,7 @@ function countRequest(code: MachineCode): void {
 }
 
 /** Records are written, then flushed, then all packets of the batch are sent. */
-function answerAll(code: MachineCode): void {
+function answerAll(code: MachineCode, card: Card): void {
   const diskAvail = at.disk + queueAt.avail;
   const makeAvailable = (queue: number, entries: number, counter: number): MachineCode =>
     code
@@ -460,12 +487,12 @@ function answerAll(code: MachineCode): void {
     .jumpIfNotZero('next packet')
     .loadWord('eax', variable.transmitAvail)
     .putWord(at.transmit + queueAt.avail + index, 'eax');
-  notify(code, netDevice, at.transmit, 1).jump('idle');
+  notify(code, card.base, at.transmit, 1).jump('idle');
 
   code.label('disk failed').setDx(port.serial).print(announcement.diskFailed).halt();
 }
 
-function subroutines(code: MachineCode): void {
+function subroutines(code: MachineCode, card: Card): void {
   // Buffer EAX goes back to the receive queue.
   code
     .label('give back')
@@ -481,7 +508,7 @@ function subroutines(code: MachineCode): void {
 
   code.label('tell of buffers').valueWith('compare', variable.receiveGrew, 0).jumpIfZero('told');
   code.putValue(variable.receiveGrew, 0);
-  notify(code, netDevice, at.receive, 0).label('told').return();
+  notify(code, card.base, at.receive, 0).label('told').return();
 
   // Has the disk carry out what is available, and sleeps until all of it is done.
   code.label('disk');
@@ -496,11 +523,12 @@ function subroutines(code: MachineCode): void {
     .return();
 }
 
-/** A table of interrupts, the local APIC, and the pins of both devices. */
-function setUpInterrupts(code: MachineCode): void {
+/** A table of interrupts, the local APIC, and the pins of both devices and the power button. */
+function setUpInterrupts(code: MachineCode, card: Card): void {
   for (const [vector, label] of [
     [vectors.disk, 'disk interrupt'],
     [vectors.net, 'net interrupt'],
+    [vectors.button, 'powerOff'],
     [vectors.spurious, 'slept'],
   ] as const) {
     const gate = at.interrupts + vector * 8;
@@ -517,7 +545,8 @@ function setUpInterrupts(code: MachineCode): void {
   code.putValue(apic.oldController, 0x1_0000).putValue(apic.spurious, 0x100 | vectors.spurious);
   for (const [pin, vector] of [
     [firstGsi, vectors.disk],
-    [firstGsi + 1, vectors.net],
+    [card.gsi, vectors.net],
+    [buttonGsi, vectors.button],
   ] as const) {
     // Edge, fixed, to local APIC 0.
     for (const [register, value] of [
@@ -529,16 +558,27 @@ function setUpInterrupts(code: MachineCode): void {
   }
 }
 
+/** None of these returns. */
+function obeyOrders(code: MachineCode): void {
+  code.label('keyboardReset').outByte(port.i8042, 0xfe).halt();
+  code.label('panic').outByte(port.pvpanic, 1);
+  code.label('acpiReset').outByte(port.power, 1).halt();
+  // No exception has a handler, so that the first one is the last.
+  code.label('tripleFault').bytes(0x0f, 0x01, 0x1d).address('no IDT').bytes(0x0f, 0x0b); // LIDT, UD2
+  code.label('no IDT').bytes(0, 0).word(0);
+  code.label('powerOff').powerOff();
+}
+
 /**
  * Sleeps until an interrupt comes, and acknowledges it. Interrupts are on only here, so that none is slept through, and a
  * handler returns to who wanted to sleep: KVM has no IRET for guests that it interprets.
  */
-function sleepFunction(code: MachineCode): void {
+function sleepFunction(code: MachineCode, card: Card): void {
   const dropFrame = (): MachineCode => code.bytes(0x83, 0xc4, 12); // ADD ESP, imm8
   code.label('sleep').bytes(0xfb, 0xf4, 0xfa).return(); // STI; HLT; CLI
   for (const [name, device] of [
     ['disk', diskDevice],
-    ['net', netDevice],
+    ['net', card.base],
   ] as const) {
     code.label(`${name} interrupt`);
     dropFrame()
