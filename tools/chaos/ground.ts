@@ -26,6 +26,7 @@ export class Ground {
   readonly #note: (text: string) => void;
   readonly #cut = new Set<Way>();
   #arbiterFrozen = false;
+  #isOpen = false;
 
   constructor(parts: GroundParts, note: (text: string) => void) {
     this.#parts = parts;
@@ -47,6 +48,17 @@ export class Ground {
   violate(text: string): void {
     this.#note(`VIOLATION: ${text}`);
     this.violations.push(text);
+  }
+
+  /** The fault could not happen as it should: either side may go on, whatever it says. */
+  becomesOpen(): void {
+    this.#isOpen = true;
+    this.#note('too late for the rest');
+  }
+
+  /** See {@link becomesOpen}. */
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   /** Some time from `leastMs` to `mostMs`. */

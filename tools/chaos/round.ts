@@ -1,7 +1,7 @@
 import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import type { Clients } from './clients.ts';
 import { compareDisk } from './disk-history.ts';
-import type { Fault } from './faults.ts';
+import type { Expected, Fault } from './faults.ts';
 import { type Ground, patienceMs } from './ground.ts';
 import type { HostName } from './net/network.ts';
 import type { Pair } from './pair/pair.ts';
@@ -44,6 +44,7 @@ export async function runRound(
   await ground.wait(askingMs.least, askingMs.most);
   clients.forgetSilence();
   await fault.happen(ground);
+  const expected = ground.isOpen ? 'either' : fault.expected;
   await ground.mend();
   note('mended');
   if (!(await ground.isServed())) ground.violate('nobody serves, though all is mended');
@@ -51,7 +52,7 @@ export async function runRound(
   await ground.wait(askingMs.least, askingMs.most);
   clients.stop();
   if (!(await clients.settled(patienceMs))) ground.violate(`${clients.waiting} requests were never answered`);
-  const { outcome, loser } = await outcomeOf(fault, ground, pair, term);
+  const { outcome, loser } = await outcomeOf(expected, ground, pair, term);
   note(`outcome: ${outcome}${loser === undefined ? '' : `; the other side says ${loser}`}`);
 
   const survivor = outcome === 'standby' ? pair.standbyHost : pair.primaryHost;
@@ -80,7 +81,7 @@ export async function runRound(
  * @param term before the fault: a pair in a later one is a primary that went on alone, and has its standby again
  */
 async function outcomeOf(
-  fault: Fault,
+  expected: Expected,
   ground: Ground,
   pair: Pair,
   term: number | undefined,
@@ -100,8 +101,8 @@ async function outcomeOf(
     return { outcome: status[pair.primaryHost] === undefined ? 'standby' : 'primary' };
   }
   const outcome = found === 'both' && status[pair.primaryHost]?.term !== term ? 'primary' : found;
-  if (fault.expected !== 'either' && outcome !== fault.expected) {
-    ground.violate(`the outcome is ${outcome}, not ${fault.expected}`);
+  if (expected !== 'either' && outcome !== expected) {
+    ground.violate(`the outcome is ${outcome}, not ${expected}`);
   }
   const loser = outcome === 'primary' ? pair.standbyHost : pair.primaryHost;
   if (found === 'both' || pair.vmms[loser]?.isAlive !== true) return { outcome };

@@ -283,11 +283,16 @@ class Ledger {
   #take(stream: StreamName, message: Message): void {
     if (!('epoch' in message)) return;
     const { kind, epoch } = message;
-    if (kind === 'vmstate-size') this.#ends.set(`state ${epoch}`, message.value);
+    if (kind === 'vmstate-size') this.#announce(`state ${epoch}`, message.value);
     else if (kind === 'vmstate') this.#add(`state ${epoch}`, message.data.length);
     else if (kind === 'pages-end' || kind === 'disk-end' || kind === 'packets-end')
-      this.#ends.set(`${stream} ${epoch}`, message.items);
+      this.#announce(`${stream} ${epoch}`, message.items);
     else if (kind !== 'output-left' && !isDiskQuestion(message)) this.#add(`${stream} ${epoch}`, 1);
+  }
+
+  /** What is said once more is nothing that may be said, and the epoch was whole by what was said first. */
+  #announce(what: string, count: number): void {
+    if (!this.#ends.has(what)) this.#ends.set(what, count);
   }
 
   #add(what: string, count: number): void {
