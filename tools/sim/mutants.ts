@@ -48,6 +48,12 @@ export const mutants: readonly Mutant[] = [
     broken: { withdrawsBeforeClosing: false },
   },
   { name: 'a silent peer is never lost', section: 'B.5', broken: { isSilent: () => false } },
+  {
+    name: 'a standby whose answers come too late for anything to leave is counted on',
+    section: 'B.5',
+    broken: { isMissed: () => false },
+    mode: 'liveness',
+  },
   { name: 'a heartbeat vouches for one thread', section: 'B.5', broken: { mayVouch: () => true } },
   {
     name: "the secondary does not wait until the primary's consent is over",

@@ -49,6 +49,8 @@ export interface Rules {
 
   /** A peer that was silent so long is gone. */
   readonly isSilent: (lastHeard: number, now: number, detectMs: number) => boolean;
+  /** An S that is heard, and whose every consent is over when it arrives, is as good as gone: nothing of P leaves. */
+  readonly isMissed: (withoutConsentMs: number, detectMs: number) => boolean;
   /** A heartbeat vouches for the whole VMM: all threads have turned since the last one. */
   readonly mayVouch: (allTurned: boolean) => boolean;
 
@@ -159,6 +161,7 @@ export const specification: Rules = {
   sendsOwn: true,
 
   isSilent: (lastHeard, now, detectMs) => now - lastHeard >= detectMs,
+  isMissed: (withoutConsentMs, detectMs) => withoutConsentMs >= detectMs,
   mayVouch: (allTurned) => allTurned,
 
   // P's clock may be slow by the error and S's fast by it.

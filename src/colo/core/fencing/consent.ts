@@ -39,6 +39,46 @@ export class ConsentHeld {
   }
 }
 
+/**
+ * How long P has gone without consent though it hears S. Over a link on which a heartbeat and its answer take longer than a consent
+ * lasts both are heard all the time, and nothing leaves:
+ *
+ *     P  --- t=100 --\   /-- t=140 --\   /---             over before it comes, each time: L = 150, and it is 320
+ *     S               \-/             \-/
+ *
+ * Of time in which P itself did not run two heartbeats count at most: that was not S's doing.
+ */
+export class ConsentMissed {
+  readonly #heartbeatMs: number;
+  #ms = 0;
+  #heldUntil = Number.NEGATIVE_INFINITY;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+
+  constructor({ heartbeatMs }: Pick<Settings, 'heartbeatMs'>) {
+    this.#heartbeatMs = heartbeatMs;
+  }
+
+  /** Nothing is missed yet. */
+  begin(now: number): void {
+    this.#ms = 0;
+    this.#lookedAt = now;
+  }
+
+  /** There is consent. */
+  held(until: number): void {
+    this.#heldUntil = until;
+  }
+
+  /** To be asked with each heartbeat. @returns for how long it has been missed by now, ms */
+  look(now: number): number {
+    const before = this.#heldUntil > this.#lookedAt ? 0 : this.#ms;
+    const since = Math.max(this.#lookedAt, this.#heldUntil);
+    this.#lookedAt = now;
+    this.#ms = before + Math.min(Math.max(0, now - since), 2 * this.#heartbeatMs);
+    return this.#ms;
+  }
+}
+
 /** S's end of it. Its times are S's clock alone. */
 export class ConsentGiven {
   readonly #rules: Rules;

@@ -1,7 +1,7 @@
 import type { Heartbeat as HeartbeatMessage } from '../../protocol/messages.ts';
 import { type Epoch, noCheckpoint } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
-import { ConsentHeld } from '../fencing/consent.ts';
+import { ConsentHeld, ConsentMissed } from '../fencing/consent.ts';
 import { Heartbeat } from '../fencing/heartbeat.ts';
 import type { StateMachine } from '../moves.ts';
 import type { Rules } from '../rules.ts';
@@ -19,23 +19,27 @@ export interface Speaking {
 
 /**
  * P's signs of life, and S's (spec B.5): with each of P's that S answers, P's output may leave for a while (spec B.6). Who does
- * not answer for long is lost.
+ * not answer for long is lost, and so is who answers too late for anything to leave.
  */
 export class OutputConsent {
   readonly #rules: Rules;
+  readonly #settings: Settings;
   readonly #turn: Turn;
   readonly #primary: Speaking;
   readonly #heartbeat: Heartbeat;
   readonly #consent: ConsentHeld;
+  readonly #missed: ConsentMissed;
   /** Output up to here is with the network. */
   #left = noCheckpoint;
 
   constructor(settings: Settings, rules: Rules, turn: Turn, primary: Speaking) {
     this.#rules = rules;
+    this.#settings = settings;
     this.#turn = turn;
     this.#primary = primary;
     this.#heartbeat = new Heartbeat(rules, settings);
     this.#consent = new ConsentHeld(rules, settings);
+    this.#missed = new ConsentMissed(settings);
   }
 
   /** Output may leave before this, by this side's clock; -Infinity: there is no consent. */
@@ -47,6 +51,7 @@ export class OutputConsent {
   begin(): void {
     this.#left = noCheckpoint;
     this.#heartbeat.start(this.#turn.now);
+    this.#missed.begin(this.#turn.now);
     this.#beat();
   }
 
@@ -60,13 +65,25 @@ export class OutputConsent {
     }
     // S may have said that before it heard that the guest is its own.
     if (isOver(this.#primary.phase.state)) return;
-    if (this.#consent.answered(echo, now)) this.permit();
+    if (!this.#consent.answered(echo, now)) return;
+    if (this.until > now) this.#missed.held(this.until);
+    this.permit();
   }
 
-  /** How long S has been silent for at least, ms, if that means that it is lost. To be asked when the alarm rings. */
-  silentMs(): number | undefined {
+  /** Why S is lost; undefined if it is not. To be asked when the alarm rings. @param turned all of this side's threads have */
+  whyLost(turned: boolean): string | undefined {
     const { now } = this.#turn;
-    return this.#heartbeat.isSilent(now, this.#isPairing) ? this.#heartbeat.limitMs(this.#isPairing) : undefined;
+    if (this.#heartbeat.isSilent(now, this.#isPairing)) {
+      return `silent for ${this.#heartbeat.limitMs(this.#isPairing)} ms`;
+    }
+    // Before that nothing has to leave, nor after it, and what does not vouch for itself asks for no consent.
+    if (this.#primary.phase.state !== 'protected' || !turned) {
+      this.#missed.begin(now);
+      return undefined;
+    }
+    const { detectMs, leaseMs } = this.#settings;
+    if (!this.#rules.isMissed(this.#missed.look(now), detectMs)) return undefined;
+    return `nothing could leave for ${detectMs} ms: its answers take longer than the ${leaseMs} ms for which they are good`;
   }
 
   /** Says that it lives, if all of this side's threads have turned, and sets the alarm again. */

@@ -383,9 +383,9 @@ export class Primary {
   }
 
   #vouch(turned: boolean): void {
-    const silentMs = this.#consent.silentMs();
-    if (silentMs === undefined) this.#consent.goOn(turned);
-    else this.#lose(`silent for ${silentMs} ms`);
+    const why = this.#consent.whyLost(turned);
+    if (why === undefined) this.#consent.goOn(turned);
+    else this.#lose(why);
   }
 
   #diskHangs(why: string): void {

@@ -116,6 +116,7 @@ export class Watchdog {
       throw new Violation('C.5', `${side.role} counts on a peer that is not well for ${Math.round(now - since)} ms`);
     }
     const { primary } = this.#world;
+    if (side === primary && primary.core.phase === 'protected') this.#mustSpeak(primary);
     const waits = (primary.gate.newest ?? -1) >= primary.epoch;
     if (
       primary.mode === 'buffered' &&
@@ -132,6 +133,17 @@ export class Watchdog {
     if (resetAt !== undefined && side.role === 'primary' && side.progress.place === 'primary protected/idle') {
       const limit = Math.max(resetAt, side.progress.placeSince) + 10;
       if (now > limit) throw new Violation('B.13', 'no checkpoint followed the reset');
+    }
+  }
+
+  /** A link over which both hear each other, but too late for anything to leave, is a loss like any other. */
+  #mustSpeak({ permittedAt, progress }: PrimarySide): void {
+    const { agenda, schedule } = this.#world;
+    const { leaseMs, detectMs, heartbeatMs } = schedule.settings;
+    const longest = (leaseMs + detectMs + heartbeatMs * 2) * slowest + 40;
+    const silentMs = agenda.now - Math.max(permittedAt, progress.phaseSince);
+    if (silentMs > longest) {
+      throw new Violation('B.5', `nothing may leave for ${Math.round(silentMs)} ms, and the standby is counted on`);
     }
   }
 

@@ -42,6 +42,8 @@ export abstract class Side<E extends { readonly kind: string }>
   readonly disk: FakeDisk;
   readonly history: DiskHistory;
   readonly gate: Gate<Answer>;
+  /** When something of what it says could leave last, for the other side consented. */
+  permittedAt = 0;
   readonly tap: TapWriter;
   readonly #timers: CoreTimers;
   guest: FakeGuest;
@@ -232,6 +234,7 @@ export abstract class Side<E extends { readonly kind: string }>
         return;
       case 'permit':
         this.gate.permit(step.through, step.until);
+        if (this.now < step.until) this.permittedAt = this.world.agenda.now;
         this.tap.drain();
         return;
       case 'open':

@@ -1,7 +1,7 @@
 import { test } from 'tap';
 import type { Effect } from '../../../../../src/colo/core/events.ts';
 import { Claim } from '../../../../../src/colo/core/fencing/claim.ts';
-import { ConsentGiven, ConsentHeld } from '../../../../../src/colo/core/fencing/consent.ts';
+import { ConsentGiven, ConsentHeld, ConsentMissed } from '../../../../../src/colo/core/fencing/consent.ts';
 import { newFailover } from '../../../../../src/colo/core/fencing/failover.ts';
 import { Heartbeat, pairingPatience } from '../../../../../src/colo/core/fencing/heartbeat.ts';
 import { specification as rules } from '../../../../../src/colo/core/rules.ts';
@@ -26,6 +26,21 @@ test('consent counts from when the heartbeat was sent, by the clock that sent it
   t.notOk(held.answered(900, 1100), 'a late answer takes nothing away');
   held.withdraw();
   t.equal(held.until, Number.NEGATIVE_INFINITY);
+});
+
+test('consent is missed from when it is over until there is some again, and not while P itself did not run', async (t) => {
+  const missed = new ConsentMissed({ heartbeatMs: 50 });
+  missed.begin(1000);
+  t.equal(missed.look(1050), 50);
+  missed.held(1150);
+  t.equal(missed.look(1100), 0);
+  t.equal(missed.look(1160), 10, 'since its end');
+  t.equal(missed.look(1200), 50);
+  t.equal(missed.look(9000), 150, 'that was two heartbeats at most');
+  missed.held(9010);
+  t.equal(missed.look(9050), 40, 'whatever was missed before a moment of consent');
+  missed.begin(9100);
+  t.equal(missed.look(9120), 20);
 });
 
 test("P's consent is over for S when it is over on the slowest clock P may have, seen on the fastest of S", async (t) => {

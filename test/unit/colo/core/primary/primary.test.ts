@@ -151,6 +151,32 @@ test('a secondary that falls silent is lost; P goes on once the arbiter said yes
   t.equal(primary.core.term, 4);
 });
 
+/** Beats, and is answered so long after each time, until something else is done than that; that, and after how many ms. */
+function answeredAfter(primary: ReturnType<typeof protectedPrimary>, ms: number, turned = true) {
+  const begun = primary.now;
+  for (let beats = 0; beats < 30; beats++) {
+    const done = primary.rings('heartbeat', settings.heartbeatMs, turned);
+    if (done.some((word) => word !== 'send heartbeat')) return { done, after: primary.now - begun };
+    if (primary.now - ms >= begun) primary.hears(heartbeat(primary.now - ms));
+    else primary.hears(heartbeat(Number.NaN));
+  }
+  return { done: [], after: primary.now - begun };
+}
+
+test('a secondary that is heard all the time, and answers too late for anything to leave, is lost', async (t) => {
+  const { leaseMs, detectMs, heartbeatMs } = settings;
+  const near = answeredAfter(protectedPrimary(), leaseMs - heartbeatMs);
+  t.same(near.done, [], 'over a link that is merely slow output leaves');
+
+  const far = answeredAfter(protectedPrimary(), leaseMs + heartbeatMs);
+  t.same(far.done, ['permit 0', 'close', 'ask-arbiter 4']);
+  t.ok(far.after >= detectMs && far.after <= detectMs + leaseMs + heartbeatMs, `after ${far.after} ms`);
+});
+
+test('who does not vouch for itself misses no consent', async (t) => {
+  t.same(answeredAfter(protectedPrimary(), 10 * settings.detectMs, false).done, []);
+});
+
 test('a no fences it for good', async (t) => {
   const primary = protectedPrimary();
   primary.on({ kind: 'closed', by: 'network' });
