@@ -1,23 +1,33 @@
-import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Etcd } from '../../test/support/etcd.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import { Clients } from './clients.ts';
-import { type Fault, faults } from './faults.ts';
+import type { Fault } from './fault.ts';
+import { faults } from './faults.ts';
 import type { Holding } from './flatness.ts';
 import { Ground } from './ground.ts';
 import { servicePort } from './guest/service.ts';
+import { Hosts } from './host/hosts.ts';
 import { arbiterAddress, guestAddress, type HostName, Network } from './net/network.ts';
 import { makeKeys, Pair } from './pair/pair.ts';
 import { type RoundResult, runRound } from './round.ts';
 import { Watch } from './watch.ts';
+
+/** Faults that this machine cannot have. */
+export interface LeftOut {
+  readonly why: string;
+  readonly faults: readonly string[];
+}
 
 export interface CampaignOptions {
   readonly rounds: number;
   readonly seed: number;
   /** Only faults whose names have this in them. */
   readonly faults: string;
+  /** No faults whose names have this in them. */
+  readonly without?: string;
   /** Silence that means loss, ms. */
   readonly detectionMs: number;
   /** No encryption between the hosts. */
@@ -28,6 +38,8 @@ export interface CampaignOptions {
   readonly restMs?: number;
   /** What is left of a round that went wrong comes here. */
   readonly keep: string;
+  /** What these faults need is not to be had on this machine: they do not come. */
+  readonly onLeftOut: (left: LeftOut) => void;
   readonly onRound: (round: number, result: RoundResult) => void;
 }
 
@@ -35,6 +47,15 @@ export interface CampaignOptions {
 const soakPaceMs = 500;
 /** A pair becomes protected within so long, ms. */
 const protectionMs = 30_000;
+
+/** Where rounds are, and what comes in them. */
+interface CampaignParts {
+  readonly faults: readonly Fault[];
+  readonly network: Network;
+  readonly hosts: Hosts;
+  readonly arbiter: Etcd;
+  readonly watch: Watch;
+}
 
 /** Rounds one after another, each with a pair that is protected. It ends with the first one that went wrong. */
 export class Campaign {
@@ -48,6 +69,8 @@ export class Campaign {
   readonly #options: CampaignOptions;
   readonly #random: (limit: number) => number;
   readonly #network: Network;
+  readonly #hosts: Hosts;
+  readonly #faults: readonly Fault[];
   readonly #arbiter: Etcd;
   readonly #watch: Watch;
   #pair: Pair | undefined;
@@ -55,22 +78,40 @@ export class Campaign {
   #history: string[] = [];
   #stopped = false;
 
-  private constructor(options: CampaignOptions, network: Network, arbiter: Etcd, watch: Watch) {
+  private constructor(options: CampaignOptions, { faults, network, hosts, arbiter, watch }: CampaignParts) {
     this.#options = options;
     this.#random = randomNumbers(options.seed);
+    this.#faults = faults;
     this.#network = network;
+    this.#hosts = hosts;
     this.#arbiter = arbiter;
     this.#watch = watch;
   }
 
-  /** In a network namespace of its own. */
+  /** In a network namespace and a mount namespace of its own. @throws Error if no fault is called so, or can be had here */
   static async open(options: CampaignOptions): Promise<Campaign> {
+    const { faults: word, without } = options;
+    const named = faults.filter(
+      ({ name }) => name.includes(word) && (without === undefined || !name.includes(without)),
+    );
+    if (named.length === 0) throw new Error(`no fault is called ${word}`);
     await makeKeys(join(tmpdir(), 'keys'));
-    const network = await Network.make();
+    const hosts = await Hosts.make(new Set(named.flatMap(({ needs }) => needs ?? [])));
+    let network: Network | undefined;
     try {
-      return new Campaign(options, network, await Etcd.start(arbiterAddress), await Watch.open());
+      const lacks = ({ needs }: Fault): boolean => needs !== undefined && hosts.lacking[needs] !== undefined;
+      for (const [scarce, why] of Object.entries(hosts.lacking)) {
+        const left = named.filter(({ needs }) => needs === scarce);
+        options.onLeftOut({ why, faults: left.map(({ name }) => name) });
+      }
+      const chosen = named.filter((fault) => !lacks(fault));
+      if (chosen.length === 0) throw new Error('nothing is left to be done');
+      network = await Network.make();
+      const arbiter = await Etcd.start(arbiterAddress);
+      return new Campaign(options, { faults: chosen, network, hosts, arbiter, watch: await Watch.open() });
     } catch (error) {
-      await network.close();
+      await network?.close();
+      await hosts.close();
       throw error;
     }
   }
@@ -81,11 +122,9 @@ export class Campaign {
   }
 
   async run(): Promise<void> {
-    const chosen = faults.filter(({ name }) => name.includes(this.#options.faults));
-    if (chosen.length === 0) throw new Error(`no fault is called ${this.#options.faults}`);
     let deck: Fault[] = [];
     for (let round = 1; round <= this.#options.rounds && !this.#stopped; round++) {
-      if (deck.length === 0) deck = this.#shuffled(chosen);
+      if (deck.length === 0) deck = this.#shuffled(this.#faults);
       const fault = deck.pop() as Fault;
       const result = await this.#round(round, fault);
       this.results.push(result);
@@ -99,10 +138,12 @@ export class Campaign {
   }
 
   async close(): Promise<void> {
+    await this.#hosts.mend();
     await this.#endPair();
     this.#watch.close();
     await this.#arbiter.close();
     await this.#network.close();
+    await this.#hosts.close();
   }
 
   async #round(round: number, fault: Fault): Promise<RoundResult> {
@@ -120,11 +161,22 @@ export class Campaign {
       }
       if (found === 'late') {
         const violations = [`no protection within ${protectionMs} ms`];
-        return { fault: 'none', outcome: 'primary', silenceMs: 0, answers: 0, retransmissions: 0, violations };
+        return {
+          fault: 'none',
+          outcome: 'primary',
+          failovers: 0,
+          silenceMs: 0,
+          answers: 0,
+          retransmissions: 0,
+          violations,
+        };
       }
       if (!(await this.#rests(pair))) continue;
       const ground = new Ground(
-        { network: this.#network, arbiter: this.#arbiter, pair, clients, random: this.#random, detectionMs },
+        {
+          ...{ network: this.#network, hosts: this.#hosts, arbiter: this.#arbiter },
+          ...{ pair, clients, random: this.#random, detectionMs },
+        },
         note,
       );
       return runRound(fault, { ground, pair, clients, speakers: this.#watch.speakers, note });
@@ -199,8 +251,10 @@ export class Campaign {
     const primary: HostName = this.#random(2) === 0 ? 'a' : 'b';
     const { insecure, compare = false, detectionMs, restMs } = this.#options;
     this.pairs++;
+    const name = `pair-${this.pairs}`;
     const pair = Pair.start({
-      folder: join(tmpdir(), `pair-${this.pairs}`),
+      folder: join(tmpdir(), name),
+      folderOn: (host) => this.#hosts.folder(host, name),
       network: this.#network,
       primary,
       arbiter: `etcd:${this.#arbiter.url}`,
@@ -224,7 +278,7 @@ export class Campaign {
     this.#clients = undefined;
     if (pair === undefined) return;
     await pair.close();
-    rmSync(pair.folder, { recursive: true, force: true });
+    pair.remove();
   }
 
   /** What both sides logged and remember, their disks, and what was done to them. The folder. */
@@ -233,8 +287,8 @@ export class Campaign {
     const folder = join(keep, `csm-seed-${seed}-round-${round}`);
     mkdirSync(folder, { recursive: true });
     for (const vmm of Object.values(this.#pair?.vmms ?? {})) await vmm.keepHistory();
-    if (this.#pair !== undefined)
-      cpSync(this.#pair.folder, folder, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+    for (const kept of this.#pair?.folders ?? [])
+      cpSync(kept, folder, { recursive: true, filter: (path) => !path.endsWith('.sock') });
     writeFileSync(join(folder, 'history.txt'), [...this.#history, ...result.violations, ''].join('\n'));
     return folder;
   }

@@ -4,19 +4,20 @@ import type { Mode } from '../../src/colo/protocol/numbers.ts';
 import { noEtcd } from '../../test/support/etcd.ts';
 import { noKvm } from '../../test/support/kvm.ts';
 import { progressToStderr } from '../packages/progress.ts';
-import { Campaign } from './campaign.ts';
+import { Campaign, type LeftOut } from './campaign.ts';
 import { runLabCampaign } from './lab/campaign.ts';
 import { labSummary, roundLines } from './lab/report.ts';
 import { inPrivateNetwork } from './net/private-network.ts';
-import { renderReport, reportOf } from './report.ts';
+import { leftOutInWords, renderReport, reportOf } from './report.ts';
 import type { RoundResult } from './round.ts';
 
-/** `npm run chaos`: real pairs that are killed, frozen and cut off, under clients who check every answer. */
+/** `npm run chaos`: real pairs that are killed, frozen, cut off and overloaded, under clients who check every answer. */
 
 interface SmallOptions {
   readonly rounds: number;
   readonly seed: number;
   readonly faults: string;
+  readonly without?: string;
   readonly detection: number;
   readonly every?: number;
   readonly insecure?: boolean;
@@ -27,7 +28,7 @@ interface SmallOptions {
 const modes: readonly Mode[] = ['comparing', 'buffered'];
 
 const program = new Command('npm run chaos --').description(
-  'Kill, freeze and cut off real pairs, and check every answer that anybody was given.',
+  'Kill, freeze, cut off and overload real pairs, and check every answer that anybody was given.',
 );
 
 program
@@ -36,6 +37,7 @@ program
   .option('--rounds <n>', 'rounds, each with one fault', wholeNumber, 50)
   .option('--seed <n>', 'which faults come when; times are not the same again', wholeNumber, Date.now() % 1_000_000)
   .option('--faults <word>', 'only faults that have this in their names', '')
+  .option('--without <word>', 'no faults that have this in their names')
   .option('--detection <ms>', 'silence that means loss', wholeNumber, 200)
   .option(
     '--every <seconds>',
@@ -120,15 +122,21 @@ async function small(options: SmallOptions): Promise<void> {
       `${round}/${rounds} in ${seconds} s, ${answers} answers: ${result.fault}: ${result.outcome}, ${silence}${wrong}`,
     );
   };
+  const leftOut: LeftOut[] = [];
   const campaign = await Campaign.open({
     rounds,
     seed,
     faults: options.faults,
+    ...(options.without === undefined ? {} : { without: options.without }),
     detectionMs: detection,
     insecure,
     compare: mode === 'comparing',
     ...(options.every === undefined ? {} : { restMs: options.every * 1000 }),
     keep,
+    onLeftOut: (left) => {
+      leftOut.push(left);
+      process.stderr.write(`${leftOutInWords(left)}\n`);
+    },
     onRound,
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => campaign.stop());
@@ -139,7 +147,14 @@ async function small(options: SmallOptions): Promise<void> {
   }
   const { results, holdings, pairs, kept } = campaign;
   const seconds = (performance.now() - begun) / 1000;
-  const report = reportOf(results, { seed, pairs, seconds, holdings, ...(kept === undefined ? {} : { kept }) });
+  const report = reportOf(results, {
+    seed,
+    pairs,
+    seconds,
+    holdings,
+    leftOut,
+    ...(kept === undefined ? {} : { kept }),
+  });
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
   process.stdout.write(options.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : renderReport(report));
   if (report.violations.length > 0 || report.rounds < rounds) process.exitCode = 1;

@@ -1,14 +1,6 @@
+import type { Expected, Fault } from './fault.ts';
 import type { Ground } from './ground.ts';
-
-/** Who may run the guest after a fault. `either` is one of the two, and on a slow host both may have stayed a pair. */
-export type Expected = 'primary' | 'standby' | 'either';
-
-export interface Fault {
-  readonly name: string;
-  readonly expected: Expected;
-  /** Does it, waits, and mends what can be mended. */
-  readonly happen: (ground: Ground) => Promise<void>;
-}
+import { overloadFaults } from './overload.ts';
 
 /** Longer than both sides need to notice, and to be sure that the other one is silent, ms. */
 const longMs = 700;
@@ -47,7 +39,8 @@ function cutForAWhile(name: string, mostMs: number, ways: (ground: Ground) => Pa
   };
 }
 
-export const faults: readonly Fault[] = [
+/** Somebody dies, or stands still, or is not reached any more: from one moment to the next. */
+const suddenFaults: readonly Fault[] = [
   {
     name: 'kill the primary',
     expected: 'standby',
@@ -232,3 +225,5 @@ export const faults: readonly Fault[] = [
     happen: (ground) => ground.wait(100, 500),
   },
 ];
+
+export const faults: readonly Fault[] = [...suddenFaults, ...overloadFaults];

@@ -1,7 +1,9 @@
 import { exitCode } from '../../src/vmm/vcpu/guest-end.ts';
 import type { Etcd } from '../../test/support/etcd.ts';
 import type { Clients } from './clients.ts';
-import type { HostName, Network, Way } from './net/network.ts';
+import type { Hosts } from './host/hosts.ts';
+import type { Starvation } from './host/processor-quota.ts';
+import type { HostName, Narrowness, Network, Way } from './net/network.ts';
 import type { Pair } from './pair/pair.ts';
 
 export type Side = 'primary' | 'standby';
@@ -11,6 +13,7 @@ export const patienceMs = 10_000;
 
 export interface GroundParts {
   readonly network: Network;
+  readonly hosts: Hosts;
   readonly arbiter: Etcd;
   readonly pair: Pair;
   readonly clients: Clients;
@@ -25,6 +28,8 @@ export class Ground {
   readonly #parts: GroundParts;
   readonly #note: (text: string) => void;
   readonly #cut = new Set<Way>();
+  readonly #starved = new Set<HostName>();
+  readonly #stopped = new Set<HostName>();
   #arbiterFrozen = false;
   #isOpen = false;
 
@@ -59,6 +64,16 @@ export class Ground {
   /** See {@link becomesOpen}. */
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** For who reads what was done. */
+  note(text: string): void {
+    this.#note(text);
+  }
+
+  /** A number from 0 to below `limit`. */
+  random(limit: number): number {
+    return this.#parts.random(limit);
   }
 
   /** Some time from `leastMs` to `mostMs`. */
@@ -107,6 +122,52 @@ export class Ground {
     this.#note(`the ${side} on host ${host} is thawed`);
   }
 
+  /** That is left to its VMM. */
+  starve(side: Side, left: Starvation): void {
+    const host = this[side];
+    const { share, periodMs } = left;
+    this.#note(`the ${side} on host ${host} runs for ${(share * 100).toFixed(1)} % of each ${periodMs} ms`);
+    this.#starved.add(host);
+    this.#parts.hosts.starve(host, this.#parts.pair.vmm(host).pid, left);
+  }
+
+  feed(side: Side): void {
+    const host = this[side];
+    this.#parts.hosts.feed(host);
+    this.#starved.delete(host);
+    this.#note(`the ${side} on host ${host} has all processors again`);
+  }
+
+  /** Whatever it writes, its disk or its state, waits; so does its end, if it is killed then. */
+  async stopDisk(side: Side): Promise<void> {
+    const host = this[side];
+    this.#stopped.add(host);
+    await this.#parts.hosts.stopDisk(host);
+    this.#note(`the disk of host ${host}, the ${side}'s, stands still`);
+  }
+
+  async letDiskGo(side: Side): Promise<void> {
+    const host = this[side];
+    await this.#parts.hosts.letDiskGo(host);
+    this.#stopped.delete(host);
+    this.#note(`the disk of host ${host}, the ${side}'s, goes on`);
+  }
+
+  /** What that side says to the other one finds a link that takes little. */
+  async narrow(side: Side, narrowness: Narrowness): Promise<void> {
+    const host = this[side];
+    const { bitsPerSecond, roomBytes } = narrowness;
+    this.#note(`the link from host ${host} takes ${bitsPerSecond / 1000} kbit/s, and ${roomBytes} bytes wait`);
+    this.#cut.add(`link from ${host}`);
+    await this.#parts.network.narrow(host, narrowness);
+  }
+
+  /** Somebody else on that side's host has so much to say to the other one. */
+  async fill(side: Side, bytesPerSecond: number): Promise<void> {
+    await this.#parts.network.fill(this[side], bytesPerSecond);
+    this.#note(`somebody else on host ${this[side]} says ${(bytesPerSecond / 1000).toFixed(0)} kB/s`);
+  }
+
   freezeArbiter(): void {
     this.#note('the arbiter is frozen');
     this.#parts.arbiter.freeze();
@@ -133,7 +194,12 @@ export class Ground {
 
   /** Everything that is cut is whole again, and what is frozen goes on. */
   async mend(): Promise<void> {
+    await this.#parts.network.sendAway();
     if (this.#cut.size > 0) await this.restore(...this.#cut);
+    for (const side of ['primary', 'standby'] as const) {
+      if (this.#stopped.has(this[side])) await this.letDiskGo(side);
+      if (this.#starved.has(this[side])) this.feed(side);
+    }
     if (this.#arbiterFrozen) this.thawArbiter();
     for (const side of ['primary', 'standby'] as const) {
       if (this.#parts.pair.vmm(this[side]).isFrozen) this.thaw(side);

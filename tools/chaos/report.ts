@@ -1,3 +1,4 @@
+import type { LeftOut } from './campaign.ts';
 import { growthOf, type Holding } from './flatness.ts';
 import type { RoundResult } from './round.ts';
 
@@ -6,6 +7,8 @@ export interface FaultRow {
   readonly fault: string;
   readonly rounds: number;
   readonly outcomes: Readonly<Record<RoundResult['outcome'], number>>;
+  /** Most of one round. */
+  readonly mostFailovers: number;
   readonly medianSilenceMs: number;
   readonly worstSilenceMs: number;
 }
@@ -24,11 +27,13 @@ export interface ChaosReport {
   readonly holdings: readonly Holding[];
   /** What sides that may not go on said of themselves, and how often. */
   readonly losers: Readonly<Record<string, number>>;
+  /** What could not be done. */
+  readonly leftOut: readonly LeftOut[];
 }
 
 export function reportOf(
   results: readonly RoundResult[],
-  rest: Pick<ChaosReport, 'seed' | 'pairs' | 'seconds' | 'kept' | 'holdings'>,
+  rest: Pick<ChaosReport, 'seed' | 'pairs' | 'seconds' | 'kept' | 'holdings' | 'leftOut'>,
 ): ChaosReport {
   const rows = [...new Set(results.map(({ fault }) => fault))].sort().map((fault): FaultRow => {
     const rounds = results.filter((result) => result.fault === fault);
@@ -39,6 +44,7 @@ export function reportOf(
       fault,
       rounds: rounds.length,
       outcomes: { primary: count('primary'), standby: count('standby'), both: count('both') },
+      mostFailovers: Math.max(...rounds.map(({ failovers }) => failovers)),
       medianSilenceMs: Math.round(silences[silences.length >> 1] ?? 0),
       worstSilenceMs: Math.round(silences.at(-1) ?? 0),
     };
@@ -57,16 +63,23 @@ export function reportOf(
   };
 }
 
+export function leftOutInWords({ faults, why }: LeftOut): string {
+  return `left out on this machine: ${faults.length} faults, as "${faults[0]}": ${why}`;
+}
+
+const faultWidth = 82;
+
 export function renderReport(report: ChaosReport): string {
   const lines = [
-    `${'fault'.padEnd(64)} rounds  primary standby  pair   silence ms: median  worst`,
-    ...report.faults.map(({ fault, rounds, outcomes, medianSilenceMs, worstSilenceMs }) =>
+    `${'fault'.padEnd(faultWidth)} rounds  primary standby  pair failovers at most   silence ms: median  worst`,
+    ...report.faults.map(({ fault, rounds, outcomes, mostFailovers, medianSilenceMs, worstSilenceMs }) =>
       [
-        fault.padEnd(64),
+        fault.padEnd(faultWidth),
         String(rounds).padStart(6),
         String(outcomes.primary).padStart(8),
         String(outcomes.standby).padStart(7),
         String(outcomes.both).padStart(5),
+        String(mostFailovers).padStart(17),
         String(medianSilenceMs).padStart(20),
         String(worstSilenceMs).padStart(6),
       ].join(' '),
@@ -78,6 +91,7 @@ export function renderReport(report: ChaosReport): string {
     `${report.rounds} rounds with ${report.pairs} pairs in ${Math.round(report.seconds)} s, seed ${report.seed}; ` +
       `${report.answers} answers, ${report.retransmissions} retransmissions; ${report.violations.length} violations`,
   ];
+  lines.push(...report.leftOut.map(leftOutInWords));
   const { holdings } = report;
   if (holdings.length > 0) {
     const shown = (of: keyof Holding): string =>

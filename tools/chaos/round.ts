@@ -1,7 +1,8 @@
 import type { ColoStatus } from '../../src/vmm/monitor/colo-control.ts';
 import type { Clients } from './clients.ts';
 import { compareDisk } from './disk-history.ts';
-import type { Expected, Fault } from './faults.ts';
+import type { Expected, Fault } from './fault.ts';
+import { mostFailovers, tooSoon } from './flapping.ts';
 import { type Ground, patienceMs } from './ground.ts';
 import type { HostName } from './net/network.ts';
 import type { Pair } from './pair/pair.ts';
@@ -13,6 +14,8 @@ export type Outcome = 'both' | 'primary' | 'standby';
 export interface RoundResult {
   readonly fault: string;
   readonly outcome: Outcome;
+  /** How often a side went on without the other one. */
+  readonly failovers: number;
   /** The longest time in which somebody waited and nobody was answered, ms. */
   readonly silenceMs: number;
   readonly answers: number;
@@ -39,6 +42,7 @@ export async function runRound(
   { ground, pair, clients, speakers, note }: RoundParts,
 ): Promise<RoundResult> {
   const before = clients.summary;
+  const begunAt = performance.now();
   const term = (await pair.status())[pair.primaryHost]?.term;
   clients.start();
   await ground.wait(askingMs.least, askingMs.most);
@@ -52,7 +56,7 @@ export async function runRound(
   await ground.wait(askingMs.least, askingMs.most);
   clients.stop();
   if (!(await clients.settled(patienceMs))) ground.violate(`${clients.waiting} requests were never answered`);
-  const { outcome, loser } = await outcomeOf(expected, ground, pair, term);
+  const { outcome, loser, term: lastTerm } = await outcomeOf(expected, ground, pair, term);
   note(`outcome: ${outcome}${loser === undefined ? '' : `; the other side says ${loser}`}`);
 
   const survivor = outcome === 'standby' ? pair.standbyHost : pair.primaryHost;
@@ -63,10 +67,14 @@ export async function runRound(
   for (const vmm of Object.values(pair.vmms)) {
     if (vmm.endedByItself) ground.violate(`${vmm.name} has ended: ${vmm.log.trim().split('\n').at(-1)}`);
   }
+  const failovers = (lastTerm ?? 0) - (term ?? 0);
+  for (const line of await flapping(pair, ground.detectionMs, failovers, performance.now() - begunAt))
+    ground.violate(line);
   const after = clients.summary;
   return {
     fault: fault.name,
     outcome,
+    failovers,
     silenceMs,
     answers: after.answers - before.answers,
     retransmissions: after.retransmissions - before.retransmissions,
@@ -85,7 +93,7 @@ async function outcomeOf(
   ground: Ground,
   pair: Pair,
   term: number | undefined,
-): Promise<{ outcome: Outcome; loser?: string }> {
+): Promise<{ outcome: Outcome; loser?: string; term: number | undefined }> {
   const deadline = performance.now() + patienceMs;
   let status = await pair.status();
   let found = decided(pair, status);
@@ -98,15 +106,28 @@ async function outcomeOf(
     const words = (host: HostName): string =>
       status[host] === undefined ? 'is gone' : `says ${inWords(status[host])} in phase ${status[host].phase}`;
     ground.violate(`nobody knows who goes on: host a ${words('a')}; host b ${words('b')}`);
-    return { outcome: status[pair.primaryHost] === undefined ? 'standby' : 'primary' };
+    return { outcome: status[pair.primaryHost] === undefined ? 'standby' : 'primary', term };
   }
   const outcome = found === 'both' && status[pair.primaryHost]?.term !== term ? 'primary' : found;
   if (expected !== 'either' && outcome !== expected) {
     ground.violate(`the outcome is ${outcome}, not ${expected}`);
   }
-  const loser = outcome === 'primary' ? pair.standbyHost : pair.primaryHost;
-  if (found === 'both' || pair.vmms[loser]?.isAlive !== true) return { outcome };
-  return { outcome, loser: status[loser] === undefined ? 'nothing' : inWords(status[loser]) };
+  const [survivor, loser] =
+    outcome === 'standby' ? [pair.standbyHost, pair.primaryHost] : [pair.primaryHost, pair.standbyHost];
+  const lastTerm = status[survivor]?.term;
+  if (found === 'both' || pair.vmms[loser]?.isAlive !== true) return { outcome, term: lastTerm };
+  return { outcome, term: lastTerm, loser: status[loser] === undefined ? 'nothing' : inWords(status[loser]) };
+}
+
+/** Failovers that follow each other come further and further apart: each takes a term. */
+async function flapping(pair: Pair, detectionMs: number, failovers: number, ms: number): Promise<string[]> {
+  const found: string[] = [];
+  const most = mostFailovers(ms, detectionMs);
+  if (failovers > most) found.push(`the pair flaps: ${failovers} failovers in ${ms.toFixed(0)} ms`);
+  for (const vmm of Object.values(pair.vmms)) {
+    for (const line of tooSoon(await vmm.events(), detectionMs)) found.push(`the pair flaps: ${vmm.name}: ${line}`);
+  }
+  return found;
 }
 
 function inWords({ headline, why }: ColoStatus): string {

@@ -1,52 +1,30 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
 import { faults } from '../../../tools/chaos/faults.ts';
 import type { ChaosReport } from '../../../tools/chaos/report.ts';
+import { chaos, chaosFolders, processesIn } from '../../support/chaos-run.ts';
 import { noEtcd } from '../../support/etcd.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { noTaps } from '../../support/taps.ts';
 
 const skip = noKvm() || noEtcd() || noTaps();
-const cli = fileURLToPath(new URL('../../../tools/chaos/cli.ts', import.meta.url));
-/** Generous: a busy machine is no dead one. */
-const detection = ['--detection', '500'];
-
-function chaos(...args: readonly string[]) {
-  const child = spawn(
-    'setpriv',
-    ['--pdeathsig', 'TERM', process.execPath, '--import', 'tsx', cli, 'small', ...detection, ...args],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
-  const output = { stdout: '', stderr: '' };
-  child.stdout.on('data', (text) => {
-    output.stdout += text;
-  });
-  child.stderr.on('data', (text) => {
-    output.stderr += text;
-  });
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number, ...output }));
-  return { child, ended };
-}
-
-const foldersLeft = (): string[] => readdirSync(tmpdir()).filter((name) => /^csm-[A-Za-z0-9]{6}$/.test(name));
+/** Overload has its own file. */
+const sudden = faults.filter(({ name }) => !name.includes('overload'));
 
 test('through every fault clients are answered by one survivor, who has all that was said', {
   skip,
   timeout: 280_000,
 }, async (t) => {
-  const { code, stdout, stderr } = await chaos('--rounds', String(faults.length), '--json').ended;
+  const { code, stdout, stderr } = await chaos('--without', 'overload', '--rounds', String(sudden.length), '--json')
+    .ended;
   t.not(stdout, '', stderr);
   const report = JSON.parse(stdout) as ChaosReport;
   t.strictSame(report.violations, [], `kept: ${report.kept}`);
   t.equal(code, 0);
-  t.equal(report.faults.length, faults.length, 'each fault once');
-  t.ok(report.answers > 10 * faults.length, `${report.answers} answers`);
+  t.equal(report.faults.length, sudden.length, 'each fault once');
+  t.ok(report.answers > 10 * sudden.length, `${report.answers} answers`);
   const by = (word: string) => report.faults.filter(({ fault }) => fault === word).map(({ outcomes }) => outcomes);
   t.match(by('kill the primary'), [{ standby: 1 }]);
   t.match(by('kill the standby'), [{ primary: 1 }]);
@@ -64,10 +42,10 @@ test('a switchover is a short pause, whoever else is lost meanwhile', { skip, ti
 });
 
 test('what was begun is gone when it is interrupted', { skip, timeout: 120_000 }, async (t) => {
-  const before = foldersLeft();
+  const before = chaosFolders();
   const { child, ended } = chaos('--rounds', '1000');
   await once(child.stderr as never, 'data'); // the first round
-  const folders = foldersLeft().filter((name) => !before.includes(name));
+  const folders = chaosFolders().filter((name) => !before.includes(name));
   t.equal(folders.length, 1);
   child.kill('SIGINT');
   const { code } = await ended;
@@ -75,17 +53,3 @@ test('what was begun is gone when it is interrupted', { skip, timeout: 120_000 }
   t.notOk(existsSync(`${tmpdir()}/${folders[0]}`), 'no files');
   t.strictSame(processesIn(folders[0] as string), [], 'no processes');
 });
-
-/** Command lines that name a folder. */
-function processesIn(folder: string): string[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ');
-      } catch {
-        return '';
-      }
-    })
-    .filter((command) => command.includes(folder));
-}

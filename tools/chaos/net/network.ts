@@ -1,3 +1,7 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { bundle } from '../../lab/bundle.ts';
+import { endProcess } from '../../lab/end-process.ts';
 import { here, Namespace, quiet } from './namespace.ts';
 
 /** The two hosts of a pair. */
@@ -9,6 +13,12 @@ export function otherHost(host: HostName): HostName {
 
 /** A way that can be cut: what host says to the other or to the arbiter, what it hears of the arbiter, and it and the clients. */
 export type Way = `link from ${HostName}` | `arbiter of ${HostName}` | `clients of ${HostName}`;
+
+/** A link that takes little: what does not fit waits, and what finds no room to wait is lost. */
+export interface Narrowness {
+  readonly bitsPerSecond: number;
+  readonly roomBytes: number;
+}
 
 export const guestAddress = '10.77.0.2';
 export const guestMac = '02:00:00:00:00:07';
@@ -39,6 +49,7 @@ export const bridgeOfHost = 'csmbr';
  */
 export class Network {
   readonly #hosts: Readonly<Record<HostName, Namespace>>;
+  readonly #strangers: ChildProcess[] = [];
 
   private constructor(hosts: Readonly<Record<HostName, Namespace>>) {
     this.#hosts = hosts;
@@ -96,11 +107,35 @@ export class Network {
     for (const together of cutsInOrder(ways)) await Promise.all(together.map((way) => this.#set(way, true)));
   }
 
+  /** What a host says to the other one finds a link that takes little, until that way is restored. */
+  async narrow(host: HostName, { bitsPerSecond, roomBytes }: Narrowness): Promise<void> {
+    const bucket = ['tbf', 'rate', `${bitsPerSecond}bit`, 'burst', '4kb', 'limit', `${roomBytes}b`];
+    await this.host(host).run('tc', 'qdisc', 'replace', 'dev', 'csmlink', 'root', ...bucket);
+  }
+
+  /** Somebody else on that host has so much to say to the other one, until {@link sendAway}. Returns when it has begun. */
+  async fill(host: HostName, bytesPerSecond: number): Promise<void> {
+    const program = bundle(new URL('./stranger.ts', import.meta.url).href);
+    const node = [process.execPath, '--input-type=module', '-e', program, '--'] as const;
+    const [command, args] = this.host(host).command(
+      ...['setpriv', '--pdeathsig', 'KILL', ...node, linkAddress(otherHost(host)), String(bytesPerSecond)],
+    );
+    const stranger = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+    this.#strangers.push(stranger);
+    await once(stranger.stdout as never, 'data');
+  }
+
+  /** Nobody else is on the link any more. */
+  async sendAway(): Promise<void> {
+    await Promise.all(this.#strangers.splice(0).map(endProcess));
+  }
+
   async restore(...ways: readonly Way[]): Promise<void> {
     await Promise.all(ways.map((way) => this.#set(way, false)));
   }
 
   async close(): Promise<void> {
+    await this.sendAway();
     for (const host of hostNames) await this.#hosts[host].close();
   }
 

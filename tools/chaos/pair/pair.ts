@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
 import { runVmm } from '../../../test/support/vmm-process.ts';
@@ -21,6 +21,8 @@ const pairName = 'small';
 
 export interface PairOptions {
   readonly folder: string;
+  /** Where a host keeps the pair's disk and state; undefined: in that folder as well. */
+  readonly folderOn?: (host: HostName) => string | undefined;
   readonly network: Network;
   /** The host of the first primary. */
   readonly primary: HostName;
@@ -87,7 +89,12 @@ export class Pair {
   }
 
   disk(host: HostName): string {
-    return join(this.folder, `disk-${host}.img`);
+    return join(this.folderOn(host), `disk-${host}.img`);
+  }
+
+  /** Where a host keeps its disk and its state. */
+  folderOn(host: HostName): string {
+    return this.#options.folderOn?.(host) ?? this.folder;
   }
 
   /** The standby has taken over: it is the primary from now on, and the other host is to get a standby. */
@@ -114,9 +121,9 @@ export class Pair {
 
   /** What a host is told of its pair. */
   #flags(host: HostName): string[] {
-    const { arbiter, keys, detectionMs, folder } = this.#options;
+    const { arbiter, keys, detectionMs } = this.#options;
     return [
-      ...['--state', join(folder, `${host}.state`)],
+      ...['--state', join(this.folderOn(host), `${host}.state`)],
       ...['--arbiter', arbiter, '--detection', String(detectionMs)],
       ...(keys === undefined ? ['--insecure'] : ['--tls', `dir=${join(keys, host)}`]),
     ];
@@ -139,7 +146,7 @@ export class Pair {
   }
 
   #makeFolder(): void {
-    mkdirSync(this.folder, { recursive: true });
+    for (const folder of this.folders) mkdirSync(folder, { recursive: true });
     writeFileSync(this.#kernel, smallGuest({ address: guestAddress, port: servicePort }));
   }
 
@@ -163,6 +170,16 @@ export class Pair {
 
   async close(): Promise<void> {
     await Promise.all(Object.values(this.vmms).map((vmm) => vmm.kill()));
+  }
+
+  /** Nothing is left of it: {@link close} before. */
+  remove(): void {
+    for (const folder of this.folders) rmSync(folder, { recursive: true, force: true });
+  }
+
+  /** All that it keeps is in these. */
+  get folders(): ReadonlySet<string> {
+    return new Set([this.folder, this.folderOn('a'), this.folderOn('b')]);
   }
 
   get #kernel(): string {

@@ -53,9 +53,13 @@ export class Vmm {
     return this.child.exitCode === null && this.child.signalCode === null;
   }
 
+  get pid(): number {
+    return this.child.pid as number;
+  }
+
   /** What it holds now; undefined if it is gone. */
   get holding(): Holding | undefined {
-    const of = `/proc/${this.child.pid}`;
+    const of = `/proc/${this.pid}`;
     try {
       const rollup = readFileSync(`${of}/smaps_rollup`, 'latin1');
       const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1] ?? 0);
