@@ -166,8 +166,22 @@ function named(name: string, { needs }: Overload): { name: string; expected: Exp
   return { name, expected: 'either', ...(needs === undefined ? {} : { needs }) };
 }
 
-/** Overload is not death, and this is both: a side ends while a disk stands still. */
+/** Overload is not death, and this is both: a side ends, or seems to, while a disk stands still. */
 const deaths: readonly Fault[] = [
+  {
+    // It finds its primary silent, and could not go on: the arbiter is not to give it the guest.
+    name: "overload the standby's disk, which stands still, and freeze the primary meanwhile",
+    expected: 'primary',
+    needs: 'disk',
+    happen: async (ground) => {
+      await ground.stopDisk('standby');
+      ground.freeze('primary');
+      await ground.wait(ground.detectionMs * 2, ground.detectionMs * 4);
+      ground.thaw('primary');
+      if (!(await ground.isServed())) ground.violate('nobody served before it was mended');
+      await ground.letDiskGo('standby');
+    },
+  },
   {
     // Its kernel keeps its connections open for as long as one of its threads waits for the disk: only its silence tells.
     ...diskStandsStill('primary', 'primary', 'standby'),

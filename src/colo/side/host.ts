@@ -95,6 +95,7 @@ export abstract class Host<E extends { readonly kind: string }> {
   #refusal: string | undefined;
   /** Why the term could not be written when that was tried last. */
   #termProblem: string | undefined;
+  #isProving = false;
   /** The term that the arbiter was asked for last. */
   #askedFor: Term | undefined;
   /** The last term that it said yes or no to. */
@@ -396,8 +397,29 @@ export abstract class Host<E extends { readonly kind: string }> {
     }
   }
 
+  /**
+   * A yes counts when it is on disk: of a side whose disk hangs, or is full, it would keep the other one from going on as well. So it proves
+   * first that it can write.
+   */
   #ask(term: Term, byOperator: boolean): void {
-    // It is asked again and again while it does not answer.
+    // It is asked again and again while there is no answer.
+    if (this.#isProving) return;
+    this.#isProving = true;
+    void this.#terms
+      .prove()
+      .then(
+        () => {
+          this.#termProblem = undefined;
+          this.#claim(term, byOperator);
+        },
+        (error: Error) => this.#cannotWrite(error),
+      )
+      .finally(() => {
+        this.#isProving = false;
+      });
+  }
+
+  #claim(term: Term, byOperator: boolean): void {
     if (term !== this.#askedFor) this.log.add('arbiter', `the arbiter is asked for term ${term}`);
     this.#askedFor = term;
     void this.#arbiter.claim(term, byOperator).then((answer) => {
@@ -418,14 +440,18 @@ export abstract class Host<E extends { readonly kind: string }> {
         this.post({ kind: 'term-written', term });
       },
       (error: Error) => {
-        // It is tried again and again until there is room.
-        if (error.message !== this.#termProblem) {
-          this.log.add('protection', `the term cannot be written to ${this.#terms.path}: ${error.message}`);
-        }
-        this.#termProblem = error.message;
+        this.#cannotWrite(error);
         this.post({ kind: 'term-failed', term });
       },
     );
+  }
+
+  /** It is tried again and again until there is room. */
+  #cannotWrite({ message }: Error): void {
+    if (message !== this.#termProblem) {
+      this.log.add('protection', `the term cannot be written to ${this.#terms.path}: ${message}`);
+    }
+    this.#termProblem = message;
   }
 
   #tell(notice: Notice): void {

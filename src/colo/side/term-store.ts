@@ -55,12 +55,25 @@ export class TermStore {
     return this.#write(term, true);
   }
 
+  /** Resolves if a term can be written here: what there is has been written once more. A disk that hangs keeps it waiting. */
+  prove(): Promise<void> {
+    return this.#inTurn(() => this.#replace(this.#term, this.#isElsewhere));
+  }
+
   #write(term: number, elsewhere: boolean): Promise<void> {
-    const write = this.#writing.then(async () => {
-      await replaceFile(this.path, `${JSON.stringify({ term, ...(elsewhere ? { elsewhere } : {}) })}\n`);
+    return this.#inTurn(async () => {
+      await this.#replace(term, elsewhere);
       this.#term = term;
       this.#isElsewhere = elsewhere;
     });
+  }
+
+  #replace(term: number, elsewhere: boolean): Promise<void> {
+    return replaceFile(this.path, `${JSON.stringify({ term, ...(elsewhere ? { elsewhere } : {}) })}\n`);
+  }
+
+  #inTurn(act: () => Promise<void>): Promise<void> {
+    const write = this.#writing.then(act);
     this.#writing = write.catch(() => {});
     return write;
   }

@@ -44,6 +44,18 @@ test('a write that fails is told, and the term stays what it was', async (t) => 
   t.equal(new TermStore(folder).term, 1);
 });
 
+test('a proof that a term could be written changes nothing, and fails where a term could not be written', async (t) => {
+  const folder = t.testdir();
+  const store = new TermStore(folder);
+  const written = store.giveAway(4);
+  await store.prove();
+  await written;
+  const next = new TermStore(folder);
+  t.strictSame([next.term, next.isElsewhere], [4, true], 'in its turn');
+  t.testdir({ 'term.json.new': {}, 'term.json': '{"term":4}' });
+  await t.rejects(store.prove(), { code: 'EISDIR' });
+});
+
 test('that the guest was handed over stays known until there is a later term', async (t) => {
   const folder = t.testdir();
   const store = new TermStore(folder);

@@ -308,6 +308,16 @@ test('a machine that cannot be made for a primary that has gone is no refusal of
   t.equal(second.received.kinds[0], 'welcome');
 });
 
+/** A folder where a file is written now and then. */
+function isMade(folder: string): boolean {
+  try {
+    mkdirSync(folder);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 test('a term for which there is no room is said to be so once, and written when there is', async (t) => {
   const { host, machine, connect, stateDirectory } = await standby(t, {});
   const { link, received } = await connect();
@@ -318,7 +328,7 @@ test('a term for which there is no room is said to be so once, and written when 
   link.destroy();
   await until(() => host.status().phase === 'claiming');
   const inTheWay = join(stateDirectory, 'term.json.new');
-  mkdirSync(inTheWay);
+  await until(() => isMade(inTheWay));
   const events = host.log.recent.bind(host.log);
   host.command({ name: 'failover', sure: false });
   const said = () => events(false).filter(({ text }) => text.includes('the term cannot be written')).length;
@@ -329,6 +339,26 @@ test('a term for which there is no room is said to be so once, and written when 
   rmdirSync(inTheWay);
   await until(() => machine.called.includes('succeed'));
   t.equal(said(), 1);
+});
+
+test('a standby that could not write a term down leaves the arbiter to its primary', async (t) => {
+  const { host, machine, connect, stateDirectory } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  const inTheWay = join(stateDirectory, 'term.json.new');
+  await until(() => isMade(inTheWay));
+  const said = (words: string) => host.log.recent(false).some(({ text }) => text.includes(words));
+  link.destroy();
+  await until(() => said('the term cannot be written'));
+  await new Promise((resolve) => setTimeout(resolve, 5 * askAgainMs));
+  t.notOk(said('the arbiter is asked'));
+  rmdirSync(inTheWay);
+  await until(() => said('the arbiter is asked'));
+  host.command({ name: 'failover', sure: false });
+  await until(() => machine.called.includes('succeed'));
 });
 
 test('a standby that has failed tells who comes next that it has, not that it is busy', async (t) => {
