@@ -35,6 +35,14 @@ export class Heartbeat {
     this.#graceGiven = false;
   }
 
+  /**
+   * The pair is made: from now on the peer is counted on, and its silence begins anew. What it was allowed while the pair was made may
+   * be longer over than a loss takes.
+   */
+  counts(now: number): void {
+    this.#lastHeard = Math.max(this.#lastHeard, now);
+  }
+
   /** How long a silence means that the peer is gone, ms. @param isPairing it is not counted on yet */
   limitMs(isPairing: boolean): number {
     const { detectMs } = this.#settings;

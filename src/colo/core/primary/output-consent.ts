@@ -55,6 +55,12 @@ export class OutputConsent {
     this.#beat();
   }
 
+  /** S holds a first checkpoint, and is counted on. */
+  counts(): void {
+    this.#heartbeat.counts(this.#turn.now);
+    this.permit();
+  }
+
   /** S says that it lives, and perhaps what it answers. @throws ProtocolError if it answers what was not said yet */
   heard({ echo }: HeartbeatMessage): void {
     const { now } = this.#turn;

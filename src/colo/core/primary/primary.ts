@@ -275,7 +275,7 @@ export class Primary {
     this.#handover.begin();
     this.#turn.send({ kind: 'protected' });
     if (!this.#rules.holdsWhileSeeding) this.#turn.do({ kind: 'hold' });
-    this.#consent.permit();
+    this.#consent.counts();
     this.#turn.tell({ kind: 'protected', term: this.#turn.term });
     if (this.#survival.ready()) return;
     this.#checkpoints.pacing.arm(this.#turn.now);

@@ -329,6 +329,7 @@ export class Secondary {
   #standsAt(epoch: Epoch): void {
     if (this.phase === 'seeding') {
       this.#phase.move('ready');
+      this.#vouching.counts();
       this.#turn.send({ kind: 'checkpoint-ready', epoch });
       this.#turn.startTimer('step', this.#settings.stepMs);
     } else if (this.phase === 'protecting') {

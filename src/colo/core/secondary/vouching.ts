@@ -23,6 +23,11 @@ export class Vouching {
     this.#heartbeat.start(turn.now);
   }
 
+  /** This side could take over. */
+  counts(): void {
+    this.#heartbeat.counts(this.#parts.turn.now);
+  }
+
   beat(): void {
     this.#say(Number.NaN);
     this.#setTimer();

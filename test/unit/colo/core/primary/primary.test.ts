@@ -35,6 +35,23 @@ test('a pair is made: hello, disks, live pass, a stop with output held, READY', 
   t.equal(primary.core.phase, 'protected');
 });
 
+test('a standby that was slow while the pair was made is not lost as soon as it is counted on', async (t) => {
+  const primary = newPrimary({ livePasses: 1 });
+  primary.on({ kind: 'command', command: { name: 'protect' } });
+  primary.on({ kind: 'connected' });
+  primary.hears({ kind: 'welcome', shape });
+  primary.on({ kind: 'disks-in-step' });
+  primary.on({ kind: 'passed', epoch: e(0), worthAnother: true });
+  primary.on({ kind: 'captured', epoch: e(0), stateBytes: 8, stoppedMs: 1 });
+  const { detectMs, heartbeatMs } = settings;
+  for (const end = primary.now + 3 * detectMs; primary.now < end; )
+    t.same(primary.rings('heartbeat', heartbeatMs), ['send heartbeat']);
+  t.same(primary.hears({ kind: 'checkpoint-ready', epoch: e(0) }), ['send protected', 'permit 0']);
+  for (const end = primary.now + detectMs - heartbeatMs; primary.now < end; )
+    t.same(primary.rings('heartbeat', heartbeatMs), ['send heartbeat']);
+  t.ok(primary.rings('heartbeat', heartbeatMs).includes('close'), 'but then it is');
+});
+
 test('a checkpoint goes as in A.2, and its output is explained by RECEIVED', async (t) => {
   const primary = protectedPrimary();
   t.same(primary.on({ kind: 'command', command: { name: 'checkpoint' } }), ['send checkpoint-request 1', 'capture 1']);

@@ -20,6 +20,20 @@ test('a pair is made: welcome, first checkpoint, READY', async (t) => {
   t.equal(secondary.core.phase, 'protecting');
 });
 
+test('a primary that was slow while the pair was made is not lost as soon as this side could take over', async (t) => {
+  const secondary = newSecondary();
+  secondary.hears(hello);
+  gives(secondary, 0);
+  secondary.on({ kind: 'loaded', epoch: e(0) });
+  const { detectMs, heartbeatMs } = settings;
+  for (const end = secondary.now + 3 * detectMs; secondary.now < end; )
+    t.same(secondary.rings('heartbeat', heartbeatMs), ['send heartbeat']);
+  secondary.on({ kind: 'disk-committed', epoch: e(0) });
+  for (const end = secondary.now + detectMs - heartbeatMs; secondary.now < end; )
+    t.same(secondary.rings('heartbeat', heartbeatMs), ['send heartbeat']);
+  t.ok(secondary.rings('heartbeat', heartbeatMs).includes('close'), 'but then it is');
+});
+
 test("the primary's term is on disk before it is used", async (t) => {
   const secondary = newSecondary();
   t.same(secondary.hears(hello, term(8)), ['write-term 8']);
