@@ -156,6 +156,7 @@ const ends: Readonly<Record<string, string>> = {
   'host-qmp-quit': 'the machine was ended without its guest',
   'host-qmp-system-reset': 'the machine was reset, which ends it with exit code 3',
   'host-signal': 'its VMM was ended by a signal',
+  'host-ui': 'its VMM has ended, and says why in its log',
   killed: 'its VMM was killed',
 };
 
