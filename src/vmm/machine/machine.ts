@@ -82,8 +82,8 @@ export class Machine implements MonitoredMachine {
       end: (end) => this.#end(end),
       notice,
     });
-    this.replication = new Replication(this.#parts, this.#control, this.#endKeeper);
     this.#announcement = new Announcement(() => this.#parts.devices.sendRarp());
+    this.replication = new Replication(this.#parts, this.#control, this.#endKeeper, this.#announcement);
   }
 
   get ram(): GuestRam {

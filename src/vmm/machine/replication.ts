@@ -5,6 +5,7 @@ import type { SharedIoControl } from '../platform/io-control.ts';
 import type { ReplayedPackets } from '../platform/replayed-packets.ts';
 import type { SharedProtection, SharedReplica } from '../platform/shared-protection.ts';
 import type { SharedVcpu } from '../vcpu/vcpu-control.ts';
+import type { Announcement } from './announcement.ts';
 import type { EndKeeper } from './end-keeper.ts';
 import type { MachineParts } from './machine-parts.ts';
 import type { RunControl } from './run-control.ts';
@@ -18,22 +19,28 @@ export class Replication {
   readonly #parts: MachineParts;
   readonly #control: RunControl;
   readonly #endKeeper: EndKeeper;
+  readonly #announcement: Announcement;
   /** Packets are translated, as far as is known here: the io thread ends it. */
   #isTranslated = false;
 
-  constructor(parts: MachineParts, control: RunControl, endKeeper: EndKeeper) {
+  constructor(parts: MachineParts, control: RunControl, endKeeper: EndKeeper, announcement: Announcement) {
     this.#parts = parts;
     this.#control = control;
     this.#endKeeper = endKeeper;
+    this.#announcement = announcement;
   }
 
   /**
    * Has its packets mirrored and changes of its disks forwarded from now on, tagged with the open epoch. What protected it
    * before does not any more.
    *
+   * Nothing announces it any more, which passes no gate: frozen for a while, a machine would tell the network that the guest is here when
+   * another one has it (spec B.6).
+   *
    * @throws RunStateError if it has ended; DiskError if what changes cannot be kept where that says
    */
   protect(shared: SharedProtection): void {
+    this.#announcement.stop();
     this.#whileParked(() => this.#parts.io?.protect(shared));
   }
 

@@ -87,6 +87,26 @@ function prints(machine: Machine): (text: string) => Promise<boolean> {
   };
 }
 
+test('from when it is protected a machine says nothing of itself: what announces it passes no gate', {
+  skip,
+}, async (t) => {
+  const tap = quietTap(t);
+  const devices = { disks: [], nets: [{ tap, mac, offload: true }], rng: { kind: 'none' } } as const;
+  const machine = bootMachine(t, echoing(0, '>'), { devices });
+  t.ok(await prints(machine)('>'));
+  const longerThanAnnounced = 1000;
+  machine.pause();
+  machine.announce();
+  await forAWhile(longerThanAnnounced);
+  const all = framesFrom(tap);
+  t.ok(all > 1, 'it is announced several times');
+
+  machine.announce();
+  machine.replication.protect(sharedProtection(t).shared);
+  await forAWhile(longerThanAnnounced);
+  t.equal(framesFrom(tap), all + 1);
+});
+
 test('a protected guest is heard by the standby first from when output is held, and speaks for itself before and after', {
   skip,
 }, async (t) => {
