@@ -182,31 +182,22 @@ const deaths: readonly Fault[] = [
       await ground.letDiskGo('standby');
     },
   },
-  {
-    // Its kernel keeps its connections open for as long as one of its threads waits for the disk: only its silence tells.
-    ...diskStandsStill('primary', 'primary', 'standby'),
-    happen: async (ground) => {
-      await ground.stopDisk('primary');
-      await ground.wait(0, ground.detectionMs);
-      const gone = ground.kill('primary');
-      if (!(await ground.isServed())) ground.violate('nobody served before it was mended');
-      await ground.wait(0, ground.detectionMs * 3);
-      await ground.letDiskGo('primary');
-      await gone;
-    },
-  },
-  {
-    ...diskStandsStill('standby', 'standby', 'primary'),
-    happen: async (ground) => {
-      await ground.stopDisk('standby');
-      await ground.wait(0, ground.detectionMs);
-      const gone = ground.kill('standby');
-      if (!(await ground.isServed())) ground.violate('nobody served before it was mended');
-      await ground.wait(0, ground.detectionMs * 3);
-      await ground.letDiskGo('standby');
-      await gone;
-    },
-  },
+  ...sides.map((side): Fault => {
+    const survivor = side === 'primary' ? 'standby' : 'primary';
+    return {
+      // Its kernel keeps its connections open for as long as one of its threads waits for the disk: only its silence tells.
+      ...diskStandsStill(side, side, survivor),
+      happen: async (ground) => {
+        await ground.stopDisk(side);
+        await ground.wait(0, ground.detectionMs);
+        const gone = ground.kill(side);
+        if (!(await ground.isServed())) ground.violate('nobody served before it was mended');
+        await ground.wait(0, ground.detectionMs * 3);
+        await ground.letDiskGo(side);
+        await gone;
+      },
+    };
+  }),
   ...sides.map((survivor): Fault => {
     const killed = survivor === 'primary' ? 'standby' : 'primary';
     return {

@@ -4,10 +4,9 @@ import type { ComparedFlow } from './compared-flow.ts';
 import type { Waiting } from './packet-store.ts';
 import { synKind } from './stream.ts';
 
-/** Which connection a SYN is of, and what it agrees on. */
-
 const { syn, ack } = tcpFlag;
 
+/** Whether a SYN with these flags opens a connection or answers one that does, as a bit of {@link synKind}. */
 export function kindOf(flags: number): number {
   return (flags & ack) === 0 ? synKind.open : synKind.answer;
 }

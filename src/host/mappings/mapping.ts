@@ -56,6 +56,7 @@ export class SharedRange implements Closable, MappingAddress {
   constructor(name: string, sizeBytes: number) {
     this.#name = name;
     this.sizeBytes = sizeBytes;
+    // V8 has the buffer of the C library's calloc, which would otherwise write all over a range of some MiB.
     mapLargeBlocks();
     try {
       this.buffer = new SharedArrayBuffer(sizeBytes + hugePageBytes);
