@@ -17,7 +17,8 @@ export const tortureNetwork = {
  *     disk         fio writes at random and verifies what it wrote
  *     network      an echo server for a stream of the host's, and pings
  *
- * http://GUEST/cgi-bin/report tells how far each has come, and what is wrong (tools/torture/report.ts).
+ * http://GUEST/cgi-bin/report tells how far each has come, and what is wrong (tools/torture/report.ts);
+ * http://GUEST/cgi-bin/clock how many seconds it has been up.
  */
 export const tortureInit = `#!/bin/sh
 mount -t proc proc /proc
@@ -40,11 +41,16 @@ echo "fio $(pidof fio | wc -w) $(awk '{ print $8 }' /sys/block/vda/stat)"
 sed 's/^/wrong /' /tmp/wrong 2>/dev/null
 grep -v 'no version information' /tmp/fio 2>/dev/null | sed 's/^/wrong fio: /'
 dmesg | grep -E 'soft lockup|stall|unstable|hung task|I/O error|BUG:|Oops|timed out' | sed 's/^/wrong kernel: /'
-read now rest < /proc/uptime
-echo "uptime $now"
 echo end
 END
-chmod +x /www/cgi-bin/report
+cat > /www/cgi-bin/clock <<'END'
+#!/bin/sh
+read now rest < /proc/uptime
+echo 'Content-Type: text/plain'
+echo
+echo "$now"
+END
+chmod +x /www/cgi-bin/report /www/cgi-bin/clock
 httpd -h /www
 nc -ll -p ${tortureNetwork.echoPort} -e cat &
 cpu() {
