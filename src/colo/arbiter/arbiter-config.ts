@@ -1,7 +1,10 @@
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ConfigError } from '../../vmm/config/config.ts';
+import { isKeyOf } from '../keys/key-set.ts';
 import type { EtcdArbiterOptions } from './etcd-arbiter.ts';
+import type { EtcdTls } from './etcd-client.ts';
 
 /** What `--arbiter` asks for. `manual`: an operator or a cluster manager says who runs on alone. */
 export type ArbiterConfig =
@@ -67,12 +70,32 @@ function secrets(text: string, keys: ReadonlyMap<EtcdKey, string>): Pick<EtcdArb
     ...(ca === undefined ? {} : { ca }),
     ...(cert === undefined || key === undefined ? {} : { cert, key }),
   };
+  checkCertificates(text, keys, tls);
   return {
     ...(name === undefined || password === undefined
       ? {}
       : { user: { name, password: password.replace(/\r?\n$/, '') } }),
     ...(Object.keys(tls).length === 0 ? {} : { tls }),
   };
+}
+
+/** Whoever dials would find these wrong in OpenSSL's words, or, of authorities, not at all. */
+function checkCertificates(text: string, keys: ReadonlyMap<EtcdKey, string>, { ca, cert, key }: EtcdTls): void {
+  const certificate = (name: EtcdKey, pem: string): X509Certificate => {
+    try {
+      return new X509Certificate(pem);
+    } catch {
+      return fail(text, `${name}=${keys.get(name)} is not a certificate in PEM form`);
+    }
+  };
+  if (ca !== undefined) certificate('cacert', ca);
+  if (cert === undefined || key === undefined) return;
+  const own = certificate('cert', cert);
+  const [certFile, keyFile] = [keys.get('cert'), keys.get('key')];
+  if (new Date() > new Date(own.validTo)) fail(text, `cert=${certFile} expired on ${own.validTo}`);
+  if (!isKeyOf(own, key)) {
+    fail(text, `key=${keyFile} does not belong to cert=${certFile}, or is not a key in PEM form without a passphrase`);
+  }
 }
 
 function endpoint(text: string, part: string): string {
@@ -82,6 +105,9 @@ function endpoint(text: string, part: string): string {
   }
   if (url.username !== '' || url.password !== '')
     fail(text, 'a URL with a password in it can be read by everybody; give user= and password-file=');
+  // Not by pathname and search alone: a lone ? or # leaves those empty.
+  if (url.pathname !== '/' || /[?#]/.test(part))
+    fail(text, `"${part}": a member's URL has no path, query or fragment; give ${url.origin}`);
   return url.origin;
 }
 

@@ -36,9 +36,11 @@ export interface Arbiter {
   /**
    * Claims `term` when the peer is lost.
    *
+   * @param isWanted false: whoever asked cannot go on any more, and the other side is to have the term
+   * @returns undefined: it was not wanted any more before it was taken
    * @throws ArbiterError if the answer is not known: the claim may have been granted, and is to be repeated
    */
-  claim(claim: TermClaim): Promise<Verdict>;
+  claim(claim: TermClaim, isWanted?: () => boolean): Promise<Verdict | undefined>;
   /** The pair's last term, if there is one: a look whether the arbiter answers, which changes nothing. @throws ArbiterError */
   check(pair: string): Promise<TermRecord | undefined>;
   /** Closes connections; requests under way fail. */
@@ -48,9 +50,12 @@ export interface Arbiter {
 /** The arbiter gave no answer that can be relied on. The message names it and what would help. */
 export class ArbiterError extends Error {
   readonly code = 'ARBITER';
+  /** Asking again does not help until this side is told something else of it: a password, a certificate, an address. */
+  readonly isMisconfigured: boolean;
 
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(message: string, { isMisconfigured = false }: { isMisconfigured?: boolean } = {}) {
+    super(message);
     this.name = 'ArbiterError';
+    this.isMisconfigured = isMisconfigured;
   }
 }

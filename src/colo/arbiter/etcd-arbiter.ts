@@ -33,11 +33,12 @@ export class EtcdArbiter implements Arbiter {
   }
 
   register(claim: TermClaim): Promise<Verdict> {
-    return this.#ask('register', claim);
+    // Undefined is a claim's alone.
+    return this.#ask('register', claim) as Promise<Verdict>;
   }
 
-  claim(claim: TermClaim): Promise<Verdict> {
-    return this.#ask('claim', claim);
+  claim(claim: TermClaim, isWanted?: () => boolean): Promise<Verdict | undefined> {
+    return this.#ask('claim', claim, isWanted);
   }
 
   async check(pair: string): Promise<TermRecord | undefined> {
@@ -48,7 +49,7 @@ export class EtcdArbiter implements Arbiter {
     this.#client.close();
   }
 
-  async #ask(question: Question, claim: TermClaim): Promise<Verdict> {
+  async #ask(question: Question, claim: TermClaim, isWanted = (): boolean => true): Promise<Verdict | undefined> {
     const { pair, term, holder } = claim;
     const key = this.#key(pair);
     for (let round = 0; round < mostRounds; round++) {
@@ -58,6 +59,8 @@ export class EtcdArbiter implements Arbiter {
         doubt: 'were its data lost or restored?',
       });
       if (verdict !== undefined) return verdict;
+      // etcd may have taken long to say what it knows.
+      if (!isWanted()) return undefined;
       const record: TermRecord = { term, holder };
       if (await this.#client.replace(key, JSON.stringify(record), value?.revision)) return { kind: 'granted' };
     }

@@ -1,6 +1,7 @@
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { ArbiterError } from './arbiter.ts';
+import { remedyFor } from './etcd-remedies.ts';
 
 /** A user of etcd, if authentication is on there. */
 export interface EtcdUser {
@@ -42,17 +43,32 @@ const mostAnswerBytes = 65_536;
 const shownCharacters = 120;
 /** gRPC's status code for a token that is missing, wrong or has expired. */
 const unauthenticated = 16;
+/** A token holds the revision of etcd's users and roles, and is refused after any change of them: with code 3, by older releases with 2. */
+const outdatedToken = /revision of auth store/i;
+
+/** Of a wrong name or password: code 3, as of much else, with this in the message. */
+const wrongPassword = /authentication failed/i;
 
 /** An answer of one member that is not the one hoped for; whether another member is to be asked. */
 class MemberError extends Error {
   readonly grpcCode: number | undefined;
   /** A connection that was kept open had been closed at the other end meanwhile: a new one may do. */
   readonly stale: boolean;
+  /** As of ArbiterError. */
+  readonly isMisconfigured: boolean;
 
-  constructor(message: string, { grpcCode, stale = false }: { grpcCode?: number | undefined; stale?: boolean } = {}) {
+  constructor(
+    message: string,
+    {
+      grpcCode,
+      stale = false,
+      isMisconfigured = false,
+    }: { grpcCode?: number | undefined; stale?: boolean; isMisconfigured?: boolean } = {},
+  ) {
     super(message);
     this.grpcCode = grpcCode;
     this.stale = stale;
+    this.isMisconfigured = isMisconfigured;
   }
 }
 
@@ -114,6 +130,8 @@ export class EtcdClient {
     const { endpoints, turnMs = defaultTurnMs } = this.#options;
     const first = this.#first;
     const failures: string[] = [];
+    // One that is down may be configured rightly.
+    let areMisconfigured = true;
     let begun = 0;
     let turn: NodeJS.Timeout | undefined;
     return new Promise((resolve, reject) => {
@@ -132,12 +150,14 @@ export class EtcdClient {
           },
           (error: Error) => {
             failures.push(`${endpoint} ${error.message}`);
+            areMisconfigured &&= error instanceof MemberError && error.isMisconfigured;
             if (this.#closing.signal.aborted) {
               clearTimeout(turn);
               reject(new ArbiterError('the arbiter was closed'));
             } else if (failures.length === endpoints.length) {
               clearTimeout(turn);
-              reject(new ArbiterError(`the arbiter etcd does not answer: ${failures.join('; ')}`));
+              const message = `the arbiter etcd does not answer: ${failures.join('; ')}`;
+              reject(new ArbiterError(message, { isMisconfigured: areMisconfigured }));
             } else begin();
           },
         );
@@ -146,7 +166,7 @@ export class EtcdClient {
     });
   }
 
-  /** As the user, if there is one; a token that has expired is renewed once. */
+  /** As the user, if there is one; a token that has expired or is outdated is renewed once. */
   async #askAs(endpoint: string, path: string, body: object): Promise<Record<string, unknown>> {
     const { user } = this.#options;
     if (user === undefined) return this.#post(endpoint, path, body);
@@ -154,7 +174,8 @@ export class EtcdClient {
     try {
       return await this.#post(endpoint, path, body, this.#token);
     } catch (error) {
-      const rejected = error instanceof MemberError && error.grpcCode === unauthenticated;
+      const rejected =
+        error instanceof MemberError && (error.grpcCode === unauthenticated || outdatedToken.test(error.message));
       if (!rejected) throw error;
       this.#token = await this.#authenticate(endpoint, user);
       return this.#post(endpoint, path, body, this.#token);
@@ -208,7 +229,7 @@ export class EtcdClient {
         reject(new MemberError('closed the connection without an answer'));
       });
       request.once('error', (error: NodeJS.ErrnoException) =>
-        reject(new MemberError(`cannot be reached (${error.code ?? error.message})`, { stale: request.reusedSocket })),
+        reject(unreachable(error, url.protocol, request.reusedSocket)),
       );
       request.once('response', (response) => {
         const chunks: Buffer[] = [];
@@ -233,6 +254,15 @@ export class EtcdClient {
   }
 }
 
+/** Why a connection failed, with what would help. */
+function unreachable({ code, message }: NodeJS.ErrnoException, protocol: string, stale: boolean): MemberError {
+  const found = remedyFor(code, protocol);
+  return new MemberError(`cannot be reached (${code ?? message})${found === undefined ? '' : `: ${found.remedy}`}`, {
+    stale,
+    isMisconfigured: found?.isMisconfigured ?? false,
+  });
+}
+
 /** The object in a good answer. @throws MemberError for any other one */
 function readAnswer(status: number, text: string): Record<string, unknown> {
   let parsed: unknown;
@@ -246,6 +276,7 @@ function readAnswer(status: number, text: string): Record<string, unknown> {
   const reason = [message, error].find((value) => typeof value === 'string') ?? text;
   throw new MemberError(`answered ${status}: ${show(String(reason))}`, {
     grpcCode: typeof code === 'number' ? code : undefined,
+    isMisconfigured: wrongPassword.test(String(reason)),
   });
 }
 

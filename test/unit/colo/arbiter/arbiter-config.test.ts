@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { commonPart, parseArbiter } from '../../../../src/colo/arbiter/arbiter-config.ts';
+import { makeAuthority, signHost } from '../../../../src/colo/keys/pair-authority.ts';
 
 test('reads manual, and one or several members of an etcd cluster', (t) => {
   t.strictSame(parseArbiter('manual'), { kind: 'manual' });
@@ -29,16 +30,48 @@ test('hosts agree on what they have in common: not where a cluster or a folder i
   t.end();
 });
 
-test('takes secrets from files, a password without its line end', (t) => {
-  const folder = t.testdir({ password: 'open sesame\n', ca: 'CA', cert: 'CERT', key: 'KEY' });
+test('takes secrets from files, a password without its line end', async (t) => {
+  const authority = await makeAuthority('etcd', 2);
+  const { certificate, key } = await signHost(authority, { pair: 'etcd', host: 'a.example', days: 2 });
+  const folder = t.testdir({ password: 'open sesame\n', ca: authority.certificate, cert: certificate, key });
   const file = (name: string): string => join(folder, name);
   t.match(
     parseArbiter(
       `etcd:https://a:2379,user=vmm,password-file=${file('password')},cacert=${file('ca')},cert=${file('cert')},key=${file('key')}`,
     ),
-    { etcd: { user: { name: 'vmm', password: 'open sesame' }, tls: { ca: 'CA', cert: 'CERT', key: 'KEY' } } },
+    {
+      etcd: {
+        user: { name: 'vmm', password: 'open sesame' },
+        tls: { ca: authority.certificate, cert: certificate, key },
+      },
+    },
   );
-  t.end();
+});
+
+test('refuses certificates and keys that no connection could use, and names the file', async (t) => {
+  const authority = await makeAuthority('etcd', 2);
+  const [own, other, old] = await Promise.all(
+    [2, 2, -1].map((days) => signHost(authority, { pair: 'etcd', host: 'a.example', days })),
+  );
+  const folder = t.testdir({
+    junk: 'junk',
+    cert: own?.certificate ?? '',
+    key: own?.key ?? '',
+    otherKey: other?.key ?? '',
+    oldCert: old?.certificate ?? '',
+    oldKey: old?.key ?? '',
+  });
+  const file = (name: string): string => join(folder, name);
+  const wrong: readonly (readonly [string, RegExp])[] = [
+    [`cacert=${file('junk')}`, /: cacert=\S+junk is not a certificate in PEM form$/],
+    [`cert=${file('junk')},key=${file('key')}`, /: cert=\S+junk is not a certificate in PEM form$/],
+    [`cert=${file('cert')},key=${file('junk')}`, /: key=\S+junk does not belong to cert=\S+cert, or is not a key/],
+    [`cert=${file('cert')},key=${file('otherKey')}`, /: key=\S+otherKey does not belong to cert=\S+cert/],
+    [`cert=${file('oldCert')},key=${file('oldKey')}`, /: cert=\S+oldCert expired on /],
+  ];
+  for (const [files, message] of wrong) {
+    t.throws(() => parseArbiter(`etcd:https://a:2379,${files}`), { code: 'CONFIG', message }, files);
+  }
 });
 
 test('refuses what is no arbiter, and says what would be', (t) => {
@@ -56,6 +89,9 @@ test('refuses what is no arbiter, and says what would be', (t) => {
     ['etcd:http://a:2379,colour=red', /"colour=red" is neither a URL.*known are prefix, user/],
     ['etcd:http://a:2379,prefix=/a/,prefix=/b/', /prefix= is there twice/],
     ['etcd:http://me:secret@a:2379', /can be read by everybody; give user= and password-file=/],
+    ['etcd:http://a:2379/proxy', /"http:\/\/a:2379\/proxy": a member's URL has no path.*give http:\/\/a:2379$/],
+    ['etcd:http://a:2379/?x=1', /has no path, query or fragment/],
+    ['etcd:http://a:2379#x', /has no path, query or fragment/],
     ['etcd:http://a:2379,user=me', /user= and password-file= belong together/],
     [`etcd:https://a:2379,key=${join(folder, 'key')}`, /cert= and key= belong together/],
     ['etcd:https://a:2379,cacert=/nowhere', /cacert=\/nowhere: ENOENT/],

@@ -1,8 +1,10 @@
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { type Test, test } from 'tap';
 import { ArbiterError } from '../../../../src/colo/arbiter/arbiter.ts';
 import { EtcdArbiter, type EtcdArbiterOptions } from '../../../../src/colo/arbiter/etcd-arbiter.ts';
+import { makeAuthority, signHost } from '../../../../src/colo/keys/pair-authority.ts';
 import { Etcd, noEtcd } from '../../../support/etcd.ts';
 
 const skip = noEtcd();
@@ -49,7 +51,7 @@ test('of a real etcd', { skip }, async (t) => {
       a.claim({ pair, term: 2, holder: 'A' }),
       b.claim({ pair, term: 2, holder: 'B' }),
     ]);
-    const granted = claims.findIndex(({ kind }) => kind === 'granted');
+    const granted = claims.findIndex((verdict) => verdict?.kind === 'granted');
     const winner = granted === 0 ? 'A' : 'B';
     t.strictSame(claims[1 - granted], { kind: 'refused', term: 2, holder: winner });
   });
@@ -147,6 +149,23 @@ test('an etcd with users is asked as one of them, also after it forgot the token
   const wrong = arbiterOf(t, [etcd.url], { user: { ...user, password: 'guessed' } });
   await t.rejects(wrong.check(pair), { message: /authentication failed/ });
 });
+
+for (const code of [3, 2]) {
+  test(`a token that a change of etcd's users has outdated, told with code ${code}, is renewed`, async (t) => {
+    let tokens = 0;
+    const url = await httpServer(t, (request, response) => {
+      if (request.url === '/v3/auth/authenticate') response.end(JSON.stringify({ token: `token-${++tokens}` }));
+      else if (request.headers.authorization === 'token-2') response.end('{}');
+      else {
+        const message = 'etcdserver: revision of auth store is old';
+        response.writeHead(code === 3 ? 400 : 500).end(JSON.stringify({ error: message, message, code }));
+      }
+    });
+    const arbiter = arbiterOf(t, [url], { user: { name: 'vmm', password: 'secret' } });
+    t.equal(await arbiter.check(pair), undefined);
+    t.equal(tokens, 2);
+  });
+}
 
 test('an etcd that was restarted is asked over a new connection at once', { skip }, async (t) => {
   const etcd = await startEtcd(t);
@@ -250,4 +269,50 @@ test('of something that is no etcd', async (t) => {
     setTimeout(() => arbiter.close(), 50);
     await asked;
   });
+});
+
+test('an etcd behind TLS that cannot be used is told with the remedy', async (t) => {
+  const authority = await makeAuthority('etcd', 2);
+  const stranger = await makeAuthority('other', 2);
+  const [own, elsewhere, old, client] = await Promise.all([
+    signHost(authority, { pair: 'etcd', host: '127.0.0.1', days: 2 }),
+    signHost(authority, { pair: 'etcd', host: 'c.example', days: 2 }),
+    signHost(authority, { pair: 'etcd', host: '127.0.0.1', days: -0.5 }),
+    signHost(authority, { pair: 'etcd', host: 'a.example', days: 2 }),
+  ]);
+  const secure = async (shown: typeof own, requestCert = false): Promise<string> => {
+    const server = createHttpsServer(
+      { cert: shown.certificate, key: shown.key, ca: authority.certificate, requestCert, rejectUnauthorized: true },
+      (_request, response) => response.end('{}'),
+    );
+    return (await urlOf(t, server)).replace('http:', 'https:');
+  };
+  const plain = await httpServer(t, (_request, response) => response.end('{}'));
+  const ca = authority.certificate;
+  const good = await secure(own);
+  const asks = await secure(own, true);
+
+  t.equal(await arbiterOf(t, [good], { tls: { ca } }).check(pair), undefined);
+  const tls = { ca, cert: client.certificate, key: client.key };
+  t.equal(await arbiterOf(t, [asks], { tls }).check(pair), undefined);
+
+  const wrong: readonly (readonly [string, EtcdArbiterOptions['tls'], RegExp, boolean])[] = [
+    [good, { ca: stranger.certificate }, /cacert= has to be the authority that signed its certificate/, true],
+    [good, undefined, /cacert= has to be the authority that signed its certificate/, true],
+    [await secure(elsewhere), { ca }, /its certificate is not for the name in this URL/, true],
+    [await secure(old), { ca }, /its certificate has expired/, false],
+    [plain.replace('http:', 'https:'), { ca }, /does it speak http rather than https/, false],
+    [good.replace('https:', 'http:'), undefined, /does it speak https rather than http/, false],
+  ];
+  for (const [url, tls, message, isMisconfigured] of wrong) {
+    const arbiter = arbiterOf(t, [url], tls === undefined ? {} : { tls });
+    await t.rejects(arbiter.check(pair), { code: 'ARBITER', message, isMisconfigured });
+  }
+  // The alert comes after the handshake, and may be lost with the connection.
+  await t.rejects(arbiterOf(t, [asks], { tls: { ca } }).check(pair), {
+    message: /ALERT_CERTIFICATE_REQUIRED\): it does not accept this side's certificate|ECONNRESET|without an answer/,
+  });
+
+  const half = arbiterOf(t, [good, 'https://127.0.0.1:9'], { tls: { ca: stranger.certificate } });
+  await t.rejects(half.check(pair), { code: 'ARBITER', isMisconfigured: false });
 });
