@@ -5,7 +5,7 @@ import { Etcd } from '../../test/support/etcd.ts';
 import { randomNumbers } from '../../test/support/random.ts';
 import { Clients } from './clients.ts';
 import type { Fault } from './fault.ts';
-import { faults } from './faults.ts';
+import { chooseFaults, type FaultChoice } from './faults.ts';
 import type { Holding } from './flatness.ts';
 import { Ground } from './ground.ts';
 import { servicePort } from './guest/service.ts';
@@ -21,20 +21,16 @@ export interface LeftOut {
   readonly faults: readonly string[];
 }
 
-export interface CampaignOptions {
+export interface CampaignOptions extends Omit<FaultChoice, 'isSoak'> {
   readonly rounds: number;
   readonly seed: number;
-  /** Only faults whose names have this in them. */
-  readonly faults: string;
-  /** No faults whose names have this in them. */
-  readonly without?: string;
   /** Silence that means loss, ms. */
   readonly detectionMs: number;
   /** No encryption between the hosts. */
   readonly insecure: boolean;
   /** Both guests run, and their answers are compared. */
   readonly compare?: boolean;
-  /** A soak: a pair is let be for so long before each fault, ms, with checkpoints all the time. */
+  /** A soak: a pair is let be for so long before each takeover, ms, with checkpoints all the time. */
   readonly restMs?: number;
   /** What is left of a round that went wrong comes here. */
   readonly keep: string;
@@ -90,11 +86,7 @@ export class Campaign {
 
   /** In a network namespace and a mount namespace of its own. @throws Error if no fault is called so, or can be had here */
   static async open(options: CampaignOptions): Promise<Campaign> {
-    const { faults: word, without } = options;
-    const named = faults.filter(
-      ({ name }) => name.includes(word) && (without === undefined || !name.includes(without)),
-    );
-    if (named.length === 0) throw new Error(`no fault is called ${word}`);
+    const named = chooseFaults({ ...options, isSoak: options.restMs !== undefined });
     await makeKeys(join(tmpdir(), 'keys'));
     const hosts = await Hosts.make(new Set(named.flatMap(({ needs }) => needs ?? [])));
     let network: Network | undefined;

@@ -41,7 +41,7 @@ program
   .option('--detection <ms>', 'silence that means loss', wholeNumber, 200)
   .option(
     '--every <seconds>',
-    'a soak: so long between faults, in which the pair is let be, a checkpoint every 0.5 s; memory and open files must not grow',
+    'a soak: so long between takeovers, in which the pair is let be, a checkpoint every 0.5 s; memory and open files must not grow',
     wholeNumber,
   )
   .option('--insecure', 'no encryption between the hosts')

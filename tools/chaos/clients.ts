@@ -125,7 +125,6 @@ export class Clients {
   /** Everybody asks, and asks on. */
   start(): void {
     this.#asking = true;
-    this.#lastAnswerAt = performance.now();
     for (const client of this.#clients) if (!client.waiting) this.#ask(client);
   }
 

@@ -3,6 +3,7 @@ import type { Etcd } from '../../test/support/etcd.ts';
 import type { Clients } from './clients.ts';
 import type { Hosts } from './host/hosts.ts';
 import type { Starvation } from './host/processor-quota.ts';
+import { longestRunDelay, runDelays } from './host/run-delay.ts';
 import type { HostName, Narrowness, Network, Way } from './net/network.ts';
 import type { Pair } from './pair/pair.ts';
 
@@ -57,8 +58,9 @@ export class Ground {
 
   /** The fault could not happen as it should: either side may go on, whatever it says. */
   becomesOpen(): void {
+    if (this.#isOpen) return;
     this.#isOpen = true;
-    this.#note('too late for the rest');
+    this.#note('either side may go on');
   }
 
   /** See {@link becomesOpen}. */
@@ -204,6 +206,17 @@ export class Ground {
     for (const side of ['primary', 'standby'] as const) {
       if (this.#parts.pair.vmm(this[side]).isFrozen) this.thaw(side);
     }
+  }
+
+  /**
+   * From now on: how long a thread of either side has waited for a processor, in ms, at most. This machine has other work.
+   *
+   * @returns that, until it is called
+   */
+  watchProcessors(): () => number {
+    const vmms = ([this.primary, this.standby] as const).map((host) => this.#parts.pair.vmm(host));
+    const before = vmms.map(({ pid }) => runDelays(pid));
+    return () => Math.max(...vmms.map(({ pid }, index) => longestRunDelay(before[index] ?? new Map(), runDelays(pid))));
   }
 
   /** Waits until everybody who asks has been told something that they asked from now on. False: in vain. */

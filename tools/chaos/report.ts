@@ -1,5 +1,5 @@
 import type { LeftOut } from './campaign.ts';
-import { growthOf, type Holding } from './flatness.ts';
+import { fewestRounds, growthOf, type Holding } from './flatness.ts';
 import type { RoundResult } from './round.ts';
 
 /** Of the rounds with one fault. Times in ms. */
@@ -25,6 +25,8 @@ export interface ChaosReport {
   readonly faults: readonly FaultRow[];
   /** Of a soak: what a pair held before each fault. */
   readonly holdings: readonly Holding[];
+  /** Of a soak: whether that stayed as it was; absent: too few rounds to say. */
+  readonly isFlat?: boolean;
   /** What sides that may not go on said of themselves, and how often. */
   readonly losers: Readonly<Record<string, number>>;
   /** What could not be done. */
@@ -51,13 +53,15 @@ export function reportOf(
   });
   const losers: Record<string, number> = {};
   for (const { loser } of results) if (loser !== undefined) losers[loser] = (losers[loser] ?? 0) + 1;
+  const growth = growthOf(rest.holdings);
   const sum = (of: (result: RoundResult) => number): number => results.reduce((total, result) => total + of(result), 0);
   return {
     ...rest,
+    ...(rest.holdings.length < fewestRounds ? {} : { isFlat: growth.length === 0 }),
     rounds: results.length,
     answers: sum(({ answers }) => answers),
     retransmissions: sum(({ retransmissions }) => retransmissions),
-    violations: [...results.flatMap(({ violations }) => violations), ...growthOf(rest.holdings)],
+    violations: [...results.flatMap(({ violations }) => violations), ...growth],
     faults: rows,
     losers,
   };
@@ -92,11 +96,12 @@ export function renderReport(report: ChaosReport): string {
       `${report.answers} answers, ${report.retransmissions} retransmissions; ${report.violations.length} violations`,
   ];
   lines.push(...report.leftOut.map(leftOutInWords));
-  const { holdings } = report;
+  const { holdings, isFlat } = report;
   if (holdings.length > 0) {
     const shown = (of: keyof Holding): string =>
       `${holdings[0]?.[of].toFixed(0)} at first, ${Math.max(...holdings.map((holding) => holding[of])).toFixed(0)} at most, ${holdings.at(-1)?.[of].toFixed(0)} in the end`;
-    lines.push(`both sides before each fault: memory, MiB: ${shown('mib')}; open files: ${shown('files')}`);
+    const verdict = isFlat === undefined ? `fewer than ${fewestRounds} say nothing` : isFlat ? 'flat' : 'NOT FLAT';
+    lines.push(`both sides before each fault: memory, MiB: ${shown('mib')}; open files: ${shown('files')}: ${verdict}`);
   }
   if (report.violations.length > 0) lines.push('', ...report.violations.map((line) => `VIOLATION: ${line}`));
   if (report.kept !== undefined) lines.push(`logs, history and disks: ${report.kept}`);

@@ -6,13 +6,14 @@ import { guestNetwork6 } from '../../demo/guest.ts';
 import { LabPair, labFiles, type Side } from '../../demo/lab-pair.ts';
 import { chooseMode, readModeFacts } from '../../lab/mode.ts';
 import type { Progress } from '../../packages/progress.ts';
+import { drawCopyPoint } from './copy-point.ts';
 import { labFaults, moments } from './faults.ts';
 import { servicesGuest } from './guest.ts';
 import { guestCredentials } from './guest-credentials.ts';
-import { type GuestPlan, LabLife, type LifeOptions } from './life.ts';
+import { type GuestPlan, LabLife, type LifeOptions, type TroublePlan, troubleInWords } from './life.ts';
 import { LoadTools } from './load-tools.ts';
 import { type LabRoundResult, type RoundPlan, strikeOnce } from './round.ts';
-import { labTroubles, noTrouble } from './troubles.ts';
+import { labTroubles } from './troubles.ts';
 import type { Outcome } from './verdict.ts';
 
 export interface LabCampaignOptions {
@@ -40,12 +41,15 @@ export interface LabCampaignResult {
 const detectionMs = 5000;
 const protectedMs = { least: 1000, most: 4000 } as const;
 const waitMs = 600;
+/** Of a trouble that passes: for less than a loss takes to be noticed, and for longer. */
+const troubleMs = { least: 1000, most: 12_000 } as const;
 /** Members of etcd: any one may be lost. */
 const arbiters = 3;
 
 /**
  * All rounds of a seed: each fault once before any comes again, at moments in turn, a guest's first primary on either host; so each trouble
- * while it is protected again. Modes take turns; of what else a guest is, each kind comes once before any comes again.
+ * while it is protected again, at some point of the copy. Modes take turns; of what else a guest is, each kind comes once before any
+ * comes again.
  */
 export function planRounds({
   rounds,
@@ -69,17 +73,26 @@ export function planRounds({
     hasOffloads: offloadsDeck(),
     isIpv6First: familyDeck(),
   });
+  const nextTrouble = (): TroublePlan => ({
+    trouble: troubleDeck(),
+    at: drawCopyPoint(random),
+    lastsMs: between(troubleMs, random),
+  });
   while (plans.length < rounds) {
     plans.push({
       fault: faultDeck(),
       moment: momentDeck(),
       newGuest: plans.length % life > 0 ? undefined : newGuest(plans.length / life),
-      trouble: plans.length % life > 0 ? troubleDeck() : noTrouble,
-      protectedMs: protectedMs.least + random(protectedMs.most - protectedMs.least),
+      trouble: plans.length % life > 0 ? nextTrouble() : undefined,
+      protectedMs: between(protectedMs, random),
       waitMs: random(waitMs),
     });
   }
   return plans;
+}
+
+function between({ least, most }: { least: number; most: number }, random: (limit: number) => number): number {
+  return least + random(most - least);
 }
 
 /** Draws from `cards`, shuffled again whenever they are at an end. */
@@ -171,9 +184,9 @@ class LabCampaign {
     let again: LabRoundResult['again'];
     if (newGuest !== undefined) this.#life = await this.#newLife(newGuest);
     const life = this.#life as LabLife;
-    if (newGuest === undefined && this.#outcome !== 'both') {
-      this.#note(`protected again: ${trouble.name}`);
-      again = { trouble: trouble.name, ms: await life.protectAgain(this.#outcome, trouble) };
+    if (trouble !== undefined && this.#outcome !== 'both') {
+      this.#note(`protected again: ${troubleInWords(trouble)}`);
+      again = await life.protectAgain(this.#outcome, trouble);
     }
     const result = await strikeOnce(life, plan, (text) => this.#note(text));
     this.#outcome = result.outcome ?? 'both';

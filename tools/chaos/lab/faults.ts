@@ -16,6 +16,9 @@ export interface LabFault {
   readonly mend?: (ground: LabGround) => Promise<void>;
 }
 
+/** As a clock that was wrong for long and is put right by hand. */
+export const clockStepSeconds = 3600;
+
 const sides = ['primary', 'standby'] as const;
 const other = { primary: 'standby', standby: 'primary' } as const;
 
@@ -57,6 +60,12 @@ export const labFaults: readonly LabFault[] = [
         await ground.cutLink('primary', 'standby');
       },
       mend: (ground) => ground.mendNetwork(),
+    },
+    {
+      name: `the ${side}'s clock is stepped`,
+      expected: 'both',
+      strike: (ground) => ground.stepClock(side, clockStepSeconds),
+      mend: (ground) => ground.mendClocks(),
     },
   ]),
   {

@@ -12,6 +12,8 @@ export class LabGround {
   readonly #status: Partial<Record<Side, ColoStatus>> = {};
   readonly #gone = new Set<Side>();
   readonly #arbiterRules: string[] = [];
+  /** By how many seconds clocks are wrong. */
+  readonly #steppedClocks = new Map<Side, number>();
 
   constructor(pair: LabPair, note: (text: string) => void) {
     this.#pair = pair;
@@ -38,6 +40,12 @@ export class LabGround {
       this.#note(`the ${role} is ${status.headline}: ${status.why}`);
     }
     this.#status[side] = status;
+  }
+
+  /** What the sides said before is of before. */
+  forgetStatus(): void {
+    delete this.#status.a;
+    delete this.#status.b;
   }
 
   violate(text: string): void {
@@ -104,9 +112,16 @@ export class LabGround {
 
   /** The host's clock of what time of day it is; no other one. */
   async stepClock(role: Role, seconds: number): Promise<void> {
-    const { status, stderr } = await this.#pair.host(this.side(role)).run(`date -s @$(($(date +%s) + ${seconds}))`);
-    if (status !== 0) throw new Error(`date: ${stderr.trim()}`);
+    await this.#step(this.side(role), seconds);
+    this.#steppedClocks.set(this.side(role), seconds);
     this.#note(`the ${role}'s clock is stepped by ${seconds} s`);
+  }
+
+  /** Clocks are stepped back. */
+  async mendClocks(): Promise<void> {
+    for (const [side, seconds] of this.#steppedClocks) await this.#step(side, -seconds);
+    this.#steppedClocks.clear();
+    this.#note('clocks are right again');
   }
 
   /** The arbiter's words do not come to these any more. Clients are answered as before. */
@@ -138,6 +153,11 @@ export class LabGround {
   /** The name that its network knows that side's host by. */
   #hostOf(role: Role): string {
     return this.#pair.host(this.side(role)).name;
+  }
+
+  async #step(side: Side, seconds: number): Promise<void> {
+    const { status, stderr } = await this.#pair.host(side).run(`date -s @$(($(date +%s) + ${seconds}))`);
+    if (status !== 0) throw new Error(`date: ${stderr.trim()}`);
   }
 
   async #outside(command: string): Promise<void> {

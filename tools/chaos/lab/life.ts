@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Mode } from '../../../src/colo/protocol/numbers.ts';
 import { guestNetwork, guestNetwork6 } from '../../demo/guest.ts';
 import type { LabPair, Side } from '../../demo/lab-pair.ts';
@@ -5,6 +6,7 @@ import { until } from '../../demo/waiting.ts';
 import type { Progress } from '../../packages/progress.ts';
 import { Speakers } from '../speakers.ts';
 import { LabClients } from './clients.ts';
+import { type CopyPoint, copyBegins, copyPointInWords, isCopiedTo } from './copy-point.ts';
 import { LabGround, type Role } from './ground.ts';
 import { servicesReady } from './guest.ts';
 import type { LoadTools, RunningLoad } from './load-tools.ts';
@@ -19,10 +21,19 @@ const consentMs = 10_000;
 /** What happens while a guest that was left alone is becoming protected again. */
 export interface LabTrouble {
   readonly name: string;
-  /** While RAM or disks are copied. Resolves when it is over, or is the guest's to live with until {@link mend}. */
-  readonly happen: (life: LabLife) => Promise<void>;
+  /** It comes at some moment, or then and for a while, or is there as long as something is copied. */
+  readonly extent: 'moment' | 'while' | 'throughout';
+  /** Resolves when it is over, or is the guest's to live with until {@link mend}. @param lastsMs how long a `while` is */
+  readonly happen: (life: LabLife, lastsMs: number) => Promise<void>;
   /** What is mended once the guest is protected. */
   readonly mend?: (life: LabLife) => Promise<void>;
+}
+
+/** A trouble as it comes, out of the seed. */
+export interface TroublePlan {
+  readonly trouble: LabTrouble;
+  readonly at: CopyPoint;
+  readonly lastsMs: number;
 }
 
 /** What a guest is, and how it is asked. */
@@ -36,6 +47,13 @@ export interface GuestPlan {
   readonly hasOffloads: boolean;
   /** Who is asked over IPv4 otherwise is asked over IPv6, and the other way round. */
   readonly isIpv6First: boolean;
+}
+
+/** How a guest was protected again. */
+export interface ProtectedAgain {
+  /** In words. */
+  readonly trouble: string;
+  readonly ms: number;
 }
 
 export interface LifeOptions {
@@ -116,20 +134,24 @@ export class LabLife {
 
   /**
    * The survivor becomes the primary of a pair again, with what was lost mended, and that trouble meanwhile. A standby that lives has
-   * to come back by itself. @returns how long that took, ms
+   * to come back by itself.
    */
-  async protectAgain(outcome: Outcome, trouble: LabTrouble): Promise<number> {
+  async protectAgain(outcome: Outcome, plan: TroublePlan): Promise<ProtectedAgain> {
     const { pair, ground } = this;
+    const { trouble, lastsMs } = plan;
     if (outcome === 'standby') pair.primary = pair.standby;
     const began = performance.now();
     if (outcome === 'standby' || ground.isGone('standby')) await this.anotherStandby();
-    await until('the copy to begin', patienceMs, () => this.#isCopying || this.isProtected);
-    // A pair that found itself while nobody looked is in no trouble.
-    const isInTrouble = !this.isProtected;
-    if (isInTrouble) await trouble.happen(this);
+    const isInTrouble = await this.#copies(trouble.extent === 'throughout' ? copyBegins : plan.at);
+    if (isInTrouble) {
+      await trouble.happen(this, lastsMs);
+      ground.forgetStatus();
+      await this.#rolesAreKnown();
+    }
     await this.becomesProtected();
     if (isInTrouble) await trouble.mend?.(this);
-    return performance.now() - began;
+    const words = `${troubleInWords(plan)}${isInTrouble ? '' : ': it was protected before'}`;
+    return { trouble: words, ms: performance.now() - began };
   }
 
   /** What is on the standby's host ends; a standby is started there that looks for the survivor. */
@@ -173,9 +195,25 @@ export class LabLife {
     this.clients.end();
   }
 
-  get #isCopying(): boolean {
-    const phase = this.found('primary').status?.phase;
-    return phase === 'synchronising' || phase === 'seeding';
+  /** Waits until the copy is there. @returns false: a pair found itself, or has all, and nobody has seen it copy */
+  async #copies(at: CopyPoint): Promise<boolean> {
+    await until('the copy', patienceMs, () => isCopiedTo(at, this.ground.status('primary')) || this.isProtected);
+    if (this.isProtected) return false;
+    // It may have all before anybody sees that, and take over, in the trouble that comes now.
+    this.#speakers.isPair();
+    await sleep(at.thenMs);
+    return !this.isProtected;
+  }
+
+  /** Trouble that came when the guest was protected, though nobody had seen that yet, may be a loss like any other. */
+  async #rolesAreKnown(): Promise<void> {
+    const { pair } = this;
+    const isTakenOver = (): boolean => this.found('standby').status?.headline === 'UNPROTECTED';
+    await until('the guest to be protected', patienceMs, () => this.isProtected || isTakenOver());
+    if (!isTakenOver()) return;
+    this.#options.note('it was protected already: the standby took over');
+    pair.primary = pair.standby;
+    await this.anotherStandby();
   }
 
   get #survivor(): Side {
@@ -213,6 +251,13 @@ export class LabLife {
 export function guestInWords({ mode, cpus, hasOffloads, isIpv6First }: GuestPlan): string {
   const vcpus = cpus === 1 ? '1 vCPU' : `${cpus} vCPUs`;
   return `${mode}, ${vcpus}, offloads ${hasOffloads ? 'on' : 'off'}, IPv${isIpv6First ? 6 : 4} first`;
+}
+
+export function troubleInWords({ trouble, at, lastsMs }: TroublePlan): string {
+  const { name, extent } = trouble;
+  if (extent === 'throughout') return name;
+  const lasts = extent === 'while' ? ` for ${(lastsMs / 1000).toFixed(1)} s` : '';
+  return `${name}${lasts}, ${copyPointInWords(at)}`;
 }
 
 /** The guest runs, and serves. */

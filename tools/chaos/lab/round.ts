@@ -4,7 +4,7 @@ import { until } from '../../demo/waiting.ts';
 import type { LabClients } from './clients.ts';
 import type { LabFault, Moment } from './faults.ts';
 import type { Role } from './ground.ts';
-import { type GuestPlan, type LabLife, type LabTrouble, patienceMs } from './life.ts';
+import { type GuestPlan, type LabLife, type ProtectedAgain, patienceMs, type TroublePlan } from './life.ts';
 import { isExpected, type Outcome, outcomeOf } from './verdict.ts';
 
 /** What a round does, all of it out of the seed. Times in ms. */
@@ -13,8 +13,8 @@ export interface RoundPlan {
   readonly moment: Moment;
   /** A new pair with a new guest; undefined: that of the round before is protected again. */
   readonly newGuest: GuestPlan | undefined;
-  /** What happens while it is. */
-  readonly trouble: LabTrouble;
+  /** What happens while it is; undefined: it is a new one. */
+  readonly trouble: TroublePlan | undefined;
   /** How long the guest is protected before. */
   readonly protectedMs: number;
   /** From the moment on, until the fault. */
@@ -26,8 +26,8 @@ export interface LabRoundResult {
   readonly moment: Moment;
   readonly primary: Side;
   readonly guest: GuestPlan;
-  /** With what trouble the guest was protected again before, and in how many ms; undefined: it is another guest, or was protected still. */
-  readonly again: { readonly trouble: string; readonly ms: number } | undefined;
+  /** How the guest was protected again before; undefined: it is another guest, or was protected still. */
+  readonly again: ProtectedAgain | undefined;
   readonly outcome: Outcome | undefined;
   /** The longest time in which somebody asked the counter and nobody was answered, from the fault on. */
   readonly silenceMs: number;

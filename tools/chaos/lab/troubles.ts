@@ -1,26 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { clockStepSeconds } from './faults.ts';
 import type { LabTrouble } from './life.ts';
 
-/** Longer than it takes to notice that nothing comes any more. */
-const cutMs = 8000;
-const steppedSeconds = 3600;
 const slowLink = { loss: 0.005, delayMs: 5, bytesPerSecond: 4_000_000 } as const;
 
-export const noTrouble: LabTrouble = { name: 'nothing', happen: async () => {} };
+export const noTrouble: LabTrouble = { name: 'nothing', extent: 'throughout', happen: async () => {} };
 
 export const labTroubles: readonly LabTrouble[] = [
   noTrouble,
   {
-    name: 'the link cut meanwhile',
-    happen: async (life) => {
+    name: 'the link cut',
+    extent: 'while',
+    happen: async (life, lastsMs) => {
       await life.ground.cutLink('primary', 'standby');
-      await sleep(cutMs);
+      await sleep(lastsMs);
       await life.serves();
       await life.ground.mendNetwork();
     },
   },
   {
-    name: 'the standby killed meanwhile',
+    name: 'the standby killed',
+    extent: 'moment',
     happen: async (life) => {
       await life.ground.kill('standby');
       await life.serves();
@@ -28,7 +28,8 @@ export const labTroubles: readonly LabTrouble[] = [
     },
   },
   {
-    name: "the standby's host without power meanwhile",
+    name: "the standby's host without power",
+    extent: 'moment',
     happen: async (life) => {
       await life.ground.powerLoss('standby');
       await life.serves();
@@ -37,23 +38,26 @@ export const labTroubles: readonly LabTrouble[] = [
   },
   {
     name: 'over a slow link that loses frames',
+    extent: 'throughout',
     happen: (life) => life.ground.degradeLink(slowLink),
     mend: (life) => life.ground.mendNetwork(),
   },
   {
-    name: 'without the arbiter for a while',
-    happen: async (life) => {
+    name: 'no arbiter',
+    extent: 'while',
+    happen: async (life, lastsMs) => {
       await life.ground.cutArbiter('primary', 'standby');
-      await sleep(cutMs);
+      await sleep(lastsMs);
       await life.serves();
       await life.ground.mendNetwork();
     },
   },
-  {
-    name: "the primary's clock stepped meanwhile",
-    happen: async (life) => {
-      await life.ground.stepClock('primary', steppedSeconds);
-    },
-    mend: (life) => life.ground.stepClock('primary', -steppedSeconds),
-  },
+  ...(['primary', 'standby'] as const).map(
+    (side): LabTrouble => ({
+      name: `the ${side}'s clock stepped`,
+      extent: 'moment',
+      happen: (life) => life.ground.stepClock(side, clockStepSeconds),
+      mend: (life) => life.ground.mendClocks(),
+    }),
+  ),
 ];

@@ -71,14 +71,19 @@ class StandbyRig {
   constructor(ground: PeerGround, watcher: CaseWatcher) {
     this.#ground = ground;
     this.#watcher = watcher;
+    const ownShape = { ...shape, cpus: 16, memoryBytes: 2 ** 40, tscScaling: true };
     const [ours, theirs] = portPair();
     this.calls = new Calls(ours, {} as never);
     new Calls<ColoCalls, Omit<SecondaryMachineCalls, keyof CommonMachineCalls> & Pick<CommonMachineCalls, 'exit'>>(
       theirs,
       {
+        shape: () => ownShape,
         make: () => ({ memory: ground.ram, devices: ground.devices, io: ground.io }),
         keepBoot: ({ commandLine }) => ({ ...ground.boot, commandLine }),
-        rehearse: (state) => void decodeState(state),
+        rehearse: (state) => {
+          decodeState(state);
+          return 0;
+        },
         discard: () => undefined,
         revive: ({ state }) => {
           const { exitCode } = decodeState(state);
@@ -101,7 +106,7 @@ class StandbyRig {
       { ...ground.birth(), listen: { host: '127.0.0.1', port: 1 } },
       {
         calls: this.calls,
-        shape: { ...shape, cpus: 16, memoryBytes: 2 ** 40, tscScaling: true },
+        shape: ownShape,
         signs: new SignsOfLife(),
         again: () => {},
         listen: async ({ linked }) => {

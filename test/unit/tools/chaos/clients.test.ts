@@ -125,6 +125,14 @@ test('asks again what was not answered, under the same number', async (t) => {
   t.ok(clients.summary.longestSilenceMs >= 15, 'they waited meanwhile');
 });
 
+test('who waits already does not begin anew to wait when all are told to ask', async (t) => {
+  const clients = await clientsOf(t, () => []);
+  clients.start();
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  clients.start();
+  t.ok(clients.summary.longestSilenceMs >= 25);
+});
+
 test('says that something was never answered', async (t) => {
   const clients = await clientsOf(t, () => []);
   clients.start();

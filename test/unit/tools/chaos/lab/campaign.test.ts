@@ -2,7 +2,7 @@ import t from 'tap';
 import type { Mode } from '../../../../../src/colo/protocol/numbers.ts';
 import { type LabCampaignOptions, planRounds } from '../../../../../tools/chaos/lab/campaign.ts';
 import { labFaults, moments } from '../../../../../tools/chaos/lab/faults.ts';
-import { labTroubles, noTrouble } from '../../../../../tools/chaos/lab/troubles.ts';
+import { labTroubles } from '../../../../../tools/chaos/lab/troubles.ts';
 
 const modes: readonly Mode[] = ['comparing', 'buffered'];
 const planned = (
@@ -60,7 +60,27 @@ t.test('a mode can be the only one', async (t) => {
 
 t.test('each trouble comes once before any comes again, between rounds of a guest', async (t) => {
   const plans = planned({ rounds: 2 * labTroubles.length, seed: 3, life: 2 });
-  const between = plans.filter(({ newGuest }) => newGuest === undefined).map(({ trouble }) => trouble.name);
+  const between = plans.flatMap(({ trouble }) => trouble?.trouble.name ?? []);
+  t.equal(between.length, labTroubles.length);
   t.equal(new Set(between).size, labTroubles.length);
-  t.ok(plans.every(({ newGuest, trouble }) => newGuest === undefined || trouble === noTrouble));
+  t.ok(plans.every(({ newGuest, trouble }) => (newGuest === undefined) !== (trouble === undefined)));
+});
+
+t.test('troubles come in all parts of a copy, and for less and for more than a loss takes to be noticed', async (t) => {
+  const troubles = planned({ rounds: 120, seed: 3, life: 2 }).flatMap(({ trouble }) => trouble ?? []);
+  t.same(
+    [...new Set(troubles.map(({ at }) => at.comparedPercent))].sort((one, other) => one - other),
+    [0, 20, 40, 60, 80, 100],
+  );
+  t.ok(new Set(troubles.map(({ at }) => at.thenMs)).size > 30);
+  t.ok(troubles.some(({ lastsMs }) => lastsMs < 4000));
+  t.ok(troubles.some(({ lastsMs }) => lastsMs > 8000));
+});
+
+t.test("either side's clock is stepped, while the guest is protected and while it becomes so", async (t) => {
+  const plans = planned({ rounds: 80, seed: 3, life: 2 });
+  for (const side of ['primary', 'standby']) {
+    t.ok(plans.some(({ fault }) => fault.name === `the ${side}'s clock is stepped`));
+    t.ok(plans.some(({ trouble }) => trouble?.trouble.name === `the ${side}'s clock stepped`));
+  }
 });
