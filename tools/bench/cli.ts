@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { inPrivateNetwork } from '../chaos/net/private-network.ts';
 import { benchBlock } from './block.ts';
 import { benchBoot } from './boot.ts';
@@ -16,6 +16,7 @@ import { benchNet } from './net.ts';
 import { benchNetNative } from './net-native.ts';
 import { benchCheckpoint, quickTimes, wholeTimes } from './pair/checkpoint.ts';
 import { formatCheckpoint } from './pair/checkpoint-report.ts';
+import { type PairMode, pairModes } from './pair/contender.ts';
 import { benchFailover } from './pair/failover.ts';
 import { formatFailover as formatFailoverInLab } from './pair/failover-report.ts';
 import { benchService, quickServices, wholeServices } from './pair/service.ts';
@@ -43,6 +44,7 @@ interface Options {
   readonly rounds: number;
   readonly json?: boolean;
   readonly quick?: boolean;
+  readonly mode: PairMode;
 }
 
 const program = new Command('npm run bench --').description(
@@ -60,11 +62,15 @@ function bench<T extends object>(
     format = lines,
     rounds = 5,
     length = 'rounds',
-  }: { format?: (result: T) => string; rounds?: number; length?: 'rounds' | 'quick' } = {},
+    hasMode = false,
+  }: { format?: (result: T) => string; rounds?: number; length?: 'rounds' | 'quick'; hasMode?: boolean } = {},
 ): void {
   const command = program.command(name).description(description);
   if (length === 'rounds') command.option('--rounds <n>', 'rounds that count', positiveInteger, rounds);
   else command.option('--quick', 'a few seconds of each, which tell little');
+  if (hasMode) {
+    command.addOption(new Option('--mode <mode>', 'of our pair').choices(pairModes).default(pairModes[0]));
+  }
   command
     .option('--json', 'print one line of JSON, nothing else, to standard output')
     .action(async (options: Options) => {
@@ -168,11 +174,11 @@ bench(
   'failover-native',
   "kill -9 of a pair's primary and switchovers as a client of the small guest sees them, the time until it is protected again, its stops, and answers a second with and without " +
     'protection, natively; --rounds: kills, and switchovers',
-  async ({ rounds }) => {
+  async ({ rounds, mode }) => {
     await inPrivateNetwork();
-    return benchFailoverNative(rounds, progress);
+    return benchFailoverNative(rounds, mode, progress);
   },
-  { format: formatFailover, rounds: 20 },
+  { format: formatFailover, rounds: 20, hasMode: true },
 );
 
 bench(
@@ -193,16 +199,16 @@ bench(
 bench(
   'idle-native',
   'memory and processor time of both sides of a pair that is protected and idle, a checkpoint every 0.5 s; --rounds: minutes',
-  async ({ rounds }) => {
+  async ({ rounds, mode }) => {
     await inPrivateNetwork();
-    return benchIdleNative(rounds, progress);
+    return benchIdleNative(rounds, mode, progress);
   },
-  { format: formatIdle, rounds: 30 },
+  { format: formatIdle, rounds: 30, hasMode: true },
 );
 
 bench(
   'checkpoint',
-  "what protection costs a guest: its stops, the beginning, answers a second, the standby's memory; ours with and without TLS, and " +
+  "what protection costs a guest: its stops, the beginning, answers a second, the standby's memory; ours comparing, buffered, and buffered without TLS, and " +
     "QEMU's COLO, on two hosts of the lab",
   ({ quick }) => benchCheckpoint(quick === true ? quickTimes : wholeTimes, progress),
   { format: formatCheckpoint, length: 'quick' },
@@ -212,8 +218,8 @@ bench(
   'failover',
   'how long a client waits when the primary is killed, its host lost, or the roles are changed: ours, and QEMU in COLO with a script ' +
     'that reacts at once, on two hosts of the lab; and by part, how long it takes until the guest is protected again',
-  ({ rounds }) => benchFailover(rounds, progress),
-  { format: formatFailoverInLab, rounds: 20 },
+  ({ rounds, mode }) => benchFailover(rounds, mode, progress),
+  { format: formatFailoverInLab, rounds: 20, hasMode: true },
 );
 
 bench(

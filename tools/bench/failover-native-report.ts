@@ -1,3 +1,4 @@
+import type { PairMode } from './pair/contender.ts';
 import { type Again, type AgainFigures, againFigures, formatAgain } from './protected-again.ts';
 import { median, quantile, rounded } from './statistics.ts';
 import { atMost, formatRatios, type Ratio } from './verdict.ts';
@@ -39,6 +40,7 @@ export interface AnswersRow {
 
 /** What protection costs the small guest, and what its clients see of the loss of its primary. Times in ms. */
 export interface FailoverFigures {
+  readonly mode: PairMode;
   /** In ms and numbers; of the product they are ratios to nothing. */
   readonly limits: readonly Ratio[];
   /** kill -9 of the primary, and roles changed in order. */
@@ -54,13 +56,14 @@ export interface FailoverFigures {
 const manyPages = 1000;
 
 export function failoverFigures(found: {
+  readonly mode: PairMode;
   readonly kill: readonly Change[];
   readonly switchover: readonly Change[];
   readonly again: readonly Again[];
   readonly stops: readonly StopRow[];
   readonly answersPerSecond: readonly AnswersRow[];
 }): FailoverFigures {
-  const { stops, answersPerSecond } = found;
+  const { mode, stops, answersPerSecond } = found;
   const [kill, switchover] = [changeFigures(found.kill), changeFigures(found.switchover)];
   const again = againFigures(found.again);
   const limits = [
@@ -73,7 +76,7 @@ export function failoverFigures(found: {
       1,
     ),
   ];
-  return { limits, kill, switchover, ...(again && { again }), stops, answersPerSecond };
+  return { mode, limits, kill, switchover, ...(again && { again }), stops, answersPerSecond };
 }
 
 function changeFigures(changes: readonly Change[]): ChangeFigures {
@@ -90,10 +93,12 @@ function changeFigures(changes: readonly Change[]): ChangeFigures {
 
 /** The figures as a table. */
 export function formatFailover(figures: FailoverFigures): string {
-  const { limits, kill, switchover, again, stops, answersPerSecond } = figures;
+  const { mode, limits, kill, switchover, again, stops, answersPerSecond } = figures;
   const change = (name: string, { count, p50, p99, worst, askedAgain }: ChangeFigures): string =>
     `${name.padEnd(24)} silence p50 ${p50} ms, p99 ${p99}, worst ${worst}, of ${count}; the client asked again ${askedAgain} times`;
   const lines = [
+    `A pair that is ${mode}.`,
+    '',
     ...formatRatios(limits),
     '',
     change('kill -9 of the primary', kill),

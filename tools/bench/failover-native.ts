@@ -13,6 +13,7 @@ import {
   failoverFigures,
   type StopRow,
 } from './failover-native-report.ts';
+import type { PairMode } from './pair/contender.ts';
 import { type Again, againOf } from './protected-again.ts';
 import { rounded } from './statistics.ts';
 
@@ -28,11 +29,15 @@ const protectedAgain = 5;
 const measuredMs = 5000;
 
 /** In a network namespace of its own (tools/chaos/net/private-network.ts). */
-export async function benchFailoverNative(rounds: number, progress: (line: string) => void): Promise<FailoverFigures> {
+export async function benchFailoverNative(
+  rounds: number,
+  mode: PairMode,
+  progress: (line: string) => void,
+): Promise<FailoverFigures> {
   await makeKeys(join(tmpdir(), 'keys'));
   const network = await Network.make();
   const arbiter = await Etcd.start(arbiterAddress);
-  const bench = new Bench(network, arbiter);
+  const bench = new Bench(network, arbiter, mode);
   try {
     const found: Record<'kill' | 'switchover', Change[]> = { kill: [], switchover: [] };
     // One more, which does not count, for what a first round has to load.
@@ -67,7 +72,7 @@ export async function benchFailoverNative(rounds: number, progress: (line: strin
       answersPerSecond.push(row);
       progress(`answers: ${JSON.stringify(row)}`);
     }
-    return failoverFigures({ ...found, again, stops, answersPerSecond });
+    return failoverFigures({ mode, ...found, again, stops, answersPerSecond });
   } finally {
     await arbiter.close();
     await network.close();
@@ -79,11 +84,13 @@ type Protection = 'unprotected' | 'protected' | 'insecure';
 class Bench {
   readonly #network: Network;
   readonly #arbiter: Etcd;
+  readonly #mode: PairMode;
   #pairs = 0;
 
-  constructor(network: Network, arbiter: Etcd) {
+  constructor(network: Network, arbiter: Etcd, mode: PairMode) {
     this.#network = network;
     this.#arbiter = arbiter;
+    this.#mode = mode;
   }
 
   /** A client asks, and the primary is killed, or hands the guest over. */
@@ -158,6 +165,7 @@ class Bench {
       network: this.#network,
       primary: 'a',
       detectionMs,
+      compare: this.#mode === 'comparing',
     } as const;
     const keys = protection === 'insecure' ? undefined : join(tmpdir(), 'keys');
     const pair =

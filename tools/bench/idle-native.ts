@@ -5,6 +5,7 @@ import { Etcd } from '../../test/support/etcd.ts';
 import { arbiterAddress, Network } from '../chaos/net/network.ts';
 import { makeKeys, Pair } from '../chaos/pair/pair.ts';
 import { type IdleFigures, type IdleSide, idleFigures } from './idle-report.ts';
+import type { PairMode } from './pair/contender.ts';
 import { rounded } from './statistics.ts';
 import { parseUsage } from './usage.ts';
 
@@ -15,7 +16,11 @@ const MiB = 1024 * 1024;
 const pageBytes = 4096;
 
 /** A protected guest whom nobody asks anything. In a network namespace of its own (tools/chaos/net/private-network.ts). */
-export async function benchIdleNative(minutes: number, progress: (line: string) => void): Promise<IdleFigures> {
+export async function benchIdleNative(
+  minutes: number,
+  mode: PairMode,
+  progress: (line: string) => void,
+): Promise<IdleFigures> {
   const keys = join(tmpdir(), 'keys');
   await makeKeys(keys);
   const network = await Network.make();
@@ -28,6 +33,7 @@ export async function benchIdleNative(minutes: number, progress: (line: string) 
     keys,
     detectionMs,
     checkpointDelayMs,
+    compare: mode === 'comparing',
   });
   try {
     const deadline = performance.now() + minuteMs;
@@ -48,7 +54,7 @@ export async function benchIdleNative(minutes: number, progress: (line: string) 
       progress(`${minute}/${minutes} min: primary ${held[0]}, standby ${held[1]}`);
     }
     const [ofPrimary, ofStandby] = sides.map((side) => side.figures()) as [IdleSide, IdleSide];
-    return idleFigures(minutes, (await epoch()) - firstEpoch, ofPrimary, ofStandby);
+    return idleFigures(minutes, mode, (await epoch()) - firstEpoch, ofPrimary, ofStandby);
   } finally {
     await pair.close();
     await arbiter.close();

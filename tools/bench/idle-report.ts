@@ -1,4 +1,5 @@
 import { fewestRounds, growthOf } from '../chaos/flatness.ts';
+import type { PairMode } from './pair/contender.ts';
 
 /** What one side of an idle pair holds and uses. */
 export interface IdleSide {
@@ -12,6 +13,7 @@ export interface IdleSide {
 
 export interface IdleFigures {
   readonly minutes: number;
+  readonly mode: PairMode;
   readonly checkpoints: number;
   readonly primary: IdleSide;
   readonly standby: IdleSide;
@@ -19,18 +21,31 @@ export interface IdleFigures {
   readonly grown: readonly string[] | null;
 }
 
-export function idleFigures(minutes: number, checkpoints: number, primary: IdleSide, standby: IdleSide): IdleFigures {
+export function idleFigures(
+  minutes: number,
+  mode: PairMode,
+  checkpoints: number,
+  primary: IdleSide,
+  standby: IdleSide,
+): IdleFigures {
   const grown = [primary, standby].map(({ residentMib, files }) =>
     growthOf(residentMib.map((mib, minute) => ({ mib, files: files[minute] ?? Number.NaN }))),
   );
   const [ofPrimary = [], ofStandby = []] = grown;
   const of = (side: string, what: string): string => `the ${side}'s ${what.replace("the pair's ", '')}`;
   const said = [...ofPrimary.map((what) => of('primary', what)), ...ofStandby.map((what) => of('standby', what))];
-  return { minutes, checkpoints, primary, standby, grown: primary.residentMib.length < fewestRounds ? null : said };
+  return {
+    minutes,
+    mode,
+    checkpoints,
+    primary,
+    standby,
+    grown: primary.residentMib.length < fewestRounds ? null : said,
+  };
 }
 
 /** The figures as a table, with a verdict in front. */
-export function formatIdle({ minutes, checkpoints, primary, standby, grown }: IdleFigures): string {
+export function formatIdle({ minutes, mode, checkpoints, primary, standby, grown }: IdleFigures): string {
   const row = (name: string, { residentMib, files, cpuPercent }: IdleSide): string =>
     `${name.padEnd(8)} ${residentMib[0]} MiB at first, ${Math.max(...residentMib)} at most, ${residentMib.at(-1)} at the end; ` +
     `${files[0]} files open, then ${files.at(-1)}; ${cpuPercent} % of a processor`;
@@ -41,7 +56,7 @@ export function formatIdle({ minutes, checkpoints, primary, standby, grown }: Id
         ? 'yes memory and open files are flat'
         : `NO  ${grown.join('; ')}`,
     '',
-    `${minutes} min, ${checkpoints} checkpoints`,
+    `${minutes} min ${mode}, ${checkpoints} checkpoints`,
     row('primary', primary),
     row('standby', standby),
     '',

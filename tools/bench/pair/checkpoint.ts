@@ -7,10 +7,12 @@ import {
   type CheckpointResult,
   type ContenderName,
   checkpointResult,
+  contenderNames,
   type Figures,
   type StopFigures,
 } from './checkpoint-report.ts';
 import { type Contender, memoryMib, type Stop } from './contender.ts';
+import { bootUnprotected, vmmMib } from './footprint.ts';
 import { load, loadProgram } from './load.ts';
 import { OurPair } from './ours.ts';
 import { QemuPair } from './qemu.ts';
@@ -40,18 +42,20 @@ const detectionMs = 15_000;
 export async function benchCheckpoint(
   times: CheckpointTimes,
   progress: (line: string) => void,
-  names: readonly ContenderName[] = ['ours', 'plaintext', 'qemu'],
+  names: readonly ContenderName[] = contenderNames,
 ): Promise<CheckpointResult> {
   const pair = await LabPair.make(progress, await serviceGuest(progress, memoryMib, loadProgram));
   try {
     const figures: Partial<Record<ContenderName, Figures>> = {};
     const failures: string[] = [];
+    await bootUnprotected(pair);
+    const unprotectedMib = rounded(await vmmMib(pair));
     for (const name of names) {
       const say = (line: string): void => progress(`${name}: ${line}`);
       const contender =
         name === 'qemu'
           ? await QemuPair.make(pair, progress)
-          : new OurPair(pair, { isInsecure: name === 'plaintext', detectionMs }, say);
+          : new OurPair(pair, { isInsecure: name === 'plaintext', isCompared: name === 'comparing', detectionMs }, say);
       for (let round = 1; round <= tries && figures[name] === undefined; round++) {
         try {
           figures[name] = await measure(contender, pair, times, say);
@@ -64,7 +68,7 @@ export async function benchCheckpoint(
         }
       }
     }
-    return checkpointResult(pair.lab.mode, memoryMib, figures, failures);
+    return checkpointResult(pair.lab.mode, { memoryMib, unprotectedMib }, figures, failures);
   } finally {
     await pair.close();
   }
@@ -108,10 +112,11 @@ async function measure(
   // The checkpoints right after the beginning still have what it left behind.
   await contender.stops(warmUpMs);
   await observe('idle', stopsMs);
+  const idleMib = await contender.standbyMib();
   await load(pair.lab.outside, true);
   await observe('loaded', stopsMs);
   await load(pair.lab.outside, false);
-  const { standbyMib, aloneMib } = await contender.memory();
+  const loadedMib = await contender.standbyMib();
   await contender.setDelay(20_000);
   const guarded = await rates();
   say(`protected, answers a second: ${guarded.join(', ')}`);
@@ -125,8 +130,7 @@ async function measure(
       unprotected: alone[index] ?? Number.NaN,
       protected: guarded[index] ?? Number.NaN,
     })),
-    standbyMib: rounded(standbyMib),
-    aloneMib: rounded(aloneMib),
+    standbyMib: { idle: rounded(idleMib), loaded: rounded(loadedMib) },
   };
 }
 

@@ -3,6 +3,10 @@ import type { Side } from '../../demo/lab-pair.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
 import type { Checkpoints } from './service-report.ts';
 
+/** How our pair is run: `--mode` of its primary. */
+export const pairModes = ['comparing', 'buffered'] as const;
+export type PairMode = (typeof pairModes)[number];
+
 /** Of the guest. No other mapping of a VMM has this size. */
 export const memoryMib = 136;
 
@@ -32,8 +36,8 @@ export interface Contender {
   stops(forMs: number): Promise<readonly Stop[]>;
   /** Kills the primary's process; resolves when the survivor has been told all that it is told. */
   kill(): Promise<void>;
-  /** Resident memory of the standby, in MiB; beside it, of a VMM that stands by for nobody, beyond its guest's RAM. */
-  memory(): Promise<{ readonly standbyMib: number; readonly aloneMib: number }>;
+  /** Resident memory of the standby, in MiB. */
+  standbyMib(): Promise<number>;
   /** Another connection to the monitor of that side, before anybody has said anything. */
   connect(side: Side): RemoteProcess;
   end(): Promise<void>;

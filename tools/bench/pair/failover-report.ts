@@ -3,6 +3,7 @@ import { type Again, type AgainFigures, againFigures, formatAgain } from '../pro
 import { median, quantile, rounded } from '../statistics.ts';
 import { atMost, formatRatios, type Ratio } from '../verdict.ts';
 import { formatFailures } from './checkpoint-report.ts';
+import type { PairMode } from './contender.ts';
 
 /**
  * `ours`, `plaintext`, `qemu`: the primary's process is killed. `lost`: the host of our primary loses its power. `switchover`: ours changes
@@ -35,6 +36,8 @@ export interface FailoverResult {
   readonly again?: AgainFigures;
   readonly failures: readonly string[];
   readonly host: LabMode;
+  /** Of ours. QEMU compares. */
+  readonly mode: PairMode;
 }
 
 /** Beyond detection and consent a takeover may take so long, ms. */
@@ -42,6 +45,7 @@ const allowanceMs = 300;
 
 export function failoverResult(
   host: LabMode,
+  mode: PairMode,
   found: Readonly<Record<FaultName, readonly Silence[]>>,
   failures: readonly string[],
   followed: readonly Again[] = [],
@@ -72,7 +76,7 @@ export function failoverResult(
     ),
   ];
   const again = againFigures(followed);
-  return { bench: 'failover', ratios, silences, ...(again && { again }), failures, host };
+  return { bench: 'failover', ratios, silences, ...(again && { again }), failures, host, mode };
 }
 
 const meanings: Readonly<Record<FaultName, string>> = {
@@ -83,13 +87,13 @@ const meanings: Readonly<Record<FaultName, string>> = {
   qemu: 'QEMU, process killed, a script reacts',
 };
 
-export function formatFailover({ ratios, silences, again, failures, host }: FailoverResult): string {
+export function formatFailover({ ratios, silences, again, failures, host, mode }: FailoverResult): string {
   const rows = (Object.keys(silences) as FaultName[]).flatMap((name) => {
     const { count, p50, p99, worst } = silences[name] ?? {};
     return count === undefined
       ? []
       : [`${meanings[name].padEnd(40)} p50 ${p50}, p99 ${p99}, worst ${worst}, of ${count}`];
   });
-  const head = [`In ${host} hosts; a client's silence in ms. Ratios are ours to the other's.`, ''];
+  const head = [`In ${host} hosts, ours ${mode}; a client's silence in ms. Ratios are ours to the other's.`, ''];
   return `${[...head, ...formatRatios(ratios), '', ...rows, ...(again ? ['', ...formatAgain(again)] : []), ...formatFailures(failures)].join('\n')}\n`;
 }

@@ -4,7 +4,7 @@ import { LabPair } from '../../demo/lab-pair.ts';
 import { until } from '../../demo/waiting.ts';
 import type { Again } from '../protected-again.ts';
 import { Asking } from './asking.ts';
-import { type Contender, memoryMib } from './contender.ts';
+import { type Contender, memoryMib, type PairMode } from './contender.ts';
 import { type FailoverResult, type FaultName, failoverResult, faults, type Silence } from './failover-report.ts';
 import { OurPair } from './ours.ts';
 import { QemuPair } from './qemu.ts';
@@ -23,6 +23,7 @@ const protectedAgain = 5;
  */
 export async function benchFailover(
   rounds: number,
+  mode: PairMode,
   progress: (line: string) => void,
   names: readonly FaultName[] = faults,
 ): Promise<FailoverResult> {
@@ -35,7 +36,10 @@ export async function benchFailover(
     const failures: string[] = [];
     for (let round = 1; round <= rounds; round++) {
       for (const name of names) {
-        const contender = name === 'qemu' ? qemu : new OurPair(pair, { isInsecure: name === 'plaintext' });
+        const contender =
+          name === 'qemu'
+            ? qemu
+            : new OurPair(pair, { isInsecure: name === 'plaintext', isCompared: mode === 'comparing' });
         while (found[name].length < round && failures.length < mostFailures) {
           try {
             const { silence, diedAt } = await strike(
@@ -62,7 +66,7 @@ export async function benchFailover(
         }
       }
     }
-    return failoverResult(pair.lab.mode, found, failures, again);
+    return failoverResult(pair.lab.mode, mode, found, failures, again);
   } finally {
     await pair.close();
   }

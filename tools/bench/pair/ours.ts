@@ -4,9 +4,9 @@ import type { ColoEvent, ColoStatus } from '../../../src/vmm/monitor/colo-contro
 import type { LabPair, PairSettings, Side } from '../../demo/lab-pair.ts';
 import { until } from '../../demo/waiting.ts';
 import type { RemoteProcess } from '../../lab/connection.ts';
-import { footprintMib, parseFootprint } from '../memory.ts';
 import { type Again, againOf } from '../protected-again.ts';
 import { type Contender, type Stop, setDelay } from './contender.ts';
+import { processOf } from './footprint.ts';
 import type { Checkpoints } from './service-report.ts';
 
 const patienceMs = 180_000;
@@ -22,7 +22,6 @@ export class OurPair implements Contender {
   readonly #settings: PairSettings;
   readonly #said: (line: string) => void;
   #monitor: QmpClient | undefined;
-  #aloneMib = 0;
   /** Of the last stop that was seen, by the primary's clock. */
   #seenMs = Number.NEGATIVE_INFINITY;
 
@@ -42,8 +41,6 @@ export class OurPair implements Contender {
     await until('the guest to serve', patienceMs, async () => (await pair.serial('a')).includes(pair.guest.ready));
     this.#monitor = pair.monitor('a');
     await this.#ask('qmp_capabilities');
-    const smaps = await pair.host('a').run(`cat /proc/${processOf('run')}/smaps`);
-    this.#aloneMib = footprintMib(parseFootprint(smaps.stdout, pair.guest.memoryMib));
   }
 
   async protect(copying: (isGoingOn: boolean) => void): Promise<number> {
@@ -154,9 +151,9 @@ export class OurPair implements Contender {
     return failover.detectionMs + failover.consentMs;
   }
 
-  async memory(): Promise<{ standbyMib: number; aloneMib: number }> {
+  async standbyMib(): Promise<number> {
     const { stdout } = await this.#pair.host('b').run(`grep VmRSS /proc/${processOf('standby')}/status`);
-    return { standbyMib: Number(/\d+/.exec(stdout)) / 1024, aloneMib: this.#aloneMib };
+    return Number(/\d+/.exec(stdout)) / 1024;
   }
 
   connect(side: Side): RemoteProcess {
@@ -200,9 +197,4 @@ export class OurPair implements Contender {
     this.#seenMs = stops.at(-1)?.monotonicMs ?? this.#seenMs;
     return stops;
   }
-}
-
-/** For a host's shell: the process of that command. The brackets keep it from finding itself. */
-function processOf(command: string): string {
-  return `$(pgrep -f 'colo-vmm[.]cjs ${command}' | head -1)`;
 }

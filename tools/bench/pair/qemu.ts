@@ -11,7 +11,6 @@ import { execute } from '../../packages/execute.ts';
 import { fetchPackages, type PackageSet } from '../../packages/package-set.ts';
 import type { Progress } from '../../packages/progress.ts';
 import { commandFromSet } from '../../packages/run-from-set.ts';
-import { footprintMib, parseFootprint } from '../memory.ts';
 import { type Contender, type Stop, setDelay } from './contender.ts';
 import {
   beginColo,
@@ -41,7 +40,6 @@ export class QemuPair implements Contender {
   readonly #said: Record<Side, string> = { a: '', b: '' };
   /** STOP and RESUME of the primary, by its own clock. */
   #events: { readonly name: string; readonly atMs: number }[] = [];
-  #aloneMib = 0;
 
   private constructor(pair: LabPair, tools: PackageSet) {
     this.#pair = pair;
@@ -85,7 +83,6 @@ ip link set tap0 master br0 && ip link set tap0 up`);
     await until('the guest to serve', patienceMs, async () =>
       (await this.#pair.host('a').run(`cat ${serial}`)).stdout.includes(this.#pair.guest.ready),
     );
-    this.#aloneMib = footprintMib(parseFootprint(await this.#smaps('a'), this.#pair.guest.memoryMib));
   }
 
   async protect(): Promise<number> {
@@ -135,9 +132,9 @@ ip link set tap0 master br0 && ip link set tap0 up`);
     await tell(secondary, takeOver);
   }
 
-  async memory(): Promise<{ standbyMib: number; aloneMib: number }> {
+  async standbyMib(): Promise<number> {
     const resident = [...(await this.#smaps('b')).matchAll(/^Rss:\s+(\d+) kB/gm)];
-    return { standbyMib: resident.reduce((sum, [, kib]) => sum + Number(kib), 0) / 1024, aloneMib: this.#aloneMib };
+    return resident.reduce((sum, [, kib]) => sum + Number(kib), 0) / 1024;
   }
 
   connect(side: Side): RemoteProcess {

@@ -42,7 +42,7 @@ export interface ServiceFigures {
 export interface StandbyMemory {
   readonly standbyMib: number;
   /** An unprotected VMM, its guest's RAM left out. */
-  readonly aloneMib: number;
+  readonly unprotectedMib: number;
   readonly guestMib: number;
 }
 
@@ -140,7 +140,7 @@ export function serviceResult(
   ratios.push(
     atMost(
       'memory of an idle standby beyond an idle VMM, comparing, to RAM',
-      memory && (memory.standbyMib - memory.aloneMib) / memory.guestMib,
+      memory && (memory.standbyMib - memory.unprotectedMib) / memory.guestMib,
       1.25,
     ),
   );
@@ -161,10 +161,10 @@ export function formatService({ ratios, figures, memory, failures, host }: Servi
     }
   }
   if (memory !== undefined) {
-    const { standbyMib, aloneMib, guestMib } = memory;
+    const { standbyMib, unprotectedMib, guestMib } = memory;
     lines.push(
       '',
-      `Resident, idle, comparing: standby ${rounded(standbyMib)} MiB, an unprotected VMM without guest RAM ${rounded(aloneMib)} MiB; RAM ${guestMib} MiB.`,
+      `Resident, idle, comparing: standby ${rounded(standbyMib)} MiB, an unprotected VMM without guest RAM ${rounded(unprotectedMib)} MiB; RAM ${guestMib} MiB.`,
     );
   }
   lines.push(

@@ -6,6 +6,7 @@ import { until } from '../../demo/waiting.ts';
 import { bundle } from '../../lab/bundle.ts';
 import { bulkPort, bulkProgram } from './bulk.ts';
 import type { Contender } from './contender.ts';
+import { vmmMib } from './footprint.ts';
 import { OurPair } from './ours.ts';
 import { QemuPair } from './qemu.ts';
 import { isBulk, type ServiceName, serviceNames } from './service-askers.ts';
@@ -51,8 +52,11 @@ export async function benchService(
   try {
     const found: Partial<Record<ContenderName, ServiceFigures[]>> = {};
     const failures: string[] = [];
+    let unprotectedMib: number | undefined;
     let memory: StandbyMemory | undefined;
     try {
+      await bootTwo(pair, (line) => progress(`two: ${line}`));
+      unprotectedMib = await vmmMib(pair);
       found.two = await askTwo(pair, services, times, (line) => progress(`two: ${line}`));
     } catch (error) {
       if (pair.lab.failure !== undefined) throw pair.lab.failure;
@@ -75,9 +79,9 @@ export async function benchService(
           if (name !== 'qemu') found.unprotected ??= await askAll(pair, undefined, services, times, say, []);
           await contender.protect(() => {});
           await contender.setDelay(20_000);
-          if (name === 'comparing') {
+          if (name === 'comparing' && unprotectedMib !== undefined) {
             await sleep(idleMs);
-            memory = { ...(await contender.memory()), guestMib: pair.guest.memoryMib };
+            memory = { standbyMib: await contender.standbyMib(), unprotectedMib, guestMib: pair.guest.memoryMib };
             say(`idle: ${JSON.stringify(memory)}`);
           }
           await askAll(pair, contender, services, times, say, rows);
@@ -99,19 +103,23 @@ export async function benchService(
   }
 }
 
-/** A guest on each host, which are asked the same. */
-async function askTwo(
-  pair: LabPair,
-  services: readonly ServiceName[],
-  times: ServiceTimes,
-  say: (line: string) => void,
-): Promise<ServiceFigures[]> {
+/** A guest on each host, neither protected. */
+async function bootTwo(pair: LabPair, say: (line: string) => void): Promise<void> {
   await pair.renew({ areTwo: true });
   for (const side of ['a', 'b'] as const) pair.start(side, say);
   await until('both guests to serve', 3 * patienceMs, async () => {
     const said = await Promise.all((['a', 'b'] as const).map((side) => pair.serial(side)));
     return said.every((text) => text.includes(pair.guest.ready));
   });
+}
+
+/** Both are asked the same. */
+async function askTwo(
+  pair: LabPair,
+  services: readonly ServiceName[],
+  times: ServiceTimes,
+  say: (line: string) => void,
+): Promise<ServiceFigures[]> {
   const found: ServiceFigures[] = [];
   for (const service of services) {
     const figures = serviceFigures(service, await askOne(pair, { service, ...times, other: otherGuest.address }));

@@ -12,6 +12,7 @@ const stop = (pagesWritten: number, median: number) => ({
 
 test('a kill after which the client had to ask again counts, and is told of', async (t) => {
   const figures = failoverFigures({
+    mode: 'comparing',
     kill: [change(40), change(1010, true), change(50)],
     switchover: [change(8.04), change(9)],
     again: [],

@@ -4,6 +4,7 @@ import { failoverResult, formatFailover } from '../../../../../tools/bench/pair/
 t.test('takes medians and the worst, and a lost host by what its pair had promised', async (t) => {
   const result = failoverResult(
     'emulated',
+    'comparing',
     {
       ours: [{ ms: 100 }, { ms: 300 }, { ms: 200 }],
       plaintext: [],
@@ -33,12 +34,16 @@ t.test('takes medians and the worst, and a lost host by what its pair had promis
 });
 
 t.test('claims nothing of what did not happen', async (t) => {
-  const result = failoverResult('emulated', { ours: [{ ms: 1 }], plaintext: [], lost: [], switchover: [], qemu: [] }, [
-    'qemu: no',
-  ]);
+  const result = failoverResult(
+    'emulated',
+    'buffered',
+    { ours: [{ ms: 1 }], plaintext: [], lost: [], switchover: [], qemu: [] },
+    ['qemu: no'],
+  );
   t.strictSame(
     result.ratios.map(({ met }) => met),
     [null, null, null],
   );
+  t.match(formatFailover(result), 'In emulated hosts, ours buffered;');
   t.match(formatFailover(result), 'qemu: no');
 });

@@ -75,7 +75,7 @@ test('why checkpoints came stands below its row', async (t) => {
 });
 
 test("a comparing standby's memory is held against RAM and an idle VMM", async (t) => {
-  const memory = { standbyMib: 271, aloneMib: 70, guestMib: 160 };
+  const memory = { standbyMib: 271, unprotectedMib: 70, guestMib: 160 };
   const result = serviceResult('emulated', {}, [], memory);
   t.match(result.ratios.at(-1), { ratio: 1.256, met: false });
   t.match(formatService(result), 'standby 271 MiB, an unprotected VMM without guest RAM 70 MiB; RAM 160 MiB');
