@@ -2,15 +2,10 @@ import t, { type Test } from 'tap';
 import { type BlockJob, benchBlock } from '../../tools/bench/block.ts';
 import type { GuestSpec } from '../../tools/bench/contestants.ts';
 import { benchNet } from '../../tools/bench/net.ts';
-import { benchCheckpoint, quickTimes } from '../../tools/bench/pair/checkpoint.ts';
-import { formatCheckpoint } from '../../tools/bench/pair/checkpoint-report.ts';
-import { benchFailover } from '../../tools/bench/pair/failover.ts';
 import { formatRows, type RowsResult } from '../../tools/bench/row-report.ts';
 
 const guest: GuestSpec = { cpus: 1, memoryMib: 256, commandLine: 'console=ttyS0 quiet panic=-1' };
 const silent = (): void => {};
-/** A pair takes minutes to be measured: by name only. */
-const isAlone = process.env.COLO_TEST_GREP?.includes('measured') === true;
 
 /** Whether figures, ratios and what was used fit each other; of one round medians are the values. */
 function isConsistent(t: Test, result: RowsResult, others: readonly string[]): void {
@@ -67,46 +62,3 @@ t.test('network traffic is compared with QEMU, in figures that fit each other', 
   }
   isConsistent(t, result, ['qemu']);
 });
-
-if (isAlone) {
-  t.test('what protection costs a guest is measured part by part', { timeout: 0 }, async (t) => {
-    const result = await benchCheckpoint(quickTimes, silent, ['ours']);
-    const { ours } = result.figures;
-    t.ok(ours, result.failures.join('; '));
-    if (ours === undefined) return;
-    for (const name of ['idle', 'loaded']) {
-      const { count = 0, median = 0, p99 = 0, parts = {} } = ours.stops[name] ?? {};
-      t.ok(count > 0 && median > 0 && p99 >= median, `${name}: ${count} stops of ${median} to ${p99} ms`);
-      t.ok(
-        Object.values(parts).some((ms) => ms > 0),
-        `${name}: it is known where they went`,
-      );
-    }
-    t.ok(ours.beginningMs > 0);
-    t.not(ours.copyingSpeed, 0, 'the guest runs while its RAM is copied');
-    for (const { clients, unprotected, protected: guarded } of ours.answers) {
-      t.ok(
-        unprotected > 0 && guarded > 0,
-        `${clients} clients are answered ${unprotected} and ${guarded} times a second`,
-      );
-    }
-    t.ok(ours.standbyMib > 0 && ours.aloneMib > 0);
-    const compared = result.ratios.filter(({ name }) => name.endsWith('to QEMU'));
-    t.ok(compared.length > 0 && compared.every(({ met }) => met === null), 'nothing is claimed about QEMU');
-    t.match(formatCheckpoint(result), 'not measured');
-  });
-
-  t.test(
-    "a client's silence is measured when its server is killed and when its host is lost",
-    { timeout: 0 },
-    async (t) => {
-      const { silences, ratios, failures } = await benchFailover(1, silent, ['ours', 'lost']);
-      t.ok((silences.ours?.worst ?? 0) > 0, failures.join('; '));
-      t.ok((silences.lost?.worst ?? 0) > 0, failures.join('; '));
-      t.strictSame(
-        ratios.map(({ ratio }) => ratio !== null),
-        [false, false, true],
-      );
-    },
-  );
-}

@@ -8,7 +8,7 @@ import { bundle } from '../../tools/lab/bundle.ts';
 import type { Host } from '../../tools/lab/host.ts';
 import { type Lab, startLab } from '../../tools/lab/lab.ts';
 import { tortureInit, tortureNetwork } from '../../tools/torture/guest-init.ts';
-import { clockDriftMs, complaints, type TortureResult } from '../../tools/torture/report.ts';
+import { clockDriftMs, clockErrorMs, complaints, type TortureResult } from '../../tools/torture/report.ts';
 import { vmmFiles, vmmInHost } from '../../tools/vmm-files.ts';
 import { guestFiles, patienceMs } from '../support/lab-guest.ts';
 
@@ -103,12 +103,12 @@ test('torture', { timeout: 0 }, async (t) => {
         t.equal(status, 0, 'the stream to the guest was never broken nor wrong');
         if (status === 0) {
           const result = JSON.parse(stdout) as TortureResult;
-          // Each round may be off by what it takes to read one clock after the other; so may the two reports.
-          t.same(complaints(result, 1000 + result.rounds), []);
+          // Each round may be off by what it takes to read one clock after the other.
+          t.same(complaints(result, 300 + result.rounds), []);
           const { stoppedMs, longestStopMs, longestJumpMs, echoedBytes, pings, after } = result;
           t.comment(
             `stopped ${stoppedMs.toFixed(0)} ms in all, ${longestStopMs.toFixed(0)} at most; clock off by ` +
-              `${clockDriftMs(result).toFixed(0)} ms; ${echoedBytes} bytes echoed, ${pings.received} of ${pings.sent} pings; ` +
+              `${clockDriftMs(result).toFixed(0)} ms, ${clockErrorMs(result).toFixed(0)} more or less; ${echoedBytes} bytes echoed, ${pings.received} of ${pings.sent} pings; ` +
               `sums ${after.sums}, ${after.sectorsWritten} sectors written, longest sleep ` +
               `${after.longestRoundMs} ms, longest jump ${longestJumpMs.toFixed(0)} ms`,
           );

@@ -1,6 +1,7 @@
 import { test } from 'tap';
 import { runSeeds } from '../../tools/sim/campaign.ts';
 import { explore } from '../../tools/sim/exhaustive.ts';
+import { faultKinds } from '../../tools/sim/faults.ts';
 import { huntMutants } from '../../tools/sim/jobs/campaigns.ts';
 import { randomSchedule } from '../../tools/sim/random-schedule.ts';
 import { explain, Totals } from '../../tools/sim/report.ts';
@@ -15,11 +16,17 @@ test('somebody serves in time in liveness schedules, and no invariant breaks', a
   t.equal(violating === undefined ? '' : explain(violating).join('\n'), '');
 });
 
-test('no single fault breaks the small model, before whichever effect it strikes', async (t) => {
-  const found = explore(inCi ? 60_000 : 1, new Totals());
-  t.equal(found.violating === undefined ? '' : explain(found.violating).join('\n'), '');
-  t.ok(found.single > 1000);
-});
+for (const compares of [false, true]) {
+  const model = compares ? 'the small model of two guests that run' : 'the small model';
+  test(`no single fault breaks ${model}, before whichever effect it strikes`, async (t) => {
+    const totals = new Totals();
+    const found = explore(inCi ? 30_000 : 1, totals, compares);
+    t.equal(found.violating === undefined ? '' : explain(found.violating).join('\n'), '');
+    t.ok(found.single > 3000);
+    for (const fault of Object.keys(faultKinds)) t.ok((totals.counts.get(`fault: ${fault}`) ?? 0) > 50, fault);
+    t.equal(totals.counts.has('mode: comparing'), compares);
+  });
+}
 
 test('the same seed gives the same run, and a violation is shrunk to what it takes', async (t) => {
   const schedule = randomSchedule(5, 'safety');

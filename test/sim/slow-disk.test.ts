@@ -24,3 +24,22 @@ test('a guest that writes more than the disk of its standby takes is protected i
     'what was never reached was not tested',
   );
 });
+
+test('so it is where the guest of the standby runs, and waits for that disk at each checkpoint', async (t) => {
+  const { totals, violating } = runSeeds(1, schedules, 'slow-disk', {}, true);
+  t.equal(violating === undefined ? '' : explain(violating).join('\n'), '');
+  const expected = [
+    "the standby's disk hangs: protected",
+    'secondary seeding/starting',
+    'secondary protecting/starting',
+    'mode: buffered',
+    'released by comparison',
+    'in the end: protected',
+    'in the end: unprotected',
+  ];
+  t.same(
+    expected.filter((name) => !totals.counts.has(name)),
+    [],
+    'what was never reached was not tested',
+  );
+});

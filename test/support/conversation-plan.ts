@@ -13,6 +13,8 @@ export interface Plan {
   /** So many steps after a takeover the survivor gets a standby, and so many later that one takes over. */
   readonly pairedAfter?: number;
   readonly secondTakeoverAfter?: number;
+  /** Somebody sends data in the client's name, with forged acknowledgements, once the guest has acknowledged some of the client's. */
+  readonly isDisturbed?: boolean;
   /** Connections, one after the other, with the same ports; 1 if not given. Of each but the last an end may break it off. */
   readonly connections?: number;
   /** Who takes part instead of the real ones. */

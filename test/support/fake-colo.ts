@@ -41,6 +41,8 @@ export class FakeColo implements ColoControl {
   current: ColoStatus | undefined = protectedStatus;
   /** What it refuses a command with. */
   refusal: string | undefined;
+  /** How often its status was asked for. */
+  answers = 0;
   readonly asked: (ColoCommand | ProtectOptions)[] = [];
   readonly backups: string[] = [];
   readonly log: ColoEvent[] = [];
@@ -52,6 +54,7 @@ export class FakeColo implements ColoControl {
   }
 
   async status(): Promise<ColoStatus | undefined> {
+    this.answers++;
     return this.current;
   }
 

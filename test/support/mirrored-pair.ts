@@ -252,6 +252,7 @@ class Conversation {
     const random = this.#random;
     this.#now += 1 + random(5);
     if (random(4) === 0) this.#request();
+    if (this.#plan.isDisturbed && random(3) === 0) this.#client.forge([0xee, 0xee]);
     this.#arrive(this.#toClient, (packet) => this.#client.receive(packet));
     this.#arrive(this.#toGuest, (packet) => this.#input(packet));
     this.#client.poll(this.#now);

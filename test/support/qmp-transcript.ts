@@ -55,9 +55,8 @@ export class Transcript {
     return this.#messages.splice(0);
   }
 
-  /** Waits for an event of that name; what has been said until then, it included. */
-  async event(name: string): Promise<unknown[]> {
-    const isIt = (message: unknown): boolean => (message as { event?: unknown }).event === name;
+  /** Waits for that message; what has been said until then, it included. */
+  async until(isIt: (message: unknown) => boolean): Promise<unknown[]> {
     await this.#until(() => this.#messages.some(isIt));
     return this.#messages.splice(0, this.#messages.findIndex(isIt) + 1);
   }

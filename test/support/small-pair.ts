@@ -1,20 +1,23 @@
-import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { Clients } from '../../tools/chaos/clients.ts';
 import { compareDisk } from '../../tools/chaos/disk-history.ts';
 import { type Answer, encodeOrder, type Order, servicePort } from '../../tools/chaos/guest/service.ts';
 import { smallGuest, smallGuestMemory } from '../../tools/chaos/guest/small-guest.ts';
+import { overlayContent } from './overlay-content.ts';
 import { Pair } from './pair.ts';
 import { freeName, ip, makeInterface } from './taps.ts';
-import { type Ending, runVmm, type VmmProcess } from './vmm-process.ts';
+import { type Ending, runVmm, VmmProcess } from './vmm-process.ts';
 
 type Side = 'a' | 'b';
 export type Mode = 'comparing' | 'buffered';
 
-const mac = '02:00:00:00:00:07';
 /** A network of four addresses: while a test has it, the host reaches nothing else that has one of them. */
-const network = { client: '198.18.72.1', guest: '198.18.72.2', prefix: 30 };
+export const smallNetwork = {
+  ...{ whole: '198.18.72.0/30', client: '198.18.72.1', guest: '198.18.72.2', prefix: 30 },
+  mac: '02:00:00:00:00:07',
+} as const;
 const diskBytes = 4 << 20;
 /** No disk's size is a power of two by nature. */
 const oddBytes = 513 * 512 * 3;
@@ -32,11 +35,23 @@ export interface SmallPairParts {
   /** Of the first primary. */
   readonly primary?: readonly string[];
   /** Of each side's disk of 4 MiB, beside its path. */
-  readonly diskKeys?: (side: Side, path: string) => string;
+  readonly diskKeys?: string;
+  /** What is written to that disk goes to a file of its own. */
+  readonly overlay?: true;
+  /** Where the standby's disks are; default the pair's own folder. */
+  readonly standbyFolder?: string;
   /** Of each side, which the guest does not use. */
   readonly moreDisks?: number;
   readonly moreCards?: number;
   readonly memory?: string;
+  /** Each host's, between which somebody has laid a way to clients; default one bridge for all. */
+  readonly bridges?: Readonly<Record<Side, string>>;
+}
+
+/** A copy of the guest's disk, and what clients had been told when it was made. */
+export interface SmallMoment {
+  readonly disk: string;
+  readonly told: ReadonlyMap<bigint, Answer>;
 }
 
 /**
@@ -50,19 +65,28 @@ export class SmallPair {
   primary: Side = 'a';
   readonly #test: Test;
   readonly #parts: SmallPairParts;
-  readonly #bridge: string;
+  readonly #bridges: Readonly<Record<Side, string>>;
   #clients: Clients;
   /** What was told before the guest began anew. */
   #before: ReadonlyMap<bigint, Answer> = new Map();
 
-  private constructor(t: Test, parts: SmallPairParts, pair: Pair, bridge: string, clients: Clients) {
+  private constructor(
+    t: Test,
+    parts: SmallPairParts,
+    pair: Pair,
+    bridges: Readonly<Record<Side, string>>,
+    clients: Clients,
+  ) {
     this.#test = t;
     this.#parts = parts;
     this.pair = pair;
-    this.#bridge = bridge;
+    this.#bridges = bridges;
     this.#clients = clients;
     const kernel = join(pair.folder, 'small.elf');
-    writeFileSync(kernel, smallGuest({ address: network.guest, port: servicePort, disks: 1 + (parts.moreDisks ?? 0) }));
+    writeFileSync(
+      kernel,
+      smallGuest({ address: smallNetwork.guest, port: servicePort, disks: 1 + (parts.moreDisks ?? 0) }),
+    );
     const { mode, memory = smallGuestMemory, primary = [] } = parts;
     this.sides = {
       b: pair.seeking('b', ...this.#flags('b')),
@@ -72,11 +96,8 @@ export class SmallPair {
 
   /** A pair that is protected, whose guest has answered. All that it makes is gone after the test. */
   static async make(t: Test, parts: SmallPairParts): Promise<SmallPair> {
-    const bridge = makeInterface(t, 'bridge');
-    ip('link', 'set', bridge, 'type', 'bridge', 'forward_delay', '0', 'mcast_snooping', '0');
-    ip('link', 'set', bridge, 'addrgenmode', 'none', 'up');
-    ip('address', 'add', `${network.client}/${network.prefix}`, 'dev', bridge);
-    const small = new SmallPair(t, parts, await Pair.make(t), bridge, await openClients());
+    const bridges = parts.bridges ?? bridgeWithClients(t);
+    const small = new SmallPair(t, parts, await Pair.make(t), bridges, await openClients());
     t.teardown(() => small.#clients.close());
     const { a, b } = small.sides;
     await Promise.race([small.pair.protected(), ...[a, b].map(({ ended }) => ended.then(failIfEnded))]);
@@ -89,7 +110,14 @@ export class SmallPair {
   }
 
   diskPath(side: Side): string {
-    return join(this.pair.folder, `disk-${side}.img`);
+    const { standbyFolder = this.pair.folder } = this.#parts;
+    return join(side === 'b' ? standbyFolder : this.pair.folder, `disk-${side}.img`);
+  }
+
+  /** What the guest's disk is on that side. */
+  diskContent(side: Side): Buffer {
+    const path = this.diskPath(side);
+    return this.#parts.overlay ? overlayContent(path, overlayOf(path)) : readFileSync(path);
   }
 
   /** A command about the primary, or about that side. */
@@ -153,8 +181,35 @@ export class SmallPair {
 
   /** The disk of that side is what clients were told. Nobody asks anything. */
   diskIsRight(side: Side): void {
-    const wrong = compareDisk(this.diskPath(side), this.#clients.told, this.#before);
+    const wrong = compareDisk(this.diskContent(side), this.#clients.told, this.#before);
     this.#test.strictSame(wrong, [], `disk of ${side} has what clients were told`);
+  }
+
+  /** Copies the primary's disk to `path`. Nobody asks anything. */
+  moment(path: string): SmallMoment {
+    copyFileSync(this.diskPath(this.primary), path);
+    return { disk: path, told: new Map(this.#clients.told) };
+  }
+
+  /** A machine is restored from a snapshot of that moment, and its guest goes on from there. Neither side of the pair runs. */
+  async goesOnFrom(snapshot: string, { disk, told }: SmallMoment): Promise<void> {
+    const flags = [
+      '--disk',
+      `id=disk,path=${disk}`,
+      '--net',
+      `tap=${freeName()},bridge=${this.#bridges[this.primary]}`,
+    ];
+    const control = join(this.pair.folder, 'restored.sock');
+    const restored = new VmmProcess(['restore', snapshot, ...flags, '--control', control, '--serial', 'none']);
+    this.#test.teardown(() => restored.child.kill('SIGKILL'));
+    // Numbers that no client has had: the guest knows those of the others.
+    this.#clients.close();
+    this.#clients = await openClients(told.size);
+    await Promise.race([this.serves(), restored.ended.then(failIfEnded)]);
+    await restored.endedBySignal('SIGKILL');
+    const wrong = compareDisk(disk, new Map([...told, ...this.#clients.told]));
+    this.#test.strictSame(wrong, [], `the guest of ${snapshot} has counted on from ${told.size}`);
+    this.#test.equal(restored.stderr, '', 'nothing to complain of');
   }
 
   /** A standby on the host whose process has ended, which looks for the survivor. */
@@ -162,16 +217,19 @@ export class SmallPair {
     this.sides[this.standby] = this.pair.seeking(this.standby, ...this.#flags(this.standby));
   }
 
-  /** The primary's process is killed, and the guest goes on where the other one was. */
-  async failsOver(): Promise<void> {
+  /** The primary's process is killed, and the guest goes on where the other one was. @returns how long no client was answered, ms */
+  async failsOver(): Promise<number> {
+    this.#clients.forgetSilence();
     await this.servesDuring(() => this.sides[this.primary].endedBySignal('SIGKILL'));
     this.primary = this.standby;
     await this.pair.status(this.primary, ({ headline }) => headline === 'UNPROTECTED');
     this.diskIsRight(this.primary);
+    return this.#clients.summary.longestSilenceMs;
   }
 
   #flags(side: Side): readonly string[] {
-    const { both = [], of, diskKeys, moreDisks = 0, moreCards = 0 } = this.#parts;
+    const { both = [], of, diskKeys = '', overlay, moreDisks = 0, moreCards = 0 } = this.#parts;
+    const bridge = this.#bridges[side];
     const path = this.diskPath(side);
     makeDisk(path, diskBytes);
     const more = Array.from({ length: moreDisks }, (_, index) => {
@@ -179,9 +237,10 @@ export class SmallPair {
       return ['--disk', `path=${path}.${index},id=more${index}`];
     });
     return [
-      ...['--disk', `path=${path},id=disk${diskKeys?.(side, path) ?? ''}`, ...more.flat()],
-      ...['--net', `tap=${freeName()},bridge=${this.#bridge},mac=${mac}`, '--serial', 'none'],
-      ...Array.from({ length: moreCards }, () => ['--net', `tap=${freeName()},bridge=${this.#bridge}`]).flat(),
+      ...['--disk', `path=${path},id=disk${overlay ? `,overlay=${overlayOf(path)}` : ''}${diskKeys}`],
+      ...more.flat(),
+      ...['--net', `tap=${freeName()},bridge=${bridge},mac=${smallNetwork.mac}`, '--serial', 'none'],
+      ...Array.from({ length: moreCards }, () => ['--net', `tap=${freeName()},bridge=${bridge}`]).flat(),
       ...(both.includes('--detection') ? [] : patient),
       ...both,
       ...(of?.(side) ?? []),
@@ -190,11 +249,23 @@ export class SmallPair {
 }
 
 function failIfEnded({ stderr }: Ending): never {
-  throw new Error(`ended before it was protected: ${stderr}`);
+  throw new Error(`ended by itself: ${stderr}`);
 }
 
-function openClients(): Promise<Clients> {
-  return Clients.open({ address: network.guest, port: servicePort, clients: 4, thinkMs: 2 });
+function bridgeWithClients(t: Test): Record<Side, string> {
+  const bridge = makeInterface(t, 'bridge');
+  ip('link', 'set', bridge, 'type', 'bridge', 'forward_delay', '0', 'mcast_snooping', '0');
+  ip('link', 'set', bridge, 'addrgenmode', 'none', 'up');
+  ip('address', 'add', `${smallNetwork.client}/${smallNetwork.prefix}`, 'dev', bridge);
+  return { a: bridge, b: bridge };
+}
+
+function openClients(numberedFrom = 0): Promise<Clients> {
+  return Clients.open({ address: smallNetwork.guest, port: servicePort, clients: 4, thinkMs: 2, numberedFrom });
+}
+
+function overlayOf(path: string): string {
+  return `${path}.overlay`;
 }
 
 function makeDisk(path: string, bytes: number): void {

@@ -110,6 +110,13 @@ export class TcpEndpoint {
     this.state.phase = 'reset';
   }
 
+  /** Somebody else sends data in its name, who knows its number and not what it has got. */
+  forge(payload: readonly number[]): void {
+    const { phase, iss, sendUna, receiveNext } = this.state;
+    if (phase !== 'open' || distance(sendUna, iss) <= 1) return;
+    this.#segment(sendUna, payload, ack, advanced(receiveNext, 1 << 29));
+  }
+
   /** Both directions have ended, and everything was acknowledged. */
   get isDone(): boolean {
     const { phase, hasSentFin, hasPeerFin, sendUna, sendMax } = this.state;

@@ -94,12 +94,17 @@ export class Hosts {
   }
 
   /** What QMP's query-colo-status says of that side. */
-  async modes(side: 'a' | 'b'): Promise<unknown> {
+  modes(side: 'a' | 'b'): Promise<unknown> {
+    return this.qmp(side, 'query-colo-status');
+  }
+
+  /** What a QMP command gives back there; undefined: an error. */
+  async qmp(side: 'a' | 'b', execute: string, given: object = {}): Promise<unknown> {
     const client = await new RawClient(this.#test, this.file(side)).begin();
-    client.socket.write('{"execute":"query-colo-status"}\n');
+    client.socket.write(`${JSON.stringify({ execute, arguments: given })}\n`);
     for (;;) {
       const answer = (await client.next()) as { readonly return?: unknown } | undefined;
-      if (answer !== undefined && !('return' in answer)) continue; // an event
+      if (answer !== undefined && 'event' in answer) continue;
       client.socket.destroy();
       return answer?.return;
     }

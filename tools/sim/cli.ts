@@ -106,9 +106,9 @@ async function hunt({ seed = 1, seeds: limit, mutants, jobs }: Options): Promise
   if (missed > 0) fail([`${missed} mutants live: what they break is not tested`]);
 }
 
-function exhaust({ seconds, seed }: Options): void {
+function exhaust({ seconds, seed, compare = false }: Options): void {
   const totals = new Totals();
-  const found = explore(seconds * 1000, totals, seed);
+  const found = explore(seconds * 1000, totals, compare, seed);
   for (const line of totals.lines()) say(line);
   say(
     `\nsmall model of ${found.effects} effects: all ${found.single} schedules with one fault, ${found.pairs} with two`,

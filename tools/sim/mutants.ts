@@ -5,6 +5,7 @@ import type { Mode } from './random-schedule.ts';
 import { simulatedRecovery } from './simulated-settings.ts';
 import { type ResyncRules, resyncRules } from './world/resync/disk-history.ts';
 import type { Broken } from './world/schedule.ts';
+import { type MachineRules, machineRules } from './world/side/machine-rules.ts';
 
 /** A rule of the specification, broken. The simulation must notice. */
 export interface Mutant {
@@ -14,6 +15,8 @@ export interface Mutant {
   readonly broken: Partial<Rules>;
   /** Of what is remembered of disks. */
   readonly resync?: Partial<ResyncRules>;
+  /** Of what a machine does by itself. */
+  readonly machine?: Partial<MachineRules>;
   /** Of when a standby that was given up stands by again. */
   readonly recovery?: Partial<RecoveryTimes>;
   /** Where it shows: nothing bad happens, but nothing good either. */
@@ -193,6 +196,27 @@ export const mutants: readonly Mutant[] = [
     mode: 'cycles',
   },
   {
+    name: "a secondary's guest that has ended by itself is handed the clients",
+    section: 'B.7',
+    broken: { handsOverLiving: false },
+    mode: 'cycles',
+    compares: true,
+  },
+  {
+    name: 'a secondary is ready for a guest that it has asked to be paused, and that may have ended before',
+    section: 'B.7',
+    broken: { mayBeReady: () => true },
+    mode: 'cycles',
+    compares: true,
+  },
+  {
+    name: 'a survivor announces itself on when it is protected again',
+    section: 'B.6',
+    broken: {},
+    machine: { endsAnnouncements: false },
+    mode: 'cycles',
+  },
+  {
     name: 'a survivor takes every standby that asks',
     section: 'B.7',
     broken: { mayTakeStandby: () => true },
@@ -211,6 +235,7 @@ export const mutants: readonly Mutant[] = [
       ['marks go when the write is durable there, and not here', { mayForget: (_here, there) => there }],
       ['what the machine that died had marked is not compared', { heedsTheirs: false }],
       ['a copy that is cut off begins anew', { goesOn: false }],
+      ['a copy that is cut off settles blocks for the next pairing', { endsCopies: false }],
       ['what a standby was sent and had not made durable is forgotten', { keepsUnconfirmed: false }],
     ] as const satisfies readonly (readonly [string, Partial<ResyncRules>])[]
   ).map(([name, resync]): Mutant => ({ name, section: 'B.7', broken: {}, resync, mode: 'cycles' })),
@@ -237,6 +262,12 @@ export const mutants: readonly Mutant[] = [
       ['a standby whose disk hangs is let go as one that is gone', 'B.6', { endsInOrder: false }],
     ] as const satisfies readonly (readonly [string, string, Partial<Rules>])[]
   ).map(([name, section, broken]): Mutant => ({ name, section, broken, mode: 'slow-disk' })),
+  ...(
+    [
+      ['a standby that lays down what its guest waits for is overdue', 'B.5', { layingCounts: false }],
+      ["both guests run though the standby's waits long for its disk", 'B.8', { mayCompare: () => true }],
+    ] as const satisfies readonly (readonly [string, string, Partial<Rules>])[]
+  ).map(([name, section, broken]): Mutant => ({ name, section, broken, mode: 'slow-disk', compares: true })),
   // Both guests run.
   {
     name: 'output of both is compared across epochs',
@@ -302,10 +333,11 @@ export const mutants: readonly Mutant[] = [
 ];
 
 /** All that a simulation takes, with this broken. */
-export function mutated({ broken, resync, recovery }: Mutant): Broken {
+export function mutated({ broken, resync, machine, recovery }: Mutant): Broken {
   return {
     rules: { ...specification, ...broken },
     resyncRules: { ...resyncRules, ...resync },
+    machineRules: { ...machineRules, ...machine },
     recoveryTimes: { ...simulatedRecovery, ...recovery },
   };
 }

@@ -5,6 +5,7 @@ import {
   overloadEndsMs,
   simulatedRecovery,
   simulatedSettings,
+  slowDiskComparingSettings,
   slowDiskSettings,
 } from './simulated-settings.ts';
 import { RandomStream } from './world/fakes/random.ts';
@@ -106,9 +107,9 @@ const decisiveComparing: readonly string[] = [
 
 /** The schedule of a seed. @param compares both guests run */
 export function randomSchedule(seed: number, mode: Mode, compares = false): Schedule {
-  if (mode === 'cycles') return randomCycles(seed);
-  if (mode === 'overload') return overloadOf(seed);
-  if (mode === 'slow-disk') return slowDiskOf(seed);
+  if (mode === 'cycles') return randomCycles(seed, compares);
+  if (mode === 'overload') return overloadOf(seed, compares);
+  if (mode === 'slow-disk') return slowDiskOf(seed, compares);
   if (mode === 'liveness' && seed % 16 === 7) return brokenDiskOf(seed, compares);
   const random = new RandomStream(seed, 100);
   const faults: Fault[] = [];
@@ -129,12 +130,12 @@ export function randomSchedule(seed: number, mode: Mode, compares = false): Sche
 }
 
 /** Of a guest that lives through many pairs: two thirds have faults beside what befalls these anyway. */
-function randomCycles(seed: number): Schedule {
+function randomCycles(seed: number, compares: boolean): Schedule {
   const random = new RandomStream(seed, 200);
   const faults: Fault[] = [];
   const count = random.chance(0.35) ? 0 : 1 + random.below(4);
   for (let at = 0; at < count; at++) {
-    const fault = randomFault(random, faults.at(-1), false);
+    const fault = randomFault(random, faults.at(-1), compares);
     // It comes at any time of a life that is longer.
     faults.push({ ...fault, nth: fault.nth * (1 + random.below(10)) });
   }
@@ -144,33 +145,33 @@ function randomCycles(seed: number): Schedule {
     arbiter: random.chance(0.15) ? 'manual' : 'etcd',
     asBytes: seed % 8 === 0,
     lengthMs: 5600,
-    settings: simulatedSettings,
+    settings: compares ? comparingSettings : simulatedSettings,
     life: 'cycles',
   };
 }
 
 /** Of a pair one host of which is starved: nothing else goes wrong. */
-function overloadOf(seed: number): Schedule {
+function overloadOf(seed: number, compares: boolean): Schedule {
   return {
     seed,
     faults: [],
     arbiter: 'etcd',
     asBytes: seed % 8 === 0,
     lengthMs: overloadEndsMs + 2 * simulatedRecovery.longestWaitMs,
-    settings: simulatedSettings,
+    settings: compares ? comparingSettings : simulatedSettings,
     life: 'overload',
   };
 }
 
 /** Of a standby whose disk is slower than the guest writes: that is all that goes wrong, but that it may hang or be killed. */
-function slowDiskOf(seed: number): Schedule {
+function slowDiskOf(seed: number, compares: boolean): Schedule {
   return {
     seed,
     faults: [],
     arbiter: 'etcd',
     asBytes: seed % 8 === 0,
     lengthMs: 5000,
-    settings: slowDiskSettings,
+    settings: compares ? slowDiskComparingSettings : slowDiskSettings,
     life: 'slow-disk',
   };
 }

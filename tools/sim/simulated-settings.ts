@@ -31,14 +31,23 @@ export const simulatedRecovery: RecoveryTimes = {
 /** All that the guest has on its disk fits into the lower half of the log: both guests run soon, and for longer. */
 export const comparingSettings: Settings = { ...simulatedSettings, compares: true, diskLogBytes: 8 * 16 };
 
+/** Of the log, that a write takes. */
+export const writeBytes = 16;
 /** Of a standby whose disk is slow, in its log. */
-export const writesOfLog = 16;
+const writesOfLog = 16;
 
 /** Nothing but what that disk does is to ask for a checkpoint, or a rare one. */
 export const slowDiskSettings: Settings = {
   ...simulatedSettings,
-  diskLogBytes: writesOfLog * 16,
+  diskLogBytes: writesOfLog * writeBytes,
   checkpointDelayMs: 4000,
+};
+
+/** What is in the log takes that disk longer than a step may last. */
+export const slowDiskComparingSettings: Settings = {
+  ...slowDiskSettings,
+  compares: true,
+  diskLogBytes: 3 * writesOfLog * writeBytes,
 };
 
 /** A host is starved until then, ms. */

@@ -1,4 +1,4 @@
-import { writesOfLog } from './simulated-settings.ts';
+import { writeBytes } from './simulated-settings.ts';
 import { blockCount, type DiskRequest, ownWrites } from './world/fakes/fake-guest.ts';
 import { RandomStream } from './world/fakes/random.ts';
 import { Violation } from './world/invariants/violation.ts';
@@ -161,8 +161,8 @@ export class SlowDisk {
   }
 
   get #longestCopyMs(): number {
-    const { stepMs } = this.#world.schedule.settings;
-    const ms = (diskBlocks / copyShare + writesOfLog) * this.#diskMs + 2 * hearsMs + checkpointMs + 200;
+    const { stepMs, diskLogBytes } = this.#world.schedule.settings;
+    const ms = (diskBlocks / copyShare + diskLogBytes / writeBytes) * this.#diskMs + 2 * hearsMs + checkpointMs + 200;
     return ms * slowest + (this.#hangsAt === Number.POSITIVE_INFINITY ? 0 : stepMs * slowest);
   }
 

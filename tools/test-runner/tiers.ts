@@ -29,7 +29,7 @@ export const tiers: readonly Tier[] = [
   {
     ...{ name: 'lab', parallel: 2, fileTimeoutMs: 90 * minute, slow: true },
     // Those that measure, and those that have two emulated hosts themselves: each host is busy with a processor of ours.
-    alone: ['bench', 'chaos', 'colo-qmp', 'commands', 'failover'],
+    alone: ['bench', 'chaos', 'commands', 'failover'],
     first: ['boot', 'torture', 'debian', 'console', 'soak'],
   },
   { name: 'long', parallel: 1, fileTimeoutMs: 90 * minute, slow: true, onlyByName: true },

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import {
   closeSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   readFileSync,
   statSync,
@@ -23,7 +24,9 @@ import { noEtcd } from '../../support/etcd.ts';
 import { recitingPatiently, spinning } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { Pair } from '../../support/pair.ts';
+import { RawClient } from '../../support/qmp-client.ts';
 import { noMount } from '../../support/small-file-system.ts';
+import { SmallPair } from '../../support/small-pair.ts';
 import { freeName, hasInterface, makeInterface, noTaps } from '../../support/taps.ts';
 import { complains, Hosts } from '../../support/two-hosts.ts';
 import { writingDiskAfter } from '../../support/virtio-guests.ts';
@@ -59,6 +62,43 @@ test("a disk of the standby that is not like the guest's is named, with the reme
     await hosts.say('b', 'stop', '--force');
     await standby.ended;
   }
+});
+
+test('a standby whose disk is mended as it asked protects the guest at the next attempt', {
+  skip,
+  timeout: 120_000,
+}, async (t) => {
+  const hosts = await Hosts.make(t);
+  const ours = hosts.disk('a.img');
+  const [path, theirs] = [hosts.file('a.img'), hosts.file('b.img')];
+  // Where the standby's disk is not yet.
+  writeFileSync(path, Buffer.alloc(MiB).fill(7, MiB / 2));
+  await hosts.guest('--disk', ours);
+  await hosts.standby('--insecure', '--disk', hosts.disk('b.img', MiB / 2));
+  complains(t, await hosts.protect('--insecure'), new RegExp(`truncate -s ${MiB} ${theirs}`));
+  truncateSync(theirs, MiB);
+  const made = await hosts.protect('--insecure');
+  t.equal(made.code, 0, made.stderr);
+  await hosts.headline('b', 'PROTECTING');
+  t.ok(readFileSync(theirs).equals(readFileSync(path)), 'all of it is used');
+});
+
+test('a primary of an earlier term than its standby reads what to do, and that helps', {
+  skip,
+  timeout: 120_000,
+}, async (t) => {
+  const hosts = await Hosts.make(t);
+  mkdirSync(hosts.file('b.state'));
+  writeFileSync(hosts.file('b.state/term.json'), '{"term":5}\n');
+  await hosts.standby('--insecure');
+  await hosts.guest();
+  const says =
+    /term 5 already, the primary in term 1: the newer disks are the standby's\. .* set "term" to 5 in term\.json/;
+  complains(t, await hosts.protect('--insecure'), says);
+  writeFileSync(hosts.file('a.state/term.json'), '{"term":5}\n');
+  const made = await hosts.protect('--insecure');
+  t.equal(made.code, 0, made.stderr);
+  t.match(await hosts.headline('b', 'PROTECTING'), { term: 6 });
 });
 
 test('a disk that is only read, and is another one there, cannot be made equal', {
@@ -178,12 +218,42 @@ test('a guest whose disk has no room any more goes on where there is room', {
   );
 });
 
+for (const mode of ['comparing', 'buffered'] as const) {
+  test(`${mode}: a standby whose disk has no room any more is given up, and the guest goes on without it`, {
+    skip: skip || noEtcd() || noMount() || noTaps(),
+    timeout: 120_000,
+  }, async (t) => {
+    const standbyFolder = smallFolder(t);
+    const small = await SmallPair.make(t, { mode, standbyFolder, primary: ['--checkpoint-delay', '500'] });
+    const { pair } = small;
+    // Whichever it writes first: the disk, or the mark beside it.
+    const says =
+      /its disk failed: (disk disk cannot be written|a disk cannot be marked as [^"]*disk-b\.img\.standby): ENOSPC/;
+    // All the room that is left.
+    spawnSync('sh', ['-c', 'exec cat /dev/zero >fill'], { cwd: standbyFolder });
+    // The primary tries again: a try that fails otherwise says less, for a moment.
+    const { why } = await small.servesDuring(() =>
+      pair.status('a', ({ headline, why }) => headline === 'UNPROTECTED' && says.test(why)),
+    );
+    t.match(why, says);
+    t.match((await small.say('events')).stdout, new RegExp(`"text":"[^"]*${says.source}[^"]*","event":"unprotected"`));
+    const monitor = await new RawClient(t, pair.control('a')).begin();
+    t.match(await monitor.ask('{"execute":"query-xen-replication-status"}'), {
+      return: { error: true, desc: says },
+    });
+    t.match((await pair.status('b', ({ headline }) => headline === 'ENDED')).why, says);
+    await small.serves();
+    small.diskIsRight('a');
+  });
+}
+
 test('strangers with keys and without harm no pair', { skip: skip || noEtcd(), timeout: 120_000 }, async (t) => {
   const pair = await Pair.make(t);
   // A busy machine is no lost one.
   const patient = ['--detection', '5000'];
   const standby = pair.standby('--serial', 'stdio,eof=ignore', ...patient);
-  await pair.status('b', ({ headline }) => headline === 'LISTENING');
+  // LISTENING it is before its port is open.
+  await until(() => standby.stderr.includes('waiting for a primary'));
   const port = { host: '127.0.0.1', port: pair.port };
   const security = { kind: 'tls', keys: loadKeySet(pair.keys('a')) } as const;
   const link = randomBytes(16).toString('hex');

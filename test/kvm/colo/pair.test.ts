@@ -151,8 +151,13 @@ test('a standby that was frozen finds that its primary went on, and stands by ag
   await pair.status('a', ({ term }) => term === 2);
   standby.child.kill('SIGCONT');
   await pair.protected();
-  const { term } = await pair.status('b', () => true);
+  const { term, milestones } = await pair.status('b', () => true);
   t.equal(term, 2);
+  t.match(milestones, { protected: 2, fenced: 1 }, 'what it went through is not forgotten');
+  t.match(
+    (await runVmm(['events', '--control', pair.control('b')])).stdout,
+    /the arbiter gave the next term to the primary/,
+  );
   t.match(standby.stderr, /stands by again once its threads have turned in time, 5 s or more from now/);
 });
 

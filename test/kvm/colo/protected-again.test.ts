@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'tap';
+import { type Test, test } from 'tap';
 import { noEtcd } from '../../support/etcd.ts';
 import { recitingPatiently } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
@@ -21,6 +21,22 @@ const regionBytes = 4 * MiB;
 function stampsOf(path: string): number[] {
   const disk = readFileSync(path);
   return Array.from({ length: hammeredPages }, (_, place) => disk.readUInt32LE(place * pageBytes));
+}
+
+/** The guest is paused for that. */
+async function disksAreEqual(
+  t: Test,
+  control: string,
+  disk: { readonly a: string; readonly b: string },
+): Promise<void> {
+  t.match(await runVmm(['pause', '--control', control]), { code: 0 });
+  t.match(await runVmm(['checkpoint', '--control', control]), { code: 0 });
+  const areEqual = (): boolean => readFileSync(disk.a).equals(readFileSync(disk.b));
+  for (const deadline = Date.now() + 30_000; !areEqual() && Date.now() < deadline; ) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  t.ok(areEqual(), 'both disks are equal, byte by byte, when the guest has stopped');
+  t.match(await runVmm(['resume', '--control', control]), { code: 0 });
 }
 
 test('failover, a standby that looks for the survivor, protected again: there and back', {
@@ -63,14 +79,7 @@ test('failover, a standby that looks for the survivor, protected again: there an
     t.ok(stamp > newest, `the guest goes on with its work: ${newest}, then ${stamp}`);
     newest = stamp;
   }
-  t.match(await runVmm(['pause', '--control', pair.control('b')]), { code: 0 });
-  t.match(await runVmm(['checkpoint', '--control', pair.control('b')]), { code: 0 });
-  const areEqual = (): boolean => readFileSync(disk.a).equals(readFileSync(disk.b));
-  for (const deadline = Date.now() + 30_000; !areEqual() && Date.now() < deadline; ) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  t.ok(areEqual(), 'both disks are equal, byte by byte, when the guest has stopped');
-  t.match(await runVmm(['resume', '--control', pair.control('b')]), { code: 0 });
+  await disksAreEqual(t, pair.control('b'), disk);
   t.notMatch(sides.b.stderr, /failed/);
   const { stdout } = await runVmm(['events', '--control', pair.control('b')]);
   t.match(stdout, /PROTECTING.*this side goes on.*PROTECTED by/s, 'one story, though its roles changed');
@@ -85,6 +94,44 @@ test('failover, a standby that looks for the survivor, protected again: there an
       .subarray(hammeredPages * pageBytes)
       .equals(content.subarray(hammeredPages * pageBytes)),
   );
+});
+
+test('protection that an operator ended begins again with what the guest wrote meanwhile', {
+  skip,
+  timeout: 120_000,
+}, async (t) => {
+  const pair = await Pair.make(t);
+  const disk = { a: join(pair.folder, 'a.img'), b: join(pair.folder, 'b.img') };
+  for (const path of [disk.a, disk.b]) writeFileSync(path, new Uint8Array(sizeBytes));
+  const flagsOf = (side: 'a' | 'b') => ['--disk', `path=${disk[side]},id=root`, ...patient];
+  const standby = pair.standby(...flagsOf('b'));
+  const primary = pair.primary(
+    kernelFile(pair.folder, hammering('round')),
+    '--checkpoint-delay',
+    '10',
+    ...flagsOf('a'),
+  );
+  const a = (...words: string[]) => runVmm([...words, '--control', pair.control('a')]);
+  await pair.protected();
+  for (let times = 0; times < 2; times++) {
+    // What the first copy brought is durable on both, and no mark is left of it.
+    await pair.status('a', ({ epoch, disk }) => epoch > 30 && (disk?.markedBytes ?? sizeBytes) <= regionBytes);
+    t.match(await a('unprotect'), { code: 0 });
+    await pair.status('b', ({ headline }) => headline === 'LISTENING');
+    const newest = Math.max(...stampsOf(disk.a));
+    while (Math.max(...stampsOf(disk.a)) < newest + hammeredPages) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const place = ['--standby', `127.0.0.1:${pair.port}`, '--tls', `dir=${pair.keys('a')}`];
+    const rest = ['--mode', 'buffered', '--arbiter', `etcd:${pair.etcd.url}`, '--checkpoint-delay', '10', ...patient];
+    t.match(await a('protect', ...place, ...rest, '--state', join(pair.folder, 'a.state')), { code: 0 });
+    await pair.protected();
+    const { disk: copied } = await pair.status('a', (status) => status.disk?.synchronised !== undefined);
+    t.equal(copied?.synchronised?.totalBytes, regionBytes, 'of its disk only what may differ was compared');
+    await disksAreEqual(t, pair.control('a'), disk);
+  }
+  await a('stop', '--force');
+  await Promise.all([primary.ended, standby.ended]);
 });
 
 test('a guest that was handed over is protected again, and is handed back', { skip, timeout: 120_000 }, async (t) => {

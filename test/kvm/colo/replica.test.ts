@@ -2,6 +2,7 @@ import { test } from 'tap';
 import { gpa } from '../../../src/memory/address.ts';
 import type { Machine } from '../../../src/vmm/machine/machine.ts';
 import { noDevices } from '../../../src/vmm/machine/machine-devices.ts';
+import { OpenEpoch } from '../../../src/vmm/platform/shared-protection.ts';
 import { counterAddress, sweeping } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { until } from '../../support/machines.ts';
@@ -71,6 +72,19 @@ test("a standby's guest is started at P's time, not at that of the stop", { skip
   primary.pause();
   const mine = clockOf(primary);
   t.ok(theirs > mine + passedMs / 2, `P's clock is at ${mine} ms, that of the other guest at ${theirs}`);
+});
+
+test("what a standby's guest was fed is for nobody once it is rolled back, until it runs again", {
+  skip,
+}, async (t) => {
+  const { replica, checkpoint } = pair(t, sweeping(1024, 300));
+  const open = new OpenEpoch(replica.shared.epoch);
+  for (const n of [0, 1]) {
+    await checkpoint(n);
+    t.equal(open.number, n + 1);
+    replica.rollBack();
+    t.equal(open.number, 0, 'in no feed is anything of that epoch');
+  }
 });
 
 /** Has guests draw on until they have drawn so often; what they drew last. */

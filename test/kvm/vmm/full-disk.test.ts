@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { closeSync, ftruncateSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import type { DiskConfig } from '../../../src/vmm/config/device-config.ts';
@@ -8,7 +8,7 @@ import { noKvm } from '../../support/kvm.ts';
 import { bootMachine, takeOutput, until } from '../../support/machines.ts';
 import { noMount } from '../../support/small-file-system.ts';
 import { writingDisk } from '../../support/virtio-guests.ts';
-import { temporaryFolder } from '../../support/vmm-process.ts';
+import { kernelFile, runVmm, temporaryFolder, VmmProcess } from '../../support/vmm-process.ts';
 
 type Test = Parameters<typeof temporaryFolder>[0];
 
@@ -100,4 +100,42 @@ test('werror=report: the guest is told that the disk is full', { skip }, async (
   t.equal(takeOutput(machine), 'BAD');
   t.match(failures, [{ disk: 'disk0', operation: 'write', stops: false, noSpace: true }]);
   t.match(notices.join('\n'), /disk disk0: .*ENOSPC/);
+});
+
+test('whoever watches a machine that nobody protects is told of its full disk, each time that it stops for it', {
+  skip,
+  timeout: 120_000,
+}, async (t) => {
+  const folder = temporaryFolder(t);
+  const at = (name: string): string => join(folder, name);
+  const control = ['--control', at('socket')];
+  const { disk } = fullDisk(t);
+  const start = (...args: readonly string[]): VmmProcess => {
+    const flags = ['--on-event', `cat >> ${at('told')}`, '--name', 'web', ...control];
+    const vmm = new VmmProcess([...args, ...flags]);
+    t.teardown(() => vmm.child.kill('SIGKILL'));
+    return vmm;
+  };
+  /** What was told, once it is so much. */
+  const told = async (count: number): Promise<unknown[]> => {
+    const lines = (): string[] => {
+      const text = existsSync(at('told')) ? readFileSync(at('told'), 'utf8') : '';
+      return text.split('\n').slice(0, -1);
+    };
+    await until(() => lines().length >= count);
+    return lines().map((line) => JSON.parse(line));
+  };
+  const event = { event: 'disk-error', pair: 'web', role: 'primary', text: 'disk root cannot be written: ENOSPC' };
+
+  const ran = start('run', '--kernel', kernelFile(folder, writingDisk(sector, data)), '--disk', `path=${disk},id=root`);
+  t.match(await told(1), [{ ...event, sequence: 1 }]);
+  t.match((await runVmm(['events', ...control])).stdout, /disk root cannot be written: ENOSPC/);
+  t.equal((await runVmm(['resume', ...control])).code, 0);
+  t.match((await told(2))[1], { ...event, sequence: 2 });
+  const saved = await runVmm(['snapshot', '--stop', at('web.snap'), ...control]);
+  t.equal(saved.code, 0, saved.stderr);
+  await ran.ended;
+
+  start('restore', at('web.snap'));
+  t.match((await told(3))[2], { ...event, sequence: 1 }, 'of one that is restored as well');
 });

@@ -5,7 +5,8 @@ import { type Test, test } from 'tap';
 import { halted } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { until } from '../../support/machines.ts';
-import { freeName, ip, makeInterface, noTaps } from '../../support/taps.ts';
+import { behindRouter, namespace, type RoutedSegment, routedSegment, settle } from '../../support/routed-segment.ts';
+import { freeName, ip, noTaps } from '../../support/taps.ts';
 import { kernelFile, runVmm, temporaryFolder, VmmProcess } from '../../support/vmm-process.ts';
 
 const noBridge = spawnSync('bridge', ['-V']).status === 0 ? false : 'no bridge command: apt-get install iproute2';
@@ -13,74 +14,21 @@ const skip = noKvm() || noTaps() || noBridge;
 
 const guest = { mac: '02:00:00:ab:cd:01', ipv4: '10.0.0.2', ipv6: 'fd00:1::2' } as const;
 
-/** A cable between two new interfaces, of which the first is a port of the bridge; their names. */
-function cable(t: Test, bridge: string): [string, string] {
-  const far = freeName();
-  const near = makeInterface(t, 'veth', far);
-  ip('link', 'set', near, 'master', bridge, 'up');
-  return [near, far];
-}
-
-/** Names a network namespace of its own for the test. */
-function namespace(t: Test): string {
-  const name = freeName();
-  ip('netns', 'add', name);
-  t.teardown(() => spawnSync('ip', ['netns', 'delete', name]));
-  ip('-n', name, 'link', 'set', 'lo', 'up');
-  return name;
-}
-
-/** Moves an interface to a namespace, with an address of each family. */
-function settle(where: string, name: string, ...addresses: readonly string[]): void {
-  ip('link', 'set', name, 'netns', where);
-  for (const address of addresses)
-    ip('-n', where, 'address', 'add', address, 'dev', name, ...(address.includes(':') ? ['nodad'] : []));
-  ip('-n', where, 'link', 'set', name, 'up');
-}
-
-interface Segment {
-  /** Bridges of two hosts, and the ports of the switch where they are. */
-  readonly hosts: readonly [string, string];
-  readonly ports: readonly [string, string];
-  /** Namespaces: a router in the guest's segment, and a client behind it. Both know the guest from before. */
-  readonly router: string;
+interface Segment extends RoutedSegment {
+  /** Namespace of a client behind the router. Both know the guest from before. */
   readonly client: string;
 }
 
-/**
- *     host 0 ---+
- *               switch --- router --- client
- *     host 1 ---+
- */
 function segment(t: Test): Segment {
-  const bridge = (): string => {
-    const name = makeInterface(t, 'bridge');
-    ip('link', 'set', name, 'up');
-    return name;
-  };
-  const theSwitch = bridge();
-  const host = (): [string, string] => {
-    const name = bridge();
-    const [port, uplink] = cable(t, theSwitch);
-    ip('link', 'set', uplink, 'master', name, 'up');
-    return [name, port];
-  };
-  const [first, firstPort] = host();
-  const [second, secondPort] = host();
-  const [router, client] = [namespace(t), namespace(t)];
-  const [, inside] = cable(t, theSwitch);
-  settle(router, inside, '10.0.0.1/24', 'fd00:1::1/64');
+  const made = routedSegment(t, '10.0.0.1/24', 'fd00:1::1/64');
+  const { router, inside } = made;
   for (const address of [guest.ipv4, guest.ipv6])
     ip('-n', router, 'neigh', 'replace', address, 'lladdr', guest.mac, 'dev', inside);
-  const outside = freeName();
-  const remote = makeInterface(t, 'veth', outside);
-  settle(router, outside, '10.0.1.1/24', 'fd00:2::1/64');
-  settle(client, remote, '10.0.1.2/24', 'fd00:2::2/64');
+  const client = namespace(t);
+  settle(client, behindRouter(t, made, '10.0.1.1/24', 'fd00:2::1/64'), '10.0.1.2/24', 'fd00:2::2/64');
   ip('-n', client, 'route', 'add', 'default', 'via', '10.0.1.1');
   ip('-n', client, 'route', 'add', 'default', 'via', 'fd00:2::1');
-  for (const setting of ['net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding'])
-    ip('netns', 'exec', router, 'sh', '-c', `echo 1 > /proc/sys/${setting}`);
-  return { hosts: [first, second], ports: [firstPort, secondPort], router, client };
+  return { ...made, client };
 }
 
 const datagrams = 50;

@@ -10,6 +10,7 @@ import {
   standbyFlags,
 } from '../../../src/command-line/flags.ts';
 import { headlines, milestones } from '../../../src/vmm/client/pair-answers.ts';
+import { pairLabels } from '../../../src/vmm/client/pair-status.ts';
 import { exitCode } from '../../../src/vmm/vcpu/guest-end.ts';
 
 const read = (name: string): string => readFileSync(new URL(`../../../${name}`, import.meta.url), 'utf8');
@@ -47,6 +48,11 @@ test('operating.md has every event of --on-event, and no other', async (t) => {
 test('operating.md has every first word of status, and no other', async (t) => {
   const words = firstColumn('The first line of status').filter((word) => /^[A-Z]+$/.test(word));
   t.strictSame(words.sort(), [...headlines].sort());
+});
+
+test('operating.md has every line of status below it, and no other', async (t) => {
+  const words = firstColumn('The first line of status').filter((word) => /^[a-z ]+$/.test(word));
+  t.strictSame(words.sort(), [...pairLabels, 'pair'].sort());
 });
 
 test('operating.md has every exit code', async (t) => {

@@ -5,6 +5,7 @@ import type { Role } from '../../../src/colo/protocol/numbers.ts';
 import type { Fault } from '../faults.ts';
 import type { ArbiterKind } from './fakes/arbiter.ts';
 import type { ResyncRules } from './resync/disk-history.ts';
+import type { MachineRules } from './side/machine-rules.ts';
 
 /** A schedule: everything that a run depends on. The same one gives the same run. */
 export interface Schedule {
@@ -26,6 +27,7 @@ export interface Schedule {
 export interface WorldOptions {
   readonly rules?: Rules;
   readonly resyncRules?: ResyncRules;
+  readonly machineRules?: MachineRules;
   readonly recoveryTimes?: RecoveryTimes;
   readonly counts?: Map<string, number>;
   readonly history?: string[];
@@ -34,4 +36,4 @@ export interface WorldOptions {
 }
 
 /** What is not as the product has it. */
-export type Broken = Pick<WorldOptions, 'rules' | 'resyncRules' | 'recoveryTimes'>;
+export type Broken = Pick<WorldOptions, 'rules' | 'resyncRules' | 'machineRules' | 'recoveryTimes'>;

@@ -11,6 +11,7 @@ import type { Speakers } from './invariants/speakers.ts';
 import type { Takeovers } from './invariants/takeovers.ts';
 import type { ResyncRules } from './resync/disk-history.ts';
 import type { StandbyLink } from './resync/standby-link.ts';
+import type { MachineRules } from './side/machine-rules.ts';
 import type { SideView } from './side-view.ts';
 
 /** What a side sees of the world, and tells it: the world checks each time what must hold. */
@@ -26,6 +27,7 @@ export interface Surroundings {
   /** Of a guest's own decisions. */
   randomOf(role: Role): RandomStream;
   readonly resyncRules: ResyncRules;
+  readonly machineRules: MachineRules;
   /** Machines know what their disks were, from one pair to the next. */
   readonly remembers: boolean;
   readonly recoveryTimes: RecoveryTimes;

@@ -17,6 +17,7 @@ import { CheckpointTruths } from './invariants/checkpoint-truths.ts';
 import { checkCommitted } from './invariants/output-commit.ts';
 import { Speakers } from './invariants/speakers.ts';
 import { Takeovers } from './invariants/takeovers.ts';
+import { Violation } from './invariants/violation.ts';
 import { Lineage } from './lineage.ts';
 import { PrimarySide } from './primary/primary-side.ts';
 import { type ResyncRules, resyncRules } from './resync/disk-history.ts';
@@ -24,6 +25,7 @@ import { StandbyLink } from './resync/standby-link.ts';
 import type { Schedule, WorldOptions } from './schedule.ts';
 import { SecondarySide } from './secondary/secondary-side.ts';
 import type { StandingBy } from './side/legacy.ts';
+import { type MachineRules, machineRules } from './side/machine-rules.ts';
 import type { SideView } from './side-view.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -60,6 +62,7 @@ export class World implements Surroundings {
   readonly lineage: Lineage<World>;
   readonly rules: Rules;
   readonly resyncRules: ResyncRules;
+  readonly machineRules: MachineRules;
   readonly recoveryTimes: RecoveryTimes;
   readonly random: RandomStream;
   readonly compares: boolean;
@@ -92,6 +95,7 @@ export class World implements Surroundings {
     this.#options = options;
     this.rules = rules;
     this.resyncRules = options.resyncRules ?? resyncRules;
+    this.machineRules = options.machineRules ?? machineRules;
     this.recoveryTimes = options.recoveryTimes ?? simulatedRecovery;
     this.schedule = schedule;
     this.counts = counts;
@@ -217,7 +221,14 @@ export class World implements Surroundings {
       this.count(`survivor: ${notice.role}`);
       this.lineage.failovers.push(this.agenda.now);
     }
-    if (notice.kind === 'switched-over' && side.role === 'secondary') this.count('switched over');
+    if (notice.kind === 'switched-over' && side.role === 'secondary') {
+      this.count('switched over');
+      if (this.secondary.guest.ended && !this.primary.guest.ended)
+        throw new Violation(
+          'B.7',
+          'the roles were changed, and the guest had ended by itself on the side that has it now',
+        );
+    }
     if (notice.kind === 'protected' && side.role === 'primary') this.speakers.checkAlone(side);
     if (notice.kind === 'protected') this.count(`protected: ${side.role}`);
     if (notice.kind === 'mode') this.count(`mode: ${notice.mode}`);

@@ -10,8 +10,9 @@ import { PacketStore, WaitingList } from '../../../../src/colo/compare/packet-st
 import { firstDifference, sameBytes } from '../../../../src/colo/compare/same-bytes.ts';
 import { defaultCompareSettings } from '../../../../src/colo/compare/settings.ts';
 import { PacketView } from '../../../../src/colo/packet/packet-view.ts';
+import { ipProtocol } from '../../../../src/colo/packet/wire.ts';
 import { CompareRig } from '../../../support/compare-rig.ts';
-import { icmpPacket, tcpPacket, udpPacket } from '../../../support/packets.ts';
+import { icmpPacket, ipPacket, tcpPacket, udpPacket } from '../../../support/packets.ts';
 
 test('a connection that nobody has room for waits for the checkpoint', async (t) => {
   const rig = new CompareRig({ flows: 2 });
@@ -68,6 +69,29 @@ test('what is asked for a connection is done', async (t) => {
   rig.p(udpPacket({ sourcePort: 99 }), { epoch: 0 });
   rig.p(udpPacket({ sourcePort: 98 }), { epoch: 0 });
   t.equal(rig.reasons.length, 2, 'of an epoch that is over nothing is wanted');
+});
+
+test('fragments wait for the checkpoint where output of any port does, and never pass', async (t) => {
+  const piece = (protocol: number, fragment: number): Uint8Array =>
+    ipPacket([1, 2, 3, 4, 5, 6, 7, 8], { protocol, fragment });
+  const [first, last] = [0x2000, 1];
+  const rigOf = (...texts: string[]): CompareRig => new CompareRig({}, policyOfPorts(texts.map(parseFlowPolicy)));
+  for (const protocol of [ipProtocol.tcp, ipProtocol.udp]) {
+    const rig = rigOf('port=80,policy=pass', 'port=5353,policy=buffer');
+    rig.p(piece(protocol, first));
+    rig.s(piece(protocol, first));
+    rig.both(piece(protocol, last));
+    t.strictSame([rig.released, rig.reasons], [[], ['buffered']]);
+    t.match(rig.comparator.facts, { divergences: 0 }, 'nobody disagreed');
+  }
+  const others = rigOf('port=5353,policy=buffer');
+  others.both(piece(ipProtocol.icmp, first));
+  t.strictSame([others.released, others.reasons], [[1], []], 'those of what has no ports are compared');
+  const passing = rigOf('port=80,policy=pass');
+  passing.p(piece(ipProtocol.udp, first));
+  t.strictSame(passing.released, []);
+  passing.s(piece(ipProtocol.udp, first));
+  t.strictSame([passing.released, passing.reasons], [[1], []]);
 });
 
 test('policies are read from text', async (t) => {

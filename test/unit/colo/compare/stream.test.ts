@@ -29,8 +29,7 @@ function lively(): Stream {
     secondaryFin: 1198,
     primaryReset: true,
     secondaryReset: true,
-    hasResetAck: true,
-    resetAck: 503,
+    refusalCount: 1,
     isOpen: true,
     nextSyn: synKind.open,
     nextHandle: 7,
@@ -53,7 +52,7 @@ const flags = [
   'hasSecondaryFin',
   'primaryReset',
   'secondaryReset',
-  'hasResetAck',
+  'refusalCount',
   'isOpen',
   'nextSyn',
   'hasNextAck',
@@ -78,7 +77,6 @@ test('of S alone nothing is known when it is gone, and all that P said stays', a
     hasSecondaryAck: false,
     hasSecondaryFin: false,
     secondaryReset: false,
-    hasResetAck: false,
   });
 });
 
@@ -112,7 +110,8 @@ test('at a checkpoint S has said what P has said, and nothing else', async (t) =
     secondaryShape: 11,
     secondaryAck: 501,
     secondaryFin: 1199,
-    hasResetAck: false,
+    refusalCount: 0,
+    isOpen: false,
     nextSyn: 0,
     hasNextAck: false,
   });
@@ -124,6 +123,7 @@ test('at a checkpoint S has said what P has said, and nothing else', async (t) =
   });
   silent.rebase();
   t.match(silent, { secondarySyn: 0, hasSecondaryAck: false, hasSecondaryFin: false, secondaryReset: false });
+  t.equal(silent.isOpen, true, 'a connection that was not reset stays open');
 });
 
 test('what P said before a checkpoint S said too, and what it has said since stays said', async (t) => {
@@ -137,6 +137,7 @@ test('what P said before a checkpoint S said too, and what it has said since sta
     secondarySyn: synKind.open | synKind.answer,
     secondaryShape: 11,
     secondaryFin: 1199,
+    isOpen: false,
   });
 
   const ahead = Object.assign(lively(), { verified: 1300, secondarySyn: 0, hasSecondaryFin: false });
@@ -194,6 +195,41 @@ test('P has said what is furthest, unless that is further than any window', asyn
   stream.baseAt(0x7fff_fff0);
   stream.primarySaid(-0x8000_0000 + 5);
   t.equal(stream.primaryEnd, -0x8000_0000 + 5, 'numbers go round');
+});
+
+test('no number lies before the SYN, or before what is known, of a stream that has gone further than any window', async (t) => {
+  const begun = new Stream();
+  begun.begin(synKind.answer, -10, 0);
+  const midway = new Stream();
+  midway.baseAt(-9);
+  for (let said = 0; said < 2 ** 32; said += 2 ** 28) {
+    const end = (-9 + said) | 0;
+    for (const stream of [begun, midway]) stream.primarySaid(end);
+    t.equal(begun.isBeforeSyn(end), false, `${said} bytes into it`);
+    t.equal(begun.isBeforeSyn(-11), said < mostAhead, 'what is before the SYN, as long as it can be');
+    t.equal(midway.hasFloor, said < mostAhead);
+  }
+  begun.begin(synKind.answer, 1000, 0);
+  t.equal(begun.isBeforeSyn(999), true, 'another connection');
+});
+
+test('S has refused the last few numbers, each of them once', async (t) => {
+  const stream = new Stream();
+  t.equal(stream.hasRefused(0), false);
+  for (const number of [1, 2, 2, 1, 3, 4]) stream.secondaryRefused(number);
+  t.strictSame(
+    [1, 2, 3, 4, 5].filter((number) => stream.hasRefused(number)),
+    [1, 2, 3, 4],
+  );
+  stream.secondaryRefused(5);
+  t.strictSame(
+    [1, 2, 3, 4, 5].filter((number) => stream.hasRefused(number)),
+    [2, 3, 4, 5],
+  );
+  stream.primaryReset = true;
+  stream.secondaryReset = true;
+  stream.primaryGoesOn();
+  t.match([stream.primaryReset, stream.secondaryReset, stream.hasRefused(5)], [false, false, false]);
 });
 
 for (const [who, acknowledge, read] of [

@@ -154,6 +154,38 @@ test('sequence and acknowledgement numbers wrap', async (t) => {
   t.strictSame([rig.reasons, acks.reasons], [[], []]);
 });
 
+/** Both have said so much of it: a checkpoint for each half of what may be in flight. */
+function goTo(rig: CompareRig, from: number, to: number): void {
+  for (let at = from; at < to; at += 2 ** 29) {
+    rig.p(data(Math.min(to, at + 2 ** 29) - 1, 'x'));
+    rig.checkpoint();
+  }
+  rig.released.length = 0;
+}
+
+test('a connection goes on however much it has said', async (t) => {
+  const rig = opened();
+  let said = 0;
+  for (const at of [2 ** 31 - 2, 2 ** 31 + 5, 3 * 2 ** 30, 2 ** 32 - 2, 2 ** 32 + 7, 2 ** 32 + 2 ** 31 + 9]) {
+    goTo(rig, said, at);
+    rig.p(data(at, 'hello'));
+    t.strictSame(rig.released, [], 'S has to say it');
+    rig.s(data(at, 'hello'));
+    rig.both(data(at, 'hello'));
+    t.strictSame([rig.released.length, rig.reasons], [2, []], `${at} bytes into it`);
+    said = at + 5;
+  }
+  rig.s(data(said, '', { flags: ack | fin }));
+  rig.p(data(said, '', { flags: ack | fin }));
+  t.strictSame([rig.released.length, rig.reasons], [3, []], 'and ends there');
+  const differing = opened();
+  goTo(differing, 0, 2 ** 31 + 5);
+  differing.p(data(2 ** 31 + 5, 'mine'));
+  differing.s(data(2 ** 31 + 5, 'thine'));
+  t.strictSame(differing.reasons, ['payload']);
+  t.equal(differing.divergences[0]?.position, undefined, 'at which byte is not known any more');
+});
+
 test('what was compared may be sent again, by either', async (t) => {
   const rig = opened();
   rig.both(data(0, 'hello'));
@@ -301,6 +333,62 @@ test('S resets and P goes on: a divergence', async (t) => {
   t.strictSame(later.reasons, ['reset']);
 });
 
+test('S alone resets a connection on which P is idle: it waits too long, as an end does', async (t) => {
+  for (const flags of [rst, rst | ack]) {
+    const rig = opened();
+    rig.now = 100;
+    rig.s(pure(500, 0, { flags }));
+    rig.s(pure(500, 0, { flags }));
+    t.strictSame(rig.dropped, [1003], 'S keeps its RST, once');
+    rig.comparator.scan(3099);
+    t.strictSame(rig.reasons, []);
+    rig.comparator.scan(3100);
+    t.match(rig.divergences, [{ reason: 'timeout', waits: 'secondary' }]);
+    const both = opened();
+    both.s(pure(500, 0, { flags }));
+    both.p(pure(500, 0, { flags }));
+    t.strictSame([both.released, both.dropped], [[2], [1002]], 'until P’s has left');
+    both.s(pure(500, 0, { flags }));
+    both.p(pure(500, 0, { flags }));
+    t.strictSame(
+      [both.released, both.dropped],
+      [
+        [2, 3],
+        [1002, 1003],
+      ],
+      'each further one is that one again',
+    );
+    both.comparator.scan(9000);
+    t.strictSame([both.reasons, both.comparator.sizes.waiting], [[], 0]);
+  }
+  const refused = new CompareRig();
+  refused.s(pure(500, 0, { flags: rst | ack }));
+  t.strictSame(refused.dropped, [1001], 'where nothing is open nothing dies');
+});
+
+test('S’s RST stays with what it said before, and does not hold it', async (t) => {
+  const rig = opened();
+  rig.s(data(0, 'hello'));
+  rig.s(pure(500, 5, { flags: rst }));
+  rig.p(data(0, 'hello'));
+  t.strictSame([rig.released, rig.dropped], [[2], [1002]]);
+  rig.p(pure(500, 5, { flags: rst }));
+  t.strictSame([rig.released, rig.dropped, rig.reasons], [[2, 3], [1002, 1003], []]);
+});
+
+test('P’s RST was of something else, and P has gone on before S sends the same', async (t) => {
+  const rig = opened();
+  rig.p(pure(500, 0, { flags: rst }));
+  rig.p(data(0, 'alive'));
+  rig.s(pure(500, 0, { flags: rst }));
+  t.strictSame([rig.released, rig.reasons], [[2], []], 'S’s RST is P’s, and resets nothing behind it');
+  rig.s(data(0, 'alive'));
+  rig.p(pure(500, 5, { flags: rst }));
+  t.strictSame(rig.released, [2, 3], 'the next RST waits for another one of S');
+  rig.s(pure(500, 5, { flags: rst }));
+  t.strictSame([rig.released, rig.reasons], [[2, 3, 4], []]);
+});
+
 test('a RST of something else does not end the connection', async (t) => {
   const rig = opened();
   rig.both(pure(500, 0, { flags: rst }));
@@ -327,6 +415,33 @@ test('refusals: each attempt on its own', async (t) => {
   rig.both(tcpPacket({ sequence: isn, acknowledgement: 77, flags: syn | ack }));
   rig.both(data(0, 'x', { acknowledgement: 77 }));
   t.strictSame([rig.released.length, rig.reasons], [6, []], 'then it is accepted');
+});
+
+test('S refuses several attempts before P refuses the first', async (t) => {
+  const rig = new CompareRig();
+  const refusal = (acknowledgement: number): Uint8Array =>
+    tcpPacket({ sequence: 0, acknowledgement, flags: rst | ack });
+  for (const number of [501, 501, 400, 901]) rig.s(refusal(number));
+  for (const number of [501, 400, 400, 901]) rig.p(refusal(number));
+  t.strictSame([rig.released, rig.reasons], [[1, 2, 3, 4], []]);
+  rig.p(refusal(700));
+  t.strictSame(rig.released, [1, 2, 3, 4], 'S may accept this one');
+  const accepting = new CompareRig();
+  accepting.s(refusal(501));
+  accepting.s(tcpPacket({ sequence: 77_777, acknowledgement: 901, flags: syn | ack }));
+  accepting.p(refusal(501));
+  accepting.p(tcpPacket({ sequence: isn, acknowledgement: 901, flags: syn | ack }));
+  t.strictSame([accepting.released, accepting.reasons], [[1, 2], []], 'the second is accepted');
+  const closed = opened();
+  closed.both(pure(500, 0, { flags: rst }));
+  closed.checkpoint();
+  closed.p(refusal(400));
+  t.strictSame(closed.released, [2], 'of a connection that is reset no number counts');
+  const unseen = opened();
+  unseen.p(pure(500, 0, { flags: rst }));
+  unseen.checkpoint();
+  unseen.p(refusal(400));
+  t.strictSame(unseen.released, [], 'nor of one that a checkpoint let reset');
 });
 
 test('P accepts what S refuses, and the reverse', async (t) => {
@@ -445,6 +560,53 @@ test('ports are used again', async (t) => {
     t.strictSame([rig.released.length, rig.reasons], [first === 'S' ? 6 : 5, []], `${first} first`);
     t.equal(rig.dropped.length, first === 'S' ? 5 : 6, 'of S nothing is kept');
   }
+});
+
+test('what S alone said of an earlier connection is none of the one that begins, whoever begins it first', async (t) => {
+  // An acknowledgement of the old connection, its end and its reset: the client's new SYN has a lower number.
+  const saidBefore: [string, (rig: CompareRig) => void][] = [
+    ['an acknowledgement', (rig) => rig.s(pure(100_000, 90_000))],
+    ['a FIN', (rig) => rig.s(data(90_000, '', { acknowledgement: 100_000, flags: ack | fin }))],
+    ['a RST', (rig) => rig.s(pure(100_000, 90_000, { flags: rst | ack }))],
+    ['data', (rig) => rig.s(tcpPacket({ sequence: 77_778 + 2, payload: 'old', acknowledgement: 100_000 }))],
+  ];
+  for (const [what, say] of saidBefore) {
+    for (const first of ['P', 'S'] as const) {
+      if (what === 'a RST' && first === 'P') continue;
+      const rig = new CompareRig();
+      say(rig);
+      const mine = tcpPacket({ sequence: isn, acknowledgement: 500, flags: syn | ack });
+      if (first === 'P') rig.p(mine);
+      rig.s(tcpPacket({ sequence: 77_777, acknowledgement: 500, flags: syn | ack }));
+      if (first === 'S') rig.p(mine);
+      t.strictSame(rig.released, [1], `${what}, ${first} first`);
+      rig.p(pure(99_999));
+      t.strictSame([rig.released, rig.reasons], [[1], []], `${what}, ${first} first: P is ahead of S`);
+      rig.s(pure(99_999));
+      rig.both(data(0, 'hello', { acknowledgement: 99_999 }));
+      rig.p(pure(99_999, 5, { flags: rst }));
+      t.strictSame([rig.released, rig.reasons], [[1, 2, 3], []], `${what}, ${first} first: S has reset nothing`);
+      rig.s(pure(99_999, 5, { flags: rst }));
+      t.strictSame([rig.released.length, rig.comparator.sizes.waiting], [4, 0]);
+    }
+  }
+});
+
+test('an acknowledgement of the connection before does not leave while the SYN of the next one waits', async (t) => {
+  const rig = new CompareRig();
+  rig.s(pure(100_000, 90_000));
+  rig.p(tcpPacket({ sequence: isn, flags: syn }));
+  rig.p(pure(99_999));
+  t.strictSame(rig.released, []);
+});
+
+test('what S said after a checkpoint counts, though P began the connection before it and was not looked at', async (t) => {
+  const rig = new CompareRig();
+  rig.s(data(0, 'more', { acknowledgement: 600 }), { epoch: 1 });
+  rig.p(tcpPacket({ sequence: isn, acknowledgement: 500, flags: syn | ack }), { epoch: 0 });
+  rig.epoch = 1;
+  rig.p(data(0, 'more', { acknowledgement: 600 }));
+  t.strictSame([rig.released, rig.reasons], [[2], []]);
 });
 
 test('S begins anew more than once before P does', async (t) => {
@@ -663,7 +825,7 @@ test('S keeps what it said until that has left with P’s packets', async (t) =>
   const ended = opened();
   ended.s(data(0, '', { flags: ack | fin }));
   ended.both(pure(500, 0, { flags: rst }));
-  t.strictSame(ended.dropped, [1003, 1002], 'nobody waits for the end of what is reset');
+  t.strictSame(ended.dropped, [1002, 1003], 'nobody waits for the end of what is reset');
   const many = opened(isn, { packetsPerFlow: 3 });
   many.p(data(0, 'abcdef', { acknowledgement: 501 }));
   for (let at = 0; at < 5; at++) many.s(data(at, 'abcdef'[at]));

@@ -83,14 +83,24 @@ export function newSecondary(changed: Partial<Settings> = {}): ScriptedSecondary
 /** A primary that is protected, in epoch 1. */
 export function protectedPrimary(changed: Partial<Settings> = {}): ScriptedPrimary {
   const primary = newPrimary(changed);
+  protect(primary);
+  return primary;
+}
+
+/** It is protected then, in epoch 1. */
+export function protect(primary: ScriptedPrimary): void {
+  seed(primary);
+  primary.hears({ kind: 'checkpoint-ready', epoch: epoch(0) });
+}
+
+/** Its first checkpoint is on its way then. */
+export function seed(primary: ScriptedPrimary): void {
   primary.on({ kind: 'command', command: { name: 'protect' } });
   primary.on({ kind: 'connected' });
   primary.hears({ kind: 'welcome', shape });
   primary.on({ kind: 'disks-in-step' });
   primary.on({ kind: 'passed', epoch: epoch(0), worthAnother: false });
   primary.on({ kind: 'captured', epoch: epoch(0), stateBytes: 8, stoppedMs: 1 });
-  primary.hears({ kind: 'checkpoint-ready', epoch: epoch(0) });
-  return primary;
 }
 
 /** How a primary begins. */

@@ -163,6 +163,17 @@ test('a disk that is only read must be equal, and is compared', async (t) => {
   t.match(ends, [{ reason: /disk0 is only read .* copy .*primary-0 to the standby/ }]);
 });
 
+test('what cannot be made equal is said before the other disks are copied', async (t) => {
+  const content = numbered(diskBytes, 1);
+  const seed = { primary: content, standby: Buffer.from(content).fill(9, 0, KiB), kind: 'read-only' } as const;
+  const data = { primary: numbered(64 * diskBytes, 2), standby: numbered(64 * diskBytes, 2) };
+  const pair = new DiskPair(t, [seed, data], randomNumbers(1));
+  pair.primary.synchronise();
+  await pair.settle();
+  t.ok(pair.has('disks-not-in-step'));
+  t.ok(pair.answers < 50, `${pair.answers} ranges were asked about`);
+});
+
 test('an overlay is copied as its guest sees it', async (t) => {
   const pair = new DiskPair(
     t,
@@ -249,4 +260,35 @@ test('a copy that was cut off goes on where it was', async (t) => {
   pair.changes.beginPairing();
   t.ok(difference.unsettledBytes <= size - 512 * KiB, 'what is durable on the standby is not asked for again');
   t.ok(difference.unsettledBytes > 0);
+});
+
+test('a copy that is cut off while it reads a block settles nothing for the next pairing', async (t) => {
+  const size = 64 * KiB;
+  const pair = new DiskPair(t, [{ primary: numbered(size, 3), standby: Buffer.alloc(size) }], randomNumbers(4));
+  const { difference } = pair.changes;
+  const until = async (isSo: () => boolean, happens: readonly number[]): Promise<void> => {
+    for (let count = 0; !isSo() && count < 10_000; count++) {
+      await pair.step(happens[count % happens.length] as number);
+    }
+    t.ok(isSo());
+  };
+  // Where it writes is marked: what it writes there next is sent at once.
+  pair.write(0, 0, numbered(4096, 9));
+  await pair.settle();
+  pair.primary.synchronise();
+  await until(() => pair.found.length > 0, [0, 1, 2, 3, 4, 5, 6, 7]);
+  pair.write(0, 0, numbered(4096, 10));
+  // The block is read before that is on the disk, and so once more, while the guest is held.
+  await until(() => pair.reads === 1, [2, 3, 4, 5, 6, 7]);
+  await pair.step(1);
+  t.equal(pair.reads, 0);
+  await until(() => pair.reads === 1, [0, 2, 3, 4, 5, 6, 7]);
+
+  pair.primary.abort();
+  pair.changes.beginPairing();
+  pair.changes.meet(undefined);
+  await pair.step(1);
+  for (let count = 0; count < 20; count++) await pair.step(5);
+  t.equal(difference.unsettledBytes, size);
+  t.notOk(pair.has('disks-in-step'), 'nor is it told that the disks are equal');
 });

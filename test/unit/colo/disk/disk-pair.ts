@@ -76,6 +76,8 @@ export class DiskPair {
   readonly #order = new EpochOrder(specification);
   readonly #readers: Record<Role, FrameReader>;
   readonly #paths: { primary: string; standby: string; views: { primary: DiskView; standby: DiskView } }[] = [];
+  /** Of the standby, to what it was asked about its disks. */
+  answers = 0;
   #laidBytes = 0;
   #ring = false;
   #woken = false;
@@ -151,7 +153,9 @@ export class DiskPair {
     this.#readers = {
       primary: new FrameReader('disk', 'primary', ({ message }) => this.#standbyTakes(message)),
       secondary: new FrameReader('disk', 'secondary', ({ message }) => {
-        if (isDiskAnswer(message)) this.primary.answered(message);
+        if (!isDiskAnswer(message)) return;
+        this.answers++;
+        this.primary.answered(message);
       }),
     };
     this.forwarding.attach({ storage: shared, epoch: this.#epoch, ring: () => this.bell() }, () => 0);
@@ -241,6 +245,11 @@ export class DiskPair {
       await this.step(steps);
       quiet = before === this.#activity && this.#isIdle ? quiet + 1 : 0;
     }
+  }
+
+  /** Reads of P's copy that are under way. */
+  get reads(): number {
+    return this.#engines[1]?.inFlight ?? 0;
   }
 
   content(disk: number): { primary: Buffer; standby: Buffer } {

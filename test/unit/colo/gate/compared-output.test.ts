@@ -11,12 +11,15 @@ import { tcpFlag } from '../../../../src/colo/packet/wire.ts';
 import type { Message, OutputConfirmed, Packet } from '../../../../src/colo/protocol/messages.ts';
 import { epoch as e } from '../../../../src/colo/protocol/numbers.ts';
 import { close, createPipe, tryRead } from '../../../../src/host/libc/descriptors.ts';
-import { RecordProducer } from '../../../../src/host/threads/record-ring.ts';
+import { RecordProducer, recordRingStorage } from '../../../../src/host/threads/record-ring.ts';
 import { kindOfCard, newSharedPackets } from '../../../../src/vmm/platform/packet-rings.ts';
 import { tcpPacket, udpPacket } from '../../../support/packets.ts';
+import { randomNumbers } from '../../../support/random.ts';
 
 const never = Number.POSITIVE_INFINITY;
 const past = Number.NEGATIVE_INFINITY;
+/** So little that a few dozen packets fill it. */
+const ringBytes = 4096;
 
 /** An answer of one byte, from a port of the guest's. */
 function answer(letter: string, port = 53): Uint8Array {
@@ -24,13 +27,14 @@ function answer(letter: string, port = 53): Uint8Array {
 }
 
 /** P's packets in epoch 1, which is compared, with a TAP that tells letters. */
-function comparedRig(t: Test) {
+function comparedRig(t: Test, outboxBytes?: number) {
   const [reader, tap] = createPipe();
   t.teardown(() => {
     close(reader);
     close(tap);
   });
-  const shared = newSharedPackets();
+  const whole = newSharedPackets();
+  const shared = outboxBytes === undefined ? whole : { ...whole, outbox: recordRingStorage(outboxBytes) };
   const sent: Message[] = [];
   const events: PrimaryEvent[] = [];
   const divergences: Divergence[] = [];
@@ -70,9 +74,14 @@ function comparedRig(t: Test) {
     state,
     says: (letter: string | Uint8Array, epoch = 1, port = 53) => {
       const bytes = typeof letter === 'string' ? answer(letter, port) : letter;
-      outbox.bytes.set(bytes, outbox.reserve(bytes.length));
-      outbox.commit(kindOfCard(0), epoch);
+      const at = outbox.reserve(bytes.length);
+      const hasRoom = at >= 0;
+      if (hasRoom) {
+        outbox.bytes.set(bytes, at);
+        outbox.commit(kindOfCard(0), epoch);
+      } else outbox.waitForRoom();
       packets.work();
+      return hasRoom;
     },
     standbySays: (letter: string | Uint8Array, epoch = 1, port = 53) => {
       const data = typeof letter === 'string' ? answer(letter, port) : letter;
@@ -84,6 +93,17 @@ function comparedRig(t: Test) {
       return Array.from({ length: count / size }, (_, at) => letterOf(bytes.subarray(at * size, (at + 1) * size))).join(
         '',
       );
+    },
+    /** Port and letter of each packet that has left. */
+    taken: () => {
+      const bytes = new Uint8Array(100 * size);
+      const count = Math.max(0, tryRead(reader, bytes));
+      return Array.from({ length: count / size }, (_, at): [number, string] => {
+        const packet = bytes.subarray(at * size, (at + 1) * size);
+        const view = new PacketView();
+        view.read(packet, 0, size);
+        return [view.sourcePort, letterOf(packet)];
+      });
     },
     /** Sequence number, payload and flags of the packet of TCP that has left; undefined: none has. */
     segment: () => {
@@ -332,4 +352,114 @@ test('what P says again in a new epoch waits until S has the checkpoint that it 
   t.equal(packets.facts.packets, 2, 'S may take over, with a guest that was never asked');
   packets.permit(e(1), never);
   t.equal(packets.facts.packets, 0, 'S goes on from a state that has said it');
+});
+
+/** Both guests say letters of a connection until there is no room for more, or they have said so many; all that left meanwhile. */
+function sayTogether({ says, standbySays, left }: ReturnType<typeof comparedRig>, most: number, port: number): string {
+  let all = '';
+  for (let count = 0; count < most; count++) {
+    const letter = String.fromCharCode(97 + (count % 26));
+    if (!says(letter, 1, port)) break;
+    standbySays(letter, 1, port);
+    all += left();
+  }
+  return all;
+}
+
+test('what waits stays as it was said, whatever leaves before it, and what follows finds room when it has left', async (t) => {
+  const rig = comparedRig(t, ringBytes);
+  const { packets, says, standbySays, left, outputs } = rig;
+  packets.permit(e(0), never);
+  says('A', 1, 53);
+  const before = sayTogether(rig, 1000, 54).length;
+  t.ok(before > 10 && before < 1000, 'the rest of the ring, and no more');
+  packets.epochCaptured(e(1), 'comparing');
+  t.equal(outputs(), 'A', 'S gets what the guest said');
+  packets.permit(e(1), never);
+  t.equal(left(), 'A');
+  await turn();
+  t.ok(says('z', 2, 54), 'there is room again');
+  standbySays('z', 2, 54);
+  t.equal(left(), 'z');
+});
+
+test('a packet that is matched last gives back what left before it', async (t) => {
+  const rig = comparedRig(t, ringBytes);
+  const { packets, says, standbySays, left } = rig;
+  packets.permit(e(0), never);
+  says('A', 1, 53);
+  sayTogether(rig, 1000, 54);
+  standbySays('A', 1, 53);
+  t.equal(left(), 'A');
+  t.equal(sayTogether(rig, 1000, 54).length, 1000, 'many times what the ring holds');
+});
+
+test('a packet that keeps what left behind it from being free wants a checkpoint once there is no room, and only once', async (t) => {
+  const rig = comparedRig(t, ringBytes);
+  const { packets, says, events, state } = rig;
+  packets.permit(e(0), never);
+  events.length = 0;
+  says('A', 1, 53);
+  state.now += 70;
+  sayTogether(rig, 20, 54);
+  t.strictSame(events, [], 'not while there is room');
+  sayTogether(rig, 1000, 54);
+  says('x', 1, 54);
+  t.match(events, [{ kind: 'comparison-wants', epoch: e(1), why: 'backlog', waitedMs: 70 }]);
+});
+
+test('a ring that is full of what waits wants no checkpoint: its like may be on its way', async (t) => {
+  const { packets, says, events } = comparedRig(t, ringBytes);
+  packets.permit(e(0), never);
+  events.length = 0;
+  while (says('a', 1, 53));
+  t.strictSame(events, []);
+});
+
+test('whatever connections wait, leave and fill the ring, each says what its guest said, in its order', async (t) => {
+  for (let seed = 1; seed <= 40; seed++) {
+    const random = randomNumbers(seed);
+    const { packets, says, standbySays, taken } = comparedRig(t, ringBytes);
+    packets.permit(e(0), never);
+    const ports = [53, 54, 55, 56];
+    const said = new Map(ports.map((port) => [port, '']));
+    const owed: [letter: string, port: number][] = [];
+    const out = new Map(ports.map((port) => [port, '']));
+    const take = (): void => {
+      for (const [port, letter] of taken()) out.set(port, out.get(port) + letter);
+    };
+    let epoch = 1;
+    // S is silent on some of them until the epoch ends.
+    let silent = random(4);
+    for (let step = 0; step < 600; step++) {
+      const at = random(4);
+      const port = ports[at] as number;
+      const letter = String.fromCharCode(97 + random(26));
+      const hasRoom = says(letter, epoch, port);
+      if (hasRoom) {
+        said.set(port, said.get(port) + letter);
+        if (at !== silent) owed.push([letter, port]);
+      }
+      for (let count = random(3); count > 0 && owed.length > 0; count--) {
+        const [like, of] = owed.shift() as [string, number];
+        standbySays(like, epoch, of);
+      }
+      take();
+      if (hasRoom && random(100) > 0) continue;
+      packets.epochCaptured(e(epoch), 'comparing');
+      packets.permit(e(epoch), never);
+      epoch++;
+      owed.length = 0;
+      silent = random(4);
+      await turn();
+      packets.secondaryRuns(e(epoch - 1));
+      take();
+    }
+    packets.epochCaptured(e(epoch), 'comparing');
+    packets.permit(e(epoch), never);
+    await turn();
+    take();
+    t.strictSame(out, said, `seed ${seed}`);
+    packets.close();
+  }
 });

@@ -200,15 +200,24 @@ test('who is not of the pair is turned away, and both sides are told why', async
     const listening = await Listening.start(t, tls(b));
     await t.rejects(dialing(listening, plaintext), {
       code: 'COLO_LINK',
-      message: /closed the connection|cannot be reached/,
+      message: /closed the connection; does it speak TLS\? Give both sides --tls dir=FOLDER, or both --insecure$/,
     });
-    t.match(await listening.refusal(), /does not speak TLS/);
+    t.match(await listening.refusal(), /does not speak TLS there; was it started with --insecure/);
+    await t.rejects(dialing(listening, plaintext, { role: 'secondary' }), {
+      message: /closed the connection; is it a standby as well, or does it speak TLS\?/,
+    });
   });
 
   await t.test('TLS to a plaintext port', async (t) => {
     const listening = await Listening.start(t, plaintext);
-    await t.rejects(dialing(listening, tls(a)), { code: 'COLO_LINK' });
-    t.match(await listening.refusal(), /is no colo-vmm/);
+    await t.rejects(dialing(listening, tls(a)), {
+      code: 'COLO_LINK',
+      message: /closed the connection in the TLS handshake; was it started with --insecure\? Give both sides --tls/,
+    });
+    t.match(
+      await listening.refusal(),
+      /speaks TLS, and this side was started with --insecure\. Give both sides --tls dir=FOLDER, or both --insecure$/,
+    );
   });
 });
 

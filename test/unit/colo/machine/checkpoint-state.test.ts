@@ -103,7 +103,7 @@ test('bytes of a stranger are refused in one line, or are a state', async (t) =>
 test('device state with something that does not belong there is refused', async (t) => {
   const head = bytesOf(new Uint8Array(0)).subarray(0, 4 + image.bytes.length);
   const wrong: string[] = [];
-  const good = { version: 3, serial, pciAddress: 5, devices: [], seed, exitCode: 3, translation: null };
+  const good = { version: 4, serial, pciAddress: 5, devices: [], seed, exitCode: 3, translation: null };
   t.equal(decodeState(Buffer.concat([head, encode(good)])).exitCode, 3);
   for (const { value, change, hopeless } of brokenStates(good)) {
     const bytes = Buffer.concat([head, encode(value)]);
@@ -120,7 +120,7 @@ test('device state with something that does not belong there is refused', async 
 
 test('a seed that nobody could have drawn, and a state of a version without one, are refused', async (t) => {
   const head = bytesOf(new Uint8Array(0)).subarray(0, 4 + image.bytes.length);
-  const good = { version: 3, serial, pciAddress: 5, devices: [], seed, exitCode: null, translation: null };
+  const good = { version: 4, serial, pciAddress: 5, devices: [], seed, exitCode: null, translation: null };
   const { seed: _, ...older } = { ...good, version: 2 };
   for (const [value, message] of [
     [{ ...good, seed: new Uint8Array(32) }, 'checkpoint.seed are all zero'],
@@ -128,7 +128,7 @@ test('a seed that nobody could have drawn, and a state of a version without one,
     [{ ...good, seed: Uint8Array.of(...seed, 1) }, 'checkpoint.seed has 33 bytes and may have 32'],
     [{ ...good, seed: 'secret' }, 'checkpoint.seed is no sequence of bytes'],
     [older, 'checkpoint.version is of another colo-vmm: run the same one on both hosts'],
-    [{ ...good, version: 4 }, /newer version of colo-vmm: it is of version 4, and this one knows up to 3/],
+    [{ ...good, version: 5 }, /newer version of colo-vmm: it is of version 5, and this one knows up to 4/],
   ] as const) {
     t.throws(() => decodeState(Buffer.concat([head, encode(value)])), { code: 'VM_STATE', message });
   }

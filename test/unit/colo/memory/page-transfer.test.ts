@@ -166,6 +166,32 @@ test('a sender waits for room, and turns', async (t) => {
   t.ok(done);
 });
 
+test('a checkpoint that takes long to send is said to be under way, also where the link has room all along', async (t) => {
+  const { ram, source } = checkpointRig(t, 4 * MiB);
+  ram.memory.write(gpa(0), new Uint8Array(4 * MiB).fill(7));
+  let now = 0;
+  let toldAt = 0;
+  let longestMs = 0;
+  const sender = new PageSender({
+    shared: source.shared,
+    collect: async () => source.collect(),
+    owes: (what) => {
+      t.equal(what, undefined);
+      longestMs = Math.max(longestMs, now - toldAt);
+      toldAt = now;
+    },
+    now: () => now,
+    guestFirst: new GuestFirst(guestTime(() => 0)),
+    send: () => {
+      now += 300;
+      return true;
+    },
+  });
+  t.ok(await sender.transmit(epoch(0), source.capture(epoch(0))));
+  t.ok(now > 9000, `it took ${now} ms`);
+  t.ok(longestMs <= 600 && now - toldAt <= 1200, `nothing was said for ${longestMs} ms`);
+});
+
 test('a link that is gone ends what is under way, and the next pairing begins anew', async (t) => {
   const { source } = checkpointRig(t, 8 * MiB);
   let sent = 0;

@@ -1,3 +1,5 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { EventEmitter } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
@@ -63,6 +65,26 @@ for (const [what, command, says] of [
     t.match(notices, [says]);
   });
 }
+
+test('where the host starts no process, that is a line of the log, and the next command is run', async (t) => {
+  const file = join(t.testdir(), 'told');
+  const notStarted = (): ChildProcess => {
+    const child = new EventEmitter() as ChildProcess;
+    setImmediate(() => child.emit('error', new Error('spawn /bin/sh EMFILE')));
+    return child;
+  };
+  let events = 0;
+  const start = (command: string): ChildProcess => {
+    if (++events > 8) return spawn('/bin/sh', ['-c', command]);
+    if (events % 2 === 0) throw new Error('spawn ENOMEM');
+    return notStarted();
+  };
+  const { hook, notices } = hookFor(t, `cat >> ${file}`, { start });
+  for (let count = 0; count < 9; count++) hook.happened(event('fenced'));
+  await until(() => read(file) !== '' && notices.length === 8);
+  for (const why of ['spawn ENOMEM', 'spawn /bin/sh EMFILE'])
+    t.equal(notices.filter((line) => line === `--on-event for fenced cannot be run: ${why}`).length, 4);
+});
 
 test('of a command that prints without end the beginning is shown, and it is ended', async (t) => {
   const { hook, notices } = hookFor(t, 'yes', { patienceMs: 300 });

@@ -39,6 +39,29 @@ test('both directions of a connection have one key', async (t) => {
   );
 });
 
+test('addresses that were chosen to collide do so by chance only, whatever the seed', async (t) => {
+  // Of one /64, with differences in its words 8 and 9 that would cancel in h = (h ^ word) * K; h ^= h >>> 15.
+  for (const seed of [1, 2, 0x7fff_ffff, 0x1234_5678, -1]) {
+    const hashes = new Set<number>();
+    const buckets = new Set<number>();
+    const key = new FlowKey(seed);
+    let keys = 0;
+    for (let d = 0; d < 256; d++) {
+      for (let e = 0; e < 256; e++) {
+        const third = (0x1122_3344 ^ (d << 24)) | 0;
+        const fourth = (0x5566_7788 ^ (e << 24) ^ (e << 9)) | 0;
+        key.setSaved([0x606, 0, 0x2001_0db8, 0, 0, 1, 0x2001_0db8, 7, third, fourth, (80 << 16) | 4000]);
+        hashes.add(key.hash);
+        buckets.add(key.hash & 0x7fff);
+        keys++;
+      }
+    }
+    t.ok(hashes.size > keys - 16, `seed ${seed}: ${keys - hashes.size} of ${keys} collide`);
+    // Of so many balls in half as many bins 86 % are hit.
+    t.ok(buckets.size > 0x8000 * 0.85, `seed ${seed}: ${buckets.size} buckets`);
+  }
+});
+
 test('everything that tells connections apart is in the key', async (t) => {
   const key = outgoing(tcpPacket());
   t.ok(same(key, outgoing(tcpPacket({ sequence: 7, acknowledgement: 8, payload: 'more', id: 3, ttl: 9 }))));

@@ -12,7 +12,7 @@ const [card] = shape.cards;
 test('a shape is taken as it is, with what a side may leave out and without it', async (t) => {
   const told: MachineShape = {
     ...shape,
-    disks: [{ id: 'root', path: 'web.img', sizeBytes: 0, readOnly: true, sectorBytes: 512 }],
+    disks: [{ id: 'root', path: 'web.img', sizeBytes: 0, readOnly: true, isDevice: true, sectorBytes: 512 }],
     cards: [{ tap: 'tap0' }, { tap: 'tap1', mac: '02:00:00:00:00:01', mtu: 1500, offload: true }],
     rng: 'none',
   };

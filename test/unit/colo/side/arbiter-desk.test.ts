@@ -37,13 +37,15 @@ function deskOf(t: Test, endpoints: readonly string[], problems: (string | undef
   return desk;
 }
 
+const isWanted = (): boolean => true;
+
 test('an arbiter that is slow is no arbiter that is gone: its answer counts when it comes', async (t) => {
   const etcd = await slowEtcd(t);
   const problems: (string | undefined)[] = [];
   const desk = deskOf(t, [etcd.url], problems);
-  const claim = desk.claim(2, false);
+  const claim = desk.claim(2, false, isWanted);
   await until(() => etcd.waiting.length === 1);
-  t.equal(await desk.claim(2, false), 'unknown', 'who asks again meanwhile does not ask the arbiter again');
+  t.equal(await desk.claim(2, false, isWanted), 'unknown', 'who asks again meanwhile does not ask the arbiter again');
   t.equal(etcd.waiting.length, 1);
   await etcd.knows();
   await etcd.agrees();
@@ -51,10 +53,24 @@ test('an arbiter that is slow is no arbiter that is gone: its answer counts when
   t.strictSame(problems, [], 'nobody was alarmed');
 });
 
+test('a term that is not wanted any more when the arbiter says what it knows is not taken', async (t) => {
+  const etcd = await slowEtcd(t);
+  const problems: (string | undefined)[] = [];
+  const desk = deskOf(t, [etcd.url], problems);
+  let isStillWanted = true;
+  const claim = desk.claim(2, false, () => isStillWanted);
+  await until(() => etcd.waiting.length === 1);
+  isStillWanted = false;
+  await etcd.knows();
+  t.equal(await claim, 'unknown');
+  t.equal(etcd.waiting.length, 0, 'nothing was written');
+  t.strictSame(problems, [], 'nothing is wrong with the arbiter');
+});
+
 test('a member that says nothing does not keep others from being asked', async (t) => {
   const [mute, well] = [await slowEtcd(t), await slowEtcd(t)];
   const desk = deskOf(t, [mute.url, well.url]);
-  const claim = desk.claim(2, false);
+  const claim = desk.claim(2, false, isWanted);
   await well.knows();
   await well.agrees();
   t.equal(await claim, 'yes');

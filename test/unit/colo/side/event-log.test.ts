@@ -41,17 +41,22 @@ test('what was inherited stands before what is new, and only so much is kept', a
     () => ++now,
     () => {},
   );
-  log.inherit([
-    { at: 1, monotonicMs: 1, topic: 'protection', text: 'PROTECTED', event: 'protected' },
-    { at: 2, monotonicMs: 2, topic: 'checkpoint', text: '7: output' },
-  ]);
+  log.inherit({
+    events: [
+      { at: 1, monotonicMs: 1, topic: 'protection', text: 'PROTECTED', event: 'protected' },
+      { at: 2, monotonicMs: 2, topic: 'checkpoint', text: '7: output' },
+    ],
+    milestones: { protected: 2, fenced: 1 },
+  });
   t.strictSame(
     log.recent(true).map(({ text }) => text),
     ['PROTECTED', '7: output'],
   );
-  t.strictSame(log.milestones, { protected: 1 });
+  log.add('protection', 'PROTECTED again', 'protected');
+  t.strictSame(log.milestones, { protected: 3, fenced: 1 }, 'with those whose lines are forgotten');
+  t.strictSame(log.past, { events: log.recent(true), milestones: log.milestones });
   for (let number = 0; number < 1500; number++) log.addFrequent('message', () => `${number}`);
   const texts = log.recent(true).map(({ text }) => text);
-  t.equal(texts.length, 1001);
+  t.equal(texts.length, 1002);
   t.equal(texts.at(-1), '1499');
 });

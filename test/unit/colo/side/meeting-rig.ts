@@ -2,7 +2,8 @@ import type { Test } from 'tap';
 import type { HostPort } from '../../../../src/colo/command/host-port.ts';
 import type { StandbyPlaces } from '../../../../src/colo/command/pair-config.ts';
 import { dial } from '../../../../src/colo/link/dial.ts';
-import type { Heritage } from '../../../../src/colo/side/heritage.ts';
+import type { Past } from '../../../../src/colo/side/event-log.ts';
+import type { Heritage, PrimaryPast } from '../../../../src/colo/side/heritage.ts';
 import type { PrimaryMachineCalls, SecondaryMachineCalls } from '../../../../src/colo/side/machine-calls.ts';
 import { PrimaryHost } from '../../../../src/colo/side/primary/primary-host.ts';
 import { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
@@ -18,14 +19,19 @@ export const stoppedMs = 0.5;
 export const heritage: Heritage = {
   why: 'a.example was lost',
   since: 1000,
+};
+
+/** What that standby's log had. */
+export const past: Past = {
   events: [{ at: 1000, monotonicMs: 5, topic: 'takeover', text: 'this side goes on', event: 'failover' }],
+  milestones: { failover: 1 },
 };
 
 /** A machine that runs, in that term, and what protects it. */
 export async function primary(
   t: Test,
   places: StandbyPlaces,
-  more: { readonly term: number; readonly heritage?: Heritage; readonly dial?: typeof dial },
+  more: { readonly term: number; readonly dial?: typeof dial } & Pick<PrimaryPast, 'heritage' | 'before'>,
 ) {
   const ram = someRam(t);
   const machine = new FakeMachineThread<PrimaryMachineCalls>(t, {
@@ -38,7 +44,7 @@ export async function primary(
   const config = { ...birth(t), stateDirectory: temporaryFolder(t) };
   await new TermStore(config.stateDirectory).write(more.term);
   const host = new PrimaryHost(
-    { ...config, ...places, insists: true },
+    { ...config, ...places, insists: true, past: more.heritage && past },
     {
       calls: machine.calls,
       bell: bell.button,
@@ -46,6 +52,7 @@ export async function primary(
       disks: [],
       signs: new SignsOfLife(),
       heritage: more.heritage,
+      before: more.before,
       dial: more.dial ?? dial,
     },
     listener(t),
@@ -69,6 +76,7 @@ export async function seeker(
 ) {
   const memory = someRam(t);
   const machine = new FakeMachineThread<SecondaryMachineCalls>(t, {
+    shape: () => shape,
     make: () => ({ memory, devices: [], io: undefined }),
   });
   const stateDirectory = temporaryFolder(t);

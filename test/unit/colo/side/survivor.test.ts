@@ -1,17 +1,49 @@
 import { test } from 'tap';
 import { dial } from '../../../../src/colo/link/dial.ts';
+import { PeerListener } from '../../../../src/colo/link/peer-listener.ts';
 import { protocolVersion } from '../../../../src/colo/protocol/messages.ts';
 import { term } from '../../../../src/colo/protocol/numbers.ts';
 import type { SecondaryHost } from '../../../../src/colo/side/secondary/secondary-host.ts';
 import { TermStore } from '../../../../src/colo/side/term-store.ts';
 import { birth, freePort, Received, shape, until } from './host-rig.ts';
-import { heritage, seeker, stoppedMs, survivor } from './meeting-rig.ts';
+import { heritage, past, primary, seeker, stoppedMs, survivor } from './meeting-rig.ts';
 
 test('a survivor says why it is one, and since when, and remembers what happened before', async (t) => {
   const { host } = await survivor(t);
   t.match(host.status(), { headline: 'UNPROTECTED', role: 'primary', term: 2, why: heritage.why, since: 1000 });
   t.match(host.status().next, '--peer THIS-HOST:');
-  t.match(host.log.recent(false)[0], heritage.events[0]);
+  t.match(host.log.recent(false)[0], past.events[0]);
+});
+
+test('a survivor is one while it dials and greets, too, and says what to do', async (t) => {
+  const silent = await PeerListener.start({
+    ...{ host: '127.0.0.1', port: 0, security: birth(t).security, role: 'secondary', patienceMs: 20_000 },
+    refused: (reason) => t.fail(reason),
+    linked: (link) => {
+      link.listen({ received: () => {}, drained: () => {}, ended: () => {} });
+      t.teardown(() => link.destroy());
+    },
+  });
+  t.teardown(() => silent.close());
+  const places = {
+    standby: { host: '127.0.0.1', port: silent.port },
+    listen: { host: '127.0.0.1', port: await freePort() },
+  };
+  const host = await primary(t, places, { term: 2, heritage });
+  for (const phase of ['connecting', 'greeting']) {
+    await until(() => host.status().phase === phase);
+    const unprotected = { since: heritage.since, why: heritage.why };
+    t.match(host.status(), { headline: 'UNPROTECTED', survivor: true, unprotected, next: /--peer THIS-HOST:/ });
+  }
+});
+
+test('a survivor that is told another standby is one, since when it was', async (t) => {
+  const { host: first } = await survivor(t);
+  const before = first.status();
+  const at = { host: '127.0.0.1', port: await freePort() };
+  const host = await primary(t, { standby: at }, { term: 2, before });
+  await until(() => host.status().phase === 'unprotected');
+  t.match(host.status(), { survivor: true, since: 1000, unprotected: before.unprotected, why: /ECONNREFUSED/ });
 });
 
 test('a standby that looks for a survivor protects it, in its term', async (t) => {
@@ -86,6 +118,11 @@ test('a survivor whose disk fails says so, once, and goes on: there is nobody wh
   t.match(host.status(), { headline: 'UNPROTECTED', milestones: { 'disk-error': 1 } });
   host.diskFailed('disk root cannot be written: EIO', false);
   t.match(host.status().milestones, { 'disk-error': 2 }, 'that is another failure');
+  host.diskFailed('disk root cannot be written: ENOSPC', false);
+  t.match(host.status().milestones, { 'disk-error': 2 }, 'by turns');
+  host.guestResumed();
+  host.diskFailed('disk root cannot be written: ENOSPC', false);
+  t.match(host.status().milestones, { 'disk-error': 3 }, 'somebody had made room');
 });
 
 test('a survivor whose operator ended protection takes nobody', async (t) => {

@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { defaultSettings } from '../../../../src/colo/core/settings.ts';
+import { makeAuthority, signHost } from '../../../../src/colo/keys/pair-authority.ts';
 import { ArbiterSilentError, beginTerm } from '../../../../src/colo/thread/begin-term.ts';
 
 interface Asked {
@@ -89,4 +91,37 @@ test('a term is not begun without an answer, in an error of its own: one may try
   t.match(error, { exitCode: 6, message: /^--arbiter: .*without its answer/ });
   await beginTerm(configOf(stateDirectory, endpoints), 'us');
   t.strictSame(JSON.parse(readFileSync(join(stateDirectory, 'term.json'), 'utf8')), { term: 1 }, 'the term it was for');
+});
+
+test('a password or an authority that is wrong is bad input: the same command would hear the same for ever', async (t) => {
+  const refuses = createServer((_request, response) =>
+    response
+      .writeHead(400)
+      .end('{"message":"etcdserver: authentication failed, invalid user ID or password","code":3}'),
+  );
+  const authority = await makeAuthority('etcd', 2);
+  const { certificate, key } = await signHost(authority, { pair: 'etcd', host: '127.0.0.1', days: 2 });
+  const secure = createSecureServer({ cert: certificate, key }, (_request, response) => response.end('{}'));
+  for (const server of [refuses, secure]) await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.teardown(() => {
+    for (const server of [refuses, secure]) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+  const portOf = (server: { address(): unknown }): number => (server.address() as AddressInfo).port;
+  const stranger = await makeAuthority('other', 2);
+  const rows = [
+    [`http://127.0.0.1:${portOf(refuses)}`, { user: { name: 'vmm', password: 'guessed' } }, /authentication failed/],
+    [`https://127.0.0.1:${portOf(secure)}`, { tls: { ca: stranger.certificate } }, /cacert= has to be the authority/],
+  ] as const;
+  for (const [endpoint, secrets, message] of rows) {
+    const config = configOf(t.testdir(), [endpoint]);
+    const etcd = { ...config.arbiter.etcd, ...secrets };
+    const error = await beginTerm({ ...config, arbiter: { kind: 'etcd', etcd } }, 'us').catch(
+      (error: unknown) => error,
+    );
+    t.notOk(error instanceof ArbiterSilentError, String(error));
+    t.match(error, { code: 'CONFIG', message });
+  }
 });

@@ -121,6 +121,18 @@ test('and with a survivor that is protected again and taken over from', async (t
   t.ok(endings.some(({ isTranslated }) => isTranslated));
 });
 
+test('and with somebody who sends data in the name of the client, whose acknowledgements he does not know', async (t) => {
+  const plans = all.flatMap((seed) =>
+    pointsOf(seed).flatMap((point, at) => [
+      { seed, isDisturbed: true, takeoverAt: point },
+      { seed, isDisturbed: true, checkpointAt: point, takeoverAt: point + at * at },
+    ]),
+  );
+  const { faults, endings } = faultsOf([...all.map((seed) => ({ seed, isDisturbed: true })), ...plans]);
+  t.same(faults, []);
+  t.ok(endings.some(({ isTranslated }) => isTranslated));
+});
+
 test('ports that are used again, and connections that an end breaks off', async (t) => {
   const { faults, endings } = faultsOf([
     ...reused,

@@ -177,6 +177,48 @@ test('an echo that nobody ever sent moves no timestamps', async (t) => {
   t.same(rig.out(fromGuest(isnS, 1, next)), fromGuest(isnP, 1, { options: times(timeP + 1, timeC) }));
 });
 
+test('an echo moves timestamps only in a segment that the guest would take', async (t) => {
+  const at = (ahead: number, parts: TcpParts = {}): TcpParts => ({ sequence: (isnC + 1 + ahead) | 0, ...parts });
+  const moved = (by: number, parts: TcpParts, acknowledged = 1, segments = 1, scale: number[] = []): number => {
+    const rig = new TranslateRig();
+    rig.out(fromGuest(isnS, 0, { flags: syn | ack, options: [...times(timeS, timeC), ...scale] }));
+    rig.in(fromClient(isnP, 1, { options: times(timeC, timeP) }));
+    rig.out(fromGuest(isnS, 1, { payload: 'xy', options: times(timeS, timeC), window: 0xffff }));
+    for (let nth = 1; nth <= segments; nth++) {
+      rig.in(fromClient(isnP, acknowledged, { options: times(timeC, (timeP + nth * by) | 0), ...parts }));
+    }
+    const [flow] = rig.translator.save().flows;
+    return ((flow?.timeOffset as number) - (timeP - timeS)) | 0;
+  };
+  t.equal(moved(60_000, at(0)), 60_000, 'what it waits for');
+  t.equal(moved(60_000, at(0), 3), 60_000, 'all of it acknowledged');
+  t.equal(moved(60_000, at(2 * 0xffff)), 60_000, 'behind a loss');
+  t.equal(moved(60_000, at(8 * 0xffff), 1, 1, [3, 3, 2]), 60_000, 'of a window with a scale');
+  for (const [parts, acknowledged] of [
+    [at(2 * 0xffff + 1), 1],
+    [at(-1), 1],
+    [at(0x7fff_0000), 1],
+    [at(0), 4],
+    [at(0), -(2 ** 30)],
+    [at(0, { flags: rst | ack }), 1],
+    [at(0, { flags: syn | ack }), 1],
+  ] as const) {
+    t.equal(moved(60_000, parts, acknowledged, 200), 0, `${parts.sequence}, ${acknowledged}, ${parts.flags}`);
+  }
+  t.equal(moved(8 * 0xffff + 1, at(0), 1, 200), 0, 'nor further than P can be ahead');
+});
+
+test('a RST does not say how far its guest has sent, and one SYN without a scale takes that of the other', async (t) => {
+  const rig = new TranslateRig();
+  const options = [...times(timeS, 0), 3, 3, 7];
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0, options }));
+  rig.in(fromClient(isnP, 1, { flags: syn | ack, sequence: isnC, options: times(timeC, timeP) }));
+  rig.out(fromGuest(isnS, 1, { window: 500 }));
+  rig.out(fromGuest(isnS, 77_777, { flags: rst }));
+  const [flow] = rig.translator.save().flows;
+  t.match(flow, { sentEnd: (isnS + 1) | 0, window: 500, windowScale: 0 });
+});
+
 test('at a takeover timestamps are moved ahead', async (t) => {
   const rig = openedWithTimes();
   rig.translator.takeOver(500);
@@ -258,7 +300,7 @@ test('a client whose packets are cut to pieces on the way', async (t) => {
   t.same(rig.in(later), later, 'what has no header has no numbers');
 });
 
-test('while only a SYN was sent, the last answer tells the numbers: a stray packet does no lasting harm', async (t) => {
+test('while only a SYN was sent, the last empty answer tells the numbers: a stray packet does no lasting harm', async (t) => {
   const rig = new TranslateRig();
   rig.out(fromGuest(isnS, 0, { flags: syn | ack, options: times(timeS, timeC) }));
   rig.in(fromClient(999, 1, { options: times(timeC, 12) }));
@@ -292,12 +334,108 @@ test('packets outside the window of the SYN tell no numbers', async (t) => {
   }
 });
 
+/** The client sends 1000 bytes, so far into its upload, and the guest acknowledges them. */
+function uploads(rig: TranslateRig, at: number): { got: Uint8Array; wanted: Uint8Array } {
+  const piece = { sequence: (isnC + 1 + at) | 0, payload: 'x'.repeat(1000) };
+  const got = rig.in(fromClient(isnP, 1, piece));
+  rig.out(fromGuest(isnS, 1, { acknowledgement: (isnC + 1 + at + 1000) | 0 }));
+  return { got, wanted: fromClient(isnS, 1, piece) };
+}
+
 test('an upload is translated however far it gets', async (t) => {
   const rig = opened();
   for (let at = 0; at < 10; at++) {
     const sequence = (isnC + 1 + at * 100_000) | 0;
     t.same(rig.in(fromClient(isnP, 1, { sequence })), fromClient(isnS, 1, { sequence }));
   }
+  for (let at = 0; at < 10_000; at += 1000) {
+    const { got, wanted } = uploads(rig, at);
+    t.same(got, wanted);
+  }
+});
+
+test("an upload whose guest has said nothing yet: a forged acknowledgement is as wrong for S's guest as for P's", async (t) => {
+  for (const isTakenOver of [false, true]) {
+    const rig = opened();
+    uploads(rig, 0);
+    if (isTakenOver) rig.translator.takeOver(0);
+    for (let at = 1000; at < 10_000; at += 1000) {
+      for (const payload of ['', 'forged']) {
+        const forged = { sequence: (isnC + 1 + at) | 0, payload };
+        t.same(rig.in(fromClient(777, 1, forged)), fromClient(777 - isnP + isnS, 1, forged));
+      }
+      const { got, wanted } = uploads(rig, at);
+      t.same(got, wanted);
+    }
+  }
+});
+
+test('data at the number that the guest waits for does not move numbers that are known', async (t) => {
+  const rig = opened();
+  for (const parts of [{ payload: 'forged' }, { flags: fin | ack }, { flags: rst | ack }, { flags: syn | ack }]) {
+    t.same(rig.in(fromClient(777, 1, parts)), fromClient(777 - isnP + isnS, 1, parts));
+  }
+  const ahead = { sequence: (isnC + 2) | 0 };
+  t.same(rig.in(fromClient(777, 1, ahead)), fromClient(777 - isnP + isnS, 1, ahead), 'nor what lies ahead of it');
+});
+
+test('a takeover fixes numbers that are known, and the first answer those that are not', async (t) => {
+  for (const isKnown of [false, true]) {
+    const rig = new TranslateRig();
+    rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+    if (isKnown) rig.in(fromClient(isnP, 1));
+    rig.translator.takeOver(0);
+    t.same(rig.in(fromClient(isnP, 1)), fromClient(isnS, 1));
+    // So it is with whoever goes on with them.
+    for (const one of [rig, rig.next()]) {
+      t.same(one.in(fromClient(777, 1)), fromClient(777 - isnP + isnS, 1));
+      t.same(one.in(fromClient(isnP, 1)), fromClient(isnS, 1));
+    }
+  }
+});
+
+test('what a guest acknowledges before numbers are known fixes none', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  const further = (isnC + 6) | 0;
+  rig.out(fromGuest(isnS, 1, { acknowledgement: further }));
+  t.same(rig.in(fromClient(isnP, 1, { sequence: further })), fromClient(isnS, 1, { sequence: further }));
+});
+
+test('a connection that the guest opens has its numbers once it answers the SYN-ACK', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+  rig.in(fromClient(isnP, 1, { flags: syn | ack, sequence: isnC }));
+  rig.out(fromGuest(isnS, 1));
+  for (const parts of [{}, { flags: syn | ack, sequence: isnC }]) {
+    t.same(rig.in(fromClient(777, 1, parts)), fromClient(777 - isnP + isnS, 1, parts));
+  }
+});
+
+test('until then the SYN-ACK tells them, whatever came before it, and after a takeover as well', async (t) => {
+  const reset = { flags: rst | ack };
+  for (const [isLive, before, after] of [
+    [false, reset, {}],
+    [true, reset, {}],
+    [true, {}, reset],
+    [true, {}, {}],
+  ] as const) {
+    const rig = new TranslateRig();
+    rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+    rig.in(fromClient(777, 1, before));
+    if (isLive) rig.translator.takeOver(0);
+    rig.in(fromClient(777, 1, after));
+    t.same(rig.in(fromClient(888, 1)), fromClient(888 - 777 + isnS, 1));
+    const answer = { flags: syn | ack, sequence: isnC };
+    t.same(rig.in(fromClient(isnP, 1, answer)), fromClient(isnS, 1, answer));
+  }
+});
+
+test('a SYN-ACK that is not of the SYN which the guest has answered tells no numbers', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  const stray = { flags: syn | ack, sequence: (isnC - 1) | 0 };
+  t.same(rig.in(fromClient(777, 1, stray)), fromClient(777, 1, stray));
 });
 
 test('RST without an acknowledgement has none to translate', async (t) => {
@@ -432,17 +570,82 @@ test('a reset closes a connection, whoever sends it, if the guest believes it', 
     rig.in(fromClient(isnP, 1, { flags: rst, sequence: (isnC + 1 + at) | 0 }));
   t.ok(isClosedBy((rig) => rig.out(fromGuest(isnS, 1, { flags: rst | ack }))));
   t.ok(isClosedBy(reset(0)));
-  t.ok(isClosedBy(reset(1 << 30)));
   t.notOk(isClosedBy(reset(-1)), 'before what the guest waits for');
-  t.notOk(isClosedBy(reset((1 << 30) + 1)), 'beyond any window');
+  t.notOk(isClosedBy(reset(1)), 'in its window: the guest asks whether it is one (RFC 5961)');
   t.notOk(
-    isClosedBy(reset(4), (rig) => rig.out(fromGuest(isnS, 1))),
+    isClosedBy(reset(0), (rig) => rig.out(fromGuest(isnS, 1))),
     'the guest answers that it goes on',
   );
   t.notOk(
     isClosedBy(reset(0), (rig) => rig.out(fromGuest(isnS, 1, { payload: 'x' }))),
     'nor was it one',
   );
+});
+
+test('forged ends do not close a connection that goes on', async (t) => {
+  const isClosedBy = (...forged: Uint8Array[]): boolean => {
+    const rig = opened();
+    rig.out(fromGuest(isnS, 1, { flags: fin | ack }));
+    for (const packet of forged) rig.in(packet);
+    rig.in(fromClient(isnP, 2));
+    // The client goes on with its upload.
+    rig.in(fromClient(isnP, 2, { payload: 'x'.repeat(100) }));
+    rig.out(fromGuest(isnS, 2, { acknowledgement: (isnC + 101) | 0 }));
+    rig.now += lingerMs;
+    rig.translator.scan(rig.now);
+    return rig.translator.size === 0;
+  };
+  const end = (at: number, payload = ''): Uint8Array =>
+    fromClient(isnP, 2, { flags: fin | ack, sequence: (isnC + 1 + at) | 0, payload });
+  t.ok(isClosedBy(end(0, 'x'.repeat(99))), 'this is what a right one does');
+  t.notOk(isClosedBy(end(-1000)), 'a FIN behind what the guest has got');
+  t.notOk(isClosedBy(end(50)), 'a FIN in the midst of what it gets');
+  t.notOk(isClosedBy(end((1 << 30) + 1)), 'a FIN beyond any window');
+  t.ok(isClosedBy(end(0, 'x'.repeat(99)), end(-1000), end((1 << 30) + 1)), 'nor do they hide the right one');
+});
+
+test('a FIN that comes before the guest has answered the SYN-ACK', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+  const first = -70_000;
+  rig.in(fromClient(isnP, 1, { flags: syn | ack, sequence: first }));
+  rig.in(fromClient(isnP, 1, { flags: fin | ack, sequence: first + 1 }));
+  rig.out(fromGuest(isnS, 1, { flags: fin | ack, acknowledgement: first + 2 }));
+  rig.in(fromClient(isnP, 2, { sequence: first + 2 }));
+  rig.now = lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 0);
+});
+
+test('a FIN that is forged after the end does not hide the end', async (t) => {
+  const rig = opened();
+  rig.in(fromClient(isnP, 1, { flags: fin | ack }));
+  rig.out(fromGuest(isnS, 1, { flags: fin | ack, acknowledgement: (isnC + 2) | 0 }));
+  rig.in(fromClient(isnP, 1, { flags: fin | ack, sequence: (isnC + 700) | 0 }));
+  rig.out(fromGuest(isnS, 2, { acknowledgement: (isnC + 2) | 0 }));
+  rig.in(fromClient(isnP, 2, { sequence: (isnC + 2) | 0 }));
+  rig.now = lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 0);
+});
+
+test('an acknowledgement of what lies behind the end of the guest is not one of its end', async (t) => {
+  const rig = opened();
+  rig.in(fromClient(isnP, 1, { flags: fin | ack }));
+  rig.out(fromGuest(isnS, 1, { flags: fin | ack, acknowledgement: (isnC + 2) | 0 }));
+  rig.in(fromClient(isnP, 1000));
+  rig.now = lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 1);
+});
+
+test('a RST without an acknowledgement does not answer a SYN', async (t) => {
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 }));
+  rig.in(fromClient(isnP, 1, { flags: rst, sequence: 0 }));
+  rig.now = lingerMs;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 1);
 });
 
 test('what a RST acknowledges does not move what the guest waits for', async (t) => {

@@ -99,17 +99,19 @@ export interface NetRigOptions {
   /** Features accepted; default all. Without it the driver is left to the test. */
   readonly accept?: bigint;
   readonly start?: false;
+  /** What stands between the card and its port, if anything does. */
+  readonly before?: (port: PacketPort) => PacketPort;
 }
 
 /** A network card behind its registers, with a driver before it and a port behind. */
 export function netRig(t: { teardown(clean: () => unknown): unknown }, options: NetRigOptions = {}): NetRig {
   const ram = new Ram(8 * MiB);
   const port = new FakePort();
-  const { offload = true, mtu } = options;
+  const { offload = true, mtu, before = (behind) => behind } = options;
   const shape = netShape({ mac, offload, ...(mtu === undefined ? {} : { mtu }) });
   let device: NetDevice | undefined;
   const make = (host: DeviceHost, config: Uint8Array, memory: GuestMemory): NetDevice => {
-    device = new NetDevice({ shape, config, memory, port, host });
+    device = new NetDevice({ shape, config, memory, port: before(port), host });
     return device;
   };
   const rig = virtioRig({ shape, device: make, memory: ram.memory });

@@ -94,6 +94,37 @@ test('records that are held are not written over while others come and go behind
   t.end();
 });
 
+test('what was given back cannot be held again', (t) => {
+  const { producer, consumer } = ring(64);
+  send(producer, 'first');
+  send(producer, 'second');
+  consumer.next();
+  const { position } = consumer;
+  consumer.next();
+  consumer.giveBack();
+  t.throws(() => consumer.giveBack(position), { name: 'RangeError', message: /in order/ });
+  t.ok(send(producer, 'x'.repeat(mostPayloadBytes(64))), 'all of it is free');
+  t.end();
+});
+
+test('giving back nothing wakes nobody', (t) => {
+  const { producer, consumer, wakes } = ring(64);
+  while (send(producer, 'full'));
+  producer.waitForRoom();
+  consumer.next();
+  wakes.length = 0;
+  const { position } = consumer;
+  consumer.next();
+  consumer.giveBack(position);
+  t.strictSame(wakes, ['producer']);
+  producer.waitForRoom();
+  producer.waitForRoom();
+  consumer.giveBack(position);
+  t.strictSame(wakes, ['producer']);
+  t.ok(consumer.producerWaits);
+  t.end();
+});
+
 test('the largest payload finds room wherever an empty ring stands', (t) => {
   const size = 128;
   const largest = 'x'.repeat(mostPayloadBytes(size));

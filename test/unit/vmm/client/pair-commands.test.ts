@@ -8,6 +8,7 @@ import {
   failoverCommand,
   newerThan,
   protectCommand,
+  switchoverCommand,
   unprotectCommand,
 } from '../../../../src/vmm/client/pair-commands.ts';
 import type { ColoEvent, ColoTopic } from '../../../../src/vmm/monitor/colo-control.ts';
@@ -143,7 +144,12 @@ test('protect stays until the guest is protected, and says what is done', async 
 test('protect fails with the reason why the guest is not protected', async (t) => {
   const { colo, control } = await Served.start(t);
   const why = 'the standby cannot take over this machine: its processor lacks avx512f';
-  colo.current = { ...protectedStatus, headline: 'UNPROTECTED', why: 'it has just begun', phase: 'connecting' };
+  colo.current = {
+    ...protectedStatus,
+    headline: 'UNPROTECTED',
+    why: 'it has not been protected yet',
+    phase: 'connecting',
+  };
   const { error } = await outcome(
     () => protectCommand({ ...options, control }),
     async () => {
@@ -177,6 +183,56 @@ for (const [flags, message] of [
     t.match((await outcome(() => protectCommand(flags))).error, message);
   });
 }
+
+/** A machine whose roles are to be changed, which answers; then `meanwhile`, and it ends. */
+async function switchedOver(
+  t: Test,
+  meanwhile: (served: Served) => Promise<void> | void,
+): Promise<{ lines: string[]; error: string | undefined }> {
+  const served = await Served.start(t);
+  return outcome(
+    () => switchoverCommand({ control: served.control }),
+    async () => {
+      await until(() => served.colo.asked.length > 0);
+      await meanwhile(served);
+      served.end();
+    },
+  );
+}
+
+const handedOver: ColoEvent = { ...event(1, 'HANDED OVER to b', 'protection'), event: 'switchover' };
+
+test('switchover stays until the guest was handed over and the machine has ended, and says so', async (t) => {
+  const done = { lines: ['the guest runs on the other host; here it has ended'], error: undefined };
+  t.strictSame(await switchedOver(t, ({ colo }) => colo.happen(handedOver)), done, 'it was told');
+  const seen = await switchedOver(t, async ({ colo }) => {
+    colo.current = { ...protectedStatus, headline: 'ENDED', phase: 'handed-over' };
+    const answered = colo.answers + 2;
+    await until(() => colo.answers >= answered);
+  });
+  t.strictSame(seen, done, 'it has seen so');
+});
+
+for (const phase of ['protected', 'handing-over', 'ended'] as const) {
+  test(`switchover fails if the machine is gone, and was ${phase} last`, async (t) => {
+    const { lines, error } = await switchedOver(t, async ({ colo }) => {
+      colo.current = { ...protectedStatus, phase };
+      const answered = colo.answers + 2;
+      await until(() => colo.answers >= answered);
+    });
+    t.strictSame(lines, []);
+    t.equal(error, 'the machine has ended before the roles were changed; see colo-vmm status on the other host');
+  });
+}
+
+test('switchover fails if protection ends instead', async (t) => {
+  const { error } = await switchedOver(t, async ({ colo }) => {
+    colo.current = { ...protectedStatus, headline: 'UNPROTECTED', why: 'b fell silent', phase: 'unprotected' };
+    const answered = colo.answers + 1;
+    await until(() => colo.answers >= answered);
+  });
+  t.equal(error, 'the roles were not changed: b fell silent; see colo-vmm status');
+});
 
 test("an arbiter's files are those of whoever types the command", async (t) => {
   const { colo, control } = await Served.start(t);

@@ -63,6 +63,11 @@ test('what a failover would cost now', async (t) => {
     lines({ ...protectedStatus, failover }).at(-1),
     '      a failover now would take about 264 ms: detection 200 ms, consent 60 ms, load 4 ms',
   );
+  t.equal(
+    lines({ ...protectedStatus, failover: { detectionMs: 200, consentMs: 60 } }).at(-1),
+    '      a failover now would take about 260 ms, and what the standby takes to load: detection 200 ms, consent 60 ms',
+    'a primary does not know more',
+  );
 });
 
 const standby = { ...bare, role: 'secondary', address: '0.0.0.0:7000' } as const;
@@ -139,6 +144,37 @@ for (const [what, status, first] of [
   });
 }
 
+test('why a guest has no standby is said whatever has been tried since', async (t) => {
+  const unprotected = { since: protectedStatus.since, why: 'the standby was stopped' };
+  const alone = { ...bare, headline: 'UNPROTECTED', unprotected } as const;
+  t.strictSame(lines({ ...alone, why: unprotected.why })[1], '      why            the standby was stopped');
+  t.strictSame(lines({ ...alone, why: 'b.example cannot be reached: ECONNREFUSED' }).slice(1, 3), [
+    '      why            the standby was stopped',
+    '      last attempt   b.example cannot be reached: ECONNREFUSED',
+  ]);
+  const pairing = {
+    ...alone,
+    headline: 'PAIRING',
+    since: now - 5000,
+    why: 'disks and memory are being copied',
+  } as const;
+  t.strictSame(lines(pairing).slice(0, 2), [
+    'web   PAIRING since 16:12:06 (5 s)               primary, here; to be protected by b.example:7000',
+    '      unprotected    since 14:02:11 (2 h 10 min): the standby was stopped',
+  ]);
+});
+
+test('what a takeover was like for clients stands between why and what to do', async (t) => {
+  const survivor = { ...bare, headline: 'UNPROTECTED', survivor: true, term: 2, why: 'a.example was lost' } as const;
+  const took = lines({ ...survivor, takeover: { silenceMs: 212.4, sentAgain: 1003 }, next: 'start a standby' });
+  t.strictSame(took.slice(1, 4), [
+    '      why            a.example was lost',
+    '      clients        silence of 212 ms; 1,003 packets sent again',
+    '      next           start a standby',
+  ]);
+  t.notMatch(lines(survivor).join('\n'), /clients/, 'a primary that goes on alone took nothing over');
+});
+
 test('of a pair that is over, the last checkpoint tells nothing', async (t) => {
   const drawn = lines({ ...protectedStatus, headline: 'UNPROTECTED', disk: { logBytes: 0, error: 'root: EIO' } });
   t.notMatch(drawn.join('\n'), /checkpoint|guest stopped|held|mode/);
@@ -209,6 +245,15 @@ for (const [what, status, line] of [
       disk: { logBytes: 0, synchronising: { totalBytes: 1024, comparedBytes: 0, sentBytes: 0 } },
     },
     'disk           copying: 1 KiB left of 1 KiB that may differ, 0 B copied',
+  ],
+  [
+    'how far a standby is with disks that are made equal',
+    {
+      ...standby,
+      headline: 'PAIRING',
+      disk: { logBytes: 0, copying: { comparedBytes: 2 ** 31, receivedBytes: 2 ** 20 } },
+    },
+    'disk           copying: 2 GiB compared, 1 MiB received; the primary says how much is left',
   ],
   [
     'a backup that is being made',
@@ -283,6 +328,7 @@ test('every reason of a checkpoint is said in words', async (t) => {
     parameter: /a parameter was changed/,
     divergence: /did not agree/,
     room: /the standby had no room/,
+    backlog: /held up all behind it/,
     mode: /the mode is changed/,
     'disk-log': /disk log was half full/,
     switchover: /the roles change/,

@@ -6,32 +6,35 @@ import { openDiskFile } from '../../../../src/block/disk-file.ts';
 import { DiskRingControl, diskRingStorage } from '../../../../src/block/replicated/disk-ring.ts';
 import { blockRequestType, blockStatus } from '../../../../src/devices/block/block-request.ts';
 import { blockShape } from '../../../../src/devices/block/block-shape.ts';
+import { netShape } from '../../../../src/devices/net/net-shape.ts';
+import type { NetState } from '../../../../src/devices/net/net-state.ts';
 import { rngShape } from '../../../../src/devices/rng/rng-device.ts';
 import { MmioRegisters } from '../../../../src/devices/virtio/mmio-registers.ts';
 import { cell, mmioState } from '../../../../src/devices/virtio/mmio-state.ts';
 import type { VirtioShape } from '../../../../src/devices/virtio/virtio-device.ts';
 import { EventLoop } from '../../../../src/host/events/event-loop.ts';
 import { EventFd } from '../../../../src/host/events/eventfd.ts';
-import type { Fd } from '../../../../src/host/libc/descriptors.ts';
+import { close, createPipe, type Fd, tryWrite } from '../../../../src/host/libc/descriptors.ts';
 import { Owner } from '../../../../src/host/ownership.ts';
 import { Handshake } from '../../../../src/host/threads/handshake.ts';
 import { gpa, MiB } from '../../../../src/memory/address.ts';
 import { Ram } from '../../../../src/memory/ram.ts';
 import type { DeviceOrder } from '../../../../src/vmm/io/device-orders.ts';
-import { lastingNames } from '../../../../src/vmm/io/io-device-state.ts';
+import { type IoDeviceState, lastingNames } from '../../../../src/vmm/io/io-device-state.ts';
 import { checkIoDeviceStates } from '../../../../src/vmm/io/io-device-state-schema.ts';
 import { IoDevices } from '../../../../src/vmm/io/io-devices.ts';
 import type { IoReport } from '../../../../src/vmm/io/io-report.ts';
-import { newSharedPackets } from '../../../../src/vmm/platform/packet-rings.ts';
+import { newSharedPackets, newSharedReplica } from '../../../../src/vmm/platform/packet-rings.ts';
 import { EpochSeed, OpenEpoch } from '../../../../src/vmm/platform/shared-protection.ts';
 import { copyMemory } from '../../../support/go-on-elsewhere.ts';
 import { MockDriver } from '../../../support/mock-driver.ts';
 import type { MockQueue } from '../../../support/mock-queue.ts';
+import { mac, packet } from '../../devices/net/net-rig.ts';
 
 interface Rig {
   readonly devices: IoDevices;
   readonly ram: Ram;
-  /** Of the disk and of the source of entropy. */
+  /** Of the disk, of the source of entropy, and of the card, if there is one. */
   readonly drivers: readonly MockDriver[];
   readonly registers: readonly MmioRegisters[];
   /** As the io thread does while it runs. */
@@ -42,8 +45,16 @@ interface Rig {
 /** An ioctl that every descriptor takes. */
 const doesNothing = { name: 'FIOCLEX', number: 0x5451 };
 
+interface RigOptions {
+  readonly id?: string;
+  readonly seed?: number;
+  readonly cannotBeWritten?: boolean;
+  /** There is a card, too, with this for a TAP. */
+  readonly tap?: Fd;
+}
+
 /** The devices of an io thread, on this thread: a disk and a source of entropy. */
-function ioRig(t: Test, { id = 'root', seed = 7, cannotBeWritten = false } = {}): Rig {
+function ioRig(t: Test, { id = 'root', seed = 7, cannotBeWritten = false, tap }: RigOptions = {}): Rig {
   const owner = new Owner();
   t.teardown(() => owner.close());
   const ram = owner.own(new Ram(8 * MiB));
@@ -65,6 +76,7 @@ function ioRig(t: Test, { id = 'root', seed = 7, cannotBeWritten = false } = {})
   const orders = [
     order(blockShape(file), { kind: 'disk', id, file, sector: undefined, writeErrors: 'report' }),
     order(rngShape, { kind: 'rng', seed }),
+    ...(tap === undefined ? [] : [order(netShape({ mac, offload: true }), { kind: 'net', tap, name: 'tap0' })]),
   ];
   const reports: IoReport[] = [];
   const devices = owner.own(
@@ -251,4 +263,35 @@ test('a write that fails where a standby is counted on is kept: it hears of it, 
   for (; answers.length === 0; answers = queue.collect()) rig.turn();
   t.equal(answers[0]?.bytes[0], blockStatus.ioError);
   t.ok(rig.reports.some(({ kind }) => kind === 'disk-failure'));
+});
+
+test("what waited at a checkpoint in another machine's card waits in a replica's no more: that machine mirrors it", async (t) => {
+  const [tap, world] = createPipe();
+  const bell = new EventFd();
+  t.teardown(() => {
+    bell.close();
+    close(tap);
+    close(world);
+  });
+  const rig = ioRig(t, { tap });
+  const [, , driver] = rig.drivers;
+  driver?.start();
+  driver?.queues[0]?.add([{ write: 100 }]);
+  tryWrite(world, packet(500));
+  rig.turn();
+  rig.devices.pause();
+  const states = rig.devices.save();
+  const waitingIn = ([, , card]: typeof states): number =>
+    ((card as IoDeviceState).transport.device as NetState).waiting.length;
+  t.equal(waitingIn(states), 500);
+
+  const restored = ioRig(t, { tap });
+  restored.devices.pause();
+  restored.devices.prepareLoad(states)();
+  t.equal(waitingIn(restored.devices.save()), 500, 'a machine that is restored has it');
+  const replica = ioRig(t, { tap });
+  replica.devices.pause();
+  replica.devices.replicate(newSharedReplica(1, bell.fd));
+  replica.devices.prepareLoad(states)();
+  t.equal(waitingIn(replica.devices.save()), 0);
 });

@@ -38,8 +38,8 @@ export class CheckpointSource {
 
   /** The guest is stopped. How much device state it has. */
   capture(epoch: Epoch): number {
-    const { world, guest, disk, now, guestClockOffset } = this.#side;
-    const state = guest.save(now + guestClockOffset);
+    const { world, guest, disk, translation, now, guestClockOffset } = this.#side;
+    const state = [...translation.save(), ...guest.save(now + guestClockOffset)];
     this.#captured = { pages: this.#takeDirtyPages(), state };
     world.truths.captured(epoch, guest, state, disk.cached);
     return state.length * 8;

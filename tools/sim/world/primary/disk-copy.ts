@@ -89,7 +89,7 @@ export class DiskCopy {
     const side = this.#side;
     for (let block = first ?? nextOf(blocks); block !== undefined; block = nextOf(blocks)) {
       const waits = block;
-      if (!this.#isUnderWay(copy)) return;
+      if (side.world.resyncRules.endsCopies && !this.#isUnderWay(copy)) return;
       if (!this.#forwarded.copyMayForward) {
         if (!isWaiting) this.#forwarded.copyWaits();
         side.world.agenda.after(1, () => side.process(() => this.#synchronise(copy, blocks, waits, true)));

@@ -8,6 +8,7 @@ import type { Answer, DiskRequest, FakeGuest } from '../fakes/fake-guest.ts';
 import type { DiskHistory } from '../resync/disk-history.ts';
 import type { Progress } from '../side/progress.ts';
 import type { TapWriter } from '../side/tap-writer.ts';
+import type { Translation } from '../side/translation.ts';
 import type { Surroundings } from '../surroundings.ts';
 
 /** P's process, as its parts see it. */
@@ -17,6 +18,8 @@ export interface PrimaryProcess {
   readonly progress: Progress;
   readonly guest: FakeGuest;
   readonly guestClockOffset: number;
+  /** Of a survivor's guest into what clients know. */
+  readonly translation: Translation;
   readonly disk: FakeDisk;
   readonly history: DiskHistory;
   readonly gate: Gate<Answer>;

@@ -9,6 +9,7 @@ import type { Answer, DiskRequest, Request } from '../fakes/fake-guest.ts';
 import { Resync } from '../resync/resync.ts';
 import type { Legacy } from '../side/legacy.ts';
 import { Side } from '../side/side.ts';
+import { Translation } from '../side/translation.ts';
 import type { Surroundings } from '../surroundings.ts';
 import { CheckpointSource } from './checkpoint-source.ts';
 import { ComparedOutput, scanMs } from './compared-output.ts';
@@ -26,6 +27,9 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   attached = false;
   epoch: Epoch = epoch(0);
   mode: Mode = 'buffered';
+  /** As the standby said last. */
+  #laidBytes = 0;
+  readonly translation: Translation;
   /** What it knows of a standby's disk, if machines remember. */
   readonly #resync: Resync | undefined;
   readonly #source: CheckpointSource;
@@ -47,6 +51,7 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
     super(world, 'primary', primary, legacy?.gate ?? new Gate<Answer>('direct', rules), legacy);
     this.primary = primary;
     this.guestRuns = true;
+    this.translation = legacy?.translation ?? new Translation(rules);
     if (world.remembers) this.#resync = legacy?.resync ?? new Resync(world.resyncRules, this.history.generation);
     for (const block of legacy?.written ?? []) this.#resync?.note(block);
     this.#source = new CheckpointSource(this);
@@ -67,7 +72,7 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   }
 
   override retire(): Legacy {
-    return { ...super.retire(), resync: this.#resync };
+    return { ...super.retire(), translation: this.translation, resync: this.#resync };
   }
 
   protected override get awaitsConnection(): boolean {
@@ -132,8 +137,13 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
     });
   }
 
-  protected override afterFrame({ kind }: Message): void {
-    this.#forwarded.heard(kind === 'heartbeat');
+  protected override afterFrame(message: Message): void {
+    this.#forwarded.heard(message.kind === 'heartbeat');
+    if (message.kind !== 'heartbeat' || message.laidBytes <= this.#laidBytes) return;
+    this.#laidBytes = message.laidBytes;
+    // Before the standby's guest runs all of the checkpoint is laid down.
+    const { phase, step } = this.primary;
+    if (this.mode === 'comparing' && (step === 'received' || phase === 'seeding')) this.progress.moved();
   }
 
   // Effects
@@ -170,8 +180,10 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
 
   #attach(): void {
     this.attached = true;
+    if (this.world.machineRules.endsAnnouncements) this.announcement.stop();
     this.mode = 'buffered';
     this.epoch = epoch(0);
+    this.#laidBytes = 0;
     this.tap.forgetLeft();
     this.#copy.beginPairing();
     this.#forwarded.beginPairing();
@@ -198,11 +210,12 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   protected override takeRequest(request: Request): void {
     if (!this.guestRuns || this.guest.ended) return;
     this.#packets.input(request);
+    this.translation.learn(request, this.guest);
     this.give(request);
   }
 
   protected override answered(answer: Answer): void {
-    this.#packets.output(answer);
+    this.#packets.output(this.translation.translate(answer));
   }
 
   protected override pumpDisk(): void {

@@ -12,6 +12,8 @@ export interface ResyncRules {
   readonly heedsTheirs: boolean;
   /** A copy that is cut off goes on where it was. */
   readonly goesOn: boolean;
+  /** A copy that is cut off sends nothing more, and settles nothing. */
+  readonly endsCopies: boolean;
   /** What a standby was sent and had not made durable when it was lost may differ. */
   readonly keepsUnconfirmed: boolean;
 }
@@ -21,6 +23,7 @@ export const resyncRules: ResyncRules = {
   mayForget: (here, there) => here && there,
   heedsTheirs: true,
   goesOn: true,
+  endsCopies: true,
   keepsUnconfirmed: true,
 };
 

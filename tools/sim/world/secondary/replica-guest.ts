@@ -1,12 +1,12 @@
 import type { Rules } from '../../../../src/colo/core/rules.ts';
 import { type Epoch, next } from '../../../../src/colo/protocol/numbers.ts';
-import { type Answer, type DiskRequest, opensConnection, type Request, toNumbers } from '../fakes/fake-guest.ts';
+import { type Answer, type DiskRequest, type Request, toNumbers } from '../fakes/fake-guest.ts';
 import { toBytes } from '../fakes/numbers-as-bytes.ts';
+import { Translation, translationNumbers } from '../side/translation.ts';
 import type { KeptPackets } from './kept-packets.ts';
 import type { OwnWrites } from './own-writes.ts';
 import type { Replica } from './replica.ts';
 import type { SecondaryProcess } from './secondary-process.ts';
-import { Translation } from './translation.ts';
 
 /** S's guest: it runs from a checkpoint, compared and now and then going its own way, or takes over from one. */
 export class ReplicaGuest {
@@ -15,11 +15,14 @@ export class ReplicaGuest {
   readonly #replica: Replica;
   readonly #own: OwnWrites;
   readonly #kept: KeptPackets;
-  readonly #translation: Translation;
+  readonly translation: Translation;
   /** Of the open epoch, how many of what the guest said are forgotten. */
   #forgotten = 0;
   /** Requests that disks completed while it was stopped. */
   #deferred: DiskRequest[] = [];
+  /** It has ended, and its core has not been told yet; and it is being paused. */
+  #endIsUntold = false;
+  #isPausing = false;
   /** When each checkpoint's VMSTATE_SEND arrived. */
   readonly #arrivals = new Map<Epoch, number>();
 
@@ -29,7 +32,7 @@ export class ReplicaGuest {
     this.#replica = replica;
     this.#own = own;
     this.#kept = kept;
-    this.#translation = new Translation(rules);
+    this.translation = new Translation(rules);
   }
 
   /** P's guest was stopped for that checkpoint, and S has heard of it. */
@@ -57,6 +60,30 @@ export class ReplicaGuest {
     });
   }
 
+  /** It is being paused, which takes its time: what it did until then its core may not know yet. */
+  pause(): void {
+    const { world, generation } = this.#side;
+    const guest = this.#side.guest;
+    this.#isPausing = true;
+    world.agenda.after(world.randomOf('secondary').between(0.05, 3), () => {
+      if (generation === this.#side.generation && guest === this.#side.guest) this.finishPause();
+    });
+  }
+
+  /** What is done with the machine next waits for that. */
+  finishPause(): void {
+    this.#tellEnd();
+    if (!this.#isPausing) return;
+    this.#isPausing = false;
+    this.#side.post({ kind: 'guest-paused' });
+  }
+
+  /** Nobody asks for it any more. */
+  forgetPause(): void {
+    this.#isPausing = false;
+    this.#endIsUntold = false;
+  }
+
   /** A takeover from this checkpoint: none that runs has what clients saw. */
   revive(epoch: Epoch, stoppedAt: number): void {
     const side = this.#side;
@@ -69,6 +96,7 @@ export class ReplicaGuest {
   hold(): void {
     const side = this.#side;
     const { world } = side;
+    this.finishPause();
     world.takeovers.checkRunning(side, side.guest, side.diskView(Number.POSITIVE_INFINITY));
     if (!this.#rules.sendsOwn) side.gate.clear();
     const { received } = side.secondary;
@@ -97,14 +125,12 @@ export class ReplicaGuest {
   enter(request: Request): void {
     const side = this.#side;
     const { world, guest } = side;
-    const isNew = opensConnection(request.number) && guest.last[request.client]?.number !== request.number;
-    this.#translation.learn(request, isNew ? undefined : guest.bases[request.client]);
+    this.translation.learn(request, guest);
     const random = world.randomOf('secondary');
-    if (!side.live && random.chance(world.divergence)) {
+    if (!side.live && !guest.ended && random.chance(world.divergence)) {
       world.count('divergences');
-      if (random.chance(0.05)) {
-        guest.ended = true;
-        side.post({ kind: 'guest-ended', exitCode: 2 });
+      if (random.chance(0.2)) {
+        this.#ends();
         return;
       }
       guest.diverge();
@@ -112,10 +138,27 @@ export class ReplicaGuest {
     side.give(request);
   }
 
+  /** Its core is told a while later, but before anything else is done with the machine. */
+  #ends(): void {
+    const side = this.#side;
+    const { guest, world, generation } = side;
+    guest.ended = true;
+    this.#endIsUntold = true;
+    world.agenda.after(world.randomOf('secondary').between(0, 3), () => {
+      if (generation === side.generation && guest === side.guest) this.#tellEnd();
+    });
+  }
+
+  #tellEnd(): void {
+    if (!this.#endIsUntold) return;
+    this.#endIsUntold = false;
+    this.#side.post({ kind: 'guest-ended', exitCode: 2 });
+  }
+
   /** It said something, in its own sequence numbers: so it goes to clients, or waits and is compared by P. */
   said(answer: Answer): void {
     const side = this.#side;
-    const translated = this.#translation.translate(answer);
+    const translated = this.translation.translate(answer);
     if (side.live) {
       side.output(translated);
       return;
@@ -136,7 +179,8 @@ export class ReplicaGuest {
     const side = this.#side;
     const guest = side.newGuest();
     side.guest = guest;
-    const clock = guest.load(this.#replica.state);
+    const { state } = this.#replica;
+    const clock = guest.load(state.slice(translationNumbers));
     guest.pages = [...this.#replica.ram];
     guest.said = side.world.truths.saidAt(epoch);
     guest.dirty.clear();
@@ -146,7 +190,7 @@ export class ReplicaGuest {
     side.gate.clear();
     this.#forgotten = 0;
     this.#kept.guestLoaded();
-    this.#translation.checkpoint();
+    this.translation.checkpoint(state);
     return clock;
   }
 

@@ -58,7 +58,7 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
   /** What its guest wrote is on the disk, not all of it durable. */
   override retire(): Legacy {
     const written = this.#own.merge();
-    return { ...super.retire(), written };
+    return { ...super.retire(), translation: this.#replicaGuest.translation, written };
   }
 
   /** It was given up, and its host is well again: its process may stand by again. */
@@ -115,6 +115,7 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
       this.world.truths.checkLeft(this.secondary.received, this.diskView(this.#standbyDisk.committed, false));
     }
     super.execute(step);
+    if (step.kind === 'pause-guest') this.#replicaGuest.pause();
   }
 
   protected override executeOwn(effect: Effect): void {
@@ -129,7 +130,7 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
         this.#discard(effect.beyond);
         return;
       case 'start':
-        this.#replicaGuest.start(effect.epoch, effect.stoppedAt);
+        this.#start(effect.epoch, effect.stoppedAt);
         return;
       case 'let-in':
         this.#kept.passes(effect.item);
@@ -145,6 +146,7 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
         this.#replicaGuest.hold();
         return;
       case 'load':
+        this.#replicaGuest.finishPause();
         this.#own.clear();
         this.#replica.load(effect.epoch);
         return;
@@ -221,6 +223,7 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
     this.generation++;
     this.#kept.clear();
     this.guestRuns = false;
+    this.#replicaGuest.forgetPause();
     this.#own.clear();
     this.gate.clear();
   }
@@ -231,6 +234,14 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
     this.#standbyDisk.commit(epoch);
     world.agenda.after(world.random.between(0.05, 0.5), () => {
       if (generation === this.generation) this.post({ kind: 'disk-committed', epoch });
+    });
+  }
+
+  /** Its guest reads from the disk, beside the log. */
+  #start(epoch: Epoch, stoppedAt: number): void {
+    const { generation } = this;
+    this.#standbyDisk.whenLaid(() => {
+      if (generation === this.generation) this.#replicaGuest.start(epoch, stoppedAt);
     });
   }
 

@@ -32,6 +32,8 @@ export class StandbyDisk {
   /** Of `disk-sync`: what came before it is to be laid down, and made durable. */
   #sync: { readonly epoch: Epoch; readonly after: number } | undefined;
   #makesDurable = false;
+  /** Who waits for {@link isLaid}. */
+  #waiters: (() => void)[] = [];
 
   constructor(side: SecondaryProcess, rules: Rules, boundBytes: number, onLaid: () => void) {
     this.#side = side;
@@ -62,6 +64,7 @@ export class StandbyDisk {
     this.#sync = undefined;
     this.#staged = 0;
     this.#laid = 0;
+    this.#waiters = [];
     // Until the first checkpoint the disk is being copied: nothing has to be kept aside.
     this.#log.commit(epoch(0));
   }
@@ -123,6 +126,12 @@ export class StandbyDisk {
     });
   }
 
+  /** Calls that once all that is committed is on the disk; never, if another pair is made before. */
+  whenLaid(then: () => void): void {
+    if (this.isLaid) then();
+    else this.#waiters.push(then);
+  }
+
   #trySync(): void {
     const sync = this.#sync;
     if (sync === undefined || this.#laid < sync.after) return;
@@ -138,6 +147,7 @@ export class StandbyDisk {
   }
 
   #layDown(): void {
+    if (this.isLaid) for (const then of this.#waiters.splice(0)) then();
     const record = this.#log.nextToLay();
     if (this.#laying || record === undefined) return;
     this.#laying = true;

@@ -5,6 +5,8 @@ import type { FakeDisk } from '../fakes/fake-disk.ts';
 import type { Answer, FakeGuest } from '../fakes/fake-guest.ts';
 import type { DiskHistory } from '../resync/disk-history.ts';
 import type { Resync } from '../resync/resync.ts';
+import type { FakeAnnouncement } from './fake-announcement.ts';
+import type { Translation } from './translation.ts';
 
 /** What a process has, whatever it is about. */
 export interface ProcessLegacy {
@@ -20,6 +22,8 @@ export interface Legacy extends ProcessLegacy {
   readonly gate: Gate<Answer>;
   readonly guest: FakeGuest;
   readonly guestClockOffset: number;
+  readonly announcement: FakeAnnouncement;
+  readonly translation: Translation;
   /** Blocks that its guest wrote since it took over, for nobody to be sent. */
   readonly written?: readonly number[];
   /** What it knows of a standby's disk, if it was a primary before. */

@@ -12,6 +12,7 @@ import { Violation } from '../invariants/violation.ts';
 import { DiskHistory } from '../resync/disk-history.ts';
 import type { Surroundings } from '../surroundings.ts';
 import { CoreTimers } from './core-timers.ts';
+import { FakeAnnouncement } from './fake-announcement.ts';
 import { HostProcess } from './host-process.ts';
 import type { Legacy, ProcessLegacy } from './legacy.ts';
 import { type OutputOwner, TapWriter } from './tap-writer.ts';
@@ -45,6 +46,7 @@ export abstract class Side<E extends { readonly kind: string }>
   /** When something of what it says could leave last, for the other side consented. */
   permittedAt = 0;
   readonly tap: TapWriter;
+  readonly announcement: FakeAnnouncement;
   readonly #timers: CoreTimers;
   guest: FakeGuest;
   /** The guest's clock is the side's clock and this. */
@@ -86,6 +88,8 @@ export abstract class Side<E extends { readonly kind: string }>
     );
     const guest = legacy !== undefined && 'guest' in legacy ? legacy : undefined;
     this.guest = guest?.guest ?? this.newGuest();
+    this.announcement = guest?.announcement ?? new FakeAnnouncement(this);
+    this.announcement.goOnAs(this);
     if (guest !== undefined) {
       this.guestClockOffset = guest.guestClockOffset;
       this.guest.setClock = () => this.now + this.guestClockOffset;
@@ -189,11 +193,11 @@ export abstract class Side<E extends { readonly kind: string }>
   }
 
   /** It goes on in another role: nothing happens here any more. What the disk had not completed is done again. */
-  retire(): Legacy {
+  retire(): Omit<Legacy, 'translation'> {
     this.dead = true;
-    const { holder, clock, disk, history, gate, guest, guestClockOffset } = this;
+    const { holder, clock, disk, history, gate, guest, guestClockOffset, announcement } = this;
     for (const request of guest.queue) request.taken = false;
-    return { holder, clock, disk, history, gate, guest, guestClockOffset };
+    return { holder, clock, disk, history, gate, guest, guestClockOffset, announcement };
   }
 
   // Effects
@@ -252,7 +256,7 @@ export abstract class Side<E extends { readonly kind: string }>
         this.guestRuns = false;
         return;
       case 'announce':
-        world.speakers.speaks(this);
+        this.announcement.start();
         return;
       case 'refuse':
         world.count(`refused: ${step.error}`);

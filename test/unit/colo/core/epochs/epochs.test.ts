@@ -65,9 +65,11 @@ test('the window says when a checkpoint is wanted and when the guest must wait',
   t.notOk(window.mustWait);
   window.forward(20);
   t.ok(window.mustWait);
-  window.laid(60);
-  window.laid(30);
+  t.ok(window.isHalfFull);
+  t.ok(window.laid(60));
+  t.notOk(window.laid(30), 'that is no more than it had said');
   t.equal(window.outstandingBytes, 40);
+  t.notOk(window.isHalfFull);
   t.throws(() => window.laid(101), { message: 'the peer laid down 101 bytes, 100 were sent' });
 });
 

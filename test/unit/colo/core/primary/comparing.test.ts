@@ -22,6 +22,21 @@ function finish(primary: ScriptedPrimary, n: number): void {
   primary.hears({ kind: 'vmstate-loaded', epoch: e(n) });
 }
 
+/** The same; what is told of the mode at its stop. */
+function modesIn(primary: ScriptedPrimary, n: number): unknown {
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(n) });
+  const effects = primary.effects({ kind: 'captured', epoch: e(n), stateBytes: 8, stoppedMs: 1 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(n) });
+  primary.hears({ kind: 'vmstate-loaded', epoch: e(n) });
+  return effects.flatMap((effect) => (effect.kind === 'tell' && effect.notice.kind === 'mode' ? [effect.notice] : []));
+}
+
+/** As {@link modesIn}, of a checkpoint that an operator asks for. */
+function modesAfter(primary: ScriptedPrimary, n: number): unknown {
+  primary.on({ kind: 'command', command: { name: 'checkpoint' } });
+  return modesIn(primary, n);
+}
+
 test('output that waits for its like wants no checkpoint, a divergence does', async (t) => {
   const primary = comparingPrimary();
   t.equal(primary.core.mode.mode, 'comparing');
@@ -124,6 +139,34 @@ test('an epoch in which output waits longer than it would for a checkpoint ends 
   t.match(primary.core.mode.why, /output waited for both guests/);
 });
 
+test('an epoch for which the guest of the standby would wait long, for its disk, is buffered', async (t) => {
+  const primary = protectedPrimary({ compares: true, diskLogBytes: 100 });
+  primary.core.diskWindow.forward(60);
+  const why = "the standby's guest would wait until its disk has what was written";
+  t.match(modesAfter(primary, 1), [{ mode: 'buffered', why, forDisk: true }]);
+  t.match(primary.core.mode, { mode: 'buffered', why });
+  primary.core.diskWindow.laid(20);
+  t.match(modesAfter(primary, 2), [{ mode: 'comparing', why: /both guests run/, forDisk: true }]);
+});
+
+test('that comparing is given up, or tried again, is told also while the disk of the standby is behind', async (t) => {
+  const primary = protectedPrimary({ compares: true, buffersForMs: 1000, diskLogBytes: 100 });
+  for (let n = 1; n <= 4; n++) {
+    if (n === 4) primary.core.diskWindow.forward(60);
+    primary.on(diverged(n));
+    primary.now += 10;
+    const modes = modesIn(primary, n);
+    if (n < 4) t.same(modes, []);
+    else t.match(modes, [{ mode: 'buffered', why: /its disk/, forDisk: true }]);
+  }
+  t.match(modesAfter(primary, 5), [{ mode: 'buffered', why: /did not agree/, forDisk: false }]);
+  primary.now += 2000;
+  t.match(modesAfter(primary, 6), [{ mode: 'buffered', why: /its disk/, forDisk: false }]);
+  t.same(modesAfter(primary, 7), []);
+  primary.core.diskWindow.laid(60);
+  t.match(modesAfter(primary, 8), [{ mode: 'comparing', why: /tried again/, forDisk: true }]);
+});
+
 test('a checkpoint says what it is for: that guests differ, that S has no more room, that the mode is wrong', async (t) => {
   const reasonsAfter = (...events: PrimaryEvent[]): readonly string[] | undefined => {
     const primary = comparingPrimary();
@@ -137,6 +180,7 @@ test('a checkpoint says what it is for: that guests differ, that S has no more r
     frame: { role: 'secondary', term: term(3), message: { kind: 'checkpoint-wanted', why } },
   });
   t.same(reasonsAfter(diverged(1)), ['divergence']);
+  t.same(reasonsAfter({ ...diverged(1), why: 'backlog' } as PrimaryEvent), ['backlog']);
   t.same(reasonsAfter(wanted(wantedFor.guest)), ['divergence']);
   for (const why of [wantedFor.output, wantedFor.input, wantedFor.disk]) t.same(reasonsAfter(wanted(why)), ['room']);
   t.same(reasonsAfter(wanted(wantedFor.diskLog)), ['disk-log']);

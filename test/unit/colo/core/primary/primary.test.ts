@@ -1,10 +1,10 @@
 import { test } from 'tap';
 import { Primary } from '../../../../../src/colo/core/primary/primary.ts';
 import { encodeFrame } from '../../../../../src/colo/protocol/message-codec.ts';
-import type { Hello, Message } from '../../../../../src/colo/protocol/messages.ts';
+import { type Hello, type Message, wantedFor } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
-import { newPrimary, protectedPrimary, settings } from '../scripted.ts';
+import { newPrimary, protect, protectedPrimary, settings } from '../scripted.ts';
 
 const e = epoch;
 const heartbeat = (echo: number, laidBytes = 0) => ({ kind: 'heartbeat', clock: 5, echo, laidBytes }) as const;
@@ -486,6 +486,14 @@ test('a parameter change is a checkpoint, and arms the new delay', async (t) => 
   ]);
 });
 
+test('a delay that is set before there is a pair is the one of its checkpoints', async (t) => {
+  const primary = newPrimary();
+  t.same(primary.on({ kind: 'command', command: { name: 'set-checkpoint-delay', delayMs: 700 } }), []);
+  protect(primary);
+  t.same(primary.rings('checkpoint', 699), []);
+  t.same(primary.rings('checkpoint', 1), ['send checkpoint-request 1', 'capture 1']);
+});
+
 test('a standby that refuses is heard, though it has not taken the term on', async (t) => {
   const primary = newPrimary();
   primary.on({ kind: 'command', command: { name: 'protect' } });
@@ -523,6 +531,20 @@ test('a switchover: a last checkpoint, S is ready, and P is silent for good befo
   t.equal(primary.core.phase, 'ended');
 });
 
+test('a standby whose guest has ended by itself is offered the guest again, after a checkpoint', async (t) => {
+  const { primary } = handingOver();
+  const wanted = primary.hears({ kind: 'checkpoint-wanted', why: wantedFor.guest });
+  t.same(wanted, ['send checkpoint-request 2', 'capture 2']);
+  t.equal(primary.core.phase, 'protected');
+  primary.hears({ kind: 'checkpoint-reply', epoch: e(2) });
+  primary.on({ kind: 'captured', epoch: e(2), stateBytes: 8, stoppedMs: 1 });
+  primary.hears({ kind: 'vmstate-received', epoch: e(2) });
+  t.same(primary.hears({ kind: 'vmstate-loaded', epoch: e(2) }), ['send handover 2']);
+  const other = handingOver().primary;
+  t.same(other.hears({ kind: 'checkpoint-wanted', why: wantedFor.diskLog }), [], 'it may have been on its way');
+  t.equal(other.core.phase, 'handing-over');
+});
+
 test('a primary that handed its guest over claims nothing, however its standby is lost', async (t) => {
   const { primary } = handingOver();
   primary.hears({ kind: 'handover-ready', epoch: e(1) });
@@ -534,6 +556,26 @@ test('until S is ready, a switchover may still end in a failover of either side'
   t.ok(primary.on({ kind: 'closed', by: 'peer' }).includes('ask-arbiter 4'));
   primary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
   t.same(primary.on({ kind: 'term-written', term: term(4) }), ['open', 'detach']);
+});
+
+test('a failover is refused while the roles change, or protection ends, and S answers: unless the operator is sure', async (t) => {
+  const failover = (sure: boolean) => ({ kind: 'command', command: { name: 'failover', sure } }) as const;
+  const ending = (): ReturnType<typeof protectedPrimary> => {
+    const primary = protectedPrimary();
+    primary.on({ kind: 'command', command: { name: 'unprotect' } });
+    return primary;
+  };
+  for (const [phase, made, why] of [
+    ['handing-over', () => handingOver().primary, 'a switchover is under way'],
+    ['ending', ending, 'the standby is well: nothing has failed. To end protection: unprotect'],
+  ] as const) {
+    const primary = made();
+    t.same(primary.on(failover(false)), [`refuse failover: ${why}`]);
+    t.equal(primary.core.phase, phase, 'and that goes on');
+    t.ok(made().on(failover(true)).includes('write-term 4'));
+    primary.on({ kind: 'closed', by: 'network' });
+    t.same(primary.on(failover(false)), ['ask-arbiter 4'], 'of a standby that is lost it may be said');
+  }
 });
 
 test('a switchover is refused where there is nobody to take over, and while one is under way', async (t) => {

@@ -124,6 +124,64 @@ test('a guest that ends here alone, or says more than can be kept or compared, w
   }
 });
 
+test('a guest that is handed over stands still, and one that has ended by itself is not handed over', async (t) => {
+  const offer = { kind: 'handover', epoch: e(0) } as const;
+  t.same(running().hears(offer), ['pause-guest']);
+  const ended = running();
+  ended.on({ kind: 'guest-ended', exitCode: 2 });
+  t.same(ended.hears(offer), []);
+  t.equal(ended.core.phase, 'protecting');
+  t.same(ended.hears({ kind: 'checkpoint-request', epoch: e(1) }), ['pause-guest', 'send checkpoint-reply 1']);
+  gives(ended, 1);
+  ended.on({ kind: 'loaded', epoch: e(1) });
+  ended.on({ kind: 'disk-committed', epoch: e(1) });
+  ended.on({ kind: 'started', epoch: e(1) });
+  t.same(ended.hears({ kind: 'handover', epoch: e(1) }), ['pause-guest'], 'but the next one is');
+});
+
+test('a standby is ready once its guest is paused and then the term is written', async (t) => {
+  const written = { kind: 'term-written', term: term(4) } as const;
+  const secondary = running();
+  t.same(secondary.hears({ kind: 'handover', epoch: e(0) }), ['pause-guest']);
+  t.same(secondary.on({ kind: 'guest-paused' }), ['write-term 4']);
+  t.same(secondary.on(written), ['send handover-ready 0']);
+  t.same(secondary.on(written), [], 'a write that was tried again');
+});
+
+test('a guest that ended before it was paused is not handed over, but after the next checkpoint', async (t) => {
+  const secondary = running();
+  secondary.hears({ kind: 'handover', epoch: e(0) });
+  t.same(secondary.on({ kind: 'guest-ended', exitCode: 2 }), ['send checkpoint-wanted']);
+  t.equal(secondary.core.phase, 'protecting');
+  t.same(secondary.on({ kind: 'guest-paused' }), [], 'the next term is not on disk: P may go on without it in its own');
+  t.same(secondary.hears({ kind: 'checkpoint-request', epoch: e(1) }), ['send checkpoint-reply 1']);
+  gives(secondary, 1);
+  secondary.on({ kind: 'loaded', epoch: e(1) });
+  secondary.on({ kind: 'disk-committed', epoch: e(1) });
+  secondary.on({ kind: 'started', epoch: e(1) });
+  t.same(secondary.hears({ kind: 'handover', epoch: e(1) }), ['pause-guest']);
+  t.same(secondary.on({ kind: 'guest-paused' }), ['write-term 4']);
+  t.same(secondary.on({ kind: 'term-written', term: term(4) }), ['send handover-ready 1']);
+  const lost = running();
+  lost.hears({ kind: 'handover', epoch: e(0) });
+  lost.on({ kind: 'guest-ended', exitCode: 2 });
+  t.ok(takenOver(lost).includes('hold-guest'), 'a loss is one as ever');
+});
+
+test('of a guest that ended while it was started, P is told once it counts as running', async (t) => {
+  const secondary = running();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  gives(secondary, 1);
+  secondary.on({ kind: 'loaded', epoch: e(1) });
+  secondary.on({ kind: 'disk-committed', epoch: e(1) });
+  t.same(secondary.on({ kind: 'guest-ended', exitCode: 2 }), []);
+  t.same(secondary.on({ kind: 'started', epoch: e(1) }), [
+    'let-in-kept 2',
+    'send vmstate-loaded 1',
+    'send checkpoint-wanted',
+  ]);
+});
+
 test('a standby whose guest is not to run refuses a primary that wants it to', async (t) => {
   const secondary = newSecondary();
   secondary.hears(hello);

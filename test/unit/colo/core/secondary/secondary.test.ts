@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import type { Notice } from '../../../../../src/colo/core/events.ts';
+import type { Effect, Notice } from '../../../../../src/colo/core/events.ts';
 import { type Message, protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
@@ -183,8 +183,28 @@ for (const [what, message] of [
 test('a disk that fails gives up the right to take over, and says so', async (t) => {
   const secondary = protectingSecondary();
   t.same(secondary.on({ kind: 'disk-failed', error: 'ENOSPC' }), ['send end']);
-  t.same(secondary.hears({ kind: 'ended' }), ['close']);
+  const ended = { kind: 'ended' } as const;
+  const effects = secondary.effects({ kind: 'frame', frame: { role: 'primary', term: term(3), message: ended } });
+  t.match(
+    effects.filter(({ kind }) => kind === 'close' || kind === 'tell'),
+    [{ kind: 'close' }, { notice: { kind: 'failed', why: 'its disk failed: ENOSPC', wasCountedOn: true } }],
+  );
   t.equal(secondary.core.phase, 'failed');
+});
+
+test('one that can never take over again says so once, and whether a primary counted on it', async (t) => {
+  const told = (effects: readonly Effect[]) =>
+    effects.flatMap((effect) => (effect.kind === 'tell' && effect.notice.kind === 'failed' ? [effect.notice] : []));
+  const failed = { kind: 'load-failed', epoch: e(0), reason: 'a device refuses its state' } as const;
+  const why = 'checkpoint 0 cannot be loaded: a device refuses its state';
+  const protecting = protectingSecondary();
+  t.same(told(protecting.effects(failed)), [{ kind: 'failed', why, wasCountedOn: true }]);
+  t.same(told(protecting.effects(failed)), []);
+  t.same(told(newSecondary().effects(failed)), [{ kind: 'failed', why, wasCountedOn: false }]);
+  const refused = protectingSecondary();
+  refused.hears({ kind: 'refusal', reason: 'no more' });
+  t.equal(refused.core.phase, 'listening');
+  t.match(told(refused.effects(failed)), [{ wasCountedOn: false }], 'that was over');
 });
 
 test('a disk that fails while P counts on it: P hears which, and that is all that travels', async (t) => {
@@ -266,6 +286,7 @@ test('a guest that is handed over: the next term on disk, and nothing is said be
   t.equal(secondary.core.term, 3);
   t.same(secondary.hears({ kind: 'handover-done', epoch: e(0) }), [
     'close',
+    'write-term 4',
     'discard',
     'revive 0',
     'open',
@@ -277,6 +298,29 @@ test('a guest that is handed over: the next term on disk, and nothing is said be
   secondary.on({ kind: 'guest-runs' });
   t.equal(secondary.core.phase, 'live');
   t.equal(secondary.core.term, 4);
+});
+
+test("that P's consent ran out is said once, and not of a P that is gone for certain", async (t) => {
+  const told = (effects: readonly { readonly kind: string }[]) =>
+    effects.flatMap((effect) => (effect.kind === 'tell' && 'notice' in effect ? [(effect.notice as Notice).kind] : []));
+  const secondary = protectingSecondary();
+  secondary.hears(heartbeat);
+  secondary.now += settings.leaseMs / 2;
+  t.same(told(secondary.effects({ kind: 'closed', by: 'network' })), ['peer-lost']);
+  secondary.now += settings.leaseMs;
+  t.same(told(secondary.effects({ kind: 'timer', timer: 'consent', turned: true })), ['consent-over']);
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(told(secondary.effects({ kind: 'term-written', term: term(4) })), ['takes-over']);
+
+  const late = protectingSecondary();
+  late.hears(heartbeat);
+  late.now += 2 * settings.leaseMs;
+  t.same(told(late.effects({ kind: 'closed', by: 'network' })), ['peer-lost', 'consent-over'], 'no alarm had to ring');
+
+  const gone = protectingSecondary();
+  gone.hears(heartbeat);
+  gone.now += 2 * settings.leaseMs;
+  t.same(told(gone.effects({ kind: 'closed', by: 'peer' })), ['peer-lost']);
 });
 
 test('that it is the survivor is said when its guest runs, and not before', async (t) => {

@@ -21,6 +21,18 @@ test('what was written differs until the standby has it durable', async (t) => {
   t.equal(difference.unsettledBytes, block, 'unless this standby is lost');
 });
 
+test('regions of what differs, in whichever way', (t) => {
+  const difference = new Difference(sizes);
+  t.strictSame(difference.regions, Uint8Array.of(0));
+  difference.addRegions(Uint8Array.of(0b100));
+  difference.wrote(0, 0, 512);
+  t.strictSame(difference.regions, Uint8Array.of(0b101));
+  difference.askDurable();
+  difference.wrote(0, regionBytes, 512);
+  t.strictSame(difference.regions, Uint8Array.of(0b111));
+  t.end();
+});
+
 test('what is settled differs until it is durable there too', async (t) => {
   const difference = new Difference(sizes);
   difference.addAll();

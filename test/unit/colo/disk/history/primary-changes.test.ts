@@ -5,7 +5,7 @@ import { type Test, test } from 'tap';
 import { regionBytes } from '../../../../../src/block/replicated/region-file.ts';
 import { ActivityControl } from '../../../../../src/block/replicated/shared-changes.ts';
 import { type HistoryDisk, HistoryStore } from '../../../../../src/colo/disk/history/history-store.ts';
-import { PrimaryChanges } from '../../../../../src/colo/disk/history/primary-changes.ts';
+import { type InheritedChanges, PrimaryChanges } from '../../../../../src/colo/disk/history/primary-changes.ts';
 import { EIO, ETIMEDOUT } from '../../../../../src/host/errno.ts';
 
 /** A state directory that takes what it is given, or does not, or hangs. */
@@ -142,6 +142,42 @@ test('a log that was given up begins anew with the next pairing; which blocks ch
   t.equal(changes.difference.unsettledIn(0, 0), 0b100);
   const generation = await changes.renew();
   t.match(rig.known, { generation, regions: Uint8Array.of(0xff), log: changes.shared.id });
+});
+
+test('another primary of the process goes on with all that differs: what was sent, and what the io thread notes meanwhile', async (t) => {
+  const rig = new Rig(t);
+  const before = await PrimaryChanges.begin(rig.store, rig.disks);
+  t.equal(before.inheritance, undefined, 'nothing is known before a pairing');
+  const generation = await before.renew();
+  before.renewed();
+  for (let place = 0; place < 2 * regionBytes; place += regionBytes) before.difference.settle(0, place, regionBytes);
+  before.difference.askDurable();
+  before.difference.durable();
+  await before.settled();
+  before.difference.wrote(0, regionBytes, 4096);
+  const { inheritance } = before;
+  t.match(inheritance, { generation, regions: Uint8Array.of(0b10), shared: { id: before.shared.id } });
+  const next = PrimaryChanges.inherited(rig.store, rig.disks, inheritance as InheritedChanges);
+  new Int32Array(before.shared.blocks)[0] = 0b100;
+  next.beginPairing();
+  next.forwarded();
+  const regions = Uint8Array.of(0);
+  t.strictSame(next.meet({ generation, regions }), { kind: 'known', regions });
+  t.equal(next.difference.unsettledIn(0, 0), 0b100);
+  t.equal(next.difference.unsettledBytes, regionBytes + 4096);
+});
+
+test('a log that is not kept any more is not handed on, nor is one whose record cannot be written', async (t) => {
+  const lost = await PrimaryChanges.begin(new Rig(t).store, []);
+  await lost.renew();
+  t.not(lost.inheritance, undefined);
+  new ActivityControl(lost.shared.control).lost = EIO;
+  t.equal(lost.inheritance, undefined);
+  const rig = new Rig(t);
+  const full = await PrimaryChanges.begin(rig.store, rig.disks);
+  rig.store.state = 'full';
+  await full.renew();
+  t.equal(full.inheritance, undefined);
 });
 
 test('where nothing can be written beside the disks, no pairing begins', async (t) => {

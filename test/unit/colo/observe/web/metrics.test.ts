@@ -12,6 +12,9 @@ import { FakeColo, protectedStatus } from '../../../../support/fake-colo.ts';
 import { FakeMachine } from '../../../../support/fake-machine.ts';
 import { temporaryFolder } from '../../../../support/vmm-process.ts';
 
+/** Who a machine of {@link protectedStatus} is, if it hangs. */
+const lastKnown = 'colo_vmm_info{name="mine",pair="web",role="unknown",mode="",peer=""}';
+
 /** A machine's monitor on a control socket, and what is served of it. */
 async function served(t: Test, status?: ColoStatus, pid = process.pid) {
   const colo = new FakeColo();
@@ -146,6 +149,12 @@ test('what is not said any more is not there any more, and what follows a change
   const { server, colo } = await served(t, whole);
   await scrapeKnown(server);
   const { disk: _disk, held: _held, compared: _compared, ...less } = whole;
+  const disk = { logBytes: 0, copying: { comparedBytes: 4096, receivedBytes: 512 } };
+  colo.current = { ...less, role: 'secondary', headline: 'PAIRING', disk };
+  const pairing = await changed(server, (now) => now.get('colo_vmm_state{state="PAIRING"}') === 1);
+  t.equal(pairing.series.get('colo_vmm_disk_sync_compared_bytes'), 4096);
+  t.equal(pairing.series.get('colo_vmm_disk_sync_sent_bytes'), 512);
+  t.notMatch(pairing.text, 'colo_vmm_disk_sync_bytes', 'how much there is, a standby does not know');
   colo.current = { ...less, role: 'secondary', headline: 'PROTECTING', mode: 'buffered' };
   const { text, series } = await changed(server, (now) => now.get('colo_vmm_state{state="PROTECTING"}') === 1);
   t.equal(series.get('colo_vmm_protected'), 1);
@@ -197,14 +206,28 @@ test('a pair whose thread hangs is not protected, and that is said', { timeout: 
   t.equal(series.get('colo_vmm_up'), 1);
   t.equal(series.get('colo_vmm_pair_known'), 0);
   t.equal(series.get('colo_vmm_protected'), 0);
+  t.equal(series.get('colo_vmm_info{name="mine",pair="",role="unknown",mode="",peer=""}'), 1, 'it never said which');
+});
+
+test('of a pair whose thread hangs since it was asked first is known which one it is', {
+  timeout: 20_000,
+}, async (t) => {
+  const { server, colo } = await served(t, protectedStatus);
+  await scrapeKnown(server);
+  colo.status = () => new Promise(() => {});
+  const { series } = await changed(server, (now) => now.get('colo_vmm_pair_known') === 0);
+  t.equal(series.get('colo_vmm_protected'), 0);
+  t.equal(series.get(lastKnown), 1);
 });
 
 test('a machine that does not answer is not up, and is again when it does', async (t) => {
   const { server, machine } = await served(t, protectedStatus);
+  await scrapeKnown(server);
   machine.state = 'ended'; // which answers nobody
   const { series, text } = await changed(server, (now) => now.get('colo_vmm_up') === 0);
   t.equal(series.get('colo_vmm_protected'), 0);
-  t.notMatch(text, /colo_vmm_(info|state)/);
+  t.equal(series.get(lastKnown), 1, 'whoever is woken by that zero is told of which pair');
+  t.notMatch(text, /colo_vmm_state/);
   t.ok(series.has('process_resident_memory_bytes'), 'the process is there');
   machine.state = 'running';
   await changed(server, (now) => now.get('colo_vmm_up') === 1);
@@ -212,5 +235,7 @@ test('a machine that does not answer is not up, and is again when it does', asyn
 
 test("another process's machine is not taken for this one's", async (t) => {
   const { server } = await served(t, protectedStatus, process.pid + 1);
-  t.equal((await scrape(server)).series.get('colo_vmm_up'), 0);
+  const { series, text } = await scrape(server);
+  t.equal(series.get('colo_vmm_up'), 0);
+  t.notMatch(text, /colo_vmm_info/);
 });

@@ -9,7 +9,9 @@ import { PeerListener } from '../../../../../src/colo/link/peer-listener.ts';
 import { streamOf } from '../../../../../src/colo/protocol/message-table.ts';
 import type { Message } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
+import { ArbiterDesk } from '../../../../../src/colo/side/arbiter-desk.ts';
 import type { Handlers } from '../../../../../src/colo/side/calls.ts';
+import type { PrimaryPast } from '../../../../../src/colo/side/heritage.ts';
 import type { PrimaryMachineCalls } from '../../../../../src/colo/side/machine-calls.ts';
 import { PrimaryHost } from '../../../../../src/colo/side/primary/primary-host.ts';
 import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
@@ -20,6 +22,7 @@ import { RecordProducer } from '../../../../../src/host/threads/record-ring.ts';
 import type { BootDescriptors } from '../../../../../src/vmm/machine/machine-shape.ts';
 import type { SharedProtection } from '../../../../../src/vmm/platform/shared-protection.ts';
 import { namelessFile } from '../../../../support/nameless-file.ts';
+import { smallEtcd } from '../etcd-rig.ts';
 import { birth, captured, FakeMachineThread, listener, noPages, Received, shape, someRam, until } from '../host-rig.ts';
 
 /** Whoever a primary meets: each link, and what came on it. */
@@ -32,8 +35,9 @@ interface Met {
 async function primary(
   t: Test,
   handlers: Partial<Handlers<PrimaryMachineCalls>>,
-  more: Partial<Pick<PrimaryConfig, 'flows' | 'insists'>> = {},
+  more: Partial<Pick<PrimaryConfig, 'flows' | 'insists' | 'arbiter'>> = {},
   boot?: BootDescriptors,
+  past: PrimaryPast = {},
 ) {
   const met: Met[] = [];
   const shared: SharedProtection[] = [];
@@ -67,7 +71,7 @@ async function primary(
   t.teardown(() => standby.close());
   const host = new PrimaryHost(
     { ...config, standby: { host: '127.0.0.1', port: standby.port }, insists: false, ...more },
-    { calls: machine.calls, bell: bell.button, shape, disks: [], signs: new SignsOfLife(), boot },
+    { calls: machine.calls, bell: bell.button, shape, disks: [], signs: new SignsOfLife(), boot, ...past },
     listener(t),
   );
   t.teardown(() => host.close());
@@ -86,8 +90,8 @@ async function primary(
   return { host, machine, shared, standby, met, pair, leap, stateDirectory: config.stateDirectory };
 }
 
-function say(link: PeerLink, message: Message): void {
-  link.send({ role: 'secondary', term: term(0), message });
+function say(link: PeerLink, ...messages: readonly Message[]): void {
+  for (const message of messages) link.send({ role: 'secondary', term: term(0), message });
 }
 
 test('what is left of a pairing says nothing to the standby of the next one', async (t) => {
@@ -299,6 +303,26 @@ async function protectedBy(t: Test, more: Partial<PrimaryConfig> = {}) {
   return { ...made, ...met };
 }
 
+test("a primary that goes on by an operator's word tells the arbiter, so that a standby which was only cut off hears no", async (t) => {
+  const etcd = await smallEtcd(t);
+  const arbiter = { kind: 'etcd', etcd: { endpoints: [etcd.url], prefix: '/' } } as const;
+  const { host, link } = await protectedBy(t, { arbiter });
+  await etcd.knows(0);
+  etcd.isDown(true);
+  link.destroy();
+  await until(() => host.status().phase === 'waiting');
+  t.equal(host.command({ name: 'failover', sure: true }), undefined);
+  await until(() => host.status().headline === 'UNPROTECTED');
+  // Claims of before have failed by then.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  etcd.isDown(false);
+  await etcd.knows(1);
+  const desk = new ArbiterDesk('web', arbiter, 'its standby', () => {});
+  t.teardown(() => desk.close());
+  t.equal(await desk.claim(1, false, () => true), 'no');
+  t.match(etcd.known(), { term: 1, holder: 'test' });
+});
+
 test('a standby whose disk fails says why it goes, in words that move no cursor; so does the primary, until it is protected again', async (t) => {
   const { host, link, pair } = await protectedBy(t);
   say(link, { kind: 'end', reason: 'error', exitCode: 0, why: 'its disk failed:\n\u001b[2JENOSPC' });
@@ -362,4 +386,91 @@ test('a primary that was frozen does not say that it is protected while its stan
   leap(10_000);
   t.match(host.status(), { headline: 'WAITING', phase: 'protected', why: /gives no consent any more, and may have/ });
   await isConsentedTo();
+});
+
+test('a pairing that fails halfway hides neither since when the guest is alone, nor why', async (t) => {
+  const { host, link, met, pair } = await protectedBy(t, { insists: false });
+  t.equal(host.status().unprotected, undefined);
+  say(link, { kind: 'end', reason: 'error', exitCode: 0, why: 'its disk failed: EIO' });
+  await until(() => host.status().phase === 'unprotected');
+  const { since, unprotected } = host.status();
+  t.strictSame(unprotected, { since, why: 'the standby ended protection: its disk failed: EIO' });
+  const fails = async (): Promise<void> => {
+    // By the clock that operators read.
+    await until(() => Date.now() > since);
+    host.command({ name: 'protect' });
+    const next = await pair();
+    await until(() => host.status().headline === 'PAIRING');
+    t.ok(host.status().since > since, 'since when it pairs, it says too');
+    t.strictSame(host.status().unprotected, unprotected);
+    next.link.destroy();
+    await until(() => host.status().phase === 'unprotected');
+    t.match(host.status(), { headline: 'UNPROTECTED', since, unprotected, why: /connection/ });
+  };
+  await fails();
+  await fails();
+  host.command({ name: 'protect' });
+  const again = await pair();
+  await until(() => again.received.kinds.includes('vmstate-size'));
+  say(again.link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => host.status().headline === 'PROTECTED');
+  t.equal(host.status().unprotected, undefined);
+  t.equal(met.length, 4);
+});
+
+test('what a takeover was like for clients is said until the guest is protected again, whoever is to do that', async (t) => {
+  const takeover = { silenceMs: 212, sentAgain: 3 };
+  const heritage = { why: 'a was lost: silent for 200 ms', since: Date.now(), takeover };
+  const unprotected = { since: Date.now(), why: heritage.why };
+  for (const past of [{ heritage }, { before: { survivor: true, unprotected, takeover } }]) {
+    const { host, pair } = await primary(t, { capture: captured }, {}, undefined, past);
+    t.match(host.status(), { headline: 'UNPROTECTED', survivor: true, takeover });
+    host.start();
+    const { link, received } = await pair();
+    await until(() => received.kinds.includes('vmstate-size'));
+    say(link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+    await until(() => host.status().headline === 'PROTECTED');
+    say(link, { kind: 'end', reason: 'stopped', exitCode: 0 });
+    await until(() => host.status().phase === 'unprotected');
+    t.equal(host.status().takeover, undefined, 'that was another time');
+  }
+});
+
+test('a guest that was never protected has been alone since its VMM began, however often that is tried', async (t) => {
+  const { host, standby } = await primary(t, {});
+  standby.close();
+  host.start();
+  t.match(host.status().next, 'nothing: its standby is asked now', 'what it was told to do is under way');
+  const { since } = host.status();
+  await until(() => host.status().phase === 'unprotected');
+  t.match(host.status(), {
+    since,
+    unprotected: { since, why: 'it has not been protected yet' },
+    why: /ECONNREFUSED/,
+    next: 'colo-vmm protect --standby HOST:PORT ...',
+  });
+});
+
+test('the last checkpoint is the one that the standby has, not one that is on its way', async (t) => {
+  const { host, pair, leap } = await primary(t, { capture: captured });
+  host.start();
+  const { link, received } = await pair();
+  const sent = (): number => received.kinds.filter((kind) => kind === 'vmstate-size').length;
+  await until(() => sent() === 1);
+  t.equal(host.status().checkpoint, undefined, 'nobody has the first one yet');
+  say(link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => host.status().headline === 'PROTECTED');
+  t.match(host.status().checkpoint, { epoch: 0, reasons: [] });
+  leap(5000);
+  host.command({ name: 'checkpoint' });
+  await until(() => sent() === 2);
+  const { checkpoint } = host.status();
+  t.match(checkpoint, { epoch: 0, reasons: [] });
+  t.ok((checkpoint?.msAgo ?? 0) >= 5000, 'it grows older meanwhile');
+  say(link, { kind: 'checkpoint-reply', epoch: epoch(1) }, { kind: 'vmstate-received', epoch: epoch(1) });
+  await until(() => host.status().checkpoint?.epoch === 1);
+  t.match(host.status().checkpoint, { reasons: ['command'] });
+  t.ok((host.status().checkpoint?.msAgo ?? 5000) < 5000);
+  say(link, { kind: 'end', reason: 'stopped', exitCode: 0 });
+  await until(() => host.status().checkpoint === undefined);
 });

@@ -1,16 +1,22 @@
-import { mkdirSync, readSync, rmdirSync } from 'node:fs';
+import { closeSync, mkdirSync, readSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
+import { openDiskFile } from '../../../../../src/block/disk-file.ts';
+import type { SecondaryConfig } from '../../../../../src/colo/command/pair-config.ts';
 import { dial } from '../../../../../src/colo/link/dial.ts';
 import type { PeerLink } from '../../../../../src/colo/link/peer-link.ts';
 import { type Message, protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import type { Handlers } from '../../../../../src/colo/side/calls.ts';
+import type { Heritage } from '../../../../../src/colo/side/heritage.ts';
 import type { SecondaryMachineCalls } from '../../../../../src/colo/side/machine-calls.ts';
 import { SecondaryHost } from '../../../../../src/colo/side/secondary/secondary-host.ts';
 import { SignsOfLife } from '../../../../../src/colo/side/signs-of-life.ts';
 import { TermStore } from '../../../../../src/colo/side/term-store.ts';
+import type { DeviceOrder } from '../../../../../src/vmm/io/device-orders.ts';
 import { namelessFile } from '../../../../support/nameless-file.ts';
+import { temporaryFolder } from '../../../../support/vmm-process.ts';
+import { smallEtcd } from '../etcd-rig.ts';
 import {
   askAgainMs,
   birth,
@@ -24,9 +30,14 @@ import {
 } from '../host-rig.ts';
 
 /** A standby, and what a primary would do to it. */
-async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls>>) {
+async function standby(
+  t: Test,
+  handlers: Partial<Handlers<SecondaryMachineCalls>>,
+  more: Partial<Pick<SecondaryConfig, 'arbiter'>> = {},
+) {
   const memory = someRam(t);
   const machine = new FakeMachineThread<SecondaryMachineCalls>(t, {
+    shape: () => shape,
     make: () => ({ memory, devices: [], io: undefined }),
     revive: () => ({ loadMs: 0, movedMs: 0 }),
     ...handlers,
@@ -34,7 +45,12 @@ async function standby(t: Test, handlers: Partial<Handlers<SecondaryMachineCalls
   let leapMs = 0;
   let pairings = 0;
   const protections: boolean[] = [];
-  const config = { ...birth(t), now: () => performance.now() + leapMs, listen: { host: '127.0.0.1', port: 0 } };
+  const config = {
+    ...birth(t),
+    now: () => performance.now() + leapMs,
+    listen: { host: '127.0.0.1', port: 0 },
+    ...more,
+  };
   const host = new SecondaryHost(
     config,
     { calls: machine.calls, shape, signs: new SignsOfLife(), again: () => {} },
@@ -95,14 +111,20 @@ function sayIn(inTerm: number, link: PeerLink, ...messages: readonly Message[]):
   for (const message of messages) link.send({ role: 'primary', term: term(inTerm), message });
 }
 
-/** All of the first checkpoint. */
-function seed(link: PeerLink, inTerm = 0): void {
+/** What the next process would find. */
+function onDisk(stateDirectory: string): { readonly term: number; readonly isElsewhere: boolean } {
+  const { term, isElsewhere } = new TermStore(stateDirectory);
+  return { term, isElsewhere };
+}
+
+/** All of the first checkpoint. @param changes of disks that were sent before */
+function seed(link: PeerLink, inTerm = 0, changes = 0): void {
   const first = epoch(0);
   const state = someState();
   sayIn(
     inTerm,
     link,
-    { kind: 'disk-end', epoch: first, items: 0 },
+    { kind: 'disk-end', epoch: first, items: changes },
     { kind: 'packets-end', epoch: first, items: 0 },
     { kind: 'vmstate-send', epoch: first, comparing: 0 },
     { kind: 'pages-end', epoch: first, items: 0 },
@@ -127,8 +149,37 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
   await until(() => machine.called.includes('succeed'));
   t.strictSame(
     machine.called.filter((name) => name !== 'coloExit'),
-    ['make', 'rehearse', 'revive', 'emerge', 'announce', 'replay', 'resume', 'succeed'],
+    ['shape', 'make', 'rehearse', 'revive', 'emerge', 'announce', 'replay', 'resume', 'succeed'],
   );
+});
+
+test("a silence in parts: the peer's loss, the end of its consent, the arbiter, the takeover, and the guest that speaks", async (t) => {
+  let left: Heritage | undefined;
+  const { host, machine, connect, leap } = await standby(t, {
+    succeed: ({ heritage }) => {
+      left = heritage;
+      return undefined;
+    },
+  });
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'heartbeat', clock: 1, echo: Number.NaN, laidBytes: 0 }, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  const before = host.log.recent(false).length;
+  leap(60_000);
+  host.command({ name: 'failover', sure: false });
+  await until(() => machine.called.includes('succeed'));
+  const events = host.log.recent(false).slice(before);
+  t.strictSame([...new Set(events.map(({ topic }) => topic))], ['peer', 'consent', 'arbiter', 'takeover', 'speaking']);
+  t.strictSame(
+    events.filter(({ topic }) => topic === 'consent').map(({ text }) => text),
+    ['of 127.0.0.1 ran out'],
+  );
+  const { takeover } = host.status();
+  t.equal(takeover?.sentAgain, 0);
+  t.ok((takeover?.silenceMs ?? 0) >= 60_000, 'since the last heartbeat');
+  t.strictSame(left?.takeover, takeover, 'the primary that its process is from then on says so as well');
 });
 
 for (const [what, primarysTerm] of [
@@ -164,6 +215,27 @@ test('a primary of another version reads why it is refused, whatever else it say
     const reason = `it speaks version ${protocolVersion} of the protocol, not ${otherwise.version}: run the same colo-vmm on both`;
     t.match(received.messages, [{ kind: 'refusal', reason }]);
   }
+});
+
+test('each primary that comes is measured by what the machine could be then', async (t) => {
+  let now = { ...shape, memoryBytes: shape.memoryBytes - 4096 };
+  const { greet } = await standby(t, {
+    shape: () => {
+      if (now.memoryBytes === 0) throw new Error('disk web.img is in use by qemu');
+      return now;
+    },
+  });
+  const answer = async (): Promise<Message | undefined> => {
+    const { link, received } = await greet();
+    await until(() => received.kinds.length > 0);
+    link.destroy();
+    return received.messages[0];
+  };
+  t.match(await answer(), { kind: 'refusal', reason: /Free memory there/ });
+  now = { ...now, memoryBytes: 0 };
+  t.match(await answer(), { kind: 'refusal', reason: /cannot be made there: disk web.img is in use by qemu/ });
+  now = shape;
+  t.match(await answer(), { kind: 'welcome', shape });
 });
 
 test('while a takeover is under way it says so, and nobody is told that it is over before the guest runs', async (t) => {
@@ -203,7 +275,7 @@ test('what the guest boots is kept before the first checkpoint is loaded, and on
   say(link, { kind: 'boot-bytes', data: new Uint8Array(2000).fill(2) });
   seed(link);
   await until(() => received.kinds.includes('checkpoint-ready'));
-  t.strictSame(whole.machine.called.slice(0, 3), ['make', 'keepBoot', 'rehearse']);
+  t.strictSame(whole.machine.called.slice(0, 4), ['shape', 'make', 'keepBoot', 'rehearse']);
   const bytes = new Uint8Array(5001);
   t.equal(readSync(fd, bytes, 0, 5001, 0), 5000);
   t.strictSame([bytes[0], bytes[2999], bytes[3000], bytes[4999]], [1, 1, 2, 2]);
@@ -225,10 +297,25 @@ test('a guest that is handed over runs here without anybody being asked, in a te
   say(link, { kind: 'protected' }, { kind: 'handover', epoch: epoch(0) });
   await until(() => received.kinds.includes('handover-ready'));
   t.notOk(machine.called.includes('revive'), 'nothing is said before the primary is silent');
-  t.equal(new TermStore(stateDirectory).term, 1);
+  t.match(onDisk(stateDirectory), { term: 1, isElsewhere: true }, "the guest is its primary's still");
   say(link, { kind: 'handover-done', epoch: epoch(0) });
   await until(() => machine.called.includes('succeed'));
   t.match(host.status(), { headline: 'UNPROTECTED', term: 1, why: /handed the guest over/ });
+  await until(() => !onDisk(stateDirectory).isElsewhere);
+  t.equal(onDisk(stateDirectory).term, 1);
+});
+
+test('a standby that is ready for a guest which it does not get runs none when it is started: its primary may, in that term', async (t) => {
+  const { host, connect, stateDirectory } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' }, { kind: 'handover', epoch: epoch(0) });
+  await until(() => received.kinds.includes('handover-ready'));
+  link.destroy();
+  await until(() => host.status().phase === 'claiming');
+  await host.close();
+  t.match(onDisk(stateDirectory), { term: 1, isElsewhere: true });
 });
 
 test('a guest whose primary has a broken disk runs here without anybody being asked, in a term that is on disk', async (t) => {
@@ -259,10 +346,34 @@ test('a takeover that fails at its state runs nothing: the machine may hold an o
   await until(() => machine.called.includes('exit') || machine.called.includes('resume'));
   t.strictSame(
     machine.called.filter((name) => name !== 'coloExit'),
-    ['make', 'rehearse', 'revive', 'exit'],
+    ['shape', 'make', 'rehearse', 'revive', 'exit'],
     'it ends, and neither runs nor says where it is',
   );
   t.match(host.status().why, 'a device refuses its state');
+  t.match(host.status().milestones, { 'peer-lost': 1, fenced: 1 }, 'programs are told that nobody runs the guest');
+});
+
+test('a standby whose disk fails while a primary counts on it tells programs both: that, and what it is now', async (t) => {
+  const { host, connect } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  host.diskFailed('disk root cannot be written: EIO', true);
+  await until(() => received.kinds.includes('end'));
+  say(link, { kind: 'ended' });
+  await until(() => host.status().phase === 'failed');
+  const told = host.log.recent(false).filter(({ event }) => event !== undefined);
+  const why = 'its disk failed: disk root cannot be written: EIO';
+  t.match(told, [
+    { event: 'protected' },
+    { event: 'disk-error' },
+    { event: 'unprotected', text: /^\S+ is not protected any more: its disk failed: / },
+    { event: 'fenced', text: `this standby cannot take over any more: ${why}` },
+  ]);
+  t.equal(told.length, 4);
+  t.match(host.status(), { headline: 'ENDED', why });
 });
 
 test('what becomes of a checkpoint whose primary is gone does not count against the standby', async (t) => {
@@ -361,6 +472,56 @@ test('a standby that could not write a term down leaves the arbiter to its prima
   await until(() => machine.called.includes('succeed'));
 });
 
+test('a standby that fails before it knows that it can write a term down leaves the arbiter to its primary', async (t) => {
+  const { host, connect } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  let isProven = (): void => {};
+  const proven = new Promise<void>((resolve) => {
+    isProven = resolve;
+  });
+  let proofs = 0;
+  const { prove } = TermStore.prototype;
+  TermStore.prototype.prove = () => {
+    proofs++;
+    return proven;
+  };
+  t.teardown(() => {
+    TermStore.prototype.prove = prove;
+  });
+  link.destroy();
+  await until(() => proofs > 0);
+  host.diskFailed('its disk is gone', true);
+  t.equal(host.status().phase, 'failed');
+  isProven();
+  await new Promise(setImmediate);
+  t.notOk(host.log.recent(false).some(({ text }) => text.includes('the arbiter is asked')));
+});
+
+test("a standby that takes over by an operator's word tells the arbiter at once, which then says no to its primary", async (t) => {
+  const etcd = await smallEtcd(t);
+  const arbiter = { kind: 'etcd', etcd: { endpoints: [etcd.url], prefix: '/' } } as const;
+  const { host, connect } = await standby(t, { revive: () => new Promise(() => {}) }, { arbiter });
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  etcd.isDown(true);
+  link.destroy();
+  await until(() => host.status().phase === 'claiming');
+  t.equal(host.command({ name: 'failover', sure: true }), undefined);
+  await until(() => host.status().phase === 'going-live');
+  // Claims of before have failed by then.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  etcd.isDown(false);
+  await etcd.knows(1);
+  t.match(etcd.known(), { holder: 'test' });
+});
+
 test('a standby that has failed tells who comes next that it has, not that it is busy', async (t) => {
   const { host, greet, connect } = await standby(t, {
     rehearse: () => {
@@ -370,6 +531,7 @@ test('a standby that has failed tells who comes next that it has, not that it is
   const { link } = await connect();
   seed(link);
   await until(() => host.status().phase === 'failed');
+  t.strictSame(host.status().milestones, { fenced: 1 }, 'nobody had counted on it');
   const { received } = await greet();
   await until(() => received.messages.some(({ kind }) => kind === 'refusal'));
   t.match(
@@ -388,4 +550,38 @@ test('a standby that was frozen does not say that it protects a primary which ma
   await until(() => host.status().headline === 'PROTECTING');
   leap(31_000);
   t.match(host.status(), { headline: 'WAITING', phase: 'protecting', why: /is silent, and may have gone on alone/ });
+});
+
+test('a standby says how long its guest took to load: as long as a failover would', async (t) => {
+  const { host, connect } = await standby(t, { rehearse: () => 4.5 });
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  t.equal(host.status().failover, undefined, 'nobody counts on it yet');
+  say(link, { kind: 'protected' });
+  await until(() => host.status().headline === 'PROTECTING');
+  t.match(host.status().failover, { detectionMs: 30_000, loadMs: 4.5 });
+});
+
+test('a standby whose disks are made equal says how far that is, until it has a checkpoint', async (t) => {
+  const path = join(temporaryFolder(t), 'disk');
+  writeFileSync(path, Buffer.alloc(1 << 20));
+  const file = openDiskFile(path);
+  t.teardown(() => closeSync(file.fd));
+  const memory = someRam(t);
+  const devices = [{ device: { kind: 'disk', id: 'root', file } }] as unknown as readonly DeviceOrder[];
+  const { host, connect } = await standby(t, { make: () => ({ memory, devices, io: undefined }) });
+  const { link, received } = await connect();
+  t.match(host.status(), { headline: 'PAIRING', disk: { copying: { comparedBytes: 0, receivedBytes: 0 } } });
+  const first = { epoch: epoch(0), disk: 0 };
+  say(
+    link,
+    { kind: 'disk-compare', ...first, offset: 0, lengthBytes: 512 * 1024 },
+    { kind: 'disk-write', ...first, offset: 4096, data: new Uint8Array(8192).fill(1) },
+  );
+  await until(() => received.kinds.includes('disk-hashes') && host.status().disk?.copying?.receivedBytes !== 0);
+  t.strictSame(host.status().disk?.copying, { comparedBytes: 512 * 1024, receivedBytes: 8192 });
+  seed(link, 0, 1);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  t.equal(host.status().disk?.copying, undefined);
 });

@@ -118,7 +118,7 @@ test('a guest that speaks for itself gets what was left of its feed, what it mis
   tap.incoming.push(packet(60, 9));
   feed(6, packet(50, 1));
   feed(7, packet(60, 2));
-  port.endFeed(true);
+  port.endFeed();
   port.replay([packet(70, 3)]);
   t.equal(port.replaying, 2);
   t.strictSame([read(), read(), read()], [packet(60, 2), packet(70, 3), packet(60, 9)]);
@@ -129,7 +129,7 @@ test('while connections are translated all packets are, but those that were fed'
   const { tap, port, translation, read, write, feed } = replicaRig(t);
   const adding = new Adding();
   feed(7, packet(60, 2));
-  port.endFeed(true);
+  port.endFeed();
   translation.begin(adding);
   port.replay([packet(70, 3)]);
   tap.incoming.push(packet(60, 9));
@@ -148,7 +148,7 @@ test('while connections are translated all packets are, but those that were fed'
 test('what was translated on its way in is there as it came, until the next packet is read', async (t) => {
   const { tap, port, translation, read, feed } = replicaRig(t);
   feed(7, packet(60, 2));
-  port.endFeed(true);
+  port.endFeed();
   translation.begin(new Adding());
   port.replay([packet(70, 3)]);
   tap.incoming.push(packet(60, 9));
@@ -175,7 +175,7 @@ test('a translation is saved as long as there is one', async (t) => {
 test('once nothing is translated any more, packets go their own way', async (t) => {
   const { tap, port, translation, read, write } = replicaRig(t);
   const adding = new Adding();
-  port.endFeed(true);
+  port.endFeed();
   translation.begin(adding);
   adding.size = 0;
   t.equal(write(packet(90, 4)), 90);

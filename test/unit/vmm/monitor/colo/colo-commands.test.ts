@@ -189,6 +189,29 @@ test('parameters are kept, and the delay is the one of the pair', async (t) => {
   });
 });
 
+test('a delay reaches a side that has no peer yet, or none any more', async (t) => {
+  const { client, colo } = paired();
+  for (const lastMode of ['none', 'primary'] as const) {
+    colo.modes = { mode: 'none', lastMode, reason: 'none' };
+    await client.returned('migrate-set-parameters', { 'x-checkpoint-delay': 700 });
+    t.strictSame(colo.asked.splice(0), [{ name: 'set-checkpoint-delay', delayMs: 700 }]);
+  }
+});
+
+test('a delay that the pair refuses is not kept, nor what came with it; where there is no pair yet it is', async (t) => {
+  const { client, colo } = paired();
+  const { checkpoint: _, ...unprotected } = protectedStatus;
+  colo.current = unprotected;
+  const wanted = { 'x-checkpoint-delay': 700, 'max-bandwidth': 5 };
+  const before = await client.returned('query-migrate-parameters');
+  colo.refusal = 'this machine is not protected';
+  t.equal(await client.refusal('migrate-set-parameters', wanted), colo.refusal);
+  t.strictSame(await client.returned('query-migrate-parameters'), before);
+  colo.refusal = "The feature 'colo' is not enabled";
+  t.strictSame(await client.returned('migrate-set-parameters', wanted), {});
+  t.match(await client.returned('query-migrate-parameters'), wanted);
+});
+
 for (const [phase, lastMode, info] of [
   ['connecting', 'none', { status: 'setup' }],
   ['synchronising', 'none', { status: 'active' }],
@@ -235,6 +258,18 @@ test('events of the pair are told, and MIGRATION to who wants it, when it change
   t.strictSame(client.events, [told, told, { event: 'MIGRATION', data: { status: 'colo' } }]);
 });
 
+test('MIGRATION tells of the end of a pair, also while the side that took over becomes another one', async (t) => {
+  const { client, colo, monitor } = paired();
+  monitor.migration.setCapabilities([{ capability: 'events', state: true }]);
+  colo.current = undefined;
+  colo.exit('secondary', 'request');
+  t.strictSame(await client.returned('query-migrate'), { status: 'completed' });
+  t.strictSame(client.events, [
+    { event: 'COLO_EXIT', data: { mode: 'secondary', reason: 'request' } },
+    { event: 'MIGRATION', data: { status: 'completed' } },
+  ]);
+});
+
 test('status and events are told as they are', async (t) => {
   const { client, colo } = paired();
   colo.happen({ at: 1, monotonicMs: 1, topic: 'peer', text: 'silent for 200 ms' });
@@ -252,6 +287,7 @@ test('a machine is protected with what is given, and with the delay that was set
   await client.returned('x-colo-protect', options);
   await client.returned('x-colo-protect', { ...options, 'detection-ms': 400, 'checkpoint-delay-ms': 900 });
   t.strictSame(colo.asked, [
+    { name: 'set-checkpoint-delay', delayMs: 700 },
     { ...options, checkpointDelayMs: 700 },
     { ...options, detectionMs: 400, checkpointDelayMs: 900 },
   ]);
