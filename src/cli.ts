@@ -28,6 +28,7 @@ import {
 } from './command-line/help.ts';
 import { tell } from './host/console/tell.ts';
 import type { Protector } from './vmm/command/protection.ts';
+import type { RestoreConfig } from './vmm/command/restore-config.ts';
 import type { RunConfig } from './vmm/config/config.ts';
 
 const description = `A virtual machine monitor for KVM, in TypeScript.
@@ -104,6 +105,15 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       });
   };
 
+  const restoreGuest = async (path: string, parsed: RestoreConfig): Promise<number> => {
+    if (parsed['on-event'] === undefined) {
+      const { restoreCommand } = await import('./vmm/command/restore-command.ts');
+      return restoreCommand(path, parsed, program);
+    }
+    const { toldRestoreCommand } = await import('./colo/command/told-restore.ts');
+    return toldRestoreCommand(path, parsed, program);
+  };
+
   const defineRestore = (): void => {
     const restore = cli
       .command('restore <snapshot>')
@@ -115,9 +125,8 @@ export async function main(argv: readonly string[], program: URL): Promise<void>
       .addHelpText('after', restoreHelp)
       .action(async (path: string, _options: unknown, command: Command) => {
         const { parseRestoreConfig } = await import('./vmm/command/restore-config.ts');
-        const { restoreCommand } = await import('./vmm/command/restore-command.ts');
         const parsed = parseRestoreConfig(flagsOf(command));
-        exitCode = await whileWatched(parsed, () => restoreCommand(path, parsed, program));
+        exitCode = await whileWatched(parsed, () => restoreGuest(path, parsed));
       });
   };
 

@@ -23,9 +23,13 @@ export function takesMark(path: string): boolean {
   return statSync(path).isFile();
 }
 
-/** Survives a loss of power once it resolves. */
+/** Survives a loss of power once it resolves. @throws Error that names the file */
 export async function writeMark(path: string, mark: StandbyMark): Promise<void> {
-  await replaceFile(markOf(path), `${JSON.stringify(mark)}\n`);
+  try {
+    await replaceFile(markOf(path), `${JSON.stringify(mark)}\n`);
+  } catch (error) {
+    throw new Error(`${markOf(path)}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** The disk is its machine's own. One that comes back with a loss of power only warns. */

@@ -148,6 +148,7 @@ export const restoreFlags = [
   ['on-panic', '<action>', onPanicHelp],
   ['name', '<name>', 'name of the machine, and of its control socket (default: the process id)'],
   controlFlag,
+  onEventFlag,
   metricsFlag,
   dashboardFlag,
 ] as const;

@@ -55,7 +55,7 @@ The machine has the CPUs, memory, disks, network cards and entropy device that i
 they had when the snapshot was taken. All files of the snapshot are verified first, and must not change while the machine
 runs: guest memory is mapped from them and read on demand.
 
-Terminal and exit codes are as with colo-vmm run.
+Terminal and exit codes are as with colo-vmm run. --on-event runs a shell command when a disk fails (disk-error).
 
 Examples:
   colo-vmm snapshot --vm web --stop web.snap

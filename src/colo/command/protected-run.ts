@@ -39,7 +39,7 @@ export async function protectedRunCommand(
       make: async (machine, notice) => {
         const control = new PrimaryControl(machine, program, { name: config.name, holder }, notice);
         if (hook !== undefined) control.listen(hook);
-        if (pair !== undefined) control.start(pair, undefined, changes);
+        if (pair !== undefined) control.start(pair, { changes });
         return control;
       },
     });

@@ -1,4 +1,5 @@
 import { type PacketView, packetKind } from '../packet/packet-view.ts';
+import { ipProtocol } from '../packet/wire.ts';
 
 /**
  * How output of a connection is treated: compared; held until a checkpoint covers it, whatever S says; or let out at once, which is
@@ -40,11 +41,20 @@ export function parseFlowPolicy(text: string): PortPolicy {
   return { port, policy: policy ?? refuse(`policy is ${policies.join(', ')}`) };
 }
 
-/** The first that names one of a connection's ports counts; connections that none names are compared. */
+/**
+ * The first that names one of a connection's ports counts; connections that none names are compared. Fragments of TCP and UDP are
+ * buffered if any port is: only the first of a packet has its ports, and they may be that one's. They never pass.
+ */
 export function policyOfPorts(ports: readonly PortPolicy[]): PolicyOf {
+  const ofFragments = ports.some(({ policy }) => policy === 'buffer') ? 'buffer' : 'compare';
   return (view) => {
+    if (isTransportFragment(view)) return ofFragments;
     if (view.kind !== packetKind.tcp && view.kind !== packetKind.udp) return 'compare';
     const { sourcePort, destinationPort } = view;
     return ports.find(({ port }) => port === sourcePort || port === destinationPort)?.policy ?? 'compare';
   };
+}
+
+function isTransportFragment({ kind, ip: { protocol } }: PacketView): boolean {
+  return kind === packetKind.fragment && (protocol === ipProtocol.tcp || protocol === ipProtocol.udp);
 }

@@ -11,7 +11,7 @@ export function mayLeave(flow: ComparedFlow, packet: Waiting): boolean {
   const { stream } = flow;
   const { flags } = packet;
   if (!isSaid(flow, packet)) return false;
-  if ((flags & rst) !== 0) return mayReset(flow, packet);
+  if (isReset(packet)) return mayReset(flow, packet);
   if ((flags & ack) !== 0 && !mayBeAcknowledged(flow, packet)) return false;
   if ((flags & syn) !== 0) {
     if ((stream.secondarySyn & kindOf(flags)) === 0 || stream.secondaryShape !== stream.primaryShape) return false;
@@ -37,12 +37,17 @@ export function mayBeAcknowledged({ stream }: ComparedFlow, { acknowledgement }:
   return stream.hasSecondaryAck && distance(acknowledgement, stream.secondaryAck) <= 0;
 }
 
-/** S has reset it too, and knew as much; a refusal refuses the same. */
+/** S has reset it too, and knew as much; a refusal refuses the same, after which S may have refused or accepted others. */
 function mayReset({ stream }: ComparedFlow, { flags, acknowledgement }: Waiting): boolean {
+  if ((flags & ack) !== 0 && stream.hasRefused(acknowledgement)) return true;
   if (!stream.secondaryReset) return false;
   if ((flags & ack) === 0) return true;
-  if (stream.hasResetAck && acknowledgement === stream.resetAck) return true;
   return stream.isOpen && stream.hasSecondaryAck && distance(acknowledgement, stream.secondaryAck) <= 0;
+}
+
+/** It ends the connection whatever its numbers are: those do not tell whether P's has left. */
+export function isReset({ flags }: Waiting): boolean {
+  return (flags & rst) !== 0;
 }
 
 /** It does nothing but acknowledge. */
@@ -55,10 +60,10 @@ export function endOf({ sequence, length, flags }: Waiting): number {
   return advanced(sequence, (flags & fin) === 0 ? length : length + 1);
 }
 
-/** The first SYN or FIN of S that has no counterpart yet; bytes that have none are in `secondary`. */
+/** The first SYN, FIN or RST of S that has no counterpart yet; bytes that have none are in `secondary`. */
 export function onlySecondarySaid({ agreed, stream }: ComparedFlow): Waiting | undefined {
   for (let packet = agreed.first; packet !== undefined; packet = packet.next) {
-    if (!stream.isBased || distance(endOf(packet), stream.primaryEnd) > 0) return packet;
+    if (!stream.isBased || isReset(packet) || distance(endOf(packet), stream.primaryEnd) > 0) return packet;
   }
   return undefined;
 }

@@ -6,6 +6,9 @@ export const synKind = { none: 0, open: 1, answer: 2 } as const;
 /** Further apart than any window (RFC 7323, 2.3): such numbers are not of one connection. */
 export const mostAhead = 1 << 30;
 
+/** How many of S's refusals are remembered: as many attempts it may be ahead of P. */
+const mostRefusals = 4;
+
 /**
  * What P and S have said of one TCP connection, in P's sequence numbers. Only output is here: what both guests got is the same.
  *
@@ -16,6 +19,8 @@ export class Stream {
   /** Kinds of SYN that were sent, bits of {@link synKind}, and the initial sequence number of each side. */
   primarySyn = 0;
   primaryIsn = 0;
+  /** P has said so much since its SYN that no number of the connection lies before that: they wrap (RFC 9293, 3.4). */
+  isFarFromSyn = false;
   secondarySyn = 0;
   secondaryIsn = 0;
   /** What the SYNs agree on (see synShape): both ends keep to it as long as the connection lives. */
@@ -42,9 +47,9 @@ export class Stream {
   secondaryFin = 0;
   primaryReset = false;
   secondaryReset = false;
-  /** What S acknowledged with its last RST. */
-  hasResetAck = false;
-  resetAck = 0;
+  /** What S acknowledged with its last RSTs, each number once, in a ring; and how many there were. */
+  readonly refusals = new Int32Array(mostRefusals);
+  refusalCount = 0;
   /** There was a connection, so that numbers can be compared; else there were only refusals. */
   isOpen = false;
   /** S has begun the connection anew, P not yet: the SYN, its packet, and what it acknowledged. */
@@ -65,17 +70,17 @@ export class Stream {
     this.primaryReset = false;
     this.isOpen = false;
     this.resetSecondary();
+    this.refusalCount = 0;
     this.nextSyn = 0;
     this.hasNextAck = false;
   }
 
-  /** Of S nothing is known. */
+  /** Of S nothing is known but which attempts it refused before: P may be about to. */
   resetSecondary(): void {
     this.secondarySyn = 0;
     this.hasSecondaryAck = false;
     this.hasSecondaryFin = false;
     this.secondaryReset = false;
-    this.hasResetAck = false;
   }
 
   /** P never said anything. */
@@ -96,7 +101,8 @@ export class Stream {
     this.hasSecondaryFin = this.hasPrimaryFin;
     this.secondaryFin = this.primaryFin;
     this.secondaryReset = this.primaryReset;
-    this.hasResetAck = false;
+    if (this.primaryReset) this.isOpen = false;
+    this.refusalCount = 0;
     this.nextSyn = 0;
     this.hasNextAck = false;
   }
@@ -114,7 +120,9 @@ export class Stream {
       this.hasSecondaryFin = true;
       this.secondaryFin = this.primaryFin;
     }
-    if (this.primaryReset) this.secondaryReset = true;
+    if (!this.primaryReset) return;
+    this.secondaryReset = true;
+    this.isOpen = false;
   }
 
   /** P's first byte that is known, in the midst of a connection. */
@@ -130,7 +138,7 @@ export class Stream {
 
   /** Whether a number lies before P's SYN: the connection has other ones. A probe that asks for life has the SYN's own. */
   isBeforeSyn(sequence: number): boolean {
-    return this.primarySyn !== 0 && distance(sequence, this.primaryIsn) < 0;
+    return this.primarySyn !== 0 && !this.isFarFromSyn && distance(sequence, this.primaryIsn) < 0;
   }
 
   /** The number of P's SYN was none of the connection's, so that nothing of these is known. */
@@ -147,6 +155,7 @@ export class Stream {
     this.primarySyn = kind;
     this.primaryShape = shape;
     this.primaryIsn = isn;
+    this.isFarFromSyn = false;
     this.isBased = true;
     this.hasFloor = false;
     this.verified = (isn + 1) | 0;
@@ -158,7 +167,30 @@ export class Stream {
   /** P said something up to here. */
   primarySaid(end: number): void {
     const further = distance(end, this.primaryEnd);
-    if (further > 0 && further < mostAhead) this.primaryEnd = end;
+    if (further <= 0 || further >= mostAhead) return;
+    this.primaryEnd = end;
+    // Further on a number would seem to lie before these.
+    if (distance(end, this.primaryIsn) >= mostAhead) this.isFarFromSyn = true;
+    if (this.hasFloor && distance(end, this.floor) >= mostAhead) this.hasFloor = false;
+  }
+
+  /** P goes on after a RST: whatever that reset, and S's, was not this connection. */
+  primaryGoesOn(): void {
+    this.primaryReset = false;
+    this.secondaryReset = false;
+    this.refusalCount = 0;
+  }
+
+  /** S sent a RST with this acknowledgement: it refuses an attempt to connect, or gives up a connection. */
+  secondaryRefused(number: number): void {
+    if (this.hasRefused(number)) return;
+    this.refusals[this.refusalCount++ % mostRefusals] = number;
+  }
+
+  hasRefused(number: number): boolean {
+    const count = Math.min(this.refusalCount, mostRefusals);
+    for (let index = 0; index < count; index++) if (this.refusals[index] === number) return true;
+    return false;
   }
 
   primaryAcknowledged(number: number): void {

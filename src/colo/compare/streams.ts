@@ -4,7 +4,7 @@ import { tcpFlag } from '../packet/wire.ts';
 import type { ComparedFlow, FlowOutcome } from './compared-flow.ts';
 import type { DivergenceReason } from './divergence.ts';
 import { excerpt, excerptBefore } from './excerpt.ts';
-import { endOf, isBare, isPartSaid, isSaid, mayBeAcknowledged, mayLeave } from './output-commit.ts';
+import { endOf, isBare, isPartSaid, isReset, isSaid, mayBeAcknowledged, mayLeave } from './output-commit.ts';
 import type { PacketStore, Waiting, WaitingList } from './packet-store.ts';
 import { firstDifference, sameBytes } from './same-bytes.ts';
 import { mostAhead, synKind } from './stream.ts';
@@ -40,6 +40,7 @@ export class Streams {
     const { stream } = flow;
     const flags = view.tcpFlags;
     const start = (flags & syn) === 0 ? view.sequence : advanced(view.sequence, 1);
+    if ((flags & syn) !== 0 && stream.isNew && stream.secondarySyn === 0) this.#beginAlone(flow);
     const isBeforeSyn = view.payloadBytes > 0 && stream.isBeforeSyn(start);
     this.#notePrimary(flow, view, start);
     if (flow.diverged) return;
@@ -83,10 +84,12 @@ export class Streams {
     const flags = view.tcpFlags;
     const saidSyn = stream.secondarySyn;
     const saidFin = stream.hasSecondaryFin;
+    const saidReset = stream.secondaryReset;
     if (flow.diverged || !this.#noteSecondary(flow, view, handle)) return;
     const start = this.#secondaryStart(flow, view);
     const hasData = view.payloadBytes > 0 && isNewData(flow, start, advanced(start, view.payloadBytes));
-    const isNew = hasData || stream.secondarySyn !== saidSyn || stream.hasSecondaryFin !== saidFin;
+    const resets = stream.isOpen && stream.secondaryReset && !saidReset;
+    const isNew = hasData || resets || stream.secondarySyn !== saidSyn || stream.hasSecondaryFin !== saidFin;
     if (!isNew) {
       this.#outcome.drop(handle);
     } else {
@@ -145,11 +148,20 @@ export class Streams {
     }
     if ((flags & ack) !== 0) stream.primaryAcknowledged(view.acknowledgement);
     if ((flags & rst) !== 0) stream.primaryReset = true;
-    else if (stream.primaryReset) {
-      // It goes on: whatever was reset was not this connection.
-      stream.primaryReset = false;
-      stream.secondaryReset = false;
-    }
+    else if (stream.primaryReset) stream.primaryGoesOn();
+  }
+
+  /** P begins a connection in this epoch, and S has not yet: what S has said was of one before. Its refusals may be of this one. */
+  #beginAlone(flow: ComparedFlow): void {
+    flow.stream.hasSecondaryAck = false;
+    flow.stream.hasSecondaryFin = false;
+    this.#forgetSecondary(flow);
+  }
+
+  /** What S alone has said of a connection that is over is compared with nothing. It is not dropped: the next checkpoint undoes it. */
+  #forgetSecondary(flow: ComparedFlow): void {
+    this.#store.giveAll(flow.secondary);
+    this.#store.giveAll(flow.agreed);
   }
 
   /** A SYN of P: sent again, the first of a connection, or the first of one that has the ports of another. */
@@ -209,8 +221,7 @@ export class Streams {
     stream.hasNextAck = stream.hasSecondaryAck;
     stream.nextAck = stream.secondaryAck;
     stream.resetSecondary();
-    this.#store.giveAll(flow.secondary);
-    this.#store.giveAll(flow.agreed);
+    this.#forgetSecondary(flow);
   }
 
   /** What S has said. False: it is not of P's connection, and that is all. */
@@ -218,10 +229,12 @@ export class Streams {
     const { stream } = flow;
     const flags = view.tcpFlags;
     if ((flags & syn) !== 0) {
+      const isFirst = stream.secondarySyn === 0;
       if (!isSynOfThis(flow, view)) {
         this.#secondaryBegins(flow, view, handle);
         return false;
       }
+      if (isFirst) this.#forgetSecondary(flow);
     } else if (stream.primarySyn !== 0 && stream.secondarySyn === 0 && (flags & rst) === 0) {
       // Of the connection before, which had the same ports.
       this.#outcome.drop(handle);
@@ -234,8 +247,7 @@ export class Streams {
     }
     if ((flags & rst) !== 0) {
       stream.secondaryReset = true;
-      stream.hasResetAck = (flags & ack) !== 0;
-      stream.resetAck = view.acknowledgement;
+      if ((flags & ack) !== 0) stream.secondaryRefused(view.acknowledgement);
     }
     return true;
   }
@@ -328,8 +340,8 @@ export class Streams {
     if (agreed.length > this.#packetsPerFlow && agreed.first !== undefined) this.#dropAgreed(flow, agreed.first);
   }
 
-  #dropAgreed(flow: ComparedFlow, packet: Waiting): void {
-    flow.agreed.remove(packet, undefined);
+  #dropAgreed(flow: ComparedFlow, packet: Waiting, before?: Waiting): void {
+    flow.agreed.remove(packet, before);
     this.#outcome.drop(packet.handle);
     this.#store.give(packet);
   }
@@ -343,9 +355,11 @@ export class Streams {
         this.#releaseAcknowledgements(flow);
         break;
       }
-      if ((packet.flags & rst) !== 0) {
+      if (isReset(packet)) {
         // Further numbers of a connection that is reset mean nothing, and nobody waits for what it had to say.
-        stream.isOpen = false;
+        if (stream.primaryReset) stream.isOpen = false;
+        // P went on behind it: S's RST was this one, and resets nothing that comes after.
+        else stream.primaryGoesOn();
         for (let said = agreed.first; said !== undefined; said = agreed.first) this.#dropAgreed(flow, said);
       }
       this.#left(flow, endOf(packet));
@@ -376,13 +390,17 @@ export class Streams {
     if (distance(end, stream.left) > 0) stream.left = end;
   }
 
-  /** S need not keep what has left. */
+  /** S need not keep what has left. A RST stays until P's leaves, with which all goes. */
   #dropLeft(flow: ComparedFlow): void {
     const { agreed, stream } = flow;
     if (!stream.isBased) return;
-    for (let packet = agreed.first; packet !== undefined; packet = agreed.first) {
-      if (distance(endOf(packet), stream.left) > 0) return;
-      this.#dropAgreed(flow, packet);
+    let before: Waiting | undefined;
+    for (let packet = agreed.first; packet !== undefined; ) {
+      const { next } = packet;
+      if (isReset(packet)) before = packet;
+      else if (distance(endOf(packet), stream.left) > 0) return;
+      else this.#dropAgreed(flow, packet, before);
+      packet = next;
     }
   }
 
@@ -394,7 +412,7 @@ export class Streams {
     const end = advanced(packet.sequence, packet.length);
     if (isAtEnd && stream.secondaryFin !== end) this.#diverge(flow, 'end');
     else if (isOtherSyn(flow, packet)) this.#diverge(flow, 'options');
-    else if (stream.secondaryReset && (flags & rst) === 0) this.#diverge(flow, 'reset');
+    else if (stream.secondaryReset && !isReset(packet)) this.#diverge(flow, 'reset');
   }
 
   #differ(
@@ -405,11 +423,11 @@ export class Streams {
     same: number,
   ): void {
     const { stream } = flow;
-    const { primarySyn, primaryIsn, verified } = stream;
+    const { primarySyn, primaryIsn, isFarFromSyn, verified } = stream;
     const place = advanced(verified, same);
     this.#outcome.diverge(flow, {
       reason,
-      ...(primarySyn === 0 ? {} : { position: distance(place, primaryIsn) - 1 }),
+      ...(primarySyn === 0 || isFarFromSyn ? {} : { position: distance(place, primaryIsn) - 1 }),
       ...(mine === undefined ? {} : { before: excerptBefore(mine, distance(place, mine.sequence)) }),
       primary: mine === undefined ? noBytes : excerpt(mine, distance(place, mine.sequence)),
       secondary: theirs === undefined ? noBytes : excerpt(theirs, distance(place, theirs.sequence)),

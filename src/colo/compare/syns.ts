@@ -21,6 +21,8 @@ export function isSynOfThis({ stream }: ComparedFlow, view: PacketView): boolean
     return true;
   }
   if (stream.secondarySyn === 0 && (stream.primarySyn !== 0 || stream.isNew)) {
+    // What S said before was of a connection with the same ports; S may have acknowledged other numbers there, further on.
+    stream.resetSecondary();
     stream.secondarySyn = kind;
     stream.secondaryIsn = sequence;
     stream.secondaryShape = synShape(view);

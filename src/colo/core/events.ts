@@ -65,12 +65,12 @@ export type PrimaryEvent =
   | { readonly kind: 'output-waits' }
   /**
    * The comparison wants a checkpoint (spec A.5). `divergence`: the guests do not agree, or one has said what the other did not say in
-   * time. `output`: of a connection that waits for checkpoints by policy.
+   * time. `output`: of a connection that waits for checkpoints by policy. `backlog`: output that waits keeps P's guest from sending.
    */
   | {
       readonly kind: 'comparison-wants';
       readonly epoch: Epoch;
-      readonly why: 'divergence' | 'output';
+      readonly why: 'divergence' | 'output' | 'backlog';
       /** How long output of P has waited for S by now, ms. */
       readonly waitedMs: number;
     }
@@ -95,6 +95,8 @@ export type SecondaryEvent =
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
   /** The guest runs, from this checkpoint (effect `start`). */
   | { readonly kind: 'started'; readonly epoch: Epoch }
+  /** The guest is paused (effect `pause-guest`). That it had ended by then was told before. */
+  | { readonly kind: 'guest-paused' }
   /** A takeover is done: the guest runs here (effect `resume-guest`). */
   | { readonly kind: 'guest-runs' }
   /** Half of the room that there is for its guest's own (comparing) is taken, or more; of connections, all. */
@@ -143,6 +145,7 @@ export type Effect =
   | { readonly kind: 'capture'; readonly epoch: Epoch; readonly mode: Mode }
   /** Encodes and sends what was copied aside. */
   | { readonly kind: 'transmit'; readonly epoch: Epoch }
+  /** S does this too, and is answered by `guest-paused`. */
   | { readonly kind: 'pause-guest' }
   // S's machine.
   | { readonly kind: 'stage'; readonly item: EpochItem }
@@ -191,6 +194,8 @@ export type Notice =
   | { readonly kind: 'protected'; readonly term: Term }
   | { readonly kind: 'not-protected'; readonly why: string }
   | { readonly kind: 'peer-lost'; readonly why: string }
+  /** S, of a P that is lost: it releases nothing any more, for its consent ran out. Not of one that is gone for certain. */
+  | { readonly kind: 'consent-over' }
   /** S: nobody else has a right to the guest, which is about to run here. `fromLoss`: for P was lost, else P hands it over. */
   | { readonly kind: 'takes-over'; readonly term: Term; readonly fromLoss: boolean }
   /** The guest runs here, alone. */
@@ -198,6 +203,14 @@ export type Notice =
   /** P: the guest is S's from now on. S: it is this side's, and nobody was lost. */
   | { readonly kind: 'switched-over'; readonly role: Role; readonly term: Term }
   | { readonly kind: 'fenced'; readonly why: string }
+  /** S: it cannot take over any more, until it is started again. `wasCountedOn`: a P was protected by it. */
+  | { readonly kind: 'failed'; readonly why: string; readonly wasCountedOn: boolean }
   | { readonly kind: 'checkpoint'; readonly epoch: Epoch; readonly reasons: readonly string[] }
-  /** P: from this epoch on output leaves in another way (spec B.8). */
-  | { readonly kind: 'mode'; readonly mode: Mode; readonly epoch: Epoch; readonly why: string };
+  /** P: from this epoch on output leaves in another way (spec B.8). `forDisk`: for S's disk alone, perhaps many times a second. */
+  | {
+      readonly kind: 'mode';
+      readonly mode: Mode;
+      readonly epoch: Epoch;
+      readonly why: string;
+      readonly forDisk: boolean;
+    };

@@ -1,6 +1,6 @@
-import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { DiskShape, MachineShape } from '../protocol/machine-shape.ts';
 import { type Hello, isOfThisVersion, type OtherHello, protocolVersion } from '../protocol/messages.ts';
-import type { Term } from '../protocol/numbers.ts';
+import { highestTerm, type Term } from '../protocol/numbers.ts';
 import type { Settings } from './settings.ts';
 
 /** What a standby is, to a primary that greets it. */
@@ -19,9 +19,21 @@ export function whyNoPair(hello: Hello | OtherHello, term: Term, own: GreetedSta
   }
   const { pair, shape } = hello;
   if (pair !== own.pair) return `it stands by for the pair "${own.pair}", not "${pair}"`;
-  if (term < own.term) return `its pair is in term ${own.term} already, that machine in term ${term}`;
+  if (term < own.term) return newerThan(term, own);
+  if (term > highestTerm) {
+    return `the primary says that it is in term ${term}, and no pair gets beyond ${highestTerm}: set "term" in term.json in its --state right`;
+  }
   const found = [...disagreements(hello, own.settings), ...differences(shape, own.shape)];
   return found.length === 0 ? undefined : found.join('; ');
+}
+
+/** A primary of an earlier term: what the pair has written since is not on its disks, as far as terms tell (spec B.6). */
+function newerThan(term: Term, { pair, term: newer }: GreetedStandby): string {
+  return (
+    `its pair is in term ${newer} already, the primary in term ${term}: the newer disks are the standby's. Run the guest there, and ` +
+    `make the primary its standby: colo-vmm standby --name ${pair} --listen ... If the primary's guest is certainly the right one: ` +
+    `set "term" to ${newer} in term.json in the primary's --state, and protect it again: colo-vmm protect --standby ...`
+  );
 }
 
 /**
@@ -82,7 +94,7 @@ export function differences(primary: MachineShape, standby: MachineShape): strin
       found.push(`it has no disk ${disk.id}. Start it with --disk id=${disk.id},path=...`);
     } else if (other.sizeBytes !== disk.sizeBytes) {
       found.push(
-        `its disk ${other.path} has ${other.sizeBytes} bytes, this one ${disk.sizeBytes}. Make them equal: truncate -s ${disk.sizeBytes} ${other.path}`,
+        `its disk ${other.path} has ${other.sizeBytes} bytes, this one ${disk.sizeBytes}. ${howToResize(other, disk.sizeBytes)}`,
       );
     } else if (other.readOnly && !disk.readOnly) {
       found.push(`its disk ${other.path} is read-only. Start it without readonly=on`);
@@ -94,6 +106,12 @@ export function differences(primary: MachineShape, standby: MachineShape): strin
     );
   }
   return found;
+}
+
+function howToResize({ path, isDevice }: DiskShape, sizeBytes: number): string {
+  return isDevice === true
+    ? `Give it a device of ${sizeBytes} bytes (a logical volume: lvresize -L ${sizeBytes}b ${path}), or a file`
+    : `Make them equal: truncate -s ${sizeBytes} ${path}`;
 }
 
 /** A feature that no flag can hide: cpu-features.ts has no name for it. */

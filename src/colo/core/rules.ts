@@ -79,6 +79,10 @@ export interface Rules {
   readonly mayTakeOver: (confirmed: boolean, hasCheckpoint: boolean) => boolean;
   /** A switchover: S speaks when P has said that it is silent for good, not when P asked it to be ready. */
   readonly mayTakeOffered: (peerIsDone: boolean) => boolean;
+  /** B.7: S's guest, which may end by itself, has not, and cannot any more, before P is told that S is ready for it. */
+  readonly handsOverLiving: boolean;
+  /** It cannot once it is paused, not when that was asked for: what it did until then may be on its way. */
+  readonly mayBeReady: (isPaused: boolean) => boolean;
   /** A switchover: P is silent before it says so. */
   readonly silentBeforeDone: boolean;
   /** A P that said that it is done (a switchover), or gives up, claims nothing any more, whatever becomes of S. */
@@ -121,6 +125,10 @@ export interface Rules {
   readonly diskWaitsForCheckpoint: (openBytes: number, outstandingBytes: number) => number;
   /** B.5: of a log that is full S owes what a checkpoint lets it lay down: the one that it stands at, if not more is in it. */
   readonly owesLaying: (loaded: Epoch, fullOf: Epoch) => boolean;
+  /** B.5: before S's guest runs from a checkpoint S lays down all of it: while it does that, what it owes is not overdue. */
+  readonly layingCounts: boolean;
+  /** B.8: S's guest is not to run in the next epoch while so much waits for S's disk that it would begin late. */
+  readonly mayCompare: (isBehind: boolean) => boolean;
   /** B.6: an S whose disk hangs gives up its right before it is let go: it could not go on. */
   readonly endsInOrder: boolean;
   /** B.7: a first copy that waits for S's disk has its turn once the guest had its parts, though S's log never becomes half empty. */
@@ -178,6 +186,8 @@ export const specification: Rules = {
   mayGoLive: (granted, peerIsFenced) => granted && peerIsFenced,
   mayTakeOver: (confirmed, hasCheckpoint) => confirmed && hasCheckpoint,
   mayTakeOffered: (peerIsDone) => peerIsDone,
+  handsOverLiving: true,
+  mayBeReady: (isPaused) => isPaused,
   silentBeforeDone: true,
   doneIsFinal: true,
   givesUpInOrder: true,
@@ -197,6 +207,8 @@ export const specification: Rules = {
   diskMustWait: (outstandingBytes, boundBytes) => outstandingBytes >= boundBytes,
   diskWaitsForCheckpoint: (openBytes) => openBytes,
   owesLaying: (loaded, fullOf) => loaded >= fullOf,
+  layingCounts: true,
+  mayCompare: (isBehind) => !isBehind,
   endsInOrder: true,
   copysTurn: (guestAheadBytes) => guestAheadBytes >= 0,
 

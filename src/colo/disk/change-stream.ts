@@ -25,9 +25,9 @@ export interface ChangeStreamParts {
 const turnChanges = 64;
 
 /**
- * Once the disks are equal, changes may gather in the ring until so much is there, or there is something else to do: S does nothing about
- * them before their epoch ends, and to be woken for each costs more than to send it. Never more than this part of S's log: that it is half
- * full is to be known before it is full.
+ * Changes may gather in the ring until so much is there, or there is something else to do: S does nothing about them before their epoch
+ * ends, a block of the copy may leave before changes that it has already, and to be woken for each costs more than to send it. Never more
+ * than this part of S's log: that it is half full is to be known before it is full.
  */
 const gatheredBytes = 64 * 1024;
 const gatheredPart = 1 / 8;
@@ -128,6 +128,8 @@ export class ChangeStream {
   /** No change is sent until {@link release}: they wait in the ring. */
   hold(): void {
     this.#holds++;
+    // Who holds waits for what was sent to be done.
+    this.#giveBack();
   }
 
   release(): void {
@@ -185,7 +187,7 @@ export class ChangeStream {
       if (!this.#hasChange || this.#consumer.tag > this.#epoch) {
         if (this.#captured >= this.#epoch) this.#endEpoch();
         // What belongs to the next epoch waits until that is captured; what is not there yet rings the bell.
-        else if (this.#hasChange || this.#consumer.sleep(this.#inStep ? this.#gatheredBytes : 0)) return;
+        else if (this.#hasChange || this.#consumer.sleep(this.#gatheredBytes)) return;
         continue;
       }
       this.#tellFull(true);
@@ -271,7 +273,7 @@ export class ChangeStream {
         this.#consumer.giveBack(last.position);
       }
       const first = sent[0];
-      if (first === undefined || (this.#inStep && !this.#consumer.producerWaits)) return;
+      if (first === undefined || (this.#holds === 0 && !this.#consumer.producerWaits)) return;
       this.control.waitForDone();
       if (!first.isDone()) return;
     }

@@ -145,12 +145,14 @@ export class PrimaryDisks {
     if (this.#isOver || this.#meeting !== undefined) return;
     this.#running = this.#makeEqual().then(
       () => {
+        if (this.#isOver) return;
         this.#inStep = true;
         this.#stream.inStep();
         this.#parts.post({ kind: 'disks-in-step' });
       },
       (error: Error) => {
-        if (error instanceof AbortedError) return;
+        // A disk that fails after that as well: the next pairing would take it for its own.
+        if (this.#isOver) return;
         this.#parts.post({ kind: 'disks-not-in-step', reason: error.message });
       },
     );
@@ -241,7 +243,11 @@ export class PrimaryDisks {
       get mayAsk() {
         return stream.hasRoom;
       },
-      maySend: (bytes, holds) => stream.hasRoom && window.copyMayForward(bytes, holds),
+      maySend: (bytes, holds) => {
+        // What is sent to nobody is not settled: all pairings share the difference.
+        if (this.#isOver) throw new AbortedError();
+        return stream.hasRoom && window.copyMayForward(bytes, holds);
+      },
       waitsForRoom: (waits) => {
         window.copyWaits(waits);
         // What waits meanwhile is the guest's: it goes on once the block is sent.

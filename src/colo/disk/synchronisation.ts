@@ -34,7 +34,10 @@ export interface SyncPort extends WaitingPort {
   readonly isComplete: boolean;
   /** There is room on the way. */
   readonly mayAsk: boolean;
-  /** There is room on the way and in S's log for a block of so many bytes there; `holds`: the guest is held for it. */
+  /**
+   * There is room on the way and in S's log for a block of so many bytes there; `holds`: the guest is held for it. Throws once it is
+   * over what {@link WaitingPort.moved} rejects with: a read may end after that.
+   */
   maySend(bytes: number, holds: boolean): boolean;
   /** A block begins to wait for that, or ceases to: what is sent next is sent at once. */
   waitsForRoom(waits: boolean): void;
@@ -66,6 +69,7 @@ export class Synchronisation {
   readonly #owed: Owed;
   /** Questions by what they ask for. */
   readonly #questions = new Map<string, (hashes: Uint8Array) => void>();
+  #hasFailed = false;
 
   constructor(port: SyncPort) {
     this.#port = port;
@@ -92,7 +96,7 @@ export class Synchronisation {
       const largest = Math.max(comparedBlockBytes, ...this.#port.disks.map(({ backend }) => backend.sizeBytes));
       const bytes = Math.min(mostComparedBytes, largest);
       const buffers = new BufferPool(Array.from({ length: readers }, () => owner.own(new DiskBuffer(bytes))));
-      // All of them, also when one has failed: buffers must not go while something is read into them.
+      // All of them, also when one has failed, and the others end their ranges: buffers must not go while something is read into them.
       const ends = await Promise.allSettled(Array.from({ length: lanes }, () => this.#lane(buffers)));
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
     } finally {
@@ -117,15 +121,27 @@ export class Synchronisation {
   }
 
   async #lane(buffers: BufferPool): Promise<void> {
-    for (let range = this.#plan.next(); range !== undefined; range = this.#plan.next()) {
-      const hashes = range.compares ? await this.#ask(range) : undefined;
-      const buffer = await buffers.take();
+    while (!this.#hasFailed) {
+      const range = this.#plan.next();
+      if (range === undefined) return;
       try {
-        await this.#settle(range, hashes, buffer);
-      } finally {
-        buffers.give(buffer);
+        await this.#makeEqual(range, buffers);
+      } catch (error) {
+        this.#hasFailed = true;
+        throw error;
       }
       this.#plan.settled(range);
+    }
+  }
+
+  /** Makes that range equal. */
+  async #makeEqual(range: DiskRange, buffers: BufferPool): Promise<void> {
+    const hashes = range.compares ? await this.#ask(range) : undefined;
+    const buffer = await buffers.take();
+    try {
+      await this.#settle(range, hashes, buffer);
+    } finally {
+      buffers.give(buffer);
     }
   }
 

@@ -7,8 +7,8 @@ export interface Outgoing {
   card: number;
   offset: number;
   length: number;
-  /** What to give back when it has left. */
-  position: number;
+  /** Behind the record before it: as long as it waits, nothing beyond that is given back. */
+  begin: number;
   /** When it came out of the ring. */
   since: number;
   epoch: number;
@@ -22,15 +22,15 @@ export interface Outgoing {
 export class OutgoingPool {
   readonly #idle: Outgoing[] = [];
 
-  /** For the record that the outbox's reader stands at. Hot path. */
-  take({ kind, tag, offset, length, position }: RecordConsumer, since: number, mode: Mode): Outgoing {
+  /** For the record that the outbox's reader stands at. Hot path. @param begin behind the record before it */
+  take({ kind, tag, offset, length }: RecordConsumer, begin: number, since: number, mode: Mode): Outgoing {
     const card = cardOfKind(kind);
     const packet = this.#idle.pop();
-    if (packet === undefined) return { card, offset, length, position, since, epoch: tag, mode, isExempt: false };
+    if (packet === undefined) return { card, offset, length, begin, since, epoch: tag, mode, isExempt: false };
     packet.card = card;
     packet.offset = offset;
     packet.length = length;
-    packet.position = position;
+    packet.begin = begin;
     packet.since = since;
     packet.epoch = tag;
     packet.mode = mode;

@@ -55,10 +55,11 @@ const fullMs = 1;
  * P's packets, for one protection: from when the machine is attached, in epoch 0, until it is detached. Until something is to be
  * held they go past the rings: there is no checkpoint yet from which S could go on, and the first one has all that they did.
  *
- *     outbox --> to S as `output` --> gate --> TAP, each by the gate's word at that moment; only then its place is free
+ *     outbox --> to S as `output` --> gate --> TAP, each by the gate's word at that moment
  *     mirror --> to S as `input`
  *
- * In an epoch that is compared, output goes to the comparison in place of S, and what still waits when it ends to S.
+ * In an epoch that is compared, output goes to the comparison in place of S, and what still waits when it ends to S. Packets may
+ * leave before older ones then, but places in the outbox become free in order: those behind the oldest packet that waits do not.
  *
  * Both rings are read as far as there is room on the way to S, and not beyond the epoch that is open on its stream. What is not
  * read stays, and the guest waits with what finds no room: so memory is bounded, however long output is held.
@@ -97,6 +98,8 @@ export class PrimaryPackets {
   #bytes = 0;
   #scansUntilTold = tellEveryScans;
   #left = noCheckpoint;
+  /** The epoch in which a backlog last wanted a checkpoint. */
+  #askedIn = noCheckpoint;
   #again: NodeJS.Timeout | NodeJS.Immediate | undefined;
   #emptied: (() => void) | undefined;
   #closed = false;
@@ -293,7 +296,7 @@ export class PrimaryPackets {
       if (this.#mirrors && !isCompared) {
         this.#send({ kind: 'output', epoch: epoch(tag), card, data: ring.bytes.subarray(offset, offset + length) });
       }
-      const packet = this.#pool.take(ring, now, this.#mode);
+      const packet = this.#pool.take(ring, this.#taken, now, this.#mode);
       this.#taken = position;
       this.#bytes += length;
       const number = this.#gate.take(packet, epoch(tag));
@@ -375,7 +378,7 @@ export class PrimaryPackets {
         this.#later();
         return;
       }
-      const { card, offset, length, position } = packet;
+      const { card, offset, length } = packet;
       const written = this.#taps.write(card, bytes.subarray(offset, offset + length));
       if (written === 'full') {
         this.#again ??= setTimeout(() => this.#goOn(), fullMs);
@@ -390,7 +393,7 @@ export class PrimaryPackets {
       this.#gate.written();
       this.#bytes -= length;
       this.#pool.giveBack(packet);
-      this.#outbox.giveBack(position);
+      this.#outbox.giveBack(this.#gate.oldest?.begin ?? this.#taken);
     }
     const { left, mode } = this.#gate;
     if (mode === 'holding' && left > this.#left) {
@@ -399,6 +402,22 @@ export class PrimaryPackets {
     }
     if (!this.#gate.hasMatched) this.#compared?.allLeft();
     if (this.#isEmpty) this.#tellIfEmptied();
+    this.#lookForBacklog();
+  }
+
+  /**
+   * The guest finds no room in the outbox, most of which has left but is not free, for something older waits: only S's guest or a
+   * checkpoint ends that. What S is merely late with waits itself, and wants none. Hot path.
+   */
+  #lookForBacklog(): void {
+    if (this.#mode !== 'comparing' || this.#askedIn === this.#epoch || !this.#outbox.producerWaits) return;
+    const { oldest } = this.#gate;
+    if (oldest === undefined) return;
+    const leftBytes = ((this.#taken - oldest.begin) | 0) - this.#bytes;
+    if (leftBytes < this.#outbox.bytes.length / 2) return;
+    this.#askedIn = this.#epoch;
+    const waitedMs = this.#parts.now() - oldest.since;
+    this.#parts.post({ kind: 'comparison-wants', epoch: this.#epoch, why: 'backlog', waitedMs });
   }
 
   /** S's guest has said a part of a packet, and owes the rest: the part leaves, and the packet waits on without it, in its place. */

@@ -6,6 +6,7 @@ import type { Role } from '../protocol/numbers.ts';
 import { PeerLink } from './peer-link.ts';
 import {
   brokenOff,
+  explainClosing,
   explainConnectionError,
   identify,
   type LinkSecurity,
@@ -43,6 +44,7 @@ export async function dial(options: DialOptions): Promise<PeerLink> {
   const place = `${host}:${port}`;
   const link = randomBytes(16).toString('hex');
   const sockets = new Map<StreamName, Socket>();
+  let speaksTls = false;
   const patience = AbortSignal.timeout(patienceMs);
   const giveUp = AbortSignal.any(signal === undefined ? [patience] : [patience, signal]);
   try {
@@ -53,6 +55,7 @@ export async function dial(options: DialOptions): Promise<PeerLink> {
         await once(socket, giveUp, (resolve) => {
           socket.once(security.kind === 'tls' ? 'secureConnect' : 'connect', resolve);
         });
+        speaksTls = security.kind === 'tls';
         const peer = identify(socket, security);
         if (typeof peer === 'string') throw new LinkError(`${place} ${peer}`);
         const preamble = encodePreamble({ link, stream, role });
@@ -76,7 +79,11 @@ export async function dial(options: DialOptions): Promise<PeerLink> {
     if (error instanceof LinkError) throw error;
     if (signal?.aborted) throw new LinkError(`${place}: given up`);
     if (patience.aborted) throw new LinkError(`${place} did not answer within ${patienceMs} ms`);
-    throw new LinkError(`${place} ${explainConnectionError(error as NodeJS.ErrnoException, security)}`);
+    const failure = error as NodeJS.ErrnoException;
+    const closed = failure.code === brokenOff;
+    throw new LinkError(
+      `${place} ${closed ? explainClosing(security, role, speaksTls) : explainConnectionError(failure, security)}`,
+    );
   }
 }
 

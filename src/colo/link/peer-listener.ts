@@ -4,7 +4,14 @@ import { type StreamName, streams } from '../protocol/message-table.ts';
 import type { Role } from '../protocol/numbers.ts';
 import { LinkError } from './dial.ts';
 import { PeerLink } from './peer-link.ts';
-import { explainHandshakeError, identify, type LinkSecurity, type PeerIdentity, tlsOptions } from './peer-security.ts';
+import {
+  explainHandshakeError,
+  explainStranger,
+  identify,
+  type LinkSecurity,
+  type PeerIdentity,
+  tlsOptions,
+} from './peer-security.ts';
 import { readExactly } from './read-exactly.ts';
 import { decodePreamble, encodePreamble, preambleBytes, type StreamPreamble } from './stream-preamble.ts';
 
@@ -124,7 +131,7 @@ export class PeerListener {
     readExactly(socket, preambleBytes, (bytes) => {
       const preamble = decodePreamble(bytes);
       if (preamble === undefined) {
-        this.#refuse(socket, 'is no colo-vmm');
+        this.#refuse(socket, explainStranger(bytes));
         return;
       }
       if (preamble.role === this.#options.role) {

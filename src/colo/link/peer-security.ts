@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { type KeySet, nameIn } from '../keys/key-set.ts';
+import type { Role } from '../protocol/numbers.ts';
 
 /** How a link is secured. `plaintext`: not at all, which an operator must ask for. */
 export type LinkSecurity = { readonly kind: 'tls'; readonly keys: KeySet } | { readonly kind: 'plaintext' };
@@ -76,8 +77,7 @@ const explanations: Readonly<Record<string, string>> = {
 
 /** The other end closed the connection. */
 export const brokenOff = 'ECONNRESET';
-const ownHasExpired =
-  'closed the connection: the certificate of this host has expired; make new ones with colo-vmm keys';
+const alike = 'Give both sides --tls dir=FOLDER, or both --insecure';
 
 function hasExpired(security: LinkSecurity): boolean {
   return security.kind === 'tls' && new Date(new X509Certificate(security.keys.certificate).validTo) < new Date();
@@ -103,11 +103,37 @@ export function explainConnectionError(error: NodeJS.ErrnoException, security: L
     const { pair, folder } = security.keys;
     return `has a certificate that is not of the pair "${pair}" in ${folder}; was the other folder of colo-vmm keys copied there?`;
   }
-  // A Node that will not have a certificate sends no alert: whoever shows one that has expired has to look at it himself.
-  if (code === brokenOff) return hasExpired(security) ? ownHasExpired : 'closed the connection';
   const reason = explanations[code];
   if (reason !== undefined) return reason;
   return `cannot be reached: ${code === '' ? error.message : code}`;
+}
+
+/**
+ * The same of whoever was dialled and closed the connection without a word.
+ *
+ * @param role of this side
+ * @param speaksTls a handshake with it came to its end
+ */
+export function explainClosing(security: LinkSecurity, role: Role, speaksTls: boolean): string {
+  // A Node that will not have a certificate sends no alert: whoever shows one that has expired has to look at it himself.
+  if (hasExpired(security)) {
+    return 'closed the connection: the certificate of this host has expired; make new ones with colo-vmm keys';
+  }
+  if (security.kind === 'tls') {
+    if (speaksTls) return 'closed the connection';
+    return `closed the connection in the TLS handshake; was it started with --insecure? ${alike}`;
+  }
+  const standbyToo = role === 'secondary' ? 'is it a standby as well, or ' : '';
+  return `closed the connection; ${standbyToo}does it speak TLS? ${alike}`;
+}
+
+/** First bytes of a TLS record of a handshake (RFC 8446, 5.1): its type, and the major version. */
+const tlsHandshake = [0x16, 0x03];
+
+/** What is to be said of whoever connected in plaintext and began with `bytes`, which are no peer's. */
+export function explainStranger(bytes: Uint8Array): string {
+  if (!tlsHandshake.every((byte, at) => bytes[at] === byte)) return 'is no colo-vmm';
+  return `speaks TLS, and this side was started with --insecure. ${alike}`;
 }
 
 /** The same of a handshake with whoever connected to this host. */

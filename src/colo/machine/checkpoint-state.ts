@@ -24,7 +24,7 @@ const options = { useRecords: false, mapsAsObjects: true, tagUint8Array: false }
 const encoder = new Encoder(options);
 const decoder = new Decoder(options);
 
-const version = 3;
+const version = 4;
 const seed = v.pipe(
   bytesOf(seedBytes),
   v.length(seedBytes, `are not ${seedBytes} bytes`),

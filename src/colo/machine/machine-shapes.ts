@@ -8,7 +8,7 @@ import type { MachineShape as VmmShape } from '../../vmm/machine/machine-shape.t
 import type { MachineFacts } from '../../vmm/machine/monitored-machine.ts';
 import { hostProcessor } from '../../vmm/vcpu/host-processor.ts';
 import { featureNames, type GuestProcessor, showsTscDeadline, vendorOf } from '../../vmm/vcpu/processor-match.ts';
-import type { MachineShape } from '../protocol/machine-shape.ts';
+import type { DiskShape, MachineShape } from '../protocol/machine-shape.ts';
 
 /** What a shape is made of: src/vmm/machine/machine.ts. */
 export interface ShapedMachine {
@@ -56,7 +56,7 @@ export interface StandbyDevices {
 }
 
 /**
- * What this host could be the standby of. Memory is what is free now.
+ * What this host could be the standby of. Memory is what is free now, and disks, which nobody may have open, are as they are now.
  *
  * @throws DiskError, KvmUnavailableError, SystemError
  */
@@ -73,7 +73,7 @@ export function shapeOfHost({ disk, net }: StandbyDevices): MachineShape {
     disks: disk.map((config, index) => ({
       id: nameOfDisk(config, index),
       path: config.path,
-      sizeBytes: sizeOf(config),
+      ...foundDisk(config),
       readOnly: config.readonly,
     })),
     cards: net.map(({ tap }) => ({ tap })),
@@ -83,7 +83,8 @@ export function shapeOfHost({ disk, net }: StandbyDevices): MachineShape {
 }
 
 /** As the machine would find it. */
-function sizeOf({ path, readonly, direct, overlay, format, sector }: DiskConfig): number {
+function foundDisk(config: DiskConfig): Pick<DiskShape, 'sizeBytes' | 'isDevice'> {
+  const { path, readonly, direct, overlay, format, sector } = config;
   const file = openDiskFile(path, {
     readOnly: readonly || overlay !== undefined,
     direct,
@@ -91,5 +92,5 @@ function sizeOf({ path, readonly, direct, overlay, format, sector }: DiskConfig)
     ...(sector === undefined ? {} : { sector }),
   });
   closeSync(file.fd);
-  return file.sizeBytes;
+  return { sizeBytes: file.sizeBytes, ...(file.regular ? {} : { isDevice: true }) };
 }

@@ -10,6 +10,8 @@ import type { GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import type { Epoch } from '../protocol/numbers.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
 
+/** No guest runs in that one: the first checkpoint ends it. */
+const noEpoch = 0;
 /** The console is emptied this often, ms: a guest must not wait for it where P's does not. */
 const muteMs = 20;
 const sent = new Uint8Array(4096);
@@ -82,9 +84,10 @@ export class Replica {
     return this.#heldAt;
   }
 
-  /** What the guest did is undone: RAM is the checkpoint's. */
+  /** What the guest did is undone: RAM is the checkpoint's. What it was fed and has not read is nobody's: its epoch is over. */
   rollBack(): void {
     this.park();
+    this.#epoch.number = noEpoch;
     this.#machine.replication.rollBack();
     this.ended = undefined;
     this.#tracker.collect(this.#dirty);

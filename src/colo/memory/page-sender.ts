@@ -23,8 +23,10 @@ export interface PageSenderParts {
   readonly send: (message: Pages | PagesEnd | VmState) => boolean;
   /** Asks the main thread for a live look: CheckpointSource.collect. */
   readonly collect: () => Promise<Collected>;
-  /** The peer owes this before more is sent, in words; undefined: it has moved on. */
+  /** The peer owes this before more is sent, in words; undefined: it has moved on, or what is sent to it is not all sent yet. */
   readonly owes: (what: string | undefined) => void;
+  /** Milliseconds. Default: this process's clock. */
+  readonly now?: () => number;
   /** Whom live passes yield to. */
   readonly guestFirst: GuestFirst;
   /** What the guest begins anew from; absent: a reset ends it. */
@@ -54,6 +56,8 @@ const mostSentPages = 8192;
 const sentPart = 1 / 4;
 /** Bytes of a piece of device state. */
 const pieceBytes = 256 * 1024;
+/** While a checkpoint is sent, its peer is not late: so often that is said, ms. */
+const sendingMs = 500;
 /** Longest stretch of RAM that is one array: see WindowedBytes. */
 const stretchPages = 2 ** 31 / pageSize;
 
@@ -138,6 +142,8 @@ export class PageSender {
    * false if this was closed meanwhile.
    */
   async transmit(epoch: Epoch, { pages, state }: Pick<Captured, 'pages' | 'state'>): Promise<boolean> {
+    const { owes, now = () => performance.now() } = this.#parts;
+    let toldAt = now();
     this.#turns.begin();
     for (let place = 0; place < pages; place += framePages) {
       const count = Math.min(framePages, pages - place);
@@ -146,6 +152,11 @@ export class PageSender {
         bytes: this.#staged.slice(place * pageSize, count * pageSize),
       };
       if (!(await this.#sendPages(epoch, batch, this.#turns, this.#sent))) return false;
+      // On a slow processor the link has room all along, and yet it may take longer than a peer may be silent.
+      if (now() - toldAt >= sendingMs) {
+        toldAt = now();
+        owes(undefined);
+      }
     }
     if (!(await this.#send({ kind: 'pages-end', epoch, items: this.#items }, this.#turns))) return false;
     this.#items = 0;

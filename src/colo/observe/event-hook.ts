@@ -15,6 +15,8 @@ export interface HookOptions {
   readonly patienceMs?: number;
   /** So long the commands of the last events may go on when the VMM ends. */
   readonly endPatienceMs?: number;
+  /** Starts a command. One without pipes did not start, and its `error` is to come: Node has it so where too many files are open. */
+  readonly start?: (command: string) => ChildProcess;
 }
 
 /** So many commands run at a time, and so many events wait for one. */
@@ -91,9 +93,21 @@ export class EventHook implements ColoListener {
   }
 
   #run(line: string): void {
-    const { command, patienceMs = 30_000 } = this.#options;
-    // A group of its own, so that its children end with it.
-    const child = spawn('/bin/sh', ['-c', command], { detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
+    const { command, patienceMs = 30_000, start = startInShell } = this.#options;
+    const { event: about } = JSON.parse(line) as { readonly event: string };
+    const notRun = (error: Error): void => this.#say(`for ${about} cannot be run: ${error.message}`);
+    let child: ChildProcess;
+    try {
+      child = start(command);
+    } catch (error) {
+      notRun(error as Error);
+      return;
+    }
+    const { stdin, stdout, stderr } = child;
+    if (!stdin || !stdout || !stderr) {
+      child.once('error', notRun);
+      return;
+    }
     this.#running.add(child);
     const printed: Buffer[] = [];
     let bytes = 0;
@@ -102,11 +116,11 @@ export class EventHook implements ColoListener {
       if (bytes < shownBytes) printed.push(chunk.subarray(0, shownBytes - bytes));
       bytes += chunk.length;
     };
-    child.stdout.on('data', take);
-    child.stderr.on('data', take);
+    stdout.on('data', take);
+    stderr.on('data', take);
     // A command need not read what it is given.
-    child.stdin.on('error', () => {});
-    child.stdin.end(`${line}\n`);
+    stdin.on('error', () => {});
+    stdin.end(`${line}\n`);
     let late = false;
     const patience = setTimeout(() => {
       late = true;
@@ -119,11 +133,10 @@ export class EventHook implements ColoListener {
       over = true;
       clearTimeout(patience);
       clearTimeout(lingering);
-      child.stdout.destroy();
-      child.stderr.destroy();
+      stdout.destroy();
+      stderr.destroy();
       this.#running.delete(child);
       const said = Buffer.concat(printed).toString('utf8').trim();
-      const about = (JSON.parse(line) as { readonly event: string }).event;
       if (failure !== undefined) this.#say(`for ${about} ${failure}${said === '' ? '' : `: ${said}`}`);
       else if (said !== '') this.#say(`for ${about}: ${said}`);
       this.#work();
@@ -159,6 +172,11 @@ export function hookOf(
   if (command === undefined) return undefined;
   const named = pair === undefined ? '' : `${pair}: `;
   return new EventHook({ command, pair, role, notice: (text) => tell(`colo-vmm: ${named}${text}\n`) });
+}
+
+/** In a group of its own, so that its children end with it. */
+function startInShell(command: string): ChildProcess {
+  return spawn('/bin/sh', ['-c', command], { detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
 }
 
 function killGroup({ pid }: ChildProcess): void {

@@ -28,6 +28,8 @@ export interface DiskShape {
   readonly path: string;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
+  /** S: it is a block device, whose size nobody changes as a file's. Absent: a file, or nobody knows. */
+  readonly isDevice?: boolean | undefined;
   /** Bytes of a sector as the guest sees them. S has none of its own: it takes P's. */
   readonly sectorBytes?: number | undefined;
 }
@@ -60,6 +62,7 @@ export const machineShapeSchema = v.strictObject({
         path: name,
         sizeBytes: count,
         readOnly: v.boolean(),
+        isDevice: v.optional(v.boolean()),
         sectorBytes: v.optional(count),
       }),
     ),

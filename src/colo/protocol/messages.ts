@@ -12,7 +12,7 @@ import type { PortPolicy } from './port-policy.ts';
  * This program's version of all of it. Sides of different versions refuse each other, and say why: so a frame's head, the version in a
  * hello and the reason in a refusal are what they are in all versions.
  */
-export const protocolVersion = 8;
+export const protocolVersion = 9;
 
 // Pairing, and its end. Stream: control.
 

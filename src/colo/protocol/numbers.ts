@@ -23,6 +23,12 @@ export function term(value: number): Term {
 /** Before the first checkpoint: a standby that stands here cannot take over. */
 export const noCheckpoint = epoch(-1);
 
+/**
+ * No standby takes on a higher term from who greets it: it writes it down before anything else is proven, and must be able to count
+ * on from it. A pair does not get here: each term is a takeover or a switchover.
+ */
+export const highestTerm = term(2 ** 52);
+
 export function next<T extends Epoch | Term>(value: T): T {
   return (value + 1) as T;
 }

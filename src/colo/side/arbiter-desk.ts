@@ -1,5 +1,5 @@
 import type { ColoStatus } from '../../vmm/monitor/colo-control.ts';
-import type { Arbiter, TermRecord, Verdict } from '../arbiter/arbiter.ts';
+import { type Arbiter, ArbiterError, type TermRecord, type Verdict } from '../arbiter/arbiter.ts';
 import type { ArbiterConfig } from '../arbiter/arbiter-config.ts';
 import { EtcdArbiter } from '../arbiter/etcd-arbiter.ts';
 import { FileArbiter } from '../arbiter/file-arbiter.ts';
@@ -9,8 +9,8 @@ import type { ArbiterAnswer } from '../core/events.ts';
 const patienceMs = 10_000;
 /** Whoever begins to look waits for the first answer at most so long. */
 const firstLookMs = 2000;
-/** A claim that has no answer yet is made again beside it, by another connection, but not more often than this. */
-const claimAgainMs = 1000;
+/** What has no answer yet is asked again beside it, by another connection, but not more often than this. */
+const askAgainMs = 1000;
 /** An arbiter is looked at this often while it is not needed, so that an operator hears of it before it is. */
 const checkPeriodMs = 5000;
 
@@ -30,12 +30,14 @@ export class ArbiterDesk {
   #timer: NodeJS.Timeout | undefined;
   /** The term that the arbiter does not know yet. */
   #unregistered: number | undefined;
+  #registering: NodeJS.Timeout | undefined;
   /** The term from which a claim would begin; and how many looks in a row found less. */
   #expected: number | undefined;
   #behind = 0;
   #answeredInMs: number | undefined;
   #answeredAt: number | undefined;
   #problem: string | undefined;
+  #isMisconfigured = false;
 
   /**
    * @param holder who this process is to the arbiter: no process is ever granted what another one was
@@ -58,6 +60,11 @@ export class ArbiterDesk {
     };
   }
 
+  /** The last question failed for a reason that asking again does not mend: see {@link ArbiterError.isMisconfigured}. */
+  get isMisconfigured(): boolean {
+    return this.#isMisconfigured;
+  }
+
   /** Looks at the arbiter from now on. Resolves after the first look, or when that takes long. */
   async watch(): Promise<void> {
     if (this.#arbiter === undefined) return;
@@ -72,12 +79,21 @@ export class ArbiterDesk {
   }
 
   /**
-   * Both sides are paired in this term: later claims begin from it. Without an answer it is tried again at each look.
+   * This side has the guest in this term: later claims begin from it. Without an answer, whoever {@link watch}es asks again as often as
+   * one that claims: the other side may do so, for the same term, and has it if it is answered first.
    *
    * @returns what the arbiter said; undefined if it did not answer, or if the arbiter is an operator
    */
-  async register(term: number): Promise<Verdict | undefined> {
+  register(term: number): Promise<Verdict | undefined> {
     this.#unregistered = term;
+    clearInterval(this.#registering);
+    if (this.#timer !== undefined) {
+      this.#registering = setInterval(() => void this.#register(term), askAgainMs).unref();
+    }
+    return this.#register(term);
+  }
+
+  async #register(term: number): Promise<Verdict | undefined> {
     const verdict = await this.#ask(
       (arbiter) => arbiter.register({ pair: this.#pair, term, holder: this.#holder }),
       (found) =>
@@ -85,8 +101,10 @@ export class ArbiterDesk {
           ? `${this.#arbiter?.name} knows this pair in term ${found.term}, this side is in term ${term}`
           : undefined,
     );
-    if (verdict === undefined) return undefined;
+    // It may be in a later term by now.
+    if (verdict === undefined || term !== this.#unregistered) return verdict;
     this.#unregistered = undefined;
+    clearInterval(this.#registering);
     if (verdict.kind === 'granted') this.expect(term);
     return verdict;
   }
@@ -100,14 +118,20 @@ export class ArbiterDesk {
     this.#behind = 0;
   }
 
-  /** Asks for a term. While an earlier question has no answer yet, that is what is waited for. */
-  async claim(term: number, byOperator: boolean): Promise<ArbiterAnswer> {
+  /**
+   * Asks for a term. While an earlier question has no answer yet, that is what is waited for.
+   *
+   * @param isWanted whether the term is still wanted, as of {@link Arbiter.claim}
+   */
+  async claim(term: number, byOperator: boolean, isWanted: () => boolean): Promise<ArbiterAnswer> {
     if (this.#arbiter === undefined) return byOperator ? 'yes' : 'unknown';
     const now = performance.now();
-    if (this.#claims > 0 && now - this.#claimedAt < claimAgainMs) return 'unknown';
+    if (this.#claims > 0 && now - this.#claimedAt < askAgainMs) return 'unknown';
     this.#claimedAt = now;
     this.#claims++;
-    const verdict = await this.#ask((arbiter) => arbiter.claim({ pair: this.#pair, term, holder: this.#holder }));
+    const verdict = await this.#ask((arbiter) =>
+      arbiter.claim({ pair: this.#pair, term, holder: this.#holder }, isWanted),
+    );
     this.#claims--;
     if (verdict === undefined) return 'unknown';
     return verdict.kind === 'granted' ? 'yes' : 'no';
@@ -115,18 +139,18 @@ export class ArbiterDesk {
 
   close(): void {
     clearInterval(this.#timer);
+    clearInterval(this.#registering);
     this.#arbiter?.close();
   }
 
   async #check(): Promise<void> {
-    if (this.#isLooking) return;
+    // Whoever registers hears of it then.
+    if (this.#isLooking || this.#unregistered !== undefined) return;
     this.#isLooking = true;
-    if (this.#unregistered !== undefined) await this.register(this.#unregistered);
-    else
-      await this.#ask(
-        (arbiter) => arbiter.check(this.#pair),
-        (found) => this.#doubt(found),
-      );
+    await this.#ask(
+      (arbiter) => arbiter.check(this.#pair),
+      (found) => this.#doubt(found),
+    );
     this.#isLooking = false;
   }
 
@@ -156,6 +180,7 @@ export class ArbiterDesk {
       this.#setProblem(judge(answer));
       return answer;
     } catch (error) {
+      this.#isMisconfigured = error instanceof ArbiterError && error.isMisconfigured;
       this.#setProblem((error as Error).message);
       return undefined;
     }

@@ -4,6 +4,14 @@ import type { ColoEvent, ColoMilestone, ColoTopic } from '../../vmm/monitor/colo
 /** As many are kept for who asks later. Messages of checkpoints come by the hundred a second, and are kept apart. */
 const kept = 1000;
 
+/** What had happened in this process before a log was begun. */
+export interface Past {
+  /** The newest last, with those that come many times a second; bounded. */
+  readonly events: readonly ColoEvent[];
+  /** How often each has happened, of which the events may be forgotten. */
+  readonly milestones: Readonly<Partial<Record<ColoMilestone, number>>>;
+}
+
 /** What has happened, newest last; bounded. */
 export class EventLog {
   readonly #told: (event: ColoEvent) => void;
@@ -28,6 +36,7 @@ export class EventLog {
       text: printable(text),
       ...(milestone === undefined ? {} : { event: milestone }),
     };
+    if (milestone !== undefined) this.#count(milestone, 1);
     this.#keep(event);
     this.#told(event);
   }
@@ -42,8 +51,9 @@ export class EventLog {
     if (this.#frequent.length > kept) this.#frequent.shift();
   }
 
-  /** What somebody else's log had, who told of it; before anything of this one's. */
-  inherit(events: readonly ColoEvent[]): void {
+  /** What another log of this process had, which told of it; before anything of this one's. */
+  inherit({ events, milestones }: Past): void {
+    for (const [milestone, times] of Object.entries(milestones)) this.#count(milestone as ColoMilestone, times);
     for (const event of events) {
       if (isFrequent(event.topic)) this.#frequent.push({ ...event, topic: event.topic, text: () => event.text });
       else this.#keep(event);
@@ -57,13 +67,21 @@ export class EventLog {
     return [...this.#events, ...frequent].sort((one, other) => one.monotonicMs - other.monotonicMs);
   }
 
+  /** For the log that comes after this one. */
+  get past(): Past {
+    return { events: this.recent(true), milestones: this.#milestones };
+  }
+
   /** How often each has happened, with those that were inherited. */
   get milestones(): Readonly<Partial<Record<ColoMilestone, number>>> {
     return this.#milestones;
   }
 
+  #count(milestone: ColoMilestone, times: number): void {
+    this.#milestones[milestone] = (this.#milestones[milestone] ?? 0) + times;
+  }
+
   #keep(event: ColoEvent): void {
-    if (event.event !== undefined) this.#milestones[event.event] = (this.#milestones[event.event] ?? 0) + 1;
     this.#events.push(event);
     if (this.#events.length > kept) this.#events.shift();
   }

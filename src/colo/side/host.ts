@@ -12,7 +12,8 @@ import { type Role, type Term, term as termOf } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
 import { Alarms } from './alarms.ts';
 import { ArbiterDesk } from './arbiter-desk.ts';
-import { EventLog } from './event-log.ts';
+import { DiskAlarm } from './disk-alarm.ts';
+import { EventLog, type Past } from './event-log.ts';
 import type { Heritage } from './heritage.ts';
 import { Lane } from './lane.ts';
 import type { SignsOfLife } from './signs-of-life.ts';
@@ -24,6 +25,8 @@ export type HostBirth = HostConfig & {
   readonly holder: string;
   /** This side's clock, ms. */
   readonly now: () => number;
+  /** What had happened before in this process; absent: nothing that a pair's log had. */
+  readonly past?: Past | undefined;
 };
 
 /** What `status` shows of one of the two sides only. */
@@ -35,6 +38,7 @@ export type OwnStatus = Pick<
   | 'compared'
   | 'address'
   | 'survivor'
+  | 'takeover'
   | 'failure'
   | 'epoch'
   | 'checkpoint'
@@ -51,6 +55,8 @@ export interface Core<E> {
   readonly phase: string;
   readonly step: string;
   readonly term: Term;
+  /** Whether it would go on in that term if the arbiter gave it that, or does already. */
+  wantsTerm(term: Term): boolean;
   handle(event: E, now: number): readonly Effect[];
 }
 
@@ -81,13 +87,16 @@ export abstract class Host<E extends { readonly kind: string }> {
   /** How long the headline has been what it is (ms since 1970), and why it is. */
   #since = Date.now();
   #headline: ColoHeadline | undefined;
-  protected why = 'it has just begun';
+  /** Of a guest that runs without a standby. A pairing that fails changes nothing of it. */
+  #unprotected: ColoStatus['unprotected'];
+  protected why = 'it has not been protected yet';
   #lastHeard: number | undefined;
   readonly #listener: HostListener;
   readonly #alarms: Alarms;
   readonly #arbiter: ArbiterDesk;
   readonly #terms: TermStore;
   readonly #signs: SignsOfLife;
+  readonly #disks: DiskAlarm;
   readonly #inbox: (E | CommonEvent)[] = [];
   /** Links that ended by themselves, and whose connections are closed once the core has heard of it. */
   #endedLinks: PeerLink[] = [];
@@ -100,8 +109,6 @@ export abstract class Host<E extends { readonly kind: string }> {
   #askedFor: Term | undefined;
   /** The last term that it said yes or no to. */
   #answered: Term | undefined;
-  /** The last failure of a disk. */
-  #diskError: string | undefined;
   #ended = false;
 
   constructor(
@@ -119,6 +126,8 @@ export abstract class Host<E extends { readonly kind: string }> {
       () => this.now,
       (event) => listener.logged(event),
     );
+    if (birth.past !== undefined) this.log.inherit(birth.past);
+    this.#disks = new DiskAlarm(this.log, birth.now);
     this.#terms = new TermStore(birth.stateDirectory);
     this.core = makeCore(termOf(this.#terms.term));
     this.lane = new Lane((error) => this.laneFailed(error));
@@ -156,6 +165,7 @@ export abstract class Host<E extends { readonly kind: string }> {
       pair: this.birth.pair,
       role: this.role,
       ...this.#headlineNow(),
+      ...(this.#unprotected === undefined ? {} : { unprotected: this.#unprotected }),
       ...(next === undefined ? {} : { next }),
       phase,
       term,
@@ -168,7 +178,9 @@ export abstract class Host<E extends { readonly kind: string }> {
               ...(lastHeard === undefined ? {} : { lastHeardMsAgo: this.now - lastHeard }),
             },
           }),
-      ...(phase === 'protected' || phase === 'protecting' ? { failover: failoverCost(this.birth.settings) } : {}),
+      ...(phase === 'protected' || phase === 'protecting'
+        ? { failover: failoverCost(this.birth.settings, this.loadMs) }
+        : {}),
       arbiter: this.arbiter.facts,
       milestones: { ...this.log.milestones },
       ...this.ownStatus(),
@@ -197,22 +209,33 @@ export abstract class Host<E extends { readonly kind: string }> {
     this.#pumping = true;
     try {
       for (let next = this.#inbox.shift(); next !== undefined && !this.#ended; next = this.#inbox.shift()) {
-        if (isDiskFailure(next)) this.#tellDiskFailure(next.error);
+        if (isDiskFailure(next)) this.#disks.failed(next.error);
         for (const effect of this.core.handle(next, this.now)) this.#execute(effect);
         if (next.kind === 'closed') this.#destroyEnded();
-        if (this.headline === this.#headline) continue;
-        this.#headline = this.headline;
-        this.#since = Date.now();
-        // Of this no notice tells.
-        if (this.#headline === 'PAIRING') {
-          this.become('disks and memory are being copied');
-          this.#listener.pairs();
-        }
+        if (this.headline !== this.#headline) this.#headlineChanged();
       }
     } catch (error) {
       this.#listener.failed(error as Error);
     } finally {
       this.#pumping = false;
+    }
+  }
+
+  #headlineChanged(): void {
+    this.#headline = this.headline;
+    this.#since = Date.now();
+    switch (this.#headline) {
+      case 'UNPROTECTED':
+        this.#unprotected ??= { since: this.#since, why: this.why };
+        this.#since = this.#unprotected.since;
+        return;
+      case 'PAIRING':
+        // Of this no notice tells.
+        this.become('disks and memory are being copied');
+        this.#listener.pairs();
+        return;
+      default:
+        this.#unprotected = undefined;
     }
   }
 
@@ -230,7 +253,12 @@ export abstract class Host<E extends { readonly kind: string }> {
    */
   diskFailed(error: string, counts: boolean): void {
     if (counts) this.post({ kind: 'disk-failed', error });
-    else this.#tellDiskFailure(error);
+    else this.#disks.failed(error);
+  }
+
+  /** The guest is resumed after a pause. */
+  guestResumed(): void {
+    this.#disks.resumed();
   }
 
   /** Resolves when nothing is written any more. */
@@ -293,17 +321,22 @@ export abstract class Host<E extends { readonly kind: string }> {
     });
   }
 
+  /** Resolves when no term is being written. */
+  protected termSettled(): Promise<void> {
+    return this.#terms.settled();
+  }
+
   /** Goes on where another side of this process has ended. Before anything else. */
-  protected inherit({ why, since, events }: Heritage): void {
-    this.log.inherit(events);
+  protected inherit({ why, since }: Pick<Heritage, 'why' | 'since'>): void {
     this.why = why;
     this.#headline = this.headline;
     this.#since = since;
+    this.#unprotected = { since, why };
   }
 
   /** What whoever takes this side's place inherits. */
   protected get heritage(): Heritage {
-    return { why: this.why, since: this.#since, events: this.log.recent(true) };
+    return { why: this.why, since: this.#since };
   }
 
   /** It is as it is for that reason. */
@@ -322,13 +355,6 @@ export abstract class Host<E extends { readonly kind: string }> {
       : `mend the network; or, if ${peer} is certainly off: colo-vmm failover --i-am-sure`;
   }
 
-  /** A disk that fails once fails for each request. */
-  #tellDiskFailure(error: string): void {
-    if (error === this.#diskError) return;
-    this.#diskError = error;
-    this.log.add('disk', error, 'disk-error');
-  }
-
   /** All threads have turned since the last heartbeat. */
   #vouches(): boolean {
     const turned = this.#signs.turned();
@@ -344,6 +370,8 @@ export abstract class Host<E extends { readonly kind: string }> {
   /** What to do about it, if there is something. */
   protected abstract next(): string | undefined;
   protected abstract ownStatus(): OwnStatus;
+  /** How long it would take now to load the guest, ms; undefined: this side does not know. */
+  protected abstract get loadMs(): number | undefined;
   protected abstract drained(stream: StreamName): void;
   protected abstract execute(effect: Effect): void;
   protected abstract noticed(notice: Notice): void;
@@ -399,7 +427,7 @@ export abstract class Host<E extends { readonly kind: string }> {
 
   /**
    * A yes counts when it is on disk: of a side whose disk hangs, or is full, it would keep the other one from going on as well. So it proves
-   * first that it can write.
+   * first that it can write. That may take long, and a yes to a side that has failed meanwhile would do the same.
    */
   #ask(term: Term, byOperator: boolean): void {
     // It is asked again and again while there is no answer.
@@ -410,7 +438,7 @@ export abstract class Host<E extends { readonly kind: string }> {
       .then(
         () => {
           this.#termProblem = undefined;
-          this.#claim(term, byOperator);
+          if (this.#wants(term)) this.#claim(term, byOperator);
         },
         (error: Error) => this.#cannotWrite(error),
       )
@@ -419,10 +447,15 @@ export abstract class Host<E extends { readonly kind: string }> {
       });
   }
 
+  #wants(term: Term): boolean {
+    return !this.#ended && this.core.wantsTerm(term);
+  }
+
   #claim(term: Term, byOperator: boolean): void {
     if (term !== this.#askedFor) this.log.add('arbiter', `the arbiter is asked for term ${term}`);
     this.#askedFor = term;
-    void this.#arbiter.claim(term, byOperator).then((answer) => {
+    const isWanted = (): boolean => this.#wants(term);
+    void this.#arbiter.claim(term, byOperator, isWanted).then((answer) => {
       // A question that was asked again is answered again.
       if (answer !== 'unknown' && term !== this.#answered) {
         this.#answered = term;
@@ -464,10 +497,14 @@ function isDiskFailure(event: { readonly kind: string }): event is Extract<Commo
   return event.kind === 'disk-failed';
 }
 
-/** What it costs a client that a side is lost, without the load (spec B.11). */
-function failoverCost(settings: Settings): NonNullable<ColoStatus['failover']> {
+/** What it costs a client that a side is lost (spec B.11). */
+function failoverCost(settings: Settings, loadMs: number | undefined): NonNullable<ColoStatus['failover']> {
   const { detectMs } = settings;
-  return { detectionMs: detectMs, consentMs: Math.max(0, consentLengthMs(settings) - detectMs) };
+  return {
+    detectionMs: detectMs,
+    consentMs: Math.max(0, consentLengthMs(settings) - detectMs),
+    ...(loadMs === undefined ? {} : { loadMs }),
+  };
 }
 
 function nameOf(message: Message): string {

@@ -8,11 +8,13 @@ import type { SharedIoControl } from '../../vmm/platform/io-control.ts';
 import type { ReplayedPackets } from '../../vmm/platform/replayed-packets.ts';
 import type { SharedProtection, SharedReplica } from '../../vmm/platform/shared-protection.ts';
 import type { SharedVcpu } from '../../vmm/vcpu/vcpu-control.ts';
+import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { MachineShape } from '../protocol/machine-shape.ts';
 import type { BootSizes } from '../protocol/messages.ts';
 import type { Epoch, Role } from '../protocol/numbers.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
+import type { Past } from './event-log.ts';
 import type { Heritage } from './heritage.ts';
 
 /** Of a call that gives or answers nothing. */
@@ -63,6 +65,8 @@ export type PrimaryMachineCalls = {
 
 /** What the colo thread asks of the thread that owns S's machine. */
 export type SecondaryMachineCalls = {
+  /** What a machine that is made now could be. While there is none: its disks are opened. */
+  readonly shape: { readonly given: Nothing; readonly answer: MachineShape };
   /** Makes a machine that can take over one of that shape. */
   readonly make: {
     readonly given: {
@@ -93,8 +97,8 @@ export type SecondaryMachineCalls = {
    * numbers that are not the guest's.
    */
   readonly emerge: { readonly given: LiveTranslation | undefined; readonly answer: number };
-  /** Loads a state, to see that it can be; the machine stays held. */
-  readonly rehearse: { readonly given: Uint8Array; readonly answer: Nothing };
+  /** Loads a state, to see that it can be; the machine stays held. How long that took, ms. */
+  readonly rehearse: { readonly given: Uint8Array; readonly answer: number };
   /** The machine is not needed any more. */
   readonly discard: { readonly given: Nothing; readonly answer: Nothing };
   /**
@@ -110,7 +114,7 @@ export type SecondaryMachineCalls = {
   readonly announce: { readonly given: Nothing; readonly answer: Nothing };
   readonly resume: { readonly given: Nothing; readonly answer: Nothing };
   /** It has taken over, and nothing is left to do for a standby: this process is the guest's primary from now on (spec B.7). */
-  readonly succeed: { readonly given: Heritage; readonly answer: Nothing };
+  readonly succeed: { readonly given: { readonly heritage: Heritage; readonly past: Past }; readonly answer: Nothing };
   /** These packets enter the guest before anything new. */
   readonly replay: { readonly given: ReplayedPackets; readonly answer: Nothing };
 } & CommonMachineCalls;
@@ -133,9 +137,14 @@ export type ColoCalls = {
   readonly status: { readonly given: Nothing; readonly answer: ColoStatus | undefined };
   /** @param all with messages and checkpoints (spec A.9) */
   readonly events: { readonly given: { readonly all: boolean }; readonly answer: readonly ColoEvent[] };
+  /** What has happened so far, for the log that comes after this one. */
+  readonly past: { readonly given: Nothing; readonly answer: Past };
   /** Copies the last checkpoint's disks to a new folder. */
   readonly backup: { readonly given: { readonly path: string }; readonly answer: ColoBackupReport };
+  /** What is known of P's disks, for the thread that takes this one's place; undefined: nothing. */
+  readonly handOverChanges: { readonly given: Nothing; readonly answer: InheritedChanges | undefined };
   readonly guestReset: { readonly given: Nothing; readonly answer: Nothing };
+  readonly guestResumed: { readonly given: Nothing; readonly answer: Nothing };
   readonly guestEnded: { readonly given: { readonly exitCode: number }; readonly answer: Nothing };
   /** `counts`: while there is somebody who could go on instead, or is about to be. */
   readonly diskFailed: {

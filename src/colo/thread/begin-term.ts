@@ -43,7 +43,9 @@ export async function beginTerm(config: HostConfig, holder: string, stopping?: A
       const verdict = await desk.register(term);
       if (verdict === undefined) {
         stopping?.throwIfAborted();
-        throw new ArbiterSilentError(
+        // Of what this side was told wrongly the same command would hear the same for ever.
+        const Failure = desk.isMisconfigured ? ConfigError : ArbiterSilentError;
+        throw new Failure(
           `--arbiter: ${desk.facts.problem}; without its answer nobody knows whether the other side of the pair runs this guest. ` +
             'Mend that, or, if the other side is certainly off: --arbiter manual',
         );

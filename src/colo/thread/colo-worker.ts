@@ -46,19 +46,22 @@ export function threadMain(): void {
     command: (command) => (host === undefined ? refusals.notProtected : host.command(command)),
     status: () => host?.status(),
     events: ({ all }) => host?.log.recent(all) ?? [],
+    past: () => host?.log.past ?? { events: [], milestones: {} },
     backup: ({ path }) => {
       if (host instanceof SecondaryHost) return host.backup(path);
       throw new Error(backupsAreAStandbys);
     },
     endRecording: () => record?.close(),
+    handOverChanges: () => (host instanceof PrimaryHost ? host.handOverChanges() : undefined),
     guestReset: () => host?.post({ kind: 'guest-reset' } as never),
+    guestResumed: () => host?.guestResumed(),
     guestEnded: ({ exitCode }) => host?.post({ kind: 'guest-ended', exitCode }),
     diskFailed: ({ error, counts }) => host?.diskFailed(error, counts),
   };
   const parts = { shape: birth.shape, signs, record };
   if (birth.role === 'primary') {
     const calls = new Calls<PrimaryMachineCalls, ColoCalls>(port, serving);
-    const config = { ...birth.config, holder: birth.holder, now: bootTimeMs };
+    const config = { ...birth.config, holder: birth.holder, now: bootTimeMs, past: birth.past };
     const primary = new PrimaryHost(
       config,
       {
@@ -67,6 +70,7 @@ export function threadMain(): void {
         bell: bell.button,
         calls,
         heritage: birth.heritage,
+        before: birth.before,
         changes: birth.changes,
         boot: birth.boot,
       },
@@ -81,7 +85,7 @@ export function threadMain(): void {
     const standBy = async (): Promise<void> => {
       await host?.close();
       const secondary = new SecondaryHost(
-        config,
+        { ...config, past: host?.log.past },
         { ...parts, calls, again: standByAgain, recovery, bell: bell.button },
         toOwner(calls),
       );

@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto';
+import { bootTimeMs } from '../../host/system/clock.ts';
 import { ConfigError } from '../../vmm/config/config.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
+import type { MachineEvent } from '../../vmm/machine/machine-events.ts';
 import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
-import type { ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import type { ColoEvent, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { EpochSeed, OpenEpoch } from '../../vmm/platform/shared-protection.ts';
 import { exitCode, exitCodeOf, type GuestEnd } from '../../vmm/vcpu/guest-end.ts';
 import { type HostPort, showHostPort } from '../command/host-port.ts';
 import { type PrimaryConfig, parsePrimary } from '../command/pair-config.ts';
 import { refusals } from '../core/commands.ts';
-import { cannotBeWritten } from '../disk/disk-failure.ts';
+import { whyFailed } from '../disk/disk-failure.ts';
 import { diskViews, historyDisk } from '../disk/disk-view.ts';
 import type { InheritedChanges } from '../disk/history/primary-changes.ts';
 import { CheckpointSource } from '../machine/checkpoint-source.ts';
@@ -16,10 +18,12 @@ import { shapeOfMachine } from '../machine/machine-shapes.ts';
 import { bootBytes } from '../memory/boot-messages.ts';
 import { mostBootBytes } from '../protocol/messages.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
-import type { Heritage } from '../side/heritage.ts';
+import { DiskAlarm } from '../side/disk-alarm.ts';
+import { EventLog, type Past } from '../side/event-log.ts';
+import type { PrimaryPast } from '../side/heritage.ts';
 import type { ColoCalls, PrimaryMachineCalls } from '../side/machine-calls.ts';
 import { beginTerm } from './begin-term.ts';
-import { ColoThread } from './colo-thread.ts';
+import { ColoThread, unlessClosed } from './colo-thread.ts';
 import { SideControl } from './control.ts';
 
 /** Where standbys came to until now they come to still, unless it was said anew. */
@@ -30,6 +34,12 @@ function keptDoor({ listen }: ProtectOptions, before: HostPort | undefined): Pic
 /** What a guest said last has so long to leave when it ends; less if it is ended, for a VMM that is told to stop stops soon. */
 const endPatienceMs = 5000;
 const stopPatienceMs = 800;
+
+/** What a process knows of a pair before a colo thread protects its machine. */
+export interface BeforeProtection extends PrimaryPast {
+  /** What has happened. */
+  readonly past?: Past | undefined;
+}
 
 /** The primary's side, on the thread that owns the machine. */
 export class PrimaryControl extends SideControl {
@@ -42,6 +52,9 @@ export class PrimaryControl extends SideControl {
   #thread: ColoThread<PrimaryMachineCalls> | undefined;
   #source: CheckpointSource | undefined;
   #attached = false;
+  /** What happens while there is no colo thread, which goes on with it when there is one. */
+  #log = this.#newLog();
+  #disks = new DiskAlarm(this.#log, bootTimeMs);
   #ending: NodeJS.Timeout | undefined;
   /** The guest has ended, and is kept until its last answers have left. */
   #endedWith: number | undefined;
@@ -63,13 +76,7 @@ export class PrimaryControl extends SideControl {
     this.#program = program;
     this.#name = name;
     this.#notice = notice;
-    machine.events.listen((event) => {
-      if (event.kind === 'reset') this.#thread?.calls.tell('guestReset', undefined);
-      if (event.kind === 'disk-failure' && event.failure.operation !== 'read') {
-        const { disk, reason } = event.failure;
-        this.#thread?.calls.tell('diskFailed', { error: cannotBeWritten(disk, reason), counts: this.#attached });
-      }
-    });
+    machine.events.listen((event) => this.#hear(event));
   }
 
   /** @throws ConfigError; Error if it is protected already, or about to be */
@@ -81,8 +88,9 @@ export class PrimaryControl extends SideControl {
       insists || options.listen !== undefined,
     );
     const thread = this.#thread;
+    const before = await this.status();
     if (thread !== undefined) {
-      const phase = (await this.status())?.phase ?? 'unprotected';
+      const phase = before?.phase ?? 'unprotected';
       if (phase !== 'unprotected') {
         const refusal = await this.command({ name: 'protect' });
         // It is not refused if protection has ended in this moment; then it begins anew as it was.
@@ -99,24 +107,35 @@ export class PrimaryControl extends SideControl {
       if (wasSought && this.#thread === thread) await this.command({ name: 'protect' });
       throw error;
     }
+    const changes = await this.#changesFor(config, thread);
+    const past = await thread?.calls.call('past', undefined).catch(unlessClosed);
     if (this.#thread !== thread || this.#attached) throw new Error(refusals.protecting);
     // What it was told before is another standby, perhaps.
     this.#thread = undefined;
     await thread?.close();
-    this.start({ ...config, insists: insists || wasSought });
+    this.start({ ...config, insists: insists || wasSought }, { past, before, changes });
+  }
+
+  /** What that thread, which is idle, knows of the disks, if that is written down where this pair looks for it. */
+  async #changesFor(
+    { pair, stateDirectory }: PrimaryConfig,
+    thread: ColoThread<PrimaryMachineCalls> | undefined,
+  ): Promise<InheritedChanges | undefined> {
+    if (pair !== this.#config?.pair || stateDirectory !== this.#config.stateDirectory) return undefined;
+    return await thread?.calls.call('handOverChanges', undefined).catch(unlessClosed);
   }
 
   /**
    * Starts the colo thread, which protects the machine from now on. Its term has begun: see beginTerm, or a takeover.
    *
-   * @param heritage of the standby that has taken over
-   * @param changes what is known of its disks since an earlier process
+   * @param before what this process knows of the pair already
    */
-  start(config: PrimaryConfig, heritage?: Heritage, changes?: InheritedChanges): void {
+  start(config: PrimaryConfig, { past, ...before }: BeforeProtection = {}): void {
     const { state } = this.#machine;
     if (state !== 'running' && state !== 'paused')
       throw new ConfigError(`a machine that is ${state} cannot be protected`);
     this.#config = config;
+    if (past !== undefined) this.#log.inherit(past);
     const boot = this.#boot;
     const disks = diskViews(this.#machine.replication.deviceOrders).map(historyDisk);
     this.#thread = new ColoThread(
@@ -127,13 +146,19 @@ export class PrimaryControl extends SideControl {
         disks,
         holder: this.#holder,
         shape: shapeOfMachine(this.#machine),
-        heritage,
-        changes,
+        past: this.#log.past,
         boot,
+        ...before,
       },
       this.#handlers(),
       (reason) => this.#died(reason),
     );
+    this.#log = this.#newLog();
+    this.#disks = new DiskAlarm(this.#log, bootTimeMs);
+  }
+
+  override async events(all: boolean): Promise<readonly ColoEvent[]> {
+    return this.#thread === undefined ? this.#log.recent(all) : super.events(all);
   }
 
   /** Before the machine is closed. */
@@ -204,6 +229,27 @@ export class PrimaryControl extends SideControl {
     };
   }
 
+  #newLog(): EventLog {
+    return new EventLog(bootTimeMs, (event) => this.happened(event));
+  }
+
+  #hear(event: MachineEvent): void {
+    const calls = this.#thread?.calls;
+    if (event.kind === 'reset') calls?.tell('guestReset', undefined);
+    if (event.kind === 'resumed') {
+      this.#disks.resumed();
+      calls?.tell('guestResumed', undefined);
+    }
+    if (event.kind === 'disk-failure') {
+      const { failure } = event;
+      const error = whyFailed(failure);
+      // Of what cannot be read the guest is told, and nobody else is to go on instead.
+      const counts = this.#attached && failure.operation !== 'read';
+      if (calls === undefined) this.#disks.failed(error);
+      else calls.tell('diskFailed', { error, counts });
+    }
+  }
+
   /** Its last answers are to leave, and its standby ends with it. */
   #guestEnded(end: GuestEnd): void {
     const code = exitCodeOf(end);
@@ -232,9 +278,18 @@ export class PrimaryControl extends SideControl {
 
   /** Whoever decided what leaves is gone. A guest whose output is held can only be ended: its standby has all of it. */
   #died(reason: string): void {
-    this.#notice(`protection failed: ${reason}`);
+    const thread = this.#thread;
+    // One that goes on all the same may say so again and again.
+    if (thread === undefined || this.#machine.state === 'ended') return;
+    const text = `protection failed: ${reason}`;
+    this.#notice(text);
+    this.#log.add('protection', text, this.#attached ? 'fenced' : 'unprotected');
     this.#machine.finishEnd();
     if (this.#attached) this.#machine.stop('a failure of its protection', 1);
-    else this.exited('primary', 'error');
+    else {
+      this.#thread = undefined;
+      void thread.close();
+      this.exited('primary', 'error');
+    }
   }
 }

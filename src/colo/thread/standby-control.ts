@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { trimHeap } from '../../host/libc/memory.ts';
 import { bootTimeMs } from '../../host/system/clock.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
-import type { ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import type { ColoCommand, ColoEvent, ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
 import { exitCodeOf } from '../../vmm/vcpu/guest-end.ts';
 import { type SecondaryConfig, survivorConfig } from '../command/pair-config.ts';
 import { KeptBoot } from '../machine/kept-boot.ts';
 import { type StandbyDevices, shapeOfHost } from '../machine/machine-shapes.ts';
 import { StandbyMachine } from '../machine/standby-machine.ts';
 import type { Calls, CallTable, Handlers } from '../side/calls.ts';
+import { EventLog, type Past } from '../side/event-log.ts';
 import type { Heritage } from '../side/heritage.ts';
 import type { ColoCalls, SecondaryMachineCalls } from '../side/machine-calls.ts';
 import { ColoThread } from './colo-thread.ts';
@@ -31,13 +33,15 @@ export interface StandbyListener {
 export class StandbyControl extends SideControl {
   readonly #thread: ColoThread<SecondaryMachineCalls>;
   readonly #holder = randomUUID();
-  readonly #pair: SecondaryConfig;
+  #pair: SecondaryConfig;
   readonly #config: StandbyDevices;
   readonly #program: URL;
   #made: StandbyMachine | undefined;
   /** Since it has taken over. */
   #primary: PrimaryControl | undefined;
   readonly #listener: StandbyListener;
+  /** Whoever decides is gone. */
+  #isOver = false;
 
   constructor(config: SecondaryConfig, machine: StandbyDevices, program: URL, listener: StandbyListener) {
     super();
@@ -58,9 +62,21 @@ export class StandbyControl extends SideControl {
     return modes === undefined || (modes.mode === 'none' && modes.lastMode === 'none') ? super.modes : modes;
   }
 
+  override async command(command: ColoCommand): Promise<string | undefined> {
+    if (command.name !== 'set-checkpoint-delay' || this.#primary !== undefined) return super.command(command);
+    // Its checkpoints are its primary's: this is for those that it makes itself, once it has taken over.
+    const { settings } = this.#pair;
+    this.#pair = { ...this.#pair, settings: { ...settings, checkpointDelayMs: command.delayMs } };
+    return undefined;
+  }
+
   override protect(options: ProtectOptions): Promise<void> {
     if (this.#primary !== undefined) return this.#primary.protect(options);
     return Promise.reject(new Error('this is the standby of its pair'));
+  }
+
+  override events(all: boolean): Promise<readonly ColoEvent[]> {
+    return this.#primary === undefined ? super.events(all) : this.#primary.events(all);
   }
 
   /** Has the primary go on without it, in order: nobody has to be asked then. What takes longer than `patienceMs` is not waited for. */
@@ -92,6 +108,7 @@ export class StandbyControl extends SideControl {
 
   #handlers(): Handlers<SecondaryMachineCalls> {
     return {
+      shape: () => shapeOfHost(this.#config),
       make: async ({ shape, compares }) => {
         await this.#discard();
         const made = new StandbyMachine(
@@ -112,15 +129,19 @@ export class StandbyControl extends SideControl {
         return { ...views, replica: { packets, changed } };
       },
       rehearse: (state) => {
-        this.#machine.rehearse(state);
+        const { checkMs, loadMs } = this.#machine.rehearse(state);
+        return checkMs + loadMs;
       },
       keepBoot: (sizes) => {
         const kept = new KeptBoot(this.#pair.stateDirectory, sizes);
         this.#machine.boot = kept;
         return kept.descriptors;
       },
-      park: () => {
+      park: async () => {
         this.#machine.replica?.park();
+        // An end that a vCPU reported before it parked is told before the answer. A turn of the loop may have begun before it was.
+        await setImmediate();
+        await setImmediate();
       },
       rollBack: () => this.#machine.replica?.rollBack(),
       start: ({ state, epoch, stoppedAt }) => {
@@ -149,8 +170,8 @@ export class StandbyControl extends SideControl {
         this.#machine.resume();
         this.#listener.live(this.#machine.machine);
       },
-      succeed: (heritage) => {
-        void this.#succeed(heritage);
+      succeed: ({ heritage, past }) => {
+        void this.#succeed(heritage, past);
         return undefined;
       },
       exit: ({ exitCode }) => {
@@ -179,7 +200,7 @@ export class StandbyControl extends SideControl {
   }
 
   /** It has taken over: the machine is a primary's, which waits for a standby. The thread of the standby is not needed any more. */
-  async #succeed(heritage: Heritage): Promise<void> {
+  async #succeed(heritage: Heritage, past: Past): Promise<void> {
     // Whoever comes after it appends to the same file.
     await this.#thread.endRecording();
     this.#machine.settle((text) => this.#listener.notice(text));
@@ -194,7 +215,7 @@ export class StandbyControl extends SideControl {
       exited: (mode, reason) => this.exited(mode, reason),
     });
     try {
-      primary.start(survivorConfig(this.#pair, heritage), heritage);
+      primary.start(survivorConfig(this.#pair, heritage), { heritage, past });
     } catch (error) {
       // A guest that has ended meanwhile needs nobody.
       this.#listener.notice(`this machine cannot be protected again: ${(error as Error).message}`);
@@ -213,6 +234,11 @@ export class StandbyControl extends SideControl {
   }
 
   #died(reason: string): void {
+    // A thread that goes on all the same may say so again and again.
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const log = new EventLog(bootTimeMs, (event) => this.happened(event));
+    log.add('protection', `this standby cannot take over any more: ${reason}`, 'fenced');
     this.#listener.notice(reason);
     this.#listener.ended(1);
   }

@@ -7,12 +7,15 @@ const numberFields = [
   'lastTime',
   'timeOffset',
   'peerNext',
+  'sentEnd',
+  'window',
+  'windowScale',
   'finEnd',
   'peerFinEnd',
 ] as const;
 const flagFields = [
   'isKnown',
-  'hasSpoken',
+  'isFixed',
   'hasTime',
   'isTimeKnown',
   'hasPeerNext',

@@ -146,7 +146,7 @@ export class Translator {
   takeOver(aheadTicks: number): void {
     this.#isLive = true;
     this.#flows.forEach((flow) => {
-      flow.timeOffset = (flow.timeOffset + aheadTicks) | 0;
+      flow.takeOver(aheadTicks);
     });
   }
 

@@ -208,6 +208,11 @@ export class NetDevice implements VirtioDevice, TakesTurns {
     };
   }
 
+  /** Takes a packet that waits for the driver's buffers, while paused; empty if none does. It does not enter the guest then. */
+  takeWaiting(): Uint8Array {
+    return this.#receive.takeWaiting();
+  }
+
   close(): void {
     this.#stop();
     this.#active = false;

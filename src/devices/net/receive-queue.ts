@@ -158,6 +158,13 @@ export class ReceiveQueue implements PacketSink, Closable {
     return this.#overflowBytes.slice(0, this.#waitingBytes);
   }
 
+  /** Takes the packet that {@link waiting} gives; it waits no more. While paused. */
+  takeWaiting(): Uint8Array {
+    const { waiting } = this;
+    this.#forgetWaiting();
+    return waiting;
+  }
+
   /** New buffers of the driver are a reason to run. While the port is empty they are none. */
   get awaitsBuffers(): boolean {
     return this.#kicksWanted || !this.#portEmpty;

@@ -225,9 +225,15 @@ export class RecordConsumer {
     return this.#cursor;
   }
 
-  /** Gives all records before `position` back; their bytes may be written over from now on. */
+  /**
+   * Gives all records before `position` back; their bytes may be written over from now on. What was given back once is not held
+   * again by an earlier position: the producer would find less room than there is, for good.
+   */
   giveBack(position = this.#cursor): void {
     const { cells } = this.#memory;
+    const head = cells[headCell] as number;
+    if (position === head) return;
+    if (isBeyond(head, position)) throw new RangeError('records are given back in order');
     Atomics.store(cells, headCell, position);
     if (Atomics.load(cells, waitsCell) !== 0 && Atomics.exchange(cells, waitsCell, 0) !== 0) this.#wakeProducer();
   }

@@ -35,8 +35,10 @@ const status = v.object({
   role: v.picklist(['primary', 'secondary']),
   headline: v.picklist(headlines),
   survivor: v.exactOptional(v.boolean()),
+  takeover: v.exactOptional(v.object({ silenceMs: count, sentAgain: count })),
   since: count,
   why: text,
+  unprotected: v.exactOptional(v.object({ since: count, why: text })),
   next: v.exactOptional(text),
   failure: v.exactOptional(text),
   phase: text,
@@ -80,6 +82,7 @@ const status = v.object({
       synchronising: v.exactOptional(
         v.object({ totalBytes: count, comparedBytes: count, sentBytes: count, secondsLeft: v.exactOptional(count) }),
       ),
+      copying: v.exactOptional(v.object({ comparedBytes: count, receivedBytes: count })),
       synchronised: v.exactOptional(
         v.object({ totalBytes: count, comparedBytes: count, sentBytes: count, seconds: count }),
       ),

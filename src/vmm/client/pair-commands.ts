@@ -117,22 +117,41 @@ export async function checkpointCommand(options: ClientOptions): Promise<void> {
 /** Phases of a primary that hands its guest over, to the end. */
 const switching: ReadonlySet<string> = new Set(['protected', 'handing-over', 'handed-over', 'ended']);
 
-/** Body of `colo-vmm switchover`. It stays until the guest runs on the other host. */
+/**
+ * Body of `colo-vmm switchover`. It stays until the guest runs on the other host. That the machine is gone does not tell so: its guest may
+ * have been shut down, or its process killed.
+ */
 export async function switchoverCommand(options: ClientOptions): Promise<void> {
-  await withMachine(options, async (machine) => {
-    await machine.ask('x-colo-switchover');
-    for (;;) {
-      const status = await machine.unlessEnded(pairOf(machine));
-      if (status === undefined) break;
-      if (!switching.has(status.phase)) {
-        throw new MonitorError(`the roles were not changed: ${printable(status.why)}; see colo-vmm status`);
+  let isHandedOver = false;
+  const hear = ({ event }: ColoEvent): void => {
+    if (event === 'switchover') isHandedOver = true;
+  };
+  await withMachine(
+    options,
+    async (machine) => {
+      await machine.ask('x-colo-switchover');
+      for (;;) {
+        const status = await machine.unlessEnded(pairOf(machine));
+        if (status === undefined) break;
+        if (status.phase === 'handed-over') isHandedOver = true;
+        if (!switching.has(status.phase)) {
+          throw new MonitorError(`the roles were not changed: ${printable(status.why)}; see colo-vmm status`);
+        }
+        await later(switchoverPeriodMs);
+        // What has come meanwhile is read first: a question to a machine that has ended fails, and what it said last is lost with it.
+        await new Promise((resolve) => setImmediate(resolve));
       }
-      await later(switchoverPeriodMs);
-    }
-    print(
-      options.json ? JSON.stringify({ switchedOver: true }) : 'the guest runs on the other host; here it has ended',
-    );
-  });
+      if (!isHandedOver) {
+        throw new MonitorError(
+          'the machine has ended before the roles were changed; see colo-vmm status on the other host',
+        );
+      }
+      print(
+        options.json ? JSON.stringify({ switchedOver: true }) : 'the guest runs on the other host; here it has ended',
+      );
+    },
+    listener(hear),
+  );
 }
 
 /** Body of `colo-vmm backup`. It goes on if this is interrupted; `status` says how far it is. */

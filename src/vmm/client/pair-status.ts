@@ -5,6 +5,13 @@ import { count, dayAndTime, milliseconds, roughly, size, timeOfDay } from './qua
 /** What stands behind a label. */
 export type Fact = readonly [label: string, text: string];
 
+/** What stands at the beginning of a line about a pair, below the first one. docs/operating.md explains each. */
+export const pairLabels = [
+  ...(['but', 'why', 'last attempt', 'unprotected', 'clients', 'next', 'checkpoint', 'guest stopped'] as const),
+  ...(['mode', 'held', 'disk', 'backup', 'link', 'arbiter', 'a failover now'] as const),
+] as const;
+type PairFact = readonly [label: (typeof pairLabels)[number], text: string];
+
 /** A pair in words. */
 export interface PairInWords {
   /** Such as `PROTECTED since 14:02:11 (2 h 10 min)`. */
@@ -12,7 +19,7 @@ export interface PairInWords {
   /** Which side this is, and where the other one is. */
   readonly place: string;
   /** Why and what to do first, then a fact a line. */
-  readonly facts: readonly Fact[];
+  readonly facts: readonly PairFact[];
 }
 
 /** Columns of the first line before who is where. */
@@ -30,6 +37,7 @@ const reasonWords: Readonly<Record<string, string>> = {
   'disk-log': "the standby's disk log was half full",
   divergence: 'the two guests did not agree',
   room: 'the standby had no room for what its guest says or is told',
+  backlog: 'a packet that waits for the standby held up all behind it',
   mode: 'the mode is changed',
   reset: 'the guest was reset',
   switchover: 'the roles change',
@@ -52,12 +60,12 @@ export function renderPair(status: ColoStatus, now: number): string[] {
 /** The same, in parts that may be laid out otherwise. @param now ms since 1970 */
 export function pairInWords(status: ColoStatus, now: number): PairInWords {
   const { headline, since } = status;
+  return { state: `${headline} ${sinceWhen(since, now)}`, place: placeOf(status), facts: factsOf(status, now) };
+}
+
+function sinceWhen(since: number, now: number): string {
   const begun = now - since >= dayMs ? dayAndTime(since) : timeOfDay(since);
-  return {
-    state: `${headline} since ${begun} (${roughly(Math.max(0, now - since) / 1000)})`,
-    place: placeOf(status),
-    facts: factsOf(status),
-  };
+  return `since ${begun} (${roughly(Math.max(0, now - since) / 1000)})`;
 }
 
 /** Which side this is, and where the other one is. */
@@ -83,14 +91,15 @@ function placeOf({ role, headline, survivor, link, address, term, held }: ColoSt
   return places[headline];
 }
 
-function factsOf(status: ColoStatus): Fact[] {
-  const { headline, why, next, checkpoint, link, backup } = status;
+function factsOf(status: ColoStatus, now: number): PairFact[] {
+  const { headline, next, takeover, checkpoint, link, backup } = status;
   const safe = headline === 'PROTECTED' || headline === 'PROTECTING';
   // Of a pair that is over, its last checkpoint tells nothing.
   const counts = safe || headline === 'PAIRING' || headline === 'WAITING';
   return [
-    ...dangers(status).map((danger): Fact => ['but', danger]),
-    ...(safe || headline === 'PAIRING' ? [] : [['why', why] as const]),
+    ...dangers(status).map((danger): PairFact => ['but', danger]),
+    ...(safe ? [] : whyFacts(status, now)),
+    ...(takeover === undefined ? [] : [['clients', takeoverFact(takeover)] as const]),
     ...(next === undefined ? [] : [['next', next] as const]),
     ...(checkpoint === undefined || !counts ? [] : [['checkpoint', checkpointFact(checkpoint)] as const]),
     ...(counts ? stopFacts(status) : []),
@@ -102,6 +111,23 @@ function factsOf(status: ColoStatus): Fact[] {
     ['arbiter', arbiterFact(status)],
     ...failoverFacts(status),
   ];
+}
+
+/** Why it is as it is. What has been tried since a guest lost its standby does not hide why it did. */
+function whyFacts({ headline, why, unprotected }: ColoStatus, now: number): PairFact[] {
+  if (headline === 'PAIRING') {
+    if (unprotected === undefined) return [];
+    return [['unprotected', `${sinceWhen(unprotected.since, now)}: ${unprotected.why}`]];
+  }
+  if (unprotected === undefined || unprotected.why === why) return [['why', why]];
+  return [
+    ['why', unprotected.why],
+    ['last attempt', why],
+  ];
+}
+
+function takeoverFact({ silenceMs, sentAgain }: NonNullable<ColoStatus['takeover']>): string {
+  return `silence of ${milliseconds(silenceMs)}; ${count(sentAgain)} packets sent again`;
 }
 
 /** What would go wrong though nothing has yet. */
@@ -165,7 +191,7 @@ function checkpointFact({ epoch, msAgo, delayMs, reasons = [] }: NonNullable<Col
   return why === '' ? last : `${last}; the last one: ${why}`;
 }
 
-function stopFacts({ stops }: ColoStatus): Fact[] {
+function stopFacts({ stops }: ColoStatus): PairFact[] {
   if (stops === undefined) return [];
   const { median, worst, pages } = stops;
   const parts = Object.entries(stops.parts)
@@ -180,21 +206,25 @@ function stopFacts({ stops }: ColoStatus): Fact[] {
   ];
 }
 
-function heldFacts({ held }: ColoStatus): Fact[] {
+function heldFacts({ held }: ColoStatus): PairFact[] {
   if (held === undefined) return [];
   if (held.packets === 0) return [['held', 'nothing']];
   return [['held', `${count(held.packets)} packets, ${size(held.bytes)}, oldest ${milliseconds(held.oldestMs)}`]];
 }
 
-function diskFacts({ disk, headline }: ColoStatus): Fact[] {
+function diskFacts({ disk, headline }: ColoStatus): PairFact[] {
   if (disk === undefined) return [];
   if (disk.error !== undefined) return [['disk', `FAILED: ${disk.error}`]];
-  const { synchronising: sync } = disk;
+  const { synchronising: sync, copying } = disk;
   if (sync !== undefined) {
     const { totalBytes, comparedBytes, sentBytes, secondsLeft } = sync;
     const left = secondsLeft === undefined ? '' : `, about ${roughly(Math.ceil(secondsLeft))}`;
     const toGo = `${size(totalBytes - comparedBytes)} left of ${size(totalBytes)} that may differ`;
     return [['disk', `copying: ${toGo}, ${size(sentBytes)} copied${left}`]];
+  }
+  if (copying !== undefined) {
+    const done = `${size(copying.comparedBytes)} compared, ${size(copying.receivedBytes)} received`;
+    return [['disk', `copying: ${done}; the primary says how much is left`]];
   }
   const inStep = headline === 'PROTECTED' || headline === 'PROTECTING' ? 'in step; ' : '';
   return [['disk', `${inStep}${size(disk.logBytes)} not committed`]];
@@ -220,7 +250,7 @@ function arbiterFact({ arbiter }: ColoStatus): string {
   return `${name}, answered ${ago} ago${answeredInMs === undefined ? '' : ` in ${milliseconds(answeredInMs)}`}`;
 }
 
-function failoverFacts({ failover }: ColoStatus): Fact[] {
+function failoverFacts({ failover }: ColoStatus): PairFact[] {
   if (failover === undefined) return [];
   const { detectionMs, consentMs, loadMs } = failover;
   const parts = [
@@ -228,8 +258,9 @@ function failoverFacts({ failover }: ColoStatus): Fact[] {
     `consent ${milliseconds(consentMs)}`,
     ...(loadMs === undefined ? [] : [`load ${milliseconds(loadMs)}`]),
   ];
-  const total = detectionMs + consentMs + (loadMs ?? 0);
-  return [['a failover now', `would take about ${milliseconds(total)}: ${parts.join(', ')}`]];
+  const total = milliseconds(detectionMs + consentMs + (loadMs ?? 0));
+  const what = loadMs === undefined ? `${total}, and what the standby takes to load` : total;
+  return [['a failover now', `would take about ${what}: ${parts.join(', ')}`]];
 }
 
 /** An event, a line. */

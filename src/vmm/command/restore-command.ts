@@ -11,15 +11,24 @@ import { BootFiles } from './boot-files.ts';
 import { mergeDevices, type RestoreConfig } from './restore-config.ts';
 import { type MachineParts, runMachine } from './run-machine.ts';
 
-/** Body of `colo-vmm restore`: a machine from its snapshot to its end. The process's exit code. */
-export async function restoreCommand(path: string, config: RestoreConfig, program: URL): Promise<number> {
+/**
+ * Body of `colo-vmm restore`: a machine from its snapshot to its end. The process's exit code.
+ *
+ * @param made is given the machine before its guest runs
+ */
+export async function restoreCommand(
+  path: string,
+  config: RestoreConfig,
+  program: URL,
+  made?: (machine: Machine) => void,
+): Promise<number> {
   const snapshot = new Snapshot(path);
   try {
     const { config: saved } = snapshot.tail;
     const parts: MachineParts = { ...mergeDevices(saved, config), rng: saved.rng, boot: saved.boot };
     requireOverlays(snapshot, parts);
     warnOfChangedDisks(snapshot, parts);
-    return await runMachine(config, parts, () => restore(snapshot, parts, config, program));
+    return await runMachine(config, parts, () => restore(snapshot, parts, config, program, made));
   } finally {
     snapshot.close();
   }
@@ -30,6 +39,7 @@ async function restore(
   { disk, net, rng }: MachineParts,
   config: RestoreConfig,
   program: URL,
+  made?: (machine: Machine) => void,
 ): Promise<Machine> {
   const { config: saved, state } = snapshot.tail;
   const machine = new Machine(
@@ -45,6 +55,7 @@ async function restore(
     (text) => tell(`colo-vmm: ${text}\n`),
   );
   try {
+    made?.(machine);
     // Opened only when it is needed: a host that has them not can run the machine all the same.
     if (config.reboot === 'reset' && saved.boot !== undefined) machine.rebootsFrom(new BootFiles(saved.boot));
     machine.load(state);

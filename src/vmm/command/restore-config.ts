@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { ConfigError, onPanic, reboot, serial, webAddress } from '../config/config.ts';
+import { ConfigError, onEvent, onPanic, reboot, serial, webAddress } from '../config/config.ts';
 import { type DiskConfig, disks, type NetConfig, nets } from '../config/device-config.ts';
 import { parseKeyValues } from '../config/key-values.ts';
 import type { SnapshotConfig } from '../snapshot/snapshot-tail.ts';
@@ -12,6 +12,7 @@ const schema = v.strictObject({
   control: v.optional(v.pipe(v.string('give a path'), v.nonEmpty('give a path'))),
   metrics: webAddress,
   dashboard: webAddress,
+  'on-event': onEvent,
   'on-panic': v.optional(onPanic, 'exit'),
   reboot,
   clock: v.optional(v.picklist(['keep', 'jump'], 'give keep or jump')),

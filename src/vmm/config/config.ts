@@ -121,6 +121,9 @@ export const webAddress = v.optional(
   v.pipe(v.union([v.string(), v.number()], 'give PORT or HOST:PORT'), v.transform(String)),
 );
 
+/** What is run for each event of a machine. */
+export const onEvent = v.optional(v.pipe(v.string('give a command'), v.regex(/^[^\0]+$/, 'give a command')));
+
 /** Keys of whoever attends to a machine on this host, wherever it began. */
 export const hostKeys = {
   serial: v.optional(serial, 'stdio'),
@@ -130,7 +133,7 @@ export const hostKeys = {
   control: v.optional(path),
   metrics: webAddress,
   dashboard: webAddress,
-  'on-event': v.optional(v.pipe(v.string('give a command'), v.regex(/^[^\0]+$/, 'give a command'))),
+  'on-event': onEvent,
   ...pairKeys,
 };
 

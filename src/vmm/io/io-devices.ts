@@ -135,6 +135,7 @@ export class IoDevices implements DrivenDevices, Closable {
     });
     return () => {
       for (const commit of commits) commit();
+      this.#protection.loaded();
     };
   }
 

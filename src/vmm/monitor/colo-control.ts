@@ -23,8 +23,16 @@ export interface ColoStatus {
   readonly headline: ColoHeadline;
   /** It runs the guest alone because the other side was lost, or has handed the guest over. */
   readonly survivor?: boolean;
+  /**
+   * Of a survivor that took over: from the last heartbeat of the other side until the guest ran here (ms), and how many packets were sent that
+   * the other side may have sent before.
+   */
+  readonly takeover?: { readonly silenceMs: number; readonly sentAgain: number };
   readonly since: number;
+  /** Of an UNPROTECTED guest, what came of the last attempt to protect it, if there was one. */
   readonly why: string;
+  /** P, while UNPROTECTED or PAIRING: since when, and why, its guest has no standby. Attempts to protect it change nothing of that. */
+  readonly unprotected?: { readonly since: number; readonly why: string };
   /** What to do about it, if there is something. */
   readonly next?: string;
   /** P: protection ended because something failed, here or on the standby, and has not begun again. */
@@ -51,7 +59,7 @@ export interface ColoStatus {
     readonly recent: readonly ColoDivergence[];
   };
   readonly epoch: number;
-  /** The last one that S has. */
+  /** The last one that S has, and since when it has it. Of a pair that is over there is none. */
   readonly checkpoint?: {
     readonly epoch: number;
     readonly msAgo: number;
@@ -74,6 +82,11 @@ export interface ColoStatus {
     readonly error?: string;
     /** P: while disks are made equal. */
     readonly synchronising?: DiskCopy & { readonly secondsLeft?: number };
+    /**
+     * S: the same, as far as it knows, which is not how much there is to do. What it was asked about and has answered, and what it was
+     * sent, of which some is what the guest wrote meanwhile.
+     */
+    readonly copying?: { readonly comparedBytes: number; readonly receivedBytes: number };
     /** P: since they are, what that took. */
     readonly synchronised?: DiskCopy & { readonly seconds: number };
     /** P: what would be compared if this host died now and came back, beside what the survivor writes. */
@@ -83,7 +96,10 @@ export interface ColoStatus {
   readonly changesLost?: string;
   /** S: a copy of its disks that is being made. */
   readonly backup?: ColoBackup;
-  /** How long it would take now until the standby speaks: to notice the loss, then until consent is over, then to load. */
+  /**
+   * How long it would take now until the standby speaks: to notice the loss, then until consent is over, then to load the guest, which is
+   * known to S alone: 0 while its guest runs beside P's.
+   */
   readonly failover?: { readonly detectionMs: number; readonly consentMs: number; readonly loadMs?: number };
   readonly arbiter: {
     readonly name: string;
@@ -103,7 +119,7 @@ export interface ColoStatus {
     /** P: for what, how often: one may be for several reasons. */
     readonly reasons?: Readonly<Record<string, number>>;
   };
-  /** How often what programs are told of has happened in this process, as far as the log goes back. */
+  /** How often what programs are told of has happened in this process, whatever its role was. */
   readonly milestones?: Readonly<Partial<Record<ColoMilestone, number>>>;
 }
 
@@ -169,7 +185,7 @@ export type ColoMilestone =
   | 'peer-lost' // and nobody has said yet who goes on
   | 'failover' // the peer was lost, and the guest runs here alone
   | 'switchover' // the guest changed sides in order
-  | 'fenced' // the other side goes on; the guest is stopped here
+  | 'fenced' // the other side goes on, or this one cannot take over any more; no guest speaks here
   | 'arbiter-lost'
   | 'arbiter-back'
   | 'disk-error';

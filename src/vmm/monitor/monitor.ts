@@ -82,12 +82,19 @@ export class Monitor {
   }
 
   #hearOf(colo: ColoControl): void {
+    const tellMigration = (): void => {
+      if (this.migration.events) void this.#tellMigration(colo);
+    };
     colo.listen({
       happened: (event) => {
         this.#send('X_COLO_EVENT', { ...event });
-        if (this.migration.events) void this.#tellMigration(colo);
+        tellMigration();
       },
-      exited: (mode, reason) => this.#send('COLO_EXIT', { mode, reason }),
+      exited: (mode, reason) => {
+        this.#send('COLO_EXIT', { mode, reason });
+        // Nothing else need happen after a takeover.
+        tellMigration();
+      },
     });
   }
 

@@ -40,6 +40,11 @@ export class DiskWindow {
     return this.#rules.diskMustWait(this.outstandingBytes, this.#bound);
   }
 
+  /** So much waits for S's disk that its guest, which runs once all of that is on it, would be late. */
+  get isHalfFull(): boolean {
+    return this.outstandingBytes * 2 >= this.#bound;
+  }
+
   /** S has not laid down all that was forwarded before the open epoch. */
   get hasClosed(): boolean {
     return this.outstandingBytes > this.#open;
@@ -83,12 +88,14 @@ export class DiskWindow {
     this.#open = 0;
   }
 
-  /** S has laid down so many bytes since pairing. @throws ProtocolError */
-  laid(bytes: number): void {
+  /** S has laid down so many bytes since pairing. @returns whether that is more than before @throws ProtocolError */
+  laid(bytes: number): boolean {
     if (bytes > this.#forwarded) {
       throw new ProtocolError('invalid-message', `the peer laid down ${bytes} bytes, ${this.#forwarded} were sent`);
     }
+    const isMore = bytes > this.#laid;
     this.#laid = Math.max(this.#laid, bytes);
+    return isMore;
   }
 
   get #isCopysTurn(): boolean {

@@ -105,6 +105,11 @@ export class ConsentGiven {
     return this.#peerIsGone || this.#rules.consentIsOver(this.#lastAnswered, now, leaseMs, clockRateError);
   }
 
+  /** It is over by time, not because P is gone for certain. */
+  ranOut(now: number): boolean {
+    return !this.#peerIsGone && this.isOver(now);
+  }
+
   /** No earlier than this is it worth asking again. */
   askAt(now: number): number {
     return Math.max(now + 1, this.#lastAnswered + consentLengthMs(this.#settings));

@@ -16,6 +16,8 @@ import { type PrimaryPhase, type PrimaryStep, primarySteps } from './primary-pha
 export interface Protection {
   /** They move it on from synchronising to seeding, and read it. */
   readonly phase: StateMachine<PrimaryPhase>;
+  /** S's disk log is half full, as far as is known. */
+  readonly standbyIsBehind: boolean;
   /** What has become explained may leave, while there is consent. */
   permit(): void;
   /** S holds a first checkpoint. */
@@ -182,13 +184,25 @@ export class Checkpoints {
     }
   }
 
+  /** S says that it stands at a checkpoint no earlier than all of that is on its disk: its guest is to run from it. */
+  get owesLaying(): boolean {
+    const { expected } = this;
+    return this.isComparing && (expected === 'vmstate-loaded' || expected === 'checkpoint-ready');
+  }
+
+  /** S has laid down more: a disk that takes its time is not one that hangs. */
+  standbyLaid(): void {
+    if (this.#rules.layingCounts && this.owesLaying) this.#waits();
+  }
+
   /** The guest was stopped, and runs on in the next epoch. @returns whether the checkpoint is on its way now */
   captured({ epoch: captured, stateBytes, stoppedMs }: Extract<PrimaryEvent, { kind: 'captured' }>): boolean {
     if (this.step !== 'capturing' || captured !== this.#open) return false;
     const turn = this.#turn;
     this.#open = next(captured);
     if (this.#modes.captured(turn.now)) {
-      turn.tell({ kind: 'mode', mode: this.#modes.open, epoch: this.#open, why: this.#modes.why });
+      const { open: mode, why, changedForDisk: forDisk } = this.#modes;
+      turn.tell({ kind: 'mode', mode, epoch: this.#open, why, forDisk });
     }
     // Spec A.2.3: is there still somebody to send it to?
     if (this.#phase !== 'protected' && this.#phase !== 'seeding') {
@@ -235,7 +249,7 @@ export class Checkpoints {
         this.#waits();
         this.#through = message.epoch;
         this.#pair.permit();
-        this.#modes.released(this.#reasons.includes('divergence') || this.#reasons.includes('room'), this.#turn.now);
+        this.#modes.released(this.#reasons.some(isDisagreement), this.#turn.now);
         return;
       case 'vmstate-loaded':
         this.#step.move('idle');
@@ -258,7 +272,7 @@ export class Checkpoints {
   }
 
   /** What is said of an epoch that has ended is over with it: all of its output goes out with its checkpoint. */
-  comparisonWants(epoch: Epoch, why: 'divergence' | 'room' | 'output', waitedMs: number): void {
+  comparisonWants(epoch: Epoch, why: 'divergence' | 'room' | 'output' | 'backlog', waitedMs: number): void {
     if (epoch !== this.guestsEpoch || this.guestsMode !== 'comparing') return;
     if (why !== 'output') this.#modes.diverges(this.#turn.now, waitedMs);
     this.want(why);
@@ -307,8 +321,14 @@ export class Checkpoints {
     this.#waitsNoMore();
     this.#step.move('capturing');
     this.#reasons = this.pacing.stopping();
-    this.#turn.do({ kind: 'capture', epoch: this.#open, mode: this.#modes.order(this.#turn.now) });
+    const mode = this.#modes.order(this.#turn.now, this.#rules.mayCompare(this.#pair.standbyIsBehind));
+    this.#turn.do({ kind: 'capture', epoch: this.#open, mode });
   }
+}
+
+/** A checkpoint for that is what comparing costs (spec B.8). */
+function isDisagreement(reason: Reason): boolean {
+  return reason === 'divergence' || reason === 'room' || reason === 'backlog';
 }
 
 function newStep(): StateMachine<PrimaryStep> {

@@ -26,6 +26,7 @@ export class DiskLogWatch {
   begin(): void {
     this.#fullOf = undefined;
     this.#loaded = noCheckpoint;
+    this.#turn.stopTimer('disk-log');
   }
 
   /** Told again when S has laid some. @param of the epoch whose checkpoint lets S make room */

@@ -7,6 +7,8 @@ import { ModeSwitch } from './mode-switch.ts';
 interface EpochMode {
   readonly mode: Mode;
   readonly since: number;
+  /** What it would be if S's disk were not behind. */
+  readonly wanted: Mode;
   divergedAt?: number;
 }
 
@@ -16,10 +18,11 @@ interface EpochMode {
  */
 export class EpochModes {
   readonly #switch: ModeSwitch;
-  #open: EpochMode = { mode: 'buffered', since: 0 };
+  #open: EpochMode = { mode: 'buffered', since: 0, wanted: 'buffered' };
   #closed = this.#open;
   #ordered: Mode = 'buffered';
   #orderedAt = 0;
+  #wanted: Mode = 'buffered';
 
   constructor(settings: Settings) {
     this.#switch = new ModeSwitch(settings);
@@ -37,28 +40,39 @@ export class EpochModes {
 
   /** Why the mode is what it is: a sentence for an operator. */
   get why(): string {
-    return this.#switch.why;
+    return this.#ordered !== this.#wanted
+      ? "the standby's guest would wait until its disk has what was written"
+      : this.#switch.why;
   }
 
   /** A pair is made: until its first checkpoint S has nothing to run. */
   begin(now: number): void {
-    this.#open = { mode: 'buffered', since: now };
+    this.#open = { mode: 'buffered', since: now, wanted: 'buffered' };
     this.#closed = this.#open;
+    this.#wanted = 'buffered';
+    this.#ordered = 'buffered';
     this.#switch.begin(now);
   }
 
-  /** A stop is ordered: the mode of the epoch that it opens. */
-  order(now: number): Mode {
-    this.#ordered = this.#switch.next(now);
+  /** A stop is ordered: the mode of the epoch that it opens. @param mayCompare S's guest would not wait for its disk */
+  order(now: number, mayCompare: boolean): Mode {
+    this.#wanted = this.#switch.next(now);
+    this.#ordered = mayCompare ? this.#wanted : 'buffered';
+    if (this.#ordered !== this.#wanted) this.#switch.putOff(now);
     this.#orderedAt = now;
     return this.#ordered;
   }
 
-  /** The stop that was ordered is over. @returns whether the mode is another one now */
+  /** The stop that was ordered is over. @returns whether the mode is another one now, or what it would be */
   captured(now: number): boolean {
     this.#closed = this.#open;
-    this.#open = { mode: this.#ordered, since: now };
-    return this.#open.mode !== this.#closed.mode;
+    this.#open = { mode: this.#ordered, since: now, wanted: this.#wanted };
+    return this.#open.mode !== this.#closed.mode || this.#open.wanted !== this.#closed.wanted;
+  }
+
+  /** That was for S's disk alone: it comes and goes with how far that is behind. */
+  get changedForDisk(): boolean {
+    return this.#open.wanted === this.#closed.wanted;
   }
 
   /** The guests do not agree, in the open epoch. @param waitedMs for how long output has waited until that was known */

@@ -27,13 +27,15 @@ export interface HandingOver {
  * The roles change in order:
  *
  *     P  last checkpoint, LOADED      S stands where P's clients are
- *     P  handover       ---------->   the next term goes to disk
+ *     P  handover       ---------->   the guest is paused there, and the next term goes to disk
  *     P  <---------- handover-ready   until here each may claim that term from the arbiter, if the other is lost
  *     P  silent for good
  *     P  handover-done  ---------->   the guest runs there; nobody is asked
  *
- * P's guest runs on until it is silent. What it says meanwhile is held and never leaves, what comes for it is mirrored, and
- * enters S's guest first: as at a takeover, but without a loss to be noticed.
+ * S's guest, if it runs, is paused from the offer on, and S is not ready before it is; one that has ended by itself is not handed over:
+ * S asks for a checkpoint (checkpoint-wanted), and the offer is made again after that. P's guest runs on until it is silent. What it says
+ * meanwhile is held and never leaves, what comes for it is mirrored, and enters S's guest first: as at a takeover, but without a loss to
+ * be noticed.
  */
 export class Handover {
   readonly #settings: Settings;
@@ -83,6 +85,16 @@ export class Handover {
     this.#turn.stopTimer('checkpoint');
     this.#turn.send({ kind: 'handover', epoch: checkpoints.last });
     this.#turn.startTimer('step', this.#settings.stepMs);
+  }
+
+  /** S's guest has ended by itself, and S does not take the offer: again after a checkpoint that repairs it. */
+  offerAgain(): void {
+    const { phase, checkpoints } = this.#primary;
+    if (phase.state !== 'handing-over') return;
+    phase.move('protected');
+    this.#turn.stopTimer('step');
+    this.#isWanted = true;
+    checkpoints.want('switchover');
   }
 
   /** S is ready. From here on it alone has a right to this guest. @throws ProtocolError */

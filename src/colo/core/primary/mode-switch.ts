@@ -77,6 +77,11 @@ export class ModeSwitch {
     this.#isTrial = false;
   }
 
+  /** Comparing is wanted, and the next epoch is not compared all the same: of how that would go nothing is seen. */
+  putOff(now: number): void {
+    this.#since = now;
+  }
+
   /** A checkpoint took so long, from its order until its output was free, ms. */
   checkpointTook(ms: number): void {
     this.#checkpointMs = this.#checkpointMs === undefined ? ms : (3 * this.#checkpointMs + ms) / 4;

@@ -60,13 +60,19 @@ export class OperatorCommands {
         checkpoints.want('parameter');
         return undefined;
       case 'failover':
-        if (phase.state === 'protected' && !command.sure) return refusals.standbyIsWell;
-        return survival.operatorSays(command.sure);
+        return (command.sure ? undefined : this.#whyNothingIsLost()) ?? survival.operatorSays(command.sure);
       case 'lost-heartbeat':
         return survival.operatorSays(command.sure);
       default:
         return command satisfies never;
     }
+  }
+
+  /** In these phases S answers: one that does not is lost soon, and then the operator is heard. */
+  #whyNothingIsLost(): string | undefined {
+    const { state } = this.#primary.phase;
+    if (state === 'handing-over') return refusals.switching;
+    return state === 'protected' || state === 'ending' ? refusals.standbyIsWell : undefined;
   }
 
   #protect(): string | undefined {

@@ -8,6 +8,7 @@ export type Reason =
   | 'parameter'
   | 'divergence' // the two guests do not agree (comparing mode)
   | 'room' // S has no more for what its guest says, is told, or writes by itself
+  | 'backlog' // the guest has no room to send, for something older waits for S's (comparing mode)
   | 'mode' // the open epoch is in the wrong one (spec B.8)
   | 'disk-log' // S's log is half full
   | 'switchover' // the last one of this primary: S takes over from it

@@ -73,8 +73,12 @@ export class Primary {
     const turn = this.#turn;
     const disconnect = (): void => this.#disconnect();
     const giveUpPairing = (why: string): void => this.#giveUpPairing(why);
+    const window = (): DiskWindow => this.diskWindow;
     const checkpoints = new Checkpoints(settings, rules, turn, {
       phase,
+      get standbyIsBehind() {
+        return window().isHalfFull;
+      },
       permit: () => consent.permit(),
       ready: () => this.#ready(),
       loaded: (reasons) => this.#loaded(reasons),
@@ -121,6 +125,11 @@ export class Primary {
     return this.#turn.term;
   }
 
+  /** Whether it would go on in that term if the arbiter gave it that, or does already. */
+  wantsTerm(term: Term): boolean {
+    return this.phase === 'waiting' || term === this.#turn.term;
+  }
+
   /** Without a standby it looks for one by itself, again and again. */
   get insists(): boolean {
     return this.#insistence.isOn;
@@ -133,6 +142,11 @@ export class Primary {
 
   get openEpoch(): Epoch {
     return this.#checkpoints.open;
+  }
+
+  /** The last checkpoint that S has. */
+  get receivedEpoch(): Epoch {
+    return this.#checkpoints.through;
   }
 
   /** How output of the open epoch leaves, and why so. */
@@ -196,7 +210,7 @@ export class Primary {
         if (this.phase === 'synchronising') this.#lose(event.reason);
         return;
       case 'copy-waits':
-        this.#checkpoints.copyWaits(event.owed);
+        if (hasPeer(this.phase)) this.#checkpoints.copyWaits(event.owed);
         return;
       case 'passed':
         this.#checkpoints.passed(event);
@@ -306,7 +320,7 @@ export class Primary {
         this.#lose(`the standby cannot take over this machine: ${message.reason}`);
         return;
       case 'heartbeat':
-        this.diskWindow.laid(message.laidBytes);
+        if (this.diskWindow.laid(message.laidBytes)) this.#checkpoints.standbyLaid();
         this.#consent.heard(message);
         return;
       case 'end':
@@ -320,6 +334,7 @@ export class Primary {
         if (message.why === wantedFor.diskLog) this.#checkpoints.want('disk-log');
         else {
           const why = message.why === wantedFor.guest ? 'divergence' : 'room';
+          if (why === 'divergence') this.#handover.offerAgain();
           this.#checkpoints.comparisonWants(this.#checkpoints.guestsEpoch, why, 0);
         }
         return;
@@ -345,6 +360,7 @@ export class Primary {
   }
 
   #diskLogIsFull(isFull: boolean): void {
+    if (!hasPeer(this.phase)) return; // told before it was heard that this is over
     const { diskLog, last, open } = this.#checkpoints;
     diskLog.changed(isFull, this.diskWindow.hasClosed ? last : open);
   }
@@ -395,8 +411,13 @@ export class Primary {
 
   /** The peer beats, and does not do what it is its turn to do. */
   #overdue(): void {
+    const { stepMs } = this.#settings;
+    if (this.phase === 'protected' && this.#checkpoints.owesLaying && this.diskWindow.hasClosed) {
+      this.#diskHangs(`the standby's guest waits for its disk, which took nothing for ${stepMs} ms`);
+      return;
+    }
     const owed = this.#expected ?? this.#checkpoints.owed ?? 'answer';
-    const reason = `no ${owed} within ${this.#settings.stepMs} ms`;
+    const reason = `no ${owed} within ${stepMs} ms`;
     if (isPairing(this.phase) && this.phase !== 'connecting') this.#turn.send({ kind: 'refusal', reason });
     this.#lose(reason);
   }

@@ -1,5 +1,5 @@
 import { outOfOrder } from '../../protocol/checkpoint-order.ts';
-import type { EpochItem, Message, OutputConfirmed } from '../../protocol/messages.ts';
+import { type EpochItem, type Message, type OutputConfirmed, wantedFor } from '../../protocol/messages.ts';
 import { type Epoch, next, noCheckpoint } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import { StateMachine } from '../moves.ts';
@@ -36,6 +36,8 @@ export class Gathering {
   #loaded = noCheckpoint;
   /** Whether the guest runs here, from the checkpoint that is loaded, or was stopped in that epoch (comparing mode). */
   #guest: 'none' | 'running' | 'paused' = 'none';
+  /** That guest has ended, and P's has not, as far as is known. */
+  #guestHasEnded = false;
   /** The guest is to run from the checkpoint that is gathered, and from the one that is being loaded. */
   #comparesNext = false;
   #compares = false;
@@ -72,6 +74,10 @@ export class Gathering {
     return this.#guest;
   }
 
+  get guestHasEnded(): boolean {
+    return this.#guestHasEnded;
+  }
+
   /** What comes is of the first copy. */
   get isCopying(): boolean {
     return this.#standby.phase === 'seeding' && this.step === 'waiting';
@@ -97,6 +103,7 @@ export class Gathering {
     this.#step = newStep();
     this.#staging = new Staging(this.#rules);
     this.#guest = 'none';
+    this.#guestHasEnded = false;
     this.#compares = false;
     this.#comparesNext = false;
     this.forget();
@@ -118,7 +125,7 @@ export class Gathering {
     this.#waits();
     switch (message.kind) {
       case 'checkpoint-request':
-        this.#pauseGuest(); // in buffered mode it does not run
+        this.pauseGuest(); // in buffered mode it does not run
         this.#step.move('replied');
         // P's stop is next, which takes as long as P's disks do: that P is well, its heartbeats say.
         this.#waitsNoMore();
@@ -192,6 +199,18 @@ export class Gathering {
     this.#guest = 'running';
     this.#turn.do({ kind: 'let-in-kept', epoch: next(epoch) });
     this.#standsAt(epoch);
+    if (this.#guestHasEnded) this.#wantAnother();
+  }
+
+  /**
+   * Comparing: the guest that runs here, or did until it was paused, ended by itself. Spec B.13: that is divergence, unless P's ends
+   * too, and then P says so.
+   */
+  guestEnded(): void {
+    if (this.#guest === 'none' && this.step !== 'starting') return;
+    this.#guestHasEnded = true;
+    // With a checkpoint under way it is repaired already.
+    if (this.step === 'waiting') this.#wantAnother();
   }
 
   /** Comparing (spec B.2): what is confirmed of an epoch that is over has been forgotten with it. @throws ProtocolError */
@@ -213,7 +232,12 @@ export class Gathering {
     this.#guest = 'none';
   }
 
-  #pauseGuest(): void {
+  #wantAnother(): void {
+    if (this.#standby.phase === 'protecting') this.#turn.send({ kind: 'checkpoint-wanted', why: wantedFor.guest });
+  }
+
+  /** Comparing: it goes on from where it is stopped, if this side takes over. */
+  pauseGuest(): void {
     if (this.#guest !== 'running') return;
     this.#guest = 'paused';
     this.#turn.do({ kind: 'pause-guest' });
@@ -238,6 +262,7 @@ export class Gathering {
     this.#receivedAt = this.#stagedAt;
     this.#compares = this.#comparesNext;
     this.#guest = 'none';
+    this.#guestHasEnded = false;
     this.#staging.next();
     if (this.#standby.phase === 'protecting') this.#turn.send({ kind: 'vmstate-received', epoch });
     this.#turn.do({ kind: 'load', epoch });

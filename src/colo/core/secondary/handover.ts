@@ -9,6 +9,9 @@ import type { Takeover } from './takeover.ts';
 export class Handover {
   readonly #parts: StandbyParts;
   readonly #takeover: Takeover;
+  /** The guest has not ended, and cannot any more. */
+  #isPaused = false;
+  #isTermWritten = false;
 
   constructor(parts: StandbyParts, takeover: Takeover) {
     this.#parts = parts;
@@ -21,24 +24,46 @@ export class Handover {
     if (phase.state === 'leaving') return; // P reads soon that nobody is here to take it
     if (phase.state !== 'protecting' || gathering.step !== 'waiting') throw outOfOrder('handover', expected);
     this.#check('handover', epoch);
+    // P has been told so, makes another checkpoint, and offers again.
+    if (gathering.guestHasEnded && rules.handsOverLiving) return;
+    if (rules.handsOverLiving) gathering.pauseGuest();
+    this.#isPaused = rules.mayBeReady(gathering.guest !== 'paused');
+    this.#isTermWritten = false;
     phase.move('taking-over');
     turn.startTimer('step', settings.stepMs);
-    this.writeNextTerm();
+    // Not before: the offer may yet come to nothing, and P go on in its own term.
+    if (this.#isPaused) this.writeNextTerm();
     if (rules.mayTakeOffered(false)) this.#takeover.handedOver();
   }
 
-  /** The alarm `ask` rings until it is written. */
+  /** The alarm `ask` rings until it is written. The guest is P's until P says so: if it never does, P may run on alone in that term. */
   writeNextTerm(): void {
     const { settings, turn } = this.#parts;
-    turn.do({ kind: 'write-term', term: next(turn.term) });
+    turn.do({ kind: 'write-term', term: next(turn.term), theirs: true });
     turn.startTimer('ask', settings.askAgainMs);
   }
 
   termWritten(term: Term): void {
     const { turn, gathering } = this.#parts;
-    if (term !== next(turn.term)) return;
+    if (term !== next(turn.term) || this.#isTermWritten) return;
     turn.stopTimer('ask');
+    this.#isTermWritten = true;
     turn.send({ kind: 'handover-ready', epoch: gathering.loaded });
+  }
+
+  /** From here on it cannot end by itself. */
+  guestPaused(): void {
+    if (this.#parts.phase.state !== 'taking-over' || this.#isPaused) return;
+    this.#isPaused = true;
+    this.writeNextTerm();
+  }
+
+  /** It ended before it was paused: the offer is not taken. */
+  guestEnded(): void {
+    const { turn, phase } = this.#parts;
+    if (phase.state !== 'taking-over' || this.#isPaused) return;
+    turn.stopTimer('step');
+    phase.move('protecting');
   }
 
   /** As {@link offered}. @throws ProtocolError */

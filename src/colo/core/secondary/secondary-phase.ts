@@ -22,7 +22,7 @@ export const secondaryMoves: Moves<SecondaryPhase> = {
   seeding: ['ready', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
   ready: ['protecting', 'listening', 'leaving', 'claiming', 'failed', 'ended'],
   protecting: ['taking-over', 'claiming', 'listening', 'leaving', 'failed', 'ended'],
-  'taking-over': ['going-live', 'claiming', 'listening', 'failed', 'ended'],
+  'taking-over': ['going-live', 'claiming', 'protecting', 'listening', 'failed', 'ended'],
   leaving: ['listening', 'failed', 'ended'],
   claiming: ['going-live', 'refused', 'failed', 'ended'],
   'going-live': ['live', 'ended'],

@@ -22,7 +22,7 @@ import { Vouching } from './vouching.ts';
 /** What a secondary is made of. */
 export interface SecondaryOptions {
   readonly pair: string;
-  /** What this machine could be. */
+  /** What this machine could be, until it is said anew. */
   readonly shape: MachineShape;
   /** The term on this side's disk. */
   readonly term: Term;
@@ -36,6 +36,8 @@ export interface SecondaryOptions {
  * Without I/O: events come in with this side's clock (ms), what is to be done goes out, in order.
  */
 export class Secondary {
+  /** What this machine could be, for whoever says hello next. */
+  shape: MachineShape;
   readonly #options: SecondaryOptions;
   readonly #settings: Settings;
   readonly #rules: Rules;
@@ -52,6 +54,7 @@ export class Secondary {
   constructor(options: SecondaryOptions) {
     const { settings, term, rules = specification } = options;
     this.#options = options;
+    this.shape = options.shape;
     this.#settings = settings;
     this.#rules = rules;
     this.#turn = new Turn(term);
@@ -79,6 +82,11 @@ export class Secondary {
 
   get term(): Term {
     return this.#turn.term;
+  }
+
+  /** Whether it would go on in that term if the arbiter gave it that, or does already. */
+  wantsTerm(term: Term): boolean {
+    return this.phase === 'claiming' || term === this.#turn.term;
   }
 
   /** The last checkpoint of which this side said that it has it. */
@@ -135,6 +143,9 @@ export class Secondary {
       case 'started':
         this.#gathering.started(event.epoch);
         return;
+      case 'guest-paused':
+        this.#handover.guestPaused();
+        return;
       case 'guest-runs':
         if (this.phase === 'going-live') this.#takeover.runs();
         return;
@@ -166,9 +177,9 @@ export class Secondary {
         // Of a checkpoint's guest it may be known before it runs again.
         if (this.phase === 'going-live') this.#takeover.runs();
         if (this.phase === 'live') this.#end.exit(event.exitCode);
-        // Spec B.13: that is divergence, unless P's ends too, and then P says so.
-        else if (this.#gathering.guest === 'running' && this.phase === 'protecting') {
-          this.#turn.send({ kind: 'checkpoint-wanted', why: wantedFor.guest });
+        else {
+          this.#handover.guestEnded();
+          this.#gathering.guestEnded();
         }
         return;
       default:
@@ -215,7 +226,7 @@ export class Secondary {
 
   /** Why this standby will not have that primary, which greets it in that term; undefined if it will. Changes nothing. */
   refusal(hello: Hello | OtherHello, term: Term): string | undefined {
-    return whyNoPair(hello, term, { ...this.#options, term: this.#turn.term });
+    return whyNoPair(hello, term, { ...this.#options, shape: this.shape, term: this.#turn.term });
   }
 
   #termWritten(term: Term): void {
@@ -237,7 +248,7 @@ export class Secondary {
     this.#end.begin();
     this.#gathering.begin();
     this.#turn.do({ kind: 'attach' });
-    this.#turn.send({ kind: 'welcome', shape: this.#options.shape });
+    this.#turn.send({ kind: 'welcome', shape: this.shape });
     this.#gathering.copyMoved();
     this.#vouching.begin();
     this.#vouching.beat();

@@ -9,6 +9,10 @@ function isOver(phase: SecondaryPhase): boolean {
   return phase === 'going-live' || phase === 'live' || phase === 'ended' || phase === 'refused' || phase === 'failed';
 }
 
+function whyDiskFailed(error: string): string {
+  return `its disk failed: ${error}`;
+}
+
 /** How standing by for a P ends, other than by a takeover: in order (spec B.13), or because this side cannot any more. */
 export class StandbyEnd {
   readonly #parts: StandbyParts;
@@ -40,15 +44,12 @@ export class StandbyEnd {
 
   /** P has read that, or is silent. */
   left(): void {
-    const { turn, phase, gathering } = this.#parts;
     if (this.#diskError === undefined) {
       this.#tellOrderlyEnd();
       this.backToListening(this.#left, true);
       return;
     }
-    disconnect(turn);
-    gathering.endGuest();
-    phase.move('failed');
+    this.#giveUp(whyDiskFailed(this.#diskError));
   }
 
   peerEnds(end: End): void {
@@ -74,6 +75,7 @@ export class StandbyEnd {
     const { turn, phase, gathering } = this.#parts;
     if (close) disconnect(turn);
     else quiet(turn);
+    this.#protects = false;
     gathering.endGuest();
     turn.do({ kind: 'discard', beyond: noCheckpoint });
     phase.move('listening');
@@ -85,7 +87,7 @@ export class StandbyEnd {
     const { rules, turn, phase } = this.#parts;
     if (!rules.diskErrorEnds) return;
     this.#diskError ??= error;
-    const why = `its disk failed: ${error}`;
+    const why = whyDiskFailed(error);
     switch (phase.state) {
       case 'seeding':
       case 'ready':
@@ -95,7 +97,6 @@ export class StandbyEnd {
         this.#leave({ reason: 'error', exitCode: 0, why: bounded(why) });
         return;
       case 'protecting':
-        this.#protects = false;
         turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
         this.#leave({ reason: 'error', exitCode: 0, why: bounded(why) });
         return;
@@ -119,14 +120,11 @@ export class StandbyEnd {
 
   /** This side cannot take over any more. */
   fail(why: string): void {
-    const { turn, phase, gathering } = this.#parts;
-    const { state } = phase;
-    if (isOver(state)) return;
-    disconnect(turn);
-    gathering.endGuest();
+    const { turn, phase } = this.#parts;
+    if (isOver(phase.state)) return;
     turn.stopTimer('consent');
     turn.stopTimer('ask');
-    phase.move('failed');
+    this.#giveUp(why);
     turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
   }
 
@@ -136,6 +134,16 @@ export class StandbyEnd {
     quiet(turn);
     phase.move('ended');
     turn.do({ kind: 'exit', exitCode });
+  }
+
+  /** Nobody is protected from here any more. */
+  #giveUp(why: string): void {
+    const { turn, phase, gathering } = this.#parts;
+    disconnect(turn);
+    gathering.endGuest();
+    phase.move('failed');
+    turn.tell({ kind: 'failed', why, wasCountedOn: this.#protects });
+    this.#protects = false;
   }
 
   #leave(end: Omit<End, 'kind'>): void {

@@ -20,6 +20,7 @@ export class Takeover {
   readonly #failover = newFailover();
   #consent: ConsentGiven;
   #claim: Claim;
+  #isConsentToldOver = false;
   #how: 'survivor' | 'switched-over' = 'survivor';
 
   constructor(parts: StandbyParts) {
@@ -43,6 +44,7 @@ export class Takeover {
     const { rules, settings, turn } = this.#parts;
     this.#consent = new ConsentGiven(rules, settings);
     this.#claim = new Claim(turn.term, rules, settings);
+    this.#isConsentToldOver = false;
   }
 
   /** A heartbeat of P's was answered: P may release for a while. */
@@ -115,6 +117,7 @@ export class Takeover {
     if (this.#failover.state !== 'require') return;
     const fenced = this.#consent.isOver(turn.now);
     if (!fenced) turn.setTimer('consent', this.#consent.askAt(turn.now));
+    this.#tellConsentOver();
     if (!rules.mayGoLive(this.#claim.holds, fenced)) return;
     this.#failover.swap('require', 'active');
     const standsAt = rules.standsAt(gathering.loaded, gathering.received);
@@ -127,10 +130,19 @@ export class Takeover {
     this.#live(standsAt, term, 'survivor');
   }
 
-  /** Nobody is asked: P has given the guest away. */
+  /** Whoever looks at the events sees how much of a silence was this. */
+  #tellConsentOver(): void {
+    const { turn } = this.#parts;
+    if (this.#isConsentToldOver || !this.#consent.ranOut(turn.now)) return;
+    this.#isConsentToldOver = true;
+    turn.tell({ kind: 'consent-over' });
+  }
+
+  /** Nobody is asked: P has given the guest away. The term is on disk already, as one in which the guest is P's. */
   handedOver(): void {
     const { turn, gathering } = this.#parts;
     disconnect(turn);
+    turn.do({ kind: 'write-term', term: next(turn.term) });
     this.#failover.swap('none', 'require');
     this.#failover.swap('require', 'active');
     this.#live(gathering.loaded, next(turn.term), 'switched-over');

@@ -1,5 +1,5 @@
 import { changedBlockBytes, regionWords } from '../../../block/replicated/changed-blocks.ts';
-import { regionPlaces } from '../../../block/replicated/region-file.ts';
+import { regionBitmapBytes, regionPlaces } from '../../../block/replicated/region-file.ts';
 
 /**
  * The blocks in which S's disks may differ from P's, as P knows it, for as long as P's process lives:
@@ -122,6 +122,16 @@ export class Difference {
       if ((((bitmap[region >> 3] ?? 0) >> (region & 7)) & 1) !== 0) count += bitsOf(this.#word(word));
     }
     return count;
+  }
+
+  /** Regions with blocks that may differ in any way, a bitmap as in region-file.ts. */
+  get regions(): Uint8Array {
+    const bitmap = new Uint8Array(regionBitmapBytes(this.#regions));
+    for (let word = 0; word < this.#unsettled.length; word++) {
+      const region = Math.floor(word / regionWords);
+      if (this.#word(word) !== 0) bitmap[region >> 3] = (bitmap[region >> 3] as number) | (1 << (region & 7));
+    }
+    return bitmap;
   }
 
   /**

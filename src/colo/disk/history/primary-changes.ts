@@ -9,11 +9,11 @@ import { type Generation, generationBytes, type History, type Suspicion } from '
 import { type HistoryDisk, type HistoryStore, stampsOf } from './history-store.ts';
 import { ResyncState } from './resync-state.ts';
 
-/** What a primary begins with: of the standby that its process was, or of an earlier process. */
+/** What a primary begins with: of the standby or the primary that its process was, or of an earlier process. */
 export interface InheritedChanges {
   readonly shared: SharedChanges;
   readonly generation: Generation;
-  /** Of an earlier process: where the disks may differ from those of that generation already. */
+  /** Of a primary, here or in an earlier process: where the disks may differ from those of that generation already. */
   readonly regions?: Uint8Array;
 }
 
@@ -83,6 +83,16 @@ export class PrimaryChanges {
     if (changes.lost === undefined) store.watch();
     if (regions !== undefined) changes.#state.goOn(regions);
     return changes;
+  }
+
+  /**
+   * What another primary of this process goes on with, while nothing is forwarded; undefined: it begins anew. What changes meanwhile the io
+   * thread notes in {@link shared}.
+   */
+  get inheritance(): InheritedChanges | undefined {
+    const { known } = this.#state;
+    if (known === undefined || this.#problem !== undefined || this.lost !== undefined) return undefined;
+    return { shared: this.#shared, ...known };
   }
 
   /** Why no log is kept any more; undefined: it is. What is on disk is believed by nobody then. */

@@ -27,7 +27,14 @@ export class ResyncState {
     return this.#suspect;
   }
 
-  /** Of an earlier process: where the disks may differ from those of its generation already. */
+  /** What another one can go on with: the newest generation, and where disks may differ from those of it; undefined: there is none. */
+  get known(): History | undefined {
+    const [generation] = this.#generations;
+    if (generation === undefined) return undefined;
+    return { generation, regions: unitedRegions(this.#suspect, this.difference.regions) };
+  }
+
+  /** Of an earlier process, or an earlier side of this one: where the disks may differ from those of its generation already. */
   goOn(regions: Uint8Array): void {
     this.difference.addRegions(regions);
     this.#suspect = regions;

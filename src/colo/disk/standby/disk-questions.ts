@@ -35,12 +35,18 @@ export class DiskQuestions {
   readonly #standby: Answering;
   readonly #waiting: Question[] = [];
   #busy = 0;
+  #answeredBytes = 0;
 
   /** @param buffers of {@link mostComparedBytes} each, or of the largest disk */
   constructor(disks: readonly OpenDisk[], buffers: DiskBuffer[], standby: Answering) {
     this.#disks = disks;
     this.#idle = buffers;
     this.#standby = standby;
+  }
+
+  /** What P was told about. */
+  get answeredBytes(): number {
+    return this.#answeredBytes;
   }
 
   get isIdle(): boolean {
@@ -86,6 +92,7 @@ export class DiskQuestions {
     else {
       const data = hashesOf(buffer.bytes.subarray(0, lengthBytes));
       this.#standby.say({ kind: 'disk-hashes', epoch, disk, offset, data });
+      this.#answeredBytes += lengthBytes;
     }
     this.#idle.push(buffer);
     this.#busy--;

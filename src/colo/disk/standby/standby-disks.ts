@@ -110,6 +110,12 @@ export class StandbyDisks {
     return blocks;
   }
 
+  /** How far the first copy is, as far as this side knows; undefined: it is over, or there is nothing to copy. */
+  get copying(): { readonly comparedBytes: number; readonly receivedBytes: number } | undefined {
+    if (this.#standsAt !== noCheckpoint || this.#isOver || this.#open.length === 0) return undefined;
+    return { comparedBytes: this.#questions.answeredBytes, receivedBytes: this.copiedBytes };
+  }
+
   /** Bytes of P's writes that are not on the disk. */
   get logBytes(): number {
     return this.#logBytes;

@@ -3,7 +3,7 @@ import { clock, tones } from './charts.ts';
 import type { History } from './history.ts';
 
 /** Labels that somebody has to read first. */
-const urgent = new Set(['but', 'why', 'next']);
+const urgent = new Set(['but', 'why', 'unprotected', 'last attempt', 'next']);
 
 /** All of the page that is words. */
 export class Face {

@@ -11,6 +11,13 @@ export type Heard = { readonly at: number } & (
   | { readonly problem: string }
 );
 
+/** Who a machine is: what stays true of it while it hangs. */
+export interface MachineIdentity {
+  readonly name?: string;
+  /** Absent: it is in no pair. */
+  readonly pair?: string;
+}
+
 /** Whoever asks again within this time hears the same: any number of clients cost the machine no more than one. */
 const freshMs = 200;
 /** One that does not answer a question within this time hangs. */
@@ -26,6 +33,7 @@ export class MachineWatch {
   readonly #path: string;
   readonly #pid: number;
   #events: ColoEvent[] = [];
+  #identity: MachineIdentity | undefined;
   #machine: MachineConnection | undefined;
   #asking: Promise<Heard> | undefined;
   #last: { readonly heard: Heard; readonly at: number } | undefined;
@@ -45,6 +53,11 @@ export class MachineWatch {
   /** The last events, newest last; those before the first question too. */
   get events(): readonly ColoEvent[] {
     return this.#events;
+  }
+
+  /** As it said last, also if it hangs since, or the thread that protects its guest does; undefined: it has said nothing yet. */
+  get identity(): MachineIdentity | undefined {
+    return this.#identity;
   }
 
   /** Asks the machine for all there is to know, unless somebody just did. Never rejects. */
@@ -71,6 +84,7 @@ export class MachineWatch {
       const machine = this.#machine;
       const status = await statusOf(machine);
       if (status.pid !== this.#pid) throw new Error(`${this.#path} is served by another process, ${status.pid}`);
+      this.#identity = identityOf(status, this.#identity);
       if (status.colo !== undefined && !this.#knowsPast) await this.#hearPast(machine);
       return { at: Date.now(), status };
     } catch (error) {
@@ -105,4 +119,9 @@ export class MachineWatch {
   #keep(events: readonly ColoEvent[]): void {
     this.#events = [...this.#events, ...events].slice(-keptEvents);
   }
+}
+
+function identityOf({ name, colo, coloUnknown }: MachineStatus, last: MachineIdentity | undefined): MachineIdentity {
+  const pair = coloUnknown === undefined ? colo?.pair : last?.pair;
+  return { ...(name === undefined ? {} : { name }), ...(pair === undefined ? {} : { pair }) };
 }

@@ -1,6 +1,7 @@
 import type { MachineStatus } from '../../../vmm/client/machine-status.ts';
 import { headlines, milestones } from '../../../vmm/client/pair-answers.ts';
 import type { ColoStatus } from '../../../vmm/monitor/colo-control.ts';
+import type { MachineIdentity } from './machine-watch.ts';
 
 /** A series' labels and its value. */
 export interface Sample {
@@ -14,8 +15,13 @@ export interface Metric {
   readonly help: string;
   readonly kind: 'gauge' | 'counter';
   readonly labels: readonly string[];
-  /** None: nothing can be said now, and the figure is left out. @param status absent: the VMM does not answer */
-  readonly samples: (status: MachineStatus | undefined) => readonly Sample[];
+  /**
+   * None: nothing can be said now, and the figure is left out.
+   *
+   * @param status absent: the VMM does not answer
+   * @param identity as the VMM said last; absent: it never answered
+   */
+  readonly samples: (status: MachineStatus | undefined, identity: MachineIdentity | undefined) => readonly Sample[];
 }
 
 /** What can be said of it; absent, nothing can. */
@@ -60,9 +66,14 @@ function seconds(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : Number((ms / 1000).toFixed(9));
 }
 
-/** Nobody who is alarmed by a zero must be calmed by a VMM that hangs: then it is zero as well. */
+/** Nobody who is alarmed by a zero must be calmed by a VMM that hangs: then it is zero as well, and `info` says of which pair. */
 function isProtected(status: MachineStatus | undefined): boolean {
   return status?.colo?.headline === 'PROTECTED' || status?.colo?.headline === 'PROTECTING';
+}
+
+function roleOf(status: MachineStatus | undefined): string {
+  if (status === undefined || status.coloUnknown !== undefined) return 'unknown';
+  return status.colo?.role ?? 'none';
 }
 
 /**
@@ -72,7 +83,7 @@ function isProtected(status: MachineStatus | undefined): boolean {
 export const metrics: readonly Metric[] = [
   {
     ...{ name: 'colo_vmm_up', kind: 'gauge', labels: [] },
-    help: '1: the VMM answers; 0: it hangs, and nothing else is known of it.',
+    help: '1: the VMM answers; 0: it hangs, and nothing is known of it but who it is.',
     samples: (status) => said(status !== undefined),
   },
   {
@@ -82,19 +93,19 @@ export const metrics: readonly Metric[] = [
   },
   {
     ...{ name: 'colo_vmm_info', kind: 'gauge', labels: ['name', 'pair', 'role', 'mode', 'peer'] },
-    help: 'Always 1; who this is: name of the machine, pair, role (primary, secondary, or none), mode (buffered, comparing), peer.',
-    samples: (status) =>
-      status === undefined
+    help: 'Always 1; who this is: name of the machine, pair, role (primary, secondary, none; unknown: nobody can say), mode (buffered, comparing), peer.',
+    samples: (status, identity) =>
+      identity === undefined
         ? []
         : [
             {
               value: 1,
               labels: {
-                name: status.name ?? '',
-                pair: status.colo?.pair ?? '',
-                role: status.colo?.role ?? 'none',
-                mode: status.colo?.mode ?? '',
-                peer: status.colo?.link?.peer ?? '',
+                name: identity.name ?? '',
+                pair: identity.pair ?? '',
+                role: roleOf(status),
+                mode: status?.colo?.mode ?? '',
+                peer: status?.colo?.link?.peer ?? '',
               },
             },
           ],
@@ -109,8 +120,11 @@ export const metrics: readonly Metric[] = [
   eachOfPair('state', 'Of the states that colo-vmm status shows first, 1 for the one it is in.', 'state', (s) =>
     headlines.map((headline) => [headline, headline === s.headline]),
   ),
-  ofPair('gauge', 'state_start_time_seconds', 'When it came into this state, in seconds since 1970.', (s) =>
-    seconds(s.since),
+  ofPair(
+    'gauge',
+    'state_start_time_seconds',
+    'When it came into this state, in seconds since 1970. Attempts that fail change nothing of it for an UNPROTECTED guest.',
+    (s) => seconds(s.since),
   ),
   ofPair(
     'gauge',
@@ -141,7 +155,7 @@ export const metrics: readonly Metric[] = [
     'The epoch that is open. Each checkpoint ends one; a new protection begins with 0.',
     (s) => s.epoch,
   ),
-  ofPair('gauge', 'checkpoint_age_seconds', 'How long ago the last checkpoint was.', (s) =>
+  ofPair('gauge', 'checkpoint_age_seconds', 'How long the standby has had its last checkpoint.', (s) =>
     seconds(s.checkpoint?.msAgo),
   ),
   ofPair('gauge', 'checkpoint_delay_seconds', 'A checkpoint is made at least this often (--checkpoint-delay).', (s) =>
@@ -250,13 +264,13 @@ export const metrics: readonly Metric[] = [
     'gauge',
     'disk_sync_compared_bytes',
     'While disks are made equal: what has been compared.',
-    (s) => s.disk?.synchronising?.comparedBytes,
+    ({ disk }) => (disk?.synchronising ?? disk?.copying)?.comparedBytes,
   ),
   ofPair(
     'gauge',
     'disk_sync_sent_bytes',
-    'While disks are made equal: what differed and was sent.',
-    (s) => s.disk?.synchronising?.sentBytes,
+    'While disks are made equal: what differed and was sent; on the standby also what the guest wrote meanwhile.',
+    ({ disk }) => disk?.synchronising?.sentBytes ?? disk?.copying?.receivedBytes,
   ),
   ofPair(
     'gauge',

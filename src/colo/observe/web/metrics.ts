@@ -38,7 +38,7 @@ export async function metricsPage(watch: MachineWatch): Promise<Page> {
   // Made anew each time: what is not said any more must not stay.
   const registry = new Registry();
   for (const { name, help, kind, labels, samples } of [...metrics, ...processMetrics]) {
-    const said = samples(status);
+    const said = samples(status, watch.identity);
     if (said.length === 0) continue;
     const options = { name, help, labelNames: [...labels], registers: [registry] };
     if (kind === 'counter') {

@@ -58,6 +58,13 @@ export class ChangesWatch {
     return this.#changes;
   }
 
+  /** What the side that takes this one's place goes on with; undefined: nothing. If this one pairs all the same, it begins anew. */
+  handOver(): InheritedChanges | undefined {
+    const inheritance = this.#changes?.inheritance;
+    if (inheritance !== undefined) this.#changes = undefined;
+    return inheritance;
+  }
+
   /** So much of the disks may differ from a standby's. */
   found(suspicion: Suspicion, bytes: number): void {
     const all = this.#disks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

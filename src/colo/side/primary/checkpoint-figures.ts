@@ -1,4 +1,5 @@
 import type { Captured } from '../../machine/shared-checkpoints.ts';
+import type { Epoch } from '../../protocol/numbers.ts';
 import type { OwnStatus } from '../host.ts';
 import { RecentFigures } from './recent-figures.ts';
 
@@ -10,8 +11,9 @@ export class CheckpointFigures {
   /** Over all protections. */
   readonly #totals = { checkpoints: 0, stoppedMs: 0, pages: 0 };
   readonly #reasons: Record<string, number> = {};
-  #lastReasons: readonly string[] = [];
-  #lastAt: number | undefined;
+  #onItsWay: { readonly epoch: Epoch; readonly reasons: readonly string[] } | undefined;
+  /** The last one that the standby has, and since when. */
+  #received: { readonly epoch: Epoch; readonly reasons: readonly string[]; readonly at: number } | undefined;
   #last: Pick<Captured, 'pages' | 'parts'> | undefined;
 
   /** A guest is protected anew. */
@@ -22,6 +24,8 @@ export class CheckpointFigures {
   /** Its machine is the pair's no more. */
   end(): void {
     this.#last = undefined;
+    this.#onItsWay = undefined;
+    this.#received = undefined;
   }
 
   captured({ stoppedMs, pages, parts }: Captured, now: number): void {
@@ -32,22 +36,34 @@ export class CheckpointFigures {
   }
 
   /** One is on its way, for these reasons. */
-  begun(reasons: readonly string[], now: number): void {
+  begun(epoch: Epoch, reasons: readonly string[]): void {
     this.count++;
     this.#totals.checkpoints++;
     for (const reason of reasons) this.#reasons[reason] = (this.#reasons[reason] ?? 0) + 1;
-    this.#lastReasons = reasons;
-    this.#lastAt = now;
+    this.#onItsWay = { epoch, reasons };
   }
 
-  /** @param epoch that is open */
-  status(epoch: number, delayMs: number, now: number): Pick<OwnStatus, 'totals' | 'checkpoint' | 'stops'> {
+  /** The standby has all checkpoints up to this one. */
+  received(through: Epoch, now: number): void {
+    if (this.#onItsWay === undefined || this.#onItsWay.epoch > through) return;
+    this.#received = { ...this.#onItsWay, at: now };
+    this.#onItsWay = undefined;
+  }
+
+  status(delayMs: number, now: number): Pick<OwnStatus, 'totals' | 'checkpoint' | 'stops'> {
     const stops = this.#stops.summary(now);
     return {
       totals: { ...this.#totals, reasons: { ...this.#reasons } },
-      ...(this.#lastAt === undefined
+      ...(this.#received === undefined
         ? {}
-        : { checkpoint: { epoch: epoch - 1, msAgo: now - this.#lastAt, delayMs, reasons: this.#lastReasons } }),
+        : {
+            checkpoint: {
+              epoch: this.#received.epoch,
+              msAgo: now - this.#received.at,
+              delayMs,
+              reasons: this.#received.reasons,
+            },
+          }),
       ...(stops === undefined || this.#last === undefined ? {} : { stops: { ...stops, ...this.#last } }),
     };
   }

@@ -2,7 +2,7 @@ import type { EngineChooser } from '../../../block/disk-engines.ts';
 import { printable } from '../../../host/console/tell.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
 import type { BootDescriptors } from '../../../vmm/machine/machine-shape.ts';
-import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import type { ColoHeadline, ColoStatus } from '../../../vmm/monitor/colo-control.ts';
 import type { PrimaryConfig } from '../../command/pair-config.ts';
 import { type Divergence, divergenceText } from '../../compare/divergence.ts';
 import type { Effect, Notice, PrimaryEvent } from '../../core/events.ts';
@@ -22,7 +22,7 @@ import { isDiskAnswer, type SecondaryOutput } from '../../protocol/messages.ts';
 import { type Epoch, type Mode, noCheckpoint } from '../../protocol/numbers.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
 import type { Calls } from '../calls.ts';
-import type { Heritage } from '../heritage.ts';
+import type { PrimaryPast } from '../heritage.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from '../host.ts';
 import type { ColoCalls, PrimaryMachineCalls } from '../machine-calls.ts';
 import type { SignsOfLife } from '../signs-of-life.ts';
@@ -50,6 +50,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   /** The failure that ended protection last; undefined: it ended for another reason, or begins anew. */
   #failure: string | undefined;
   #isSurvivor: boolean;
+  /** What it was like for its clients that it took over; absent: that was long ago, or never. */
+  #takeover: ColoStatus['takeover'];
   readonly #contact: StandbyContact;
   readonly #figures = new CheckpointFigures();
   /** Of this protection; a new one begins without. */
@@ -68,6 +70,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       engines,
       rings = newRings,
       heritage,
+      before,
       changes,
       record,
       boot,
@@ -84,14 +87,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       readonly engines?: EngineChooser;
       /** Rings that nothing has been put into; default new ones. */
       readonly rings?: typeof newRings;
-      /** Of the standby that has taken over here. */
-      readonly heritage?: Heritage | undefined;
-      /** What is known of its disks since an earlier process. */
-      readonly changes?: InheritedChanges | undefined;
       readonly record?: PacketRecord | undefined;
       /** What the guest begins anew from; absent: a reset ends it. */
       readonly boot?: BootDescriptors | undefined;
-    },
+    } & PrimaryPast,
     listener: HostListener,
   ) {
     let primary: Primary | undefined;
@@ -129,8 +128,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       },
       log: (topic, text) => this.log.add(topic, text),
     });
-    this.#isSurvivor = heritage !== undefined;
+    this.#isSurvivor = heritage !== undefined || before?.survivor === true;
+    this.#takeover = heritage?.takeover ?? before?.takeover;
     if (heritage !== undefined) this.inherit(heritage);
+    else if (before?.unprotected !== undefined) this.inherit(before.unprotected);
   }
 
   /** Begins to protect the guest. */
@@ -157,6 +158,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#attached?.rang();
   }
 
+  /** What is known of its disks, for the side that takes this one's place, which is idle; undefined: nothing. */
+  async handOverChanges(): Promise<InheritedChanges | undefined> {
+    // What was forwarded last is known once the machine is let go.
+    await this.lane.done;
+    return this.#attached === undefined ? this.#changes.handOver() : undefined;
+  }
+
   override async close(): Promise<void> {
     this.#contact.close();
     this.#attached?.pages.close();
@@ -174,7 +182,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const behind = attached?.packets.behind;
     const changesLost = this.#changes.lost;
     return {
-      ...this.#figures.status(primary.openEpoch, this.#delayMs, this.now),
+      ...this.#figures.status(this.#delayMs, this.now),
       ...placeAndMode(this.#config, primary),
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),
       ...(compared === undefined
@@ -190,7 +198,9 @@ export class PrimaryHost extends Host<PrimaryEvent> {
               recent: this.#divergences.list(),
             },
           }),
-      ...(this.#isSurvivor && primary.phase === 'unprotected' ? { survivor: true } : {}),
+      ...(this.#isSurvivor && this.headline === 'UNPROTECTED'
+        ? { survivor: true, ...(this.#takeover === undefined ? {} : { takeover: this.#takeover }) }
+        : {}),
       ...(attached === undefined ? {} : guestStatus(attached, this.#changes.changes)),
       ...(changesLost === undefined ? {} : { changesLost }),
     };
@@ -198,6 +208,11 @@ export class PrimaryHost extends Host<PrimaryEvent> {
 
   protected override get headline(): ColoHeadline {
     return headlines[this.#primary.phase];
+  }
+
+  /** That is the standby's to say. */
+  protected override get loadMs(): undefined {
+    return undefined;
   }
 
   /** Without consent nothing leaves, and from some time after that the standby may speak instead (spec B.6). */
@@ -228,6 +243,9 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     super.received(frame);
     if (message.kind === 'vmstate-loaded' || message.kind === 'checkpoint-ready')
       this.#attached?.packets.secondaryRuns(message.epoch);
+    // Whether it counts, the core has said.
+    if (message.kind === 'vmstate-received' || message.kind === 'checkpoint-ready')
+      this.#figures.received(this.#primary.receivedEpoch, this.now);
     if (message.kind === 'heartbeat') this.#attached?.disks.laid(message.laidBytes);
   }
 
@@ -298,6 +316,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.#contact.succeeded();
         this.#attached?.disks.countOnStandby();
         this.#isSurvivor = false;
+        this.#takeover = undefined;
         this.#failure = undefined;
         void this.arbiter.register(notice.term);
         this.become('its standby has all of it');
@@ -313,10 +332,14 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.become(notice.why);
         this.log.add('peer', notice.why, 'peer-lost');
         return;
+      case 'consent-over':
       case 'takes-over':
+      case 'failed':
         return; // it is the other side that does
       case 'survivor':
         this.#isSurvivor = true;
+        // If an operator said yes the arbiter was not asked, and a standby that was only cut off must hear no when it is.
+        void this.arbiter.register(notice.term);
         this.become(`${this.why}; this side may go on alone`);
         this.log.add('protection', `UNPROTECTED, survivor in term ${notice.term}`, 'failover');
         this.#tryAgain();
@@ -334,15 +357,18 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`, 'fenced');
         return;
       case 'checkpoint':
-        this.#figures.begun(notice.reasons, this.now);
+        this.#figures.begun(notice.epoch, notice.reasons);
         this.log.addFrequent('checkpoint', () => `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);
         return;
       case 'colo-exit':
         if (notice.reason === 'error' && this.#primary.phase === 'unprotected') this.#failure = printable(notice.why);
         return;
-      case 'mode':
-        this.log.add('protection', `${notice.mode} from epoch ${notice.epoch} on: ${notice.why}`);
+      case 'mode': {
+        const text = `${notice.mode} from epoch ${notice.epoch} on: ${notice.why}`;
+        if (notice.forDisk) this.log.addFrequent('checkpoint', () => text);
+        else this.log.add('protection', text);
         return;
+      }
       default:
         notice satisfies never;
     }
@@ -365,9 +391,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   protected override next(): string | undefined {
     const { phase } = this.#primary;
     if (phase === 'waiting') return this.remedy(this.#peerName);
-    if (phase === 'unprotected') {
-      if (!this.#primary.insists) return 'colo-vmm protect --standby HOST:PORT ...';
-      return howToProtect(this.#config);
+    if (this.headline === 'UNPROTECTED') {
+      if (this.#primary.insists) return howToProtect(this.#config);
+      if (phase === 'unprotected') return 'colo-vmm protect --standby HOST:PORT ...';
+      return 'nothing: its standby is asked now';
     }
     if (phase === 'fenced') return 'end it: colo-vmm stop --force; then make it the standby: colo-vmm standby ...';
     return undefined;
@@ -469,6 +496,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const attached = this.#attached;
     if (attached === undefined) return;
     attached.packets.stopping(epoch, mode);
+    this.log.addFrequent('checkpoint', () => `${epoch}: the guest stops`);
     const captured = await this.#calls.call('capture', { epoch });
     this.#captured = captured;
     attached.packets.epochCaptured(epoch, mode);

@@ -59,6 +59,8 @@ export class Attachment {
   readonly #parts: AttachmentParts;
   /** What a P that survived an earlier pair translates, as of the checkpoint that is loaded. */
   #translation: TranslatorState | undefined;
+  /** How long the last load of a state took, ms. */
+  #loadMs: number | undefined;
   /** Its guest has run since the last checkpoint. */
   #ran = false;
   /** Its pairing is, and all that was staged is thrown away. */
@@ -123,6 +125,11 @@ export class Attachment {
     return this.#ran;
   }
 
+  /** How long the last load of device state took, ms: that of the rehearsal, or of the last checkpoint that its guest ran from. */
+  get loadMs(): number | undefined {
+    return this.#loadMs;
+  }
+
   /** Something of an epoch came. @throws ProtocolError */
   stage(item: EpochItem): void {
     switch (item.kind) {
@@ -173,10 +180,19 @@ export class Attachment {
       this.#ran = false;
       const { calls, post } = this.#parts;
       if (this.own !== undefined) await calls.call('rollBack', undefined);
+      this.own?.clear();
       // What a takeover would fail of is found before anybody counts on one.
-      if (epoch === 0) await calls.call('rehearse', this.pages.stateOf(epoch));
+      if (epoch === 0) this.#loadMs = await calls.call('rehearse', this.pages.stateOf(epoch));
       if (!this.#isOver) post({ kind: 'loaded', epoch });
     });
+  }
+
+  /** Comparing: its guest is stopped for that checkpoint, or to be handed over, if it runs. */
+  async park(epoch: Epoch): Promise<void> {
+    const { calls, log } = this.#parts;
+    await calls.call('park', undefined);
+    log.addFrequent('checkpoint', () => `${epoch}: the guest is stopped here`);
+    this.#unlessItIsOver({ kind: 'guest-paused' });
   }
 
   /** Comparing: its guest runs from that checkpoint, once the disks are the checkpoint's. */
@@ -189,7 +205,8 @@ export class Attachment {
       const opened = next(epoch);
       own.begin(opened, this.#translation);
       const state = this.pages.stateOf(epoch);
-      await this.#parts.calls.call('start', { state, epoch: opened, stoppedAt });
+      this.#loadMs = await this.#parts.calls.call('start', { state, epoch: opened, stoppedAt });
+      this.#parts.log.addFrequent('checkpoint', () => `${epoch}: the guest runs on here`);
       this.#ran = true;
       if (!this.#isOver) this.#parts.post({ kind: 'started', epoch });
     });

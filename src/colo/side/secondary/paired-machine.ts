@@ -2,6 +2,7 @@ import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
 import type { SecondaryConfig } from '../../command/pair-config.ts';
 import type { SecondaryEvent } from '../../core/events.ts';
+import type { MachineShape } from '../../protocol/machine-shape.ts';
 import type { Hello, Message } from '../../protocol/messages.ts';
 import { type Epoch, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import type { PortPolicy } from '../../protocol/port-policy.ts';
@@ -60,6 +61,12 @@ export class PairedMachine {
   /** But not these connections. */
   get flows(): readonly PortPolicy[] {
     return this.#flows;
+  }
+
+  /** What one could be that is made now, instead of the last pairing's. @throws Error with one sentence */
+  async shape(): Promise<MachineShape> {
+    await this.close();
+    return this.#parts.calls.call('shape', undefined);
   }
 
   /** Instead of the last pairing's. @param peer whose it is @throws Error with one sentence */

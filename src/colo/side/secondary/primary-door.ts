@@ -19,7 +19,7 @@ export interface PrimaryDoorParts {
   readonly config: Pick<SecondaryConfig, 'listen' | 'peers' | 'security' | 'settings'>;
   readonly listen: Listen;
   readonly dial: typeof dial;
-  readonly core: Pick<Secondary, 'phase' | 'term' | 'refusal'>;
+  readonly core: Pick<Secondary, 'phase' | 'term' | 'shape' | 'refusal'>;
   readonly machine: PairedMachine;
   readonly lane: Lane;
   readonly log: EventLog;
@@ -111,9 +111,11 @@ export class PrimaryDoor {
     }
     lane.do(async () => {
       if (linkNow() !== link) return;
-      if (isOfThisVersion(hello) && core.refusal(hello, frame.term) === undefined) {
+      if (isOfThisVersion(hello)) {
         try {
-          await machine.make(hello, link.peer.host);
+          // What a refusal asked for may have been done since.
+          core.shape = await machine.shape();
+          if (core.refusal(hello, frame.term) === undefined) await machine.make(hello, link.peer.host);
         } catch (error) {
           const reason = `its machine cannot be made there: ${(error as Error).message}`;
           log.add('pair', `${link.peer.host} is refused: ${reason}`);

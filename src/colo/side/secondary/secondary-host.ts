@@ -1,6 +1,7 @@
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
-import type { ColoBackupReport, ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
+import type { ColoBackupReport, ColoHeadline, ColoStatus } from '../../../vmm/monitor/colo-control.ts';
+import { inTime, Patience } from '../../../vmm/thread/patience.ts';
 import type { SecondaryConfig } from '../../command/pair-config.ts';
 import type { Effect, Notice, SecondaryEvent } from '../../core/events.ts';
 import { Recovery } from '../../core/fencing/recovery.ts';
@@ -11,9 +12,10 @@ import type { Frame } from '../../protocol/frame.ts';
 import type { MachineShape } from '../../protocol/machine-shape.ts';
 import type { StreamName } from '../../protocol/message-table.ts';
 import { isBootMessage, isDiskQuestion } from '../../protocol/messages.ts';
-import { noCheckpoint, type Term } from '../../protocol/numbers.ts';
+import { next, noCheckpoint, type Term } from '../../protocol/numbers.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
 import type { Calls } from '../calls.ts';
+import type { Heritage } from '../heritage.ts';
 import { Host, type HostBirth, type HostListener, type OwnStatus } from '../host.ts';
 import type { ColoCalls, SecondaryMachineCalls } from '../machine-calls.ts';
 import type { SignsOfLife } from '../signs-of-life.ts';
@@ -23,9 +25,12 @@ import { OwnHistory } from './own-history.ts';
 import { PairedMachine } from './paired-machine.ts';
 import { PrimaryDoor } from './primary-door.ts';
 import { StandbyBackup } from './standby-backup.ts';
-import { headlines, whatIsGone } from './standby-words.ts';
+import { diskStatus, headlines, whatIsGone } from './standby-words.ts';
 import { StandingByAgain } from './standing-by-again.ts';
 import { TakeoverSteps } from './takeover-steps.ts';
+
+/** How long whoever takes this side's place is kept waiting for a term that is being written. */
+const termPatienceMs = 1000;
 
 /** What a secondary's side is given, beside what it was told. */
 export interface SecondaryHostParts {
@@ -59,6 +64,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
   readonly #backup: StandbyBackup;
   #lastReceivedAt: number | undefined;
   #checkpoints = 0;
+  #takeover: ColoStatus['takeover'];
   /** The last term of this host in which it knew all that the pair did. */
   #knownTerm: Term;
 
@@ -120,7 +126,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       attached: () => this.#attached,
       post: (event) => this.post(event),
       become: (why) => this.become(why),
-      speaks: (attached) => this.#succeed(attached),
+      speaks: (attached) => void this.#succeed(attached),
     });
     this.why = 'no primary has come yet';
   }
@@ -167,20 +173,24 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       mode: this.#secondary.guest === 'none' ? 'buffered' : 'comparing',
       address: this.#door.address,
       ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
+      ...(this.#takeover === undefined ? {} : { takeover: this.#takeover }),
       epoch: received + 1,
       totals: { checkpoints: this.#checkpoints },
       ...(backup === undefined ? {} : { backup }),
       ...(this.#lastReceivedAt === undefined || received === noCheckpoint
         ? {}
         : { checkpoint: { epoch: received, msAgo: this.now - this.#lastReceivedAt } }),
-      ...(disks === undefined
-        ? {}
-        : { disk: { logBytes: disks.logBytes, ...(disks.error === undefined ? {} : { error: disks.error }) } }),
+      ...(disks === undefined ? {} : { disk: diskStatus(disks) }),
     };
   }
 
   protected override get headline(): ColoHeadline {
     return headlines[this.#secondary.phase];
+  }
+
+  /** A guest that runs beside its primary's goes on as it is. */
+  protected override get loadMs(): number | undefined {
+    return this.#secondary.guest === 'running' ? 0 : this.#attached?.loadMs;
   }
 
   /** A primary that was silent for so long may have gone on alone. */
@@ -243,9 +253,11 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'revive':
         this.#steps.revive(effect.epoch, effect.stoppedAt);
         return;
-      case 'pause-guest':
-        if (attached?.own !== undefined) this.lane.do(() => this.#calls.call('park', undefined));
+      case 'pause-guest': {
+        const epoch = next(this.#secondary.received);
+        if (attached?.own !== undefined) this.lane.do(() => attached.park(epoch));
         return;
+      }
       case 'start':
         this.lane.do(() => attached?.start(effect));
         return;
@@ -313,8 +325,13 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         this.become(notice.why);
         this.log.add('peer', notice.why, 'peer-lost');
         return;
+      case 'consent-over':
+        this.log.add('consent', `of ${this.#door.peer} ran out`);
+        return;
       case 'takes-over': {
         const { peer } = this.#door;
+        // Perhaps it was not asked, and must say no to the other side: to one that was only cut off, or is started as a primary again.
+        void this.arbiter.register(notice.term);
         this.become(notice.fromLoss ? `${peer} was lost: ${this.why}` : `${peer} handed the guest over`);
         this.log.add(
           'takeover',
@@ -335,13 +352,19 @@ export class SecondaryHost extends Host<SecondaryEvent> {
           `this side goes on, from epoch ${this.#secondary.received}, in term ${notice.term}`,
           'switchover',
         );
-        // It was not asked, and must know when somebody starts the other side as a primary again.
-        void this.arbiter.register(notice.term);
         return;
       case 'fenced':
         this.become(notice.why);
         this.log.add('protection', notice.why, 'fenced');
         this.#recover();
+        return;
+      case 'failed':
+        this.arbiter.expect(undefined);
+        this.become(notice.why);
+        if (notice.wasCountedOn) {
+          this.log.add('protection', `${this.#door.peer} is not protected any more: ${notice.why}`, 'unprotected');
+        }
+        this.log.add('protection', `this standby cannot take over any more: ${notice.why}`, 'fenced');
         return;
       case 'checkpoint':
       case 'mode':
@@ -349,7 +372,8 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'colo-exit':
         if (notice.reason === 'error') {
           this.become(notice.why);
-          this.log.add('protection', notice.why);
+          // Of one that has failed that was said already.
+          if (this.#secondary.phase !== 'failed') this.log.add('protection', notice.why);
         }
         return;
       default:
@@ -406,13 +430,23 @@ export class SecondaryHost extends Host<SecondaryEvent> {
     this.log.add('pair', why);
   }
 
-  /** This process is the guest's primary from now on. */
-  #succeed({ changes }: Attachment): void {
+  /**
+   * This process is the guest's primary from now on, which reads the term from the disk. One that hangs is not waited for: then the file
+   * may say that the guest is the other side's, and a primary that is to be started anew asks an operator.
+   */
+  async #succeed({ changes }: Attachment): Promise<void> {
+    const { lastHeard, now } = this;
+    if (lastHeard !== undefined) {
+      this.#takeover = { silenceMs: now - lastHeard, sentAgain: this.#steps.sentAgain };
+    }
     this.#door.close();
-    this.#calls.tell('succeed', {
+    await inTime(this.termSettled(), new Patience(termPatienceMs));
+    const heritage: Heritage = {
       ...this.heritage,
       ...(changes === undefined ? {} : { changes }),
+      ...(this.#takeover === undefined ? {} : { takeover: this.#takeover }),
       ...(this.#machine.compares ? { compares: true, flows: this.#machine.flows } : {}),
-    });
+    };
+    this.#calls.tell('succeed', { heritage, past: this.log.past });
   }
 }

@@ -1,7 +1,9 @@
 import type { ColoHeadline } from '../../../vmm/monitor/colo-control.ts';
 import { bounded } from '../../core/end-words.ts';
 import type { SecondaryPhase } from '../../core/secondary/secondary-phase.ts';
+import type { StandbyDisks } from '../../disk/standby/standby-disks.ts';
 import type { Term } from '../../protocol/numbers.ts';
+import type { OwnStatus } from '../host.ts';
 
 /** The first word of `status`. */
 export const headlines: Readonly<Record<SecondaryPhase, ColoHeadline>> = {
@@ -19,6 +21,19 @@ export const headlines: Readonly<Record<SecondaryPhase, ColoHeadline>> = {
   failed: 'ENDED',
   ended: 'ENDED',
 };
+
+/** Its disks, and how far they are made equal to the primary's. */
+export function diskStatus({
+  logBytes,
+  error,
+  copying,
+}: Pick<StandbyDisks, 'logBytes' | 'error' | 'copying'>): NonNullable<OwnStatus['disk']> {
+  return {
+    logBytes,
+    ...(error === undefined ? {} : { error }),
+    ...(copying === undefined ? {} : { copying }),
+  };
+}
 
 /**
  * Why a primary that comes is turned away. Always the same words: who insists hears them again and again, and tells of each new one.

@@ -39,6 +39,7 @@ export class TakeoverSteps {
   /** A step failed: nothing more is done with the machine. */
   #isLost = false;
   #doing = 'it begins';
+  #sentAgain = 0;
 
   constructor(side: TakingOver) {
     this.#side = side;
@@ -47,6 +48,11 @@ export class TakeoverSteps {
   /** What is being done, for a person. */
   get doing(): string {
     return this.#doing;
+  }
+
+  /** Packets that left here and that P may have sent before. */
+  get sentAgain(): number {
+    return this.#sentAgain;
   }
 
   /** Device state into the machine, whose RAM is in place. */
@@ -94,7 +100,8 @@ export class TakeoverSteps {
     this.#step(async ({ packets, own, ran }) => {
       const kept = await packets.sendKept(epoch);
       const said = ran ? ((await own?.speak()) ?? 0) : 0;
-      this.#side.log.add('takeover', `${kept + said} kept packets sent`);
+      this.#sentAgain = kept + said;
+      this.#side.log.add('takeover', `${this.#sentAgain} kept packets sent`);
     });
   }
 
@@ -160,7 +167,8 @@ export class TakeoverSteps {
         this.#isLost = true;
         const reason = `the takeover failed, and this side ends: ${(error as Error).message}`;
         become(reason);
-        log.add('takeover', reason);
+        // The term is this side's already: nobody runs the guest.
+        log.add('takeover', reason, 'fenced');
         await calls.call('exit', { exitCode: 1 });
       }
     });

@@ -17,6 +17,10 @@ const scratchBytes = 128 * 1024;
  *     has taken over   what was left of that feed, then packets of the other side's that its guest has not got (spec B.15), then the
  *                      TAP; and as long as connections are translated, each packet but the former goes through that. Who mirrors
  *                      packets gets them as they were before: a standby translates by itself
+ *
+ * A packet that waited for buffers at the checkpoint from which the guest goes on is in the other side's hands: that mirrors it before
+ * anything else of its card, when its own guest gets it. So it is set aside here, and whatever comes from the other side is in
+ * its place: to enter both guests once, and in the same order. If nothing came, and nothing will, it is the first.
  */
 export class CardPort implements PacketPort, Closable {
   readonly #tap: PacketPort;
@@ -26,6 +30,8 @@ export class CardPort implements PacketPort, Closable {
   #left: Uint8Array[] | undefined;
   #replayed: readonly Uint8Array[] | undefined;
   #next = 0;
+  /** A packet that waited at the checkpoint, as long as the other side has mirrored nothing since. */
+  #aside: Uint8Array | undefined;
   /** Nothing but the TAP. */
   #isPlain = true;
   #scratch: Scratch | undefined;
@@ -45,11 +51,11 @@ export class CardPort implements PacketPort, Closable {
     this.#isPlain = false;
   }
 
-  /** The guest is no replica any more. It has what it was fed; with `keeps` it gets what is left of that, too. */
-  endFeed(keeps: boolean): void {
+  /** The guest is no replica any more. It gets what is left of what it was fed for the epoch that it runs in. */
+  endFeed(): void {
     const left = this.#feed?.take() ?? [];
     this.#feed = undefined;
-    if (keeps && left.length > 0) this.#left = left;
+    if (left.length > 0) this.#left = left;
     this.#isPlain = false;
   }
 
@@ -61,8 +67,15 @@ export class CardPort implements PacketPort, Closable {
     this.#isPlain = false;
   }
 
+  /** This waited for buffers at the checkpoint that was loaded last; empty: nothing did. */
+  setAside(packet: Uint8Array): void {
+    this.#aside = packet.length === 0 ? undefined : packet;
+    this.#isPlain = false;
+  }
+
   /** The guest that they were for is gone. */
   forgetReplay(): void {
+    this.#aside = undefined;
     this.#replayed = undefined;
     this.#left = undefined;
     this.#next = 0;
@@ -114,16 +127,27 @@ export class CardPort implements PacketPort, Closable {
 
   #detoured(iovAddress: number, count: number): number {
     this.#untranslated.length = 0;
-    if (this.#feed !== undefined) return this.#feed.readv(iovAddress, count);
+    if (this.#feed !== undefined) {
+      const length = this.#feed.readv(iovAddress, count);
+      if (length > 0) this.#aside = undefined;
+      return length;
+    }
     const left = this.#left?.shift();
-    if (left !== undefined) return scatterPacket(left, iovAddress, count);
+    if (left !== undefined) {
+      this.#aside = undefined;
+      return scatterPacket(left, iovAddress, count);
+    }
     this.#left = undefined;
     const packet = this.#replayed?.[this.#next++];
     if (packet !== undefined) {
+      this.#aside = undefined;
       this.#translateIncoming(packet, packet.length);
       return scatterPacket(packet, iovAddress, count);
     }
+    const aside = this.#aside;
     this.forgetReplay();
+    // It is the guest's already: who mirrored to this side had translated it.
+    if (aside !== undefined) return scatterPacket(aside, iovAddress, count);
     if (!this.#translation.isActive) {
       this.#isPlain = true;
       return this.#tap.readv(iovAddress, count);

@@ -31,6 +31,8 @@ export class IoProtection implements Closable {
   readonly #cards: ProtectedCard[] = [];
   #mirror: PacketMirror | undefined;
   #isReplica = false;
+  /** Its guest was a replica's: what waits in its cards is what that was fed. */
+  #hasEmerged = false;
 
   /** How many cards it knows: the number of the next one. */
   get cards(): number {
@@ -118,10 +120,11 @@ export class IoProtection implements Closable {
     this.#mirror?.close();
     this.#mirror = undefined;
     this.#isReplica = false;
+    this.#hasEmerged = true;
     this.entropy.release();
     this.translation.begin(translation);
     for (const { device, port } of this.#cards) {
-      port.endFeed(true);
+      port.endFeed();
       device.portReady();
     }
   }
@@ -141,12 +144,23 @@ export class IoProtection implements Closable {
     this.disks.woken();
   }
 
-  /** These packets enter the guest before anything new. */
+  /** All devices have a state that was loaded; the thread is parked. */
+  loaded(): void {
+    if (this.#isReplica) this.#setWaitingAside();
+  }
+
+  /** These packets enter the guest before anything new; the thread is parked. */
   replay(packets: ReplayedPackets): void {
+    if (!this.#hasEmerged) this.#setWaitingAside();
     this.#cards.forEach(({ device, port }, number) => {
       port.replay(replayedOf(packets, number));
       device.portReady();
     });
+  }
+
+  /** What waits in the cards came with a checkpoint, and the other side's guest had not got it yet. */
+  #setWaitingAside(): void {
+    for (const { device, port } of this.#cards) port.setAside(device.takeWaiting());
   }
 
   close(): void {

@@ -9,6 +9,8 @@ import type { CardPort } from './card-port.ts';
 export interface MirroredCard {
   readonly toGuest: TapPoint;
   readonly toWire: TapPoint;
+  /** Takes a packet that waits for the driver's buffers, while paused; empty if none does. */
+  takeWaiting(): Uint8Array;
   /** Packets came in behind its back. */
   portReady(): void;
 }

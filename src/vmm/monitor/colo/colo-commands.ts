@@ -6,7 +6,7 @@ import type { Monitor } from '../monitor.ts';
 import { type CommandTable, command } from '../qmp-command.ts';
 import { QmpError } from '../qmp-protocol.ts';
 import { migrationInfo, migrationStatus } from './migration-info.ts';
-import { capabilities } from './migration-settings.ts';
+import { capabilities, checkParameters } from './migration-settings.ts';
 
 /** QEMU's word for a machine in no pair. */
 const noColo = "The feature 'colo' is not enabled";
@@ -112,12 +112,14 @@ export const coloCommands: CommandTable = {
     const delayMs = (await colo?.status())?.checkpoint?.delayMs;
     return { ...migration.parameters(), ...(delayMs === undefined ? {} : { 'x-checkpoint-delay': delayMs }) };
   }),
-  'migrate-set-parameters': (monitor, given) => {
-    const { migration } = monitor;
-    migration.setParameters(given);
-    const { checkpointDelayMs: delayMs } = migration;
-    if (!('x-checkpoint-delay' in given) || delayMs === undefined || modesOf(monitor).mode === 'none') return {};
-    return tell(monitor, { name: 'set-checkpoint-delay', delayMs });
+  'migrate-set-parameters': async ({ colo, migration }, given) => {
+    const checked = checkParameters(given);
+    const { checkpointDelayMs: delayMs } = checked;
+    const refusal = delayMs === undefined ? undefined : await colo?.command({ name: 'set-checkpoint-delay', delayMs });
+    // A machine that was in no pair yet is protected with it.
+    if (refusal !== undefined && refusal !== noColo) throw new QmpError('GenericError', refusal);
+    migration.setParameters(checked);
+    return {};
   },
 
   'x-colo-status': command({ 'within-ms': v.optional(v.number()) }, ({ colo }, { 'within-ms': withinMs }) =>

@@ -22,9 +22,13 @@ const ofPhases: Readonly<Record<string, MigrationStatus>> = {
   refused: 'failed',
 };
 
-/** Where a pair is, as a client that migrates sees it. @param status absent: the machine was never in a pair */
-export function migrationStatus(status: ColoStatus | undefined, { lastMode }: ColoModes): MigrationStatus {
-  if (status === undefined) return 'none';
+/**
+ * Where a pair is, as a client that migrates sees it.
+ *
+ * @param status absent: the machine was never in a pair, or its side is just becoming another one, as after a takeover
+ */
+export function migrationStatus(status: ColoStatus | undefined, { mode, lastMode }: ColoModes): MigrationStatus {
+  if (status === undefined) return mode === 'none' && lastMode !== 'none' ? 'completed' : 'none';
   // It was never protected, although somebody wants that.
   if (status.phase === 'unprotected' && lastMode === 'none') return 'failed';
   return ofPhases[status.phase] ?? 'completed';

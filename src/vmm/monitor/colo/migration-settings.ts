@@ -65,6 +65,13 @@ const longestDowntimeMs = 2_000_000;
 /** A delay is taken to lie between these: QEMU takes any, but none at all would leave the guest no time. */
 const checkpointDelay = { leastMs: 10, mostMs: 86_400_000 };
 
+/** Parameters that may be set. */
+export interface CheckedParameters {
+  readonly parameters: Readonly<Record<string, number | boolean | string>>;
+  /** What a pair makes of `x-checkpoint-delay`; absent: it is none of them. */
+  readonly checkpointDelayMs?: number;
+}
+
 /** What QEMU's clients set before they migrate, in QEMU's names and words. */
 export class MigrationSettings {
   readonly #capabilities = new Set<Capability>();
@@ -101,14 +108,21 @@ export class MigrationSettings {
     return { ...this.#parameters };
   }
 
-  /** All of them, or none. @throws QmpError */
-  setParameters(wanted: Readonly<Record<string, unknown>>): void {
-    const checked = Object.entries(wanted).map(([name, value]) => [name, checkParameter(name, value)] as const);
-    for (const [name, value] of checked) this.#parameters[name] = value;
-    const delay = wanted['x-checkpoint-delay'];
-    if (typeof delay !== 'number') return;
-    this.#checkpointDelayMs = Math.min(Math.max(delay, checkpointDelay.leastMs), checkpointDelay.mostMs);
+  setParameters({ parameters, checkpointDelayMs }: CheckedParameters): void {
+    Object.assign(this.#parameters, parameters);
+    this.#checkpointDelayMs = checkpointDelayMs ?? this.#checkpointDelayMs;
   }
+}
+
+/** All of them, or none. @throws QmpError */
+export function checkParameters(wanted: Readonly<Record<string, unknown>>): CheckedParameters {
+  const parameters = Object.fromEntries(
+    Object.entries(wanted).map(([name, value]) => [name, checkParameter(name, value)] as const),
+  );
+  const delay = parameters['x-checkpoint-delay'];
+  if (typeof delay !== 'number') return { parameters };
+  const { leastMs, mostMs } = checkpointDelay;
+  return { parameters, checkpointDelayMs: Math.min(Math.max(delay, leastMs), mostMs) };
 }
 
 /** @throws QmpError */
