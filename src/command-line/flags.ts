@@ -10,6 +10,11 @@ const onPanicHelp =
 export type Flag<Key extends string = string> = readonly [key: Key, argument: string, help: string];
 
 const serialFlag = ['serial', '<target>', 'stdio[,eof=stop|ignore], file=PATH or none (default stdio)'] as const;
+const standbySerialFlag = [
+  'serial',
+  '<target>',
+  'stdio[,eof=stop|ignore], file=PATH or none (default stdio,eof=ignore)',
+] as const;
 const controlFlag = [
   'control',
   '<path>',
@@ -177,7 +182,7 @@ export const standbyFlags: readonly Flag<StandbyKey>[] = [
   onEventFlag,
   metricsFlag,
   dashboardFlag,
-  serialFlag,
+  standbySerialFlag,
   controlFlag,
 ];
 

@@ -278,7 +278,7 @@ for (const [what, args, says] of [
 ]) {
   test(`answers ${what} with one clear line`, { skip }, async (t) => {
     const input = files(t);
-    const ending = await runVmm(['run', ...args(input)], { env: { XDG_RUNTIME_DIR: input.folder } });
+    const ending = await runVmm(['run', ...args(input)], { env: { COLO_VMM_RUNTIME: input.folder } });
     t.equal(ending.code, 1);
     t.equal(ending.stdout, '');
     t.match(ending.stderr, /^colo-vmm: [^\n]+\n$/, 'one line');
@@ -303,7 +303,7 @@ function left(folder: string): string[] {
 /** A machine of its own folder with such devices, to its end. */
 function runWith(input: Files, ...devices: readonly string[]) {
   return runVmm(['run', '--kernel', input.kernel, '--memory', '16M', ...devices], {
-    env: { XDG_RUNTIME_DIR: input.folder },
+    env: { COLO_VMM_RUNTIME: input.folder },
   });
 }
 
@@ -312,7 +312,7 @@ test('names the machine that has a disk, and leaves it alone', { skip }, async (
   const image = disk(input.folder);
   const vmm = new VmmProcess(
     ['run', '--kernel', kernelFile(input.folder, echoing(), 'echo.elf'), '--memory', '16M', '--disk', `path=${image}`],
-    { env: { XDG_RUNTIME_DIR: input.folder } },
+    { env: { COLO_VMM_RUNTIME: input.folder } },
   );
   t.teardown(() => vmm.child.kill('SIGKILL'));
   vmm.write('x');
@@ -347,7 +347,7 @@ test('machines share a disk that they only read', { skip }, async (t) => {
       ...['run', '--kernel', kernelFile(input.folder, echoing(), 'echo.elf'), '--memory', '16M'],
       ...['--disk', `path=${image},overlay=${join(input.folder, 'overlay')}`],
     ],
-    { env: { XDG_RUNTIME_DIR: input.folder } },
+    { env: { COLO_VMM_RUNTIME: input.folder } },
   );
   t.teardown(() => vmm.child.kill('SIGKILL'));
   vmm.write('x');
@@ -422,7 +422,7 @@ function runPowerless(args: readonly string[], runtime: string): { status: numbe
   return spawnSync(
     'setpriv',
     ['--bounding-set=-all', '--inh-caps=-all', process.execPath, bundle, 'run', '--memory', '16M', ...args],
-    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, XDG_RUNTIME_DIR: runtime } },
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, COLO_VMM_RUNTIME: runtime } },
   );
 }
 

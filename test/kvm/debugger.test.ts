@@ -17,7 +17,7 @@ function start(t: Test, options: ConstructorParameters<typeof VmmProcess>[1]): V
   const folder = temporaryFolder(t);
   const vmm = new VmmProcess(['run', '--kernel', kernelFile(folder, spinning('ready')), '--memory', '16M'], {
     ...options,
-    env: { XDG_RUNTIME_DIR: folder, ...options?.env },
+    env: { COLO_VMM_RUNTIME: folder, ...options?.env },
   });
   t.teardown(() => vmm.child.kill('SIGKILL'));
   return vmm;

@@ -21,6 +21,7 @@ export const protectedStatus: ColoStatus = {
   link: { peer: 'b.example', security: 'tls', lastHeardMsAgo: 12 },
   address: 'b.example:7000',
   mode: 'buffered',
+  checkpointDelayMs: 500,
   epoch: 15_205,
   checkpoint: { epoch: 15_204, msAgo: 180, delayMs: 500, reasons: ['output'] },
   stops: {
@@ -80,7 +81,7 @@ export class FakeColo implements ColoControl {
   /** Something happens. */
   happen(event: ColoEvent): void {
     this.log.push(event);
-    this.#listener?.happened(event);
+    this.#listener?.happened(event, 'web');
   }
 
   exit(mode: 'primary' | 'secondary', reason: ColoModes['reason']): void {

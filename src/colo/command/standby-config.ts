@@ -1,9 +1,11 @@
 import * as v from 'valibot';
-import { checkConfig, hostKeys } from '../../vmm/config/config.ts';
+import { checkConfig, hostKeys, serial } from '../../vmm/config/config.ts';
 import { pairOptions, parseSecondary, type SecondaryConfig } from './pair-config.ts';
 
 const schema = v.strictObject({
   ...hostKeys,
+  // Nobody reads it before the takeover: a pipe that closed long ago must not end the guest then.
+  serial: v.optional(serial, 'stdio,eof=ignore'),
   listen: v.optional(v.string('give ADDRESS:PORT')),
   peer: v.optional(v.string('give HOST:PORT[,HOST:PORT...]')),
 });

@@ -9,7 +9,7 @@ import { EventLog } from '../side/event-log.ts';
 /** Body of `colo-vmm restore` with `--on-event`: nobody protects a restored machine, but its disks may fail. */
 export async function toldRestoreCommand(path: string, config: RestoreConfig, program: URL): Promise<number> {
   const hook = hookOf(config['on-event'], config.name, 'primary');
-  const disks = new DiskAlarm(new EventLog(bootTimeMs, (event) => hook?.happened(event)), bootTimeMs);
+  const disks = new DiskAlarm(new EventLog(bootTimeMs, (event) => hook?.happened(event, undefined)), bootTimeMs);
   try {
     return await restoreCommand(path, config, program, ({ events }) => {
       events.listen((event) => {

@@ -4,6 +4,7 @@ import type { SharedRam } from '../../memory/guest-ram.ts';
 import { maxEncodedBytes, type PageBatch, PageEncoder } from '../../memory/page-codec.ts';
 import { WindowedBytes } from '../../memory/windowed-bytes.ts';
 import type { BootDescriptors } from '../../vmm/machine/machine-shape.ts';
+import type { MemoryCopy } from '../../vmm/monitor/colo-control.ts';
 import type { Captured, Collected, SharedCheckpoints } from '../machine/shared-checkpoints.ts';
 import type { BootMessage, Pages, PagesEnd, VmState } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
@@ -81,6 +82,7 @@ export class PageSender {
   #hasRoom = false;
   #roomCame: () => void = () => {};
   #closed = false;
+  #firstCopy: 'to come' | 'under way' | 'done' = 'to come';
   /** Until it is sent. */
   #boot: PageSenderParts['boot'];
 
@@ -112,6 +114,7 @@ export class PageSender {
     const { ram } = await this.#parts.collect();
     if (this.#closed) return undefined;
     this.#useRam(ram);
+    if (this.#firstCopy === 'to come') this.#firstCopy = 'under way';
     const { guestFirst } = this.#parts;
     guestFirst.begin();
     let sent = 0;
@@ -160,11 +163,19 @@ export class PageSender {
     }
     if (!(await this.#send({ kind: 'pages-end', epoch, items: this.#items }, this.#turns))) return false;
     this.#items = 0;
+    this.#firstCopy = 'done';
     for (let at = 0; at < state.sizeBytes; at += pieceBytes) {
       const data = new Uint8Array(state.storage, at, Math.min(pieceBytes, state.sizeBytes - at));
       if (!(await this.#send({ kind: 'vmstate', epoch, data }, this.#turns))) return false;
     }
     return !this.#closed;
+  }
+
+  /** How far the guest's RAM is copied, while it first is: before its first checkpoint is on its way. */
+  get firstCopy(): MemoryCopy | undefined {
+    if (this.#firstCopy !== 'under way') return undefined;
+    const left = this.#live.reduce((pages, marked) => pages + marked.count, 0);
+    return { totalBytes: this.#parts.shared.ramBytes, leftBytes: left * pageSize };
   }
 
   /** There is room on the link again. */

@@ -6,8 +6,6 @@ import type { ColoEvent, ColoListener } from '../../vmm/monitor/colo-control.ts'
 export interface HookOptions {
   /** For `/bin/sh -c`. */
   readonly command: string;
-  /** Name of the pair, if it has one. */
-  readonly pair: string | undefined;
   readonly role: 'primary' | 'secondary';
   /** Takes a line for the operator. */
   readonly notice: (text: string) => void;
@@ -47,9 +45,9 @@ export class EventHook implements ColoListener {
     this.#options = options;
   }
 
-  happened({ event, at, topic, text }: ColoEvent): void {
+  happened({ event, at, topic, text }: ColoEvent, pair: string | undefined): void {
     if (event === undefined || this.#closed) return;
-    const { pair, role } = this.#options;
+    const { role } = this.#options;
     this.#sequence++;
     if (this.#waiting.length >= mostWaiting) {
       // The oldest says least about what is now.
@@ -163,15 +161,15 @@ export class EventHook implements ColoListener {
   }
 }
 
-/** The hook of a command line, if it has one; it speaks on standard error. */
+/** The hook of a command line, if it has one; it speaks on standard error. @param name of the machine, if it has one */
 export function hookOf(
   command: string | undefined,
-  pair: string | undefined,
+  name: string | undefined,
   role: HookOptions['role'],
 ): EventHook | undefined {
   if (command === undefined) return undefined;
-  const named = pair === undefined ? '' : `${pair}: `;
-  return new EventHook({ command, pair, role, notice: (text) => tell(`colo-vmm: ${named}${text}\n`) });
+  const named = name === undefined ? '' : `${name}: `;
+  return new EventHook({ command, role, notice: (text) => tell(`colo-vmm: ${named}${text}\n`) });
 }
 
 /** In a group of its own, so that its children end with it. */

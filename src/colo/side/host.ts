@@ -45,7 +45,9 @@ export type OwnStatus = Pick<
   | 'stops'
   | 'held'
   | 'disk'
+  | 'memory'
   | 'changesLost'
+  | 'checkpointDelayMs'
   | 'backup'
   | 'totals'
 >;

@@ -66,6 +66,11 @@ export class ColoThread<In extends CallTable> {
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
   }
 
+  /** Resolves when it does nothing more. */
+  get ended(): Promise<unknown> {
+    return this.#exited;
+  }
+
   /** What is recorded is in its file when this resolves; a file that takes too long is not waited for. */
   async endRecording(): Promise<void> {
     if (!this.#records || this.#closed) return;

@@ -66,11 +66,14 @@ export abstract class SideControl implements ColoControl {
 
   abstract protect(options: ProtectOptions): Promise<void>;
 
+  /** Name of the pair that it is a side of. */
+  abstract get pair(): string | undefined;
+
   /** The colo thread's; absent: there is none. */
   abstract get calls(): Calls<ColoCalls, CallTable> | undefined;
 
   protected happened(event: ColoEvent): void {
-    for (const listener of this.#listeners) listener.happened(event);
+    for (const listener of this.#listeners) listener.happened(event, this.pair);
   }
 
   protected exited(mode: 'primary' | 'secondary', reason: string): void {

@@ -170,6 +170,10 @@ export class PrimaryControl extends SideControl {
     this.#source?.detach();
   }
 
+  override get pair(): string | undefined {
+    return this.#config?.pair;
+  }
+
   override get calls(): Calls<ColoCalls, CallTable> | undefined {
     return this.#thread?.calls as Calls<ColoCalls, CallTable> | undefined;
   }

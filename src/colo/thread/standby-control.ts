@@ -3,13 +3,21 @@ import { setImmediate } from 'node:timers/promises';
 import { trimHeap } from '../../host/libc/memory.ts';
 import { bootTimeMs } from '../../host/system/clock.ts';
 import type { Machine } from '../../vmm/machine/machine.ts';
-import type { ColoCommand, ColoEvent, ColoModes, ProtectOptions } from '../../vmm/monitor/colo-control.ts';
+import type {
+  ColoBackupReport,
+  ColoCommand,
+  ColoEvent,
+  ColoModes,
+  ColoStatus,
+  ProtectOptions,
+} from '../../vmm/monitor/colo-control.ts';
 import { exitCodeOf } from '../../vmm/vcpu/guest-end.ts';
 import { type SecondaryConfig, survivorConfig } from '../command/pair-config.ts';
+import { removePartial } from '../disk/backup/backup-folder.ts';
 import { KeptBoot } from '../machine/kept-boot.ts';
 import { type StandbyDevices, shapeOfHost } from '../machine/machine-shapes.ts';
 import { StandbyMachine } from '../machine/standby-machine.ts';
-import type { Calls, CallTable, Handlers } from '../side/calls.ts';
+import { type Calls, CallsClosedError, type CallTable, type Handlers } from '../side/calls.ts';
 import { EventLog, type Past } from '../side/event-log.ts';
 import type { Heritage } from '../side/heritage.ts';
 import type { ColoCalls, SecondaryMachineCalls } from '../side/machine-calls.ts';
@@ -39,6 +47,8 @@ export class StandbyControl extends SideControl {
   #made: StandbyMachine | undefined;
   /** Since it has taken over. */
   #primary: PrimaryControl | undefined;
+  /** The last backup, made or not, of which nothing partial is left. */
+  #backup: Promise<unknown> = Promise.resolve();
   readonly #listener: StandbyListener;
   /** Whoever decides is gone. */
   #isOver = false;
@@ -70,6 +80,12 @@ export class StandbyControl extends SideControl {
     return undefined;
   }
 
+  override async status(): Promise<ColoStatus | undefined> {
+    const status = await super.status();
+    if (status === undefined || this.#primary !== undefined) return status;
+    return { ...status, checkpointDelayMs: this.#pair.settings.checkpointDelayMs };
+  }
+
   override protect(options: ProtectOptions): Promise<void> {
     if (this.#primary !== undefined) return this.#primary.protect(options);
     return Promise.reject(new Error('this is the standby of its pair'));
@@ -77,6 +93,22 @@ export class StandbyControl extends SideControl {
 
   override events(all: boolean): Promise<readonly ColoEvent[]> {
     return this.#primary === undefined ? super.events(all) : this.#primary.events(all);
+  }
+
+  override backup(path: string): Promise<ColoBackupReport> {
+    if (this.#primary !== undefined) return this.#primary.backup(path);
+    const thread = this.#thread;
+    const made = super.backup(path).catch(async (error: unknown) => {
+      if (!(error instanceof CallsClosedError)) throw error;
+      // Its thread was ended in the middle of it, and has removed nothing.
+      await thread.ended;
+      await removePartial(path);
+      throw new Error(
+        `this standby has ended, or has taken over: unless ${path} is there and whole, there is no backup`,
+      );
+    });
+    this.#backup = Promise.allSettled([this.#backup, made]);
+    return made;
   }
 
   /** Has the primary go on without it, in order: nobody has to be asked then. What takes longer than `patienceMs` is not waited for. */
@@ -99,7 +131,12 @@ export class StandbyControl extends SideControl {
   async close(): Promise<void> {
     await this.#primary?.close();
     await this.#thread.close();
+    await this.#backup;
     await this.#made?.discard();
+  }
+
+  override get pair(): string {
+    return this.#primary?.pair ?? this.#pair.pair;
   }
 
   override get calls(): Calls<ColoCalls, CallTable> | undefined {

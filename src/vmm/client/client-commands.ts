@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { type MachineConnection, within } from './machine-connection.ts';
-import { renderStatus, stateOf, statusOf } from './machine-status.ts';
+import { type MachineStatus, renderStatus, stateOf, statusOf } from './machine-status.ts';
 import { MonitorError } from './qmp-client.ts';
 import { watchStatus } from './watch-status.ts';
 import { type ClientOptions, print, withMachine } from './with-machine.ts';
@@ -37,6 +37,10 @@ const snapshotReport = v.object({
   'ram-bytes': v.number(),
   'pause-ms': v.number(),
 });
+
+/** A protected machine's end takes its last checkpoint. */
+const orderlyEndMs = 10_000;
+const heldLookMs = 50;
 
 /** Whoever asks how things are wants to know within a second, whatever hangs. */
 const statusPatienceMs = 900;
@@ -103,13 +107,26 @@ function describeSnapshot(report: v.InferOutput<typeof snapshotReport>, stop: bo
 export async function resetCommand(options: ClientOptions): Promise<void> {
   await withMachine(options, async (machine, shutdown) => {
     await machine.ask('system_reset');
-    // It is there again, unless a reset ends it: then it does not answer any more.
-    const status = await Promise.race([shutdown, statusOf(machine).catch(() => shutdown)]);
+    const status = await statusAfterReset(machine, shutdown);
     if (typeof status === 'string' || status.state === 'shutdown') return tellEnd(machine, await shutdown, options);
     const { name, state, pid } = status;
     if (options.json) print(JSON.stringify({ ...(name === undefined ? {} : { name }), pid, state, reset: true }));
     else print(`machine ${name ?? pid} was reset, and is ${state}`);
   });
+}
+
+/** It is there again, unless a reset ends it: then it does not answer any more, or is held until its standby has the last of it. */
+async function statusAfterReset(
+  machine: MachineConnection,
+  shutdown: Promise<string>,
+): Promise<MachineStatus | string> {
+  const deadline = performance.now() + orderlyEndMs;
+  for (;;) {
+    const status = await Promise.race([shutdown, statusOf(machine).catch(() => shutdown)]);
+    if (typeof status === 'string' || status.state !== 'colo' || performance.now() > deadline) return status;
+    const end = await within(shutdown, heldLookMs);
+    if (end !== undefined) return end;
+  }
 }
 
 /** Body of `colo-vmm stop`: the power button, and the plug if that is not enough. */

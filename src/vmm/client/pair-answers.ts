@@ -43,6 +43,7 @@ const status = v.object({
   failure: v.exactOptional(text),
   phase: text,
   term: count,
+  checkpointDelayMs: count,
   link: v.exactOptional(
     v.object({ peer: text, security: v.picklist(['tls', 'plaintext']), lastHeardMsAgo: v.exactOptional(count) }),
   ),
@@ -89,6 +90,7 @@ const status = v.object({
       markedBytes: v.exactOptional(count),
     }),
   ),
+  memory: v.exactOptional(v.object({ totalBytes: count, leftBytes: count })),
   changesLost: v.exactOptional(text),
   backup: v.exactOptional(v.object({ path: text, epoch: count, totalBytes: count, copiedBytes: count })),
   failover: v.exactOptional(v.object({ detectionMs: count, consentMs: count, loadMs: v.exactOptional(count) })),

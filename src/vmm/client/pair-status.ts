@@ -8,7 +8,7 @@ export type Fact = readonly [label: string, text: string];
 /** What stands at the beginning of a line about a pair, below the first one. docs/operating.md explains each. */
 export const pairLabels = [
   ...(['but', 'why', 'last attempt', 'unprotected', 'clients', 'next', 'checkpoint', 'guest stopped'] as const),
-  ...(['mode', 'held', 'disk', 'backup', 'link', 'arbiter', 'a failover now'] as const),
+  ...(['mode', 'held', 'disk', 'memory', 'backup', 'link', 'arbiter', 'a failover now'] as const),
 ] as const;
 type PairFact = readonly [label: (typeof pairLabels)[number], text: string];
 
@@ -106,6 +106,7 @@ function factsOf(status: ColoStatus, now: number): PairFact[] {
     ...(safe ? [['mode', modeFact(status)] as const] : []),
     ...(counts ? heldFacts(status) : []),
     ...(counts || status.disk?.error !== undefined ? diskFacts(status) : []),
+    ...memoryFacts(status),
     ...(backup === undefined ? [] : [['backup', backupFact(backup)] as const]),
     ...(link === undefined ? [] : [['link', linkFact(link)] as const]),
     ['arbiter', arbiterFact(status)],
@@ -226,8 +227,13 @@ function diskFacts({ disk, headline }: ColoStatus): PairFact[] {
     const done = `${size(copying.comparedBytes)} compared, ${size(copying.receivedBytes)} received`;
     return [['disk', `copying: ${done}; the primary says how much is left`]];
   }
-  const inStep = headline === 'PROTECTED' || headline === 'PROTECTING' ? 'in step; ' : '';
-  return [['disk', `${inStep}${size(disk.logBytes)} not committed`]];
+  const inStep = headline === 'PROTECTED' || headline === 'PROTECTING' || disk.synchronised !== undefined;
+  return [['disk', `${inStep ? 'in step; ' : ''}${size(disk.logBytes)} not committed`]];
+}
+
+function memoryFacts({ memory, headline }: ColoStatus): PairFact[] {
+  if (memory === undefined || headline !== 'PAIRING') return [];
+  return [['memory', `copying: ${size(memory.leftBytes)} left of ${size(memory.totalBytes)}`]];
 }
 
 function backupFact({ path, epoch, totalBytes, copiedBytes }: NonNullable<ColoStatus['backup']>): string {

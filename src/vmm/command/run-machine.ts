@@ -173,7 +173,7 @@ async function attend(machine: Machine, serial: SerialTarget): Promise<{ end: Gu
         end: () => machine.stop('Ctrl-A x', 0),
         pressPowerButton: () => machine.pressPowerButton(),
         inputClosed: () => {
-          if (serial.eof === 'stop') machine.stop('the end of standard input', inputClosedCode);
+          if (serial.eof === 'stop') machine.stop('the end of standard input', inputClosedCode, true);
         },
       });
     }

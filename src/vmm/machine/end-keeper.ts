@@ -23,14 +23,14 @@ export class EndKeeper {
 
   /**
    * Whether the machine goes on existing: its guest has ended, and the keeper has been told. What ends the VMM and not the guest,
-   * a signal or a failure of ours, is not kept.
+   * a signal, a hang-up or a failure of ours, is not kept.
    *
    * @throws whatever stopping the machine throws
    */
   keep(end: GuestEnd): boolean {
     const keeper = this.#keeper;
     if (keeper === undefined || end.kind === 'vmm-failure') return false;
-    if (end.kind === 'stopped' && end.bySignal === true) return false;
+    if (end.kind === 'stopped' && end.vmmOnly === true) return false;
     if (this.#kept !== undefined) return true;
     this.#hold();
     this.#kept = end;

@@ -301,15 +301,15 @@ export class Machine implements MonitoredMachine {
     if (this.state !== 'colo') this.#resets.reset(by);
   }
 
-  /** Ends the machine from outside. No effect once it has ended. */
-  stop(by: string, exitCode: number, bySignal = false): void {
-    this.#end({ kind: 'stopped', by, exitCode, ...(bySignal ? { bySignal } : {}) });
+  /** Ends the machine from outside. No effect once it has ended. @param vmmOnly the guest may go on on a standby */
+  stop(by: string, exitCode: number, vmmOnly = false): void {
+    this.#end({ kind: 'stopped', by, exitCode, ...(vmmOnly ? { vmmOnly } : {}) });
   }
 
   /**
    * Has `keeper` told when the guest ends, in place of the machine: that is held then, as its guest left it, until
    * {@link finishEnd}. A standby is to have the last of it, and what the guest said last is to leave (spec B.13). What ends this
-   * VMM and not the guest, a signal or a failure of ours, ends the machine at once. Undefined: nobody is told any more.
+   * VMM and not the guest, a signal, a hang-up or a failure of ours, ends the machine at once. Undefined: nobody is told any more.
    */
   keepEnd(keeper: ((end: GuestEnd) => void) | undefined): void {
     this.#endKeeper.keeper = keeper;

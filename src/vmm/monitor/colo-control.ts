@@ -39,6 +39,8 @@ export interface ColoStatus {
   readonly failure?: string;
   readonly phase: string;
   readonly term: number;
+  /** Of the checkpoints that this side makes, or would make if it took over, ms: at least so often. */
+  readonly checkpointDelayMs: number;
   /** `plaintext`: by --insecure. */
   readonly link?: { readonly peer: string; readonly security: 'tls' | 'plaintext'; readonly lastHeardMsAgo?: number };
   /** Where the peer is, or is waited for. */
@@ -92,6 +94,8 @@ export interface ColoStatus {
     /** P: what would be compared if this host died now and came back, beside what the survivor writes. */
     readonly markedBytes?: number;
   };
+  /** P: while the guest's RAM is first copied; what the guest writes meanwhile is left again. */
+  readonly memory?: MemoryCopy;
   /** P: why where its guest writes is not written down: should its process end, all of its disks is compared. */
   readonly changesLost?: string;
   /** S: a copy of its disks that is being made. */
@@ -139,6 +143,12 @@ export interface ColoBackupReport {
   /** Of all disks; and of these, what was not empty. */
   readonly totalBytes: number;
   readonly writtenBytes: number;
+}
+
+/** How far a guest's RAM is copied. */
+export interface MemoryCopy {
+  readonly totalBytes: number;
+  readonly leftBytes: number;
 }
 
 /** How far disks are equal. */
@@ -262,6 +272,7 @@ export interface ColoControl {
 }
 
 export interface ColoListener {
-  happened(event: ColoEvent): void;
+  /** @param pair of which it happened; absent: the machine is in none */
+  happened(event: ColoEvent, pair: string | undefined): void;
   exited(mode: 'primary' | 'secondary', reason: string): void;
 }

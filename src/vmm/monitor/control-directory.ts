@@ -1,10 +1,14 @@
 import { lstatSync } from 'node:fs';
 
-/** Directory of the control sockets of this user's machines. */
-export function controlDirectory(): string {
-  const runtime = process.env.XDG_RUNTIME_DIR;
-  if (runtime !== undefined) return `${runtime}/colo-vmm`;
-  return process.getuid?.() === 0 ? '/run/colo-vmm' : `/tmp/colo-vmm-${process.getuid?.()}`;
+/**
+ * Directory of the control sockets of a user's machines. Root's is the same for services and for every login, and is there when a
+ * login has ended: XDG_RUNTIME_DIR is of logins. `COLO_VMM_RUNTIME` names another parent.
+ */
+export function controlDirectory(environment: NodeJS.ProcessEnv = process.env, user = process.geteuid?.()): string {
+  const { COLO_VMM_RUNTIME: chosen, XDG_RUNTIME_DIR: ofLogin } = environment;
+  if (chosen !== undefined) return `${chosen}/colo-vmm`;
+  if (user === 0) return '/run/colo-vmm';
+  return ofLogin === undefined ? `/tmp/colo-vmm-${user}` : `${ofLogin}/colo-vmm`;
 }
 
 /** Where the machine of that name, or process id if it has none, is reached. */

@@ -21,8 +21,8 @@ export type GuestEnd =
   /** The processor refused the guest's state. */
   | { readonly kind: 'entry-failure'; readonly vcpu: number; readonly reason: bigint; readonly registers: RegisterDump }
   | { readonly kind: 'unknown-exit'; readonly vcpu: number; readonly reason: number; readonly registers: RegisterDump }
-  /** Somebody outside asked: a signal, the console's escape, the monitor. */
-  | { readonly kind: 'stopped'; readonly by: string; readonly exitCode: number; readonly bySignal?: boolean }
+  /** Somebody outside asked: a signal, the console's escape, the monitor. `vmmOnly`: it is this VMM that ends, not the guest. */
+  | { readonly kind: 'stopped'; readonly by: string; readonly exitCode: number; readonly vmmOnly?: boolean }
   /** A thread of ours failed. */
   | { readonly kind: 'vmm-failure'; readonly what: string };
 

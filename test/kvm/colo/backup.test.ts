@@ -13,6 +13,8 @@ const pageBytes = 4096;
 const sizeBytes = 64 * 1024 * 1024;
 const content = Buffer.alloc(sizeBytes, 'what the guest never writes ');
 
+type Hammered = Awaited<ReturnType<typeof hammeredPair>>;
+
 /** A protected guest that writes to its disk without end, a checkpoint every 10 ms, and how a backup of it is made. */
 async function hammeredPair(t: Test) {
   const pair = await Pair.make(t);
@@ -83,3 +85,23 @@ test('a primary that is lost while a backup is made: it is whole, or none is the
     t.strictSame(named(), []);
   }
 });
+
+for (const [what, end, exitCode] of [
+  ["its primary's guest is ended", ({ pair }) => runVmm(['stop', '--force', '--control', pair.control('a')]), 0],
+  ['it is told to stop', ({ standby }) => standby.endedBySignal('SIGTERM'), 143],
+] as const satisfies readonly (readonly [string, (hammered: Hammered) => Promise<unknown>, number])[]) {
+  test(`a standby that ends while a backup is made, for ${what}, leaves no part of it`, options, async (t) => {
+    const hammered = await hammeredPair(t);
+    const { pair, standby, backup } = hammered;
+    const named = (): string[] => readdirSync(pair.folder).filter((name) => name.startsWith('monday'));
+    const made = backup('monday');
+    await until(() => named().length > 0);
+    await end(hammered);
+    t.equal((await standby.ended).code, exitCode);
+    const { code, stderr } = await made;
+    const folder = join(pair.folder, 'monday');
+    if (existsSync(folder)) latestOf(t, join(folder, 'root.img'));
+    else t.strictSame({ code, lines: stderr.trim().split('\n').length }, { code: 1, lines: 1 }, stderr);
+    t.strictSame(named(), existsSync(folder) ? ['monday'] : [], 'nothing partial is left');
+  });
+}

@@ -26,6 +26,21 @@ test('a guest goes on at its standby when the process of its primary is killed',
   t.match(stderr, /is in term 2, .* the other side has taken over since.*colo-vmm standby/s, 'no guest runs twice');
 });
 
+test('a guest goes on at its standby when whoever started the two is gone', { skip }, async (t) => {
+  const pair = await Pair.make(t);
+  const standby = pair.standby();
+  standby.child.stdin?.end();
+  const primary = pair.primary(kernelFile(pair.folder, recitingPatiently()));
+  await pair.protected();
+  primary.child.stdin?.end();
+  const { code, stderr } = await primary.ended;
+  t.equal(code, 129);
+  t.match(stderr, 'stopped by the end of standard input');
+  await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
+  await standby.printed('abcdefghijklmnopqrstuvwxyz');
+  await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
+});
+
 test('a guest that powers off ends both sides, with its exit code', { skip }, async (t) => {
   const pair = await Pair.make(t);
   const standby = pair.standby();

@@ -22,7 +22,7 @@ class Place {
   }
 
   get env(): NodeJS.ProcessEnv {
-    return { XDG_RUNTIME_DIR: this.folder };
+    return { COLO_VMM_RUNTIME: this.folder };
   }
 
   /** A machine that runs. */

@@ -53,7 +53,7 @@ async function startBusy(t: Test): Promise<Running> {
       ...['--disk', `path=${disk}`, '--disk', `path=${base},overlay=${overlay}`, '--rng', 'host'],
       ...(taps === false ? ['--net', `tap=${tap}`] : []),
     ],
-    { env: { XDG_RUNTIME_DIR: folder } },
+    { env: { COLO_VMM_RUNTIME: folder } },
   );
   t.teardown(() => vmm.child.kill('SIGKILL'));
   await vmm.printed('.');
@@ -113,7 +113,7 @@ for (const [how, code, exitCode] of [
         ...['run', '--kernel', kernelFile(folder, code), '--memory', '16M', '--disk', `path=${disk}`, '--rng', 'host'],
         ...(taps === false ? ['--net', `tap=${tap}`] : []),
       ],
-      { env: { XDG_RUNTIME_DIR: folder } },
+      { env: { COLO_VMM_RUNTIME: folder } },
     );
     t.equal(ending.code, exitCode);
     t.equal(isInUse(disk), false);
@@ -159,7 +159,7 @@ test('gives back descriptors and threads of devices', { skip, timeout: 120_000 }
 test('an overlay has what the guest flushed before it was killed', { skip }, async (t) => {
   const folder = temporaryFolder(t);
   const devices = ['--disk', `path=${diskFile(folder)},overlay=${join(folder, 'overlay')}`];
-  const options = { env: { XDG_RUNTIME_DIR: folder } };
+  const options = { env: { COLO_VMM_RUNTIME: folder } };
   const args = (code: Uint8Array) => ['run', '--kernel', kernelFile(folder, code), '--memory', '16M', ...devices];
 
   const vmm = new VmmProcess(args(flushingDisk(40, page, 'flushed')), options);
@@ -207,7 +207,7 @@ for (const [when, change, says] of [
         ...['run', '--kernel', kernelFile(folder, printingEntropy(1, 256, 'asking')), '--memory', '16M'],
         ...['--disk', `path=${diskFile(folder)}`, '--rng', 'seed=1'],
       ],
-      { program: programWith(t, change), env: { XDG_RUNTIME_DIR: folder } },
+      { program: programWith(t, change), env: { COLO_VMM_RUNTIME: folder } },
     );
     t.teardown(() => vmm.child.kill('SIGKILL'));
     if (when.includes('serves')) await vmm.printed('asking');
@@ -258,7 +258,7 @@ test('a guest that resets a disk again and again under its requests ends as any 
   const folder = temporaryFolder(t);
   const args = ['run', '--kernel', kernelFile(folder, resetting('R')), '--memory', '16M'];
   const vmm = new VmmProcess([...args, '--disk', `path=${diskFile(folder)},direct=on`], {
-    env: { XDG_RUNTIME_DIR: folder },
+    env: { COLO_VMM_RUNTIME: folder },
   });
   t.teardown(() => vmm.child.kill('SIGKILL'));
   await vmm.printed('R');

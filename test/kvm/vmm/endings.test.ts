@@ -29,7 +29,7 @@ async function start(t: Parameters<typeof temporaryFolder>[0], code: Uint8Array,
   const kernel = kernelFile(folder, code);
   const runtime = mkdtempSync(join(folder, 'run-'));
   const vmm = new VmmProcess(['run', '--kernel', kernel, '--memory', '16M', ...args], {
-    env: { XDG_RUNTIME_DIR: runtime, TMPDIR: runtime },
+    env: { COLO_VMM_RUNTIME: runtime, TMPDIR: runtime },
   });
   t.teardown(() => vmm.child.kill('SIGKILL'));
   if (ready !== '') await vmm.printed(ready);
@@ -116,7 +116,7 @@ test('takes over the control socket of a VMM that was killed', { skip }, async (
   t.strictSame(filesUnder(runtime), ['mine.sock'], 'the socket was left behind');
 
   const next = await runVmm(['run', '--kernel', kernelFile(folder, printing('again')), '--name', 'mine'], {
-    env: { XDG_RUNTIME_DIR: runtime },
+    env: { COLO_VMM_RUNTIME: runtime },
   });
 
   t.equal(next.stdout, 'again');
@@ -127,7 +127,7 @@ test('takes over the control socket of a VMM that was killed', { skip }, async (
 test('refuses the control socket of a VMM that lives', { skip }, async (t) => {
   const { runtime, folder, vmm } = await start(t, spinning('ready'), 'ready', '--name', 'mine');
   const second = await runVmm(['run', '--kernel', kernelFile(folder, printing('again')), '--name', 'mine'], {
-    env: { XDG_RUNTIME_DIR: runtime },
+    env: { COLO_VMM_RUNTIME: runtime },
   });
   t.equal(second.code, 1);
   t.match(second.stderr, /^colo-vmm: --control .*mine\.sock: another VMM serves this socket; [^\n]+\n$/);

@@ -57,7 +57,7 @@ test('a silent guest restored on a second host is reached there, from its segmen
   skip,
 }, async (t) => {
   const folder = temporaryFolder(t);
-  const env = { XDG_RUNTIME_DIR: folder };
+  const env = { COLO_VMM_RUNTIME: folder };
   const place = segment(t);
   const [port, otherPort] = place.ports;
   const vmm = (...args: readonly string[]): VmmProcess => {

@@ -27,7 +27,7 @@ function place(t: Test): Place {
   const folder = temporaryFolder(t);
   const [tap, bridge] = [freeName(), makeInterface(t, 'bridge')];
   ip('link', 'set', bridge, 'up');
-  const env = { XDG_RUNTIME_DIR: folder };
+  const env = { COLO_VMM_RUNTIME: folder };
   return {
     folder,
     tap,

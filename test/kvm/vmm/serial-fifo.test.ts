@@ -12,7 +12,7 @@ test('a named pipe that nobody reads holds up nobody, and its readers come and g
   timeout: 120_000,
 }, async (t) => {
   const folder = temporaryFolder(t);
-  const env = { XDG_RUNTIME_DIR: folder };
+  const env = { COLO_VMM_RUNTIME: folder };
   const pipe = join(folder, 'pipe');
   execFileSync('mkfifo', [pipe]);
   const kernel = kernelFile(folder, reciting());

@@ -22,7 +22,7 @@ test('a serial log on a full disk goes on when there is room, and says how much 
   writeFileSync(filler, new Uint8Array((16 * 1024 - 64) * 1024));
   const kernel = kernelFile(folder, recitingPatiently());
   const vmm = new VmmProcess(['run', '--kernel', kernel, '--memory', '16M', '--serial', `file=${log}`], {
-    env: { XDG_RUNTIME_DIR: folder },
+    env: { COLO_VMM_RUNTIME: folder },
   });
   t.teardown(() => vmm.child.kill('SIGKILL'));
 

@@ -46,7 +46,7 @@ class Place {
   }
 
   get env(): NodeJS.ProcessEnv {
-    return { XDG_RUNTIME_DIR: this.folder };
+    return { COLO_VMM_RUNTIME: this.folder };
   }
 
   get snapshots(): string[] {

@@ -105,6 +105,11 @@ export class BackupFolder {
   }
 }
 
+/** Removes what is there of a backup that a thread of this process began, and did not finish. */
+export async function removePartial(path: string): Promise<void> {
+  await rm(partialPath(path, process.pid), { recursive: true, force: true }).catch(() => {});
+}
+
 function fileOf(id: string): string {
   return `${id}.img`;
 }

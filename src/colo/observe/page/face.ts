@@ -82,7 +82,7 @@ export class Face {
     if (sync === undefined) return;
     const [bar, text] = [element.querySelector('progress'), element.querySelector('p')];
     if (bar !== null) bar.value = sync.done;
-    if (text !== null) text.textContent = `Disks are made equal: ${sync.text}`;
+    if (text !== null) text.textContent = sync.text;
   }
 
   /** A strip of the last minutes: which state when, and the same in words. */

@@ -5,7 +5,7 @@ import { machineFacts } from '../../../vmm/client/machine-status.ts';
 import { type Fact, pairInWords } from '../../../vmm/client/pair-status.ts';
 import { roughly, size, timeOfDay } from '../../../vmm/client/quantities.ts';
 import { renderDivergences } from '../../../vmm/client/why-status.ts';
-import type { ColoStatus } from '../../../vmm/monitor/colo-control.ts';
+import type { ColoStatus, MemoryCopy } from '../../../vmm/monitor/colo-control.ts';
 import type { Heard, MachineWatch } from './machine-watch.ts';
 import type { Page, Route } from './read-only-server.ts';
 import { Samples, wordOf, words } from './samples.ts';
@@ -134,12 +134,18 @@ function clean(facts: readonly Fact[]): Fact[] {
   return facts.map(([label, text]) => [printable(label), printable(text)]);
 }
 
-function syncOf({ disk }: ColoStatus): Pick<Told, 'sync'> {
-  if (disk?.synchronising === undefined) return {};
+/** What is being copied: disks first, then memory. */
+function syncOf({ disk, memory }: ColoStatus): Pick<Told, 'sync'> {
+  if (disk?.synchronising === undefined) return memory === undefined ? {} : { sync: memoryCopy(memory) };
   const { totalBytes, comparedBytes, sentBytes, secondsLeft } = disk.synchronising;
   const left = secondsLeft === undefined ? '' : `, about ${roughly(Math.ceil(secondsLeft))} left`;
-  const text = `${size(comparedBytes)} of ${size(totalBytes)} compared, ${size(sentBytes)} differed and copied${left}`;
+  const text = `Disks are made equal: ${size(comparedBytes)} of ${size(totalBytes)} compared, ${size(sentBytes)} differed and copied${left}`;
   return { sync: { done: totalBytes === 0 ? 1 : comparedBytes / totalBytes, text } };
+}
+
+function memoryCopy({ totalBytes, leftBytes }: MemoryCopy): NonNullable<Told['sync']> {
+  const text = `Memory is copied: ${size(leftBytes)} left of ${size(totalBytes)}`;
+  return { done: 1 - leftBytes / totalBytes, text };
 }
 
 /** As `colo-vmm status --why` has them, if there are any. */

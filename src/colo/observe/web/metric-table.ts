@@ -281,6 +281,12 @@ export const metrics: readonly Metric[] = [
 
   ofPair(
     'gauge',
+    'memory_copy_remaining_bytes',
+    'While memory is first copied: what is left, the guest writing meanwhile.',
+    ({ memory }) => memory?.leftBytes,
+  ),
+  ofPair(
+    'gauge',
     'disk_last_sync_seconds',
     'How long it took to make disks equal, for this protection.',
     (s) => s.disk?.synchronised?.seconds,

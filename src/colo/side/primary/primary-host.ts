@@ -182,6 +182,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const behind = attached?.packets.behind;
     const changesLost = this.#changes.lost;
     return {
+      checkpointDelayMs: this.#delayMs,
       ...this.#figures.status(this.#delayMs, this.now),
       ...placeAndMode(this.#config, primary),
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),

@@ -51,11 +51,11 @@ export function placeAndMode(
   };
 }
 
-/** What is held of it, and its disks. */
+/** What is held of it, its disks, and its RAM while that is first copied. */
 export function guestStatus(
-  { packets, disks }: ProtectedGuest,
+  { packets, disks, pages }: ProtectedGuest,
   changes: PrimaryChanges | undefined,
-): Pick<OwnStatus, 'held' | 'disk'> {
+): Pick<OwnStatus, 'held' | 'disk' | 'memory'> {
   const {
     progress: synchronising,
     outcome: synchronised,
@@ -64,8 +64,10 @@ export function guestStatus(
     slowStandby,
     error,
   } = disks;
+  const { firstCopy: memory } = pages;
   return {
     held: packets.facts,
+    ...(memory === undefined ? {} : { memory }),
     disk: {
       logBytes,
       ...(guestWaits ? { guestWaits: true } : {}),

@@ -174,6 +174,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       address: this.#door.address,
       ...(this.#secondary.phase === 'live' ? { survivor: true } : {}),
       ...(this.#takeover === undefined ? {} : { takeover: this.#takeover }),
+      checkpointDelayMs: this.#config.settings.checkpointDelayMs,
       epoch: received + 1,
       totals: { checkpoints: this.#checkpoints },
       ...(backup === undefined ? {} : { backup }),

@@ -24,14 +24,18 @@ export function refuseIfHeld(monitor: Monitor): void {
   if (holder !== undefined) throw new QmpError('GenericError', holder);
 }
 
+const holders: Readonly<Record<ColoModes['mode'], string>> = {
+  secondary: 'this machine is the standby of its pair: its guest runs on the primary',
+  primary: 'this machine is about to end, in order: its guest has ended, or goes on on the standby',
+  none: 'this machine was fenced: its pair went on elsewhere, and this guest stays stopped',
+};
+
 /** Why the machine is not anybody's to stop and resume. */
 function holderOf(monitor: Monitor): string | undefined {
   const { status } = monitor;
   if (status === 'inmigrate') return 'this standby waits for its primary: there is no guest yet';
   if (status !== 'colo') return undefined;
-  return modesOf(monitor).mode === 'secondary'
-    ? 'this machine is the standby of its pair: its guest runs on the primary'
-    : 'this machine was fenced: its pair went on elsewhere, and this guest stays stopped';
+  return holders[modesOf(monitor).mode];
 }
 
 /** @throws QmpError with the reason why it is refused */
@@ -109,7 +113,7 @@ export const coloCommands: CommandTable = {
     return {};
   }),
   'query-migrate-parameters': command({}, async ({ migration, colo }) => {
-    const delayMs = (await colo?.status())?.checkpoint?.delayMs;
+    const delayMs = (await colo?.status())?.checkpointDelayMs;
     return { ...migration.parameters(), ...(delayMs === undefined ? {} : { 'x-checkpoint-delay': delayMs }) };
   }),
   'migrate-set-parameters': async ({ colo, migration }, given) => {

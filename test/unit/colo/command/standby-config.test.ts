@@ -18,6 +18,11 @@ test('a standby has the devices of its host, and the pair of its name', async (t
   });
 });
 
+test('a standby does not mind that its standard input closed, unless it is told to', async (t) => {
+  t.strictSame(parseStandbyConfig(standby).serial, { kind: 'stdio', eof: 'ignore' });
+  t.strictSame(parseStandbyConfig({ ...standby, serial: 'stdio' }).serial, { kind: 'stdio', eof: 'stop' });
+});
+
 for (const key of ['memory', 'cpus', 'kernel', 'on-panic', 'standby']) {
   test(`a standby takes no ${key}: that is the primary's`, async (t) => {
     t.throws(

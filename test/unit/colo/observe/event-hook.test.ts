@@ -16,7 +16,7 @@ function event(name: ColoMilestone | undefined, text = 'so it is'): ColoEvent {
 function hookFor(t: Test, command: string, more: Partial<HookOptions> = {}) {
   const notices: string[] = [];
   const notice = (text: string): void => void notices.push(text);
-  const hook = new EventHook({ command, pair: 'web', role: 'secondary', notice, ...more });
+  const hook = new EventHook({ command, role: 'secondary', notice, ...more });
   t.teardown(() => hook.close());
   return { hook, notices };
 }
@@ -37,8 +37,8 @@ function isAlive(pid: number): boolean {
 test('a command is given each milestone as a line of JSON, and lines for people are not told', async (t) => {
   const file = join(t.testdir(), 'told');
   const { hook, notices } = hookFor(t, `cat >> ${file}`, { endPatienceMs: 60_000 });
-  hook.happened(event(undefined));
-  hook.happened(event('failover', 'it said "\u2028" and $(reboot)'));
+  hook.happened(event(undefined), 'web');
+  hook.happened(event('failover', 'it said "\u2028" and $(reboot)'), 'web');
   await hook.close();
   t.strictSame(JSON.parse(read(file)), {
     event: 'failover',
@@ -60,7 +60,7 @@ for (const [what, command, says] of [
 ] as const) {
   test(`a command that ${what} is a line of the log`, async (t) => {
     const { hook, notices } = hookFor(t, command);
-    hook.happened(event('fenced'));
+    hook.happened(event('fenced'), 'web');
     await until(() => notices.length > 0);
     t.match(notices, [says]);
   });
@@ -80,7 +80,7 @@ test('where the host starts no process, that is a line of the log, and the next 
     return notStarted();
   };
   const { hook, notices } = hookFor(t, `cat >> ${file}`, { start });
-  for (let count = 0; count < 9; count++) hook.happened(event('fenced'));
+  for (let count = 0; count < 9; count++) hook.happened(event('fenced'), 'web');
   await until(() => read(file) !== '' && notices.length === 8);
   for (const why of ['spawn ENOMEM', 'spawn /bin/sh EMFILE'])
     t.equal(notices.filter((line) => line === `--on-event for fenced cannot be run: ${why}`).length, 4);
@@ -88,7 +88,7 @@ test('where the host starts no process, that is a line of the log, and the next 
 
 test('of a command that prints without end the beginning is shown, and it is ended', async (t) => {
   const { hook, notices } = hookFor(t, 'yes', { patienceMs: 300 });
-  hook.happened(event('protected'));
+  hook.happened(event('protected'), 'web');
   await until(() => notices.length > 0);
   t.match(notices[0], /^--on-event for protected took longer than 0.3 s and was killed: y y/);
   t.ok((notices[0] as string).length < 3000);
@@ -97,7 +97,7 @@ test('of a command that prints without end the beginning is shown, and it is end
 test('a command that hangs is killed with its children', async (t) => {
   const file = join(t.testdir(), 'pid');
   const { hook, notices } = hookFor(t, `sleep 1000 & echo $! > ${file}; wait`, { patienceMs: 500 });
-  hook.happened(event('protected'));
+  hook.happened(event('protected'), 'web');
   await until(() => notices.length > 0);
   t.match(notices[0], /took longer than 0.5 s/);
   await until(() => !isAlive(Number(read(file))));
@@ -106,7 +106,7 @@ test('a command that hangs is killed with its children', async (t) => {
 test('what a command leaves in the background ends with it', async (t) => {
   const file = join(t.testdir(), 'pid');
   const { hook } = hookFor(t, `sleep 1000 & echo $! > ${file}`);
-  hook.happened(event('protected'));
+  hook.happened(event('protected'), 'web');
   await until(() => read(file).endsWith('\n'));
   const pid = Number(read(file));
   await until(() => !isAlive(pid));
@@ -116,7 +116,7 @@ test('what a command leaves in the background ends with it', async (t) => {
 test('at the end of the VMM no command is left', async (t) => {
   const file = join(t.testdir(), 'pid');
   const { hook } = hookFor(t, `echo $$ > ${file}; exec sleep 1000`, { endPatienceMs: 10 });
-  hook.happened(event('protected'));
+  hook.happened(event('protected'), 'web');
   await until(() => read(file).endsWith('\n'));
   await hook.close();
   const pid = Number(read(file));
@@ -128,7 +128,7 @@ test('only a few commands run at a time, and of a flood of events the newest are
   const folder = t.testdir();
   const command = `read line; echo "$line" >> ${folder}/told; while [ ! -e ${folder}/go ]; do sleep 0.02; done`;
   const { hook, notices } = hookFor(t, command, { endPatienceMs: 60_000 });
-  for (let count = 0; count < 200; count++) hook.happened(event('unprotected'));
+  for (let count = 0; count < 200; count++) hook.happened(event('unprotected'), 'web');
   const told = (): number[] =>
     read(`${folder}/told`)
       .split('\n')
@@ -146,7 +146,7 @@ test('only a few commands run at a time, and of a flood of events the newest are
 
 test('a command that does not read what it is given harms nobody', async (t) => {
   const { hook, notices } = hookFor(t, 'exec <&-; echo done');
-  hook.happened(event('protected', 'x'.repeat(1_000_000)));
+  hook.happened(event('protected', 'x'.repeat(1_000_000)), 'web');
   await until(() => notices.length > 0);
   t.strictSame(notices, ['--on-event for protected: done']);
 });

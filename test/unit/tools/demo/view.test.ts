@@ -10,6 +10,7 @@ const status: ColoStatus = {
   why: '',
   phase: 'protected',
   term: 1,
+  checkpointDelayMs: 500,
   address: '10.77.0.2:7000',
   mode: 'buffered',
   epoch: 1204,

@@ -256,6 +256,11 @@ for (const [what, status, line] of [
     'disk           copying: 2 GiB compared, 1 MiB received; the primary says how much is left',
   ],
   [
+    'memory that is being copied',
+    { ...bare, headline: 'PAIRING', memory: { totalBytes: 2 ** 33, leftBytes: 3 * 2 ** 30 } },
+    'memory         copying: 3 GiB left of 8 GiB',
+  ],
+  [
     'a backup that is being made',
     { ...protectedStatus, backup: { path: '/backup/monday', epoch: 1200, totalBytes: 2 ** 33, copiedBytes: 2 ** 31 } },
     'backup         of epoch 1,200 to /backup/monday: 6 GiB left of 8 GiB',

@@ -11,13 +11,13 @@ type Test = Parameters<typeof temporaryFolder>[0];
 
 /** A directory of control sockets of its own, in which these machines run. */
 async function running(t: Test, ...names: readonly string[]): Promise<string> {
-  const before = process.env.XDG_RUNTIME_DIR;
+  const before = process.env.COLO_VMM_RUNTIME;
   t.teardown(() => {
-    if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
-    else process.env.XDG_RUNTIME_DIR = before;
+    if (before === undefined) delete process.env.COLO_VMM_RUNTIME;
+    else process.env.COLO_VMM_RUNTIME = before;
   });
   const folder = temporaryFolder(t);
-  process.env.XDG_RUNTIME_DIR = folder;
+  process.env.COLO_VMM_RUNTIME = folder;
   for (const name of names) {
     const socket = await ControlSocket.claim(controlPath(name));
     t.teardown(() => socket.close());

@@ -33,7 +33,7 @@ test('the first end is kept: the machine is held, then its keeper is told, once'
 test('a signal and a failure of ours end the machine at once', async (t) => {
   const { keeper, calls, watch } = rig();
   keeper.keeper = watch;
-  t.equal(keeper.keep({ kind: 'stopped', by: 'SIGTERM', exitCode: 143, bySignal: true }), false);
+  t.equal(keeper.keep({ kind: 'stopped', by: 'SIGTERM', exitCode: 143, vmmOnly: true }), false);
   t.equal(keeper.keep({ kind: 'vmm-failure', what: 'a thread' }), false);
   t.strictSame(calls, []);
 });

@@ -293,16 +293,13 @@ test('is gone when it is closed, and its clients are let go', { timeout: 20_000 
   t.equal(existsSync(socket.path), false);
 });
 
-test('finds its directory by the XDG rules', async (t) => {
-  const before = process.env.XDG_RUNTIME_DIR;
-  t.teardown(() => {
-    if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
-    else process.env.XDG_RUNTIME_DIR = before;
-  });
-  process.env.XDG_RUNTIME_DIR = '/run/user/1000';
-  t.equal(controlDirectory(), '/run/user/1000/colo-vmm');
-  delete process.env.XDG_RUNTIME_DIR;
-  t.equal(controlDirectory(), process.getuid?.() === 0 ? '/run/colo-vmm' : `/tmp/colo-vmm-${process.getuid?.()}`);
+test("finds root's directory wherever root is logged in, and a user's by the XDG rules", async (t) => {
+  t.equal(controlDirectory({}, 0), '/run/colo-vmm');
+  t.equal(controlDirectory({ XDG_RUNTIME_DIR: '/run/user/0' }, 0), '/run/colo-vmm', 'systemd has none for a service');
+  t.equal(controlDirectory({ XDG_RUNTIME_DIR: '/run/user/1000' }, 1000), '/run/user/1000/colo-vmm');
+  t.equal(controlDirectory({}, 1000), '/tmp/colo-vmm-1000');
+  t.equal(controlDirectory({ COLO_VMM_RUNTIME: '/a', XDG_RUNTIME_DIR: '/b' }, 0), '/a/colo-vmm');
+  t.equal(controlDirectory({ COLO_VMM_RUNTIME: '/a', XDG_RUNTIME_DIR: '/b' }, 1000), '/a/colo-vmm');
 });
 
 for (const [what, spoil, reason] of [
@@ -320,12 +317,12 @@ for (const [what, spoil, reason] of [
 ] as const satisfies readonly (readonly [string, (path: string) => void, RegExp])[]) {
   const skip = what.includes('user') && process.getuid?.() !== 0 ? 'only root can give a directory away' : false;
   test(`takes no directory of its own ${what}, and looks for no machine there`, { skip }, async (t) => {
-    const before = process.env.XDG_RUNTIME_DIR;
+    const before = process.env.COLO_VMM_RUNTIME;
     t.teardown(() => {
-      if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
-      else process.env.XDG_RUNTIME_DIR = before;
+      if (before === undefined) delete process.env.COLO_VMM_RUNTIME;
+      else process.env.COLO_VMM_RUNTIME = before;
     });
-    process.env.XDG_RUNTIME_DIR = temporaryFolder(t);
+    process.env.COLO_VMM_RUNTIME = temporaryFolder(t);
     const directory = controlDirectory();
     if (what !== 'that is a link') mkdirSync(directory, { mode: 0o700 });
     spoil(directory);

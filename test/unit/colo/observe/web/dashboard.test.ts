@@ -91,8 +91,15 @@ test('how far disks are made equal', async (t) => {
   const { told } = dashboard(t, () => ({ at: 1, status: { ...status, colo } }));
   t.strictSame((await told()).sync, {
     done: 0.25,
-    text: '1 KiB of 4 KiB compared, 512 B differed and copied, about 3 s left',
+    text: 'Disks are made equal: 1 KiB of 4 KiB compared, 512 B differed and copied, about 3 s left',
   });
+});
+
+test('how far memory is copied', async (t) => {
+  const memory = { totalBytes: 4096, leftBytes: 1024 };
+  const colo = { ...protectedStatus, headline: 'PAIRING', memory } as const;
+  const { told } = dashboard(t, () => ({ at: 1, status: { ...status, colo } }));
+  t.strictSame((await told()).sync, { done: 0.75, text: 'Memory is copied: 1 KiB left of 4 KiB' });
 });
 
 test('a machine in no pair, one whose pair hangs, and one that hangs itself', async (t) => {

@@ -310,6 +310,7 @@ test('a machine that nobody can protect says so', async (t) => {
 
 for (const [mode, says] of [
   ['secondary', 'this machine is the standby of its pair: its guest runs on the primary'],
+  ['primary', 'this machine is about to end, in order: its guest has ended, or goes on on the standby'],
   ['none', 'this machine was fenced: its pair went on elsewhere, and this guest stays stopped'],
 ] as const) {
   test(`a machine held by fault tolerance as ${mode} is nobody's to stop, resume or reset`, async (t) => {
