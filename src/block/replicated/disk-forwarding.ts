@@ -250,8 +250,8 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
   /** For {@link ForwardedChange} only: it is done with. Hot path. */
   recycle(forwarded: ForwardedChange): void {
     const { log, disk, first, end } = forwarded;
-    // Without a standby no mark is taken off.
-    log?.done(disk.number, first, end - first, this.#link?.epoch.number ?? 0);
+    // Without a standby no mark is taken off, not even by a sweep that was asked for while there was one.
+    log?.done(disk.number, first, end - first, this.#link?.epoch.number ?? Number.POSITIVE_INFINITY);
     this.#idle.push(forwarded);
   }
 

@@ -136,7 +136,9 @@ export class Synchronisation {
 
   /** Makes that range equal. */
   async #makeEqual(range: DiskRange, buffers: BufferPool): Promise<void> {
-    const hashes = range.compares ? await this.#ask(range) : undefined;
+    // What cannot be sent is to be found equal, however little of it may differ.
+    const { readOnly } = (this.#port.disks[range.disk] as OpenDisk).backend;
+    const hashes = range.compares || readOnly ? await this.#ask(range) : undefined;
     const buffer = await buffers.take();
     try {
       await this.#settle(range, hashes, buffer);

@@ -185,7 +185,14 @@ export class PrimaryControl extends SideControl {
         this.#source?.detach();
         const source = new CheckpointSource(machine, new OpenEpoch(shared.epoch), new EpochSeed(shared.seed));
         this.#source = source;
-        machine.replication.protect(shared);
+        try {
+          machine.replication.protect(shared);
+        } catch (error) {
+          // Nobody detaches what was not attached, and a guest that nobody protects pays for no dirty log.
+          source.detach();
+          this.#source = undefined;
+          throw error;
+        }
         machine.keepEnd((end) => this.#guestEnded(end));
         this.#attached = true;
         this.sides.enter('primary');

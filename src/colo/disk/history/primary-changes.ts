@@ -163,11 +163,9 @@ export class PrimaryChanges {
     const generation = randomBytes(generationBytes).toString('hex');
     if (this.#control.lost === undefined) {
       const problem = await problemOf(this.#store.write(generation, this.#shared.id, this.#disks, this.#state.suspect));
+      this.#problem = problem;
       if (problem === undefined) this.#store.watch();
-      else {
-        this.#problem = problem;
-        this.#control.askToGiveUp();
-      }
+      else this.#control.askToGiveUp();
     }
     this.#state.renew(generation);
     return generation;

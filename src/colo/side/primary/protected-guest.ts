@@ -94,6 +94,8 @@ export class ProtectedGuest {
       // What the guest says would wait for somebody who never comes.
       await packets.detach();
       await calls.call('detach', undefined);
+      // What it wrote meanwhile was forwarded to nobody.
+      changes.difference.addAll();
       packets.close();
       runDelay.close();
       throw error;

@@ -426,6 +426,23 @@ test('marks go once the standby has all of it and the disk is flushed', async (t
   t.strictSame(rig.calls.calls, ['write'], 'that they go need not last');
 });
 
+test('without a standby no mark goes, also by a sweep that was asked for while there was one', async (t) => {
+  const rig = new Rig(t);
+  rig.change(0);
+  rig.reap();
+  rig.backend.settle();
+  rig.reap();
+  t.equal(rig.marked, 1);
+  rig.control.through = 57;
+  for (let sweeps = 0; sweeps < 3; sweeps++) {
+    rig.control.sweep();
+    rig.forwarding.woken();
+    rig.backend.settle();
+    rig.reap();
+  }
+  t.equal(rig.marked, 1);
+});
+
 test('all disks are flushed when that is asked for', async (t) => {
   const rig = new Rig(t);
   rig.control.askFlush();

@@ -155,6 +155,11 @@ test('a disk that is only read must be equal, and is compared', async (t) => {
   equal.primary.synchronise();
   await equal.settle();
   t.ok(equal.has('disks-in-step'));
+  const small = numbered(64 * KiB + 8 * KiB, 1);
+  const rest = new DiskPair(t, [{ primary: small, standby: small, kind: 'read-only' }], randomNumbers(1));
+  rest.primary.synchronise();
+  await rest.settle();
+  t.ok(rest.has('disks-in-step'), 'also the little that is behind the last whole piece');
   const other = Buffer.from(content).fill(9, 70 * KiB, 71 * KiB);
   const pair = new DiskPair(t, [{ primary: content, standby: other, kind: 'read-only' }], randomNumbers(1));
   pair.primary.synchronise();

@@ -119,6 +119,9 @@ test('if it can neither be written nor given up, the pairing fails', async (t) =
   t.throws(() => changes.isKept, {
     message: 'ENOSPC: no space left on device; nor can it be said beside the disks: EIO',
   });
+  rig.store.state = 'well';
+  await changes.renew();
+  t.ok(changes.isKept, 'once there is room again, it goes on');
 });
 
 test('a log that was given up begins anew with the next pairing; which blocks changed meanwhile is known', async (t) => {
