@@ -204,10 +204,12 @@ test('a delay that the pair refuses is not kept, nor what came with it; where th
   colo.current = unprotected;
   const wanted = { 'x-checkpoint-delay': 700, 'max-bandwidth': 5 };
   const before = await client.returned('query-migrate-parameters');
+  t.match(before, { 'x-checkpoint-delay': 500 }, 'the one that holds once it is protected');
   colo.refusal = 'this machine is not protected';
   t.equal(await client.refusal('migrate-set-parameters', wanted), colo.refusal);
   t.strictSame(await client.returned('query-migrate-parameters'), before);
   colo.refusal = "The feature 'colo' is not enabled";
+  colo.current = undefined;
   t.strictSame(await client.returned('migrate-set-parameters', wanted), {});
   t.match(await client.returned('query-migrate-parameters'), wanted);
 });
