@@ -92,6 +92,7 @@ export class PrimaryPackets {
   readonly #scan: NodeJS.Timeout | undefined;
   /** S gets them too. */
   #mirrors = true;
+  #hasPeer = true;
   #maySend = true;
   /** What was sent and not flushed has something that S waits for. */
   #isUrgent = false;
@@ -223,6 +224,8 @@ export class PrimaryPackets {
 
   /** Content and time (spec B.6). */
   permit(through: Epoch, until: number): void {
+    // Consent is given up where S is: nobody disagrees then.
+    this.#hasPeer = until !== Number.NEGATIVE_INFINITY;
     this.#gate.permit(through, until);
     this.#release();
   }
@@ -449,7 +452,7 @@ export class PrimaryPackets {
   /** Once for each connection and epoch. */
   #diverged(divergence: Divergence, epoch: Epoch): void {
     const isAsked = divergence.reason === 'buffered';
-    if (!isAsked) this.#parts.comparing?.diverged(divergence);
+    if (!isAsked && this.#hasPeer) this.#parts.comparing?.diverged(divergence);
     const now = this.#parts.now();
     const waitedMs = now - (this.#gate.oldest?.since ?? now);
     this.#parts.post({ kind: 'comparison-wants', epoch, why: isAsked ? 'output' : 'divergence', waitedMs });
@@ -461,7 +464,7 @@ export class PrimaryPackets {
       this.#scansUntilTold = tellEveryScans;
       this.#waitingOutput.tell();
     }
-    if (this.#mode !== 'comparing') return;
+    if (this.#mode !== 'comparing' || !this.#hasPeer) return;
     this.#compared?.scan(this.#parts.now());
     this.#release();
     this.#laterForParts();

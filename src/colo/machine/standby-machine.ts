@@ -14,7 +14,7 @@ import type { Epoch } from '../protocol/numbers.ts';
 import { ProtocolError } from '../protocol/protocol-error.ts';
 import type { LiveTranslation } from '../translate/live-translator.ts';
 import { roundTripTicks } from '../translate/settings.ts';
-import type { TranslatorState } from '../translate/translator-state.ts';
+import { goesOn, type TranslatorState } from '../translate/translator-state.ts';
 import { decodeState } from './checkpoint-state.ts';
 import type { StandbyDevices } from './machine-shapes.ts';
 import { movedClock, nanoseconds } from './moved-clock.ts';
@@ -189,7 +189,7 @@ export class StandbyMachine {
     const chosen = translation ?? inherited;
     if (this.replica !== undefined) this.replica.emerge(chosen);
     else if (chosen !== undefined) this.machine.replication.translate(chosen);
-    return chosen?.state.flows.length ?? 0;
+    return chosen?.state.flows.filter(goesOn).length ?? 0;
   }
 
   /**

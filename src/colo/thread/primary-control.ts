@@ -206,10 +206,11 @@ export class PrimaryControl extends SideControl {
       collect: () => this.#sourceNow.collect(),
       capture: ({ epoch }) => this.#sourceNow.capture(epoch, this.#endedWith),
       detach: () => {
+        // First, for it may fail, and is asked for again then.
+        if (machine.state !== 'ended') machine.replication.unprotect();
         this.#attached = false;
         this.sides.abandon();
         machine.keepEnd(undefined);
-        if (machine.state !== 'ended') machine.replication.unprotect();
         this.#source?.detach();
         this.#source = undefined;
         return undefined;

@@ -31,6 +31,11 @@ export type FlowState = { readonly key: readonly number[] } & Readonly<
   Record<(typeof numberFields)[number], number> & Record<(typeof flagFields)[number], boolean>
 >;
 
+/** Whether somebody may still speak in it: the others are remembered for what may come late. */
+export function goesOn({ isKnown, isReset, isFinAcked, isPeerFinAcked }: FlowState): boolean {
+  return isKnown && !isReset && !(isFinAcked && isPeerFinAcked);
+}
+
 /** What a survivor translates, as part of the checkpoints that it gives its next standby. */
 export interface TranslatorState {
   readonly flows: readonly FlowState[];

@@ -155,7 +155,10 @@ export class Translator {
     const { lingerMs, handshakeMs, idleMs } = this.#settings;
     this.#flows.forEach((flow) => {
       const silentMs = ((now | 0) - flow.lastAt) | 0;
-      const mostMs = flow.isClosed ? lingerMs : flow.isKnown ? idleMs : handshakeMs;
+      // As a SYN, an end that nobody acknowledges is said again within that time, or was given up.
+      const owesEnd = flow.hasFin && !flow.isFinAcked;
+      const openMs = flow.isKnown && !owesEnd ? idleMs : handshakeMs;
+      const mostMs = flow.isClosed ? lingerMs : openMs;
       if (silentMs >= mostMs) this.#flows.remove(flow);
     });
   }

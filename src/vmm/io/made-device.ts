@@ -87,7 +87,11 @@ function makeCard({ tap, name }: NetOrder, place: DevicePlace, surroundings: IoS
     device,
     takesTurns: device,
     announce: () => readiness.announce(),
-    restart: () => port.forgetReplay(),
+    restart: () => {
+      port.forgetReplay();
+      // Whose connections they were is gone, and answers for them as any guest does that knows of none.
+      protection.translation.begin(undefined);
+    },
   };
 }
 

@@ -40,6 +40,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
   readonly #signs: SignsOfLife;
   readonly #primary: Primary;
   readonly #engines: EngineChooser | undefined;
+  readonly #letGoAgainMs: number;
   readonly #rings: typeof newRings;
   readonly #record: PacketRecord | undefined;
   readonly #boot: BootDescriptors | undefined;
@@ -68,6 +69,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       signs,
       dial: open = dial,
       engines,
+      letGoAgainMs = 20_000,
       rings = newRings,
       heritage,
       before,
@@ -85,6 +87,8 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       readonly dial?: typeof dial;
       /** How calls on the disks' files are made; default on other threads. */
       readonly engines?: EngineChooser;
+      /** A machine that cannot let go of its protection is asked again after so long. */
+      readonly letGoAgainMs?: number;
       /** Rings that nothing has been put into; default new ones. */
       readonly rings?: typeof newRings;
       readonly record?: PacketRecord | undefined;
@@ -112,6 +116,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     this.#bell = bell;
     this.#signs = signs;
     this.#engines = engines;
+    this.#letGoAgainMs = letGoAgainMs;
     this.#rings = rings;
     this.#record = record;
     this.#boot = boot;
@@ -454,6 +459,10 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       flushPackets: () => this.link?.flush('packets'),
       found: (suspicion, bytes) => this.#changes.found(suspicion, bytes),
       diverged: (divergence) => this.#diverged(divergence),
+      letGoAgainMs: this.#letGoAgainMs,
+      notLetGo: ({ message }) => {
+        this.log.add('protection', `the guest is not let go of yet, which is tried again: ${message}`);
+      },
     });
     this.#figures.begin();
     this.#divergences = new RecentDivergences();

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import type { EngineChooser } from '../../../block/disk-engines.ts';
 import type { Fd } from '../../../host/libc/descriptors.ts';
 import { RunDelay } from '../../../host/system/run-delay.ts';
@@ -24,7 +25,7 @@ import { GuestFirst, guestTime } from '../../memory/guest-first.ts';
 import { PageSender } from '../../memory/page-sender.ts';
 import type { Message } from '../../protocol/messages.ts';
 import type { PacketRecord } from '../../record/packet-record.ts';
-import type { Calls } from '../calls.ts';
+import { type Calls, CallsClosedError } from '../calls.ts';
 import type { ColoCalls, PrimaryMachineCalls, PrimaryViews } from '../machine-calls.ts';
 import { IoThreadSigns, type SignsOfLife, VcpuSigns } from '../signs-of-life.ts';
 
@@ -53,6 +54,10 @@ export interface ProtectedGuestParts {
   /** The disks are looked through. */
   readonly found: (suspicion: Suspicion, bytes: number) => void;
   readonly diverged: (divergence: Divergence) => void;
+  /** The machine cannot let go of its protection now, and why; said once. */
+  readonly notLetGo: (error: Error) => void;
+  /** So long after that it is tried again. */
+  readonly letGoAgainMs: number;
 }
 
 /** What serves a guest while it is protected, or about to be: packets, disks and pages on their way to the standby. One pairing. */
@@ -151,16 +156,34 @@ export class ProtectedGuest {
     this.#guestFirst.guestServed();
   }
 
-  /** What may leave leaves; the machine forwards and mirrors no more. */
+  /** What may leave leaves; the machine forwards and mirrors no more. Not over before that is so. */
   async detach(): Promise<void> {
-    const { calls, signs } = this.#parts;
+    const { signs } = this.#parts;
     await this.packets.detach();
-    await calls.call('detach', undefined);
+    await this.#letGo();
     this.disks.close();
     this.packets.close();
     this.#runDelay.close();
     signs.forget('io');
     for (let index = 0; index < this.#vcpus; index++) signs.forget(`vcpu-${index}`);
+  }
+
+  /**
+   * A guest that waits for its disk in a read cannot be stopped, and so not be let go of: it is tried again, for until then what it writes
+   * goes to a ring that nobody empties.
+   */
+  async #letGo(): Promise<void> {
+    const { calls, notLetGo, letGoAgainMs } = this.#parts;
+    for (let tries = 0; ; tries++) {
+      try {
+        await calls.call('detach', undefined);
+        return;
+      } catch (error) {
+        if (error instanceof CallsClosedError) throw error;
+        if (tries === 0) notLetGo(error as Error);
+        await setTimeout(letGoAgainMs, undefined, { ref: false });
+      }
+    }
   }
 }
 

@@ -222,6 +222,19 @@ test('the part of a packet that S has said leaves, with consent, and the rest wa
   t.same(segment(), [18, ' five', ack | psh], 'a checkpoint lets out the rest');
 });
 
+test('where the standby is gone, nobody disagrees', async (t) => {
+  const { packets, says, standbySays, divergences, events, state } = comparedRig(t);
+  packets.permit(e(0), never);
+  packets.permit(e(0), Number.NEGATIVE_INFINITY);
+  events.length = 0;
+  says('a');
+  state.now += 60_000;
+  await sleep(60);
+  t.strictSame([divergences, events], [[], []]);
+  standbySays('A');
+  t.strictSame(divergences, [], 'nor with what it said last');
+});
+
 test('where the guests do not agree a checkpoint is wanted, which lets out what waited; S gets it with that', async (t) => {
   const { packets, says, standbySays, left, outputs, events, divergences, state } = comparedRig(t);
   packets.permit(e(0), never);

@@ -2,6 +2,7 @@ import { test } from 'tap';
 import { complemented, pseudoHeaderSum, summed } from '../../../../src/colo/packet/checksum.ts';
 import { PacketView, packetKind } from '../../../../src/colo/packet/packet-view.ts';
 import { putWord, tcpFlag } from '../../../../src/colo/packet/wire.ts';
+import { goesOn } from '../../../../src/colo/translate/translator-state.ts';
 import { icmpPacket, long, type TcpParts, tcpPacket, udpPacket } from '../../../support/packets.ts';
 import { randomNumbers } from '../../../support/random.ts';
 import { TranslateRig } from '../../../support/translate-rig.ts';
@@ -664,6 +665,18 @@ test('a connection that nobody closed is forgotten after days of silence', async
   rig.translator.scan(days - 1);
   t.equal(rig.translator.size, 1);
   rig.translator.scan(days);
+  t.equal(rig.translator.size, 0);
+});
+
+test('a connection whose end nobody acknowledges is forgotten when no guest says that end again', async (t) => {
+  const rig = opened();
+  rig.out(fromGuest(isnS, 1, { flags: fin | ack }));
+  rig.translator.takeOver(0);
+  t.ok(rig.translator.save().flows.every(goesOn), 'until then it goes on');
+  rig.now += handshakeMs - 1;
+  rig.translator.scan(rig.now);
+  t.equal(rig.translator.size, 1);
+  rig.translator.scan(rig.now + 1);
   t.equal(rig.translator.size, 0);
 });
 

@@ -43,7 +43,18 @@ function cardRig(t: Test) {
   } as const;
   const reports: IoReport[] = [];
   const devices = owner.own(
-    new IoDevices([order], { memory: ram.memory, loop, report: (report) => reports.push(report) }),
+    new IoDevices([order], {
+      memory: ram.memory,
+      loop,
+      report: (report) => reports.push(report),
+      makeTranslation: (state) => ({
+        size: 1,
+        outgoing: () => {},
+        incoming: () => {},
+        scan: () => {},
+        save: () => state,
+      }),
+    }),
   );
   const views = mmioState(shape, state);
   const handshake = new Handshake(views.cells, cell.asked, cell.answered);
@@ -105,10 +116,16 @@ test("a guest gets what the other side's got before anything else, and one that 
         { card: 0, packet: packet(200, 2) },
       ]),
     );
+    devices.translate('its connections');
     if (beginsAnew) {
       devices.powerCycle();
       driver.start();
     }
+    t.equal(
+      devices.translation,
+      beginsAnew ? undefined : 'its connections',
+      'which were those of the guest that is gone',
+    );
     const queue = driver.queues[0];
     for (let count = 0; count < 4; count++) queue?.add([{ write: 2000 }]);
     devices.resume();

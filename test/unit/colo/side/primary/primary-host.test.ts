@@ -71,7 +71,16 @@ async function primary(
   t.teardown(() => standby.close());
   const host = new PrimaryHost(
     { ...config, standby: { host: '127.0.0.1', port: standby.port }, insists: false, ...more },
-    { calls: machine.calls, bell: bell.button, shape, disks: [], signs: new SignsOfLife(), boot, ...past },
+    {
+      calls: machine.calls,
+      bell: bell.button,
+      shape,
+      disks: [],
+      signs: new SignsOfLife(),
+      boot,
+      letGoAgainMs: 20,
+      ...past,
+    },
     listener(t),
   );
   t.teardown(() => host.close());
@@ -247,6 +256,26 @@ test('a machine that was attached in vain is let go: its packets would wait for 
   await until(() => host.status().phase === 'unprotected');
   await until(() => host.status().phase === 'unprotected' && machine.called.length >= 2);
   t.strictSame(machine.called, ['attach', 'detach']);
+});
+
+test('a machine that cannot let go, for its guest waits for a disk, is asked again until it does', async (t) => {
+  let tries = 0;
+  const { host, machine, pair } = await primary(t, {
+    capture: captured,
+    detach: () => {
+      if (++tries < 3) throw new Error('io did not park within 10000 ms');
+      return undefined;
+    },
+  });
+  host.start();
+  (await pair()).link.destroy();
+  await until(() => machine.called.filter((name) => name === 'detach').length === 3);
+  const told = host.log.recent(true).filter(({ text }) => text.includes('not let go of yet'));
+  t.match(told, [{ text: /tried again: io did not park/ }], 'which is said once');
+  host.command({ name: 'protect' });
+  await pair();
+  await until(() => machine.called.at(-1) !== 'detach');
+  t.equal(machine.called.filter((name) => name === 'attach').length, 2, 'and then it can be protected again');
 });
 
 test('a guest is protected though nothing can be written of its disks, which is told; the next pairing begins that anew', async (t) => {
