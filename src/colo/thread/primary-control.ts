@@ -58,6 +58,8 @@ export class PrimaryControl extends SideControl {
   #ending: NodeJS.Timeout | undefined;
   /** The guest has ended, and is kept until its last answers have left. */
   #endedWith: number | undefined;
+  /** The last attempt to protect it that somebody asked for, whatever came of it. */
+  #protecting: Promise<unknown> = Promise.resolve();
 
   /**
    * @param name of the machine, and of its pair unless that is given
@@ -79,8 +81,19 @@ export class PrimaryControl extends SideControl {
     machine.events.listen((event) => this.#hear(event));
   }
 
-  /** @throws ConfigError; Error if it is protected already, or about to be */
-  async protect(options: ProtectOptions): Promise<void> {
+  /**
+   * One after the other: of two that ask the arbiter at a time, one would begin a term that the other's pair is not in, or one a colo
+   * thread that nobody knows any more.
+   *
+   * @throws ConfigError; Error if it is protected already, or about to be
+   */
+  protect(options: ProtectOptions): Promise<void> {
+    const protecting = this.#protecting.then(() => this.#protect(options));
+    this.#protecting = protecting.catch(() => {});
+    return protecting;
+  }
+
+  async #protect(options: ProtectOptions): Promise<void> {
     const { insists = false, listen, pcap } = this.#config ?? {};
     const config = parsePrimary(
       { ...options, name: options.name ?? this.#name, pcap, ...keptDoor(options, listen) },

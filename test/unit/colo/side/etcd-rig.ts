@@ -8,11 +8,13 @@ interface Transaction {
   readonly success: readonly [{ readonly request_put: { readonly value: string } }];
 }
 
-/** An etcd with one key, which answers nobody while it is down. */
+/** An etcd with one key. */
 export async function smallEtcd(t: Test) {
   let revision = 0;
   let value = '';
   let isDown = false;
+  let losesAnswers = false;
+  let waiting: (() => void)[] | undefined;
   const answer = (body: Partial<Transaction>): object => {
     if (body.compare === undefined) return revision === 0 ? {} : { kvs: [{ value, mod_revision: `${revision}` }] };
     if (Number(body.compare[0].mod_revision ?? 0) !== revision) return {};
@@ -26,8 +28,17 @@ export async function smallEtcd(t: Test) {
       text += chunk;
     });
     request.once('end', () => {
-      if (isDown) response.destroy();
-      else response.end(JSON.stringify(answer(JSON.parse(text))));
+      const serve = (): void => {
+        if (isDown) response.destroy();
+        else {
+          const body = JSON.parse(text);
+          const known = JSON.stringify(answer(body));
+          if (losesAnswers && body.compare !== undefined) response.destroy();
+          else response.end(known);
+        }
+      };
+      if (waiting === undefined) serve();
+      else waiting.push(serve);
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -42,8 +53,25 @@ export async function smallEtcd(t: Test) {
     url: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
     known,
     knows: (term: number) => until(() => known().term === term),
+    /** It answers nobody. */
     isDown: (down: boolean): void => {
       isDown = down;
+    },
+    /** It does what it is asked to, and nobody hears of that. */
+    losesAnswers: (loses: boolean): void => {
+      losesAnswers = loses;
+    },
+    /** Questions wait until they are let go; how many do. */
+    holds: () => {
+      waiting = [];
+      return {
+        held: (): number => waiting?.length ?? 0,
+        letGo: (): void => {
+          const all = waiting ?? [];
+          waiting = undefined;
+          for (const serve of all) serve();
+        },
+      };
     },
   };
 }
