@@ -34,6 +34,8 @@ export class ArbiterDesk {
   /** The term from which a claim would begin; and how many looks in a row found less. */
   #expected: number | undefined;
   #behind = 0;
+  /** Why the term of this side is not its own: no later look takes that back, for an arbiter that is ahead is what a claim makes. */
+  #contradiction: string | undefined;
   #answeredInMs: number | undefined;
   #answeredAt: number | undefined;
   #problem: string | undefined;
@@ -93,27 +95,37 @@ export class ArbiterDesk {
     return this.#register(term);
   }
 
-  async #register(term: number): Promise<Verdict | undefined> {
-    const verdict = await this.#ask(
+  #register(term: number): Promise<Verdict | undefined> {
+    return this.#ask(
       (arbiter) => arbiter.register({ pair: this.#pair, term, holder: this.#holder }),
-      (found) =>
-        found.kind === 'refused'
-          ? `${this.#arbiter?.name} knows this pair in term ${found.term}, this side is in term ${term}`
-          : undefined,
+      (found) => {
+        // It may be in a later term by now.
+        if (term === this.#unregistered) this.#registered(term, found);
+        return undefined;
+      },
     );
-    // It may be in a later term by now.
-    if (verdict === undefined || term !== this.#unregistered) return verdict;
+  }
+
+  #registered(term: number, found: Verdict): void {
     this.#unregistered = undefined;
     clearInterval(this.#registering);
-    if (verdict.kind === 'granted') this.expect(term);
-    return verdict;
+    if (found.kind === 'granted') this.expect(term);
+    else this.#contradiction = this.#contradictionOf(term, found);
+  }
+
+  #contradictionOf(term: number, found: Extract<Verdict, { kind: 'refused' }>): string {
+    const [name, remedy] = [this.#arbiter?.name, 'colo-vmm unprotect, and protect it again'];
+    return found.holder === this.#holder
+      ? `${name} gave this process term ${found.term}, which it never began, this side is in term ${term}: ${remedy}`
+      : `${name} gave term ${found.term} of this pair to another process, this side is in term ${term}: does the guest run twice? If it certainly does not: ${remedy}`;
   }
 
   /**
-   * A claim would begin from this term, which somebody has registered: at the looks it is seen whether the arbiter knows it. One
+   * A claim would begin from this term, which somebody has registered, or undefined: from none. At the looks it is seen whether the arbiter knows it. One
    * that does not is another one than the other side's, or has lost what it knew, and would give no term when it matters.
    */
   expect(term: number | undefined): void {
+    this.#contradiction = undefined;
     this.#expected = term;
     this.#behind = 0;
   }
@@ -177,7 +189,8 @@ export class ArbiterDesk {
       const answer = await question(this.#arbiter);
       this.#answeredAt = performance.now();
       this.#answeredInMs = this.#answeredAt - begun;
-      this.#setProblem(judge(answer));
+      const problem = judge(answer);
+      this.#setProblem(this.#contradiction ?? problem);
       return answer;
     } catch (error) {
       this.#isMisconfigured = error instanceof ArbiterError && error.isMisconfigured;
@@ -187,9 +200,11 @@ export class ArbiterDesk {
   }
 
   #setProblem(problem: string | undefined): void {
-    const changed = (problem === undefined) !== (this.#problem === undefined);
+    const before = this.#problem;
     this.#problem = problem;
-    if (changed) this.#changed(problem);
+    // Each failure may have other words; but what an arbiter says when it answers again is news.
+    const isContradiction = problem === this.#contradiction && problem !== before;
+    if (isContradiction || (problem === undefined) !== (before === undefined)) this.#changed(problem);
   }
 }
 

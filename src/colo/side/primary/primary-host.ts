@@ -359,6 +359,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         );
         return;
       case 'fenced':
+        this.arbiter.expect(undefined);
         this.become(notice.why);
         this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`, 'fenced');
         return;

@@ -355,6 +355,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         );
         return;
       case 'fenced':
+        this.arbiter.expect(undefined);
         this.become(notice.why);
         this.log.add('protection', notice.why, 'fenced');
         this.#recover();

@@ -3,6 +3,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import { mock } from 'node:test';
 import { type Test, test } from 'tap';
 import { ArbiterDesk } from '../../../../src/colo/side/arbiter-desk.ts';
+import { smallEtcd } from './etcd-rig.ts';
 import { until } from './host-rig.ts';
 
 /** An etcd that answers when a test says so, and that knows the pair in term 1. */
@@ -102,4 +103,56 @@ test('an arbiter that does not know the term of the pair is told of: it would gi
   await look();
   t.equal(problems.length, 2);
   t.equal(problems[1], undefined, 'it answers as it should again');
+});
+
+test('a term that another process has is told of until this side has one of its own, however often the arbiter is looked at', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] });
+  t.teardown(() => mock.timers.reset());
+  const etcd = await smallEtcd(t);
+  const problems: (string | undefined)[] = [];
+  const desk = deskOf(t, [etcd.url], problems);
+  const look = async (): Promise<void> => {
+    const asked = performance.now();
+    mock.timers.tick(5000);
+    await until(() => performance.now() - (desk.facts.answeredMsAgo ?? Number.POSITIVE_INFINITY) > asked);
+  };
+  await desk.watch();
+  await desk.register(1);
+  // The other side was only cut off, and is answered first; this one goes on by an operator's word.
+  const other = new ArbiterDesk(
+    'web',
+    { kind: 'etcd', etcd: { endpoints: [etcd.url], prefix: '/' } },
+    'other',
+    () => {},
+  );
+  t.teardown(() => other.close());
+  t.equal(await other.claim(2, false, isWanted), 'yes');
+  etcd.isDown(true);
+  await desk.register(2);
+  t.match(problems, [/does not answer/]);
+  etcd.isDown(false);
+  t.match(await desk.register(2), { kind: 'refused', term: 2, holder: 'other' });
+  t.match(problems, [/does not answer/, /gave term 2 of this pair to another process.*does the guest run twice\?/]);
+  for (let looks = 0; looks < 3; looks++) await look();
+  t.match(desk.facts.problem, /gave term 2 .* to another process/);
+  t.equal(problems.length, 2, 'told once');
+  t.equal(await desk.claim(2, false, isWanted), 'no');
+  t.match(desk.facts.problem, /gave term 2 .* to another process/, 'a claim that comes to nothing changes nothing');
+  await desk.register(3);
+  t.equal(desk.facts.problem, undefined);
+  t.strictSame(problems.slice(2), [undefined]);
+});
+
+test('who is not told yes by its arbiter, and has the guest no more, has nothing to be warned of', async (t) => {
+  const etcd = await smallEtcd(t);
+  const [desk, other] = [deskOf(t, [etcd.url]), deskOf(t, [etcd.url])];
+  await other.register(5);
+  await desk.register(4);
+  t.match(
+    desk.facts.problem,
+    /gave this process term 5, which it never began, this side is in term 4: colo-vmm unprotect/,
+  );
+  desk.expect(undefined);
+  await desk.watch();
+  t.equal(desk.facts.problem, undefined);
 });
