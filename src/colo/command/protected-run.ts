@@ -30,7 +30,7 @@ export async function protectedRunCommand(
       // Not before this process has the pair's name and its disks: a term, or a recording, that a second start by mistake took from the
       // one that runs would be missed at the next loss.
       if (pair.pcap !== undefined) beginRecordingFile(pair.pcap);
-      await beginTerm(pair, holder, stopping);
+      await beginTerm(pair, holder, { stopping });
       changes = continueHistory(pair, replication.deviceOrders, (shared) => replication.keepChanges(shared));
     };
     return await runCommand(config, program, {

@@ -115,7 +115,7 @@ export class PrimaryControl extends SideControl {
     // It tries no more by itself: a pair that it made meanwhile would be torn apart without a word.
     const wasSought = (await this.command({ name: 'unprotect', stops: true })) === undefined;
     try {
-      await beginTerm(config, this.#holder);
+      await beginTerm(config, this.#holder, { goesOn: wasSought });
     } catch (error) {
       if (wasSought && this.#thread === thread) await this.command({ name: 'protect' });
       throw error;

@@ -13,7 +13,8 @@ export async function smallEtcd(t: Test) {
   let revision = 0;
   let value = '';
   let isDown = false;
-  let losesAnswers = false;
+  let answersWrites: 'at once' | 'later' | 'never' = 'at once';
+  let late: (() => void)[] = [];
   let waiting: (() => void)[] | undefined;
   const answer = (body: Partial<Transaction>): object => {
     if (body.compare === undefined) return revision === 0 ? {} : { kvs: [{ value, mod_revision: `${revision}` }] };
@@ -33,8 +34,10 @@ export async function smallEtcd(t: Test) {
         else {
           const body = JSON.parse(text);
           const known = JSON.stringify(answer(body));
-          if (losesAnswers && body.compare !== undefined) response.destroy();
-          else response.end(known);
+          const tell = (): unknown => response.end(known);
+          if (body.compare === undefined || answersWrites === 'at once') tell();
+          else if (answersWrites === 'later') late.push(tell);
+          else response.destroy();
         }
       };
       if (waiting === undefined) serve();
@@ -57,9 +60,11 @@ export async function smallEtcd(t: Test) {
     isDown: (down: boolean): void => {
       isDown = down;
     },
-    /** It does what it is asked to, and nobody hears of that. */
-    losesAnswers: (loses: boolean): void => {
-      losesAnswers = loses;
+    /** When whoever has it write hears that it has. */
+    answersWrites: (when: typeof answersWrites): void => {
+      answersWrites = when;
+      for (const tell of late) tell();
+      late = [];
     },
     /** Questions wait until they are let go; how many do. */
     holds: () => {

@@ -22,7 +22,14 @@ test('writes come one after the other, and the last one stays', async (t) => {
 
 test('a file that holds no term is named, with what to do', (t) => {
   const folder = t.testdir();
-  for (const text of ['', '{"term": -1}', '{"term": "7"}', 'null']) {
+  for (const text of [
+    '',
+    '{"term": -1}',
+    '{"term": "7"}',
+    'null',
+    '{"term": 1, "askers": "us"}',
+    '{"term": 1, "askers": [7]}',
+  ]) {
     writeFileSync(join(folder, 'term.json'), text);
     t.throws(
       () => new TermStore(folder),
@@ -66,4 +73,44 @@ test('that the guest was handed over stays known until there is a later term', a
   t.ok(next.isElsewhere);
   await next.write(5);
   t.notOk(new TermStore(folder).isElsewhere);
+});
+
+test('who asks for a term is known to the next process, until a term is written, whoever it is of', async (t) => {
+  const folder = t.testdir({ 'term.json': '{"term":4}' });
+  const store = new TermStore(folder);
+  t.strictSame(store.askers, [], 'nobody, in a file of before');
+  await store.asks('first');
+  await store.asks('second');
+  await store.asks('first');
+  await store.prove();
+  const next = new TermStore(folder);
+  t.strictSame([next.term, next.askers], [4, ['second', 'first']], 'each once, whoever asked last at the end');
+  await next.write(5);
+  t.strictSame([next.askers, new TermStore(folder).askers], [[], []]);
+  await next.asks('third');
+  await next.giveAway(6);
+  t.strictSame(new TermStore(folder).askers, []);
+});
+
+test('a start that another one came after is told so, and by a term as well', async (t) => {
+  const folder = t.testdir();
+  const [store, other] = [new TermStore(folder), new TermStore(folder)];
+  await store.asks('us');
+  t.ok(store.stillAsks('us'));
+  await other.asks('them');
+  t.notOk(store.stillAsks('us'));
+  await store.asks('us');
+  await other.write(1);
+  t.notOk(store.stillAsks('us'));
+  writeFileSync(store.path, 'nothing that anybody wrote');
+  t.notOk(store.stillAsks('us'));
+});
+
+test('of those who asked the last thousand are known', async (t) => {
+  const folder = t.testdir({
+    'term.json': JSON.stringify({ term: 4, askers: Array.from({ length: 1000 }, (_, index) => `${index}`) }),
+  });
+  const store = new TermStore(folder);
+  await store.asks('us');
+  t.strictSame([store.askers.length, store.askers.at(0), store.askers.at(-1)], [1000, '1', 'us']);
 });
