@@ -115,6 +115,12 @@ export const mutants: readonly Mutant[] = [
     broken: { givesUpInOrder: false },
     mode: 'liveness',
   },
+  {
+    name: 'a standby that cannot load a checkpoint closes without a word, and its primary asks an arbiter that is not there',
+    section: 'B.6',
+    broken: { failsInOrder: false },
+    mode: 'liveness',
+  },
   { name: 'frames of other terms are taken', section: 'B.6', broken: { acceptsTerm: () => true } },
   { name: 'items of any epoch are taken', section: 'B.1', broken: { admits: () => true } },
   {

@@ -111,6 +111,7 @@ export function randomSchedule(seed: number, mode: Mode, compares = false): Sche
   if (mode === 'overload') return overloadOf(seed, compares);
   if (mode === 'slow-disk') return slowDiskOf(seed, compares);
   if (mode === 'liveness' && seed % 16 === 7) return brokenDiskOf(seed, compares);
+  if (mode === 'liveness' && seed % 16 === 15) return failedLoadOf(seed, compares);
   const random = new RandomStream(seed, 100);
   const faults: Fault[] = [];
   // Most seeds have one to three faults; every tenth has none, some have many.
@@ -178,25 +179,46 @@ function slowDiskOf(seed: number, compares: boolean): Schedule {
 
 /** Of a primary whose disk breaks while nobody reaches the arbiter: all else is well, so S is to serve. */
 function brokenDiskOf(seed: number, compares: boolean): Schedule {
-  const random = new RandomStream(seed, 400);
+  const kinds = ['disk-fails', 'disk-full'] as const;
+  return withoutArbiter(new RandomStream(seed, 400), { seed, compares, kinds, side: 'primary', healthy: 'secondary' });
+}
+
+/** Of a standby that cannot load, or whose disk breaks, while nobody reaches the arbiter: all else is well, so P is to serve. */
+function failedLoadOf(seed: number, compares: boolean): Schedule {
+  const kinds = ['load-fails', 'load-fails', 'disk-fails'] as const;
+  return withoutArbiter(new RandomStream(seed, 600), { seed, compares, kinds, side: 'secondary', healthy: 'primary' });
+}
+
+/** One of `kinds` befalls a side at any time, while nobody reaches the arbiter. */
+function withoutArbiter(
+  random: RandomStream,
+  {
+    seed,
+    compares,
+    kinds,
+    side,
+    healthy,
+  }: {
+    readonly seed: number;
+    readonly compares: boolean;
+    readonly kinds: readonly FaultKind[];
+    readonly side: Role;
+    readonly healthy: Role;
+  },
+): Schedule {
   const lengthMs = 1600;
-  const fault = { side: 'primary', before: 'any', amount: random.next() } as const;
+  const fault = { side, before: 'any', amount: random.next() } as const;
   return {
     seed,
     faults: [
       { ...fault, kind: 'arbiter-down', nth: 1, durationMs: lengthMs },
-      {
-        ...fault,
-        kind: random.chance(0.5) ? 'disk-fails' : 'disk-full',
-        nth: 1 + random.below(800),
-        durationMs: random.between(50, 900),
-      },
+      { ...fault, kind: random.pick(kinds), nth: 1 + random.below(800), durationMs: random.between(50, 900) },
     ],
     arbiter: 'etcd',
     asBytes: random.chance(0.2),
     lengthMs,
     settings: compares ? comparingSettings : simulatedSettings,
-    healthy: { side: 'secondary', fromMs: lengthMs - 500, withoutArbiter: true },
+    healthy: { side: healthy, fromMs: lengthMs - 500, withoutArbiter: true },
   };
 }
 

@@ -131,6 +131,8 @@ export interface Rules {
   readonly mayCompare: (isBehind: boolean) => boolean;
   /** B.6: an S whose disk hangs gives up its right before it is let go: it could not go on. */
   readonly endsInOrder: boolean;
+  /** B.6: so does an S that cannot load a checkpoint, or whose disk fails: P, which is well, is not to wait for an arbiter's yes. */
+  readonly failsInOrder: boolean;
   /** B.7: a first copy that waits for S's disk has its turn once the guest had its parts, though S's log never becomes half empty. */
   readonly copysTurn: (guestAheadBytes: number) => boolean;
 
@@ -210,6 +212,7 @@ export const specification: Rules = {
   layingCounts: true,
   mayCompare: (isBehind) => !isBehind,
   endsInOrder: true,
+  failsInOrder: true,
   copysTurn: (guestAheadBytes) => guestAheadBytes >= 0,
 
   sendsKept: (epoch, standsAt, left) => epoch <= standsAt && epoch > left,

@@ -1,13 +1,7 @@
 import type { End } from '../../protocol/messages.ts';
 import { noCheckpoint } from '../../protocol/numbers.ts';
 import { bounded, endedHere, whyPeerEnded } from '../end-words.ts';
-import type { SecondaryPhase } from './secondary-phase.ts';
 import { disconnect, quiet, type StandbyParts } from './standing-by.ts';
-
-/** Whatever fails of its standing by then does not end this side. */
-function isOver(phase: SecondaryPhase): boolean {
-  return phase === 'going-live' || phase === 'live' || phase === 'ended' || phase === 'refused' || phase === 'failed';
-}
 
 function whyDiskFailed(error: string): string {
   return `its disk failed: ${error}`;
@@ -18,7 +12,8 @@ export class StandbyEnd {
   readonly #parts: StandbyParts;
   /** P counts on it, and nobody was told that this is over. */
   #protects = false;
-  #diskError: string | undefined;
+  /** Why this side can never take over again, if it cannot: of that P hears first. */
+  #failure: string | undefined;
   /** Why this side gave up its right, if it did. */
   #left = endedHere;
 
@@ -44,12 +39,12 @@ export class StandbyEnd {
 
   /** P has read that, or is silent. */
   left(): void {
-    if (this.#diskError === undefined) {
-      this.#tellOrderlyEnd();
-      this.backToListening(this.#left, true);
+    if (this.#failure !== undefined) {
+      this.#giveUp(this.#failure);
       return;
     }
-    this.#giveUp(whyDiskFailed(this.#diskError));
+    this.#tellOrderlyEnd();
+    this.backToListening(this.#left, true);
   }
 
   peerEnds(end: End): void {
@@ -84,29 +79,35 @@ export class StandbyEnd {
   }
 
   diskFailed(error: string): void {
-    const { rules, turn, phase } = this.#parts;
-    if (!rules.diskErrorEnds) return;
-    this.#diskError ??= error;
-    const why = whyDiskFailed(error);
+    if (this.#parts.rules.diskErrorEnds) this.fail(whyDiskFailed(error));
+  }
+
+  /** This side cannot take over any more. A P that is there hears why, and that it needs nobody's leave to go on. */
+  fail(why: string): void {
+    const { turn, phase } = this.#parts;
     switch (phase.state) {
       case 'seeding':
-      case 'ready':
         // P does not count on it yet, and can say why it never will.
-        turn.send({ kind: 'refusal', reason: why });
-        turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
-        this.#leave({ reason: 'error', exitCode: 0, why: bounded(why) });
+        turn.send({ kind: 'refusal', reason: bounded(why) });
+        this.#failInOrder(why);
         return;
+      case 'ready':
       case 'protecting':
-        turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
-        this.#leave({ reason: 'error', exitCode: 0, why: bounded(why) });
+        this.#failInOrder(why);
+        return;
+      case 'leaving':
+        // The right is given up already: what P reads is enough.
+        this.#failure ??= why;
         return;
       case 'listening':
       case 'greeting':
       case 'taking-over':
       case 'claiming':
-        this.fail(why);
+        turn.stopTimer('consent');
+        turn.stopTimer('ask');
+        this.#giveUp(why);
+        this.#tellFailure(why);
         return;
-      case 'leaving':
       case 'going-live':
       case 'live':
       case 'refused':
@@ -118,22 +119,23 @@ export class StandbyEnd {
     }
   }
 
-  /** This side cannot take over any more. */
-  fail(why: string): void {
-    const { turn, phase } = this.#parts;
-    if (isOver(phase.state)) return;
-    turn.stopTimer('consent');
-    turn.stopTimer('ask');
-    this.#giveUp(why);
-    turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
-  }
-
   /** The guest has ended. */
   exit(exitCode: number): void {
     const { turn, phase } = this.#parts;
     quiet(turn);
     phase.move('ended');
     turn.do({ kind: 'exit', exitCode });
+  }
+
+  #failInOrder(why: string): void {
+    this.#failure = why;
+    this.#tellFailure(why);
+    if (this.#parts.rules.failsInOrder) this.#leave({ reason: 'error', exitCode: 0, why: bounded(why) });
+    else this.#giveUp(why);
+  }
+
+  #tellFailure(why: string): void {
+    this.#parts.turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why });
   }
 
   /** Nobody is protected from here any more. */

@@ -198,13 +198,69 @@ test('one that can never take over again says so once, and whether a primary cou
   const failed = { kind: 'load-failed', epoch: e(0), reason: 'a device refuses its state' } as const;
   const why = 'checkpoint 0 cannot be loaded: a device refuses its state';
   const protecting = protectingSecondary();
-  t.same(told(protecting.effects(failed)), [{ kind: 'failed', why, wasCountedOn: true }]);
+  t.same(told(protecting.effects(failed)), [], 'its primary hears of it first');
+  const ended = { kind: 'frame', frame: { role: 'primary', term: term(3), message: { kind: 'ended' } } } as const;
+  t.same(told(protecting.effects(ended)), [{ kind: 'failed', why, wasCountedOn: true }]);
   t.same(told(protecting.effects(failed)), []);
   t.same(told(newSecondary().effects(failed)), [{ kind: 'failed', why, wasCountedOn: false }]);
   const refused = protectingSecondary();
   refused.hears({ kind: 'refusal', reason: 'no more' });
   t.equal(refused.core.phase, 'listening');
   t.match(told(refused.effects(failed)), [{ wasCountedOn: false }], 'that was over');
+});
+
+test('a standby that cannot load a checkpoint gives up its right in order, and its primary hears why', async (t) => {
+  const failed = { kind: 'load-failed', epoch: e(1), reason: 'a device refuses its state' } as const;
+  const why = 'checkpoint 1 cannot be loaded: a device refuses its state';
+  const sent = (effects: readonly Effect[]) =>
+    effects.flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []));
+  const loading = () => {
+    const secondary = protectingSecondary();
+    secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+    gives(secondary, 1);
+    return secondary;
+  };
+  t.strictSame(sent(loading().effects(failed)), [{ kind: 'end', reason: 'error', exitCode: 0, why }]);
+
+  const secondary = loading();
+  t.same(secondary.on(failed), ['send end'], 'the connection stays: P is to read that');
+  t.same(secondary.on(failed), [], 'what comes after the first failure is no other one');
+  t.same(secondary.hears({ kind: 'ended' }), ['close']);
+  t.equal(secondary.core.phase, 'failed');
+
+  const unheard = loading();
+  unheard.on(failed);
+  t.same(unheard.rings('step', 10_000), ['close'], 'P beats, and does not answer');
+  t.equal(unheard.core.phase, 'failed', 'it claims nothing');
+
+  const asked = loading();
+  asked.on({ kind: 'command', command: { name: 'unprotect' } });
+  t.same(asked.on(failed), [], 'it leaves already');
+  asked.hears({ kind: 'ended' });
+  t.equal(asked.core.phase, 'failed', 'and is nobody that another primary could count on');
+
+  const first = newSecondary();
+  first.hears(hello);
+  gives(first, 0);
+  t.strictSame(
+    sent(first.effects({ ...failed, epoch: e(0) })).map(({ kind }) => kind),
+    ['refusal', 'end'],
+    'P says why it never protects',
+  );
+
+  // P may count on it by now: of a refusal it would ask an arbiter.
+  const ready = newSecondary();
+  ready.hears(hello);
+  gives(ready, 0);
+  ready.on({ kind: 'loaded', epoch: e(0) });
+  ready.on({ kind: 'disk-committed', epoch: e(0) });
+  t.equal(ready.core.phase, 'ready');
+  t.same(ready.on({ kind: 'disk-failed', error: 'ENOSPC' }), ['send end']);
+
+  const lost = loading();
+  lost.on({ kind: 'closed', by: 'network' });
+  t.same(lost.on(failed), ['close'], 'nobody is there to hear of it');
+  t.equal(lost.core.phase, 'failed');
 });
 
 test('a disk that fails while P counts on it: P hears which, and that is all that travels', async (t) => {

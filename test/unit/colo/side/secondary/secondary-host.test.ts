@@ -528,16 +528,39 @@ test('a standby that has failed tells who comes next that it has, not that it is
       throw new Error('a device refuses its state');
     },
   });
-  const { link } = await connect();
+  const { link, received } = await connect();
   seed(link);
+  await until(() => received.kinds.includes('refusal'));
+  link.destroy();
   await until(() => host.status().phase === 'failed');
   t.strictSame(host.status().milestones, { fenced: 1 }, 'nobody had counted on it');
-  const { received } = await greet();
-  await until(() => received.messages.some(({ kind }) => kind === 'refusal'));
+  const { received: answers } = await greet();
+  await until(() => answers.kinds.includes('refusal'));
   t.match(
-    received.messages.find(({ kind }) => kind === 'refusal'),
+    answers.messages.find(({ kind }) => kind === 'refusal'),
     { reason: /^it stands by for nobody any more \(.*a device refuses its state\): end it, and start it again$/ },
   );
+});
+
+test('a primary whose standby cannot load a later checkpoint reads why, before the connection is closed', async (t) => {
+  const { host, connect } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => host.status().phase === 'protecting');
+  host.post({ kind: 'load-failed', epoch: epoch(1), reason: 'out of memory' });
+  await until(() => received.kinds.includes('end'));
+  const why = 'checkpoint 1 cannot be loaded: out of memory';
+  t.match(
+    received.messages.find(({ kind }) => kind === 'end'),
+    { reason: 'error', why },
+  );
+  t.match(host.status(), { phase: 'leaving', why }, 'a closed connection would have its primary ask an arbiter');
+  say(link, { kind: 'ended' });
+  await until(() => host.status().phase === 'failed');
+  t.match(host.status(), { headline: 'ENDED', why });
+  t.match(host.status().milestones, { unprotected: 1, fenced: 1 });
 });
 
 test('a standby that was frozen does not say that it protects a primary which may have gone on alone', async (t) => {
