@@ -17,6 +17,7 @@ test('a guest that writes more than the disk of its standby takes is protected i
     'in the end: protected',
     'in the end: unprotected',
     'primary ending/idle',
+    'in the end: ended',
   ];
   t.same(
     expected.filter((name) => !totals.counts.has(name)),
@@ -34,6 +35,7 @@ test('so it is where the guest of the standby runs, and waits for that disk at e
     'secondary protecting/starting',
     'mode: buffered',
     'released by comparison',
+    'in the end: ended',
     'in the end: protected',
     'in the end: unprotected',
   ];

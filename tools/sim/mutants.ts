@@ -176,6 +176,13 @@ export const mutants: readonly Mutant[] = [
   { name: 'kept input is forgotten at a takeover', section: 'B.15', broken: { replays: () => false } },
   { name: 'time stands still during a takeover', section: 'B.12', broken: { clockMove: () => 0 } },
   { name: 'a reset is not followed by a checkpoint', section: 'B.13', broken: { resetWantsCheckpoint: false } },
+  {
+    name: 'a guest whose last checkpoint takes too long goes on at the standby',
+    section: 'B.13',
+    broken: { endsWithoutLast: false },
+    mode: 'slow-disk',
+    compares: true,
+  },
   // One guest, many pairs.
   {
     name: "a standby is welcome before its survivor's term is on its disk",

@@ -11,6 +11,10 @@ const beginsMs = 10;
 /** The standby's disk may hang from then on, ms, and until so long before the end. */
 const hangsFromMs = 100;
 const calmMs = 1500;
+/** The guest may end from then on. */
+const endsFromMs = 300;
+/** The standby goes on with the guest, or may. */
+const goesOn: ReadonlySet<string> = new Set(['protecting', 'taking-over', 'claiming', 'going-live', 'live']);
 /** What its heartbeats say comes so late, ms, by the slowest clock; and a checkpoint takes so long. */
 const hearsMs = 60;
 const checkpointMs = 60;
@@ -39,6 +43,8 @@ export class SlowDisk {
   readonly #depth: number;
   readonly #hangsAt: number;
   #killedAt: number;
+  readonly #endsAt: number;
+  #ended = false;
   #world: World;
   #writes = 0;
   /** When each write came that the disk did not take from the queue yet. */
@@ -60,6 +66,7 @@ export class SlowDisk {
     if (random.chance(0.5)) world.clients.quietUntil = lengthMs - asksMs;
     this.#hangsAt = random.chance(0.3) ? random.between(hangsFromMs, lengthMs - calmMs) : Number.POSITIVE_INFINITY;
     this.#killedAt = random.chance(0.4) ? random.between(100, lengthMs / 3) : Number.POSITIVE_INFINITY;
+    this.#endsAt = random.chance(0.2) ? random.between(endsFromMs, lengthMs - calmMs) : Number.POSITIVE_INFINITY;
   }
 
   start(): void {
@@ -79,6 +86,14 @@ export class SlowDisk {
   /** @throws Violation */
   atEnd(): void {
     const { agenda, clients, primary, secondary } = this.#world;
+    if (this.#ended) {
+      this.#world.count('in the end: ended');
+      if (primary.dead && (secondary.dead || !goesOn.has(secondary.core.phase))) return;
+      throw new Violation(
+        'B.13',
+        `the guest has ended, and goes on (primary ${primary.core.phase}, secondary ${secondary.core.phase})`,
+      );
+    }
     if (agenda.now - clients.lastAnswerAt > 2 * this.#longestWaitMs + 100) {
       throw new Violation('liveness', `nobody served since ${clients.lastAnswerAt.toFixed(0)} ms`);
     }
@@ -104,9 +119,17 @@ export class SlowDisk {
   #look(): void {
     const { primary, secondary, agenda } = this.#world;
     const { now } = agenda;
+    if (this.#ended) return;
     if (!secondary.dead) secondary.disk.latencyMs = this.#hangs ? Number.MAX_SAFE_INTEGER : this.#diskMs;
     this.#lookAtWrites(now);
     const { phase } = primary.core;
+    if (now >= this.#endsAt) {
+      this.#ended = true;
+      this.#world.trace(undefined, '-- the guest powers off');
+      this.#world.count(`the guest powers off: ${phase}`);
+      primary.powerOff();
+      return;
+    }
     if (phase === 'seeding') this.#lookAtShares();
     const pairs = phase === 'synchronising' || phase === 'seeding';
     this.#pairsSince = pairs ? (this.#pairsSince ?? now) : undefined;

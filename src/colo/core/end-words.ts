@@ -6,6 +6,9 @@ import type { Role } from '../protocol/numbers.ts';
 /** An operator of this side wanted that. */
 export const endedHere = 'an operator ended protection here (colo-vmm unprotect)';
 
+/** A guest has ended, and S is to end without the last of it. */
+export const lastIsLate = 'its last checkpoint took too long';
+
 /** The peer did. @param peer which of the two sides that is */
 export function whyPeerEnded({ reason, why }: Pick<End, 'reason' | 'why'>, peer: Role): string {
   const name = peer === 'primary' ? 'primary' : 'standby';
@@ -13,7 +16,7 @@ export function whyPeerEnded({ reason, why }: Pick<End, 'reason' | 'why'>, peer:
     case 'unprotect':
       return `an operator ended protection on the ${name} (colo-vmm unprotect)`;
     case 'power-off':
-      return 'the guest has ended';
+      return why === undefined ? 'the guest has ended' : `the guest has ended: ${why}`;
     case 'stopped':
       return `the ${name} was stopped`;
     case 'error':

@@ -82,7 +82,9 @@ export type PrimaryEvent =
   | { readonly kind: 'disk-log-full'; readonly isFull: boolean }
   /** S's disk log is half full, as far as P knows. */
   | { readonly kind: 'disk-log-half' }
-  | { readonly kind: 'guest-reset' };
+  | { readonly kind: 'guest-reset' }
+  /** The guest has ended, and its machine is about to: no checkpoint is waited for any more. */
+  | { readonly kind: 'end-overdue' };
 
 export type SecondaryEvent =
   | CommonEvent
@@ -203,6 +205,8 @@ export type Notice =
   /** P: the guest is S's from now on. S: it is this side's, and nobody was lost. */
   | { readonly kind: 'switched-over'; readonly role: Role; readonly term: Term }
   | { readonly kind: 'fenced'; readonly why: string }
+  /** The guest has ended, and S does not have its last checkpoint: S's disks, as of the last one that it has, are older than P's. */
+  | { readonly kind: 'ended-behind'; readonly through: Epoch }
   /** S: it cannot take over any more, until it is started again. `wasCountedOn`: a P was protected by it. */
   | { readonly kind: 'failed'; readonly why: string; readonly wasCountedOn: boolean }
   | { readonly kind: 'checkpoint'; readonly epoch: Epoch; readonly reasons: readonly string[] }

@@ -146,6 +146,8 @@ export interface Rules {
   readonly clockMove: (stoppedAt: number, now: number) => number;
   /** B.13: a reset is followed by a checkpoint at once. */
   readonly resetWantsCheckpoint: boolean;
+  /** B.13: an S that does not have the last checkpoint in time ends all the same, with the guest. */
+  readonly endsWithoutLast: boolean;
 }
 
 /** A fixed part of the margin, ms: two readings of a clock in one decision. */
@@ -219,4 +221,5 @@ export const specification: Rules = {
   replays: (epoch, standsAt) => epoch > standsAt,
   clockMove: (stoppedAt, now) => now - stoppedAt,
   resetWantsCheckpoint: true,
+  endsWithoutLast: true,
 };

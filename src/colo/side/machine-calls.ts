@@ -146,6 +146,8 @@ export type ColoCalls = {
   readonly guestReset: { readonly given: Nothing; readonly answer: Nothing };
   readonly guestResumed: { readonly given: Nothing; readonly answer: Nothing };
   readonly guestEnded: { readonly given: { readonly exitCode: number }; readonly answer: Nothing };
+  /** P's machine, whose guest has ended, waits for nothing any more but a last word to its standby. */
+  readonly endOverdue: { readonly given: Nothing; readonly answer: Nothing };
   /** `counts`: while there is somebody who could go on instead, or is about to be. */
   readonly diskFailed: {
     readonly given: { readonly error: string; readonly counts: boolean };

@@ -55,6 +55,7 @@ export function threadMain(): void {
     handOverChanges: () => (host instanceof PrimaryHost ? host.handOverChanges() : undefined),
     guestReset: () => host?.post({ kind: 'guest-reset' } as never),
     guestResumed: () => host?.guestResumed(),
+    endOverdue: () => host?.post({ kind: 'end-overdue' } as never),
     guestEnded: ({ exitCode }) => host?.post({ kind: 'guest-ended', exitCode }),
     diskFailed: ({ error, counts }) => host?.diskFailed(error, counts),
   };

@@ -25,15 +25,12 @@ import type { ColoCalls, PrimaryMachineCalls } from '../side/machine-calls.ts';
 import { beginTerm } from './begin-term.ts';
 import { ColoThread, unlessClosed } from './colo-thread.ts';
 import { SideControl } from './control.ts';
+import { EndPatience } from './end-patience.ts';
 
 /** Where standbys came to until now they come to still, unless it was said anew. */
 function keptDoor({ listen }: ProtectOptions, before: HostPort | undefined): Pick<ProtectOptions, 'listen'> {
   return listen !== undefined || before === undefined ? {} : { listen: showHostPort(before) };
 }
-
-/** What a guest said last has so long to leave when it ends; less if it is ended, for a VMM that is told to stop stops soon. */
-const endPatienceMs = 5000;
-const stopPatienceMs = 800;
 
 /** What a process knows of a pair before a colo thread protects its machine. */
 export interface BeforeProtection extends PrimaryPast {
@@ -55,7 +52,10 @@ export class PrimaryControl extends SideControl {
   /** What happens while there is no colo thread, which goes on with it when there is one. */
   #log = this.#newLog();
   #disks = new DiskAlarm(this.#log, bootTimeMs);
-  #ending: NodeJS.Timeout | undefined;
+  readonly #ending = new EndPatience(
+    () => this.#thread?.calls.tell('endOverdue', undefined),
+    () => this.#machine.finishEnd(),
+  );
   /** The guest has ended, and is kept until its last answers have left. */
   #endedWith: number | undefined;
   /** The last attempt to protect it that somebody asked for, whatever came of it. */
@@ -178,7 +178,7 @@ export class PrimaryControl extends SideControl {
   async close(): Promise<void> {
     const thread = this.#thread;
     this.#thread = undefined;
-    clearTimeout(this.#ending);
+    this.#ending.close();
     await thread?.close();
     this.#source?.detach();
   }
@@ -280,8 +280,7 @@ export class PrimaryControl extends SideControl {
     const code = exitCodeOf(end);
     this.#endedWith = code;
     this.#thread?.calls.tell('guestEnded', { exitCode: code });
-    const patienceMs = end.kind === 'stopped' ? stopPatienceMs : endPatienceMs;
-    this.#ending = setTimeout(() => this.#machine.finishEnd(), patienceMs);
+    this.#ending.begin(end);
   }
 
   /** What a standby is to have of what the guest boots. */

@@ -30,3 +30,22 @@ for (const [how, end] of [
     });
   }
 }
+
+test('a guest that is ended while its standby takes no checkpoint ends both sides as well', options, async (t) => {
+  const small = await SmallPair.make(t, { mode: 'buffered' });
+  const { a, b } = small.sides;
+  // For less than the detection of this pair, so that neither is lost.
+  b.child.kill('SIGSTOP');
+  t.teardown(() => b.child.kill('SIGCONT'));
+  const begun = Date.now();
+  const { stdout } = await small.say('stop', '--force');
+  t.match(stdout, 'host-qmp-quit');
+  t.equal((await a.ended).code, 0);
+  t.ok(Date.now() - begun < 3000, 'it does not wait for its standby');
+  t.match(a.stderr, /its last checkpoint takes too long: 127\.0\.0\.1 ends without it/);
+  b.child.kill('SIGCONT');
+  const { code, stderr } = await b.ended;
+  t.equal(code, 0, stderr);
+  t.match(stderr, /its last checkpoint did not come in time: these disks are of epoch \d+, older than/);
+  small.diskIsRight('a');
+});

@@ -199,6 +199,7 @@ class PrimaryRig {
       }
       if (how === 4) this.host.post({ kind: 'guest-ended', exitCode: 3 });
       if (how === 5) this.host.post({ kind: 'disk-failed', error: 'EIO' });
+      if (how === 6) this.host.post({ kind: 'end-overdue' });
       const way = pick(ways, random);
       this.#note(way);
       const next = this.#toSay[0];

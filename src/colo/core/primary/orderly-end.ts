@@ -1,7 +1,8 @@
 import type { End } from '../../protocol/messages.ts';
 import type { Epoch } from '../../protocol/numbers.ts';
-import { bounded, endedHere, whyPeerEnded } from '../end-words.ts';
+import { bounded, endedHere, lastIsLate, whyPeerEnded } from '../end-words.ts';
 import type { StateMachine } from '../moves.ts';
+import type { Rules } from '../rules.ts';
 import type { Settings } from '../settings.ts';
 import type { Turn } from '../turn.ts';
 import type { Checkpoints } from './checkpoints.ts';
@@ -27,19 +28,26 @@ export interface Ending {
  *
  *     the guest ends --> last checkpoint --> its output is out --> end 'power-off' --> S gives up --> exit
  *
- * So nothing that the guest said before its end is lost, and S does not start it again.
+ * So nothing that the guest said before its end is lost, and S does not start it again. A checkpoint that takes longer than the machine can
+ * wait is done without: S gives up at once, and then what it would have explained leaves, for nobody but P has a history any more.
+ *
+ *     the guest ends --> overdue --> end 'power-off' --> S gives up --> all output is out --> exit
  */
 export class OrderlyEnd {
   readonly #settings: Settings;
+  readonly #rules: Rules;
   readonly #turn: Turn;
   readonly #primary: Ending;
   /** A guest that has ended, and the epoch behind which nothing comes from it, once that has been captured. */
   #guest: { readonly exitCode: number; lastEpoch?: Epoch } | undefined;
+  /** S is to end without the guest's last checkpoint. */
+  #isOverdue = false;
   /** Why protection is ending, as soon as S has given up its right. */
   #why: { readonly reason: 'request' | 'error'; readonly text: string } = { reason: 'request', text: endedHere };
 
-  constructor(settings: Settings, turn: Turn, primary: Ending) {
+  constructor(settings: Settings, rules: Rules, turn: Turn, primary: Ending) {
     this.#settings = settings;
+    this.#rules = rules;
     this.#turn = turn;
     this.#primary = primary;
   }
@@ -62,6 +70,28 @@ export class OrderlyEnd {
       return;
     }
     checkpoints.want('end');
+  }
+
+  /**
+   * The machine waits no longer for the guest's last checkpoint. If S were not told it would find P's process gone, and go on from the
+   * checkpoint before with a guest that somebody has ended.
+   */
+  overdue(): void {
+    const { phase, checkpoints } = this.#primary;
+    const guest = this.#guest;
+    if (guest === undefined || !this.#rules.endsWithoutLast) return;
+    if (phase.state === 'seeding') {
+      this.#primary.giveUpPairing('the guest has ended');
+      return;
+    }
+    // Who is to be handed the guest has no right to it before it is told that it is silent here.
+    if (phase.state !== 'protected' && phase.state !== 'handing-over') return;
+    const { through } = checkpoints;
+    const has = guest.lastEpoch !== undefined && through >= guest.lastEpoch;
+    this.#isOverdue = true;
+    guest.lastEpoch ??= checkpoints.last;
+    if (!has) this.#turn.tell({ kind: 'ended-behind', through });
+    this.#begin({ reason: 'power-off', exitCode: guest.exitCode, ...(has ? {} : { why: lastIsLate }) });
   }
 
   /** The checkpoint that closes this epoch is on its way. */
@@ -105,6 +135,7 @@ export class OrderlyEnd {
   /** S gave up every right to take over: no arbiter is needed. */
   peerGaveUp(): void {
     this.#primary.disconnect();
+    if (this.#isOverdue) this.#turn.do({ kind: 'open' });
     if (!this.exitIfComplete()) this.#goOnAlone(this.#why.reason, this.#why.text);
   }
 

@@ -25,7 +25,7 @@ export const primaryMoves: Moves<PrimaryPhase> = {
   seeding: ['protected', 'unprotected', 'ended'],
   protected: ['ending', 'handing-over', 'giving-up', 'waiting', 'unprotected', 'fenced'],
   ending: ['unprotected', 'waiting', 'fenced', 'ended'],
-  'handing-over': ['handed-over', 'protected', 'waiting', 'unprotected'],
+  'handing-over': ['handed-over', 'protected', 'ending', 'waiting', 'unprotected'],
   'handed-over': ['ended', 'waiting'],
   'giving-up': ['fenced', 'waiting'],
   waiting: ['unprotected', 'fenced', 'ended'],

@@ -85,7 +85,7 @@ export class Primary {
     });
     const consent = new OutputConsent(settings, rules, turn, { phase, checkpoints });
     const insistence = new Insistence(insists);
-    const end = new OrderlyEnd(settings, turn, {
+    const end = new OrderlyEnd(settings, rules, turn, {
       phase,
       insistence,
       checkpoints,
@@ -245,6 +245,9 @@ export class Primary {
       case 'guest-ended':
         this.#end.guestEnds(event.exitCode);
         return;
+      case 'end-overdue':
+        this.#end.overdue();
+        return;
       case 'arbiter':
         this.#survival.answered(event.term, event.answer);
         return;
@@ -345,6 +348,8 @@ export class Primary {
         this.#checkpoints.message(message);
         return;
       case 'handover-ready':
+        // Said before it read that the guest, which it was to be handed, has ended.
+        if (this.phase === 'ending' && this.#end.guestHasEnded) return;
         this.#handover.ready(message.epoch, this.#expected);
         return;
       default:

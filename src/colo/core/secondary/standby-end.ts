@@ -53,6 +53,7 @@ export class StandbyEnd {
     const why = whyPeerEnded(end, 'primary');
     if (end.reason === 'power-off') {
       gathering.keepDisks();
+      if (end.why !== undefined) turn.tell({ kind: 'ended-behind', through: gathering.received });
       turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why });
       this.exit(end.exitCode);
       return;

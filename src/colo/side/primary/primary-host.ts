@@ -363,6 +363,12 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         this.become(notice.why);
         this.log.add('protection', `FENCED: ${notice.why}; the guest is stopped here`, 'fenced');
         return;
+      case 'ended-behind':
+        this.log.add(
+          'protection',
+          `the guest has ended, and its last checkpoint takes too long: ${this.#peerName} ends without it, with disks that are older than these`,
+        );
+        return;
       case 'checkpoint':
         this.#figures.begun(notice.epoch, notice.reasons);
         this.log.addFrequent('checkpoint', () => `${notice.epoch}: ${notice.reasons.join(', ') || 'first'}`);

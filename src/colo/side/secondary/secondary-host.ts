@@ -368,6 +368,12 @@ export class SecondaryHost extends Host<SecondaryEvent> {
         }
         this.log.add('protection', `this standby cannot take over any more: ${notice.why}`, 'fenced');
         return;
+      case 'ended-behind':
+        this.log.add(
+          'protection',
+          `the guest has ended, and its last checkpoint did not come in time: these disks are of epoch ${notice.through}, older than ${this.#door.peer}'s`,
+        );
+        return;
       case 'checkpoint':
       case 'mode':
         return;

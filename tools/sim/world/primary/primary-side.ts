@@ -21,6 +21,10 @@ import { PrimaryPackets } from './primary-packets.ts';
 import type { PrimaryProcess } from './primary-process.ts';
 import { WriteMarks } from './write-marks.ts';
 
+/** A guest's last checkpoint is waited for so long, and then its standby's last word, ms. */
+const endPatienceMs = [40, 250] as const;
+const lastWordMs = 60;
+
 /** The primary's process: machine, disk, mirror and gate around the core. */
 export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   readonly primary: Primary;
@@ -113,6 +117,16 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
       if (this.guest.ended || !this.guestRuns) return;
       this.guest.ended = true;
       this.post({ kind: 'guest-ended', exitCode: 0 });
+      this.#finishEnd();
+    });
+  }
+
+  /** The thread that owns the machine waits no longer (src/colo/thread/primary-control.ts). */
+  #finishEnd(): void {
+    const { agenda } = this.world;
+    agenda.after(this.world.randomOf('primary').pick(endPatienceMs), () => {
+      this.post({ kind: 'end-overdue' });
+      agenda.after(lastWordMs, () => this.process(() => this.die(true)));
     });
   }
 

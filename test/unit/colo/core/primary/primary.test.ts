@@ -4,7 +4,7 @@ import { encodeFrame } from '../../../../../src/colo/protocol/message-codec.ts';
 import { type Hello, type Message, wantedFor } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
-import { newPrimary, protect, protectedPrimary, settings } from '../scripted.ts';
+import { newPrimary, protect, protectedPrimary, type ScriptedPrimary, seed, settings } from '../scripted.ts';
 
 const e = epoch;
 const heartbeat = (echo: number, laidBytes = 0) => ({ kind: 'heartbeat', clock: 5, echo, laidBytes }) as const;
@@ -352,6 +352,80 @@ test('a standby that loads, and never says that it gave up its right, is not wai
   const frame = { role: 'secondary', term: primary.core.term, message } as const;
   const timers = primary.effects({ kind: 'frame', frame }).filter((effect) => effect.kind === 'timer');
   t.notOk(timers.some(({ timer }) => timer === 'step'));
+});
+
+test('a guest whose last checkpoint takes too long ends both all the same; what it said leaves once S gave up its right', async (t) => {
+  const overdue = { kind: 'end-overdue' } as const;
+  const ends = (primary: ScriptedPrimary) => {
+    const effects = primary.effects(overdue);
+    t.match(
+      effects.flatMap((effect) => (effect.kind === 'send' ? [effect.message] : [])),
+      [{ kind: 'end', reason: 'power-off', exitCode: 3, why: 'its last checkpoint took too long' }],
+    );
+    t.match(
+      effects.flatMap((effect) => (effect.kind === 'tell' ? [effect.notice] : [])),
+      [{ kind: 'ended-behind', through: 0 }],
+    );
+  };
+  const ended = () => {
+    const primary = protectedPrimary();
+    primary.on({ kind: 'guest-ended', exitCode: 3 });
+    return primary;
+  };
+  const captured = { kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 } as const;
+
+  const capturing = ended();
+  ends(capturing);
+  t.same(capturing.on(captured), [], 'nobody is there to have it');
+  t.same(capturing.hears({ kind: 'ended' }), ['permit 0', 'close', 'open', 'exit 3']);
+
+  const transmitted = ended();
+  transmitted.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  transmitted.on(captured);
+  ends(transmitted);
+  t.same(transmitted.hears({ kind: 'vmstate-received', epoch: e(1) }), ['permit 1'], 'and so it is in time');
+  t.same(transmitted.on(overdue), [], 'it is told once');
+  t.same(transmitted.hears({ kind: 'ended' }), ['permit 1', 'close', 'open', 'exit 3']);
+
+  const unheard = ended();
+  ends(unheard);
+  t.same(
+    unheard.on({ kind: 'closed', by: 'network' }),
+    ['permit 0', 'close', 'exit 3'],
+    'S may go on: nothing leaves that it does not have',
+  );
+});
+
+test('only an end that S has nothing of is told as such, and one without S waits for nobody', async (t) => {
+  const overdue = { kind: 'end-overdue' } as const;
+  t.same(protectedPrimary().on(overdue), [], 'the guest runs');
+
+  const received = protectedPrimary();
+  received.on({ kind: 'guest-ended', exitCode: 0 });
+  received.hears({ kind: 'checkpoint-reply', epoch: e(1) });
+  received.on({ kind: 'captured', epoch: e(1), stateBytes: 8, stoppedMs: 1 });
+  received.hears({ kind: 'vmstate-received', epoch: e(1) });
+  t.strictSame(
+    received.effects(overdue).flatMap((effect) => (effect.kind === 'send' ? [effect.message] : [])),
+    [{ kind: 'end', reason: 'power-off', exitCode: 0 }],
+    'output waits for its TAP, and S has all',
+  );
+
+  const seeding = newPrimary();
+  seed(seeding);
+  seeding.on({ kind: 'guest-ended', exitCode: 0 });
+  t.same(seeding.on(overdue), ['permit -1', 'close', 'open', 'detach', 'exit 0'], 'S is not counted on');
+
+  const handing = handingOver().primary;
+  handing.on({ kind: 'guest-ended', exitCode: 0 });
+  t.same(handing.on(overdue), ['send end']);
+  t.same(handing.hears({ kind: 'handover-ready', epoch: e(1) }), [], 'said before it read that');
+  t.same(handing.hears({ kind: 'ended' }), ['permit 1', 'close', 'open', 'exit 0']);
+
+  const waiting = protectedPrimary();
+  waiting.on({ kind: 'closed', by: 'network' });
+  waiting.on({ kind: 'guest-ended', exitCode: 0 });
+  t.same(waiting.on(overdue), [], 'nobody is there to be told');
 });
 
 const givesUp = ['permit 0', 'shut', 'pause-guest', 'send take-over', 'give-away 4'];

@@ -322,6 +322,27 @@ test("a guest's last checkpoint is its disks, though the guest has ended before 
   t.same(loaded.hears(end), ['send ended', 'exit 0'], 'they are already');
 });
 
+test('one that ends without the last checkpoint of its guest says which its disks are of', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
+  secondary.hears({ kind: 'vmstate-send', epoch: e(1), comparing: 0 });
+  const message = { kind: 'end', reason: 'power-off', exitCode: 3, why: 'its last checkpoint took too long' } as const;
+  const effects = secondary.effects({ kind: 'frame', frame: { role: 'primary', term: term(3), message } });
+  t.match(
+    effects.flatMap((effect) => (effect.kind === 'tell' ? [effect.notice] : [])),
+    [
+      { kind: 'ended-behind', through: 0 },
+      { kind: 'colo-exit', reason: 'request', why: 'the guest has ended: its last checkpoint took too long' },
+    ],
+  );
+  t.equal(secondary.core.phase, 'ended');
+
+  const offered = protectingSecondary();
+  offered.hears({ kind: 'handover', epoch: e(0) });
+  t.equal(offered.core.phase, 'taking-over');
+  t.same(offered.hears(message), ['send ended', 'exit 3'], 'amid a switchover as well');
+});
+
 test('commands are refused with what QEMU says, or a sentence', async (t) => {
   const idle = newSecondary();
   const lost = { kind: 'command', command: { name: 'lost-heartbeat', sure: false } } as const;

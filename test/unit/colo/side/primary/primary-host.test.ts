@@ -194,6 +194,27 @@ test('ports whose output leaves unseen are unsafe: the log says so once each, an
   ]);
 });
 
+test('a machine that waits no longer for the last checkpoint of its guest has its standby end without it, and then ends', async (t) => {
+  const { host, machine, pair } = await primary(t, { capture: captured });
+  host.start();
+  const { link, received } = await pair();
+  await until(() => received.kinds.includes('vmstate-size'));
+  say(link, { kind: 'checkpoint-ready', epoch: epoch(0) });
+  await until(() => host.status().phase === 'protected');
+  host.post({ kind: 'guest-ended', exitCode: 3 });
+  await until(() => received.kinds.filter((kind) => kind === 'vmstate-size').length === 2);
+  t.notOk(received.kinds.includes('end'), 'the standby is loading it');
+  host.post({ kind: 'end-overdue' });
+  await until(() => received.kinds.includes('end'));
+  t.match(received.messages.at(-1), { kind: 'end', reason: 'power-off', exitCode: 3 });
+  t.match(host.log.recent(false).at(-1), {
+    text: /has ended, .* 127\.0\.0\.1 ends without it, with disks that are older/,
+  });
+  t.notOk(machine.called.includes('exit'));
+  say(link, { kind: 'ended' });
+  await until(() => machine.called.includes('exit'));
+});
+
 test('a primary that hands its guest over stops it, and ends; where it went is written down first', async (t) => {
   const { host, machine, pair, stateDirectory } = await primary(t, { capture: captured });
   host.start();

@@ -563,6 +563,20 @@ test('a primary whose standby cannot load a later checkpoint reads why, before t
   t.match(host.status().milestones, { unprotected: 1, fenced: 1 });
 });
 
+test('a standby whose primary could not wait for the last checkpoint says which its disks are of, and ends', async (t) => {
+  const { host, machine, connect } = await standby(t, {});
+  const { link, received } = await connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(
+    link,
+    { kind: 'protected' },
+    { kind: 'end', reason: 'power-off', exitCode: 0, why: 'its last checkpoint took too long' },
+  );
+  await until(() => received.kinds.includes('ended') && machine.called.includes('exit'));
+  t.match(host.log.recent(false).at(-1), { text: /these disks are of epoch 0, older than 127\.0\.0\.1's$/ });
+});
+
 test('a standby that was frozen does not say that it protects a primary which may have gone on alone', async (t) => {
   const { host, connect, leap } = await standby(t, {});
   const { link, received } = await connect();
