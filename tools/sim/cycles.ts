@@ -12,9 +12,11 @@ type Side = PrimarySide | SecondarySide;
 const lookMs = 7;
 /**
  * So long before the end nothing more is lost: what is left is to be a pair again. A copy has a fourth of what a slow disk takes, which is all
- * of it for up to 1.3 s.
+ * of it for up to 1.3 s, and may wait for its primary's page cache before.
  */
-const calmMs = 2200;
+const calmMs = 2800;
+/** What that takes, of steps; a host's that has just written much takes longer than one may last. */
+const mostBacklogSteps = 1.5;
 /** What is lost is noticed within so long, and decided, ms: whatever is lost meanwhile is lost at once with it. */
 const troubleMs = 800;
 /** A frozen process is not waited for longer, ms: another machine takes its place. */
@@ -139,6 +141,8 @@ export class Cycles {
     );
     world.count(`pairs of a survivor, with ${isRepaired ? 'the repaired machine' : 'a new machine'}`);
     if (!other.dead) world.count('pairs beside a former side that is frozen or fenced');
+    const backlogSteps = this.#random.chance(0.2) ? this.#random.between(0, mostBacklogSteps) : 0;
+    world.primary.disk.backlogMs = backlogSteps * world.schedule.settings.stepMs;
     this.#begin(world);
     // Who was taken while another one was dialled is connected in its place.
     if (world.primary.core.phase === 'connecting') world.network.connect();

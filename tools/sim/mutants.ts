@@ -271,6 +271,11 @@ export const mutants: readonly Mutant[] = [
         'A.7',
         { diskWaitsForCheckpoint: (_open, outstanding) => outstanding },
       ],
+      [
+        'a primary whose disk takes long to be flushed before it is copied is silent',
+        'B.5',
+        { preparingCounts: false },
+      ],
       ["a standby's disk that takes nothing is waited for", 'B.5', { owesLaying: () => false }],
       ['a standby whose disk hangs is let go as one that is gone', 'B.6', { endsInOrder: false }],
     ] as const satisfies readonly (readonly [string, string, Partial<Rules>])[]

@@ -145,7 +145,7 @@ function randomCycles(seed: number, compares: boolean): Schedule {
     faults,
     arbiter: random.chance(0.15) ? 'manual' : 'etcd',
     asBytes: seed % 8 === 0,
-    lengthMs: 5600,
+    lengthMs: 6200,
     settings: compares ? comparingSettings : simulatedSettings,
     life: 'cycles',
   };
@@ -171,7 +171,7 @@ function slowDiskOf(seed: number, compares: boolean): Schedule {
     faults: [],
     arbiter: 'etcd',
     asBytes: seed % 8 === 0,
-    lengthMs: 5000,
+    lengthMs: 5800,
     settings: compares ? slowDiskComparingSettings : slowDiskSettings,
     life: 'slow-disk',
   };

@@ -10,7 +10,7 @@ const lookMs = 3;
 const beginsMs = 10;
 /** The standby's disk may hang from then on, ms, and until so long before the end. */
 const hangsFromMs = 100;
-const calmMs = 1500;
+const calmMs = 2300;
 /** The guest may end from then on. */
 const endsFromMs = 300;
 /** The standby goes on with the guest, or may. */
@@ -18,6 +18,8 @@ const goesOn: ReadonlySet<string> = new Set(['protecting', 'taking-over', 'claim
 /** What its heartbeats say comes so late, ms, by the slowest clock; and a checkpoint takes so long. */
 const hearsMs = 60;
 const checkpointMs = 60;
+/** What the primary's page cache takes at most before a copy, of steps. */
+const mostBacklogSteps = 2;
 /** Clients that are quiet amid it ask again so long before the end. */
 const asksMs = 800;
 /** By a clock that is slow. */
@@ -42,6 +44,8 @@ export class SlowDisk {
   /** Writes that the guest does not wait for. */
   readonly #depth: number;
   readonly #hangsAt: number;
+  /** The primary's page cache holds what takes its disk so long, each time that it is to be copied. */
+  readonly #backlogMs: number;
   #killedAt: number;
   readonly #endsAt: number;
   #ended = false;
@@ -67,6 +71,9 @@ export class SlowDisk {
     this.#hangsAt = random.chance(0.3) ? random.between(hangsFromMs, lengthMs - calmMs) : Number.POSITIVE_INFINITY;
     this.#killedAt = random.chance(0.4) ? random.between(100, lengthMs / 3) : Number.POSITIVE_INFINITY;
     this.#endsAt = random.chance(0.2) ? random.between(endsFromMs, lengthMs - calmMs) : Number.POSITIVE_INFINITY;
+    const { stepMs } = world.schedule.settings;
+    this.#backlogMs = random.chance(0.3) ? random.between(0.5, mostBacklogSteps) * stepMs : 0;
+    world.primary.disk.backlogMs = this.#backlogMs;
   }
 
   start(): void {
@@ -110,6 +117,8 @@ export class SlowDisk {
   #write(): void {
     const { primary } = this.#world;
     const { queue } = primary.guest;
+    // It waits for a flush of its own, which takes as long.
+    if (primary.progress.prepares) return;
     if (queue.filter(({ client }) => client === ownWrites).length >= this.#depth) return;
     const number = ++this.#writes;
     const block = this.#random.below(blockCount);
@@ -186,7 +195,7 @@ export class SlowDisk {
   get #longestCopyMs(): number {
     const { stepMs, diskLogBytes } = this.#world.schedule.settings;
     const ms = (diskBlocks / copyShare + diskLogBytes / writeBytes) * this.#diskMs + 2 * hearsMs + checkpointMs + 200;
-    return ms * slowest + (this.#hangsAt === Number.POSITIVE_INFINITY ? 0 : stepMs * slowest);
+    return ms * slowest + this.#backlogMs + (this.#hangsAt === Number.POSITIVE_INFINITY ? 0 : stepMs * slowest);
   }
 
   /** It is repaired, and what may differ is copied again. */

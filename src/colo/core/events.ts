@@ -93,6 +93,8 @@ export type SecondaryEvent =
   | { readonly kind: 'load-failed'; readonly epoch: Epoch; readonly reason: string }
   /** The first copy has moved on otherwise than by an item: P asked what is on a disk, or was told. */
   | { readonly kind: 'copy-moved' }
+  /** P makes its own disks durable before they are copied, and says nothing meanwhile; `isOver`: it has said that they are. */
+  | { readonly kind: 'peer-prepares'; readonly isOver: boolean }
   /** The epoch's writes belong to the disk now. */
   | { readonly kind: 'disk-committed'; readonly epoch: Epoch }
   /** The guest runs, from this checkpoint (effect `start`). */

@@ -127,6 +127,8 @@ export interface Rules {
   readonly owesLaying: (loaded: Epoch, fullOf: Epoch) => boolean;
   /** B.5: before S's guest runs from a checkpoint S lays down all of it: while it does that, what it owes is not overdue. */
   readonly layingCounts: boolean;
+  /** B.5: before the first copy P's disks are made durable, which takes as long as they do: S does not count that as P's silence. */
+  readonly preparingCounts: boolean;
   /** B.8: S's guest is not to run in the next epoch while so much waits for S's disk that it would begin late. */
   readonly mayCompare: (isBehind: boolean) => boolean;
   /** B.6: an S whose disk hangs gives up its right before it is let go: it could not go on. */
@@ -212,6 +214,7 @@ export const specification: Rules = {
   diskWaitsForCheckpoint: (openBytes) => openBytes,
   owesLaying: (loaded, fullOf) => loaded >= fullOf,
   layingCounts: true,
+  preparingCounts: true,
   mayCompare: (isBehind) => !isBehind,
   endsInOrder: true,
   failsInOrder: true,

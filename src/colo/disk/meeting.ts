@@ -6,6 +6,8 @@ import type { PrimaryChanges } from './history/primary-changes.ts';
 import { Owed, type WaitingPort } from './owed.ts';
 
 export interface MeetingPort extends WaitingPort {
+  /** Every change of P's guest that is under way is forwarded. */
+  readonly isComplete: boolean;
   send(message: Message): void;
   wakeIo(): void;
 }
@@ -16,7 +18,7 @@ export interface MeetingPort extends WaitingPort {
  *     P                                              S
  *     disk-origin  ----------------------------->
  *                  <-----------------------------    disk-history: its generation, and where it may have written since
- *     P's disks are durable, and so is its record of the new generation, or that none can be relied on
+ *     P's disks are durable, and so is its record of the new generation, or that none can be relied on; S waits as long as that takes
  *     disk-generation  ------------------------->    S's is, and what it may have written is forgotten
  *                  <-----------------------------    disk-generation
  *
@@ -42,6 +44,8 @@ export class Meeting {
     this.#port.send({ kind: 'disk-origin', epoch: epoch(0) });
     await this.#owed.until('disk-history', () => this.#history !== undefined);
     const suspicion = changes.meet(decodeHistory(this.#history ?? new Uint8Array(0)));
+    // Of all that P's own disks take long for S waits only here: what the copy needs of them too is waited for now.
+    while (!this.#port.isComplete) await this.#port.moved();
     changes.flush();
     this.#port.wakeIo();
     while (!changes.isFlushed) await this.#port.moved();

@@ -186,8 +186,17 @@ export class PrimaryDisks {
   async #makeEqual(): Promise<void> {
     const { changes, found } = this.#parts;
     const port = this.#port();
+    const stream = this.#stream;
     const meeting = new Meeting(
-      { owes: port.owes, moved: port.moved, send: (message) => this.#stream.send(message), wakeIo: this.#parts.wakeIo },
+      {
+        owes: port.owes,
+        moved: port.moved,
+        get isComplete() {
+          return stream.control.isComplete;
+        },
+        send: (message) => stream.send(message),
+        wakeIo: this.#parts.wakeIo,
+      },
       changes,
     );
     this.#meeting = meeting;
@@ -237,9 +246,6 @@ export class PrimaryDisks {
       disks: this.#open.disks,
       difference: changes.difference,
       races: stream.races,
-      get isComplete() {
-        return stream.control.isComplete;
-      },
       get mayAsk() {
         return stream.hasRoom;
       },

@@ -30,8 +30,6 @@ export interface SyncPort extends WaitingPort {
   /** What is to be made equal. */
   readonly difference: Difference;
   readonly races: SyncRaces;
-  /** Every change of P's guest that is under way is forwarded. */
-  readonly isComplete: boolean;
   /** There is room on the way. */
   readonly mayAsk: boolean;
   /**
@@ -92,7 +90,6 @@ export class Synchronisation {
   async run(): Promise<void> {
     const owner = new Owner();
     try {
-      while (!this.#port.isComplete) await this.#port.moved();
       const largest = Math.max(comparedBlockBytes, ...this.#port.disks.map(({ backend }) => backend.sizeBytes));
       const bytes = Math.min(mostComparedBytes, largest);
       const buffers = new BufferPool(Array.from({ length: readers }, () => owner.own(new DiskBuffer(bytes))));

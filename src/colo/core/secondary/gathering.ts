@@ -31,6 +31,8 @@ export class Gathering {
   #step = newStep();
   #staging: Staging;
   #isAnnounced = false;
+  /** P's own disks are being made durable, before they are copied. */
+  #peerPrepares = false;
   /** The last checkpoint of which RECEIVED was said, and the last that is the guest's. */
   #received = noCheckpoint;
   #loaded = noCheckpoint;
@@ -104,6 +106,7 @@ export class Gathering {
     this.#staging = new Staging(this.#rules);
     this.#guest = 'none';
     this.#guestHasEnded = false;
+    this.#peerPrepares = false;
     this.#compares = false;
     this.#comparesNext = false;
     this.forget();
@@ -173,7 +176,15 @@ export class Gathering {
 
   /** Something of the first copy came: the next may take as long. */
   copyMoved(): void {
-    if (this.isCopying) this.#waits();
+    if (this.isCopying && !this.#peerPrepares) this.#waits();
+  }
+
+  /** P makes its disks durable, or has (`isOver`). Until then it is its disks' turn: that P is well, its heartbeats say. */
+  peerPrepares(isOver: boolean): void {
+    if (!this.isCopying || !this.#rules.preparingCounts) return;
+    this.#peerPrepares = !isOver;
+    if (isOver) this.#waits();
+    else this.#waitsNoMore();
   }
 
   ramLoaded(epoch: Epoch): void {

@@ -134,6 +134,9 @@ export class Secondary {
       case 'copy-moved':
         this.#gathering.copyMoved();
         return;
+      case 'peer-prepares':
+        this.#gathering.peerPrepares(event.isOver);
+        return;
       case 'load-failed':
         this.#end.fail(`checkpoint ${event.epoch} cannot be loaded: ${event.reason}`);
         return;

@@ -161,9 +161,11 @@ export class StandbyDisks {
         return;
       case 'disk-origin':
         this.#told.tell();
+        this.#parts.post({ kind: 'peer-prepares', isOver: false });
         return;
       case 'disk-generation':
         this.#told.renew(question);
+        this.#parts.post({ kind: 'peer-prepares', isOver: true });
         return;
       case 'disk-sync':
         if (this.#sync !== undefined) throw new ProtocolError('out-of-order', 'the peer sent disk-sync twice');

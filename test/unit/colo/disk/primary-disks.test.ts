@@ -285,15 +285,32 @@ for (const whileSending of [false, true]) {
   });
 }
 
-test('the first copy begins once all that was under way before is done', async (t) => {
+test('the first copy begins once all that was under way before is done, and durable', async (t) => {
   const rig = new Rig(t, { earlier: 1 });
+  let flushes = 0;
+  rig.changes.flush = () => {
+    flushes++;
+  };
+  const said = async (): Promise<string[]> => {
+    rig.primary.laid(0);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return rig.kinds();
+  };
   rig.primary.synchronise();
-  rig.primary.laid(0);
-  await new Promise((resolve) => setImmediate(resolve));
-  await rig.meet();
-  t.strictSame(rig.kinds(), ['disk-origin 0', 'disk-generation 0']);
+  await said();
+  rig.primary.answered({ kind: 'disk-history', epoch: epoch(0), data: new Uint8Array(0) });
+  t.strictSame(
+    await said(),
+    ['disk-origin 0'],
+    'the standby waits until the generation is told, and not for what is here',
+  );
+  t.equal(flushes, 0);
   rig.earlier = 0;
-  rig.primary.laid(0);
+  t.strictSame(await said(), ['disk-origin 0']);
+  t.equal(flushes, 1);
+  new ActivityControl(rig.changes.shared.control).flushed = 0;
+  t.strictSame(await said(), ['disk-origin 0', 'disk-generation 0']);
+  rig.primary.answered(rig.sent[1] as DiskGeneration);
   await new Promise((resolve) => setImmediate(resolve));
   t.strictSame(rig.kinds(), ['disk-origin 0', 'disk-generation 0', 'disk-compare 0']);
   t.match(rig.primary.progress, { totalBytes: diskBytes, comparedBytes: 0 });

@@ -7,6 +7,8 @@ export class FakeDisk {
   readonly durable: number[] = new Array(diskBlocks).fill(0);
   /** A write takes so long, ms. */
   latencyMs = 0.1;
+  /** What is in the host's page cache takes so long to reach it, ms. The guest's requests do not wait for that. */
+  backlogMs = 0;
   /** Set: every write fails with this. */
   broken: string | undefined;
   readonly #agenda: Agenda;
@@ -30,6 +32,11 @@ export class FakeDisk {
       }
       done(this.broken);
     });
+  }
+
+  /** Of all that the page cache holds, before the disk is copied. */
+  flushBacklog(done: (error?: string) => void): void {
+    this.#agenda.after(this.backlogMs, () => this.flush(done));
   }
 
   #queue(run: () => void): void {

@@ -103,6 +103,7 @@ export class Watchdog {
     // What a peer has sent before it let this side go may be on its way for long, and counts as a sign of it.
     if (
       waitsForPeer.has(side.progress.place) &&
+      !side.progress.prepares &&
       now - side.progress.placeSince > settings.stepMs * slowest + 60 + slow * 2
     ) {
       throw new Violation('C.5', `${side.progress.place} for ${Math.round(now - side.progress.placeSince)} ms`);

@@ -1,3 +1,4 @@
+import type { History } from '../../../../src/colo/disk/history/history.ts';
 import { blockCount } from '../fakes/fake-guest.ts';
 import { diskBlocks } from '../resync/disk-history.ts';
 import type { Resync } from '../resync/resync.ts';
@@ -55,7 +56,15 @@ export class DiskCopy {
       this.#synchronise(copy, guest.blocks.keys());
       return;
     }
-    const kind = resync.meet(world.standbyLink.history());
+    this.#side.post({ kind: 'copy-waits', owed: 'disk-history' });
+    world.standbyLink.askHistory((history) => {
+      if (this.#isUnderWay(copy)) this.#meet(copy, resync, history);
+    });
+  }
+
+  #meet(copy: number, resync: Resync, history: History | undefined): void {
+    const { world } = this.#side;
+    const kind = resync.meet(history);
     world.count(kind === 'all' ? 'copies of a whole disk' : 'copies of what may differ');
     const { left } = resync;
     if (left < diskBlocks) world.count('copies of less than a disk');
@@ -67,10 +76,14 @@ export class DiskCopy {
   #renew(copy: number, resync: Resync): void {
     const side = this.#side;
     const generation = this.#generation;
-    side.post({ kind: 'copy-waits', owed: 'disk-generation' });
-    side.disk.flush((error) =>
+    side.post({ kind: 'copy-waits', owed: undefined });
+    side.progress.preparing(true);
+    if (side.disk.backlogMs > 0) side.world.count("copies that waited for the primary's page cache");
+    side.disk.flushBacklog((error) =>
       side.process(() => {
         if (error !== undefined || !this.#isUnderWay(copy)) return;
+        side.progress.preparing(false);
+        side.post({ kind: 'copy-waits', owed: 'disk-generation' });
         side.history.renew(generation, resync.suspect);
         resync.renew(generation);
         side.world.standbyLink.renew(generation, () => {

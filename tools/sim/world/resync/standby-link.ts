@@ -1,6 +1,8 @@
+import type { SecondaryEvent } from '../../../../src/colo/core/events.ts';
 import type { History } from '../../../../src/colo/disk/history/history.ts';
 import type { Epoch } from '../../../../src/colo/protocol/numbers.ts';
 import type { Agenda } from '../fakes/agenda.ts';
+import type { Progress } from '../side/progress.ts';
 import type { DiskHistory } from './disk-history.ts';
 
 /** A process at one end. */
@@ -13,6 +15,8 @@ interface Standby extends End {
   readonly history: DiskHistory;
   /** It has taken over. */
   readonly live: boolean;
+  readonly progress: Progress;
+  post(event: SecondaryEvent): void;
   makeDurable(epoch: Epoch, done: (isDurable: boolean) => void): void;
 }
 
@@ -36,9 +40,14 @@ export class StandbyLink {
     return `generation ${++this.#pair.lineage.generations}`;
   }
 
-  /** What the standby knows of its disk. */
-  history(): History | undefined {
-    return this.#pair.secondary.history.asStandby;
+  /** Told what the standby knows of its disk, if it is reached. */
+  askHistory(done: (history: History | undefined) => void): void {
+    this.#reach((standby) => {
+      standby.progress.preparing(true);
+      standby.post({ kind: 'peer-prepares', isOver: false });
+      const { asStandby } = standby.history;
+      this.#answer(() => done(asStandby));
+    });
   }
 
   /** Has the standby make durable what it has laid down, if it is reached; told whether all of that checkpoint is. */
@@ -48,7 +57,10 @@ export class StandbyLink {
 
   /** Has the standby's disk be of that generation, if it is reached; told once it is. */
   renew(generation: string, done: () => void): void {
-    this.#reach(({ history }) => {
+    this.#reach((standby) => {
+      const { history } = standby;
+      standby.progress.preparing(false);
+      standby.post({ kind: 'peer-prepares', isOver: true });
       history.renew(generation, new Uint8Array(history.suspect.length));
       history.marks.clear();
       this.#answer(done);

@@ -23,6 +23,8 @@ export class Progress {
   /** When it came there, or what it waits for came in part. */
   placeSince = 0;
   phaseSince = 0;
+  /** P's own disks are being made durable before they are copied: both sides wait as long as that takes. */
+  prepares = false;
   #phase = '';
   #step = '';
 
@@ -37,7 +39,10 @@ export class Progress {
   notice({ phase, step }: { readonly phase: string; readonly step: string }): void {
     if (phase === this.#phase && step === this.#step) return;
     const { now } = this.#agenda;
-    if (phase !== this.#phase) this.phaseSince = now;
+    if (phase !== this.#phase) {
+      this.phaseSince = now;
+      this.prepares = false;
+    }
     this.#phase = phase;
     this.#step = step;
     this.place = nameOf(this.#role, phase, step);
@@ -48,6 +53,12 @@ export class Progress {
   /** What it waits for came, in part: its patience begins anew. */
   moved(): void {
     this.placeSince = this.#agenda.now;
+  }
+
+  /** That begins, or is over. */
+  preparing(begins: boolean): void {
+    this.prepares = begins;
+    this.moved();
   }
 
   /** It is well again: all patience begins anew. */

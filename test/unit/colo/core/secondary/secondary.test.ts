@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import type { Effect, Notice } from '../../../../../src/colo/core/events.ts';
+import type { Effect, Notice, SecondaryEvent } from '../../../../../src/colo/core/events.ts';
 import { type Message, protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
@@ -32,6 +32,24 @@ test('a primary that was slow while the pair was made is not lost as soon as thi
   for (const end = secondary.now + detectMs - heartbeatMs; secondary.now < end; )
     t.same(secondary.rings('heartbeat', heartbeatMs), ['send heartbeat']);
   t.ok(secondary.rings('heartbeat', heartbeatMs).includes('close'), 'but then it is');
+});
+
+test('a primary whose disks take long to be made durable before they are copied is not silent', async (t) => {
+  const secondary = newSecondary();
+  const steps = (event: SecondaryEvent): number[] =>
+    secondary
+      .effects(event)
+      .flatMap((effect) => (effect.kind === 'timer' && effect.timer === 'step' ? [effect.at] : []));
+  const { stepMs } = settings;
+  secondary.hears(hello);
+  t.same(steps({ kind: 'peer-prepares', isOver: false }), [Number.POSITIVE_INFINITY]);
+  t.same(steps({ kind: 'copy-moved' }), [], 'whatever else comes meanwhile');
+  t.same(steps({ kind: 'disk-laid', bytes: 512 }), []);
+  secondary.now += 10 * stepMs;
+  t.same(steps({ kind: 'peer-prepares', isOver: true }), [secondary.now + stepMs]);
+  secondary.now += 10;
+  t.same(steps({ kind: 'copy-moved' }), [secondary.now + stepMs]);
+  t.same(secondary.rings('step', stepMs), ['send refusal', 'close', 'discard'], 'from then on it is its turn');
 });
 
 test("the primary's term is on disk before it is used", async (t) => {

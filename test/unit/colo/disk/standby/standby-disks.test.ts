@@ -248,6 +248,12 @@ test('it tells what its disks were once, and what they are once that is written 
   rig.standby.asked({ kind: 'disk-origin', epoch: epoch(0) });
   t.match(rig.sent, [{ kind: 'disk-history', data: Uint8Array.of(...new Array(16).fill(0x0f), 5) }]);
   t.throws(() => rig.standby.asked({ kind: 'disk-origin', epoch: epoch(0) }), /twice/);
+  const turns = (): unknown[] => rig.told.filter(({ kind }) => kind === 'peer-prepares');
+  t.strictSame(
+    turns(),
+    [{ kind: 'peer-prepares', isOver: false }],
+    "from now on it is the turn of the primary's disks",
+  );
   t.throws(() => rig.standby.asked({ ...generation, data: new Uint8Array(15) }), /none/);
   let written = (): void => {};
   let renewed: string | undefined;
@@ -257,7 +263,9 @@ test('it tells what its disks were once, and what they are once that is written 
       written = resolve;
     });
   };
+  rig.told.length = 0;
   rig.standby.asked(generation);
+  t.strictSame(turns(), [{ kind: 'peer-prepares', isOver: true }]);
   await rig.until(() => renewed !== undefined);
   t.equal(renewed, '03'.repeat(16));
   t.equal(rig.sent.length, 1, 'not before it is durable');
