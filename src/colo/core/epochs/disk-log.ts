@@ -1,6 +1,7 @@
 import { type Epoch, noCheckpoint } from '../../protocol/numbers.ts';
 import { ProtocolError } from '../../protocol/protocol-error.ts';
 import type { Rules } from '../rules.ts';
+import { Fifo } from './fifo.ts';
 
 /** What the log keeps of a write; the bytes themselves are the owner's. */
 export interface Logged {
@@ -18,7 +19,8 @@ export interface Logged {
 export class DiskLog<R extends Logged> {
   readonly #bound: number;
   readonly #rules: Rules;
-  readonly #records: R[] = [];
+  /** Discards and zeroes are small: there may be half a million. */
+  readonly #records = new Fifo<R>();
   #committed = noCheckpoint;
   #bytes = 0;
   /** Of what is not committed. */
@@ -30,9 +32,24 @@ export class DiskLog<R extends Logged> {
     this.#rules = rules;
   }
 
-  /** Writes that are not on the disk, oldest first. */
-  get records(): readonly R[] {
-    return this.#records;
+  /** How many writes are not on the disk. */
+  get length(): number {
+    return this.#records.length;
+  }
+
+  /** What these take. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The oldest of them. */
+  get first(): R | undefined {
+    return this.#records.first;
+  }
+
+  /** The one behind so many older ones. */
+  at(index: number): R | undefined {
+    return this.#records.at(index);
   }
 
   /** Bytes laid down so far. */
@@ -42,7 +59,7 @@ export class DiskLog<R extends Logged> {
 
   /** True once it holds nothing that belongs to the disk. */
   get isLaid(): boolean {
-    const first = this.#records[0];
+    const { first } = this;
     return first === undefined || first.epoch > this.#committed;
   }
 
@@ -76,20 +93,19 @@ export class DiskLog<R extends Logged> {
 
   /** Drops what does not belong to this checkpoint. */
   discard(standsAt: Epoch): void {
-    for (let at = this.#records.length - 1; at >= 0; at--) {
-      const record = this.#records[at] as R;
-      if (this.#rules.keepsWrite(record.epoch, standsAt)) break;
-      this.#bytes -= record.bytes;
+    for (let last = this.#records.last; last !== undefined; last = this.#records.last) {
+      if (this.#rules.keepsWrite(last.epoch, standsAt)) break;
+      this.#bytes -= last.bytes;
       this.#records.pop();
     }
-    const last = this.#records.at(-1);
+    const { last } = this.#records;
     if (last !== undefined && last.epoch > this.#committed) this.#committed = last.epoch;
     this.#countOpen();
   }
 
   /** The write that is to be laid down next, if the `begun` before it are being laid down. */
   nextToLay(begun = 0): R | undefined {
-    const next = this.#records[begun];
+    const next = this.at(begun);
     return next === undefined || next.epoch > this.#committed ? undefined : next;
   }
 
@@ -103,8 +119,8 @@ export class DiskLog<R extends Logged> {
 
   #countOpen(): void {
     this.#openBytes = 0;
-    for (let at = this.#records.length - 1; at >= 0; at--) {
-      const { epoch, bytes } = this.#records[at] as R;
+    for (let index = this.length - 1; index >= 0; index--) {
+      const { epoch, bytes } = this.at(index) as R;
       if (epoch <= this.#committed) return;
       this.#openBytes += bytes;
     }

@@ -46,6 +46,11 @@ export class Fifo<T> {
     return item;
   }
 
+  /** Takes the newest back. */
+  pop(): T | undefined {
+    return this.length === 0 ? undefined : this.#items.pop();
+  }
+
   clear(): void {
     this.#items.length = 0;
     this.#first = 0;

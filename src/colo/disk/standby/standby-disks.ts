@@ -42,7 +42,6 @@ export class StandbyDisks {
   readonly #orders: readonly ChangeOrder[];
   readonly #log: DiskLog<Change>;
   readonly #idleLayers: DiskBuffer[] = [];
-  #logBytes = 0;
   /** Changes of the log, from the oldest on, that are being laid down, or done. */
   #begun = 0;
   /** Changes that came, and that are on the disk, since pairing. */
@@ -118,7 +117,7 @@ export class StandbyDisks {
 
   /** Bytes of P's writes that are not on the disk. */
   get logBytes(): number {
-    return this.#logBytes;
+    return this.#log.bytes;
   }
 
   /** Nothing is under way on the disks. */
@@ -140,7 +139,6 @@ export class StandbyDisks {
     const bytes = loggedBytes(isWrite ? lengthBytes : 0);
     const kept = isWrite ? { ...record, data: record.data.slice() } : record;
     const isHalf = this.#log.append({ epoch: record.epoch, bytes, record: kept, state: 'waiting' });
-    this.#logBytes += bytes;
     this.#staged++;
     if (record.epoch === 0) {
       if (isWrite) this.copiedBytes += lengthBytes;
@@ -220,10 +218,9 @@ export class StandbyDisks {
       this.#isOver = true;
       this.#endCopy('nobody is protected here any more');
     }
-    const { records } = this.#log;
+    const isBegun = (change: Change | undefined): boolean => change !== undefined && change.state !== 'waiting';
     this.#begun = 0;
-    while (records[this.#begun] !== undefined && records[this.#begun]?.state !== 'waiting') this.#begun++;
-    this.#logBytes = records.reduce((sum, { bytes }) => sum + bytes, 0);
+    while (isBegun(this.#log.at(this.#begun))) this.#begun++;
     this.#lay();
     this.#wake();
   }
@@ -245,7 +242,7 @@ export class StandbyDisks {
     this.#copy?.end('another copy was begun');
     const sizes = this.#open.map(({ backend }) => backend.sizeBytes);
     this.#copy = new CheckpointCopy(this.#standsAt, sizes, now);
-    this.#copy.laid(this.#log.records[0]?.epoch);
+    this.#copy.laid(this.#log.first?.epoch);
     return this.#copy;
   }
 
@@ -381,14 +378,13 @@ export class StandbyDisks {
   /** What is done, from the oldest on, leaves the log. */
   #retire(): void {
     const before = this.#laid;
-    for (let first = this.#log.records[0]; first?.state === 'done'; first = this.#log.records[0]) {
+    for (let first = this.#log.first; first?.state === 'done'; first = this.#log.first) {
       if (this.error !== undefined) break;
       this.#log.laid();
-      this.#logBytes -= first.bytes;
       this.#begun--;
       this.#laid++;
     }
-    this.#copy?.laid(this.#log.records[0]?.epoch);
+    this.#copy?.laid(this.#log.first?.epoch);
     if (this.#laid > before) this.#parts.post({ kind: 'disk-laid', bytes: this.#log.laidBytes });
     this.#lay();
     this.#questions.answer();

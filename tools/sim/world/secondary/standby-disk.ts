@@ -96,9 +96,8 @@ export class StandbyDisk {
 
   /** What a block holds with the log's writes up to this epoch. */
   at(block: number, through: number): number {
-    const { records } = this.#log;
-    for (let at = records.length - 1; at >= 0; at--) {
-      const record = records[at] as LoggedWrite;
+    for (let index = this.#log.length - 1; index >= 0; index--) {
+      const record = this.#log.at(index) as LoggedWrite;
       if (record.block === block && record.epoch <= through) return record.value;
     }
     return this.#side.disk.cached[block] as number;

@@ -18,6 +18,10 @@ test('gives back what it was given, in order, however much comes in between', as
     }
   }
   t.strictSame(fifo.toArray(), model);
+  while (model.length > 0) if (fifo.pop() !== model.pop() || fifo.last !== model.at(-1)) t.fail('the newest is wrong');
+  t.strictSame([fifo.length, fifo.pop()], [0, undefined]);
+  fifo.push(7);
+  t.strictSame([fifo.first, fifo.last, fifo.at(0)], [7, 7, 7]);
   fifo.clear();
   t.strictSame([fifo.length, fifo.first, fifo.last, fifo.shift()], [0, undefined, undefined, undefined]);
 });
