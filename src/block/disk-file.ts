@@ -85,6 +85,24 @@ export function openDiskFile(path: string, options: DiskFileOptions = {}): DiskF
   }
 }
 
+/**
+ * An open file of its own for another thread that writes the same disk and flushes it: the kernel tells each open file once of data
+ * that it could not write, whichever thread asks. The lock stays the first one's. Close it before that.
+ *
+ * @throws DiskError if it cannot be opened
+ */
+export function reopenDiskFile(file: DiskFile): DiskFile {
+  const { O_RDONLY, O_RDWR, O_DIRECT } = constants;
+  const { fd, path, readOnly, alignment } = file;
+  try {
+    const flags = (readOnly ? O_RDONLY : O_RDWR) | (alignment > 1 ? O_DIRECT : 0);
+    // Not by its path, where something else may be by now.
+    return { ...file, fd: openSync(`/proc/self/fd/${fd}`, flags) as Fd };
+  } catch (error) {
+    throw new DiskError(`disk ${path} ${whyNotOpen(error, path, alignment > 1)}`, { cause: error });
+  }
+}
+
 /** A process that was killed is gone before its io_uring, which holds on to its files, within this time as a rule. */
 const lockPatienceMs = 1000;
 const lockAgainMs = 10;

@@ -33,3 +33,25 @@ export function loopDevice(t: Test, path: string, sectorBytes: number): string {
   t.teardown(() => execFileSync('losetup', ['--detach', device]));
   return device;
 }
+
+// The file system is mounted nowhere else, and there as long as the device is.
+const overSmall =
+  'mount -t tmpfs -o size=1m none /mnt && truncate -s 8M /mnt/image && losetup --find --show /mnt/image';
+
+/** Why there is no {@link losingDevice} to be had; false if there is. */
+export function noLosingDevice(): string | false {
+  const { status, stdout, stderr, error } = spawnSync('unshare', ['-m', 'sh', '-c', overSmall], { encoding: 'utf8' });
+  if (status !== 0) return `no loop device over a small file system: ${error?.message ?? stderr.trim()}`;
+  execFileSync('losetup', ['--detach', stdout.trim()]);
+  return false;
+}
+
+/**
+ * A device of 8 MiB whose disk has room for one, until the test ends: it takes all that is written, and loses what is written back beyond
+ * that.
+ */
+export function losingDevice(t: Test): string {
+  const device = execFileSync('unshare', ['-m', 'sh', '-c', overSmall], { encoding: 'utf8' }).trim();
+  t.teardown(() => execFileSync('losetup', ['--detach', device]));
+  return device;
+}

@@ -1,6 +1,7 @@
+import { closeSync } from 'node:fs';
 import type { BlockBackend } from '../../block/block-backend.ts';
 import type { EngineChooser } from '../../block/disk-engines.ts';
-import type { DiskFile } from '../../block/disk-file.ts';
+import { type DiskFile, reopenDiskFile } from '../../block/disk-file.ts';
 import { Overlay } from '../../block/overlay.ts';
 import type { OpenOverlay } from '../../block/overlay-file.ts';
 import { RawFile } from '../../block/raw-file.ts';
@@ -39,14 +40,21 @@ export interface OpenDisk {
   readonly backend: BlockBackend;
 }
 
+/**
+ * Who else flushes the disks while they are open here. `both`: the machine's own thread may, while a flush of this thread's is still
+ * under way. An overlay's is not then, for all threads have its bits in common (see StandbyDisks.handOver).
+ */
+export type Flushes = 'its own thread' | 'both';
+
 /** Opens a machine's disks on this thread. What the machine's own thread writes is seen here, and the other way round. */
 export class OpenDisks implements Closable {
   readonly disks: readonly OpenDisk[];
   readonly #owner = new Owner();
 
-  constructor(views: readonly DiskView[], engines: EngineChooser) {
+  /** @throws DiskError if a disk cannot be opened once more */
+  constructor(views: readonly DiskView[], engines: EngineChooser, flushes: Flushes) {
     try {
-      this.disks = views.map((view) => this.#open(view, engines));
+      this.disks = views.map((view) => this.#open(view, engines, flushes === 'both'));
     } catch (error) {
       this.#owner.close();
       throw error;
@@ -57,14 +65,24 @@ export class OpenDisks implements Closable {
     this.#owner.close();
   }
 
-  #open({ id, file, overlay: top }: DiskView, engines: EngineChooser): OpenDisk {
+  #open({ id, file, overlay: top }: DiskView, engines: EngineChooser, reopens: boolean): OpenDisk {
+    if (top === undefined) {
+      const raw = new RawFile(reopens && !file.readOnly ? this.#reopen(file) : file, engines);
+      return { id, path: file.path, backend: this.#owner.own(raw) };
+    }
     const raw = new RawFile(file, engines);
-    if (top === undefined) return { id, path: file.path, backend: this.#owner.own(raw) };
     const below = new Owner();
     below.own(raw);
     const overlay = new Overlay(top, raw, engines, below);
     // Bits that no flush has written are the machine's own thread's to write.
     this.#owner.defer(() => overlay.leave());
     return { id, path: top.file.path, backend: overlay };
+  }
+
+  /** Of one open file the kernel tells of lost data once: a flush here would keep that from the guest's. */
+  #reopen(file: DiskFile): DiskFile {
+    const own = reopenDiskFile(file);
+    this.#owner.defer(() => closeSync(own.fd));
+    return own;
   }
 }

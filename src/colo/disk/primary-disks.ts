@@ -73,7 +73,7 @@ export class PrimaryDisks {
   constructor(parts: PrimaryDisksParts) {
     this.#parts = parts;
     this.#stream = new ChangeStream({ ...parts, difference: parts.changes.difference });
-    this.#open = new OpenDisks(parts.disks, parts.engines ?? new EventLoopEngine());
+    this.#open = new OpenDisks(parts.disks, parts.engines ?? new EventLoopEngine(), 'its own thread');
     this.work();
   }
 

@@ -74,7 +74,8 @@ export class StandbyDisks {
     // Until the first checkpoint the disk is being copied: nothing has to be kept aside.
     this.#log.commit(epoch(0));
     try {
-      this.#open = this.#owner.own(new OpenDisks(parts.disks, parts.engines ?? new EventLoopEngine())).disks;
+      const engines = parts.engines ?? new EventLoopEngine();
+      this.#open = this.#owner.own(new OpenDisks(parts.disks, engines, 'both')).disks;
       // Nothing is larger than a disk.
       const largest = Math.max(sectorBytes, ...this.#open.map(({ backend }) => backend.sizeBytes));
       const buffer = (bytes: number): DiskBuffer => this.#owner.own(new DiskBuffer(Math.min(bytes, largest)));
@@ -301,7 +302,10 @@ export class StandbyDisks {
     else removed.catch(() => {});
   }
 
-  /** A flush that only a mark waits for does the machine's own thread no harm, except that an overlay takes one at a time. */
+  /**
+   * A flush that is under way does the machine's own thread no harm, which has the disks in other open files; except that an overlay
+   * takes one at a time.
+   */
   get #isInUse(): boolean {
     const hasOverlay = this.#parts.disks.some(({ overlay }) => overlay !== undefined);
     return this.#busy > 0 || !this.#questions.isIdle || (hasOverlay && !this.#steps.isIdle);

@@ -1,6 +1,6 @@
-import { closeSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, fdatasyncSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { type Test, test } from 'tap';
-import { openDiskFile } from '../../../../../src/block/disk-file.ts';
+import { type DiskFile, openDiskFile } from '../../../../../src/block/disk-file.ts';
 import { EventLoopEngine } from '../../../../../src/block/event-loop-engine.ts';
 import type { SecondaryEvent } from '../../../../../src/colo/core/events.ts';
 import { specification } from '../../../../../src/colo/core/rules.ts';
@@ -12,6 +12,7 @@ import { epoch, noCheckpoint, term } from '../../../../../src/colo/protocol/numb
 import { ENOSPC } from '../../../../../src/host/errno.ts';
 import type { Fd } from '../../../../../src/host/libc/descriptors.ts';
 import { DiskRig } from '../../../../support/disk-rig.ts';
+import { losingDevice, noLosingDevice } from '../../../../support/loop-device.ts';
 
 const KiB = 1024;
 const diskBytes = 256 * KiB;
@@ -20,7 +21,14 @@ const diskBytes = 256 * KiB;
 class FillingEngine extends EventLoopEngine {
   isFull = false;
   hangs = false;
+  /** Of the disks that it was to flush. */
+  readonly flushed: Fd[] = [];
   readonly #hung: (() => void)[] = [];
+
+  override sync(fd: Fd, ...rest: Parameters<EventLoopEngine['sync']> extends [Fd, ...infer R] ? R : never): void {
+    this.flushed.push(fd);
+    super.sync(fd, ...rest);
+  }
 
   goesOn(): void {
     this.hangs = false;
@@ -37,6 +45,7 @@ class FillingEngine extends EventLoopEngine {
 
 class Rig extends DiskRig {
   readonly standby: StandbyDisks;
+  readonly file: DiskFile;
   readonly told: SecondaryEvent[] = [];
   readonly sent: Message[] = [];
   readonly diskEngine = new FillingEngine();
@@ -46,13 +55,19 @@ class Rig extends DiskRig {
 
   constructor(
     t: Test,
-    { direct = false, logBytes = 1 << 20, history }: { direct?: boolean; logBytes?: number; history?: History } = {},
+    {
+      direct = false,
+      logBytes = 1 << 20,
+      history,
+      device,
+    }: { direct?: boolean; logBytes?: number; history?: History; device?: string } = {},
   ) {
     super(t, undefined, process.cwd());
     writeFileSync(this.path('disk'), Buffer.alloc(diskBytes, 1));
     writeFileSync(this.path('fixed'), Buffer.alloc(diskBytes, 2));
+    this.file = openDiskFile(device ?? this.path('disk'), { direct });
     const disks = [
-      { id: 'root', file: openDiskFile(this.path('disk'), { direct }) },
+      { id: 'root', file: this.file },
       { id: 'fixed', file: openDiskFile(this.path('fixed'), { readOnly: true }) },
     ];
     for (const { file } of disks) this.owner.defer(() => closeSync(file.fd));
@@ -212,6 +227,36 @@ test('a takeover drops what is not committed, and waits for what is', async (t) 
     Array.from({ length: 20 }, (_, index) => 3 + index),
   );
 });
+
+const lostToo = 'of data that is lost the guest hears too, though a flush of the standby heard of it first';
+test(lostToo, { skip: noLosingDevice() }, async (t) => {
+  const rig = new Rig(t, { device: losingDevice(t), logBytes: 8 << 20 });
+  rig.standby.commit(epoch(0));
+  for (let at = 0; at < 4 << 20; at += 65536) rig.standby.stage(write(at, 65536, 7));
+  rig.standby.asked({ kind: 'disk-sync', epoch: epoch(0) });
+  await rig.until(() => rig.kinds().includes('disk-failed'));
+  t.throws(() => fdatasyncSync(rig.file.fd), { code: 'EIO' });
+});
+
+for (const direct of [false, true]) {
+  test(`its flushes are of an open file of its own${direct ? ', a direct one too' : ''}, and that is closed`, async (t) => {
+    const rig = new Rig(t, { direct });
+    const { fd } = rig.file;
+    rig.standby.commit(epoch(0));
+    rig.standby.asked({ kind: 'disk-sync', epoch: epoch(0) });
+    await rig.until(() => rig.sent.length > 0);
+    const [own] = rig.diskEngine.flushed;
+    t.not(own, fd);
+    t.equal(readlinkSync(`/proc/self/fd/${own}`), rig.path('disk'));
+    const flags = (of: number | undefined) =>
+      /flags:\s*(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${of}`, 'utf8'))?.[1];
+    t.equal(flags(own), flags(fd), 'which passes the page cache by if that one does');
+    rig.standby.close();
+    await rig.rest();
+    t.throws(() => readlinkSync(`/proc/self/fd/${own}`), { code: 'ENOENT' });
+    t.equal(readlinkSync(`/proc/self/fd/${fd}`), rig.path('disk'));
+  });
+}
 
 test('who leaves waits for what is committed, but not for a disk that takes nothing', async (t) => {
   const rig = new Rig(t);
