@@ -100,6 +100,11 @@ export const mutants: readonly Mutant[] = [
     broken: { silentBeforeDone: false },
   },
   {
+    name: 'a primary says that the guest is handed over while that still gets packets',
+    section: 'B.15',
+    broken: { mayBeDone: () => true },
+  },
+  {
     name: 'a primary that handed the guest over claims the term when the connection ends',
     section: 'B.6',
     broken: { doneIsFinal: false },

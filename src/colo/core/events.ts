@@ -84,7 +84,9 @@ export type PrimaryEvent =
   | { readonly kind: 'disk-log-half' }
   | { readonly kind: 'guest-reset' }
   /** The guest has ended, and its machine is about to: no checkpoint is waited for any more. */
-  | { readonly kind: 'end-overdue' };
+  | { readonly kind: 'end-overdue' }
+  /** The guest is paused for good (effect `pause-guest`), and whatever packets it got are on their way to S. */
+  | { readonly kind: 'guest-paused' };
 
 export type SecondaryEvent =
   | CommonEvent

@@ -85,6 +85,8 @@ export interface Rules {
   readonly mayBeReady: (isPaused: boolean) => boolean;
   /** A switchover: P is silent before it says so. */
   readonly silentBeforeDone: boolean;
+  /** B.15: and its guest is paused, and S has been sent all that this got: what it gets after that word is lost. */
+  readonly mayBeDone: (isPaused: boolean) => boolean;
   /** A P that said that it is done (a switchover), or gives up, claims nothing any more, whatever becomes of S. */
   readonly doneIsFinal: boolean;
   /** Design: disks. A P whose disk broke tells S, which asks nobody then. */
@@ -195,6 +197,7 @@ export const specification: Rules = {
   handsOverLiving: true,
   mayBeReady: (isPaused) => isPaused,
   silentBeforeDone: true,
+  mayBeDone: (isPaused) => isPaused,
   doneIsFinal: true,
   givesUpInOrder: true,
   silentBeforeGivingUp: true,

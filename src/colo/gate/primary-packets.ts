@@ -62,7 +62,8 @@ const fullMs = 1;
  * leave before older ones then, but places in the outbox become free in order: those behind the oldest packet that waits do not.
  *
  * Both rings are read as far as there is room on the way to S, and not beyond the epoch that is open on its stream. What is not
- * read stays, and the guest waits with what finds no room: so memory is bounded, however long output is held.
+ * read stays, and the guest waits with what finds no room: so memory is bounded, however long output is held. Once nothing leaves any
+ * more the mirror alone is read: what the guest gets until it is paused is S's guest's to have.
  */
 export class PrimaryPackets {
   readonly #parts: PrimaryPacketsParts;
@@ -103,6 +104,8 @@ export class PrimaryPackets {
   #askedIn = noCheckpoint;
   #again: NodeJS.Timeout | NodeJS.Immediate | undefined;
   #emptied: (() => void) | undefined;
+  /** Of {@link mirrored}. */
+  #mirrorRead: (() => void) | undefined;
   #closed = false;
 
   constructor(parts: PrimaryPacketsParts) {
@@ -149,7 +152,11 @@ export class PrimaryPackets {
 
   /** The doorbell rang. */
   work(): void {
-    if (this.#closed || this.#gate.mode === 'shut') return;
+    if (this.#closed) return;
+    if (this.#gate.mode === 'shut') {
+      this.#mirrorRest();
+      return;
+    }
     // What enters the guest comes first: S's guest is to have it while P's is still at it.
     const moreIn = this.#takeIncoming();
     const moreOut = this.#takeOutgoing();
@@ -251,6 +258,18 @@ export class PrimaryPackets {
   }
 
   /**
+   * After {@link shut}, and once nothing enters the guest any more: resolves when S has been sent all that did, or no way leads there.
+   * What is of an epoch that does not end on the stream any more stays.
+   */
+  mirrored(): Promise<void> {
+    return new Promise<void>((resolve) => {
+      this.#mirrorRead = resolve;
+      if (this.#closed) this.#tellMirrored();
+      else this.work();
+    });
+  }
+
+  /**
    * S gets nothing any more. If the gate is open, the io thread sends by itself as soon as nothing can be overtaken, and this
    * resolves when all is out; else nothing more will leave, and it resolves at once.
    */
@@ -274,6 +293,7 @@ export class PrimaryPackets {
     clearTimeout(this.#again as NodeJS.Timeout);
     clearImmediate(this.#again as NodeJS.Immediate);
     this.#tellIfEmptied();
+    this.#tellMirrored();
   }
 
   get #isEmpty(): boolean {
@@ -336,6 +356,14 @@ export class PrimaryPackets {
       ring.giveBack();
     }
     return true;
+  }
+
+  /** Epochs do not end any more: what P's guest said of this one was dropped, and S is not to take it for whole. */
+  #mirrorRest(): void {
+    const more = this.#takeIncoming();
+    this.#flush();
+    if (more) this.#later();
+    else if (this.#maySend) this.#tellMirrored();
   }
 
   /** What belongs to the next epoch waits until this one has ended on its stream. */
@@ -473,6 +501,11 @@ export class PrimaryPackets {
   #tellIfEmptied(): void {
     this.#emptied?.();
     this.#emptied = undefined;
+  }
+
+  #tellMirrored(): void {
+    this.#mirrorRead?.();
+    this.#mirrorRead = undefined;
   }
 
   #later(): void {

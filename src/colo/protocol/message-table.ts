@@ -126,7 +126,8 @@ export const messageTable: Readonly<Record<MessageKind, MessageLayout>> = {
   'vmstate-loaded': { code: 22, stream: 'control', from: 'secondary', limitBytes: 0 },
   handover: { code: 23, stream: 'control', from: 'primary', limitBytes: 0 },
   'handover-ready': { code: 24, stream: 'control', from: 'secondary', limitBytes: 0 },
-  'handover-done': { code: 25, stream: 'control', from: 'primary', limitBytes: 0 },
+  // The last of what P's guest got is before it.
+  'handover-done': { code: 25, stream: 'packets', from: 'primary', limitBytes: 0 },
 
   pages: { code: 32, stream: 'pages', from: 'primary', rest: 'data', limitBytes: MiB + 4 * KiB },
   'pages-end': { code: 33, stream: 'pages', from: 'primary', numbers: { items: 'u53' }, limitBytes: 8 },

@@ -12,7 +12,7 @@ import type { PortPolicy } from './port-policy.ts';
  * This program's version of all of it. Sides of different versions refuse each other, and say why: so a frame's head, the version in a
  * hello and the reason in a refusal are what they are in all versions.
  */
-export const protocolVersion = 9;
+export const protocolVersion = 10;
 
 // Pairing, and its end. Stream: control.
 
@@ -185,7 +185,7 @@ export interface VmstateLoaded {
   readonly epoch: Epoch;
 }
 
-// The roles change in order. Stream: control.
+// The roles change in order. Stream: control, but for the last of it.
 
 /** P to S: S holds the last checkpoint that this P makes, and is to have the next term on its disk. */
 export interface Handover {
@@ -198,7 +198,10 @@ export interface HandoverReady {
   readonly kind: 'handover-ready';
   readonly epoch: Epoch;
 }
-/** P to S: P is silent, and never says or claims anything again in this process. From here on the guest is S's. */
+/**
+ * P to S: P is silent, and never says or claims anything again in this process. From here on the guest is S's. Stream: packets, so that
+ * S has all before it that P's guest got.
+ */
 export interface HandoverDone {
   readonly kind: 'handover-done';
   readonly epoch: Epoch;

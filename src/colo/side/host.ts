@@ -293,15 +293,14 @@ export abstract class Host<E extends { readonly kind: string }> {
   protected received(frame: Frame): void {
     const { kind } = frame.message;
     if (kind === 'heartbeat') this.#lastHeard = this.now;
-    else if (streamOf(kind) === 'control') this.log.addFrequent('message', () => `<- ${nameOf(frame.message)}`);
+    else if (isLogged(kind)) this.log.addFrequent('message', () => `<- ${nameOf(frame.message)}`);
     this.post({ kind: 'frame', frame });
   }
 
   /** Sends on the stream of the message; false: wait until that has drained. True as well when nobody is there to wait for. */
   protected send(message: Message, term: Term = this.core.term, waits = canWait(message.kind)): boolean {
     const { kind } = message;
-    if (kind !== 'heartbeat' && streamOf(kind) === 'control')
-      this.log.addFrequent('message', () => `-> ${nameOf(message)}`);
+    if (kind !== 'heartbeat' && isLogged(kind)) this.log.addFrequent('message', () => `-> ${nameOf(message)}`);
     return this.link?.send({ role: this.role, term, message }, waits) ?? true;
   }
 
@@ -507,6 +506,11 @@ function failoverCost(settings: Settings, loadMs: number | undefined): NonNullab
     consentMs: Math.max(0, consentLengthMs(settings) - detectMs),
     ...(loadMs === undefined ? {} : { loadMs }),
   };
+}
+
+/** It says something to the peer, other than what is copied and compared. */
+function isLogged(kind: Message['kind']): boolean {
+  return streamOf(kind) === 'control' || kind === 'handover-done';
 }
 
 function nameOf(message: Message): string {

@@ -228,6 +228,12 @@ export class World implements Surroundings {
           'B.7',
           'the roles were changed, and the guest had ended by itself on the side that has it now',
         );
+      const { inputs, saidUnpaused } = this.primary;
+      if (this.secondary.inputs !== inputs && !saidUnpaused)
+        throw new Violation(
+          'B.15',
+          `the roles were changed, and of ${inputs} packets that the primary's guest got ${this.secondary.inputs} reached the secondary`,
+        );
     }
     if (notice.kind === 'protected' && side.role === 'primary') this.speakers.checkAlone(side);
     if (notice.kind === 'protected') this.count(`protected: ${side.role}`);

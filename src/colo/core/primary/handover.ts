@@ -29,13 +29,15 @@ export interface HandingOver {
  *     P  last checkpoint, LOADED      S stands where P's clients are
  *     P  handover       ---------->   the guest is paused there, and the next term goes to disk
  *     P  <---------- handover-ready   until here each may claim that term from the arbiter, if the other is lost
- *     P  silent for good
- *     P  handover-done  ---------->   the guest runs there; nobody is asked
+ *     P  silent for good; its guest is paused, and what that got sent
+ *     P  handover-done  ---------->   behind all of that, on the same stream: the guest runs there; nobody is asked
  *
  * S's guest, if it runs, is paused from the offer on, and S is not ready before it is; one that has ended by itself is not handed over:
- * S asks for a checkpoint (checkpoint-wanted), and the offer is made again after that. P's guest runs on until it is silent. What it says
+ * S asks for a checkpoint (checkpoint-wanted), and the offer is made again after that. P's guest runs on until it is paused. What it says
  * meanwhile is held and never leaves, what comes for it is mirrored, and enters S's guest first: as at a takeover, but without a loss to
  * be noticed.
+ *
+ * A pause that fails, or takes longer than a step, keeps S waiting no longer: P is silent, and says so as it goes.
  */
 export class Handover {
   readonly #settings: Settings;
@@ -44,6 +46,8 @@ export class Handover {
   readonly #primary: HandingOver;
   /** The roles are to change after the next checkpoint that was wanted for that. */
   #isWanted = false;
+  /** S has been told that the guest is its own. */
+  #isSaid = false;
 
   constructor(settings: Settings, rules: Rules, turn: Turn, primary: HandingOver) {
     this.#settings = settings;
@@ -59,6 +63,7 @@ export class Handover {
   /** A pair is made, of which nobody has wanted anything. */
   begin(): void {
     this.#isWanted = false;
+    this.#isSaid = false;
   }
 
   /** An operator wants it. @returns why not; undefined if it will be done */
@@ -108,19 +113,33 @@ export class Handover {
     this.#primary.insistence.ended();
     if (this.#rules.silentBeforeDone) {
       this.#primary.consent.withdraw();
-      this.#turn.do({ kind: 'shut' }, { kind: 'pause-guest' });
+      this.#turn.do({ kind: 'shut' });
     }
-    this.#turn.send({ kind: 'handover-done', epoch });
+    this.#turn.do({ kind: 'pause-guest' });
+    if (this.#rules.mayBeDone(false)) this.#done();
     const term = next(this.#turn.term);
     this.#turn.tell({ kind: 'switched-over', role: 'primary', term });
     this.#turn.tell({ kind: 'colo-exit', mode: 'primary', reason: 'request', why: 'the roles were changed' });
     this.#turn.startTimer('step', this.#settings.stepMs);
   }
 
+  /** Nothing enters the guest any more, and S has been sent what did. */
+  guestPaused(): void {
+    if (this.#primary.phase.state === 'handed-over') this.#done();
+  }
+
   /** S has closed the connection, or is silent: either way the guest is not this side's. */
   stepDown(): void {
+    // If S is there all the same, it has nobody to ask.
+    this.#done();
     this.#primary.disconnect();
     this.#primary.phase.move('ended');
     this.#turn.do({ kind: 'step-down', term: next(this.#turn.term) });
+  }
+
+  #done(): void {
+    if (this.#isSaid) return;
+    this.#isSaid = true;
+    this.#turn.send({ kind: 'handover-done', epoch: this.#primary.checkpoints.last });
   }
 }

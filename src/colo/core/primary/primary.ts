@@ -248,6 +248,9 @@ export class Primary {
       case 'end-overdue':
         this.#end.overdue();
         return;
+      case 'guest-paused':
+        this.#handover.guestPaused();
+        return;
       case 'arbiter':
         this.#survival.answered(event.term, event.answer);
         return;

@@ -297,7 +297,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
         attached?.packets.shut();
         return;
       case 'pause-guest':
-        this.lane.do(() => this.#calls.call('hold', undefined));
+        this.lane.do(() => this.#pauseGuest());
         return;
       case 'give-away':
         void this.givenAway(effect.term);
@@ -525,6 +525,13 @@ export class PrimaryHost extends Host<PrimaryEvent> {
       () => `${epoch}: the guest was stopped for ${stoppedMs.toFixed(2)} ms, and runs on`,
     );
     this.post({ kind: 'captured', epoch, stateBytes: captured.state.sizeBytes, stoppedMs: captured.stoppedMs });
+  }
+
+  /** For good. */
+  async #pauseGuest(): Promise<void> {
+    await this.#calls.call('hold', undefined);
+    await this.#attached?.packets.mirrored();
+    this.post({ kind: 'guest-paused' });
   }
 
   async #exit(exitCode: number): Promise<void> {

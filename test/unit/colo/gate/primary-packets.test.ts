@@ -299,6 +299,52 @@ test('a gate that was shut never lets the guest speak for itself, and bounds wha
   t.strictSame(take(), []);
 });
 
+test('what enters a guest whose gate was shut goes to S still, and whoever waits for that hears when all of it has', async (t) => {
+  const { packets, taps, guestSends, guestGets, take, state } = packetsRig(t, 256 * 1024);
+  packets.hold();
+  guestGets(0, 1);
+  guestSends(0, 2);
+  packets.shut();
+  packets.work();
+  t.strictSame(take(), ['input 1 of 0 on 0'], "what it says is nobody's");
+  state.room = false;
+  for (const seed of [3, 4]) guestGets(0, seed);
+  let isRead = false;
+  const read = packets.mirrored().then(() => {
+    isRead = true;
+  });
+  await turn();
+  t.strictSame(take(), ['input 3 of 0 on 0']);
+  t.notOk(isRead, 'there is no room for the rest');
+  state.room = true;
+  packets.drained();
+  await read;
+  t.strictSame(take(), ['input 4 of 0 on 0']);
+  t.strictSame(taps[0].written(), []);
+  for (let seed = 0; seed < 600; seed++) guestGets(0, seed);
+  await packets.mirrored();
+  t.equal(take().length, 600, 'more than a turn takes');
+});
+
+test('nobody waits for what cannot be sent any more', async (t) => {
+  const { packets, guestGets, take } = packetsRig(t);
+  packets.hold();
+  packets.shut();
+  packets.epochCaptured(e(0));
+  guestGets(1, 1);
+  await packets.mirrored();
+  t.strictSame(take(), [], 'the epoch before it does not end on the stream');
+  const other = packetsRig(t);
+  other.packets.hold();
+  other.packets.shut();
+  other.state.room = false;
+  for (const seed of [1, 2]) other.guestGets(0, seed);
+  const read = other.packets.mirrored();
+  other.packets.close();
+  await read;
+  await other.packets.mirrored();
+});
+
 test('what is held is not let go by detaching alone', async (t) => {
   const { packets, taps, guestSends, control } = packetsRig(t);
   packets.hold();

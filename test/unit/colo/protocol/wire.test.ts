@@ -32,7 +32,7 @@ const wire: Readonly<Record<MessageKind, readonly [code: number, stream: StreamN
   'vmstate-loaded': [22, 'control', 'secondary', 0],
   handover: [23, 'control', 'primary', 0],
   'handover-ready': [24, 'control', 'secondary', 0],
-  'handover-done': [25, 'control', 'primary', 0],
+  'handover-done': [25, 'packets', 'primary', 0],
   pages: [32, 'pages', 'primary', MiB + 4 * KiB],
   'pages-end': [33, 'pages', 'primary', 8],
   vmstate: [34, 'pages', 'primary', MiB],

@@ -15,6 +15,8 @@ export class PrimaryPackets {
   readonly #waits: OutputWaits;
   /** Packets that were mirrored in this epoch. */
   #items = 0;
+  /** Questions that the guest got in this epoch, of those that S's is to get as well. */
+  #inputs = 0;
   /** The core knows that output of this epoch waits. */
   #outputWaits = false;
 
@@ -24,8 +26,13 @@ export class PrimaryPackets {
     this.#waits = waits;
   }
 
+  get inputs(): number {
+    return this.#inputs;
+  }
+
   beginPairing(): void {
     this.#items = 0;
+    this.#inputs = 0;
   }
 
   /** What waits is the open epoch's from now on, also what was said before this pair began, or in another one. */
@@ -48,19 +55,23 @@ export class PrimaryPackets {
   endEpoch(epoch: Epoch): void {
     this.#side.send({ kind: 'packets-end', epoch, items: this.#items });
     this.#items = 0;
+    this.#inputs = 0;
     this.#outputWaits = false;
   }
 
-  /** A question enters the guest: S's gets it as well. */
+  /** A question enters the guest: S's gets it as well, also when nothing leaves any more and the guest is being paused. */
   input({ client, number, base, echo }: Request): void {
-    if (!this.#holds) return;
+    const { attached, gate } = this.#side;
+    if (!attached || gate.mode === 'direct') return;
     this.#items++;
+    this.#inputs++;
     const data = toBytes([client, number, base, echo]);
     this.#side.send({ kind: 'input', epoch: this.#side.epoch, card: 0, data });
   }
 
   /** The guest said it. */
   output(answer: Answer): void {
+    if (this.#side.gate.mode === 'shut') return;
     if (!this.#holds) {
       this.#take(answer);
       return;

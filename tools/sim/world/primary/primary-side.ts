@@ -33,6 +33,8 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   mode: Mode = 'buffered';
   /** As the standby said last. */
   #laidBytes = 0;
+  /** It said that the guest is S's though that was not paused: it waited for that in vain. */
+  saidUnpaused = false;
   readonly translation: Translation;
   /** What it knows of a standby's disk, if machines remember. */
   readonly #resync: Resync | undefined;
@@ -89,6 +91,11 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
     return super.isSettled && isAlone && !this.attached && this.gate.mode === 'direct' && this.gate.held === 0;
   }
 
+  /** Questions that its guest got since the last checkpoint, of those that S's is to get as well. */
+  get inputs(): number {
+    return this.#packets.inputs;
+  }
+
   get shares(): ForwardedDisk['shares'] {
     return this.#forwarded.shares;
   }
@@ -134,6 +141,7 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
 
   override send(message: Message, term = this.primary.term): void {
     if (message.kind === 'handover-done' || message.kind === 'take-over') this.world.speakers.gaveUp();
+    if (message.kind === 'handover-done') this.saidUnpaused = this.guestRuns && this.primary.phase === 'ended';
     super.send(message, term);
   }
 
@@ -161,6 +169,22 @@ export class PrimarySide extends Side<PrimaryEvent> implements PrimaryProcess {
   }
 
   // Effects
+
+  override execute(step: Parameters<Side<PrimaryEvent>['execute']>[0]): void {
+    if (step.kind === 'pause-guest') this.#pause();
+    else super.execute(step);
+  }
+
+  /** That takes its time, in which the guest runs on. */
+  #pause(): void {
+    const { agenda } = this.world;
+    agenda.after(this.world.randomOf('primary').between(0.05, 3), () =>
+      this.process(() => {
+        this.guestRuns = false;
+        this.post({ kind: 'guest-paused' });
+      }),
+    );
+  }
 
   protected override executeOwn(effect: Effect): void {
     const { world } = this;

@@ -84,9 +84,14 @@ export class KeptPackets {
     this.#letIn = 0;
   }
 
+  /** How many inputs reached this side after that checkpoint. */
+  cameAfter(received: number): number {
+    return this.#inputs.filter((epoch) => epoch > received).length;
+  }
+
   /** How many inputs a takeover at that checkpoint must replay. */
   expectedAfter(received: number): number {
-    return this.#inputs.filter((epoch) => epoch > received).length - this.#letIn;
+    return this.cameAfter(received) - this.#letIn;
   }
 }
 

@@ -73,6 +73,11 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
     return { holder, clock, disk, history, recovery: this.#recovery.recovery };
   }
 
+  /** Questions that came since the checkpoint that it took over from. */
+  get inputs(): number {
+    return this.#kept.cameAfter(this.secondary.received);
+  }
+
   protected override noticed(notice: Notice): void {
     this.#recovery.noticed(notice);
   }

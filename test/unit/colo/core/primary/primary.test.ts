@@ -594,13 +594,15 @@ function handingOver() {
   return { primary, first, last: primary.hears({ kind: 'vmstate-loaded', epoch: e(1) }) };
 }
 
-test('a switchover: a last checkpoint, S is ready, and P is silent for good before it says so', async (t) => {
+test('a switchover: a last checkpoint, S is ready, and P is silent for good, its guest paused, before it says so', async (t) => {
   const { primary, first, last } = handingOver();
   t.same(first, ['send checkpoint-request 1', 'capture 1']);
   t.same(last, ['send handover 1']);
   t.same(primary.on({ kind: 'output-waits' }), [], 'no checkpoint follows');
-  const done = primary.hears({ kind: 'handover-ready', epoch: e(1) });
-  t.same(done, ['permit 1', 'shut', 'pause-guest', 'send handover-done 1']);
+  const silent = primary.hears({ kind: 'handover-ready', epoch: e(1) });
+  t.same(silent, ['permit 1', 'shut', 'pause-guest'], 'its guest may still get packets');
+  t.same(primary.on({ kind: 'guest-paused' }), ['send handover-done 1']);
+  t.same(primary.on({ kind: 'guest-paused' }), [], 'once');
   t.same(primary.on({ kind: 'closed', by: 'peer' }), ['permit 1', 'close', 'step-down']);
   t.equal(primary.core.phase, 'ended');
 });
@@ -623,6 +625,24 @@ test('a primary that handed its guest over claims nothing, however its standby i
   const { primary } = handingOver();
   primary.hears({ kind: 'handover-ready', epoch: e(1) });
   t.ok(primary.rings('step', settings.stepMs).includes('step-down'));
+});
+
+test('a guest that cannot be paused, or not in time, is handed over all the same: nothing that it says leaves', async (t) => {
+  for (const [what, comes] of [
+    ['it fails', (primary) => primary.on({ kind: 'closed', by: 'network' })],
+    ['it takes too long', (primary) => primary.rings('step', settings.stepMs)],
+  ] as const satisfies readonly [string, (primary: ReturnType<typeof protectedPrimary>) => string[]][]) {
+    const { primary } = handingOver();
+    primary.hears({ kind: 'handover-ready', epoch: e(1) });
+    t.same(comes(primary), ['send handover-done 1', 'permit 1', 'close', 'step-down'], what);
+    t.same(primary.on({ kind: 'guest-paused' }), [], 'and that is all');
+  }
+});
+
+test('a guest that is paused for another reason is handed to nobody', async (t) => {
+  const broken = protectedPrimary();
+  broken.on({ kind: 'disk-failed', error: 'EIO' });
+  t.same(broken.on({ kind: 'guest-paused' }), []);
 });
 
 test('until S is ready, a switchover may still end in a failover of either side', async (t) => {

@@ -20,6 +20,7 @@ import { EIO } from '../../../../../src/host/errno.ts';
 import { Doorbell } from '../../../../../src/host/threads/doorbell.ts';
 import { RecordProducer } from '../../../../../src/host/threads/record-ring.ts';
 import type { BootDescriptors } from '../../../../../src/vmm/machine/machine-shape.ts';
+import { kindOfCard } from '../../../../../src/vmm/platform/packet-rings.ts';
 import type { SharedProtection } from '../../../../../src/vmm/platform/shared-protection.ts';
 import { namelessFile } from '../../../../support/nameless-file.ts';
 import { smallEtcd } from '../etcd-rig.ts';
@@ -215,8 +216,16 @@ test('a machine that waits no longer for the last checkpoint of its guest has it
   await until(() => machine.called.includes('exit'));
 });
 
-test('a primary that hands its guest over stops it, and ends; where it went is written down first', async (t) => {
-  const { host, machine, pair, stateDirectory } = await primary(t, { capture: captured });
+/** A primary whose standby is ready for its guest. @param hold pauses that, given what it gets packets by */
+async function handsOver(t: Test, hold: (mirror: RecordProducer) => void) {
+  const made = await primary(t, {
+    capture: captured,
+    hold: () => {
+      const [{ packets }] = made.shared as [SharedProtection];
+      hold(new RecordProducer(packets.mirror, () => {}));
+    },
+  });
+  const { host, pair } = made;
   host.start();
   const { link, received } = await pair();
   const says = async (kind: string, message: Message): Promise<void> => {
@@ -232,11 +241,35 @@ test('a primary that hands its guest over stops it, and ends; where it went is w
   say(link, { kind: 'vmstate-loaded', epoch: epoch(1) });
   await says('handover', { kind: 'handover-ready', epoch: epoch(1) });
   await until(() => received.kinds.includes('handover-done'));
+  return { ...made, link, received };
+}
+
+test('a primary that hands its guest over stops it, and ends; where it went is written down first', async (t) => {
+  const { machine, link, stateDirectory } = await handsOver(t, () => {});
   link.close();
   await until(() => machine.called.includes('stepDown'));
   t.ok(machine.called.includes('hold'), 'its guest never runs here again');
   const terms = new TermStore(stateDirectory);
   t.match({ term: terms.term, isElsewhere: terms.isElsewhere }, { term: 1, isElsewhere: true });
+});
+
+test('what a guest gets until it is paused is with the standby before that is told that the guest is its own', async (t) => {
+  const { received } = await handsOver(t, (mirror) => {
+    for (let seed = 0; seed < 3; seed++) {
+      mirror.bytes.fill(seed, mirror.reserve(64), 64);
+      mirror.commit(kindOfCard(0), 2);
+    }
+  });
+  const ofPackets = received.kinds.filter((kind) => kind === 'input' || kind === 'handover-done');
+  t.strictSame(ofPackets, ['input', 'input', 'input', 'handover-done']);
+});
+
+test('a guest that cannot be paused is handed over all the same, and the process ends', async (t) => {
+  const { machine } = await handsOver(t, () => {
+    throw new Error('a vCPU does not stop');
+  });
+  await until(() => machine.called.includes('stepDown'));
+  t.ok(machine.called.includes('hold'));
 });
 
 test('a primary whose disk breaks stops its guest, writes down where it goes, and stays to be looked at', async (t) => {
