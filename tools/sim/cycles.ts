@@ -22,6 +22,9 @@ const troubleMs = 800;
 /** A frozen process is not waited for longer, ms: another machine takes its place. */
 const waitsForFrozenMs = 120;
 
+/** A standby whose primary goes on alone, and calls it, hears so within so long, ms: its process may be busy. */
+const hearsMs = 60;
+
 /** What befalls a pair that is protected; a third of all is that its primary is lost. */
 const losses = [
   'primary is killed',
@@ -62,6 +65,9 @@ export class Cycles {
   /** Another standby that looks for the survivor, and when it asks next. */
   #rivalAsksAt = Number.POSITIVE_INFINITY;
 
+  /** The standby waits to hear who goes on, and its primary does: since when. */
+  #callsSince: number | undefined;
+
   /** @param begin of each pair after the first one, before it runs */
   constructor(world: World, begin: (world: World) => void) {
     this.#world = world;
@@ -97,6 +103,7 @@ export class Cycles {
   #look(): void {
     const { agenda } = this.#world;
     this.#rivalAsks();
+    this.#call();
     const survivor = this.#survivor();
     if (survivor !== undefined) {
       this.#comesAt ??= agenda.now + this.#random.between(5, 150);
@@ -123,6 +130,26 @@ export class Cycles {
     if (phase === 'listening' && primary.isSettled && primary.primary.insists)
       primary.post({ kind: 'command', command: { name: 'protect' } });
     return undefined;
+  }
+
+  /**
+   * A primary that goes on alone dials whom it had, who turns it away while it does not know who does, and has heard what it said first.
+   *
+   * @throws Violation
+   */
+  #call(): void {
+    const { agenda, primary, secondary } = this.#world;
+    const waits = secondary.isWell && secondary.core.phase === 'claiming';
+    if (!waits || !primary.isSettled || primary.core.phase !== 'unprotected' || !primary.primary.insists) {
+      this.#callsSince = undefined;
+      return;
+    }
+    this.#callsSince ??= agenda.now;
+    if (agenda.now - this.#callsSince > hearsMs) {
+      throw new Violation('B.7', 'a standby still waits to hear who goes on, and its primary, who does, has told it');
+    }
+    if (this.#callsSince === agenda.now) this.#world.count('a primary that goes on calls a standby that waits');
+    secondary.post({ kind: 'primary-called', pair: 'web', term: primary.core.term });
   }
 
   #pairAgain(survivor: Side, byRival = false): void {

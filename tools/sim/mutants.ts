@@ -77,6 +77,12 @@ export const mutants: readonly Mutant[] = [
   },
   { name: 'an arbiter that does not answer said yes', section: 'B.6', broken: { isYes: (answer) => answer !== 'no' } },
   { name: "the arbiter's no is not heard", section: 'B.6', broken: { isYes: (answer) => answer !== 'unknown' } },
+  {
+    name: 'a standby that waits to hear who goes on does not believe a primary that does',
+    section: 'B.7',
+    broken: { isTaken: () => false },
+    mode: 'cycles',
+  },
   { name: 'the term is used before it is written', section: 'B.6', broken: { mayUseTerm: () => true } },
   { name: 'the primary goes on without the arbiter', section: 'B.6', broken: { mayGoOnAlone: () => true } },
   {

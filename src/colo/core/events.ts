@@ -103,6 +103,8 @@ export type SecondaryEvent =
   | { readonly kind: 'started'; readonly epoch: Epoch }
   /** The guest is paused (effect `pause-guest`). That it had ended by then was told before. */
   | { readonly kind: 'guest-paused' }
+  /** While it is not known who goes on, a primary of that pair has said hello, and was turned away. */
+  | { readonly kind: 'primary-called'; readonly pair: string; readonly term: Term }
   /** A takeover is done: the guest runs here (effect `resume-guest`). */
   | { readonly kind: 'guest-runs' }
   /** Half of the room that there is for its guest's own (comparing) is taken, or more; of connections, all. */

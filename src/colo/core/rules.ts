@@ -69,6 +69,8 @@ export interface Rules {
   /** Only a yes is one. */
   readonly isYes: (answer: 'yes' | 'no' | 'unknown') => boolean;
   readonly isNo: (answer: 'yes' | 'no' | 'unknown') => boolean;
+  /** A primary of the pair in a later term than S's has had the yes, whoever gave it: to an S that asks that is the no. */
+  readonly isTaken: (theirs: Term, ours: Term) => boolean;
   /** A term is on disk before it is used. */
   readonly mayUseTerm: (durable: boolean) => boolean;
   /** What P needs to go on without S. */
@@ -189,6 +191,7 @@ export const specification: Rules = {
   mayTakeStandby: (phase) => phase === 'unprotected' || phase === 'connecting',
   isYes: (answer) => answer === 'yes',
   isNo: (answer) => answer === 'no',
+  isTaken: (theirs, ours) => theirs > ours,
   mayUseTerm: (durable) => durable,
   mayGoOnAlone: (granted) => granted,
   mayGoLive: (granted, peerIsFenced) => granted && peerIsFenced,

@@ -107,6 +107,8 @@ export abstract class Host<E extends { readonly kind: string }> {
   /** Why the term could not be written when that was tried last. */
   #termProblem: string | undefined;
   #isProving = false;
+  /** The last term for which it was proved that one can be written. */
+  #provedFor: Term | undefined;
   /** The term that the arbiter was asked for last. */
   #askedFor: Term | undefined;
   /** The last term that it said yes or no to. */
@@ -433,12 +435,15 @@ export abstract class Host<E extends { readonly kind: string }> {
   #ask(term: Term, byOperator: boolean): void {
     // It is asked again and again while there is no answer.
     if (this.#isProving) return;
+    // An operator who is awaited is to see that the term can be written, once; what comes of it then has its own proof.
+    if (this.birth.arbiter.kind === 'manual' && !byOperator && term === this.#provedFor) return;
     this.#isProving = true;
     void this.#terms
       .prove()
       .then(
         () => {
           this.#termProblem = undefined;
+          this.#provedFor = term;
           if (this.#wants(term)) this.#claim(term, byOperator);
         },
         (error: Error) => this.#cannotWrite(error),

@@ -75,10 +75,12 @@ export class Claim {
     // An answer to an earlier question says nothing about this one.
     if (this.state !== 'asking' || term <= this.#pairTerm) return;
     if (this.#rules.isYes(answer)) this.#grant(term, now, effects);
-    else if (this.#rules.isNo(answer)) {
-      this.#state.move('refused');
-      effects.push({ kind: 'timer', timer: 'ask', at: Number.POSITIVE_INFINITY });
-    }
+    else if (this.#rules.isNo(answer)) this.#refuse(effects);
+  }
+
+  /** The peer is in this term, or one of its pair's is: who gave it that gives nobody the same. A yes that is here already stands. */
+  taken(term: Term, effects: Effect[]): void {
+    if (this.state === 'asking' && this.#rules.isTaken(term, this.#pairTerm)) this.#refuse(effects);
   }
 
   termWritten(term: Term, effects: Effect[]): void {
@@ -104,6 +106,11 @@ export class Claim {
       { kind: 'ask-arbiter', term, byOperator: this.#byOperator },
       { kind: 'timer', timer: 'ask', at: now + this.#settings.askAgainMs },
     );
+  }
+
+  #refuse(effects: Effect[]): void {
+    this.#state.move('refused');
+    effects.push({ kind: 'timer', timer: 'ask', at: Number.POSITIVE_INFINITY });
   }
 
   #grant(term: Term, now: number, effects: Effect[]): void {

@@ -12,7 +12,7 @@ export type SecondaryPhase =
   | 'claiming' // P is lost: consent runs out, the arbiter is asked
   | 'going-live' // nobody else has a right to the guest, which does not run here yet
   | 'live' // it is the guest's machine now
-  | 'refused' // the arbiter gave the next term to P
+  | 'refused' // P has the next term
   | 'failed' // it cannot take over any more
   | 'ended';
 

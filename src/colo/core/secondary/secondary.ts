@@ -170,6 +170,9 @@ export class Secondary {
       case 'arbiter':
         this.#takeover.answered(event.term, event.answer);
         return;
+      case 'primary-called':
+        if (event.pair === this.#options.pair) this.#takeover.called(event.term);
+        return;
       case 'term-written':
         this.#termWritten(event.term);
         return;

@@ -87,6 +87,14 @@ export class Takeover {
     this.go();
   }
 
+  /** A primary of the pair calls, in that term. */
+  called(term: Term): void {
+    const { turn } = this.#parts;
+    if (!this.isAsking) return;
+    this.#claim.taken(term, turn.effects);
+    if (!this.isAsking) this.#refused(`the primary goes on without it, in term ${term}`);
+  }
+
   termWritten(term: Term): void {
     this.#claim.termWritten(term, this.#parts.turn.effects);
     this.go();
@@ -111,7 +119,7 @@ export class Takeover {
     const { rules, turn, phase, gathering } = this.#parts;
     if (phase.state !== 'claiming') return;
     if (this.#claim.state === 'refused') {
-      this.#refused();
+      this.#refused('the arbiter gave the next term to the primary');
       return;
     }
     if (this.#failover.state !== 'require') return;
@@ -182,14 +190,14 @@ export class Takeover {
     turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'request', why: 'took over' });
   }
 
-  #refused(): void {
+  #refused(why: string): void {
     const { turn, phase, gathering } = this.#parts;
     phase.move('refused');
     this.#failover.swap('require', 'none');
     turn.stopTimer('consent');
     gathering.endGuest();
     turn.do({ kind: 'shut' }, { kind: 'discard', beyond: noCheckpoint });
-    turn.tell({ kind: 'fenced', why: 'the arbiter gave the next term to the primary' });
+    turn.tell({ kind: 'fenced', why });
     turn.tell({ kind: 'colo-exit', mode: 'secondary', reason: 'error', why: 'the primary went on alone' });
   }
 }

@@ -7,6 +7,7 @@ import type { PeerLink } from '../../link/peer-link.ts';
 import { turnAway } from '../../link/turn-away.ts';
 import type { Frame } from '../../protocol/frame.ts';
 import { type Hello, isOfThisVersion, type Message, type OtherHello } from '../../protocol/messages.ts';
+import type { Term } from '../../protocol/numbers.ts';
 import type { EventLog } from '../event-log.ts';
 import type { Lane } from '../lane.ts';
 import type { Listen } from '../standby-door.ts';
@@ -14,6 +15,7 @@ import { Greeting } from './greeting.ts';
 import type { PairedMachine } from './paired-machine.ts';
 import { whyBusy } from './standby-words.ts';
 import { SurvivorSearch } from './survivor-search.ts';
+import { UnexpectedCaller } from './unexpected-caller.ts';
 
 export interface PrimaryDoorParts {
   readonly config: Pick<SecondaryConfig, 'listen' | 'peers' | 'security' | 'settings'>;
@@ -34,16 +36,20 @@ export interface PrimaryDoorParts {
   readonly send: (message: Message) => void;
   /** That hello is the core's to answer, and there is a machine for it, unless the core refuses it. */
   readonly greeted: (hello: Frame) => void;
+  /** While it is not known who goes on a primary of that pair said hello, in that term. It is turned away. */
+  readonly called: (pair: string, term: Term) => void;
 }
 
 /**
  * How a primary comes to a standby: one that connects is taken, and those who come meanwhile are turned away; and one that runs
- * the guest alone is looked for (spec B.7). Whoever is connected has to say hello soon, and once.
+ * the guest alone is looked for (spec B.7). Whoever is connected has to say hello soon, and once. While it is not known who goes on, a
+ * primary that comes, or is found, is heard and then turned away: it may be the one that does.
  */
 export class PrimaryDoor {
   readonly #parts: PrimaryDoorParts;
   readonly #greeting: Greeting;
   #listener: Awaited<ReturnType<Listen>> | undefined;
+  readonly #caller: UnexpectedCaller;
   #search: SurvivorSearch | undefined;
   #peer: string | undefined;
 
@@ -52,6 +58,13 @@ export class PrimaryDoor {
     const { stepMs } = parts.config.settings;
     this.#greeting = new Greeting(stepMs, (link) => {
       if (this.#parts.link() === link && this.#isFree) this.#drop(link, `said nothing for ${stepMs} ms`);
+    });
+    this.#caller = new UnexpectedCaller({
+      core: parts.core,
+      patienceMs: stepMs,
+      called: parts.called,
+      why: () => this.#whyBusy,
+      turnedAway: (link, reason) => this.#tellTurnedAway(link, reason),
     });
   }
 
@@ -91,6 +104,10 @@ export class PrimaryDoor {
       dial,
       company: () => this.#company,
       found: (found) => {
+        if (this.#isUndecided) {
+          this.#caller.hear(found);
+          return;
+        }
         const before = link();
         if (before !== undefined) this.#drop(before, 'said nothing, and answers by a call of this side');
         this.#meet(found);
@@ -140,6 +157,7 @@ export class PrimaryDoor {
   /** Nobody is heard or looked for any more. */
   close(): void {
     this.#greeting.close();
+    this.#caller.close();
     this.#search?.close();
     this.#listener?.close();
   }
@@ -149,22 +167,41 @@ export class PrimaryDoor {
     return this.#parts.core.phase === 'listening';
   }
 
+  /** Nobody has said yet who goes on, and whoever does may know. */
+  get #isUndecided(): boolean {
+    return this.#parts.core.phase === 'claiming' && !this.#caller.isThere;
+  }
+
   get #company(): Company {
+    if (this.#isUndecided) return 'nobody';
     const link = this.#parts.link();
     if (!this.#isFree || (link !== undefined && this.#greeting.hasBegun(link))) return 'primary';
     return link === undefined ? 'nobody' : 'stranger';
   }
 
   #linked(link: PeerLink): void {
-    const { core, log, why } = this.#parts;
+    const { core, log } = this.#parts;
     if (this.#parts.link() !== undefined || !this.#isFree) {
-      const reason = whyBusy(core.phase, this.#peer, why());
+      if (this.#isUndecided) {
+        this.#caller.hear(link);
+        return;
+      }
+      const reason = this.#whyBusy;
       turnAway(link, 'secondary', core.term, reason);
-      log.add('peer', `${link.peer.host} was turned away: ${reason}`);
+      this.#tellTurnedAway(link, reason);
       return;
     }
     log.add('pair', `${link.peer.host} has connected${link.secure ? '' : ', in plaintext'}`);
     this.#meet(link);
+  }
+
+  get #whyBusy(): string {
+    const { core, why } = this.#parts;
+    return whyBusy(core.phase, this.#peer, why());
+  }
+
+  #tellTurnedAway(link: PeerLink, reason: string): void {
+    this.#parts.log.add('peer', `${link.peer.host} was turned away: ${reason}`);
   }
 
   /** Whoever is at the other end is to say hello. */

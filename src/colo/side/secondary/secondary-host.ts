@@ -116,6 +116,7 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       },
       send: (message) => this.send(message),
       greeted: (hello) => super.received(hello),
+      called: (pair, term) => this.post({ kind: 'primary-called', pair, term }),
     });
     this.#backup = new StandbyBackup(config.pair, this.log, () => this.now);
     this.#steps = new TakeoverSteps({

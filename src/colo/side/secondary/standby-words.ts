@@ -42,6 +42,7 @@ export function diskStatus({
  * @param why it is as it is
  */
 export function whyBusy(phase: SecondaryPhase, paired: string | undefined, why: string): string {
+  if (phase === 'claiming') return `it has lost ${paired ?? 'its primary'}, and waits to hear who goes on`;
   if (phase === 'going-live') return 'it is taking over';
   if (phase === 'live') return 'it has taken over, and is the primary now';
   if (phase === 'refused') return 'it was given up, and stands by again once its host is well';

@@ -151,6 +151,35 @@ test('does not take over on a no, nor on silence of the arbiter', async (t) => {
   t.equal(secondary.core.phase, 'refused');
 });
 
+test('a primary in a later term that calls is a no to who asks whether it may go on, whatever the arbiter says afterwards', async (t) => {
+  const secondary = protectingSecondary();
+  secondary.on({ kind: 'closed', by: 'network' });
+  t.same(secondary.on({ kind: 'primary-called', pair: 'web', term: term(4) }), ['shut', 'discard']);
+  t.equal(secondary.core.phase, 'refused');
+  t.notOk(secondary.core.wantsTerm(term(4)), 'who is about to ask for the term does not');
+  t.same(secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' }), []);
+  t.same(secondary.on({ kind: 'primary-called', pair: 'web', term: term(5) }), []);
+});
+
+test("neither a primary of the same term nor another pair's says that somebody goes on", async (t) => {
+  const secondary = protectingSecondary();
+  secondary.on({ kind: 'closed', by: 'network' });
+  t.same(secondary.on({ kind: 'primary-called', pair: 'web', term: term(3) }), []);
+  t.same(secondary.on({ kind: 'primary-called', pair: 'mail', term: term(4) }), []);
+  t.equal(secondary.core.phase, 'claiming');
+});
+
+test('a yes that is there already stands, and before and after a claim a call means nothing', async (t) => {
+  const secondary = protectingSecondary();
+  t.same(secondary.on({ kind: 'primary-called', pair: 'web', term: term(4) }), []);
+  t.equal(secondary.core.phase, 'protecting');
+  secondary.on({ kind: 'closed', by: 'peer' });
+  secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+  t.same(secondary.on({ kind: 'primary-called', pair: 'web', term: term(4) }), []);
+  t.same(kinds(secondary.on({ kind: 'term-written', term: term(4) })), takeover);
+  t.same(secondary.on({ kind: 'primary-called', pair: 'web', term: term(9) }), []);
+});
+
 test('a load that has begun is finished first, then it takes over from what it said it received', async (t) => {
   const secondary = protectingSecondary();
   secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, readSync, rmdirSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, readSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { openDiskFile } from '../../../../../src/block/disk-file.ts';
@@ -21,6 +21,7 @@ import {
   askAgainMs,
   birth,
   FakeMachineThread,
+  freePort,
   listener,
   Received,
   shape,
@@ -28,12 +29,13 @@ import {
   someState,
   until,
 } from '../host-rig.ts';
+import { heritage, primary } from '../meeting-rig.ts';
 
 /** A standby, and what a primary would do to it. */
 async function standby(
   t: Test,
   handlers: Partial<Handlers<SecondaryMachineCalls>>,
-  more: Partial<Pick<SecondaryConfig, 'arbiter'>> = {},
+  more: Partial<Pick<SecondaryConfig, 'arbiter' | 'peers'>> = {},
 ) {
   const memory = someRam(t);
   const machine = new FakeMachineThread<SecondaryMachineCalls>(t, {
@@ -520,6 +522,88 @@ test("a standby that takes over by an operator's word tells the arbiter at once,
   etcd.isDown(false);
   await etcd.knows(1);
   t.match(etcd.known(), { holder: 'test' });
+});
+
+/** A standby that its primary counted on, whose link is gone, and whose arbiter is an operator. */
+async function cutOff(t: Test, more: Partial<Pick<SecondaryConfig, 'peers'>> = {}) {
+  const made = await standby(t, {}, more);
+  const { link, received } = await made.connect();
+  seed(link);
+  await until(() => received.kinds.includes('checkpoint-ready'));
+  say(link, { kind: 'protected' });
+  await until(() => made.host.status().phase === 'protecting');
+  link.destroy();
+  await until(() => made.host.status().phase === 'claiming');
+  return made;
+}
+
+const refusalOf = ({ messages }: Received): Message | undefined => messages.find(({ kind }) => kind === 'refusal');
+
+const fencedBy = (host: SecondaryHost): string | undefined =>
+  host.log.recent(false).find(({ event }) => event === 'fenced')?.text;
+
+test('a standby that was only cut off, and waits for an operator, hears from its primary that this one goes on', async (t) => {
+  const { host, greet } = await cutOff(t);
+  const same = await greet();
+  await until(() => refusalOf(same.received) !== undefined);
+  t.match(refusalOf(same.received), { reason: 'it has lost 127.0.0.1, and waits to hear who goes on' });
+  const other = await greet({ pair: 'mail' }, 1);
+  const older = await greet({ version: protocolVersion + 1 }, 1);
+  await until(() => refusalOf(other.received) !== undefined && refusalOf(older.received) !== undefined);
+  t.match(host.status(), { headline: 'WAITING', next: /^make sure that 127\.0\.0\.1 is off/ });
+  const later = await greet({}, 1);
+  await until(() => refusalOf(later.received) !== undefined);
+  t.match(refusalOf(later.received), { reason: 'it was given up, and stands by again once its host is well' });
+  t.match(host.status(), {
+    headline: 'FENCED',
+    why: 'the primary went on alone',
+    next: /^nothing: it stands by again in/,
+  });
+  t.equal(fencedBy(host), 'the primary goes on without it, in term 1');
+});
+
+test('a caller that says nothing keeps no other one from being turned away, nor a standby from being closed', async (t) => {
+  const { host, greet } = await cutOff(t);
+  const port = Number(host.status().address?.split(':').at(-1));
+  const security = { kind: 'plaintext' } as const;
+  const silent = await dial({ host: '127.0.0.1', port, security, role: 'primary', patienceMs: 20_000 });
+  t.teardown(() => silent.destroy());
+  let isGone = false;
+  silent.listen({ received: () => {}, drained: () => {}, ended: () => (isGone = true) });
+  const second = await greet({}, 1);
+  await until(() => refusalOf(second.received) !== undefined);
+  t.equal(host.status().headline, 'WAITING');
+  silent.destroy();
+  t.notOk(isGone);
+  const third = await greet({}, 0);
+  await until(() => refusalOf(third.received) !== undefined);
+  const mute = await dial({ host: '127.0.0.1', port, security, role: 'primary', patienceMs: 20_000 });
+  t.teardown(() => mute.destroy());
+  const ended = new Promise((resolve) => mute.listen({ received: () => {}, drained: () => {}, ended: resolve }));
+  await until(() => host.status().phase === 'claiming');
+  await host.close();
+  await ended;
+});
+
+test('a standby that was only cut off finds its primary where that waits for standbys, and hears that it goes on', async (t) => {
+  const at = { host: '127.0.0.1', port: await freePort() };
+  const { host } = await cutOff(t, { peers: [at] });
+  await primary(t, { listen: at }, { term: 1, heritage });
+  await until(() => host.status().headline === 'FENCED');
+  t.equal(fencedBy(host), 'the primary goes on without it, in term 1');
+});
+
+test('a standby that waits for an operator has proved that a term can be written, and does not do so all the time', async (t) => {
+  const { host, stateDirectory } = await cutOff(t);
+  const file = (): number => statSync(join(stateDirectory, 'term.json')).ino;
+  // Each time it is another file.
+  await new Promise((resolve) => setTimeout(resolve, 20 * askAgainMs));
+  const before = file();
+  await new Promise((resolve) => setTimeout(resolve, 20 * askAgainMs));
+  t.equal(file(), before);
+  t.equal(host.command({ name: 'failover', sure: false }), undefined);
+  await until(() => host.status().phase === 'live');
+  t.strictSame(onDisk(stateDirectory), { term: 1, isElsewhere: false });
 });
 
 test('a standby that has failed tells who comes next that it has, not that it is busy', async (t) => {
