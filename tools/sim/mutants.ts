@@ -287,6 +287,11 @@ export const mutants: readonly Mutant[] = [
         'B.5',
         { preparingCounts: false },
       ],
+      [
+        'what a standby lays down is told with its next heartbeat, however late that is',
+        'B.5',
+        { tellsLaid: () => false },
+      ],
       ["a standby's disk that takes nothing is waited for", 'B.5', { owesLaying: () => false }],
       ['a standby whose disk hangs is let go as one that is gone', 'B.6', { endsInOrder: false }],
     ] as const satisfies readonly (readonly [string, string, Partial<Rules>])[]

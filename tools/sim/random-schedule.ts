@@ -3,6 +3,7 @@ import { type Fault, type FaultKind, faultKinds } from './faults.ts';
 import {
   comparingSettings,
   overloadEndsMs,
+  rareHeartbeats,
   simulatedRecovery,
   simulatedSettings,
   slowDiskComparingSettings,
@@ -166,13 +167,14 @@ function overloadOf(seed: number, compares: boolean): Schedule {
 
 /** Of a standby whose disk is slower than the guest writes: that is all that goes wrong, but that it may hang or be killed. */
 function slowDiskOf(seed: number, compares: boolean): Schedule {
+  const usual = compares ? slowDiskComparingSettings : slowDiskSettings;
   return {
     seed,
     faults: [],
     arbiter: 'etcd',
     asBytes: seed % 8 === 0,
     lengthMs: 5800,
-    settings: compares ? slowDiskComparingSettings : slowDiskSettings,
+    settings: new RandomStream(seed, 501).chance(0.2) ? { ...usual, ...rareHeartbeats } : usual,
     life: 'slow-disk',
   };
 }

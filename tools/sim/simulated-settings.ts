@@ -43,6 +43,9 @@ export const slowDiskSettings: Settings = {
   checkpointDelayMs: 4000,
 };
 
+/** Detection may take long: heartbeats are rarer than a step may last. */
+export const rareHeartbeats = { heartbeatMs: 800, detectMs: 3200, leaseMs: 2600 } satisfies Partial<Settings>;
+
 /** What is in the log takes that disk longer than a step may last. */
 export const slowDiskComparingSettings: Settings = {
   ...slowDiskSettings,

@@ -1,4 +1,4 @@
-import { writeBytes } from './simulated-settings.ts';
+import { simulatedSettings, writeBytes } from './simulated-settings.ts';
 import { blockCount, type DiskRequest, ownWrites } from './world/fakes/fake-guest.ts';
 import { RandomStream } from './world/fakes/random.ts';
 import { Violation } from './world/invariants/violation.ts';
@@ -68,8 +68,11 @@ export class SlowDisk {
     const { lengthMs } = world.schedule;
     // Nothing that the guest says asks for a checkpoint then.
     if (random.chance(0.5)) world.clients.quietUntil = lengthMs - asksMs;
-    this.#hangsAt = random.chance(0.3) ? random.between(hangsFromMs, lengthMs - calmMs) : Number.POSITIVE_INFINITY;
-    this.#killedAt = random.chance(0.4) ? random.between(100, lengthMs / 3) : Number.POSITIVE_INFINITY;
+    const hangsAt = random.chance(0.3) ? random.between(hangsFromMs, lengthMs - calmMs) : Number.POSITIVE_INFINITY;
+    const killedAt = random.chance(0.4) ? random.between(100, lengthMs / 3) : Number.POSITIVE_INFINITY;
+    // Where heartbeats are rare a loss takes longer to be seen than all else.
+    this.#hangsAt = this.#isRare ? Number.POSITIVE_INFINITY : hangsAt;
+    this.#killedAt = this.#isRare ? Number.POSITIVE_INFINITY : killedAt;
     this.#endsAt = random.chance(0.2) ? random.between(endsFromMs, lengthMs - calmMs) : Number.POSITIVE_INFINITY;
     const { stepMs } = world.schedule.settings;
     this.#backlogMs = random.chance(0.3) ? random.between(0.5, mostBacklogSteps) * stepMs : 0;
@@ -187,14 +190,25 @@ export class SlowDisk {
   get #longestWaitMs(): number {
     const { stepMs, detectMs } = this.#world.schedule.settings;
     const before = this.#depth + 3;
-    const ms = ((before * this.#diskMs) / guestShare + hearsMs + checkpointMs) * slowest;
+    const ms = ((before * this.#diskMs) / guestShare + this.#hearsMs + checkpointMs) * slowest;
+    if (this.#isRare) return ms + 150;
     // It is to be found out that it hangs, or is gone, and somebody is to be asked whether to go on.
     return ms + (this.#hangsAt === Number.POSITIVE_INFINITY ? 0 : stepMs * slowest) + detectMs * slowest + 150;
   }
 
+  get #isRare(): boolean {
+    return this.#world.schedule.settings.heartbeatMs > simulatedSettings.heartbeatMs;
+  }
+
+  /** What is laid down is told so late: where heartbeats are rare, once it is much, or some was for a fourth of a step. */
+  get #hearsMs(): number {
+    return this.#isRare ? hearsMs + this.#world.schedule.settings.stepMs / 4 : hearsMs;
+  }
+
   get #longestCopyMs(): number {
     const { stepMs, diskLogBytes } = this.#world.schedule.settings;
-    const ms = (diskBlocks / copyShare + diskLogBytes / writeBytes) * this.#diskMs + 2 * hearsMs + checkpointMs + 200;
+    const ms =
+      (diskBlocks / copyShare + diskLogBytes / writeBytes) * this.#diskMs + 2 * this.#hearsMs + checkpointMs + 200;
     return ms * slowest + this.#backlogMs + (this.#hangsAt === Number.POSITIVE_INFINITY ? 0 : stepMs * slowest);
   }
 

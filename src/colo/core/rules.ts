@@ -131,6 +131,11 @@ export interface Rules {
   readonly owesLaying: (loaded: Epoch, fullOf: Epoch) => boolean;
   /** B.5: before S's guest runs from a checkpoint S lays down all of it: while it does that, what it owes is not overdue. */
   readonly layingCounts: boolean;
+  /**
+   * B.5: S says what it has laid down before its next heartbeat, if that is much of its log, for P's guest may wait for it, or long ago:
+   * P takes a disk of which it hears nothing in a step's time for one that hangs.
+   */
+  readonly tellsLaid: (untoldBytes: number, boundBytes: number, sinceMs: number, stepMs: number) => boolean;
   /** B.5: before the first copy P's disks are made durable, which takes as long as they do: S does not count that as P's silence. */
   readonly preparingCounts: boolean;
   /** B.8: S's guest is not to run in the next epoch while so much waits for S's disk that it would begin late. */
@@ -220,6 +225,7 @@ export const specification: Rules = {
   diskWaitsForCheckpoint: (openBytes) => openBytes,
   owesLaying: (loaded, fullOf) => loaded >= fullOf,
   layingCounts: true,
+  tellsLaid: (untoldBytes, boundBytes, sinceMs, stepMs) => untoldBytes * 8 >= boundBytes || sinceMs * 4 >= stepMs,
   preparingCounts: true,
   mayCompare: (isBehind) => !isBehind,
   endsInOrder: true,

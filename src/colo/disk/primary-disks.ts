@@ -4,6 +4,7 @@ import { errnoName } from '../../host/errno.ts';
 import type { SharedDisks } from '../../vmm/platform/shared-protection.ts';
 import type { DiskWindow } from '../core/epochs/disk-window.ts';
 import type { PrimaryEvent } from '../core/events.ts';
+import type { Settings } from '../core/settings.ts';
 import type { GuestFirst } from '../memory/guest-first.ts';
 import type { DiskAnswer, Message } from '../protocol/messages.ts';
 import type { Epoch } from '../protocol/numbers.ts';
@@ -24,6 +25,7 @@ export interface PrimaryDisksParts {
   /** All of the machine's. */
   readonly disks: readonly DiskView[];
   readonly window: DiskWindow;
+  readonly settings: Pick<Settings, 'heartbeatMs'>;
   /** What may differ. The io thread hands changes on already, and notes no more of them. */
   readonly changes: PrimaryChanges;
   /** What is to be copied is known. */
@@ -53,7 +55,7 @@ export class PrimaryDisks {
   readonly #parts: PrimaryDisksParts;
   readonly #stream: ChangeStream;
   readonly #open: OpenDisks;
-  readonly #pace = new StandbyPace();
+  readonly #pace: StandbyPace;
   #isOver = false;
   /** Both sides' disks are equal: nobody has to know any more what is under way. */
   #inStep = false;
@@ -72,6 +74,7 @@ export class PrimaryDisks {
 
   constructor(parts: PrimaryDisksParts) {
     this.#parts = parts;
+    this.#pace = new StandbyPace(parts.settings.heartbeatMs);
     this.#stream = new ChangeStream({ ...parts, difference: parts.changes.difference });
     this.#open = new OpenDisks(parts.disks, parts.engines ?? new EventLoopEngine(), 'its own thread');
     this.work();

@@ -132,7 +132,7 @@ export interface Heartbeat {
   readonly clock: number;
   /** S to P: the clock of P's heartbeat that this one answers, ms. That is the consent; NaN gives none. */
   readonly echo: number;
-  /** S to P: bytes of P's disk log laid down since pairing. 0 in P's. */
+  /** S to P: bytes of P's disk log laid down since pairing; where that becomes much, a heartbeat more says so. 0 in P's. */
   readonly laidBytes: number;
 }
 

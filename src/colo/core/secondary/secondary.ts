@@ -158,7 +158,7 @@ export class Secondary {
         }
         return;
       case 'disk-laid':
-        this.#vouching.laidBytes = event.bytes;
+        this.#vouching.laid(event.bytes);
         this.#gathering.copyMoved();
         return;
       case 'disk-log-half':

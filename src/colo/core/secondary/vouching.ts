@@ -1,5 +1,6 @@
 import type { Heartbeat as HeartbeatMessage } from '../../protocol/messages.ts';
 import { Heartbeat } from '../fencing/heartbeat.ts';
+import { hasPeer } from './secondary-phase.ts';
 import type { StandbyParts } from './standing-by.ts';
 
 /** S's signs of life, and P's (spec B.5): with each of P's that S answers, P may release for a while (spec B.6). */
@@ -9,7 +10,10 @@ export class Vouching {
   /** All of this side's threads have turned since its last heartbeat. */
   #turned = true;
   /** Bytes of P's writes on S's disks, since pairing: P may send more. */
-  laidBytes = 0;
+  #laidBytes = 0;
+  /** What P was told of that last, and when. */
+  #toldBytes = 0;
+  #toldAt = 0;
 
   constructor(parts: StandbyParts) {
     this.#parts = parts;
@@ -19,7 +23,9 @@ export class Vouching {
   /** A pair is made. */
   begin(): void {
     const { turn } = this.#parts;
-    this.laidBytes = 0;
+    this.#laidBytes = 0;
+    this.#toldBytes = 0;
+    this.#toldAt = turn.now;
     this.#heartbeat.start(turn.now);
   }
 
@@ -40,6 +46,16 @@ export class Vouching {
     if (phase.state === 'leaving' || !rules.mayVouch(this.#turned)) return false;
     this.#say(clock);
     return true;
+  }
+
+  /** So much is on S's disks by now. Heartbeats say so, and they are rare where detection may take long. */
+  laid(bytes: number): void {
+    const { rules, settings, turn, phase } = this.#parts;
+    this.#laidBytes = bytes;
+    if (!hasPeer(phase.state) || phase.state === 'leaving' || !rules.mayVouch(this.#turned)) return;
+    const sinceMs = turn.now - this.#toldAt;
+    if (rules.tellsLaid(bytes - this.#toldBytes, settings.diskLogBytes, sinceMs, settings.stepMs))
+      this.#say(Number.NaN);
   }
 
   /** The alarm rang. */
@@ -65,7 +81,9 @@ export class Vouching {
 
   #say(echo: number): void {
     const { turn } = this.#parts;
-    turn.send({ kind: 'heartbeat', clock: turn.now, echo, laidBytes: this.laidBytes });
+    this.#toldBytes = this.#laidBytes;
+    this.#toldAt = turn.now;
+    turn.send({ kind: 'heartbeat', clock: turn.now, echo, laidBytes: this.#laidBytes });
   }
 
   #setTimer(): void {

@@ -130,6 +130,7 @@ export class ProtectedGuest {
       shared: shared.disks,
       disks: diskViews(views.devices),
       window: parts.window,
+      settings: parts.settings,
       changes: parts.changes,
       found: parts.found,
       ...(engines === undefined ? {} : { engines }),

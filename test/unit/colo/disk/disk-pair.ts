@@ -18,6 +18,7 @@ import { DiskWindow } from '../../../../src/colo/core/epochs/disk-window.ts';
 import { EpochOrder } from '../../../../src/colo/core/epochs/epoch-order.ts';
 import type { PrimaryEvent, SecondaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
+import { defaultSettings } from '../../../../src/colo/core/settings.ts';
 import { type DiskView, historyDisk } from '../../../../src/colo/disk/disk-view.ts';
 import type { History, Suspicion } from '../../../../src/colo/disk/history/history.ts';
 import { type HistoryDisk, HistoryStore } from '../../../../src/colo/disk/history/history-store.ts';
@@ -115,6 +116,7 @@ export class DiskPair {
       shared,
       disks: this.#paths.map(({ views }) => views.primary),
       window: this.window,
+      settings: defaultSettings,
       changes: this.changes,
       found: (suspicion) => this.found.push(suspicion),
       send: (message) => this.#send('primary', message),

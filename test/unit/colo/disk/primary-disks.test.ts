@@ -8,6 +8,7 @@ import { ActivityControl } from '../../../../src/block/replicated/shared-changes
 import { DiskWindow } from '../../../../src/colo/core/epochs/disk-window.ts';
 import type { PrimaryEvent } from '../../../../src/colo/core/events.ts';
 import { specification } from '../../../../src/colo/core/rules.ts';
+import { defaultSettings } from '../../../../src/colo/core/settings.ts';
 import { historyDisk } from '../../../../src/colo/disk/disk-view.ts';
 import { HistoryStore } from '../../../../src/colo/disk/history/history-store.ts';
 import { PrimaryChanges } from '../../../../src/colo/disk/history/primary-changes.ts';
@@ -61,6 +62,7 @@ class Rig extends DiskRig {
       shared,
       disks: [{ id: 'root', file }],
       window: this.window,
+      settings: defaultSettings,
       changes: this.changes,
       found: () => {},
       send: (message) => {

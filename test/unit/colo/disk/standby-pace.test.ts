@@ -1,8 +1,14 @@
 import { test } from 'tap';
+import { defaultSettings } from '../../../../src/colo/core/settings.ts';
 import { StandbyPace } from '../../../../src/colo/disk/standby-pace.ts';
 
 /** A heartbeat each 50 ms. @param waited the guest, when so many had come */
-function beats(count: number, waited: (nth: number) => boolean, pace = new StandbyPace(), from = 0): StandbyPace {
+function beats(
+  count: number,
+  waited: (nth: number) => boolean,
+  pace = new StandbyPace(defaultSettings.heartbeatMs),
+  from = 0,
+): StandbyPace {
   for (let nth = 0; nth < count; nth++) pace.heard(from + nth * 50, waited(nth), (from / 50 + nth) * 1000);
   return pace;
 }
@@ -27,4 +33,12 @@ test('nothing is concluded from a time of which nobody heard', async (t) => {
     pace.heard(300 * 50 + laterMs, true, 300_000);
     t.equal(pace.slow, undefined);
   }
+});
+
+test('heartbeats that are rare are waited for', async (t) => {
+  const pace = new StandbyPace(2000);
+  for (let nth = 0; nth < 5; nth++) pace.heard(nth * 2400, true, nth * 2400);
+  t.same(pace.slow, { share: 1, bytesPerSecond: 1000 });
+  pace.heard(4 * 2400 + 2600, true, 20_000);
+  t.equal(pace.slow, undefined, 'one is missing');
 });

@@ -52,6 +52,33 @@ test('a primary whose disks take long to be made durable before they are copied 
   t.same(secondary.rings('step', stepMs), ['send refusal', 'close', 'discard'], 'from then on it is its turn');
 });
 
+test('what is laid down is told before the next heartbeat where that is much, or rare', async (t) => {
+  const secondary = protectingSecondary();
+  const { diskLogBytes, stepMs, heartbeatMs } = settings;
+  const laid = (bytes: number) =>
+    secondary
+      .effects({ kind: 'disk-laid', bytes })
+      .flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []));
+  const told = (laidBytes: number) => [{ kind: 'heartbeat', echo: Number.NaN, laidBytes }];
+  secondary.rings('heartbeat', heartbeatMs);
+  t.same(laid(diskLogBytes / 8 - 1), []);
+  t.match(laid(diskLogBytes / 8), told(diskLogBytes / 8));
+  t.same(laid(diskLogBytes / 8 + 512), [], 'counted from what was told');
+  secondary.now += stepMs / 4;
+  t.match(
+    laid(diskLogBytes / 8 + 1024),
+    told(diskLogBytes / 8 + 1024),
+    'the primary hears that the disk is not one that hangs',
+  );
+  secondary.hears(heartbeat);
+  secondary.rings('heartbeat', heartbeatMs, false);
+  t.same(laid(diskLogBytes), [], 'but not from a side that a thread of hangs');
+  secondary.rings('heartbeat', heartbeatMs);
+  secondary.on({ kind: 'command', command: { name: 'unprotect' } });
+  t.equal(secondary.core.phase, 'leaving');
+  t.same(laid(2 * diskLogBytes), []);
+});
+
 test("the primary's term is on disk before it is used", async (t) => {
   const secondary = newSecondary();
   t.same(secondary.hears(hello, term(8)), ['write-term 8']);
