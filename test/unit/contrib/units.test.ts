@@ -18,12 +18,15 @@ const sigtermCode = 128 + constants.signals.SIGTERM;
 
 type Settings = ReadonlyMap<string, string>;
 
-/** What a unit sets. Of `After`, which is a list over several lines, the last. @throws Error if it sets anything else twice */
+/** What may stand in a unit several times. */
+const lists = new Set(['After', 'ExecStop']);
+
+/** What a unit sets. Of a list over several lines, the last. @throws Error if it sets anything else twice */
 function settingsOf(name: string): Settings {
   const lines = readFileSync(join(contrib, name), 'utf8').matchAll(/^(\w+)=(.*)$/gm);
   const settings = new Map<string, string>();
   for (const [, key = '', value = ''] of lines) {
-    if (settings.has(key) && key !== 'After') throw new Error(`${name} sets ${key} twice`);
+    if (settings.has(key) && !lists.has(key)) throw new Error(`${name} sets ${key} twice`);
     settings.set(key, value);
   }
   return settings;
@@ -33,6 +36,10 @@ const [guest, standby] = ['colo-vmm@.service', 'colo-vmm-standby@.service'].map(
 
 test('there is a unit for each side', async (t) => {
   t.strictSame(names.sort(), ['colo-vmm-standby@.service', 'colo-vmm@.service']);
+});
+
+test('a guest that cannot shut down is ended, on both hosts, before the signal that its standby takes over from', async (t) => {
+  t.equal(guest.get('ExecStop'), '-/usr/local/bin/colo-vmm stop --vm %i --force');
 });
 
 test('systemd has nothing to say against the units', { skip: noSystemd }, async (t) => {
