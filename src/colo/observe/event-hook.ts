@@ -6,6 +6,8 @@ import type { ColoEvent, ColoListener } from '../../vmm/monitor/colo-control.ts'
 export interface HookOptions {
   /** For `/bin/sh -c`. */
   readonly command: string;
+  /** Of the machine, if it has one: what it is told by while it is in no pair. */
+  readonly name?: string | undefined;
   readonly role: 'primary' | 'secondary';
   /** Takes a line for the operator. */
   readonly notice: (text: string) => void;
@@ -47,7 +49,7 @@ export class EventHook implements ColoListener {
 
   happened({ event, at, topic, text }: ColoEvent, pair: string | undefined): void {
     if (event === undefined || this.#closed) return;
-    const { role } = this.#options;
+    const { name, role } = this.#options;
     this.#sequence++;
     if (this.#waiting.length >= mostWaiting) {
       // The oldest says least about what is now.
@@ -55,7 +57,9 @@ export class EventHook implements ColoListener {
       this.#dropped++;
     }
     const when = new Date(at).toISOString();
-    this.#waiting.push(JSON.stringify({ event, pair, role, sequence: this.#sequence, at: when, topic, text }));
+    this.#waiting.push(
+      JSON.stringify({ event, pair: pair ?? name, role, sequence: this.#sequence, at: when, topic, text }),
+    );
     this.#work();
   }
 
@@ -169,7 +173,7 @@ export function hookOf(
 ): EventHook | undefined {
   if (command === undefined) return undefined;
   const named = name === undefined ? '' : `${name}: `;
-  return new EventHook({ command, role, notice: (text) => tell(`colo-vmm: ${named}${text}\n`) });
+  return new EventHook({ command, name, role, notice: (text) => tell(`colo-vmm: ${named}${text}\n`) });
 }
 
 /** In a group of its own, so that its children end with it. */

@@ -52,6 +52,21 @@ test('a command is given each milestone as a line of JSON, and lines for people 
   t.strictSame(notices, []);
 });
 
+test('it is told of which pair an event is, or of which machine while that is in none', async (t) => {
+  const file = join(t.testdir(), 'told');
+  const { hook } = hookFor(t, `cat >> ${file}`, { name: 'vm1', endPatienceMs: 60_000 });
+  hook.happened(event('disk-error'), undefined);
+  await hook.close();
+  const { hook: later } = hookFor(t, `cat >> ${file}`, { name: 'vm1', endPatienceMs: 60_000 });
+  later.happened(event('protected'), 'web');
+  await later.close();
+  const pairs = read(file)
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { pair: string }).pair);
+  t.strictSame(pairs, ['vm1', 'web']);
+});
+
 for (const [what, command, says] of [
   ['fails', 'echo no route >&2; exit 3', '--on-event for fenced failed with exit code 3: no route'],
   ['does not exist', '/nonexistent/program', /--on-event for fenced failed with exit code 127: .*not found/],
