@@ -125,13 +125,19 @@ export function gives(secondary: ScriptedSecondary, n: number): string[] {
   return secondary.hears({ kind: 'vmstate', epoch: at, data: new Uint8Array(8) });
 }
 
-/** A secondary that stands at checkpoint 0 and is counted on. */
-export function protectingSecondary(changed: Partial<Settings> = {}): ScriptedSecondary {
+/** A secondary that stands at checkpoint 0; P may count on it. */
+export function readySecondary(changed: Partial<Settings> = {}): ScriptedSecondary {
   const secondary = newSecondary(changed);
   secondary.hears(hello);
   gives(secondary, 0);
   secondary.on({ kind: 'loaded', epoch: epoch(0) });
   secondary.on({ kind: 'disk-committed', epoch: epoch(0) });
+  return secondary;
+}
+
+/** A secondary that stands at checkpoint 0 and is counted on. */
+export function protectingSecondary(changed: Partial<Settings> = {}): ScriptedSecondary {
+  const secondary = readySecondary(changed);
   secondary.hears({ kind: 'protected' });
   return secondary;
 }

@@ -3,7 +3,7 @@ import type { Effect, Notice, SecondaryEvent } from '../../../../../src/colo/cor
 import { type Message, protocolVersion } from '../../../../../src/colo/protocol/messages.ts';
 import { epoch, term } from '../../../../../src/colo/protocol/numbers.ts';
 import { shape } from '../../protocol/messages.ts';
-import { gives, hello, newSecondary, protectingSecondary, settings } from '../scripted.ts';
+import { gives, hello, newSecondary, protectingSecondary, readySecondary, settings } from '../scripted.ts';
 
 const e = epoch;
 const heartbeat = { kind: 'heartbeat', clock: 77, echo: Number.NaN, laidBytes: 0 } as const;
@@ -323,11 +323,7 @@ test('a standby that cannot load a checkpoint gives up its right in order, and i
   );
 
   // P may count on it by now: of a refusal it would ask an arbiter.
-  const ready = newSecondary();
-  ready.hears(hello);
-  gives(ready, 0);
-  ready.on({ kind: 'loaded', epoch: e(0) });
-  ready.on({ kind: 'disk-committed', epoch: e(0) });
+  const ready = readySecondary();
   t.equal(ready.core.phase, 'ready');
   t.same(ready.on({ kind: 'disk-failed', error: 'ENOSPC' }), ['send end']);
 
@@ -556,11 +552,7 @@ test('a take-over is heard once, from a primary that counts on its standby, in t
   seeding.hears(message);
   t.equal(seeding.core.phase, 'listening');
 
-  const ready = newSecondary();
-  ready.hears(hello);
-  gives(ready, 0);
-  ready.on({ kind: 'loaded', epoch: e(0) });
-  ready.on({ kind: 'disk-committed', epoch: e(0) });
+  const ready = readySecondary();
   t.equal(ready.core.phase, 'ready');
   ready.hears(message);
   t.equal(ready.core.phase, 'listening');

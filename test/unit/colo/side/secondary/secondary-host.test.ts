@@ -89,6 +89,15 @@ async function standby(
     await until(() => greeted.received.kinds.includes('welcome'));
     return greeted;
   };
+  /** Holds a first checkpoint of a primary that counts on it. */
+  const protecting = async () => {
+    const connected = await connect();
+    seed(connected.link);
+    await until(() => connected.received.kinds.includes('checkpoint-ready'));
+    say(connected.link, { kind: 'protected' });
+    await until(() => host.status().phase === 'protecting');
+    return connected;
+  };
   /** Time passes of which nobody has told the host yet. */
   const leap = (ms: number): void => {
     leapMs += ms;
@@ -98,6 +107,7 @@ async function standby(
     machine,
     greet,
     connect,
+    protecting,
     leap,
     pairings: () => pairings,
     protections,
@@ -136,13 +146,9 @@ function seed(link: PeerLink, inTerm = 0, changes = 0): void {
 }
 
 test('a takeover: the state, the announcement, packets, and then the guest', async (t) => {
-  const { host, machine, connect, pairings, protections } = await standby(t, {});
+  const { host, machine, protecting, pairings, protections } = await standby(t, {});
   t.equal(pairings(), 0);
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { link } = await protecting();
   t.equal(pairings(), 1);
   t.strictSame(protections, [false], 'its guest does not run');
   link.destroy();
@@ -242,17 +248,13 @@ test('each primary that comes is measured by what the machine could be then', as
 
 test('while a takeover is under way it says so, and nobody is told that it is over before the guest runs', async (t) => {
   let revive: () => void = () => {};
-  const { host, machine, connect } = await standby(t, {
+  const { host, machine, protecting } = await standby(t, {
     revive: () =>
       new Promise((resolve) => {
         revive = () => resolve({ loadMs: 0, movedMs: 0 });
       }),
   });
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { link } = await protecting();
   link.destroy();
   await until(() => host.status().phase === 'claiming');
   host.command({ name: 'failover', sure: false });
@@ -332,16 +334,12 @@ test('a guest whose primary has a broken disk runs here without anybody being as
 });
 
 test('a takeover that fails at its state runs nothing: the machine may hold an older one', async (t) => {
-  const { host, machine, connect } = await standby(t, {
+  const { host, machine, protecting } = await standby(t, {
     revive: () => {
       throw new Error('a device refuses its state');
     },
   });
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { link } = await protecting();
   link.destroy();
   await until(() => host.status().phase === 'claiming');
   host.command({ name: 'failover', sure: false });
@@ -356,12 +354,8 @@ test('a takeover that fails at its state runs nothing: the machine may hold an o
 });
 
 test('a standby whose disk fails while a primary counts on it tells programs both: that, and what it is now', async (t) => {
-  const { host, connect } = await standby(t, {});
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { host, protecting } = await standby(t, {});
+  const { link, received } = await protecting();
   host.diskFailed('disk root cannot be written: EIO', true);
   await until(() => received.kinds.includes('end'));
   say(link, { kind: 'ended' });
@@ -432,12 +426,8 @@ function isMade(folder: string): boolean {
 }
 
 test('a term for which there is no room is said to be so once, and written when there is', async (t) => {
-  const { host, machine, connect, stateDirectory } = await standby(t, {});
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { host, machine, protecting, stateDirectory } = await standby(t, {});
+  const { link } = await protecting();
   link.destroy();
   await until(() => host.status().phase === 'claiming');
   const inTheWay = join(stateDirectory, 'term.json.new');
@@ -455,12 +445,8 @@ test('a term for which there is no room is said to be so once, and written when 
 });
 
 test('a standby that could not write a term down leaves the arbiter to its primary', async (t) => {
-  const { host, machine, connect, stateDirectory } = await standby(t, {});
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { host, machine, protecting, stateDirectory } = await standby(t, {});
+  const { link } = await protecting();
   const inTheWay = join(stateDirectory, 'term.json.new');
   await until(() => isMade(inTheWay));
   const said = (words: string) => host.log.recent(false).some(({ text }) => text.includes(words));
@@ -475,12 +461,8 @@ test('a standby that could not write a term down leaves the arbiter to its prima
 });
 
 test('a standby that fails before it knows that it can write a term down leaves the arbiter to its primary', async (t) => {
-  const { host, connect } = await standby(t, {});
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { host, protecting } = await standby(t, {});
+  const { link } = await protecting();
   let isProven = (): void => {};
   const proven = new Promise<void>((resolve) => {
     isProven = resolve;
@@ -506,12 +488,8 @@ test('a standby that fails before it knows that it can write a term down leaves 
 test("a standby that takes over by an operator's word tells the arbiter at once, which then says no to its primary", async (t) => {
   const etcd = await smallEtcd(t);
   const arbiter = { kind: 'etcd', etcd: { endpoints: [etcd.url], prefix: '/' } } as const;
-  const { host, connect } = await standby(t, { revive: () => new Promise(() => {}) }, { arbiter });
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { host, protecting } = await standby(t, { revive: () => new Promise(() => {}) }, { arbiter });
+  const { link } = await protecting();
   etcd.isDown(true);
   link.destroy();
   await until(() => host.status().phase === 'claiming');
@@ -527,11 +505,7 @@ test("a standby that takes over by an operator's word tells the arbiter at once,
 /** A standby that its primary counted on, whose link is gone, and whose arbiter is an operator. */
 async function cutOff(t: Test, more: Partial<Pick<SecondaryConfig, 'peers'>> = {}) {
   const made = await standby(t, {}, more);
-  const { link, received } = await made.connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => made.host.status().phase === 'protecting');
+  const { link } = await made.protecting();
   link.destroy();
   await until(() => made.host.status().phase === 'claiming');
   return made;
@@ -627,12 +601,8 @@ test('a standby that has failed tells who comes next that it has, not that it is
 });
 
 test('a primary whose standby cannot load a later checkpoint reads why, before the connection is closed', async (t) => {
-  const { host, connect } = await standby(t, {});
-  const { link, received } = await connect();
-  seed(link);
-  await until(() => received.kinds.includes('checkpoint-ready'));
-  say(link, { kind: 'protected' });
-  await until(() => host.status().phase === 'protecting');
+  const { host, protecting } = await standby(t, {});
+  const { link, received } = await protecting();
   host.post({ kind: 'load-failed', epoch: epoch(1), reason: 'out of memory' });
   await until(() => received.kinds.includes('end'));
   const why = 'checkpoint 1 cannot be loaded: out of memory';
