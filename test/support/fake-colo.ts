@@ -23,7 +23,7 @@ export const protectedStatus: ColoStatus = {
   mode: 'buffered',
   checkpointDelayMs: 500,
   epoch: 15_205,
-  checkpoint: { epoch: 15_204, msAgo: 180, delayMs: 500, reasons: ['output'] },
+  checkpoint: { epoch: 15_204, msAgo: 180, reasons: ['output'] },
   stops: {
     median: 0.9,
     worst: 2.1,

@@ -68,7 +68,6 @@ const status = v.object({
     v.object({
       epoch: v.number(),
       msAgo: count,
-      delayMs: v.exactOptional(count),
       reasons: v.exactOptional(v.array(text)),
     }),
   ),

@@ -101,7 +101,7 @@ function factsOf(status: ColoStatus, now: number): PairFact[] {
     ...(safe ? [] : whyFacts(status, now)),
     ...(takeover === undefined ? [] : [['clients', takeoverFact(takeover)] as const]),
     ...(next === undefined ? [] : [['next', next] as const]),
-    ...(checkpoint === undefined || !counts ? [] : [['checkpoint', checkpointFact(checkpoint)] as const]),
+    ...(checkpoint === undefined || !counts ? [] : [['checkpoint', checkpointFact(checkpoint, status)] as const]),
     ...(counts ? stopFacts(status) : []),
     ...(safe ? [['mode', modeFact(status)] as const] : []),
     ...(counts ? heldFacts(status) : []),
@@ -185,8 +185,12 @@ function modeFact({ mode, modeWhy, compared }: ColoStatus): string {
   return `${mode}: ${modeWhy}; ${found}${lag}`;
 }
 
-function checkpointFact({ epoch, msAgo, delayMs, reasons = [] }: NonNullable<ColoStatus['checkpoint']>): string {
-  const rhythm = delayMs === undefined ? [] : [`every ${milliseconds(delayMs)} at least`];
+function checkpointFact(
+  { epoch, msAgo, reasons = [] }: NonNullable<ColoStatus['checkpoint']>,
+  { role, checkpointDelayMs }: ColoStatus,
+): string {
+  // A standby's are its primary's.
+  const rhythm = role === 'primary' ? [`every ${milliseconds(checkpointDelayMs)} at least`] : [];
   const last = [`epoch ${count(epoch)}`, `${milliseconds(msAgo)} ago`, ...rhythm].join(', ');
   const why = reasons.map((reason) => reasonWords[reason] ?? reason).join(', ');
   return why === '' ? last : `${last}; the last one: ${why}`;

@@ -65,7 +65,6 @@ export interface ColoStatus {
   readonly checkpoint?: {
     readonly epoch: number;
     readonly msAgo: number;
-    readonly delayMs?: number;
     readonly reasons?: readonly string[];
   };
   /** P: how long the guest was stopped in the last minute, and where the last stop went. */

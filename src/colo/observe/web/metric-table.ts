@@ -159,7 +159,8 @@ export const metrics: readonly Metric[] = [
     seconds(s.checkpoint?.msAgo),
   ),
   ofPair('gauge', 'checkpoint_delay_seconds', 'A checkpoint is made at least this often (--checkpoint-delay).', (s) =>
-    seconds(s.checkpoint?.delayMs),
+    // A standby's are its primary's.
+    s.role === 'primary' ? seconds(s.checkpointDelayMs) : undefined,
   ),
   ofPair(
     'counter',

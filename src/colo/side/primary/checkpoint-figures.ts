@@ -50,7 +50,7 @@ export class CheckpointFigures {
     this.#onItsWay = undefined;
   }
 
-  status(delayMs: number, now: number): Pick<OwnStatus, 'totals' | 'checkpoint' | 'stops'> {
+  status(now: number): Pick<OwnStatus, 'totals' | 'checkpoint' | 'stops'> {
     const stops = this.#stops.summary(now);
     return {
       totals: { ...this.#totals, reasons: { ...this.#reasons } },
@@ -60,7 +60,6 @@ export class CheckpointFigures {
             checkpoint: {
               epoch: this.#received.epoch,
               msAgo: now - this.#received.at,
-              delayMs,
               reasons: this.#received.reasons,
             },
           }),

@@ -188,7 +188,7 @@ export class PrimaryHost extends Host<PrimaryEvent> {
     const changesLost = this.#changes.lost;
     return {
       checkpointDelayMs: this.#delayMs,
-      ...this.#figures.status(this.#delayMs, this.now),
+      ...this.#figures.status(this.now),
       ...placeAndMode(this.#config, primary),
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),
       ...(compared === undefined
