@@ -11,6 +11,8 @@ import { QemuPair } from './qemu.ts';
 
 const protectedMs = 3000;
 const patienceMs = 90_000;
+/** Of whatever is on its way. The clients report more often. */
+const settlingMs = 500;
 /** Under both, answers take longer than that now and then; who asks again is answered twice, and counts once. */
 const asking = { clients: 1, thinkMs: 10, retransmitMs: 200 };
 const mostFailures = 5;
@@ -81,18 +83,20 @@ async function strike(
 ): Promise<{ readonly silence: Silence; readonly diedAt: number | undefined }> {
   await contender.boot();
   await contender.protect(() => {});
+  const clock = isFollowed && contender instanceof OurPair ? await contender.standbysClock() : undefined;
   const clients = await Asking.begin(pair, asking);
   await sleep(protectedMs + Math.random() * 500);
   const promisedMs = name === 'lost' && contender instanceof OurPair ? await contender.promisedMs() : undefined;
-  const clock = isFollowed && contender instanceof OurPair ? await contender.standbysClock() : undefined;
   clients.forgetSilence();
   const diedAt = clock?.();
   if (name === 'lost' && contender instanceof OurPair) await contender.cutPower();
   else if (name === 'switchover' && contender instanceof OurPair) await contender.switchOver();
   else await contender.kill();
-  // What the primary had let go may still have come.
+  // What the primary had let go has come by then.
+  await sleep(settlingMs);
   const { answers } = clients;
   await until('the survivor to answer', patienceMs, () => clients.answers > answers + 2 * asking.clients);
+  if (contender instanceof OurPair) await contender.survived();
   const { summary, violations } = await clients.end();
   if (violations[0] !== undefined) throw new Error(violations[0]);
   const silence = { ms: summary.longestSilenceMs, ...(promisedMs === undefined ? {} : { promisedMs }) };

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QmpClient } from '../../../src/vmm/client/qmp-client.ts';
 import type { ColoEvent, ColoStatus } from '../../../src/vmm/monitor/colo-control.ts';
@@ -12,6 +13,8 @@ import type { Checkpoints } from './service-report.ts';
 const patienceMs = 180_000;
 /** Each question takes of a host's one CPU what its guest then has not. */
 const askMs = 1000;
+const clockQuestions = 5;
+const clockProgram = "process.stdin.on('data', () => process.stdout.write(String(Date.now())))";
 /** The log keeps some hundred checkpoints: it is read before they are forgotten. */
 const readLogMs = 2000;
 
@@ -22,6 +25,8 @@ export class OurPair implements Contender {
   readonly #settings: PairSettings;
   readonly #said: (line: string) => void;
   #monitor: QmpClient | undefined;
+  /** The standby's monitor, once that has {@link survived}. */
+  #survivor: QmpClient | undefined;
   /** Of the last stop that was seen, by the primary's clock. */
   #seenMs = Number.NEGATIVE_INFINITY;
 
@@ -101,29 +106,50 @@ export class OurPair implements Contender {
   }
 
   async kill(): Promise<void> {
-    const { vmm } = this.#pair;
-    vmm.a?.kill('SIGKILL');
-    await this.#survived();
+    this.#pair.vmm.a?.kill('SIGKILL');
+    await this.#primaryEnded();
   }
 
   /** Cuts the power of the primary's host. */
   async cutPower(): Promise<void> {
     await this.#pair.host('a').powerLoss();
-    await this.#survived();
   }
 
   /** The guest moves to the standby in order. */
   async switchOver(): Promise<void> {
     await this.#ask('x-colo-switchover');
-    await this.#survived();
+    await this.#primaryEnded();
+  }
+
+  /**
+   * Resolves when the standby says that it has taken over. Once its guest answers: whoever asks its host's one CPU for anything before
+   * that is a part of the silence, and a program that connects to its monitor is half a second of it.
+   */
+  async survived(): Promise<void> {
+    const survivor = this.#pair.monitor('b');
+    this.#survivor = survivor;
+    await survivor.execute('qmp_capabilities');
+    await until('the standby to take over', patienceMs, async () => {
+      const { headline } = (await survivor.execute('x-colo-status')) as ColoStatus;
+      return headline === 'UNPROTECTED';
+    });
   }
 
   /** Tells the time by the clock of the standby's host, ms since 1970, as long as the two clocks go alike. */
   async standbysClock(): Promise<() => number> {
-    const { stdout } = await this.#pair.host('b').run("node -e 'console.log(Date.now())'");
-    // A program takes longer to begin than to end: it was about the end when it looked.
-    const ahead = Number(stdout) - performance.now();
-    if (Number.isNaN(ahead)) throw new Error(`host b does not tell the time: ${stdout}`);
+    const clock = this.#pair.host('b').spawn(['node', '-e', clockProgram]);
+    clock.exit.catch(() => {});
+    clock.stderr.resume();
+    let ahead = Number.NaN;
+    // Once it has told the time it takes no longer to hear a question than to answer it.
+    for (let asked = 0; asked < clockQuestions; asked++) {
+      const before = performance.now();
+      clock.stdin.write('\n');
+      const [answer] = (await once(clock.stdout, 'data')) as [Buffer];
+      ahead = Number(answer) - (before + performance.now()) / 2;
+    }
+    clock.stdin.end();
+    if (Number.isNaN(ahead)) throw new Error('host b does not tell the time');
     return () => performance.now() + ahead;
   }
 
@@ -133,8 +159,8 @@ export class OurPair implements Contender {
     pair.primary = 'b';
     await pair.repair('a');
     pair.start('a', this.#said);
-    const survivor = pair.monitor('b');
-    await survivor.execute('qmp_capabilities');
+    const survivor = this.#survivor;
+    if (survivor === undefined) throw new Error('nobody has survived');
     let diskMs = 0;
     await until('the guest to be protected again', patienceMs, async () => {
       const { headline, disk } = (await survivor.execute('x-colo-status')) as Partial<ColoStatus>;
@@ -165,13 +191,9 @@ export class OurPair implements Contender {
     this.#pair.primary = 'a';
   }
 
-  async #survived(): Promise<void> {
-    const survivor = this.#pair.monitor('b');
-    await survivor.execute('qmp_capabilities');
-    await until('the standby to take over', patienceMs, async () => {
-      const { headline } = (await survivor.execute('x-colo-status')) as ColoStatus;
-      return headline === 'UNPROTECTED';
-    });
+  /** It is told by its host, not by the standby's. */
+  async #primaryEnded(): Promise<void> {
+    await this.#pair.vmm.a?.exit;
   }
 
   get #client(): QmpClient {
