@@ -96,12 +96,13 @@ class Bench {
   /** A client asks, and the primary is killed, or hands the guest over. */
   change(how: 'kill' | 'switchover'): Promise<Change> {
     return this.#with('protected', { clients: 1 }, async (pair, clients) => {
-      await sleep(warmUpMs + Math.random() * 100);
+      await sleep(warmUpMs);
       const before = clients.summary.retransmissions;
       const primary = pair.vmm(pair.primaryHost);
       clients.forgetSilence();
       if (how === 'kill') {
-        await primary.kill();
+        // A timer of this process, where the client lives, rings most often when that has just asked.
+        await primary.killIn(Math.random() * 100);
       } else {
         primary.mayEndWith(exitCode.handedOver);
         await primary.command('x-colo-switchover');

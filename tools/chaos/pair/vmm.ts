@@ -129,6 +129,13 @@ export class Vmm {
     return this.#end('SIGKILL');
   }
 
+  /** As {@link kill}, so many ms later, by another process: at a moment that has nothing to do with what this one does. */
+  killIn(ms: number): Promise<void> {
+    this.#killed = true;
+    spawn('sh', ['-c', `sleep ${ms / 1000}; kill -KILL ${this.child.pid}`]);
+    return this.#gone();
+  }
+
   /** Gone, in order. */
   end(): Promise<void> {
     return this.#end('SIGTERM');
@@ -139,6 +146,10 @@ export class Vmm {
       this.#killed = true;
       this.child.kill(signal);
     }
+    await this.#gone();
+  }
+
+  async #gone(): Promise<void> {
     await this.#ended;
     (await this.#connection?.catch(() => undefined))?.close();
   }
