@@ -28,6 +28,8 @@ export class ArbiterDesk {
   #claimedAt = Number.NEGATIVE_INFINITY;
   #claims = 0;
   #timer: NodeJS.Timeout | undefined;
+  /** The last term that it gave to a claim. */
+  #granted: number | undefined;
   /** The term that the arbiter does not know yet. */
   #unregistered: number | undefined;
   #registering: NodeJS.Timeout | undefined;
@@ -84,9 +86,14 @@ export class ArbiterDesk {
    * This side has the guest in this term: later claims begin from it. Without an answer, whoever {@link watch}es asks again as often as
    * one that claims: the other side may do so, for the same term, and has it if it is answered first.
    *
-   * @returns what the arbiter said; undefined if it did not answer, or if the arbiter is an operator
+   * @returns what the arbiter said, perhaps to a claim; undefined if it did not answer, or if the arbiter is an operator
    */
-  register(term: number): Promise<Verdict | undefined> {
+  async register(term: number): Promise<Verdict | undefined> {
+    if (term === this.#granted) {
+      const granted = { kind: 'granted' } as const;
+      this.#registered(term, granted);
+      return granted;
+    }
     this.#unregistered = term;
     clearInterval(this.#registering);
     if (this.#timer !== undefined) {
@@ -146,6 +153,7 @@ export class ArbiterDesk {
     );
     this.#claims--;
     if (verdict === undefined) return 'unknown';
+    if (verdict.kind === 'granted') this.#granted = term;
     return verdict.kind === 'granted' ? 'yes' : 'no';
   }
 

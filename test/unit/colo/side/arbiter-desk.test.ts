@@ -54,6 +54,21 @@ test('an arbiter that is slow is no arbiter that is gone: its answer counts when
   t.strictSame(problems, [], 'nobody was alarmed');
 });
 
+test('a term that a claim was given is not registered as well: the arbiter knows it', async (t) => {
+  const etcd = await slowEtcd(t);
+  const desk = deskOf(t, [etcd.url]);
+  const claim = desk.claim(2, false, isWanted);
+  await etcd.knows();
+  await etcd.agrees();
+  t.equal(await claim, 'yes');
+  t.same(await desk.register(2), { kind: 'granted' });
+  t.equal(etcd.waiting.length, 0);
+  const later = desk.register(3);
+  await etcd.knows();
+  await etcd.agrees();
+  t.same(await later, { kind: 'granted' });
+});
+
 test('a term that is not wanted any more when the arbiter says what it knows is not taken', async (t) => {
   const etcd = await slowEtcd(t);
   const problems: (string | undefined)[] = [];
