@@ -33,14 +33,14 @@ export class Client {
     return { client: new Client(socket), bridge };
   }
 
-  /** Asks until there is an answer to this question: its number. */
-  async ask(how: string, number: number): Promise<number> {
+  /** Asks until there is an answer to this question: its number. @param patienceMs until it asks again */
+  async ask(how: string, number: number, patienceMs = 1000): Promise<number> {
     const question = Buffer.alloc(payloadBytes);
     question.write(how, 0, 'latin1');
     question.writeUInt32LE(number, 12);
     for (;;) {
       const answer = new Promise<Buffer | undefined>((resolve) => {
-        const timer = setTimeout(() => resolve(undefined), 1000);
+        const timer = setTimeout(() => resolve(undefined), patienceMs);
         this.#heard = (heard) => {
           if (heard.readUInt32LE(12) !== number) return;
           clearTimeout(timer);

@@ -185,6 +185,11 @@ export const mutants: readonly Mutant[] = [
     broken: { sendsKept: () => true },
   },
   { name: 'kept input is forgotten at a takeover', section: 'B.15', broken: { replays: () => false } },
+  {
+    name: 'what came while a takeover was under way is thrown away',
+    section: 'B.15',
+    broken: { keepsArrivals: () => false },
+  },
   { name: 'time stands still during a takeover', section: 'B.12', broken: { clockMove: () => 0 } },
   { name: 'a reset is not followed by a checkpoint', section: 'B.13', broken: { resetWantsCheckpoint: false } },
   {

@@ -175,6 +175,8 @@ export type Effect =
   /** A takeover with a guest that runs: it is stopped until `resume-guest`, and its clocks go on meanwhile. */
   | { readonly kind: 'hold-guest' }
   | { readonly kind: 'commit-disk'; readonly epoch: Epoch }
+  /** What has come to S's TAPs so far P's guest got, or nobody: it is thrown away. At once, whatever else is being done. */
+  | { readonly kind: 'empty-taps' }
   /** Device state into the guest. Its clock is moved by what passed since `stoppedAt` (rules.clockMove), read at that moment. */
   | { readonly kind: 'revive'; readonly epoch: Epoch; readonly stoppedAt: number }
   | { readonly kind: 'announce' }

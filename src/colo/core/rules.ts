@@ -153,6 +153,8 @@ export interface Rules {
   readonly sendsKept: (epoch: Epoch, standsAt: Epoch, left: Epoch) => boolean;
   /** Input that enters S's guest at a takeover: what its checkpoint does not contain. */
   readonly replays: (epoch: Epoch, standsAt: Epoch) => boolean;
+  /** What came to S's TAPs since P was lost, so many ms ago, enters its guest after that: P's got it no more, or said nothing about it. */
+  readonly keepsArrivals: (sinceMs: number) => boolean;
   /** B.9, B.12: what the clock of a guest that goes on from a checkpoint is moved by, ms: what passed since the stop for it. */
   readonly clockMove: (stoppedAt: number, now: number) => number;
   /** B.13: a reset is followed by a checkpoint at once. */
@@ -163,6 +165,9 @@ export interface Rules {
 
 /** A fixed part of the margin, ms: two readings of a clock in one decision. */
 const marginMs = 1;
+
+/** A packet that comes later is none that anybody still waits for. */
+const longestOnTheWayMs = 30_000;
 
 /** The rules as the specification has them. */
 export const specification: Rules = {
@@ -234,6 +239,7 @@ export const specification: Rules = {
 
   sendsKept: (epoch, standsAt, left) => epoch <= standsAt && epoch > left,
   replays: (epoch, standsAt) => epoch > standsAt,
+  keepsArrivals: (sinceMs) => sinceMs <= longestOnTheWayMs,
   clockMove: (stoppedAt, now) => now - stoppedAt,
   resetWantsCheckpoint: true,
   endsWithoutLast: true,

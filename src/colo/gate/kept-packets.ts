@@ -86,7 +86,7 @@ export class KeptPackets {
     this.#keep.clear();
   }
 
-  /** Throws away what has piled up in the TAPs: the guest gets what P's got, not what came by the way. */
+  /** Throws away what has piled up in the TAPs while P's guest, which they were not for either, got what was. */
   drainTaps(): void {
     this.#taps.drain(mostPiledUp);
   }

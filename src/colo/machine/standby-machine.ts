@@ -151,7 +151,7 @@ export class StandbyMachine {
   start(state: Uint8Array, epoch: Epoch, moveMs: number): Revived {
     const revived = this.#loadMoved(state, moveMs);
     this.replica?.enter(epoch);
-    if (revived.exitCode === undefined) this.resume();
+    if (revived.exitCode === undefined) this.#release();
     return revived;
   }
 
@@ -166,15 +166,15 @@ export class StandbyMachine {
     return this.machine.keepsReset ? undefined : this.replica?.ended;
   }
 
-  /** Tells the network that the guest's addresses are here, and has the guest do so when it runs. After {@link revive}. */
+  /** Tells the network that the guest's addresses are here. From then on it is brought what is for the guest. */
   announce(): void {
-    this.machine.announce();
+    this.machine.tellNetwork();
   }
 
-  /** The guest runs. After {@link revive} or {@link hold}. @throws RunStateError if the machine has ended */
+  /** The guest runs, and announces itself. After {@link revive} or {@link hold}. @throws RunStateError if the machine has ended */
   resume(): void {
-    this.machine.resetKept();
-    this.machine.release('keep', nanoseconds(performance.now() - this.#movedAt));
+    this.machine.announce();
+    this.#release();
   }
 
   /**
@@ -209,6 +209,11 @@ export class StandbyMachine {
     this.#boot?.close();
     this.#closed ??= this.machine.close();
     return this.#closed;
+  }
+
+  #release(): void {
+    this.machine.resetKept();
+    this.machine.release('keep', nanoseconds(performance.now() - this.#movedAt));
   }
 
   #loadMoved(state: Uint8Array, moveMs: number): Revived {

@@ -269,9 +269,14 @@ export class Machine implements MonitoredMachine {
     this.#isNewCopy = true;
   }
 
-  /** Tells the network that the guest's addresses are here; the machine is paused. The guest does so itself when it runs. */
+  /** As {@link tellNetwork}; the machine is paused. The guest does so itself when it runs. */
   announce(): void {
     this.#parts.io?.announceCards();
+    this.tellNetwork();
+  }
+
+  /** Tells the network that the guest's addresses are here, at any time. */
+  tellNetwork(): void {
     this.#announcement.start();
   }
 

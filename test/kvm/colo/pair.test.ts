@@ -1,10 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import { protectAnswering } from '../../support/answering-pair.ts';
 import { noEtcd } from '../../support/etcd.ts';
 import { echoing, recitingPatiently } from '../../support/guests.ts';
 import { noKvm } from '../../support/kvm.ts';
 import { Pair } from '../../support/pair.ts';
+import { noTaps } from '../../support/taps.ts';
 import { hammeredPages, hammering } from '../../support/virtio-guests.ts';
 import { kernelFile, runVmm } from '../../support/vmm-process.ts';
 
@@ -189,6 +191,21 @@ test('without an arbiter nobody goes on alone, until an operator says so', { ski
   const { term } = await pair.status('b', ({ headline }) => headline === 'UNPROTECTED');
   t.equal(term, 2);
 });
+
+for (const mode of ['comparing', 'buffered']) {
+  test(`${mode}: what a client asks while nobody goes on yet the survivor answers, without being asked again`, {
+    skip: skip || noTaps(),
+  }, async (t) => {
+    const { pair, client, primary } = await protectAnswering(t, ['--mode', mode]);
+    const before = await client.ask('s', 1);
+    pair.etcd.freeze();
+    await primary.endedBySignal('SIGKILL');
+    await pair.status('b', ({ headline }) => headline === 'WAITING');
+    const answer = client.ask('s', 2, 3_600_000);
+    t.match(await runVmm(['failover', '--i-am-sure', '--control', pair.control('b')]), { code: 0 });
+    t.ok((await answer) > before);
+  });
+}
 
 test("the survivor's disk is that of its own history, whatever it was before", { skip }, async (t) => {
   const pair = await Pair.make(t);

@@ -21,6 +21,8 @@ export class Takeover {
   #consent: ConsentGiven;
   #claim: Claim;
   #isConsentToldOver = false;
+  /** When P was lost. */
+  #lostAt = 0;
   #how: 'survivor' | 'switched-over' = 'survivor';
 
   constructor(parts: StandbyParts) {
@@ -59,6 +61,8 @@ export class Takeover {
     phase.move('claiming');
     this.#failover.swap('none', 'require');
     disconnect(turn);
+    this.#lostAt = turn.now;
+    turn.do({ kind: 'empty-taps' });
     this.#claim.start(turn.term, byOperator, sure, turn.now, turn.effects);
     this.go();
   }
@@ -135,6 +139,7 @@ export class Takeover {
     }
     const term = this.#claim.holds ? this.#claim.term : turn.term;
     this.#claim.used();
+    if (!rules.keepsArrivals(turn.now - this.#lostAt)) turn.do({ kind: 'empty-taps' });
     this.#live(standsAt, term, 'survivor');
   }
 
@@ -150,29 +155,30 @@ export class Takeover {
   handedOver(): void {
     const { turn, gathering } = this.#parts;
     disconnect(turn);
-    turn.do({ kind: 'write-term', term: next(turn.term) });
+    turn.do({ kind: 'empty-taps' }, { kind: 'write-term', term: next(turn.term) });
     this.#failover.swap('none', 'require');
     this.#failover.swap('require', 'active');
     this.#live(gathering.loaded, next(turn.term), 'switched-over');
   }
 
   /**
-   * Spec A.4, B.12, B.15, in steps that take their time: state, clock, kept output out, kept input in, guest on. A guest that runs already (comparing) goes on
-   * where it is: what it said is out before anything new, and what it has not been given yet comes first.
+   * Spec A.4, B.12, B.15, in steps that take their time: first of all the network is told, which brings what clients send here from then on;
+   * state, clock, kept output out, kept input in, guest on. A guest that runs already (comparing) goes on
+   * where it is: what it said is out before anything new, and what it has not been given yet comes first. What came to the TAPs meanwhile
+   * it finds there.
    */
   #live(standsAt: Epoch, term: Term, how: 'survivor' | 'switched-over'): void {
     const { rules, turn, phase, gathering } = this.#parts;
     turn.term = term;
-    turn.do({ kind: 'discard', beyond: standsAt });
+    turn.do({ kind: 'discard', beyond: standsAt }, { kind: 'announce' });
     if (gathering.guest === 'none' || !rules.goesOnRunning) {
       turn.do(
         { kind: 'revive', epoch: standsAt, stoppedAt: gathering.receivedAt },
         { kind: 'open' },
-        { kind: 'announce' },
         { kind: 'send-kept', epoch: standsAt },
       );
     } else {
-      turn.do({ kind: 'hold-guest' }, { kind: 'announce' }, { kind: 'send-kept', epoch: standsAt }, { kind: 'open' });
+      turn.do({ kind: 'hold-guest' }, { kind: 'send-kept', epoch: standsAt }, { kind: 'open' });
     }
     turn.do({ kind: 'replay-input', epoch: standsAt }, { kind: 'resume-guest' });
     turn.stopTimer('consent');

@@ -276,6 +276,9 @@ export class SecondaryHost extends Host<SecondaryEvent> {
       case 'forget-own':
         attached?.own?.forget(effect.items);
         return;
+      case 'empty-taps':
+        attached?.packets.drainTaps();
+        return;
       case 'hold-guest':
         this.#steps.hold();
         return;

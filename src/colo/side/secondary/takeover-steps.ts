@@ -30,7 +30,7 @@ export interface TakingOver {
 /**
  * What a takeover does to the machine (spec A.4, B.12, B.15), a step at a time in the order that the core says. Once one fails there is
  * no guest to go on with: the machine may hold the state of another checkpoint than its RAM and disks, or none, and it must not run, nor
- * say where it is.
+ * send what was kept.
  */
 export class TakeoverSteps {
   readonly #side: TakingOver;
@@ -59,7 +59,6 @@ export class TakeoverSteps {
   revive(epoch: Epoch, stoppedAt: number): void {
     this.#step(async (attached) => {
       await this.#takeDisks(attached);
-      attached.packets.drainTaps();
       const state = attached.pages.stateOf(epoch);
       const { calls, log } = this.#side;
       const { loadMs, movedMs, exitCode } = await calls.call('revive', { state, stoppedAt });
@@ -74,7 +73,6 @@ export class TakeoverSteps {
       const { exitCode } = await this.#side.calls.call('hold', undefined);
       this.#endedWith = exitCode;
       await this.#takeDisks(attached);
-      attached.packets.drainTaps();
       this.#side.log.add('takeover', 'its guest runs already');
     });
   }

@@ -33,6 +33,10 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
   readonly #kept: KeptPackets;
   readonly #replicaGuest: ReplicaGuest;
   readonly #recovery: StandbyRecovery;
+  /** What its TAP has: a bridge floods it to where nobody is known to take it. */
+  #arrived: Request[] = [];
+  /** How much of that came since P was lost. */
+  #arrivedSinceLoss = 0;
 
   /** @param before what it was in this process before it was given up */
   constructor(world: Surroundings, options: SecondaryOptions, rules: Rules, before?: StandingBy) {
@@ -147,6 +151,9 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
       case 'forget-own':
         this.#replicaGuest.forgetSaid(effect.items);
         return;
+      case 'empty-taps':
+        this.#arrived = [];
+        return;
       case 'hold-guest':
         this.#replicaGuest.hold();
         return;
@@ -173,6 +180,7 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
       case 'resume-guest':
         this.#goLive();
         this.#replicaGuest.resume();
+        this.#takeArrived();
         if (!this.guest.ended) this.post({ kind: 'guest-runs' });
         return;
       default:
@@ -183,6 +191,8 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
   #attach(): void {
     this.#standbyDisk.beginPairing();
     this.#kept.beginPairing();
+    this.#arrived = [];
+    this.#arrivedSinceLoss = 0;
     this.#replica.forgetStaging();
     this.gate.clear();
   }
@@ -258,7 +268,19 @@ export class SecondarySide extends Side<SecondaryEvent> implements SecondaryProc
   // The guest's packets and disk
 
   protected override takeRequest(request: Request): void {
-    if (this.live && this.guestRuns && !this.guest.ended) this.#replicaGuest.enter(request);
+    if (this.live) {
+      if (this.guestRuns && !this.guest.ended) this.#replicaGuest.enter(request);
+      return;
+    }
+    this.#arrived.push(request);
+    const { phase } = this.secondary;
+    if (phase === 'claiming' || phase === 'going-live') this.#arrivedSinceLoss++;
+  }
+
+  #takeArrived(): void {
+    this.world.takeovers.checkArrived(this.#arrivedSinceLoss, this.#arrived.length);
+    for (const request of this.#arrived) this.takeRequest(request);
+    this.#arrived = [];
   }
 
   protected override answered(answer: Answer): void {

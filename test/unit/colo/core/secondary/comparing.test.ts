@@ -72,8 +72,8 @@ function takenOver(secondary: ScriptedSecondary): string[] {
 test('a guest that runs is taken over as it is, and what it said goes out before anything new', async (t) => {
   t.same(takenOver(running()), [
     'discard',
-    'hold-guest',
     'announce',
+    'hold-guest',
     'send-kept 0',
     'open',
     'replay-input 0',

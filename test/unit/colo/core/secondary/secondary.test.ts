@@ -7,7 +7,7 @@ import { gives, hello, newSecondary, protectingSecondary, readySecondary, settin
 
 const e = epoch;
 const heartbeat = { kind: 'heartbeat', clock: 77, echo: Number.NaN, laidBytes: 0 } as const;
-const takeover = ['discard', 'revive', 'open', 'announce', 'send-kept', 'replay-input', 'resume-guest'];
+const takeover = ['discard', 'announce', 'revive', 'open', 'send-kept', 'replay-input', 'resume-guest'];
 const kinds = (effects: readonly string[]) => effects.map((effect) => effect.split(' ')[0] ?? '');
 
 test('a pair is made: welcome, first checkpoint, READY', async (t) => {
@@ -147,11 +147,25 @@ test("P's heartbeat is answered with P's own clock, unless a thread hangs", asyn
   t.same(secondary.hears(heartbeat), []);
 });
 
+test('what came to its TAPs since P was lost is kept, unless the answer was awaited for so long that nobody waits for it', async (t) => {
+  for (const [waitMs, isKept] of [
+    [29_000, true],
+    [31_000, false],
+  ] as const) {
+    const secondary = protectingSecondary();
+    t.ok(secondary.on({ kind: 'closed', by: 'peer' }).includes('empty-taps'), 'what came before');
+    secondary.now += waitMs;
+    secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
+    const effects = kinds(secondary.on({ kind: 'term-written', term: term(4) }));
+    t.same(effects, isKept ? takeover : ['empty-taps', ...takeover]);
+  }
+});
+
 test('takes over when P is silent: with consent run out, the yes, and the term on disk', async (t) => {
   const secondary = protectingSecondary();
   secondary.hears(heartbeat);
   secondary.now += settings.leaseMs / 2;
-  t.same(secondary.on({ kind: 'closed', by: 'network' }), ['close', 'ask-arbiter 4']);
+  t.same(secondary.on({ kind: 'closed', by: 'network' }), ['close', 'empty-taps', 'ask-arbiter 4']);
   t.same(secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' }), ['write-term 4']);
   t.same(secondary.on({ kind: 'term-written', term: term(4) }), [], 'P may still release');
   t.same(kinds(secondary.rings('consent', settings.leaseMs)), takeover);
@@ -419,7 +433,7 @@ test('commands are refused with what QEMU says, or a sentence', async (t) => {
   t.same(idle.on(lost), ["refuse lost-heartbeat: The feature 'colo' is not enabled"]);
   t.match(idle.on({ kind: 'command', command: { name: 'checkpoint' } })[0], /ask the primary/);
   const secondary = protectingSecondary();
-  t.same(secondary.on(lost), ['close', 'ask-arbiter 4']);
+  t.same(secondary.on(lost), ['close', 'empty-taps', 'ask-arbiter 4']);
   secondary.on({ kind: 'arbiter', term: term(4), answer: 'yes' });
   t.same(secondary.on(lost), ['refuse lost-heartbeat: COLO failover is already activated']);
 });
@@ -433,11 +447,12 @@ test('a guest that is handed over: the next term on disk, and nothing is said be
   t.equal(secondary.core.term, 3);
   t.same(secondary.hears({ kind: 'handover-done', epoch: e(0) }), [
     'close',
+    'empty-taps',
     'write-term 4',
     'discard',
+    'announce',
     'revive 0',
     'open',
-    'announce',
     'send-kept 0',
     'replay-input 0',
     'resume-guest',
@@ -498,7 +513,7 @@ test('a P that is lost before it is done is taken over from as ever: the arbiter
   const secondary = protectingSecondary();
   secondary.hears({ kind: 'handover', epoch: e(0) });
   secondary.on({ kind: 'term-written', term: term(4) });
-  t.same(secondary.on({ kind: 'closed', by: 'peer' }), ['close', 'ask-arbiter 4']);
+  t.same(secondary.on({ kind: 'closed', by: 'peer' }), ['close', 'empty-taps', 'ask-arbiter 4']);
   t.equal(secondary.core.phase, 'claiming');
 });
 
@@ -539,7 +554,11 @@ test('a primary that goes on with a checkpoint, and never answers that protectio
 
 test('a primary whose disk broke is taken over from at once, and nobody is asked', async (t) => {
   const secondary = protectingSecondary();
-  t.same(secondary.hears({ kind: 'take-over', why: 'disk root cannot be written: EIO' }), ['close', 'write-term 4']);
+  t.same(secondary.hears({ kind: 'take-over', why: 'disk root cannot be written: EIO' }), [
+    'close',
+    'empty-taps',
+    'write-term 4',
+  ]);
   t.equal(secondary.core.phase, 'claiming');
   t.same(kinds(secondary.on({ kind: 'term-written', term: term(4) })), takeover);
   t.equal(secondary.core.term, 4);
@@ -559,14 +578,18 @@ test('a take-over is heard once, from a primary that counts on its standby, in t
 
   for (const theirs of [2, 4]) {
     const other = protectingSecondary();
-    t.same(other.hears(message, term(theirs)), ['close', 'ask-arbiter 4'], 'a connection with such words is no peer');
+    t.same(
+      other.hears(message, term(theirs)),
+      ['close', 'empty-taps', 'ask-arbiter 4'],
+      'a connection with such words is no peer',
+    );
     t.equal(other.core.phase, 'claiming');
   }
 
   const switching = protectingSecondary();
   switching.hears({ kind: 'handover', epoch: e(0) });
   t.equal(switching.core.phase, 'taking-over');
-  t.same(switching.hears(message), ['close', 'ask-arbiter 4']);
+  t.same(switching.hears(message), ['close', 'empty-taps', 'ask-arbiter 4']);
 
   const twice = protectingSecondary();
   twice.hears(message);
@@ -585,7 +608,7 @@ test('a take-over amid a load waits for it, and stands where the primary was tol
   const secondary = protectingSecondary();
   secondary.hears({ kind: 'checkpoint-request', epoch: e(1) });
   t.ok(gives(secondary, 1).includes('send vmstate-received 1'));
-  t.same(secondary.hears({ kind: 'take-over', why: 'EIO' }), ['close', 'write-term 4']);
+  t.same(secondary.hears({ kind: 'take-over', why: 'EIO' }), ['close', 'empty-taps', 'write-term 4']);
   t.same(kinds(secondary.on({ kind: 'term-written', term: term(4) })), []);
   secondary.on({ kind: 'loaded', epoch: e(1) });
   const effects = secondary.on({ kind: 'disk-committed', epoch: e(1) });

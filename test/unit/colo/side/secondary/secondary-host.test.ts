@@ -157,7 +157,7 @@ test('a takeover: the state, the announcement, packets, and then the guest', asy
   await until(() => machine.called.includes('succeed'));
   t.strictSame(
     machine.called.filter((name) => name !== 'coloExit'),
-    ['shape', 'make', 'rehearse', 'revive', 'emerge', 'announce', 'replay', 'resume', 'succeed'],
+    ['shape', 'make', 'rehearse', 'announce', 'revive', 'emerge', 'replay', 'resume', 'succeed'],
   );
 });
 
@@ -346,8 +346,8 @@ test('a takeover that fails at its state runs nothing: the machine may hold an o
   await until(() => machine.called.includes('exit') || machine.called.includes('resume'));
   t.strictSame(
     machine.called.filter((name) => name !== 'coloExit'),
-    ['shape', 'make', 'rehearse', 'revive', 'exit'],
-    'it ends, and neither runs nor says where it is',
+    ['shape', 'make', 'rehearse', 'announce', 'revive', 'exit'],
+    'it ends, and neither runs nor sends what was kept',
   );
   t.match(host.status().why, 'a device refuses its state');
   t.match(host.status().milestones, { 'peer-lost': 1, fenced: 1 }, 'programs are told that nobody runs the guest');
