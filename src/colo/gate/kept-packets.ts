@@ -86,7 +86,7 @@ export class KeptPackets {
     this.#keep.clear();
   }
 
-  /** Throws away what has piled up in the TAPs while P's guest, which they were not for either, got what was. */
+  /** Throws away what has piled up in the TAPs: P's guest got it, or nobody. */
   drainTaps(): void {
     this.#taps.drain(mostPiledUp);
   }

@@ -28,7 +28,7 @@ export class ArbiterDesk {
   #claimedAt = Number.NEGATIVE_INFINITY;
   #claims = 0;
   #timer: NodeJS.Timeout | undefined;
-  /** The last term that it gave to a claim. */
+  /** The term that it gave to a claim, and that nobody has registered since. */
   #granted: number | undefined;
   /** The term that the arbiter does not know yet. */
   #unregistered: number | undefined;
@@ -90,6 +90,8 @@ export class ArbiterDesk {
    */
   async register(term: number): Promise<Verdict | undefined> {
     if (term === this.#granted) {
+      // Once: by a later pairing in that term the arbiter may have lost it, or given another one.
+      this.#granted = undefined;
       const granted = { kind: 'granted' } as const;
       this.#registered(term, granted);
       return granted;

@@ -275,9 +275,9 @@ export class Machine implements MonitoredMachine {
     this.tellNetwork();
   }
 
-  /** Tells the network that the guest's addresses are here, at any time. */
+  /** Tells the network that the guest's addresses are here, at any time. A machine that has ended says nothing. */
   tellNetwork(): void {
-    this.#announcement.start();
+    if (this.state !== 'ended') this.#announcement.start();
   }
 
   /**

@@ -96,8 +96,8 @@ async function strike(
   await sleep(settlingMs);
   const { answers } = clients;
   await until('the survivor to answer', patienceMs, () => clients.answers > answers + 2 * asking.clients);
-  if (contender instanceof OurPair) await contender.survived();
   const { summary, violations } = await clients.end();
+  if (contender instanceof OurPair) await contender.survived();
   if (violations[0] !== undefined) throw new Error(violations[0]);
   const silence = { ms: summary.longestSilenceMs, ...(promisedMs === undefined ? {} : { promisedMs }) };
   return { silence, diedAt };

@@ -122,8 +122,8 @@ export class OurPair implements Contender {
   }
 
   /**
-   * Resolves when the standby says that it has taken over. Once its guest answers: whoever asks its host's one CPU for anything before
-   * that is a part of the silence, and a program that connects to its monitor is half a second of it.
+   * Resolves when the standby says that it has taken over. Once nobody's silence is measured: a program that connects to its monitor takes
+   * half a second of its host's one CPU.
    */
   async survived(): Promise<void> {
     const survivor = this.#pair.monitor('b');

@@ -99,7 +99,7 @@ export class Takeovers {
   /** B.15: nobody but the survivor's guest can answer what came since its primary was lost. */
   checkArrived(sinceLoss: number, entering: number): void {
     if (sinceLoss > 0) this.#pair.count('takeovers during which questions came');
-    if (entering >= sinceLoss) return;
+    if (entering === sinceLoss) return;
     throw new Violation(
       'B.15',
       `${sinceLoss} questions came since the primary was lost, the survivor's guest gets ${entering}`,

@@ -13,7 +13,7 @@ async function taken(refusals: Readonly<Record<string, string>>, forget: () => P
   const step = async (name: string): Promise<void> => void done.push(name);
   const attachment = {
     disks: { handOver: () => step('disks handed over') },
-    packets: { drainTaps: () => {}, sendKept: async () => 3 },
+    packets: { sendKept: async () => 3 },
     own: { facts: { flows: 0 }, close: () => {}, speak: async () => 2 },
     ran: true,
     changes: { shared: 'the log' },
