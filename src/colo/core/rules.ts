@@ -153,7 +153,7 @@ export interface Rules {
   readonly sendsKept: (epoch: Epoch, standsAt: Epoch, left: Epoch) => boolean;
   /** Input that enters S's guest at a takeover: what its checkpoint does not contain. */
   readonly replays: (epoch: Epoch, standsAt: Epoch) => boolean;
-  /** What came to S's TAPs since P was lost, so many ms ago, enters its guest after that: P's got it no more, or said nothing about it. */
+  /** What came to S's TAPs since P was lost, so many ms ago, enters its guest after that: no answer of P's to it can leave without S. */
   readonly keepsArrivals: (sinceMs: number) => boolean;
   /** B.9, B.12: what the clock of a guest that goes on from a checkpoint is moved by, ms: what passed since the stop for it. */
   readonly clockMove: (stoppedAt: number, now: number) => number;

@@ -122,8 +122,8 @@ export class OurPair implements Contender {
   }
 
   /**
-   * Resolves when the standby says that it has taken over. Once nobody's silence is measured: a program that connects to its monitor takes
-   * half a second of its host's one CPU.
+   * Resolves when the standby says that it has taken over. Once nobody's silence is measured: a program that connects to its monitor begins
+   * on its host's one CPU.
    */
   async survived(): Promise<void> {
     const survivor = this.#pair.monitor('b');
@@ -138,18 +138,20 @@ export class OurPair implements Contender {
   /** Tells the time by the clock of the standby's host, ms since 1970, as long as the two clocks go alike. */
   async standbysClock(): Promise<() => number> {
     const clock = this.#pair.host('b').spawn(['node', '-e', clockProgram]);
-    clock.exit.catch(() => {});
     clock.stderr.resume();
-    let ahead = Number.NaN;
+    const ended = clock.exit.then(() => {
+      throw new Error('host b does not tell the time');
+    });
+    ended.catch(() => {});
+    let ahead = 0;
     // Once it has told the time it takes no longer to hear a question than to answer it.
     for (let asked = 0; asked < clockQuestions; asked++) {
       const before = performance.now();
       clock.stdin.write('\n');
-      const [answer] = (await once(clock.stdout, 'data')) as [Buffer];
+      const [answer] = (await Promise.race([once(clock.stdout, 'data'), ended])) as [Buffer];
       ahead = Number(answer) - (before + performance.now()) / 2;
     }
     clock.stdin.end();
-    if (Number.isNaN(ahead)) throw new Error('host b does not tell the time');
     return () => performance.now() + ahead;
   }
 
@@ -193,7 +195,13 @@ export class OurPair implements Contender {
 
   /** It is told by its host, not by the standby's. */
   async #primaryEnded(): Promise<void> {
-    await this.#pair.vmm.a?.exit;
+    let hasEnded = false;
+    this.#pair.vmm.a?.exit
+      .catch(() => {})
+      .finally(() => {
+        hasEnded = true;
+      });
+    await until('the primary to end', patienceMs, () => hasEnded);
   }
 
   get #client(): QmpClient {
