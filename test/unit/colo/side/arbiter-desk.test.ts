@@ -66,7 +66,11 @@ test('a term that a claim was given is not registered as well: the arbiter knows
   const later = desk.register(2);
   await etcd.knows();
   await etcd.agrees();
-  t.same(await later, { kind: 'granted' }, 'at a later pairing in that term it is asked: it may have lost what it knew');
+  t.same(
+    await later,
+    { kind: 'granted' },
+    'at a later pairing in that term it is asked: it may have lost what it knew',
+  );
 });
 
 test('a term that is not wanted any more when the arbiter says what it knows is not taken', async (t) => {
