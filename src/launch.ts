@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
 import { isMainThread, workerData } from 'node:worker_threads';
 import { guardAgainstDebugger } from './debugger-guard.ts';
-import { compile } from './host/system/compiler.ts';
+import { asBuilt } from './host/system/compiler.ts';
 import type { ThreadKind } from './vmm/thread/controlled-thread.ts';
 
 /**
@@ -19,17 +19,14 @@ if (isMainThread) {
   void load<typeof import('./cli.ts')>('main').main(process.argv, pathToFileURL(__filename));
 } else {
   const { thread } = workerData as { readonly thread: ThreadKind };
-  // Begins when the io thread has had V8 compile otherwise, which then would refuse the cache. It says itself what it wants next.
-  if (thread === 'colo') compile('first');
   load<{ threadMain(): void }>(thread).threadMain();
 }
 
 function load<Exports>(name: string): Exports {
   const file = `${__dirname}/${name}.cjs`;
-  const script = new Script(readFileSync(file, 'utf8'), {
-    filename: file,
-    cachedData: readCache(`${__dirname}/${name}.cache`),
-  });
+  const text = readFileSync(file, 'utf8');
+  const cachedData = readCache(`${__dirname}/${name}.cache`);
+  const script = asBuilt(() => new Script(text, { filename: file, cachedData }));
   const module = { exports: {} };
   script.runInThisContext()(module.exports, require, module, __dirname);
   return module.exports as Exports;

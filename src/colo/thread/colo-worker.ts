@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { bootTimeMs } from '../../host/system/clock.ts';
-import { compile } from '../../host/system/compiler.ts';
+import { compile, keepBytecode } from '../../host/system/compiler.ts';
 import { Doorbell } from '../../host/threads/doorbell.ts';
 import { nameThread } from '../../host/threads/thread-name.ts';
 import { backupsAreAStandbys, type ColoMilestone } from '../../vmm/monitor/colo-control.ts';
@@ -25,6 +25,8 @@ export function threadMain(): void {
   nameThread('colo');
   // Nobody waits for the guest yet, whose devices are the most that is done.
   compile('soon');
+  // The other side may be lost after days in which nothing was done of what is then done at once.
+  keepBytecode();
   const birth = workerData as ColoBirth;
   const port = parentPort as CallPort;
   const bell = new Doorbell(birth.bell);
@@ -122,7 +124,7 @@ function toOwner(calls: Pick<Calls<CommonMachineCalls, ColoCalls>, 'tell'>): Hos
       calls.tell('logged', event);
     },
     pairs: () => compile('late'),
-    // Late again: a standby's io thread, which begins meanwhile, has it compile soon.
+    // Late again: a standby's io thread, which began meanwhile, has it compile soon.
     protects: (compares) => compile(compares ? 'soon' : 'late'),
     coloExit: (mode, reason) => calls.tell('coloExit', { mode, reason }),
     failed: (error) => calls.tell('failed', { reason: error.stack ?? error.message }),
