@@ -291,10 +291,15 @@ export class StandbyDisks {
    *
    * @throws Error if the disk has failed; nothing uses it then either
    */
-  async handOver(): Promise<void> {
+  async laidDown(): Promise<void> {
     this.#endCopy('this side has taken over');
     while (this.#isInUse || !(this.#log.isLaid || this.error !== undefined)) await this.#moved();
     if (this.error !== undefined) throw new Error(this.error);
+  }
+
+  /** As {@link laidDown}, and the disks are nobody's copies any more. @throws Error too if that cannot be kept */
+  async handOver(): Promise<void> {
+    await this.laidDown();
     if (this.#isOver || this.#standsAt === noCheckpoint) return;
     const isIdle = this.#steps.isIdle;
     const removed = this.#marks.remove();

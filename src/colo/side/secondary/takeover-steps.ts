@@ -131,8 +131,9 @@ export class TakeoverSteps {
 
   async #takeDisks(attached: Attachment): Promise<void> {
     this.#doing = 'what its disks were sent is laid down';
-    await attached.disks.handOver();
-    await this.#keepChanges(attached);
+    await attached.disks.laidDown();
+    // Two waits for a disk at once: which of the two is durable first makes no difference.
+    await Promise.all([attached.disks.handOver(), this.#keepChanges(attached)]);
     this.#doing = 'state and packets are given to it';
   }
 

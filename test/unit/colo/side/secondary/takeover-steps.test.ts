@@ -12,7 +12,7 @@ async function taken(refusals: Readonly<Record<string, string>>, forget: () => P
   const becomes: string[] = [];
   const step = async (name: string): Promise<void> => void done.push(name);
   const attachment = {
-    disks: { handOver: () => step('disks handed over') },
+    disks: { laidDown: () => step('disks laid down'), handOver: () => step('disks handed over') },
     packets: { sendKept: async () => 3 },
     own: { facts: { flows: 0 }, close: () => {}, speak: async () => 2 },
     ran: true,
@@ -59,7 +59,14 @@ async function taken(refusals: Readonly<Record<string, string>>, forget: () => P
 test('what a guest that ran beside the other one wrote is marked once it stands, and before it goes to its disks', async (t) => {
   const { done, changes, milestones, becomes } = await taken({});
   t.strictSame([milestones, becomes], [[undefined], []], 'no program is told of a step');
-  t.strictSame(done, ['hold', 'disks handed over', 'keepChanges', 'log: its guest runs already', 'emerge']);
+  t.strictSame(done, [
+    'hold',
+    'disks laid down',
+    'disks handed over',
+    'keepChanges',
+    'log: its guest runs already',
+    'emerge',
+  ]);
   t.strictSame(changes, { shared: 'the log' }, 'whoever protects it next knows of the log');
 });
 
@@ -75,7 +82,7 @@ test('packets that clients may get twice are counted: those kept of the other gu
 test('where that cannot be marked, what was known of the disks is forgotten before', async (t) => {
   const { done, changes } = await taken({ keepChanges: 'the activity log cannot be written: EIO' });
   t.strictSame(done, [
-    ...['hold', 'disks handed over', 'keepChanges'],
+    ...['hold', 'disks laid down', 'disks handed over', 'keepChanges'],
     'log: it will not be known what this side writes: the activity log cannot be written: EIO',
     ...['forgotten', 'log: its guest runs already', 'emerge'],
   ]);
