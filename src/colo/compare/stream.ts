@@ -59,6 +59,10 @@ export class Stream {
   nextShape = 0;
   hasNextAck = false;
   nextAck = 0;
+  /** P has begun the connection anew: the numbers of the one before, with which S may answer that once more. */
+  hasPast = false;
+  pastPrimaryIsn = 0;
+  pastSecondaryIsn = 0;
 
   /** Nothing is known. */
   reset(): void {
@@ -73,6 +77,7 @@ export class Stream {
     this.refusalCount = 0;
     this.nextSyn = 0;
     this.hasNextAck = false;
+    this.hasPast = false;
   }
 
   /** Of S nothing is known but which attempts it refused before: P may be about to. */
@@ -150,6 +155,22 @@ export class Stream {
     this.hasSecondaryFin = false;
   }
 
+  /** P begins it anew: of the connection that there was, only how its SYNs are known is kept. */
+  beginAgain(kind: number, isn: number, shape: number): void {
+    const { primaryIsn, secondaryIsn, primarySyn, secondarySyn } = this;
+    this.reset();
+    this.begin(kind, isn, shape);
+    this.hasPast = primarySyn !== 0 && secondarySyn !== 0;
+    this.pastPrimaryIsn = primaryIsn;
+    this.pastSecondaryIsn = secondaryIsn;
+  }
+
+  /** A SYN of S with this number is of the connection before, of which S has not begun the next one. */
+  isPast(sequence: number): boolean {
+    const isKnown = sequence === this.pastSecondaryIsn || sequence === this.pastPrimaryIsn;
+    return this.hasPast && this.secondarySyn === 0 && isKnown;
+  }
+
   /** P's SYN. */
   begin(kind: number, isn: number, shape: number): void {
     this.primarySyn = kind;
@@ -174,8 +195,9 @@ export class Stream {
     if (this.hasFloor && distance(end, this.floor) >= mostAhead) this.hasFloor = false;
   }
 
-  /** P goes on after a RST: whatever that reset, and S's, was not this connection. */
+  /** P goes on after a RST: whatever that reset, and S's, was not this connection, which is as open as before. */
   primaryGoesOn(): void {
+    this.isOpen = true;
     this.primaryReset = false;
     this.secondaryReset = false;
     this.refusalCount = 0;

@@ -179,8 +179,7 @@ export class Streams {
     }
     const waits = flow.primary.length + flow.secondary.length > 0;
     const { nextSyn, nextHandle, nextIsn, nextShape, hasNextAck, nextAck } = stream;
-    stream.reset();
-    stream.begin(kind, view.sequence, synShape(view));
+    stream.beginAgain(kind, view.sequence, synShape(view));
     stream.secondaryShape = nextShape;
     stream.secondarySyn = nextSyn;
     stream.secondaryIsn = nextIsn;
@@ -229,6 +228,10 @@ export class Streams {
     const { stream } = flow;
     const flags = view.tcpFlags;
     if ((flags & syn) !== 0) {
+      if (stream.isPast(view.sequence)) {
+        this.#outcome.drop(handle);
+        return false;
+      }
       const isFirst = stream.secondarySyn === 0;
       if (!isSynOfThis(flow, view)) {
         this.#secondaryBegins(flow, view, handle);
@@ -357,12 +360,17 @@ export class Streams {
       }
       if (isReset(packet)) {
         // Further numbers of a connection that is reset mean nothing, and nobody waits for what it had to say.
-        if (stream.primaryReset) stream.isOpen = false;
+        if (stream.primaryReset) {
+          stream.isOpen = false;
+          // Behind all that P said: it ends the connection, and the next checkpoint undoes what S alone has said.
+          if (packet.sequence === stream.primaryEnd) this.#store.giveAll(flow.secondary);
+        }
         // P went on behind it: S's RST was this one, and resets nothing that comes after.
         else stream.primaryGoesOn();
         for (let said = agreed.first; said !== undefined; said = agreed.first) this.#dropAgreed(flow, said);
       }
-      this.#left(flow, endOf(packet));
+      // Its number is whatever it refuses: behind it nothing has left.
+      else this.#left(flow, endOf(packet));
       this.#releaseOne(flow, packet, undefined);
     }
     this.#dropLeft(flow);

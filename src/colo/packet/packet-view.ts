@@ -146,7 +146,9 @@ export class PacketView {
     let type = wordAt(bytes, at - 2);
     for (let tags = 0; isVlan(type); tags++) {
       if (tags === mostVlanTags || end - at < vlanTagBytes) return packetKind.opaque;
-      this.vlans = ((this.vlans & 0xfff) << 12) | (wordAt(bytes, at) & 0xfff);
+      const vlan = wordAt(bytes, at) & 0xfff;
+      // A tag of no VLAN has a priority only (IEEE 802.1Q, 9.6): who answers it may have none.
+      if (vlan !== 0) this.vlans = ((this.vlans & 0xfff) << 12) | vlan;
       type = wordAt(bytes, at + 2);
       at += vlanTagBytes;
     }

@@ -163,10 +163,13 @@ export class Gate<P> {
     this.#goneCount++;
   }
 
-  /** The one that leaves next for being matched. Later ones are of no earlier epoch. */
+  /** The one that leaves next for being matched, before older ones that no checkpoint covers. Later ones are of no earlier epoch. */
   #matchedToLeave(): number | undefined {
     const number = this.#mode === 'holding' ? this.#firstMatched() : undefined;
-    if (number === undefined) return undefined;
+    const oldest = this.#epochs.first;
+    if (number === undefined || oldest === undefined) return undefined;
+    // Spec A.5: what was held leaves in order once a checkpoint has it, and then what was said after that.
+    if (this.#rules.contentAllows(oldest, this.#through)) return undefined;
     const of = this.#epochs.at(number - this.#passed) as Epoch;
     return this.#rules.matchAllows(of, this.#through) ? number : undefined;
   }

@@ -398,6 +398,48 @@ test('a RST of something else does not end the connection', async (t) => {
   t.strictSame(rig.released, [2, 3]);
 });
 
+test('a RST of something else says nothing of the connection, however far its number lies', async (t) => {
+  // A guest refuses a wrong acknowledgement with its number, and waits on for the right one (RFC 9293, 3.10.7.4).
+  const stray = (): CompareRig => {
+    const rig = opened();
+    rig.both(tcpPacket({ sequence: isn + 1_000_000, flags: rst }));
+    rig.both(data(0, 'alive'));
+    rig.released.length = 0;
+    rig.dropped.length = 0;
+    return rig;
+  };
+  const waiting = stray();
+  waiting.p(data(5, 'on', { acknowledgement: 600 }));
+  waiting.s(data(5, 'on'));
+  t.strictSame([waiting.released, waiting.dropped], [[], []], 'what has not left is kept by S');
+  for (const flags of [ack | fin, rst | ack]) {
+    const dying = stray();
+    dying.s(data(5, '', { acknowledgement: 500, flags }));
+    dying.comparator.scan(10_000);
+    t.strictSame(dying.reasons, ['timeout'], 'an end in S alone is noticed');
+  }
+});
+
+test('S had more to say before a RST of both: the connection is over, and that wants no checkpoint', async (t) => {
+  const rig = opened();
+  rig.s(data(0, 'more'));
+  rig.s(pure(500, 4, { flags: rst | ack }));
+  rig.p(pure(500, 0, { flags: rst | ack }));
+  rig.comparator.scan(10_000);
+  t.strictSame([rig.released, rig.reasons], [[2], []]);
+  t.match(rig.comparator.sizes, { waiting: 0, storedBytes: 0 });
+});
+
+test('S is ahead when both send a RST of something else: what it has said since is compared', async (t) => {
+  const rig = opened();
+  const stray = tcpPacket({ sequence: isn + 1_000_000, flags: rst });
+  rig.s(stray);
+  rig.s(data(0, 'alive'));
+  rig.p(stray);
+  rig.p(data(0, 'alive'));
+  t.strictSame([rig.released, rig.reasons], [[2, 3], []]);
+});
+
 test('refusals: each attempt on its own', async (t) => {
   const rig = new CompareRig();
   const refusal = (acknowledgement: number): Uint8Array =>
@@ -590,6 +632,20 @@ test('what S alone said of an earlier connection is none of the one that begins,
       t.strictSame([rig.released.length, rig.comparator.sizes.waiting], [4, 0]);
     }
   }
+});
+
+test('S answers once more the SYN of the connection before: that is none of the one which P has begun since', async (t) => {
+  const rig = opened();
+  const mine = tcpPacket({ sequence: 50_000, acknowledgement: -9000, flags: syn | ack });
+  rig.p(mine);
+  const again = rig.s(tcpPacket({ sequence: 77_777, acknowledgement: 500, flags: syn | ack }));
+  t.strictSame([rig.released, rig.dropped], [[], [again]]);
+  rig.s(tcpPacket({ sequence: 4, acknowledgement: -9000, flags: syn | ack }));
+  t.strictSame(rig.released, [2]);
+  rig.p(tcpPacket({ sequence: 50_001, acknowledgement: -8000 }));
+  t.strictSame(rig.released, [2], 'and what it acknowledged counts no more');
+  rig.s(tcpPacket({ sequence: 50_001, acknowledgement: -8000 }));
+  t.strictSame([rig.released, rig.reasons], [[2, 3], []]);
 });
 
 test('an acknowledgement of the connection before does not leave while the SYN of the next one waits', async (t) => {

@@ -64,6 +64,14 @@ test('a connection that a client opens gets the numbers of P, both ways, from th
   t.same(rig.translator.facts, { translated: 4, withheld: 0 });
 });
 
+test('a tag that has a priority and no VLAN makes no other connection: the guest answers without one', async (t) => {
+  const tags: TcpParts['tags'] = [[0x8100, 0x6000]];
+  const rig = new TranslateRig();
+  rig.out(fromGuest(isnS, 0, { flags: syn | ack }));
+  t.same(rig.in(fromClient(isnP, 1, { tags })), fromClient(isnS, 1, { tags }));
+  t.same(rig.out(fromGuest(isnS, 1, { payload: 'hello' })), fromGuest(isnP, 1, { payload: 'hello' }));
+});
+
 test('a connection that the guest opens', async (t) => {
   const rig = new TranslateRig();
   const opening = fromGuest(isnS, 0, { flags: syn, acknowledgement: 0 });
