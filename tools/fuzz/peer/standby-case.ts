@@ -292,7 +292,12 @@ class Ledger {
     else if (kind === 'vmstate') this.#add(`state ${epoch}`, message.data.length);
     else if (kind === 'pages-end' || kind === 'disk-end' || kind === 'packets-end')
       this.#announce(`${stream} ${epoch}`, message.items);
-    else if (kind !== 'output-left' && !isDiskQuestion(message)) this.#add(`${stream} ${epoch}`, 1);
+    else if (kind !== 'output-left' && !isDiskQuestion(message)) this.#item(`${stream} ${epoch}`);
+  }
+
+  /** Behind its end nothing may be said of an epoch, which was whole before. */
+  #item(what: string): void {
+    if (!this.#ends.has(what)) this.#add(what, 1);
   }
 
   /** What is said once more is nothing that may be said, and the epoch was whole by what was said first. */
