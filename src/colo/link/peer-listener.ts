@@ -164,16 +164,28 @@ export class PeerListener {
     });
     if (group.size < streams.length) return;
     this.#arrivals.delete(link);
-    this.#linked(group, arrival.peer);
+    void this.#linked(group, arrival.peer);
   }
 
-  #linked(group: ReadonlyMap<StreamName, Arrival>, peer: PeerIdentity): void {
+  /**
+   * Whoever gets the link may close it at once, with what the kernel has not yet: TLS keeps what is written while it hands over what it
+   * wrote before.
+   */
+  async #linked(group: ReadonlyMap<StreamName, Arrival>, peer: PeerIdentity): Promise<void> {
     const { linked, role, security } = this.#options;
-    for (const { socket, preamble } of group.values()) {
-      this.#known(addressOf(socket));
-      socket.write(encodePreamble(preamble));
-    }
     const sockets = new Map([...group].map(([name, { socket }]) => [name, socket]));
+    await Promise.all(
+      [...group.values()].map(({ socket, preamble }) => {
+        // Told too when the connection ends before.
+        return new Promise((written) => socket.write(encodePreamble(preamble), written));
+      }),
+    );
+    const all = [...sockets.values()];
+    if (all.some(({ destroyed }) => destroyed)) {
+      for (const socket of all) socket.destroy();
+      return;
+    }
+    for (const socket of all) this.#known(addressOf(socket));
     linked(new PeerLink(sockets, { role, peer, secure: security.kind === 'tls' }));
   }
 

@@ -1,8 +1,11 @@
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type Test, test } from 'tap';
+import { dial } from '../../../../src/colo/link/dial.ts';
 import { encodePreamble } from '../../../../src/colo/link/stream-preamble.ts';
-import type { StreamName } from '../../../../src/colo/protocol/message-table.ts';
+import { turnAway } from '../../../../src/colo/link/turn-away.ts';
+import { type StreamName, streams } from '../../../../src/colo/protocol/message-table.ts';
+import { term } from '../../../../src/colo/protocol/numbers.ts';
 import { dialing, Listening, pairOfKeys, plaintext, tls } from './link-rig.ts';
 
 /** A connection of somebody who sends `bytes`, if anything. */
@@ -12,6 +15,42 @@ function stranger(t: Test, { listener }: Listening, bytes?: Uint8Array | string)
   t.teardown(() => socket.destroy());
   if (bytes !== undefined) socket.write(bytes);
   return socket;
+}
+
+/** A port that leads to another one. What clients say but their first words is held up until all streams of a link have something. */
+async function atOnce(t: Test, port: number): Promise<number> {
+  let held: (() => void)[] = [];
+  const server = createServer((client) => {
+    const there = connect(port, '127.0.0.1');
+    for (const socket of [client, there]) {
+      socket.on('error', () => {}).setNoDelay(true);
+      t.teardown(() => socket.destroy());
+    }
+    there.pipe(client);
+    client.on('end', () => there.end());
+    client.once('data', (hello) => {
+      there.write(hello);
+      // The end of the handshake, and the preamble that follows it soon.
+      client.once('data', (end) => {
+        const rest: Buffer[] = [end];
+        client.on('data', (bytes) => rest.push(bytes));
+        held.push(() => {
+          client.removeAllListeners('data').on('data', (bytes) => there.write(bytes));
+          there.write(Buffer.concat(rest));
+        });
+        if (held.length < streams.length) return;
+        const all = held;
+        held = [];
+        setTimeout(() => {
+          for (const release of all) release();
+        }, 50);
+      });
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
 }
 
 function closed(socket: Socket): Promise<void> {
@@ -90,6 +129,24 @@ test('closing turns away who is not part of a link, and leaves links alone', asy
   });
   link.destroy();
   t.strictSame(await ended, { kind: 'closed' });
+});
+
+test('who is turned away at once had an answer on every connection before', async (t) => {
+  const [a, b] = await pairOfKeys(t);
+  const listening = await Listening.start(t, tls(b));
+  // All handshakes end in one turn: TLS hands over its own last words of one while another one makes the link whole.
+  const port = await atOnce(t, listening.listener.port);
+  for (let turn = 0; turn < 5; turn++) {
+    const turnedAway = listening.link().then((link) => turnAway(link, 'secondary', term(3), 'there is one'));
+    const link = await dial({ host: '127.0.0.1', port, security: tls(a), role: 'primary', patienceMs: 5000 });
+    const said = new Promise((resolve) => {
+      link.listen({ received: ({ message }) => resolve(message), drained: () => {}, ended: resolve });
+    });
+    t.match(await said, { kind: 'refusal', reason: 'there is one' });
+    await turnedAway;
+    link.destroy();
+    listening.links.length = 0;
+  }
 });
 
 test('an address that is taken is named', async (t) => {
