@@ -9,10 +9,14 @@ import type { ChangeKind } from './disk-ring.ts';
 import { type ChangeOwner, ChangePiece, ForwardedChange } from './forwarded-change.ts';
 import { type ChangeSink, ForwardedDisk } from './forwarded-disk.ts';
 import { ForwardingLink, type ForwardingParts } from './forwarding-link.ts';
+import { OwnFlushes } from './own-flushes.ts';
 import { type FlushOwner, WatchedFlush } from './watched-flush.ts';
 
 /** Pieces that are made at a time; more are made when they are needed. */
 const chunk = 32;
+/** A guest that has just been taken over answers its clients first: its own flushes need not wait for one of ours, ms. */
+const settlingMs = 1000;
+
 /**
  * Copies what changes disks to a standby (design: disks), on the io thread. A change is copied into the ring once and written
  * from there: a guest that changes a page under I/O must not make the disks differ. The record stays until it was sent and
@@ -32,6 +36,8 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
   #waiting: ForwardedChange[] = [];
   #link: ForwardingLink | undefined;
   #layerPages: LayerPages | undefined;
+  /** When all that was laid down becomes durable. */
+  #flushAt: number | undefined;
   #log: ActivityLog | undefined;
   /** Changes that wait for their regions' marks. */
   #unmarked: ForwardedChange[] = [];
@@ -158,7 +164,8 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
   }
 
   /**
-   * What was kept goes to the disks, and from now on so does everything.
+   * What was kept goes to the disks, and from now on so does everything. Soon it is durable, with what a standby's own thread has written
+   * to them: the guest may have flushed it there, and flush nothing more.
    *
    * @param turn waits a while for calls on disks
    * @throws Error if a disk does not take it
@@ -170,16 +177,25 @@ export class DiskForwarding implements ChangeSink, ActivityOwner, ChangeOwner, F
       const result = layer?.layDown(turn) ?? 0;
       if (result < 0) throw new Error(`disk ${disk.number} does not take what its guest wrote: ${errnoName(-result)}`);
     }
+    this.#layerPages = undefined;
+    this.#flushAt = performance.now() + settlingMs;
   }
 
-  /** Looks after the log; again after {@link waitMs}. */
+  /** Looks after the log, and what is to become durable; again after {@link waitMs}. */
   look(): void {
     this.#log?.look();
+    if (this.#flushAt === undefined || performance.now() < this.#flushAt) return;
+    this.#flushAt = undefined;
+    // One that fails is told of by the guest's next, as each is from then on.
+    const flushes = new OwnFlushes(this.ownDisks, () => {});
+    flushes.begin(this.#disks.filter(({ readOnly }) => !readOnly).map(({ number }) => number));
   }
 
-  /** How long there is nothing to {@link look} for; undefined: until something else happens. */
+  /** How long there is nothing to {@link look} for, ms; undefined: until something else happens. */
   get waitMs(): number | undefined {
-    return this.#log?.waitMs;
+    const logMs = this.#log?.waitMs;
+    if (this.#flushAt === undefined) return logMs;
+    return Math.min(logMs ?? Number.POSITIVE_INFINITY, Math.max(0, Math.ceil(this.#flushAt - performance.now())));
   }
 
   /** There may be room again, or earlier requests may be done. To be called whenever the thread is woken. */

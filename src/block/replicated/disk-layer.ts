@@ -11,6 +11,15 @@ const chunkPages = 256;
 /** Of all disks of a machine. What comes beyond waits, in flight, until the guest is rolled back. */
 const mostPages = 16_384;
 
+/** What is laid down is joined to writes of so many ranges at most, of which so many are under way. */
+const mostRanges = 64;
+const writesUnderWay = 16;
+
+interface MemoryRange {
+  readonly address: number;
+  readonly lengthBytes: number;
+}
+
 interface LayerPage {
   readonly address: number;
   /** A bit for each sector that was written. */
@@ -131,28 +140,10 @@ export class DiskLayer {
    * @returns 0 or a negative errno
    */
   layDown(turn: () => void): number {
-    const vectors = new IoVectors(1, 1);
-    const [data] = vectors.vectors as [IoVector];
-    try {
-      for (const [number, page] of this.#pages) {
-        for (let sector = 0; sector < pageSectors; ) {
-          if ((page.sectors & (1 << sector)) === 0) {
-            sector++;
-            continue;
-          }
-          const first = sector;
-          while (sector < pageSectors && (page.sectors & (1 << sector)) !== 0) sector++;
-          data.clear();
-          data.add(page.address + first * sectorBytes, (sector - first) * sectorBytes);
-          const result = this.#writeNow(number * pageBytes + first * sectorBytes, data, turn);
-          if (result < 0) return result;
-        }
-        this.#memory.give(page);
-        this.#pages.delete(number);
-      }
-    } finally {
-      vectors.close();
-    }
+    const result = this.#writeAll(turn);
+    if (result < 0) return result;
+    for (const page of this.#pages.values()) this.#memory.give(page);
+    this.#pages.clear();
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const request of waiting) {
@@ -164,11 +155,11 @@ export class DiskLayer {
   }
 
   /** For {@link LayeredRead} only: puts what was written here over what the disk has. */
-  overlay({ offset, length, data }: BlockRequest): void {
+  overlay(offset: number, length: number, ranges: readonly MemoryRange[]): void {
     let at = 0;
-    for (let range = 0; range < data.count && at < length; range++) {
-      const address = data.addressOf(range);
-      const end = Math.min(data.lengthOf(range), length - at);
+    for (const { address, lengthBytes } of ranges) {
+      if (at >= length) break;
+      const end = Math.min(lengthBytes, length - at);
       for (let done = 0; done < end; ) {
         const place = offset + at + done;
         const part = Math.min(sectorBytes - (place % sectorBytes), end - done);
@@ -234,15 +225,55 @@ export class DiskLayer {
     }
   }
 
-  #writeNow(offset: number, data: IoVector, turn: () => void): number {
-    let result: number | undefined;
-    const finished = (outcome: number): void => {
-      result = outcome;
-    };
-    this.#own.write({ offset, length: data.bytes, data, finished });
-    this.#own.start();
-    while (result === undefined) turn();
-    return result;
+  /** A slow disk is asked for much at a time: nobody answers clients before this is over. */
+  #writeAll(turn: () => void): number {
+    const vectors = new IoVectors(writesUnderWay, mostRanges);
+    try {
+      const idle = [...vectors.vectors];
+      let result = 0;
+      let underWay = 0;
+      let run: IoVector | undefined;
+      let start = 0;
+      const write = (data: IoVector): void => {
+        const finished = (outcome: number): void => {
+          if (outcome < 0) result = outcome;
+          underWay--;
+          idle.push(data);
+        };
+        underWay++;
+        this.#own.write({ offset: start, length: data.bytes, data, finished });
+        this.#own.start();
+      };
+      for (const { offset, address, lengthBytes } of this.#inOrder()) {
+        if (run !== undefined && start + run.bytes === offset && run.add(address, lengthBytes)) continue;
+        if (run !== undefined) write(run);
+        while (idle.length === 0) turn();
+        if (result < 0) break;
+        run = idle.pop() as IoVector;
+        run.clear();
+        run.add(address, lengthBytes);
+        start = offset;
+      }
+      if (run !== undefined && result === 0) write(run);
+      while (underWay > 0) turn();
+      return result;
+    } finally {
+      vectors.close();
+    }
+  }
+
+  /** All that was written, in the order of the disk. */
+  *#inOrder(): Generator<MemoryRange & { readonly offset: number }> {
+    for (const number of [...this.#pages.keys()].sort((a, b) => a - b)) {
+      const { address, sectors } = this.#pages.get(number) as LayerPage;
+      for (let sector = 0; sector < pageSectors; sector++) {
+        const first = sector;
+        while ((sectors & (1 << sector)) !== 0) sector++;
+        const at = first * sectorBytes;
+        const lengthBytes = (sector - first) * sectorBytes;
+        if (lengthBytes > 0) yield { offset: number * pageBytes + at, address: address + at, lengthBytes };
+      }
+    }
   }
 }
 
@@ -253,6 +284,8 @@ class LayeredRead implements BlockRequest {
   readonly data: IoVector;
   readonly #request: BlockRequest;
   readonly #layer: DiskLayer;
+  /** Where the guest wants it. Whoever reads takes off `data` what it has read. */
+  readonly #ranges: readonly MemoryRange[];
 
   constructor(request: BlockRequest, layer: DiskLayer) {
     this.offset = request.offset;
@@ -260,10 +293,15 @@ class LayeredRead implements BlockRequest {
     this.data = request.data;
     this.#request = request;
     this.#layer = layer;
+    const { data } = request;
+    this.#ranges = Array.from({ length: data.count }, (_, range) => ({
+      address: data.addressOf(range),
+      lengthBytes: data.lengthOf(range),
+    }));
   }
 
   finished(result: number): void {
-    if (result >= 0) this.#layer.overlay(this);
+    if (result >= 0) this.#layer.overlay(this.offset, this.length, this.#ranges);
     this.#request.finished(result);
   }
 }

@@ -38,6 +38,15 @@ export class CopyMarks {
     });
   }
 
+  /** Nobody lays down what was to follow: the disks stand at no checkpoint any more, and say so. */
+  torn(): void {
+    if (this.#state !== 'whole') return;
+    this.#state = 'copying';
+    this.#steps.add('a disk cannot be marked as no whole one', async () => {
+      await Promise.all(this.#paths().map((path) => writeMark(path, this.#of)));
+    });
+  }
+
   /** The disks are nobody's copies any more. Resolves when that is on disk, after all steps of before. */
   async remove(): Promise<void> {
     await this.#steps.settled;

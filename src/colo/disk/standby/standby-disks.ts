@@ -213,9 +213,11 @@ export class StandbyDisks {
 
   /** What does not belong to that checkpoint is dropped. */
   discard(beyond: Epoch): void {
+    const { isLaid } = this.#log;
     this.#log.discard(beyond);
     this.#questions.forget();
     if (beyond === noCheckpoint) {
+      if (!isLaid) this.#marks.torn();
       this.#isOver = true;
       this.#endCopy('nobody is protected here any more');
     }

@@ -100,11 +100,54 @@ test('a guest that speaks for itself has what it wrote on its disk, and writes t
   t.equal(rig.backend.content[6 * sector], 'c'.charCodeAt(0));
 });
 
+test('what lies together is laid down together, and much of it at a time', async (t) => {
+  const rig = new Rig(t, 8 * MiB);
+  rig.put(MiB, 'b', MiB);
+  rig.put(3 * sector, 'a', sector);
+  for (let at = 2; at < 8; at++) rig.put(at * MiB + sector, 'c', 2 * sector);
+  rig.put(MiB - sector, 'b', sector);
+  rig.backend.log.length = 0;
+  let most = 0;
+  rig.forwarding.layDown(() => {
+    most = Math.max(most, rig.backend.started.length);
+    rig.backend.settle(true);
+  });
+  t.strictSame(rig.backend.log.slice(0, 3), ['write 1536+512', 'write 1048064+258560', 'write 1306624+262144']);
+  t.ok(rig.backend.log.length < 16, `${rig.backend.log.length} writes`);
+  t.ok(most > 8, `${most} at a time`);
+  t.equal(rig.letters(2, 3), 'dad');
+  t.equal(rig.letters(2046, 4), 'dbbb');
+  t.ok(rig.backend.content.subarray(MiB - sector, 2 * MiB).every((byte) => byte === 0x62));
+  t.equal(rig.letters(4096, 4), 'dccd');
+});
+
+test('what was laid down becomes durable, though the guest flushes nothing', async (t) => {
+  const rig = new Rig(t);
+  t.equal(rig.forwarding.waitMs, undefined);
+  rig.put(0, 'a', sector);
+  t.equal(rig.flush(rig.disk), 0);
+  rig.layDown();
+  rig.forwarding.look();
+  t.notOk(rig.backend.log.includes('flush'), 'the guest answers its clients first');
+  const { waitMs = 0 } = rig.forwarding;
+  t.ok(waitMs > 0 && waitMs <= 1000, `${waitMs} ms`);
+  await new Promise((resolve) => setTimeout(resolve, waitMs + 5));
+  rig.forwarding.look();
+  t.equal(rig.backend.log.filter((call) => call === 'flush').length, 1);
+  rig.backend.settle();
+  t.equal(rig.forwarding.waitMs, undefined, 'once');
+});
+
 test('a disk that does not take it is named', async (t) => {
   const rig = new Rig(t);
   rig.put(0, 'a', sector);
   rig.backend.resultOf = ({ operation }) => (operation === 'write' ? -EIO : undefined);
   t.throws(() => rig.layDown(), /disk 0 does not take what its guest wrote: EIO/);
+  const many = new Rig(t, 8 * MiB);
+  for (let at = 0; at < 100; at++) many.put(at * 2 * sector, 'a', sector);
+  many.backend.resultOf = ({ offset }) => (offset === 40 * sector ? -EIO : undefined);
+  t.throws(() => many.layDown(), /EIO/);
+  t.equal(many.backend.started.length, 0, 'and waits for all that it asked for');
 });
 
 test('what has no room waits until the guest is rolled back, or speaks for itself', async (t) => {

@@ -2,6 +2,7 @@ import { closeSync, fdatasyncSync, readFileSync, readlinkSync, writeFileSync } f
 import { type Test, test } from 'tap';
 import { type DiskFile, openDiskFile } from '../../../../../src/block/disk-file.ts';
 import { EventLoopEngine } from '../../../../../src/block/event-loop-engine.ts';
+import { markWarning } from '../../../../../src/block/standby-mark.ts';
 import type { SecondaryEvent } from '../../../../../src/colo/core/events.ts';
 import { specification } from '../../../../../src/colo/core/rules.ts';
 import { hashesOf } from '../../../../../src/colo/disk/block-hashes.ts';
@@ -226,6 +227,22 @@ test('a takeover drops what is not committed, and waits for what is', async (t) 
     Array.from({ length: 20 }, (_, index) => content[index * 4096]),
     Array.from({ length: 20 }, (_, index) => 3 + index),
   );
+});
+
+test('a disk whose pair ends stands at its last checkpoint, or says that it stands at none', async (t) => {
+  for (const isLaid of [true, false]) {
+    const rig = new Rig(t);
+    rig.standby.stage(write(0, 65536, 2));
+    rig.standby.commit(epoch(0));
+    const says = (what: RegExp): Promise<void> => rig.until(() => what.test(markWarning(rig.path('disk')) ?? ''));
+    await says(/is a standby's disk/);
+    for (let count = 0; count < 20; count++) rig.standby.stage(write(count * 4096, 4096, 3, 1));
+    rig.standby.commit(epoch(1));
+    if (isLaid) await rig.standby.laid();
+    rig.standby.discard(noCheckpoint);
+    await rig.rest();
+    t.match(markWarning(rig.path('disk')), isLaid ? /is a standby's disk/ : /is not whole/);
+  }
 });
 
 const lostToo = 'of data that is lost the guest hears too, though a flush of the standby heard of it first';
